@@ -1,0 +1,3 @@
+//! Flows: one NAT mapping each, protocol state joined to a host socket; the flow tables and the address policy.
+
+#![forbid(unsafe_code)]

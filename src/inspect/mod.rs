@@ -1,0 +1,3 @@
+//! The info texts. Reads the stack, changes nothing.
+
+#![forbid(unsafe_code)]

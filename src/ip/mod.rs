@@ -1,0 +1,4 @@
+//! IPv4 as a layer: validation of what the guest sends, reassembly, fragmentation towards the guest, ICMP error messages.
+//! Knows nothing of sockets, flows or clocks (time is an argument).
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,4 @@
+//! The virtual Ethernet link: our own addresses on it and the neighbor table with its bounded queue per unresolved address.
+//! Knows nothing of sockets or flows.
+
+#![forbid(unsafe_code)]
