@@ -14,4 +14,5 @@ pub mod service;
 pub mod snapshot;
 pub mod stack;
 pub mod tcp;
+pub mod time;
 pub mod wire;
