@@ -1,0 +1,195 @@
+//! The Internet checksum (RFC 1071), summed in the machine's own byte order and over many bytes at once.
+//!
+//! The one's complement sum of 16-bit words does not depend on the byte order it is computed in, except that the result
+//! comes out byte-swapped (RFC 1071 section 2(B)). Every sum here is therefore taken over native words and only the
+//! final value is turned into the number that belongs into the header.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// Bytes the inner loop takes per step: wide enough for two 32-byte or four 16-byte vector registers.
+const BLOCK: usize = 64;
+
+/// The sum of one run of bytes, together with the parity of its length.
+///
+/// The parity is what makes runs combinable: after a run of odd length every byte of the next run changes its place
+/// inside the 16-bit words, which is the same as swapping the bytes of the next run's sum (RFC 1071 section 2(B)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Partial {
+    /// Folded one's complement sum over native-endian words; an odd last byte is padded with a zero byte.
+    sum: u16,
+    /// Whether the number of bytes summed is odd.
+    odd: bool,
+}
+
+impl Partial {
+    /// The sum of no bytes.
+    pub const EMPTY: Partial = Partial { sum: 0, odd: false };
+
+    /// The sum of this run followed directly by `next`.
+    #[must_use]
+    pub fn then(self, next: Partial) -> Partial {
+        let moved = if self.odd { next.sum.swap_bytes() } else { next.sum };
+        Partial { sum: fold(u64::from(self.sum) + u64::from(moved)), odd: self.odd ^ next.odd }
+    }
+}
+
+/// A checksum under construction: runs of bytes and header fields are added in the order they have in the packet.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Checksum {
+    /// Not yet folded sum over native-endian words.
+    sum: u64,
+    /// Whether an odd number of bytes was added so far.
+    odd: bool,
+}
+
+impl Checksum {
+    /// A checksum over nothing.
+    pub const fn new() -> Self {
+        Checksum { sum: 0, odd: false }
+    }
+
+    /// The IPv4 pseudo header of TCP (RFC 9293 section 3.1) and UDP (RFC 768). `length` is the length in bytes of the
+    /// transport header and its payload.
+    pub fn pseudo_ipv4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, length: u16) -> Self {
+        let mut checksum = Checksum::new();
+        checksum.add_ipv4(src);
+        checksum.add_ipv4(dst);
+        checksum.add_u16(u16::from(protocol));
+        checksum.add_u16(length);
+        checksum
+    }
+
+    /// The IPv6 pseudo header (RFC 8200 section 8.1). `length` is the length in bytes of the upper-layer header and its
+    /// payload.
+    pub fn pseudo_ipv6(src: Ipv6Addr, dst: Ipv6Addr, next_header: u8, length: u32) -> Self {
+        let mut checksum = Checksum::new();
+        checksum.add_ipv6(src);
+        checksum.add_ipv6(dst);
+        checksum.add_u32(length);
+        checksum.add_u32(u32::from(next_header));
+        checksum
+    }
+
+    /// Adds a run of bytes.
+    pub fn add(&mut self, data: &[u8]) {
+        self.add_partial(sum(data));
+    }
+
+    /// Adds a run whose sum is already known.
+    pub fn add_partial(&mut self, partial: Partial) {
+        let moved = if self.odd { partial.sum.swap_bytes() } else { partial.sum };
+        self.sum += u64::from(moved);
+        self.odd ^= partial.odd;
+    }
+
+    /// Adds a 16-bit field, given as its value.
+    pub fn add_u16(&mut self, value: u16) {
+        self.add_partial(Partial { sum: value.to_be(), odd: false });
+    }
+
+    /// Adds a 32-bit field, given as its value.
+    pub fn add_u32(&mut self, value: u32) {
+        self.add_partial(Partial { sum: fold(u64::from(value.to_be())), odd: false });
+    }
+
+    /// Adds the four bytes of an address.
+    pub fn add_ipv4(&mut self, address: Ipv4Addr) {
+        self.add_u32(address.to_bits());
+    }
+
+    /// Adds the sixteen bytes of an address.
+    pub fn add_ipv6(&mut self, address: Ipv6Addr) {
+        self.add(&address.octets());
+    }
+
+    /// The value of the checksum field, to be stored in network byte order (`to_be_bytes`).
+    ///
+    /// Over a message that already holds its checksum the result is 0 exactly when the checksum is right.
+    pub fn finish(self) -> u16 {
+        u16::from_be(!fold(self.sum))
+    }
+
+    /// As [`finish`](Self::finish) for UDP, where 0 means "no checksum" and is sent as 0xffff (RFC 768).
+    pub fn finish_udp(self) -> u16 {
+        match self.finish() {
+            0 => 0xffff,
+            checksum => checksum,
+        }
+    }
+}
+
+/// Folds a wide sum of native words to 16 bits with end-around carry.
+fn fold(sum: u64) -> u16 {
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    // The last line left at most 16 bits.
+    sum as u16
+}
+
+/// Lanes of the inner loop. Each takes 32-bit words, so it cannot overflow before 2^32 blocks, which is 256 GiB.
+type Lanes = [u64; BLOCK / 4];
+
+#[inline(always)]
+fn add_block(lanes: &mut Lanes, block: &[u8; BLOCK]) {
+    let (words, _) = block.as_chunks::<4>();
+    for (lane, word) in lanes.iter_mut().zip(words) {
+        *lane += u64::from(u32::from_ne_bytes(*word));
+    }
+}
+
+/// The sum over the lanes, folded so far that a tail can be added without overflow.
+#[inline(always)]
+fn join(lanes: &Lanes) -> u64 {
+    lanes.iter().map(|lane| (lane & 0xffff_ffff) + (lane >> 32)).sum()
+}
+
+/// Sums what is left after the last whole block.
+#[inline(always)]
+fn sum_tail(tail: &[u8]) -> u64 {
+    let (words, rest) = tail.as_chunks::<4>();
+    let sum: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    let last = match *rest {
+        [a] => u16::from_ne_bytes([a, 0]).into(),
+        [a, b] => u16::from_ne_bytes([a, b]).into(),
+        [a, b, c] => u64::from(u16::from_ne_bytes([a, b])) + u64::from(u16::from_ne_bytes([c, 0])),
+        _ => 0,
+    };
+    sum + last
+}
+
+/// The sum of a run of bytes.
+pub fn sum(data: &[u8]) -> Partial {
+    let (blocks, tail) = data.as_chunks::<BLOCK>();
+    let mut lanes: Lanes = [0; BLOCK / 4];
+    for block in blocks {
+        add_block(&mut lanes, block);
+    }
+    Partial { sum: fold(join(&lanes) + sum_tail(tail)), odd: data.len() % 2 == 1 }
+}
+
+/// Copies `src` to the start of `dst` and sums the bytes in the same pass.
+///
+/// Where the lengths differ the shorter one counts: only `min(dst.len(), src.len())` bytes are copied and summed.
+pub fn copy_and_sum(dst: &mut [u8], src: &[u8]) -> Partial {
+    let length = dst.len().min(src.len());
+    let (dst, src) = (&mut dst[..length], &src[..length]);
+    let (dst_blocks, dst_tail) = dst.as_chunks_mut::<BLOCK>();
+    let (src_blocks, src_tail) = src.as_chunks::<BLOCK>();
+    let mut lanes: Lanes = [0; BLOCK / 4];
+    for (to, from) in dst_blocks.iter_mut().zip(src_blocks) {
+        *to = *from;
+        add_block(&mut lanes, from);
+    }
+    dst_tail.copy_from_slice(src_tail);
+    Partial { sum: fold(join(&lanes) + sum_tail(src_tail)), odd: length % 2 == 1 }
+}
+
+/// Whether a message that holds its own checksum field sums up correctly. It has no pseudo header: the IPv4 header
+/// and ICMPv4.
+pub fn is_valid(message: &[u8]) -> bool {
+    let mut checksum = Checksum::new();
+    checksum.add(message);
+    checksum.finish() == 0
+}
