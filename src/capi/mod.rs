@@ -1,1 +1,4 @@
 //! The door: every exported C function, the C structs, callbacks, panic and thread fences. Knows nothing of protocols.
+
+pub mod exports;
+pub mod types;
