@@ -193,3 +193,104 @@ pub fn is_valid(message: &[u8]) -> bool {
     checksum.add(message);
     checksum.finish() == 0
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// RFC 1071 section 1 read literally: 16-bit big-endian words, the last odd byte padded with zero.
+    fn naive(data: &[u8]) -> u16 {
+        let mut sum = 0u32;
+        for pair in data.chunks(2) {
+            sum += u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |low| u32::from(*low));
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        !(sum as u16)
+    }
+
+    fn finish(partial: Partial) -> u16 {
+        let mut checksum = Checksum::new();
+        checksum.add_partial(partial);
+        checksum.finish()
+    }
+
+    #[test]
+    fn the_example_of_rfc_1071_section_3() {
+        let mut checksum = Checksum::new();
+        checksum.add(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]);
+        assert_eq!(checksum.finish(), !0xddf2);
+    }
+
+    #[test]
+    fn all_ones_do_not_overflow_and_zero_is_not_valid() {
+        assert_eq!(finish(sum(&[0xff; 65536])), 0);
+        assert_eq!(finish(sum(&[0; 64])), 0xffff);
+        assert!(!is_valid(&[0; 20]));
+    }
+
+    #[test]
+    fn a_udp_checksum_of_zero_is_sent_as_all_ones() {
+        let mut checksum = Checksum::new();
+        checksum.add_u16(0xffff);
+        assert_eq!(checksum.finish(), 0);
+        assert_eq!(checksum.finish_udp(), 0xffff);
+        checksum.add_u16(1);
+        assert_eq!(checksum.finish_udp(), 0xfffe);
+    }
+
+    #[test]
+    fn pseudo_headers_are_the_bytes_of_the_rfcs() {
+        let v4 = Checksum::pseudo_ipv4(Ipv4Addr::new(10, 0, 2, 2), Ipv4Addr::new(10, 0, 2, 15), 17, 0x1234);
+        assert_eq!(v4.finish(), naive(&[10, 0, 2, 2, 10, 0, 2, 15, 0, 17, 0x12, 0x34]));
+        let (src, dst) = (Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 2), Ipv6Addr::new(0xfe80, 0, 0, 0, 1, 2, 3, 4));
+        let mut bytes = [src.octets(), dst.octets()].concat();
+        bytes.extend_from_slice(&[0x00, 0x01, 0x02, 0x03, 0, 0, 0, 6]);
+        assert_eq!(Checksum::pseudo_ipv6(src, dst, 6, 0x0001_0203).finish(), naive(&bytes));
+    }
+
+    proptest! {
+        #[test]
+        fn sums_agree_with_the_reference(data in prop::collection::vec(any::<u8>(), 0..400)) {
+            prop_assert_eq!(finish(sum(&data)), naive(&data));
+        }
+
+        #[test]
+        fn pieces_of_any_length_combine(
+            data in prop::collection::vec(any::<u8>(), 0..400),
+            cuts in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
+        ) {
+            let (a, b) = (cuts.0.index(data.len() + 1), cuts.1.index(data.len() + 1));
+            let (low, high) = (a.min(b), a.max(b));
+            let pieces = [&data[..low], &data[low..high], &data[high..]];
+            let mut checksum = Checksum::new();
+            pieces.iter().for_each(|piece| checksum.add(piece));
+            prop_assert_eq!(checksum.finish(), naive(&data));
+            let joined = sum(pieces[0]).then(sum(pieces[1])).then(sum(pieces[2]));
+            prop_assert_eq!(finish(joined), naive(&data));
+        }
+
+        #[test]
+        fn copying_copies_the_shorter_length_and_sums_it(
+            src in prop::collection::vec(any::<u8>(), 0..300),
+            room in 0usize..300,
+        ) {
+            let mut dst = vec![0xee; room];
+            let length = room.min(src.len());
+            let partial = copy_and_sum(&mut dst, &src);
+            prop_assert_eq!(&dst[..length], &src[..length]);
+            prop_assert!(dst[length..].iter().all(|byte| *byte == 0xee));
+            prop_assert_eq!(finish(partial), naive(&src[..length]));
+        }
+
+        #[test]
+        fn fields_count_as_their_network_bytes(a in any::<u16>(), b in any::<u32>()) {
+            let mut checksum = Checksum::new();
+            checksum.add_u16(a);
+            checksum.add_u32(b);
+            let bytes = [&a.to_be_bytes()[..], &b.to_be_bytes()[..]].concat();
+            prop_assert_eq!(checksum.finish(), naive(&bytes));
+        }
+    }
+}
