@@ -3,13 +3,12 @@
 use std::hash::{BuildHasher, RandomState};
 
 use super::effect::{Effect, HostSocket};
+use super::egress::Egress;
 use super::key::FlowKey;
+use super::name_server::NameServers;
 use super::policy::Policy;
 use super::timers::TimerQueue;
 use crate::host::poller::Poller;
-use crate::host::resolver_file::ResolverFile;
-use crate::ip::egress::Egress;
-use crate::service::dns::relay::DnsRelay;
 use crate::tcp::{Pool, SeqNumber};
 use crate::time::Instant;
 
@@ -24,8 +23,7 @@ pub struct Context {
     /// `None` in direct mode: the application watches each socket itself.
     pub poller: Option<Poller>,
     pub pool: Pool,
-    pub resolver: ResolverFile,
-    pub relay: DnsRelay,
+    pub name_servers: NameServers,
     /// Room for one datagram from the host.
     pub scratch: Box<[u8]>,
     /// The secret of RFC 6528's initial sequence numbers.

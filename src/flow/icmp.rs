@@ -11,15 +11,15 @@ use slotmap::{SlotMap, new_key_type};
 use super::clock_hand::{ClockHand, Visit};
 use super::context::Context;
 use super::effect::HostSocket;
+use super::egress::{Reported, Unreachable};
 use super::policy::Destination;
 use super::timers::Slot;
 use super::token::{self, Kind};
 use super::Endpoint;
 use crate::host::poller::Readiness;
 use crate::host::socket::Datagram;
-use crate::ip::icmp::Unreachable;
 use crate::time::{Duration, Instant};
-use crate::wire::checksum;
+use crate::wire::checksum::Checksum;
 
 /// Flows at one time. When they are all taken, the one least used goes (second chance).
 const MAX_FLOWS: usize = 256;
@@ -308,7 +308,9 @@ fn deliver(flow: &IcmpFlow, length: usize, sender: Option<SocketAddr>, cx: &mut 
     *code = 0;
     [*id_high, *id_low] = identifier;
     [*sum_high, *sum_low] = [0, 0];
-    let sum = checksum::of(message).to_be_bytes();
+    let mut checksum = Checksum::new();
+    checksum.add(message);
+    let sum = checksum.finish().to_be_bytes();
     if let Some(place) = message.get_mut(2..4) {
         place.copy_from_slice(&sum);
     }
@@ -328,14 +330,8 @@ fn drain_errors(flow: &mut IcmpFlow, cx: &mut Context) -> bool {
         if let Some(identifier) = message.get_mut(4..6) {
             identifier.copy_from_slice(&flow.key.identifier.to_be_bytes());
         }
-        cx.egress.forward_echo_error(
-            offender,
-            (kind, code, error.info),
-            flow.key.guest,
-            flow.key.destination,
-            message,
-            cx.now,
-        );
+        let reported = Reported { kind, code, info: error.info, offender };
+        cx.egress.echo_error(reported, flow.key.guest, flow.key.destination, message, cx.now);
     }
     any
 }

@@ -94,6 +94,15 @@ impl Policy {
         Destination::Host((ip, port).into())
     }
 
+    /// Whether `destination` is the virtual name server.
+    pub fn is_name_server(&self, destination: Endpoint) -> bool {
+        let ours = match destination.ip {
+            IpAddr::V4(ip) => ip == self.vnameserver,
+            IpAddr::V6(ip) => ip == self.vnameserver6,
+        };
+        ours && destination.port == 53 && !self.disable_dns
+    }
+
     /// Whether `ip` lies in the virtual IPv4 network.
     pub fn in_network(&self, ip: Ipv4Addr) -> bool {
         u32::from(ip) & u32::from(self.netmask) == u32::from(self.network) & u32::from(self.netmask)

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use hashbrown::HashMap;
 use slotmap::{SlotMap, new_key_type};
@@ -12,13 +12,13 @@ use slotmap::{SlotMap, new_key_type};
 use super::clock_hand::{ClockHand, Visit};
 use super::context::Context;
 use super::effect::HostSocket;
+use super::egress::{Reported, Unreachable};
 use super::key::Endpoint;
 use super::policy::{Destination, Policy};
 use super::timers::Slot;
 use super::token::{self, Kind};
 use crate::host::poller::Readiness;
 use crate::host::socket::Datagram;
-use crate::ip::icmp::Unreachable;
 use crate::time::{Duration, Instant};
 
 /// Flows of the guest at one time. When they are all taken, the one least used goes (second chance).
@@ -359,7 +359,7 @@ impl UdpTable {
 
 /// The name server this query is to go to.
 fn name_server(datagram: &FromGuest<'_>, cx: &mut Context) -> Option<SocketAddr> {
-    cx.name_server(datagram.payload, datagram.source, datagram.destination.ip.is_ipv6())
+    cx.name_servers.for_query(datagram.payload, datagram.source, datagram.destination.ip.is_ipv6(), cx.now)
 }
 
 fn send(flow: &mut UdpFlow, datagram: &FromGuest<'_>, real: SocketAddr, cx: &mut Context) {
@@ -410,9 +410,10 @@ fn deliver(flow: &mut UdpFlow, length: usize, real: SocketAddr, cx: &mut Context
     if flow.forward {
         flow.remember(real, source);
     } else {
-        let from_name_server = source.port == 53 && cx.is_name_server(source.ip);
+        let from_name_server = cx.policy.is_name_server(source);
         if from_name_server {
-            cx.name_server_answered(real);
+            let answer = cx.scratch.get(..length).unwrap_or_default();
+            cx.name_servers.answered(real, answer, flow.guest);
         }
         flow.expires = cx.now + if from_name_server { DNS_LIFETIME } else { LIFETIME };
     }
@@ -435,25 +436,15 @@ fn drain_errors(flow: &mut UdpFlow, cx: &mut Context) -> bool {
             continue;
         }
         let known_as = flow.known_as(destination, &cx.policy);
-        if known_as.port == 53 && cx.is_name_server(known_as.ip) {
-            cx.name_server_failed(destination);
+        if cx.policy.is_name_server(known_as) {
+            cx.name_servers.failed(destination, cx.now);
         }
         let Some((kind, code)) = error.icmp else { continue };
         // The host's own loopback is not to be seen by the guest: the address it sent to answers instead.
-        let offender = match error.offender {
-            Some(IpAddr::V4(ip)) if !ip.is_loopback() => Some(IpAddr::V4(ip)),
-            Some(IpAddr::V6(ip)) if !ip.is_loopback() => Some(IpAddr::V6(ip)),
-            _ => None,
-        };
+        let offender = error.offender.filter(|ip| !ip.is_loopback());
         let payload = payload.get(..error.quoted).unwrap_or_default();
-        cx.egress.forward_error(
-            offender.unwrap_or(known_as.ip),
-            (kind, code, error.info),
-            flow.guest,
-            known_as,
-            payload,
-            cx.now,
-        );
+        let reported = Reported { kind, code, info: error.info, offender: offender.unwrap_or(known_as.ip) };
+        cx.egress.datagram_error(reported, flow.guest, known_as, payload, cx.now);
     }
     any
 }

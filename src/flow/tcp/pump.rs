@@ -10,7 +10,7 @@ use super::table::STAGE_LIMIT;
 use super::{Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::effect::{Effect, HostSocket};
-use crate::ip::icmp::Unreachable;
+use crate::flow::egress::Unreachable;
 use crate::tcp::{Flags, Segment, State};
 use crate::time::Duration;
 
@@ -96,12 +96,10 @@ impl TcpFlow {
         let Some(connecting) = self.connecting.take() else { return };
         let Side::Host(stream) = &self.side else { return };
         let outcome = stream.take_error();
-        if self.to_name_server
-            && let Ok(server) = stream.peer_address()
-        {
+        if let Some(server) = connecting.name_server {
             match outcome {
-                Ok(()) => cx.name_server_answered(server),
-                Err(_) => cx.name_server_failed(server),
+                Ok(()) => cx.name_servers.connected(server),
+                Err(_) => cx.name_servers.failed(server, cx.now),
             }
         }
         match outcome {

@@ -11,7 +11,6 @@ use crate::flow::context::Context;
 use crate::flow::effect::{Effect, HostSocket};
 use crate::flow::key::{Endpoint, FlowKey};
 use crate::flow::token::{self, Kind};
-use crate::forward::guest::GuestForwards;
 use crate::host::poller::Readiness;
 use crate::tcp::{Closed, Flags, Segment, SeqNumber, State};
 
@@ -54,8 +53,8 @@ pub struct TcpTable {
 }
 
 impl TcpTable {
-    /// Takes a segment from the guest.
-    pub fn on_segment(&mut self, from: &FromGuest<'_>, forwards: &GuestForwards, cx: &mut Context) {
+    /// Takes a segment from the guest. `forward_at` gives the number of the guest forward at an address and port.
+    pub fn on_segment(&mut self, from: &FromGuest<'_>, forward_at: &dyn Fn(Endpoint) -> Option<u64>, cx: &mut Context) {
         let Some(segment) = Segment::parse(from.segment) else { return };
         let Some(&[source_high, source_low, high, low]) = from.segment.first_chunk::<4>() else { return };
         let key = FlowKey {
@@ -73,7 +72,7 @@ impl TcpTable {
         match found {
             Some(id) => self.advance(id, &segment, cx),
             None if segment.flags & (Flags::SYN | Flags::FIN | Flags::RST | Flags::URG | Flags::ACK) == Flags::SYN => {
-                self.open_from_guest(key, &segment, from, forwards, cx);
+                self.open_from_guest(key, &segment, from, forward_at(key.remote), cx);
             }
             None => stray(&key, &segment, cx),
         }
