@@ -476,6 +476,17 @@ mod tests {
     }
 
     #[test]
+    fn a_udp_checksum_that_comes_out_as_zero_is_sent_as_ffff() {
+        let ip = Ipv4 { src: HOST4, dst: GUEST4, ttl: 64, tos: 0, id: 0 };
+        let mut buf = [0; 44];
+        udp_ipv4_frame(&mut buf, &LINK4, &ip, &UDP, Payload(&[0, 0], b"")).unwrap();
+        // A payload equal to the checksum over a zero payload brings the sum to all ones.
+        let payload = [buf[40], buf[41]];
+        udp_ipv4_frame(&mut buf, &LINK4, &ip, &UDP, Payload(&payload, b"")).unwrap();
+        assert_eq!(buf[40..42], [0xff, 0xff]);
+    }
+
+    #[test]
     fn lengths_that_do_not_fit_are_refused() {
         let ip = Ipv4 { src: HOST4, dst: GUEST4, ttl: 64, tos: 0, id: 0 };
         let big = vec![0; 65535];

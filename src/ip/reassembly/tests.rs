@@ -140,8 +140,9 @@ fn contradicting_ends_are_dropped_and_the_first_end_stands() {
     // An end before bytes that are there already.
     assert_eq!(table.on_fragment(1, &fragment(8, false, &[b'x'; 8]), NOW), Outcome::Dropped);
     assert_eq!(table.on_fragment(1, &fragment(24, false, b"d"), NOW), Outcome::Pending);
-    // Another end, and bytes beyond the end.
+    // A later end, an earlier end, and bytes beyond the end.
     assert_eq!(table.on_fragment(1, &fragment(24, false, b"ef"), NOW), Outcome::Dropped);
+    assert_eq!(table.on_fragment(1, &fragment(16, false, &[b'f'; 8]), NOW), Outcome::Dropped);
     assert_eq!(table.on_fragment(1, &fragment(24, true, &[b'g'; 8]), NOW), Outcome::Dropped);
     assert_eq!(table.on_fragment(1, &fragment(24, false, b"h"), NOW), Outcome::Pending);
     check(&table);
