@@ -15,6 +15,7 @@ use std::io;
 use std::net::Ipv4Addr;
 
 pub use config::Config;
+use smoltcp::wire::EthernetAddress;
 pub use rounds::Interest;
 
 use crate::flow::egress::Egress;
@@ -29,7 +30,7 @@ use crate::forward::listener::TcpForwards;
 use crate::host::poller::Poller;
 use crate::ip::reassembly::{Ipv4Key, Reassembler};
 use crate::link::outbox::Outbox;
-use crate::service::dhcp::Dhcp;
+use crate::service::dhcp::{Dhcp, SLOTS};
 use crate::tcp::Pool;
 use crate::time::Instant;
 use crate::wire::subnet::Ipv4Subnet;
@@ -117,6 +118,16 @@ impl Stack {
         self.tcp.clear(&mut self.cx);
         self.tcp_forwards.clear(&mut self.cx);
         self.icmp.clear(&mut self.cx);
+    }
+
+    /// Takes over what a saved state brought.
+    pub(crate) fn restore(&mut self, ip_id: Option<u16>, pool: Option<[Option<EthernetAddress>; SLOTS]>) {
+        if let Some(ip_id) = ip_id {
+            self.cx.egress.set_ip_id(ip_id);
+        }
+        if let (Some(pool), Some(dhcp)) = (pool, &mut self.dhcp) {
+            dhcp.set_slots(pool);
+        }
     }
 
     /// For the rooms that describe a stack.
