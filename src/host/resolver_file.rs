@@ -90,9 +90,14 @@ fn read(path: &Path) -> Option<(Vec<u8>, Option<Identity>)> {
     // Should a FIFO have taken the file's place, opening it must not wait for a writer.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
     let metadata = file.metadata().ok().filter(Metadata::is_file)?;
-    let age = metadata.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
-    let identity = age.filter(|age| *age >= YOUNG).map(|_| Identity::of(&metadata));
+    let settled = metadata.modified().is_ok_and(|modified| is_settled(modified, SystemTime::now()));
+    let identity = settled.then(|| Identity::of(&metadata));
     Some((read_bounded(file)?, identity))
+}
+
+/// Whether a file read at `now` and last modified at `modified` would show a further modification in its time.
+fn is_settled(modified: SystemTime, now: SystemTime) -> bool {
+    now.duration_since(modified).is_ok_and(|age| age >= YOUNG)
 }
 
 /// The content up to [`READ_MAX`] bytes. Of a longer file the last line is left out, as it may have been cut in two.
@@ -184,7 +189,7 @@ mod tests {
         let mut file = ResolverFile::new(directory.file());
         file.refresh(at(5000));
         directory.write(b"three", 60);
-        assert!(file.refresh(at(0)));
+        assert!(file.refresh(at(4999)));
     }
 
     #[test]
@@ -220,6 +225,14 @@ mod tests {
         assert_eq!(file.content(), Some(&b"two"[..]));
         // Read again, but the same.
         assert!(!file.refresh(at(2000)));
+    }
+
+    #[test]
+    fn file_is_settled_two_seconds_after_its_modification() {
+        let now = SystemTime::now();
+        assert!(is_settled(now - WallDuration::from_secs(2), now));
+        assert!(!is_settled(now - WallDuration::from_millis(1999), now));
+        assert!(!is_settled(now + WallDuration::from_secs(10), now));
     }
 
     #[test]
