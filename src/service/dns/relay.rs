@@ -61,6 +61,11 @@ impl Server {
         silent || self.failed_at.is_some_and(|at| elapsed(at, now) < AVOIDED_FOR)
     }
 
+    fn lives(&mut self) {
+        self.silent_since = None;
+        self.failed_at = None;
+    }
+
     /// Notes that a query goes out. When an earlier silence has had its consequence, the count begins anew.
     fn asked(&mut self, now: Instant) {
         if self.silent_since.is_none_or(|since| elapsed(since, now) >= SILENCE + AVOIDED_FOR) {
@@ -122,17 +127,24 @@ impl DnsRelay {
 
     /// Notes an answer that came by UDP: the server lives, and a later query with the same transaction id is a new one.
     /// `server` is where it came from, `client` the guest's address and port, `answer` the UDP payload.
+    ///
+    /// A server may answer from another address than the one it was asked at, as 0.0.0.0 answers from 127.0.0.1; then
+    /// the query that is answered tells which one it was.
     pub fn answered(&mut self, server: SocketAddr, answer: &[u8], client: SocketAddr) {
-        self.connected(server);
-        let Some(key) = self.answer_key(answer, client) else { return };
-        self.queries.retain(|query| query.key != key);
+        let key = self.answer_key(answer, client);
+        let query = self.queries.iter().position(|query| Some(query.key) == key);
+        let query = query.and_then(|position| self.queries.remove(position));
+        let by_address = self.servers.iter().position(|listed| listed.address == server);
+        let index = by_address.or(query.map(|query| query.server));
+        if let Some(server) = index.and_then(|index| self.servers.get_mut(index)) {
+            server.lives();
+        }
     }
 
     /// Notes that a server accepted a TCP connection.
     pub fn connected(&mut self, server: SocketAddr) {
         if let Some(server) = self.server(server) {
-            server.silent_since = None;
-            server.failed_at = None;
+            server.lives();
         }
     }
 
@@ -357,6 +369,19 @@ mod tests {
         assert_eq!(relay.pick(&list, &query(4, "a"), client(1000), at(5.0)), Some(1));
         relay.answered(list[0], &answer(1, "slow"), client(1000));
         assert_eq!(relay.pick(&list, &query(5, "a"), client(1000), at(5.1)), Some(0));
+    }
+
+    #[test]
+    fn answer_from_another_address_counts_for_the_server_asked() {
+        let (mut relay, mut list) = (DnsRelay::new(), servers(2));
+        list[0] = SocketAddr::from(([0, 0, 0, 0], 53));
+        relay.pick(&list, &query(1, "a"), client(1000), at(0.0));
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 53));
+        // Nothing that was asked: no sign of life.
+        relay.answered(loopback, &answer(2, "a"), client(1000));
+        assert_eq!(relay.pick_stream(&list, at(3.0)), Some(1));
+        relay.answered(loopback, &answer(1, "a"), client(1000));
+        assert_eq!(relay.pick_stream(&list, at(3.0)), Some(0));
     }
 
     #[test]
