@@ -167,8 +167,7 @@ impl IcmpTable {
             let flows = &mut self.flows;
             let victim = self.hand.victim(|id| match flows.get_mut(id) {
                 None => Visit::Gone,
-                Some(flow) if std::mem::take(&mut flow.used) => Visit::Used,
-                Some(_) => Visit::Idle,
+                Some(flow) => Visit::of(&mut flow.used),
             });
             if let Some(victim) = victim {
                 self.remove(victim, cx);

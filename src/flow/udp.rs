@@ -240,8 +240,7 @@ impl UdpTable {
         let flows = &mut self.flows;
         let victim = self.hand.victim(|id| match flows.get_mut(id) {
             None => Visit::Gone,
-            Some(flow) if std::mem::take(&mut flow.used) => Visit::Used,
-            Some(_) => Visit::Idle,
+            Some(flow) => Visit::of(&mut flow.used),
         });
         match victim {
             Some(id) => {
@@ -341,6 +340,14 @@ impl UdpTable {
         } else {
             cx.timers.arm(&mut flow.timer, Some(flow.expires), token::pack(Kind::Udp, id));
         }
+    }
+
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
     }
 
     /// All flows, in no order.

@@ -25,6 +25,18 @@ pub enum Error {
     Truncated,
 }
 
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Error::HasConnections => "connections of guest forwards are not carried yet",
+            Error::TooNew => "the stream is of a later version than 4",
+            Error::Truncated => "the stream ended early",
+        })
+    }
+}
+
+impl std::error::Error for Error {}
+
 /// The stream of a stack, in the pieces in which it is written.
 ///
 /// # Errors
@@ -43,27 +55,39 @@ pub fn save(stack: &Stack) -> Result<Vec<Vec<u8>>, Error> {
     Ok(pieces)
 }
 
-/// Takes a stream of `version` over into a stack. `read` fills its argument whole, or says that it cannot. The stack
-/// changes only when the whole stream was read.
+/// What a stream brought.
+#[derive(Debug)]
+pub struct Loaded {
+    ip_id: Option<u16>,
+    pool: Option<[Option<EthernetAddress>; SLOTS]>,
+}
+
+impl Loaded {
+    /// Takes it over into a stack.
+    pub fn restore(self, stack: &mut Stack) {
+        stack.restore(self.ip_id, self.pool);
+    }
+}
+
+/// Reads a stream of `version`. `read` fills its argument whole, or says that it cannot.
 ///
 /// # Errors
 /// See [`Error`].
-pub fn load(stack: &mut Stack, version: i32, mut read: impl FnMut(&mut [u8]) -> Option<()>) -> Result<(), Error> {
+pub fn read(version: i32, mut read: impl FnMut(&mut [u8]) -> Option<()>) -> Result<Loaded, Error> {
     if version > VERSION {
         return Err(Error::TooNew);
     }
+    let mut loaded = Loaded { ip_id: None, pool: None };
     let mut marker = [0; 1];
     read(&mut marker).ok_or(Error::Truncated)?;
     if marker != [0] {
         return Err(Error::HasConnections);
     }
-    let mut ip_id = None;
     if version >= 2 {
         let mut id = [0; 2];
         read(&mut id).ok_or(Error::Truncated)?;
-        ip_id = Some(u16::from_be_bytes(id));
+        loaded.ip_id = Some(u16::from_be_bytes(id));
     }
-    let mut slots = None;
     if version >= 3 {
         let mut pool = [None; SLOTS];
         for slot in &mut pool {
@@ -72,10 +96,9 @@ pub fn load(stack: &mut Stack, version: i32, mut read: impl FnMut(&mut [u8]) -> 
             read(&mut mac).ok_or(Error::Truncated)?;
             *slot = (allocated != [0, 0]).then_some(EthernetAddress(mac));
         }
-        slots = Some(pool);
+        loaded.pool = Some(pool);
     }
-    stack.restore(ip_id, slots);
-    Ok(())
+    Ok(loaded)
 }
 
 #[cfg(test)]
@@ -93,31 +116,31 @@ mod tests {
         changed[3..11].copy_from_slice(&[0, 1, 0x52, 0x54, 0, 0x12, 0x34, 0x56]);
         let mut other = Stack::new(Config::default()).unwrap();
         let mut rest = &changed[..];
-        load(&mut other, 4, |piece| {
+        read(4, |piece| {
             let (head, tail) = rest.split_at_checked(piece.len())?;
             piece.copy_from_slice(head);
             rest = tail;
             Some(())
         })
-        .unwrap();
+        .unwrap()
+        .restore(&mut other);
         assert!(rest.is_empty());
         assert_eq!(save(&other).unwrap().concat(), changed);
     }
 
     #[test]
-    fn a_stream_cut_anywhere_changes_nothing() {
-        let mut stack = Stack::new(Config::default()).unwrap();
+    fn a_stream_cut_anywhere_is_refused() {
         let whole = vec![0; 131];
         for length in 0..whole.len() {
             let mut rest = &whole[..length];
-            let outcome = load(&mut stack, 4, |piece| {
+            let outcome = read(4, |piece| {
                 let (head, tail) = rest.split_at_checked(piece.len())?;
                 piece.copy_from_slice(head);
                 rest = tail;
                 Some(())
             });
-            assert_eq!(outcome, Err(Error::Truncated), "{length}");
+            assert_eq!(outcome.err(), Some(Error::Truncated), "{length}");
         }
-        assert_eq!(load(&mut stack, 5, |_| Some(())), Err(Error::TooNew));
+        assert_eq!(read(5, |_| Some(())).err(), Some(Error::TooNew));
     }
 }

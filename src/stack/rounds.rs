@@ -51,15 +51,16 @@ impl Stack {
         self.cx.poller.as_ref().map(|poller| poller.descriptor())
     }
 
+    /// Whether fill was called and no round begun since. A caller that comes to fill again is one that skips its poll when
+    /// its sleep ran out, and wants the round done first.
+    pub fn is_asleep(&self) -> bool {
+        self.loop_state.asleep
+    }
+
     /// Before the application's sleep. `sleep` is how long it means to sleep, in milliseconds; it is only ever lowered.
     pub fn fill(&mut self, sleep: &mut u32, now: Instant) {
         self.set_now(now);
-        if self.loop_state.asleep {
-            // The application skips its poll when its sleep ran out; the round is done here instead.
-            self.begin_round(now);
-        } else {
-            self.run_deadlines();
-        }
+        self.run_deadlines();
         if *sleep > SHORTEST_SLEEP {
             *sleep = (*sleep).min(LONGEST_SLEEP).min(self.sleep_left());
         } else if self.has_backlog() {
@@ -165,7 +166,7 @@ impl Stack {
     fn run_deadlines(&mut self) {
         let now = self.cx.now;
         // What a deadline puts in anew is later than now, so this ends; the bound is for a clock that stands still.
-        for _ in 0..self.tcp.len() + self.udp.iter().len() + 1024 {
+        for _ in 0..self.tcp.len() + self.udp.len() + 1024 {
             let Some(token) = self.cx.timers.pop_due(now) else { break };
             match token::unpack(token) {
                 (Kind::Tcp, key) => self.tcp.on_deadline(TcpId::from(key), &mut self.cx),

@@ -79,7 +79,7 @@ impl TcpFlow {
     }
 
     /// Bytes, or an end, that the host has not been given yet, or an acknowledgment that waits for that.
-    fn has_unflushed(&self) -> bool {
+    pub(super) fn has_unflushed(&self) -> bool {
         self.conn.recv.len() > 0 || self.conn.has_batched_ack() || (self.conn.peer_finished() && !self.shut)
     }
 
