@@ -15,7 +15,7 @@ Compares this library with upstream's libslirp, run by run in turn (A B A B ...)
   --verify          check every checksum and every byte (slower guest and peers; rates are lower)
   --ours PATH       the library under test (default: $OXISLIRP_LIB, then libslirp.so beside the benchmark)
   --upstream PATH   the library to compare with (default: $UPSTREAM_LIBSLIRP, then the distribution's libslirp.so.0)
-  --lib PATH        run one library only, in this process, without rounds: for perf, strace and gdb
+  --lib PATH        one run of one library only; with one workload in this process: for perf, strace and gdb
   --burst BYTES     what the guest sends from one PSH to the next (default 65536; 4 segments at an MTU of 65520)
   --ack-every N     the guest acknowledges every N segments (default 0: once per loop round)
   --json FILE       write the results as JSON

@@ -21,6 +21,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use args::Args;
+use stats::Metric;
 use workload::{Context, Workload};
 
 /// The CPU of the library's thread; the peers have CPU 1.
@@ -46,7 +47,7 @@ fn main() -> ExitCode {
         Ok(())
     } else {
         chosen(&args).and_then(|workloads| match args.lib.as_deref() {
-            Some(library) => run_here(&args, library, &workloads),
+            Some(library) => run_one_library(&args, library, &workloads),
             None => run_comparison(&args, &workloads),
         })
     };
@@ -79,8 +80,33 @@ fn chosen(args: &Args) -> Result<Vec<&'static Workload>, String> {
     Ok(list)
 }
 
-/// Measure one library in this process.
-fn run_here(args: &Args, library: &Path, workloads: &[&'static Workload]) -> Result<(), String> {
+/// Measure one library: a single workload in this process, several in a child process each.
+fn run_one_library(args: &Args, library: &Path, workloads: &[&'static Workload]) -> Result<(), String> {
+    let mut failed = 0;
+    for workload in workloads {
+        let outcome = match workloads {
+            [_] => run_here(args, library, workload),
+            _ => runner::run_child(args, library, workload),
+        };
+        match outcome {
+            Ok(metrics) if args.child => metrics.iter().for_each(|metric| println!("{}", metric.to_line())),
+            Err(reason) if args.child => println!("error\t{reason}"),
+            Ok(metrics) => {
+                for metric in metrics {
+                    println!("{:<23} {:<13} {:>12.3} {}", workload.name, metric.name, metric.value, metric.unit);
+                }
+            }
+            Err(reason) => {
+                failed += 1;
+                println!("{:<23} failed: {reason}", workload.name);
+            }
+        }
+    }
+    if failed > 0 { Err(format!("{failed} workloads failed")) } else { Ok(()) }
+}
+
+/// Measure one workload of one library in this process.
+fn run_here(args: &Args, library: &Path, workload: &Workload) -> Result<Vec<Metric>, String> {
     sys::raise_descriptor_limit();
     sys::pin(LIBRARY_CPU);
     let context = Context {
@@ -90,26 +116,7 @@ fn run_here(args: &Args, library: &Path, workloads: &[&'static Workload]) -> Res
         burst: args.burst,
         ack_every: args.ack_every,
     };
-    let mut failed = 0;
-    for workload in workloads {
-        match (workload.run)(&context) {
-            Ok(metrics) => {
-                for metric in metrics {
-                    if args.child {
-                        println!("{}", metric.to_line());
-                    } else {
-                        println!("{:<23} {:<13} {:>12.3} {}", workload.name, metric.name, metric.value, metric.unit);
-                    }
-                }
-            }
-            Err(reason) if args.child => println!("error\t{reason}"),
-            Err(reason) => {
-                failed += 1;
-                println!("{:<23} failed: {reason}", workload.name);
-            }
-        }
-    }
-    if failed > 0 { Err(format!("{failed} workloads failed")) } else { Ok(()) }
+    (workload.run)(&context)
 }
 
 /// Measure both libraries in turn, print the table, write the JSON.

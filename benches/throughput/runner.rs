@@ -15,7 +15,7 @@ use crate::workload::Workload;
 const SETUP: Duration = Duration::from_secs(90);
 
 /// One run in a child process; its metrics, or why there are none.
-fn run_child(args: &Args, library: &Path, workload: &Workload) -> Result<Vec<Metric>, String> {
+pub fn run_child(args: &Args, library: &Path, workload: &Workload) -> Result<Vec<Metric>, String> {
     let exe = std::env::current_exe().map_err(|e| e.to_string())?;
     let mut command = Command::new(exe);
     command.arg("--child").arg("--lib").arg(library);
