@@ -59,13 +59,18 @@ pub const ALL: &[Workload] = &[
     Workload { name: "tcp_h2g_65520", about: "TCP host to guest, MTU 65520", run: |c| bulk::download(c, 65_520, 1) },
     Workload {
         name: "crr_g2h",
+        about: "connect, request, response, close: guest to host, one at a time",
+        run: |c| transaction::crr_guest(c, 1),
+    },
+    Workload {
+        name: "crr_g2h_16",
         about: "connect, request, response, close: guest to host, 16 at once",
-        run: transaction::crr_guest,
+        run: |c| transaction::crr_guest(c, 16),
     },
     Workload {
         name: "crr_hostfwd",
         about: "connect, request, response, close: through host forwards, 16 at once",
-        run: transaction::crr_forward,
+        run: |c| transaction::crr_forward(c, 16),
     },
     Workload { name: "tcp_rr", about: "TCP round trips of one byte", run: |c| transaction::round_trips(c, 0) },
     Workload { name: "udp_g2h_1472", about: "UDP guest to host, 1472 octets", run: |c| datagram::upload(c, 1472) },

@@ -11,7 +11,6 @@ use crate::peer::{self, Holder};
 use crate::rig::{Rig, Span};
 use crate::stats::{Better, Metric, percentile};
 
-const AT_ONCE: usize = 16;
 /// A client connection older than this counts as stuck and is replaced.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -26,11 +25,11 @@ fn metrics(span: &Span, count: u64) -> Result<Vec<Metric>, String> {
     ])
 }
 
-/// The guest is the client.
-pub fn crr_guest(context: &Context) -> Outcome {
+/// The guest is the client, with `at_once` connections open at any time.
+pub fn crr_guest(context: &Context, at_once: usize) -> Outcome {
     let mut rig = Rig::new(&context.library, context.shape(1500), 1024)?;
     let (ports, _peer) = peer::request_server(usize::from(LISTEN_COUNT)).map_err(text)?;
-    for port in ports.iter().cycle().take(AT_ONCE) {
+    for port in ports.iter().cycle().take(at_once) {
         rig.guest.borrow_mut().connect(*port, Role::Client);
     }
     rig.frames_per_round = 64;
@@ -49,8 +48,8 @@ pub fn crr_guest(context: &Context) -> Outcome {
     Ok(metrics)
 }
 
-/// The host is the client, through forwards to the guest.
-pub fn crr_forward(context: &Context) -> Outcome {
+/// The host is the client, through forwards to the guest, with `at_once` connections open at any time.
+pub fn crr_forward(context: &Context, at_once: usize) -> Outcome {
     let mut rig = Rig::new(&context.library, context.shape(1500), 1024)?;
     rig.guest.borrow_mut().listen();
     let ports = free_ports(usize::from(LISTEN_COUNT)).map_err(text)?;
@@ -60,7 +59,7 @@ pub fn crr_forward(context: &Context) -> Outcome {
         }
     }
     rig.frames_per_round = 64;
-    let peer = peer::request_clients(ports, AT_ONCE);
+    let peer = peer::request_clients(ports, at_once);
     rig.run_for(context.warm_up());
     let before = rig.guest.borrow().counters;
     let (done, failed) = (peer.counters.completed.load(Relaxed), peer.counters.failed.load(Relaxed));
