@@ -24,9 +24,6 @@ use args::Args;
 use stats::Metric;
 use workload::{Context, Workload};
 
-/// The CPU of the library's thread; the peers have CPU 1.
-const LIBRARY_CPU: usize = 0;
-
 fn main() -> ExitCode {
     let args = match Args::parse(std::env::args().skip(1)) {
         Ok(args) => args,
@@ -108,7 +105,7 @@ fn run_one_library(args: &Args, library: &Path, workloads: &[&'static Workload])
 /// Measure one workload of one library in this process.
 fn run_here(args: &Args, library: &Path, workload: &Workload) -> Result<Vec<Metric>, String> {
     sys::raise_descriptor_limit();
-    sys::pin(LIBRARY_CPU);
+    sys::pin(peer::LIBRARY_CPU);
     let context = Context {
         library: library.to_path_buf(),
         seconds: args.seconds,

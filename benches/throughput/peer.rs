@@ -15,7 +15,8 @@ use crate::guest::{REQUEST, RESPONSE};
 use crate::sys::{self, DatagramBatch, Epoll};
 use crate::wire;
 
-/// The CPU of the peers; the library's thread has CPU 0.
+/// The CPU of the library's thread, and that of the peers.
+pub const LIBRARY_CPU: usize = 0;
 const PEER_CPU: usize = 1;
 const CHUNK: usize = 256 * 1024;
 
@@ -40,10 +41,14 @@ pub struct Peer {
 }
 
 fn spawn(port: u16, work: impl FnOnce(Arc<Counters>) -> std::io::Result<()> + Send + 'static) -> Peer {
+    spawn_on(PEER_CPU, port, work)
+}
+
+fn spawn_on(cpu: usize, port: u16, work: impl FnOnce(Arc<Counters>) -> std::io::Result<()> + Send + 'static) -> Peer {
     let counters = Arc::new(Counters::default());
     let theirs = counters.clone();
     thread::spawn(move || {
-        sys::pin(PEER_CPU);
+        sys::pin(cpu);
         if let Err(error) = work(theirs) {
             eprintln!("peer thread: {error}");
         }
@@ -126,10 +131,11 @@ pub fn source() -> std::io::Result<Peer> {
     }))
 }
 
-/// Echoes on one connection, byte by byte as it comes.
-pub fn echo() -> std::io::Result<Peer> {
+/// Echoes on one connection, byte by byte as it comes. With `beside` on the library's CPU, where waking the other thread is
+/// a context switch instead of an interrupt to another processor, which in a virtual machine can cost more than the rest.
+pub fn echo(beside: bool) -> std::io::Result<Peer> {
     let (listener, port) = listener()?;
-    Ok(spawn(port, move |_| {
+    Ok(spawn_on(if beside { LIBRARY_CPU } else { PEER_CPU }, port, move |_| {
         let (mut stream, _) = listener.accept()?;
         stream.set_nodelay(true)?;
         let mut buf = [0; 4096];

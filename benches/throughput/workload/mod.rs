@@ -72,7 +72,16 @@ pub const ALL: &[Workload] = &[
         about: "connect, request, response, close: through host forwards, 16 at once",
         run: |c| transaction::crr_forward(c, 16),
     },
-    Workload { name: "tcp_rr", about: "TCP round trips of one byte", run: |c| transaction::round_trips(c, 0) },
+    Workload {
+        name: "tcp_rr",
+        about: "TCP round trips of one byte, peer on the same CPU",
+        run: |c| transaction::round_trips(c, 0, true),
+    },
+    Workload {
+        name: "tcp_rr_two_cpus",
+        about: "TCP round trips of one byte, peer on another CPU",
+        run: |c| transaction::round_trips(c, 0, false),
+    },
     Workload { name: "udp_g2h_1472", about: "UDP guest to host, 1472 octets", run: |c| datagram::upload(c, 1472) },
     Workload { name: "udp_g2h_64", about: "UDP guest to host, 64 octets", run: |c| datagram::upload(c, 64) },
     Workload { name: "udp_h2g_1472", about: "UDP host to guest, 1472 octets", run: |c| datagram::download(c, 1472) },
@@ -90,8 +99,8 @@ pub const ALL: &[Workload] = &[
     Workload { name: "idle_memory", about: "resident memory per idle TCP connection", run: idle::memory },
     Workload {
         name: "rr_with_1000_idle",
-        about: "TCP round trips beside 1,000 idle connections",
-        run: |c| transaction::round_trips(c, 1000),
+        about: "TCP round trips beside 1,000 idle connections, peer on the same CPU",
+        run: |c| transaction::round_trips(c, 1000, true),
     },
     Workload {
         name: "tcp_h2g_with_1000_idle",

@@ -78,14 +78,14 @@ fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
     listeners.iter().map(|l| l.local_addr().map(|a| a.port())).collect()
 }
 
-/// One byte there and back, one at a time, beside `idle` connections that do nothing.
-pub fn round_trips(context: &Context, idle: usize) -> Outcome {
+/// One byte there and back, one at a time, beside `idle` connections that do nothing; the peer on the library's CPU or not.
+pub fn round_trips(context: &Context, idle: usize, same_cpu: bool) -> Outcome {
     let mut rig = Rig::new(&context.library, context.shape(1500), idle + 1)?;
     let holder = if idle > 0 { Some(Holder::start()?) } else { None };
     if let Some(holder) = &holder {
         rig.connect_many(holder.port, Role::Quiet, idle)?;
     }
-    let peer = peer::echo().map_err(text)?;
+    let peer = peer::echo(same_cpu).map_err(text)?;
     let indices = rig.connect_many(peer.port, Role::Quiet, 1)?;
     let index = indices.first().copied().ok_or("no connection")?;
     let mut trips: Vec<f64> = Vec::with_capacity(1 << 18);
