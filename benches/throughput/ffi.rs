@@ -102,15 +102,28 @@ extern "C" fn get_revents(index: c_int, opaque: *mut c_void) -> c_int {
 type AddPoll = extern "C" fn(c_int, c_int, *mut c_void) -> c_int;
 type GetRevents = extern "C" fn(c_int, *mut c_void) -> c_int;
 
+fn open(path: &Path) -> Result<Library, String> {
+    // SAFETY: opening a libslirp runs its constructors only.
+    unsafe { Library::new(path) }.map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// The function `name` of a library that was opened from `path`.
+///
+/// # Safety
+/// `F` must be the function's type, and the function must not be called after the library is closed.
+unsafe fn symbol<F: Copy>(library: &Library, path: &Path, name: &str) -> Result<F, String> {
+    // SAFETY: as the caller promises.
+    let found = unsafe { library.get::<F>(name.as_bytes()) };
+    found.map(|f| *f).map_err(|_| format!("{} has no function {name}", path.display()))
+}
+
 /// What the library at `path` calls itself; also shows early that it can be opened.
 pub fn version(path: &Path) -> Result<String, String> {
-    let fail = |e: libloading::Error| format!("{}: {e}", path.display());
-    // SAFETY: opening a libslirp runs its constructors only; the function takes nothing and returns a static string,
+    // SAFETY: the function takes nothing and returns a static string,
     // which is copied before the library is closed.
     unsafe {
-        let library = Library::new(path).map_err(fail)?;
-        let version_string: unsafe extern "C" fn() -> *const c_char =
-            *library.get(b"slirp_version_string").map_err(fail)?;
+        let library = open(path)?;
+        let version_string: unsafe extern "C" fn() -> *const c_char = symbol(&library, path, "slirp_version_string")?;
         Ok(CStr::from_ptr(version_string()).to_string_lossy().into_owned())
     }
 }
@@ -176,17 +189,16 @@ impl Instance {
             init_completed: None,
             timer_new_opaque: Some(timer_new_opaque),
         });
-        let fail = |e: libloading::Error| format!("{}: {e}", path.display());
-        // SAFETY: opening a libslirp runs its constructors only; every symbol has the type that libslirp.h gives it
+        // SAFETY: every symbol has the type that libslirp.h gives it
         // (a `struct in_addr` by value is passed as one 32-bit integer in every ABI this benchmark builds for).
         unsafe {
-            let library = Library::new(path).map_err(fail)?;
+            let library = open(path)?;
             let new: unsafe extern "C" fn(*const SlirpConfig, *const SlirpCb, *mut c_void) -> *mut c_void =
-                *library.get(b"slirp_new").map_err(fail)?;
-            let input = *library.get(b"slirp_input").map_err(fail)?;
-            let fill = *library.get(b"slirp_pollfds_fill").map_err(fail)?;
-            let poll = *library.get(b"slirp_pollfds_poll").map_err(fail)?;
-            let add_hostfwd = *library.get(b"slirp_add_hostfwd").map_err(fail)?;
+                symbol(&library, path, "slirp_new")?;
+            let input = symbol(&library, path, "slirp_input")?;
+            let fill = symbol(&library, path, "slirp_pollfds_fill")?;
+            let poll = symbol(&library, path, "slirp_pollfds_poll")?;
+            let add_hostfwd = symbol(&library, path, "slirp_add_hostfwd")?;
             let opaque = std::ptr::from_ref(guest).cast_mut().cast::<c_void>();
             let handle = new(&config, &*callbacks, opaque);
             if handle.is_null() {
