@@ -1,1 +1,3 @@
 //! The door: every exported C function, the C structs, callbacks, panic and thread fences. Knows nothing of protocols.
+
+
