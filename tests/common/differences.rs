@@ -33,4 +33,29 @@ pub const DIFFERENCES: &[Difference] = &[
         "each reply of the library itself asks again",
         "one request per address and second",
     ),
+    d(
+        "fragment-timeout",
+        "ipv4.md section 2: timeout at most 499 ms while a fragment waits",
+        "at most 499 ms",
+        "at most 1000 ms; the deadline is what counts",
+    ),
+    d(
+        "udp-broadcast-reply",
+        "ipv4.md oddities: replies for 255.255.255.255",
+        "come from 127.0.0.1",
+        "come from the virtual host",
+    ),
+    d(
+        "loopback-bypass",
+        "ipv4.md oddities: disable_host_loopback and 127.0.0.0/8, 0.0.0.0",
+        "still reachable",
+        "refused",
+    ),
+    d("ping-ttl", "icmp.md oddities: the TTL of an echo request", "ignored", "may be honoured"),
+    d(
+        "icmp-loopback-offender",
+        "icmp.md oddities: source of errors from the host's loopback",
+        "127.0.0.1",
+        "the address that the guest used",
+    ),
 ];

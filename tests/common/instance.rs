@@ -221,22 +221,31 @@ impl Setup {
 /// Upstream keeps one clock for the whole process, so that two instances must not run at the same time.
 fn serialize_upstream() -> Option<Alone> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    if !library().upstream || HELD.get() {
+    if !library().upstream {
         return None;
     }
-    let guard = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
-    HELD.set(true);
-    Some(Alone(guard))
+    DEPTH.with_borrow_mut(|(depth, guard)| {
+        if *depth == 0 {
+            *guard = Some(ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner()));
+        }
+        *depth += 1;
+    });
+    Some(Alone)
 }
 
-thread_local!(static HELD: Cell<bool> = const { Cell::new(false) });
+thread_local!(static DEPTH: RefCell<(usize, Option<MutexGuard<'static, ()>>)> = const { RefCell::new((0, None)) });
 
-/// The right of this thread to run instances of upstream's library.
-struct Alone(#[expect(dead_code, reason = "held, never read")] MutexGuard<'static, ()>);
+/// The right of this thread to run instances of upstream's library; it ends with the thread's last instance.
+struct Alone;
 
 impl Drop for Alone {
     fn drop(&mut self) {
-        HELD.set(false);
+        DEPTH.with_borrow_mut(|(depth, guard)| {
+            *depth -= 1;
+            if *depth == 0 {
+                *guard = None;
+            }
+        });
     }
 }
 
