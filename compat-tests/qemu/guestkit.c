@@ -180,7 +180,7 @@ static int bound(int kind, const char *port)
 }
 
 /* serve-udp PORT: echo in the background; the word PEER is answered with the sender's address. */
-static int serve_udp(const char *port)
+static _Noreturn void serve_udp(const char *port)
 {
     int s = bound(SOCK_DGRAM, port);
     background();
@@ -196,7 +196,7 @@ static int serve_udp(const char *port)
 }
 
 /* serve-tcp PORT: send the client's address as a line, then echo; one process a connection. */
-static int serve_tcp(const char *port)
+static _Noreturn void serve_tcp(const char *port)
 {
     int s = bound(SOCK_STREAM, port);
     if (listen(s, 128) < 0)
@@ -241,9 +241,9 @@ int main(int argc, char **argv)
     if (argc > 4 && !strcmp(argv[1], "udp"))
         return udp(argv[2], argv[3], argc - 4, argv + 4);
     if (argc == 3 && !strcmp(argv[1], "serve-udp"))
-        return serve_udp(argv[2]);
+        serve_udp(argv[2]);
     if (argc == 3 && !strcmp(argv[1], "serve-tcp"))
-        return serve_tcp(argv[2]);
+        serve_tcp(argv[2]);
     if (argc == 4 && !strcmp(argv[1], "refused"))
         return refused(argv[2], argv[3]);
     fprintf(stderr, "usage: guestkit put|many|udp|serve-udp|serve-tcp|refused ...\n");

@@ -52,6 +52,7 @@ class Machine:
         self.log = open(os.path.join(folder, "qemu.log"), "w+", encoding="utf-8")
         monitor, shell = os.path.join(folder, "qmp"), os.path.join(folder, "shell")
         self.shell = self.monitor = None
+        self._stuck = False
         self.process = subprocess.Popen(
             [QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
              "-qmp", f"unix:{monitor},server=on,wait=off",
@@ -101,14 +102,20 @@ class Machine:
                 return float(line.split()[1])
 
     def run(self, line, seconds=60):
-        """Let the guest's shell run a line: its status and its output."""
+        """Let the guest's shell run a line: its status and its output. A shell that once hung stays given up."""
+        if self._stuck:
+            raise Failure("the guest's shell did not answer before")
         self.shell.send(line)
         output = []
-        while True:
-            got = self.shell.read(seconds)
-            if got.startswith("@@end "):
-                return int(got.split()[1]), "\n".join(output)
-            output.append(got)
+        try:
+            while True:
+                got = self.shell.read(seconds)
+                if got.startswith("@@end "):
+                    return int(got.split()[1]), "\n".join(output)
+                output.append(got)
+        except Failure:
+            self._stuck = True
+            raise
 
     def command(self, line, seconds=60):
         """As `run`, but a failure of the line is a failure of the check."""

@@ -125,7 +125,7 @@ def check_udp(report, machine, udp):
         equal(machine.command(f"guestkit udp {GATEWAY} {udp.port} {sizes}").strip(), sizes, "sizes that came back")
 
 
-def client(port, words=b""):
+def client(port):
     """Connect to a forward of the guest's TCP server: the stream and the address that the guest saw."""
     stream = socket.create_connection(("127.0.0.1", port), 10)
     stream.settimeout(10)
@@ -153,7 +153,8 @@ def check_forward(report, machine):
         truth(all(port > 0 for port in ports.values()), f"ports {ports}")
     with report.check("forward.servers_start"):
         machine.command("mkdir -p /tmp/www && head -c 4000000 /dev/urandom >/tmp/www/file && "
-                        "httpd -p 80 -h /tmp/www && guestkit serve-tcp 2000 && guestkit serve-udp 2001")
+                        "httpd -p 80 -h /tmp/www && guestkit serve-tcp 2000 && guestkit serve-udp 2001 && "
+                        "guestkit serve-udp 2002")
     with report.check("forward.tcp_httpd"):
         with socket.create_connection(("127.0.0.1", ports["tcp", 80]), 10) as stream:
             stream.sendall(b"GET /file HTTP/1.0\r\n\r\n")
@@ -198,7 +199,7 @@ def check_monitor(report, machine, ports):
     rule = f"tcp:127.0.0.1:{port}"
     with report.check("monitor.hostfwd_add"):
         equal(machine.human(f"hostfwd_add net0 {rule}-:2000"), "")
-        equal(forwards(machine)["tcp", 2000] in (port, ports["tcp", 2000]), True)
+        equal(sum(row[1] == "HOST_FORWARD" and row[4] == str(port) for row in usernet(machine)), 1, "rows of the rule")
         stream, seen = client(port)
         stream.close()
         equal(seen, b"10.0.2.2", "address that the guest sees")
@@ -216,9 +217,14 @@ def check_monitor(report, machine, ports):
         truth("not found" in machine.human(f"hostfwd_remove net0 {rule}"), "no error")
     with report.check("monitor.hostfwd_udp"):
         port = services.free_port(socket.SOCK_DGRAM)
-        equal(machine.human(f"hostfwd_add net0 udp:127.0.0.1:{port}-:2001"), "")
+        equal(machine.human(f"hostfwd_add net0 udp:127.0.0.1:{port}-:2002"), "")
         equal(udp_ask(port, b"again"), b"again")
         truth("removed" in machine.human(f"hostfwd_remove net0 udp:127.0.0.1:{port}"), "not removed")
+    with report.check("monitor.hostfwd_two_udp_ports_to_one", beyond=True):
+        port = services.free_port(socket.SOCK_DGRAM)
+        equal(machine.human(f"hostfwd_add net0 udp:127.0.0.1:{port}-:2001"), "")
+        for one in (port, ports["udp", 2001], port):
+            equal(udp_ask(one, b"%d" % one), b"%d" % one)
 
 
 @contextlib.contextmanager
