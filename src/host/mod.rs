@@ -4,4 +4,5 @@
 //! Every socket made here is non-blocking and close-on-exec, and never raises SIGPIPE.
 
 pub mod poller;
+pub mod resolver_file;
 pub mod socket;

@@ -170,6 +170,8 @@ pub struct QueuedError {
     pub errno: i32,
     /// For "fragmentation needed" and "packet too big": the MTU of the next hop, else 0.
     pub info: u32,
+    /// How many bytes of the datagram's payload came with the error.
+    pub quoted: usize,
 }
 
 impl Datagram {
@@ -273,15 +275,16 @@ impl Datagram {
         self.0.local_addr().ok()?.as_socket()
     }
 
-    /// Takes the oldest error the kernel kept (Linux: the error queue of `IP_RECVERR`). `None` when there is none.
+    /// Takes the oldest error the kernel kept (Linux: the error queue of `IP_RECVERR`). `None` when there is none. What is
+    /// left of the datagram's payload is put into `quoted`.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub fn queued_error(&self) -> Option<QueuedError> {
-        error_queue::take(self.as_raw_fd())
+    pub fn queued_error(&self, quoted: &mut [u8]) -> Option<QueuedError> {
+        error_queue::take(self.as_raw_fd(), quoted)
     }
 
     /// Other systems keep no queue: the error is what the next receive returns.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    pub fn queued_error(&self) -> Option<QueuedError> {
+    pub fn queued_error(&self, _quoted: &mut [u8]) -> Option<QueuedError> {
         None
     }
 }
@@ -324,10 +327,9 @@ mod error_queue {
     #[repr(C, align(16))]
     struct Control([u8; 512]);
 
-    pub(super) fn take(descriptor: RawFd) -> Option<QueuedError> {
+    pub(super) fn take(descriptor: RawFd, quoted: &mut [u8]) -> Option<QueuedError> {
         let mut control = Control([0; 512]);
         let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
-        let mut quoted = [0u8; 1];
         let mut vector = libc::iovec { iov_base: quoted.as_mut_ptr().cast(), iov_len: quoted.len() };
         // SAFETY: msghdr is plain data for which all zero bytes are a valid value.
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -339,16 +341,14 @@ mod error_queue {
         message.msg_controllen = size_of::<Control>() as _;
         // SAFETY: every pointer in `message` is to a live local of the stated length.
         let length = unsafe { libc::recvmsg(descriptor, &raw mut message, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) };
-        if length < 0 {
-            return None;
-        }
+        let quoted = usize::try_from(length).ok()?;
         // SAFETY: the storage was zeroed, so it is initialised whatever the kernel wrote.
         let name = unsafe { name.assume_init() };
         let destination = address(&name);
         let used = (message.msg_controllen as usize).min(control.0.len());
         let (errno, origin, kind, code, info, offender) = extended_error(control.0.get(..used)?)?;
         let icmp = (origin == libc::SO_EE_ORIGIN_ICMP || origin == libc::SO_EE_ORIGIN_ICMP6).then_some((kind, code));
-        Some(QueuedError { icmp, offender, destination, errno, info })
+        Some(QueuedError { icmp, offender, destination, errno, info, quoted })
     }
 
     /// Walks the control messages with checked offsets, in place of the CMSG macros.
@@ -432,13 +432,15 @@ mod tests {
     fn the_error_queue_tells_who_refused_a_datagram() {
         let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let socket = Datagram::outgoing(false, None).unwrap();
-        socket.send_to(b"x", closed).unwrap();
-        let error = socket.queued_error().expect("loopback reports within the send");
+        socket.send_to(b"payload", closed).unwrap();
+        let mut quoted = [0; 16];
+        let error = socket.queued_error(&mut quoted).expect("loopback reports within the send");
         assert_eq!(error.icmp, Some((3, 3)));
         assert_eq!(error.offender, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         assert_eq!(error.destination, Some(closed));
         assert_eq!(error.errno, libc::ECONNREFUSED);
-        assert_eq!(socket.queued_error(), None);
+        assert_eq!(&quoted[..error.quoted], b"payload");
+        assert_eq!(socket.queued_error(&mut quoted), None);
     }
 
     #[test]
