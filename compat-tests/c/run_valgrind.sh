@@ -1,13 +1,22 @@
 #!/bin/sh
 # Runs the C test programs under valgrind's memcheck: no error, no leak, no descriptor left open.
-# Usage: run_valgrind.sh DIRECTORY [PROGRAM...]
-# DIRECTORY holds libslirp.so.0, for LD_LIBRARY_PATH. HEADERS (default: this project's) is the include directory. The
-# programs are names of this folder without .c; main_paths and null_callbacks without any.
+# Usage: run_valgrind.sh [DIRECTORY [PROGRAM...]]
+# DIRECTORY holds libslirp.so.0, for LD_LIBRARY_PATH; without it the variable SLIRP_LIBDIR names it. The word "system"
+# stands for the installed library with its own headers. HEADERS (default: this project's) is the include directory.
+# The programs are names of this folder without .c: main_paths and null_callbacks if none is named, only the first for
+# the system's library, which does not bear what the second does.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
-library=${1:?usage: run_valgrind.sh DIRECTORY [PROGRAM...]}
-shift
-[ $# -gt 0 ] || set -- main_paths null_callbacks
+library=${1:-${SLIRP_LIBDIR:?usage: run_valgrind.sh [DIRECTORY [PROGRAM...]]}}
+[ $# -eq 0 ] || shift
+programs="main_paths null_callbacks"
+if [ "$library" = system ]; then
+    library=$(dirname "$(cc -print-file-name=libslirp.so.0)")
+    HEADERS=/usr/include
+    programs=main_paths
+fi
+# shellcheck disable=SC2086
+[ $# -gt 0 ] || set -- $programs
 : "${CC:=cc}" "${HEADERS:=$here/../../include}"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
