@@ -103,7 +103,7 @@ def op_watch(host, port, how):
     """Tell the service to watch, then end or reset the connection."""
     stream = connect(host, port, 5)
     stream.sendall(b"WATCH\n")
-    time.sleep(0.2)  # the words and the reset must not share a segment, or the service never sees the words
+    stream.recv(100)
     if how == "reset":
         services.reset(stream)
     else:

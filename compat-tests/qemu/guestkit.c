@@ -77,7 +77,7 @@ static char expected(int connection, long at)
     return (char)(at * 31 + connection * 7 + at / 251);
 }
 
-/* many HOST PORT COUNT SIZE: COUNT connections open at once, each echoing SIZE bytes of its own; prints how many were right. */
+/* many HOST PORT COUNT SIZE: COUNT connections at once, each echoing SIZE bytes of its own; prints how many did. */
 static int many(const char *host, const char *port, int count, long size)
 {
     static struct pollfd polled[MANY_MAX];

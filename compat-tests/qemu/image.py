@@ -97,14 +97,18 @@ def build(cache):
     if not compiler:
         raise Missing("no C compiler")
     key = hashlib.sha256(kernel.encode())
-    for path in (f"/boot/vmlinuz-{kernel}", busybox, os.path.join(HERE, "guestkit.c"), os.path.join(HERE, "init"),
+    status = os.stat(f"/boot/vmlinuz-{kernel}")
+    paths = [os.path.join(cache, f"{kernel}-{status.st_mtime_ns}.kernel")]
+    for path in (busybox, os.path.join(HERE, "guestkit.c"), os.path.join(HERE, "init"),
                  os.path.join(LIB, "udhcpc.sh"), __file__):
         status = os.stat(path)
         key.update(f"{path} {status.st_size} {status.st_mtime_ns}".encode())
-    stem = os.path.join(cache, key.hexdigest()[:16])
-    paths = stem + ".kernel", stem + ".cpio"
+    paths.append(os.path.join(cache, f"{key.hexdigest()[:16]}.cpio"))
     if all(os.path.exists(path) for path in paths):
         return paths
+    for old in glob.glob(os.path.join(cache, "*.kernel")) + glob.glob(os.path.join(cache, "*.cpio")):
+        if old not in paths:
+            os.remove(old)
     with open(f"/boot/vmlinuz-{kernel}", "rb") as file:
         image = file.read()
     with tempfile.TemporaryDirectory(dir=cache) as root:

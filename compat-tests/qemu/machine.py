@@ -14,13 +14,27 @@ from rig.report import Failure  # noqa: E402
 QEMU = "qemu-system-x86_64"
 
 
+class Ended(Exception):
+    """QEMU ended while something still waited for it."""
+
+
 class Line:
     """A stream of text lines over a Unix socket, with a deadline for every read."""
 
-    def __init__(self, path):
+    def __init__(self, path, process):
         self._socket = socket.socket(socket.AF_UNIX)
-        waiting.until(lambda: self._socket.connect(path) is None, 15, f"socket {os.path.basename(path)}")
         self._rest = b""
+
+        def connected():
+            if process.poll() is not None:
+                raise Ended("QEMU ended")
+            self._socket.connect(path)
+            return True
+
+        try:
+            waiting.until(connected, 15, f"socket {os.path.basename(path)}")
+        except Ended as ended:
+            raise Failure(str(ended)) from None
 
     def send(self, text):
         self._socket.settimeout(10)
@@ -61,10 +75,10 @@ class Machine:
             env=library.environment(), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
             preexec_fn=waiting.die_with_parent)
         try:
-            self.monitor = Line(monitor)
+            self.monitor = Line(monitor, self.process)
             self.monitor.read(10)  # the greeting
             self.execute("qmp_capabilities")
-            self.shell = Line(shell)
+            self.shell = Line(shell, self.process)
         except Failure as failure:
             self.close()
             raise Failure(f"{failure}: {self.said()}") from None

@@ -105,8 +105,10 @@ def check_dns(report, guest, host):
         truth(host.silent.asked > before, "the first server was never asked")
         report.info(f"answered at try {found['tries']}")
     with report.check("dns.retry_after_closed_server", beyond=True):
+        outer.resolv_conf(["127.0.0.53"])
+        waiting.until(lambda: lookup() == ["192.0.2.1"], 5, "the first server's answer")
         outer.resolv_conf(["127.0.0.56", "127.0.0.54"])
-        time.sleep(1.1)  # the list before stays valid for a second of the library's clock
+        waiting.until(lambda: lookup(timeout=0.2) != ["192.0.2.1"], 5, "the new list")
         found = guest.ask("resolve", server=NAMESERVER, name="name.test", tries=6, timeout=1.5, same_socket=False)
         equal(found["addresses"], ["192.0.2.2"])
     with report.check("dns.tcp_retry_after_closed_server", beyond=True):
@@ -301,6 +303,7 @@ def check_end(report, guest, locked):
             with open(f"/proc/{guest.slirp.pid}/status", encoding="ascii") as file:
                 truth("Seccomp:\t2" in file.read(), "no seccomp filter is active")
             equal(sorted(set(os.listdir(f"/proc/{guest.slirp.pid}/root")) - {"tmp"}), ["etc", "run"], "its root")
+    report.info(f"slirp4netns: {waiting.footprint(guest.slirp.pid)}")
     with report.check("process.ends_cleanly"):
         equal(guest.stop(), 0, "exit status: " + guest.said())
 

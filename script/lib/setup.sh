@@ -15,6 +15,10 @@ setup_as_root() {
     fi
 }
 
+setup_install() {
+    setup_as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
+}
+
 setup_has() {
     dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'
 }
@@ -66,7 +70,7 @@ setup_qemu_from_backports() {
     rm -f "${TMPDIR:-/tmp}/backports.$$"
     setup_as_root apt-get update -q || return 1
     suite="$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)-backports"
-    DEBIAN_FRONTEND=noninteractive setup_as_root apt-get install -y -q --no-install-recommends -t "$suite" qemu-system-x86
+    setup_install -t "$suite" qemu-system-x86
 }
 
 # setup_packages: install what is missing. A package that cannot be installed is named; the tests that need it fail.
@@ -83,10 +87,10 @@ setup_packages() {
     echo "setup: installing$setup_missing"
     setup_as_root apt-get update -q || echo "setup: apt-get update failed" >&2
     # One at a time after a common failure, so that one package that does not fit keeps no other away.
-    if ! DEBIAN_FRONTEND=noninteractive setup_as_root apt-get install -y -q --no-install-recommends $setup_missing; then
+    if ! setup_install $setup_missing; then
         for package in $setup_missing; do
             setup_has "$package" && continue
-            DEBIAN_FRONTEND=noninteractive setup_as_root apt-get install -y -q --no-install-recommends "$package" && continue
+            setup_install "$package" && continue
             [ "$package" = qemu-system-x86 ] && setup_qemu_from_backports && continue
             echo "setup: could not install $package" >&2
         done

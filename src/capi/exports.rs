@@ -19,8 +19,8 @@ use super::fence::fenced;
 use super::instance::Instance;
 use super::log::{self, Level};
 use super::types::{
-    CBool, RawTimerId, SLIRP_HOSTFWD_UDP, SLIRP_HOSTFWD_V6ONLY, Slirp, SlirpAddPollCb, SlirpAddPollSocketCb, SlirpCb, SlirpConfig, SlirpGetREventsCb,
-    SlirpReadCb, SlirpWriteCb, slirp_os_socket, slirp_ssize_t,
+    CBool, RawTimerId, SLIRP_HOSTFWD_UDP, SLIRP_HOSTFWD_V6ONLY, Slirp, SlirpAddPollCb, SlirpAddPollSocketCb, SlirpCb,
+    SlirpConfig, SlirpGetREventsCb, SlirpReadCb, SlirpWriteCb, slirp_os_socket, slirp_ssize_t,
 };
 
 /// The version of the interface that this library implements, as `slirp_version_string` reports it.

@@ -18,7 +18,9 @@ use crate::link::pending::{Enqueued, Pending};
 use crate::tcp::{Flags, SeqNumber, Transmit};
 use crate::time::Instant;
 use crate::wire::checksum::Checksum;
-use crate::wire::header::{self, ETHERNET_LEN, Ethernet, IPV4_LEN, Ipv4, Ipv6, PROTOCOL_UDP, Payload, Tcp, UDP_LEN, Udp};
+use crate::wire::header::{
+    self, ETHERNET_LEN, Ethernet, IPV4_LEN, Ipv4, Ipv6, PROTOCOL_UDP, Payload, Tcp, UDP_LEN, Udp,
+};
 use crate::wire::subnet::Ipv4Subnet;
 
 /// Time to live of TCP and UDP packets to the guest; source: contract/ipv4.md section 4.
@@ -389,13 +391,7 @@ impl Egress {
     /// Sends the reply of the DHCP server; source: contract/dhcp.md section A3.
     pub fn dhcp(&mut self, payload: &[u8], now: Instant) {
         const TOS: u8 = 0x10;
-        self.udp(
-            Endpoint::new(self.vhost, 67),
-            Endpoint::new(Ipv4Addr::BROADCAST, 68),
-            payload,
-            TOS,
-            now,
-        );
+        self.udp(Endpoint::new(self.vhost, 67), Endpoint::new(Ipv4Addr::BROADCAST, 68), payload, TOS, now);
     }
 
     /// Whether the checksum of a TCP or UDP message in an IPv4 packet is right.

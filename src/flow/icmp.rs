@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use hashbrown::HashMap;
 use slotmap::{SlotMap, new_key_type};
 
+use super::Endpoint;
 use super::clock_hand::{ClockHand, Visit};
 use super::context::Context;
 use super::effect::HostSocket;
@@ -15,7 +16,6 @@ use super::egress::{Reported, Unreachable};
 use super::policy::Destination;
 use super::timers::Slot;
 use super::token::{self, Kind};
-use super::Endpoint;
 use crate::host::poller::Readiness;
 use crate::host::socket::Datagram;
 use crate::time::{Duration, Instant};

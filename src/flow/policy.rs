@@ -51,11 +51,7 @@ impl Policy {
 
     fn translate4(&self, ip: Ipv4Addr, port: u16) -> Destination {
         let loopback = |ip: Ipv4Addr| {
-            if self.disable_host_loopback {
-                Destination::Refused
-            } else {
-                Destination::Host((ip, port).into())
-            }
+            if self.disable_host_loopback { Destination::Refused } else { Destination::Host((ip, port).into()) }
         };
         if ip == self.vnameserver && !self.disable_dns {
             return if port == 53 { Destination::NameServer } else { Destination::Refused };

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use hashbrown::HashMap;
 use slotmap::{SlotMap, new_key_type};
@@ -167,8 +167,14 @@ impl UdpTable {
             cx.egress.unreachable(Unreachable::Network, datagram.packet, cx.now);
             return;
         };
-        if real.ip() != datagram.destination.ip || flow.forward {
-            flow.remember(real, datagram.destination);
+        // What is not translated needs no remembering, but for the loopback: it is also what the virtual host stands for.
+        if real.ip() != datagram.destination.ip || real.ip().is_loopback() || flow.forward {
+            let known_as = match datagram.destination.ip {
+                // Nobody answers from the broadcast address.
+                IpAddr::V4(ip) if ip.is_broadcast() => Endpoint::new(cx.policy.vhost, datagram.destination.port),
+                _ => datagram.destination,
+            };
+            flow.remember(real, known_as);
         }
         if flow.ttl != datagram.ttl - 1 {
             flow.ttl = datagram.ttl - 1;
@@ -276,9 +282,7 @@ impl UdpTable {
         if self.forward_count >= MAX_FORWARDS {
             return Err(std::io::Error::from_raw_os_error(libc::ENOMEM));
         }
-        let id = self
-            .insert(guest, socket, true, cx)
-            .ok_or_else(|| std::io::Error::from_raw_os_error(libc::ENOMEM))?;
+        let id = self.insert(guest, socket, true, cx).ok_or_else(|| std::io::Error::from_raw_os_error(libc::ENOMEM))?;
         self.forwards.entry(guest).or_default().push(id);
         self.forward_count += 1;
         Ok(())

@@ -7,12 +7,12 @@ use std::net::SocketAddr;
 
 use slotmap::{SlotMap, new_key_type};
 
+use crate::flow::Context;
 use crate::flow::effect::HostSocket;
 use crate::flow::key::Endpoint;
+use crate::flow::tcp::TcpTable;
 use crate::flow::timers::Slot;
 use crate::flow::token::{self, Kind};
-use crate::flow::Context;
-use crate::flow::tcp::TcpTable;
 use crate::host::poller::Readiness;
 use crate::host::socket::Listener;
 use crate::time::Duration;
@@ -105,8 +105,8 @@ impl TcpForwards {
             match forward.listener.accept() {
                 Ok((stream, peer)) => tcp.open_from_host(stream, peer, forward.guest, cx),
                 // A peer that has gone again while it waited is no reason to leave the next one waiting.
-                Err(error)
-                    if matches!(error.raw_os_error(), Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO)) => {}
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO)) => {
+                }
                 Err(error) => {
                     forward.queued = false;
                     if error.kind() != ErrorKind::WouldBlock {

@@ -72,9 +72,7 @@ fn state_name(state: State) -> &'static str {
 pub fn connections(stack: &Stack) -> String {
     let tables = stack.tables();
     let now = tables.cx.now;
-    let mut text = String::from(
-        "  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\n",
-    );
+    let mut text = String::from("  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\n");
 
     for (_, flow) in tables.tcp.iter() {
         let (descriptor, local) = match flow.side() {
@@ -117,11 +115,9 @@ pub fn connections(stack: &Stack) -> String {
     }
     for (_, flow) in tables.udp.iter() {
         let (tag, source, destination) = match flow.remaining(now) {
-            None => (
-                "UDP[HOST_FORWARD]".to_string(),
-                flow.socket().local_address().map(Endpoint::from),
-                Some(flow.guest()),
-            ),
+            None => {
+                ("UDP[HOST_FORWARD]".to_string(), flow.socket().local_address().map(Endpoint::from), Some(flow.guest()))
+            }
             Some(left) => (format!("UDP[{} sec]", left.secs()), Some(flow.guest()), flow.remote()),
         };
         let (source, source_port) = shown(source);

@@ -17,6 +17,10 @@ use crate::wire::header::{
 };
 use crate::wire::subnet::Ipv4Subnet;
 
+/// A frame of this type, one of those for experiments (IEEE 802), makes a test build panic.
+#[cfg(feature = "fault-injection")]
+const FAULT_ETHERTYPE: u16 = 0x88b5;
+
 const PORT_DHCP_SERVER: u16 = 67;
 const PORT_TFTP: u16 = 69;
 
@@ -29,6 +33,8 @@ impl Stack {
             return;
         }
         match u16::from_be_bytes([high, low]) {
+            #[cfg(feature = "fault-injection")]
+            FAULT_ETHERTYPE => panic!("injected fault"),
             ETHERTYPE_ARP => self.input_arp(frame),
             ETHERTYPE_IPV4 => {
                 if let Some(Ok(packet)) = frame.get(ETHERNET_LEN..).map(Ipv4View::parse) {

@@ -15,8 +15,8 @@ use std::io;
 use std::net::Ipv4Addr;
 
 pub use config::Config;
-use smoltcp::wire::EthernetAddress;
 pub use rounds::Interest;
+use smoltcp::wire::EthernetAddress;
 
 use crate::flow::egress::Egress;
 use crate::flow::icmp::IcmpTable;

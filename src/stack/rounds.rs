@@ -7,11 +7,11 @@
 use std::os::fd::{AsRawFd, RawFd};
 
 use super::Stack;
+use crate::flow::Effect;
 use crate::flow::icmp::IcmpId;
 use crate::flow::tcp::TcpId;
 use crate::flow::token::{self, Kind};
 use crate::flow::udp::UdpId;
-use crate::flow::Effect;
 use crate::forward::listener::ListenerId;
 use crate::host::poller::Readiness;
 use crate::time::Instant;

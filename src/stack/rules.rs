@@ -58,9 +58,11 @@ impl Stack {
         self.guest_forwards.add(*address, port)
     }
 
-    /// Removes a guest forward and gives its number; `None` when there is none. Its connections go on.
+    /// Removes a guest forward and gives its number; `None` when there is none. Its connections are reset.
     pub fn remove_guest_forward(&mut self, address: Ipv4Addr, port: u16) -> Option<u64> {
-        self.guest_forwards.remove(address, port)
+        let number = self.guest_forwards.remove(address, port)?;
+        self.tcp.end_callback(number, &mut self.cx);
+        Some(number)
     }
 
     /// How many bytes for the guest the newest connection of a guest forward takes now.

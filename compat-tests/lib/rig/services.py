@@ -10,7 +10,7 @@ The first line of a TCP connection says what the service does:
     FIRST       end our direction at once, go on reading (the service half-closes first); the digest is recorded
     SLOW n      wait for the line `go` before reading on, then behave as PUT (fills windows on the way)
     RESET       reset the connection
-    WATCH       read until the end and record whether it was an end or a reset
+    WATCH       say so, read until the end and record whether it was an end or a reset
     PEER        send the address and port of the client
 """
 
@@ -113,6 +113,7 @@ class TcpService:
         elif what == "RESET":
             reset(connection)
         elif what == "WATCH":
+            connection.sendall(b"watching\n")
             try:
                 while connection.recv(CHUNK):
                     pass

@@ -9,6 +9,10 @@ import time
 from .report import Failure
 
 
+# Loaded before any fork: a child of a program with threads must not start loading libraries.
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
 def until(condition, seconds, what, every=0.05):
     """Call `condition` until it gives something true, and return that. Errors of the last try are shown."""
     deadline = time.monotonic() + seconds
@@ -34,7 +38,7 @@ def readable(descriptor, seconds, what):
 def die_with_parent():
     """For `preexec_fn`: the child is ended by the kernel when the test ends in any way."""
     pr_set_pdeathsig = 1
-    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    _libc.prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def end(process, seconds=5):
@@ -47,6 +51,13 @@ def end(process, seconds=5):
             process.kill()
             process.wait()
     return process.returncode
+
+
+def footprint(pid):
+    """Resident memory and number of open descriptors of a process, as text."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        memory = next(line.split()[1] for line in file if line.startswith("VmRSS"))
+    return f"{int(memory) / 1024:.1f} MiB resident, {len(os.listdir(f'/proc/{pid}/fd'))} descriptors"
 
 
 def threads_of(pid):

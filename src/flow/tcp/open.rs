@@ -79,8 +79,7 @@ impl TcpTable {
             // A SYN that brings data may be large; such a one is not worth keeping for the sake of a quotation.
             let packet = if from.packet.len() <= 128 { from.packet.to_vec() } else { Vec::new() };
             let name_server = to_name_server.then_some(destination);
-            flow.connecting =
-                Some(Box::new(Connecting { packet, name_server, deadline: cx.now + CONNECT_TIMEOUT }));
+            flow.connecting = Some(Box::new(Connecting { packet, name_server, deadline: cx.now + CONNECT_TIMEOUT }));
         }
         if !self.watch(id, cx) {
             reset(&key, segment, cx);
@@ -129,9 +128,9 @@ impl TcpTable {
             return Some(key(port));
         }
         let start = cx.initial_sequence(&key(port)).0;
-        (0..64).map(|step| key(49152 + (start.wrapping_add(step * 251) % 16384) as u16)).find(|key| {
-            !self.by_key.contains_key(key)
-        })
+        (0..64)
+            .map(|step| key(49152 + (start.wrapping_add(step * 251) % 16384) as u16))
+            .find(|key| !self.by_key.contains_key(key))
     }
 
     fn insert(&mut self, key: FlowKey, conn: Connection, side: Side, origin: Origin, cx: &mut Context) -> TcpId {

@@ -222,6 +222,19 @@ impl TcpTable {
         self.settle(id, cx);
     }
 
+    /// Resets the connections of a guest forward that was removed: the application may free what its callback uses.
+    pub fn end_callback(&mut self, forward: u64, cx: &mut Context) {
+        let of_forward = |flow: &TcpFlow| matches!(flow.side, Side::Callback(number) if number == forward);
+        let ids: Vec<TcpId> = self.flows.iter().filter(|(_, flow)| of_forward(flow)).map(|(id, _)| id).collect();
+        for id in ids {
+            if let Some(flow) = self.flows.get_mut(id) {
+                flow.conn.abort(cx.now);
+                flow.transmit(cx);
+            }
+            self.settle(id, cx);
+        }
+    }
+
     /// The newest flow of a guest forward's callback.
     fn newest_callback(&self, remote: Endpoint) -> Option<TcpId> {
         // Slot-map keys do not tell age; flows of one forward are few, and this path is not per frame.
