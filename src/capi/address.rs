@@ -63,6 +63,7 @@ mod tests {
 
     #[test]
     fn short_and_foreign_addresses_are_refused_with_an_errno() {
+        // SAFETY: all zero bytes are a value of this structure.
         let mut v4: sockaddr_in = unsafe { std::mem::zeroed() };
         v4.sin_family = libc::AF_INET as libc::sa_family_t;
         v4.sin_port = 80u16.to_be();
@@ -77,7 +78,8 @@ mod tests {
             }
             assert_eq!(socket_address(std::ptr::null(), whole), Err(libc::EINVAL));
         }
-        v4.sin_family = libc::AF_PACKET as libc::sa_family_t;
+        let foreign = sockaddr_in { sin_family: libc::AF_PACKET as libc::sa_family_t, ..v4 };
+        let pointer = (&raw const foreign).cast::<sockaddr>();
         // SAFETY: as above.
         assert_eq!(unsafe { socket_address(pointer, whole) }, Err(libc::EAFNOSUPPORT));
     }

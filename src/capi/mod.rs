@@ -3,12 +3,12 @@
 //! `exports` is what C sees; it turns pointers into Rust values and calls `instance`. `instance` owns the engine, lets one
 //! thread at a time into it, and calls the application only while nobody is inside.
 
-pub mod address;
-pub mod callbacks;
-pub mod config;
-pub mod debug;
+mod address;
+mod callbacks;
+mod config;
+mod debug;
 pub mod exports;
-pub mod fence;
-pub mod instance;
-pub mod log;
+mod fence;
+mod instance;
+mod log;
 pub mod types;

@@ -175,7 +175,7 @@ impl Egress {
             urgent: transmit.urgent,
             options: options.get(..options_len).unwrap_or_default(),
         };
-        self.tcp(remote.ip, guest.ip, tos, TTL, &tcp, Payload(payload.0, payload.1), now);
+        self.tcp((remote.ip, guest.ip), (tos, TTL), &tcp, Payload(payload.0, payload.1), now);
     }
 
     /// Sends a reset that answers a segment of no flow.
@@ -198,15 +198,13 @@ impl Egress {
             urgent: 0,
             options: &[],
         };
-        self.tcp(remote.ip, guest.ip, 0, TTL_MAX, &tcp, Payload(&[], &[]), now);
+        self.tcp((remote.ip, guest.ip), (0, TTL_MAX), &tcp, Payload(&[], &[]), now);
     }
 
     fn tcp(
         &mut self,
-        source: IpAddr,
-        guest: IpAddr,
-        tos: u8,
-        ttl: u8,
+        (source, guest): (IpAddr, IpAddr),
+        (tos, ttl): (u8, u8),
         tcp: &Tcp<'_>,
         payload: Payload<'_>,
         now: Instant,

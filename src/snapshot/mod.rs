@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_stream_cut_anywhere_is_refused() {
-        let whole = vec![0; 131];
+        let whole = [0; 131];
         for length in 0..whole.len() {
             let mut rest = &whole[..length];
             let outcome = read(4, |piece| {
