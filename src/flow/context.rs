@@ -29,9 +29,17 @@ pub struct Context {
     /// The secret of RFC 6528's initial sequence numbers.
     pub secret: RandomState,
     pub tcp_config: crate::tcp::Config,
+    /// How many flows and forwards were made.
+    pub made: u64,
 }
 
 impl Context {
+    /// The number of a new flow or forward: they are listed and ended newest first.
+    pub fn number(&mut self) -> u64 {
+        self.made += 1;
+        self.made
+    }
+
     /// Announces a new host socket and has the poller watch it. Returns false when the poller has no room for it; the
     /// socket is of no use then.
     pub fn watch(&mut self, socket: &impl std::os::fd::AsRawFd, token: u64, urgent: bool) -> bool {

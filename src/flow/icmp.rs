@@ -1,6 +1,7 @@
 //! ICMP echo flows: the guest's pings to the outside, through a ping socket of the host (a raw one where that is all
 //! the host allows). One socket serves one guest address, destination and identifier. Source: contract/icmp.md.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -56,6 +57,7 @@ pub struct IcmpFlow {
     errored: bool,
     queued: bool,
     used: bool,
+    number: u64,
     timer: Slot,
 }
 
@@ -66,6 +68,11 @@ impl IcmpFlow {
 
     pub fn destination(&self) -> IpAddr {
         self.key.destination
+    }
+
+    /// Flows are numbered as they are made.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     pub fn socket(&self) -> &Datagram {
@@ -187,6 +194,7 @@ impl IcmpTable {
             errored: false,
             queued: false,
             used: true,
+            number: cx.number(),
             timer: Slot::default(),
         });
         let watched = self.flows.get(id).is_some_and(|flow| cx.watch(&flow.socket, token::pack(Kind::Icmp, id), false));
@@ -256,7 +264,8 @@ impl IcmpTable {
 
     /// Ends all flows.
     pub fn clear(&mut self, cx: &mut Context) {
-        let ids: Vec<IcmpId> = self.flows.keys().collect();
+        let mut ids: Vec<IcmpId> = self.flows.keys().collect();
+        ids.sort_by_key(|&id| Reverse(self.flows.get(id).map(|flow| flow.number)));
         for id in ids {
             self.remove(id, cx);
         }

@@ -2,6 +2,7 @@
 //! mapping, and filtering too: any peer may answer); a host forward is a flow whose socket is bound by the rule and
 //! that never expires. Source: contract/udp.md.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -60,6 +61,7 @@ pub struct UdpFlow {
     errored: bool,
     queued: bool,
     used: bool,
+    number: u64,
     timer: Slot,
 }
 
@@ -70,6 +72,11 @@ impl UdpFlow {
 
     pub fn remote(&self) -> Option<Endpoint> {
         self.remote
+    }
+
+    /// Flows are numbered as they are made.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     pub fn socket(&self) -> &Datagram {
@@ -231,6 +238,7 @@ impl UdpTable {
             errored: false,
             queued: false,
             used: true,
+            number: cx.number(),
             timer: Slot::default(),
         });
         let flow = self.flows.get(id)?;
@@ -361,7 +369,8 @@ impl UdpTable {
 
     /// Ends all flows.
     pub fn clear(&mut self, cx: &mut Context) {
-        let ids: Vec<UdpId> = self.flows.keys().collect();
+        let mut ids: Vec<UdpId> = self.flows.keys().collect();
+        ids.sort_by_key(|&id| Reverse(self.flows.get(id).map(|flow| flow.number)));
         for id in ids {
             self.remove(id, cx);
         }

@@ -34,12 +34,18 @@ pub struct TcpForward {
     listener: Listener,
     guest: Endpoint,
     queued: bool,
+    number: u64,
     timer: Slot,
 }
 
 impl TcpForward {
     pub fn listener(&self) -> &Listener {
         &self.listener
+    }
+
+    /// Forwards are numbered as they are made, in one row with the flows.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     pub fn guest(&self) -> Endpoint {
@@ -64,7 +70,13 @@ impl TcpForwards {
         if self.forwards.len() >= MAX_LISTENERS {
             return Err(full());
         }
-        let id = self.forwards.insert(TcpForward { listener, guest, queued: false, timer: Slot::default() });
+        let id = self.forwards.insert(TcpForward {
+            listener,
+            guest,
+            queued: false,
+            number: cx.number(),
+            timer: Slot::default(),
+        });
         let watched = self
             .forwards
             .get(id)

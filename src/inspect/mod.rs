@@ -6,13 +6,17 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
 
+use crate::flow::icmp::IcmpFlow;
 use crate::flow::key::Endpoint;
 use crate::flow::tcp::{Origin, Side};
-use crate::stack::Stack;
+use crate::flow::udp::UdpFlow;
+use crate::stack::{Stack, Tables};
 use crate::tcp::State;
 
 /// The columns of one line.
 struct Line {
+    /// The number of what it describes: newer lines come first.
+    number: u64,
     tag: String,
     descriptor: i32,
     source: Ipv4Addr,
@@ -24,6 +28,29 @@ struct Line {
 }
 
 impl Line {
+    fn new(
+        number: u64,
+        tag: String,
+        descriptor: i32,
+        source: Option<Endpoint>,
+        destination: Option<Endpoint>,
+        (receive_queue, send_queue): (usize, usize),
+    ) -> Line {
+        let (source, source_port) = shown(source);
+        let (destination, destination_port) = shown(destination);
+        Line {
+            number,
+            tag,
+            descriptor,
+            source,
+            source_port: Some(source_port),
+            destination,
+            destination_port: Some(destination_port),
+            receive_queue,
+            send_queue,
+        }
+    }
+
     fn write(&self, text: &mut String) {
         let source = if self.source.is_unspecified() { "*".to_string() } else { self.source.to_string() };
         let port = |port: Option<u16>| port.map_or_else(|| " -   ".to_string(), |port| format!("{port:5}"));
@@ -71,10 +98,23 @@ fn state_name(state: State) -> &'static str {
 /// The text of `slirp_connection_info`: one line for each socket, TCP, UDP and ICMP in this order.
 pub fn connections(stack: &Stack) -> String {
     let tables = stack.tables();
-    let now = tables.cx.now;
     let mut text = String::from("  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\n");
 
-    for (_, flow) in tables.tcp.iter() {
+    write_newest_first(tcp_lines(&tables), &mut text);
+    write_newest_first(udp_lines(&tables), &mut text);
+    write_newest_first(icmp_lines(&tables), &mut text);
+    text
+}
+
+fn write_newest_first(mut lines: Vec<Line>, text: &mut String) {
+    lines.sort_by_key(|line| std::cmp::Reverse(line.number));
+    for line in lines {
+        line.write(text);
+    }
+}
+
+fn tcp_lines(tables: &Tables<'_>) -> Vec<Line> {
+    let connections = tables.tcp.iter().map(|(_, flow)| {
         let (descriptor, local) = match flow.side() {
             Side::Host(stream) => (stream.as_raw_fd(), stream.local_address().map(Endpoint::from)),
             Side::Callback(_) | Side::Gone => (-1, None),
@@ -83,73 +123,43 @@ pub fn connections(stack: &Stack) -> String {
             Origin::Guest => (Some(flow.key().guest), Some(flow.key().remote)),
             Origin::Host => (local, Some(flow.key().guest)),
         };
-        let (source, source_port) = shown(source);
-        let (destination, destination_port) = shown(destination);
         let conn = flow.connection();
-        Line {
-            tag: format!("TCP[{}]", state_name(conn.state())),
-            descriptor,
-            source,
-            source_port: Some(source_port),
-            destination,
-            destination_port: Some(destination_port),
-            receive_queue: conn.recv.len(),
-            send_queue: conn.send.len(),
-        }
-        .write(&mut text);
-    }
-    for (_, forward) in tables.tcp_forwards.iter() {
-        let (source, source_port) = shown(forward.listener().local_address().map(Endpoint::from));
-        let (destination, destination_port) = shown(Some(forward.guest()));
-        Line {
-            tag: "TCP[HOST_FORWARD]".into(),
-            descriptor: forward.listener().as_raw_fd(),
-            source,
-            source_port: Some(source_port),
-            destination,
-            destination_port: Some(destination_port),
-            receive_queue: 0,
-            send_queue: 0,
-        }
-        .write(&mut text);
-    }
-    for (_, flow) in tables.udp.iter() {
-        let (tag, source, destination) = match flow.remaining(now) {
+        let tag = format!("TCP[{}]", state_name(conn.state()));
+        let queues = (conn.recv.len(), conn.send.len());
+        Line::new(flow.number(), tag, descriptor, source, destination, queues)
+    });
+    let forwards = tables.tcp_forwards.iter().map(|(_, forward)| {
+        let listener = forward.listener();
+        let source = listener.local_address().map(Endpoint::from);
+        let tag = "TCP[HOST_FORWARD]".to_string();
+        Line::new(forward.number(), tag, listener.as_raw_fd(), source, Some(forward.guest()), (0, 0))
+    });
+    connections.chain(forwards).collect()
+}
+
+fn udp_lines(tables: &Tables<'_>) -> Vec<Line> {
+    let line = |flow: &UdpFlow| {
+        let (tag, source, destination) = match flow.remaining(tables.cx.now) {
             None => {
-                ("UDP[HOST_FORWARD]".to_string(), flow.socket().local_address().map(Endpoint::from), Some(flow.guest()))
+                let local = flow.socket().local_address().map(Endpoint::from);
+                ("UDP[HOST_FORWARD]".to_string(), local, Some(flow.guest()))
             }
             Some(left) => (format!("UDP[{} sec]", left.secs()), Some(flow.guest()), flow.remote()),
         };
-        let (source, source_port) = shown(source);
-        let (destination, destination_port) = shown(destination);
-        Line {
-            tag,
-            descriptor: flow.socket().as_raw_fd(),
-            source,
-            source_port: Some(source_port),
-            destination,
-            destination_port: Some(destination_port),
-            receive_queue: 0,
-            send_queue: 0,
-        }
-        .write(&mut text);
-    }
-    for (_, flow) in tables.icmp.iter() {
-        let (source, _) = shown(Some(Endpoint { ip: flow.guest(), port: 0 }));
-        let (destination, _) = shown(Some(Endpoint { ip: flow.destination(), port: 0 }));
-        Line {
-            tag: format!("ICMP[{} sec]", flow.remaining(now).secs()),
-            descriptor: flow.socket().as_raw_fd(),
-            source,
-            source_port: None,
-            destination,
-            destination_port: None,
-            receive_queue: 0,
-            send_queue: 0,
-        }
-        .write(&mut text);
-    }
-    text
+        Line::new(flow.number(), tag, flow.socket().as_raw_fd(), source, destination, (0, 0))
+    };
+    tables.udp.iter().map(|(_, flow)| line(flow)).collect()
+}
+
+fn icmp_lines(tables: &Tables<'_>) -> Vec<Line> {
+    let line = |flow: &IcmpFlow| {
+        let tag = format!("ICMP[{} sec]", flow.remaining(tables.cx.now).secs());
+        let end = |ip| Some(Endpoint { ip, port: 0 });
+        let descriptor = flow.socket().as_raw_fd();
+        let line = Line::new(flow.number(), tag, descriptor, end(flow.guest()), end(flow.destination()), (0, 0));
+        Line { source_port: None, destination_port: None, ..line }
+    };
+    tables.icmp.iter().map(|(_, flow)| line(flow)).collect()
 }
 
 /// The text of `slirp_neighbor_info`.
@@ -179,6 +189,7 @@ mod tests {
     fn lines_are_upstreams_to_the_byte() {
         let mut text = String::new();
         Line {
+            number: 0,
             tag: "TCP[HOST_FORWARD]".into(),
             descriptor: 5,
             source: Ipv4Addr::UNSPECIFIED,
@@ -190,6 +201,7 @@ mod tests {
         }
         .write(&mut text);
         Line {
+            number: 0,
             tag: "ICMP[240 sec]".into(),
             descriptor: 12,
             source: Ipv4Addr::new(10, 0, 2, 15),

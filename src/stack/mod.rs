@@ -78,6 +78,7 @@ impl Stack {
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             secret: RandomState::new(),
             tcp_config: config.tcp(),
+            made: 0,
         };
         if let Some(dhcp) = &dhcp {
             cx.effects.extend(dhcp.warnings().iter().cloned().map(Effect::Warning));

@@ -58,6 +58,7 @@ pub const DIFFERENCES: &[Difference] = &[
         "127.0.0.1",
         "the address that the guest used",
     ),
+    d("icmp-broadcast", "icmp.md oddities: errors for broadcast packets", "sent", "not sent (RFC 1122 section 3.2.2)"),
     d("udp-length", "udp.md section 1: a UDP length below 8", "4.7.0 may send what it likes", "dropped"),
     d("udp-cold-clock", "udp.md oddities: a flow made before the first pollfds_poll", "expires at once", "lives 240 s"),
     d(
@@ -157,9 +158,9 @@ pub const DIFFERENCES: &[Difference] = &[
     ),
     d(
         "guestfwd-removed",
-        "guestfwd-exec-unix.md oddities: a removed forward with live connections",
-        "dangling pointer",
-        "the connection goes on or is reset",
+        "guestfwd-exec-unix.md oddities: connections of a removed forward",
+        "stay, with a pointer to what the application may have freed",
+        "are reset",
     ),
     d(
         "one-descriptor",

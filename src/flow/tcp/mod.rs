@@ -72,8 +72,7 @@ pub struct TcpFlow {
     connecting: Option<Box<Connecting>>,
     /// When a half-closed flow on which nothing moves is given up.
     linger: Option<Instant>,
-    /// Age: flows are numbered as they are made.
-    opened: u64,
+    number: u64,
     timer: Slot,
 }
 
@@ -97,6 +96,11 @@ impl TcpFlow {
 
     pub fn side(&self) -> &Side {
         &self.side
+    }
+
+    /// Flows are numbered as they are made.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     pub fn origin(&self) -> Origin {

@@ -134,7 +134,7 @@ impl TcpTable {
     }
 
     fn insert(&mut self, key: FlowKey, conn: Connection, side: Side, origin: Origin, cx: &mut Context) -> TcpId {
-        self.opened += 1;
+        let number = cx.number();
         let id = self.flows.insert(TcpFlow {
             key,
             conn,
@@ -156,7 +156,7 @@ impl TcpTable {
             read_size: FIRST_READ,
             connecting: None,
             linger: None,
-            opened: self.opened,
+            number,
             timer: Slot::default(),
         });
         if let Some(old) = self.by_key.insert(key, id) {

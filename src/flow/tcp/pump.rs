@@ -31,7 +31,9 @@ impl TcpFlow {
         let callback_was_full = self.is_callback() && self.callback_room() == 0;
         let buffered = self.conn.send.len();
         self.conn.on_segment(segment, cx.now, &mut cx.pool);
-        self.linger = None;
+        if self.linger.is_some() {
+            self.linger = Some(cx.now + LINGER);
+        }
 
         let length = segment.payload.len();
         self.full_segment = self.full_segment.max(length.min(usize::from(u16::MAX)) as u16);

@@ -1,5 +1,6 @@
 //! The table of TCP flows: finding them, the lists of those with something to do, the bounds.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
@@ -49,7 +50,6 @@ pub struct TcpTable {
     ready: VecDeque<TcpId>,
     time_wait: VecDeque<TcpId>,
     time_waiting: usize,
-    pub(super) opened: u64,
 }
 
 impl TcpTable {
@@ -241,7 +241,7 @@ impl TcpTable {
         self.flows
             .iter()
             .filter(|(_, flow)| flow.key.remote == remote && matches!(flow.side, Side::Callback(_)))
-            .max_by_key(|(_, flow)| flow.opened)
+            .max_by_key(|(_, flow)| flow.number)
             .map(|(id, _)| id)
     }
 
@@ -276,7 +276,8 @@ impl TcpTable {
 
     /// Ends all flows without a word to the guest.
     pub fn clear(&mut self, cx: &mut Context) {
-        let ids: Vec<TcpId> = self.flows.keys().collect();
+        let mut ids: Vec<TcpId> = self.flows.keys().collect();
+        ids.sort_by_key(|&id| Reverse(self.flows.get(id).map(|flow| flow.number)));
         for id in ids {
             self.remove(id, cx);
         }

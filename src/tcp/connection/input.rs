@@ -156,7 +156,11 @@ impl Connection {
             return;
         }
         if beyond {
-            if segment.is_empty() { self.challenge(now) } else { self.owed = Owed::Now }
+            if segment.is_empty() {
+                self.challenge(now)
+            } else {
+                self.owed = Owed::Now
+            }
             // A peer that probes our closed window counts its probe as sent; what it acknowledges meanwhile is good
             // (RFC 9293 section 3.10.7.4, the allowance for a window of zero).
             let near = segment.seq.distance(edge) <= u32::from(u16::MAX);

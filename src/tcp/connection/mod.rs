@@ -205,13 +205,7 @@ impl Connection {
     /// A connection that the peer opens with `syn`. Nothing is sent until [`Connection::accept`]: until then repeated
     /// SYNs are ignored and a reset closes. Data on the SYN is kept and is delivered after the handshake. `iss` is the
     /// initial sequence number; choosing it well (RFC 6528) is the caller's part.
-    pub fn passive(
-        config: &Config,
-        syn: &Segment<'_>,
-        iss: SeqNumber,
-        now: Instant,
-        pool: &mut Pool,
-    ) -> Connection {
+    pub fn passive(config: &Config, syn: &Segment<'_>, iss: SeqNumber, now: Instant, pool: &mut Pool) -> Connection {
         let mut connection = Connection::new(config, iss, State::Opening, now);
         connection.take_syn(syn);
         let room = connection.rcv_adv.distance(connection.rcv_nxt) as usize;
