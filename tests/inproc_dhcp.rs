@@ -62,7 +62,12 @@ impl Query {
         i.settle();
         let mut answers: Vec<Answer> = i.drain().iter().map(Answer::parse).collect();
         assert!(answers.len() <= 1);
-        answers.pop()
+        let answer = answers.pop()?;
+        // RFC 2131 table 3: only the answer to an INFORM (type 8) repeats the client's address.
+        let informed = self.vendor.get(4..7) == Some(&[53, 1, 8]);
+        let ciaddr = if informed { self.ciaddr.octets() } else { [0; 4] };
+        assert_eq!(answer.message[12..16], ciaddr, "ciaddr");
+        Some(answer)
     }
 
     fn expect(&self, i: &Instance) -> Answer {
@@ -86,7 +91,7 @@ impl Answer {
         let m = d.data;
         assert_eq!(m.len(), 548);
         assert_eq!(m[..8], [2, 1, 6, 0, 0xde, 0xad, 0xbe, 0xef]);
-        assert_eq!(m[8..16], [0; 8], "secs, flags and ciaddr are zero");
+        assert_eq!(m[8..12], [0; 4], "secs and flags are zero");
         assert_eq!(m[24..28], [0; 4], "giaddr is zero");
         assert_eq!(m[34..108], [0; 74], "the rest of chaddr and sname are zero");
         assert_eq!(m[236..240], COOKIE);

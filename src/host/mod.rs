@@ -1,2 +1,8 @@
 //! Everything that touches the operating system: sockets, the poller, the resolver file. Beside `capi` the only
 //! room with `unsafe`. Knows nothing of guests.
+//!
+//! Every socket made here is non-blocking and close-on-exec, and never raises SIGPIPE.
+
+pub mod poller;
+pub mod resolver_file;
+pub mod socket;

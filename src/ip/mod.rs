@@ -2,3 +2,12 @@
 //! Knows nothing of sockets, flows or clocks (time is an argument).
 
 #![forbid(unsafe_code)]
+
+pub mod fragment;
+pub mod icmp;
+pub mod ipv4;
+pub mod rate_limit;
+pub mod reassembly;
+
+#[cfg(test)]
+mod test_packets;

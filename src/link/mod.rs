@@ -2,3 +2,9 @@
 //! Knows nothing of sockets or flows.
 
 #![forbid(unsafe_code)]
+
+pub mod addresses;
+pub mod arp;
+pub mod neighbor;
+pub mod outbox;
+pub mod pending;

@@ -2,3 +2,7 @@
 //! for what it lacks and for the TCP/UDP data path. Pure functions over byte slices: no state, no clock, no socket may come in.
 
 #![forbid(unsafe_code)]
+
+pub mod checksum;
+pub mod header;
+pub mod subnet;

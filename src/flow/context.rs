@@ -1,0 +1,61 @@
+//! What all flows of a stack share.
+
+use std::hash::{BuildHasher, RandomState};
+
+use super::effect::{Effect, HostSocket};
+use super::egress::Egress;
+use super::key::FlowKey;
+use super::name_server::NameServers;
+use super::policy::Policy;
+use super::timers::TimerQueue;
+use crate::host::poller::Poller;
+use crate::tcp::{Pool, SeqNumber};
+use crate::time::Instant;
+
+/// What flows work with: the way to the guest, the deadlines, the poller, and what the host is to be told.
+pub struct Context {
+    /// The application's clock at the last reading.
+    pub now: Instant,
+    pub policy: Policy,
+    pub egress: Egress,
+    pub effects: Vec<Effect>,
+    pub timers: TimerQueue,
+    /// `None` in direct mode: the application watches each socket itself.
+    pub poller: Option<Poller>,
+    pub pool: Pool,
+    pub name_servers: NameServers,
+    /// Room for one datagram from the host.
+    pub scratch: Box<[u8]>,
+    /// The secret of RFC 6528's initial sequence numbers.
+    pub secret: RandomState,
+    pub tcp_config: crate::tcp::Config,
+}
+
+impl Context {
+    /// Announces a new host socket and has the poller watch it. Returns false when the poller has no room for it; the
+    /// socket is of no use then.
+    pub fn watch(&mut self, socket: &impl std::os::fd::AsRawFd, token: u64, urgent: bool) -> bool {
+        if let Some(poller) = &self.poller
+            && poller.add(socket, token, urgent).is_err()
+        {
+            return false;
+        }
+        self.effects.push(Effect::Register(socket.as_raw_fd()));
+        true
+    }
+
+    /// Stops watching a host socket and lets it close once the application was told.
+    pub fn unwatch(&mut self, socket: HostSocket) {
+        if let Some(poller) = &self.poller {
+            poller.remove(&socket);
+        }
+        self.effects.push(Effect::Unregister(socket));
+    }
+
+    /// The initial sequence number of a connection (RFC 6528 section 3): a clock of 4 microseconds plus a keyed hash of
+    /// the connection's ends.
+    pub fn initial_sequence(&self, key: &FlowKey) -> SeqNumber {
+        let clock = (self.now.total_micros() / 4) as u32;
+        SeqNumber(clock.wrapping_add(self.secret.hash_one(key) as u32))
+    }
+}

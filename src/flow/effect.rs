@@ -1,0 +1,40 @@
+//! Effects: what the engine wants its application to be told or to do. The engine itself calls nobody.
+
+use std::os::fd::{AsRawFd, RawFd};
+
+use crate::host::socket::{Datagram, Listener, Stream};
+
+/// A host socket on its way out.
+#[derive(Debug)]
+pub enum HostSocket {
+    Stream(Stream),
+    Listener(Listener),
+    Datagram(Datagram),
+}
+
+impl AsRawFd for HostSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            HostSocket::Stream(socket) => socket.as_raw_fd(),
+            HostSocket::Listener(socket) => socket.as_raw_fd(),
+            HostSocket::Datagram(socket) => socket.as_raw_fd(),
+        }
+    }
+}
+
+/// Something for the application. To be carried out in order.
+#[derive(Debug)]
+pub enum Effect {
+    /// A host socket was made.
+    Register(RawFd),
+    /// A host socket is done with; it closes when this value is dropped, after the application was told.
+    Unregister(HostSocket),
+    /// The application's loop should come round: it may be asleep while there is work or room again.
+    Notify,
+    /// The guest did something it should not; for the application's log.
+    GuestError(String),
+    /// Something the person who runs the application should know.
+    Warning(String),
+    /// Bytes from the guest for a guest forward's callback, named by the forward's number.
+    GuestForward { forward: u64, bytes: Vec<u8> },
+}

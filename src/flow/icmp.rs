@@ -1,0 +1,336 @@
+//! ICMP echo flows: the guest's pings to the outside, through a ping socket of the host (a raw one where that is all
+//! the host allows). One socket serves one guest address, destination and identifier. Source: contract/icmp.md.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+
+use hashbrown::HashMap;
+use slotmap::{SlotMap, new_key_type};
+
+use super::Endpoint;
+use super::clock_hand::{ClockHand, Visit};
+use super::context::Context;
+use super::effect::HostSocket;
+use super::egress::{Reported, Unreachable};
+use super::policy::Destination;
+use super::timers::Slot;
+use super::token::{self, Kind};
+use crate::host::poller::Readiness;
+use crate::host::socket::Datagram;
+use crate::time::{Duration, Instant};
+use crate::wire::checksum::Checksum;
+
+/// Flows at one time. When they are all taken, the one least used goes (second chance).
+const MAX_FLOWS: usize = 256;
+/// Answers one flow may bring in one turn.
+const BUDGET: usize = 64;
+/// How long a flow waits after its last request.
+const LIFETIME: Duration = Duration::from_secs(30);
+/// ICMP header: type, code, checksum, identifier, sequence number.
+const HEADER: usize = 8;
+const ECHO_REPLY: u8 = 0;
+
+new_key_type! {
+    /// Names an ICMP flow.
+    pub struct IcmpId;
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct EchoKey {
+    guest: IpAddr,
+    destination: IpAddr,
+    identifier: u16,
+}
+
+/// The pings of one program in the guest to one destination.
+pub struct IcmpFlow {
+    key: EchoKey,
+    real: IpAddr,
+    socket: Datagram,
+    raw: bool,
+    tos: u8,
+    ttl: u8,
+    expires: Instant,
+    readable: bool,
+    errored: bool,
+    queued: bool,
+    used: bool,
+    timer: Slot,
+}
+
+impl IcmpFlow {
+    pub fn guest(&self) -> IpAddr {
+        self.key.guest
+    }
+
+    pub fn destination(&self) -> IpAddr {
+        self.key.destination
+    }
+
+    pub fn socket(&self) -> &Datagram {
+        &self.socket
+    }
+
+    /// What is left of the flow's life.
+    pub fn remaining(&self, now: Instant) -> Duration {
+        if self.expires > now { self.expires - now } else { Duration::ZERO }
+    }
+}
+
+/// An echo request from the guest to an address outside the virtual network.
+pub struct EchoRequest<'a> {
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    pub ttl: u8,
+    pub tos: u8,
+    /// The ICMP message, of at least eight bytes and with a correct checksum.
+    pub message: &'a [u8],
+    /// The whole IP packet, for ICMP errors.
+    pub packet: &'a [u8],
+}
+
+/// All ICMP flows of a stack.
+#[derive(Default)]
+pub struct IcmpTable {
+    flows: SlotMap<IcmpId, IcmpFlow>,
+    by_key: HashMap<EchoKey, IcmpId, foldhash::fast::RandomState>,
+    hand: ClockHand<IcmpId>,
+    ready: VecDeque<IcmpId>,
+}
+
+impl IcmpTable {
+    /// Takes an echo request from the guest.
+    pub fn on_echo_request(&mut self, request: &EchoRequest<'_>, cx: &mut Context) {
+        if cx.policy.restricted {
+            return;
+        }
+        if request.ttl <= 1 {
+            cx.egress.time_exceeded(request.packet, cx.now);
+            return;
+        }
+        let Some(&[_, _, _, _, id_high, id_low, _, _]) = request.message.first_chunk::<HEADER>() else { return };
+        let key = EchoKey {
+            guest: request.source,
+            destination: request.destination,
+            identifier: u16::from_be_bytes([id_high, id_low]),
+        };
+        let real = match cx.policy.translate(Endpoint::new(request.destination, 0)) {
+            Destination::Host(real) => real.ip(),
+            Destination::NameServer | Destination::Refused => {
+                cx.egress.unreachable(Unreachable::Network, request.packet, cx.now);
+                return;
+            }
+        };
+        let id = match self.flow_of(key, real, cx) {
+            Ok(id) => id,
+            Err(_) => {
+                // Neither kind of socket is allowed here: the guest is told at once.
+                cx.egress.unreachable(Unreachable::Host, request.packet, cx.now);
+                return;
+            }
+        };
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        flow.used = true;
+        flow.tos = request.tos;
+        flow.expires = cx.now + LIFETIME;
+        cx.timers.arm(&mut flow.timer, Some(flow.expires), token::pack(Kind::Icmp, id));
+        if flow.ttl != request.ttl - 1 {
+            flow.ttl = request.ttl - 1;
+            flow.socket.set_ttl(real.is_ipv6(), flow.ttl);
+        }
+        // As for UDP, the first try may report an error of an earlier request.
+        for _ in 0..2 {
+            match flow.socket.send_to(request.message, SocketAddr::new(real, 0)) {
+                Ok(_) => return,
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => return,
+                    Some(libc::ECONNREFUSED | libc::EHOSTUNREACH) if drain_errors(flow, cx) => {}
+                    Some(libc::EHOSTUNREACH) => {
+                        cx.egress.unreachable(Unreachable::Host, request.packet, cx.now);
+                        return;
+                    }
+                    _ => {
+                        cx.egress.unreachable(Unreachable::Network, request.packet, cx.now);
+                        return;
+                    }
+                },
+            }
+        }
+    }
+
+    fn flow_of(&mut self, key: EchoKey, real: IpAddr, cx: &mut Context) -> std::io::Result<IcmpId> {
+        if let Some(&id) = self.by_key.get(&key) {
+            return Ok(id);
+        }
+        if self.flows.len() >= MAX_FLOWS {
+            let flows = &mut self.flows;
+            let victim = self.hand.victim(|id| match flows.get_mut(id) {
+                None => Visit::Gone,
+                Some(flow) => Visit::of(&mut flow.used),
+            });
+            if let Some(victim) = victim {
+                self.remove(victim, cx);
+            }
+        }
+        let source = cx.policy.outbound(SocketAddr::new(real, 0)).map(|address| address.ip());
+        let (socket, raw) = Datagram::ping(real.is_ipv6(), source)?;
+        let id = self.flows.insert(IcmpFlow {
+            key,
+            real,
+            socket,
+            raw,
+            tos: 0,
+            ttl: 0,
+            expires: cx.now + LIFETIME,
+            readable: false,
+            errored: false,
+            queued: false,
+            used: true,
+            timer: Slot::default(),
+        });
+        let watched = self.flows.get(id).is_some_and(|flow| cx.watch(&flow.socket, token::pack(Kind::Icmp, id), false));
+        if !watched {
+            self.flows.remove(id);
+            return Err(std::io::Error::from_raw_os_error(libc::ENOMEM));
+        }
+        self.by_key.insert(key, id);
+        let flows = &self.flows;
+        self.hand.insert(id, flows.len(), |id| flows.contains_key(id));
+        Ok(id)
+    }
+
+    fn remove(&mut self, id: IcmpId, cx: &mut Context) {
+        let Some(mut flow) = self.flows.remove(id) else { return };
+        cx.timers.disarm(&mut flow.timer, token::pack(Kind::Icmp, id));
+        self.by_key.remove(&flow.key);
+        cx.unwatch(HostSocket::Datagram(flow.socket));
+    }
+
+    /// Takes a report of the poller.
+    pub fn on_ready(&mut self, id: IcmpId, ready: Readiness) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        if !(ready.readable || ready.error) {
+            return;
+        }
+        flow.readable = true;
+        flow.errored |= ready.error;
+        if !std::mem::replace(&mut flow.queued, true) {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Takes one turn of one flow that is ready; false when none is.
+    pub fn work(&mut self, cx: &mut Context) -> bool {
+        let Some(id) = self.ready.pop_front() else { return false };
+        let Some(flow) = self.flows.get_mut(id) else { return true };
+        flow.queued = false;
+        receive(flow, cx);
+        if flow.readable {
+            flow.queued = true;
+            self.ready.push_back(id);
+        }
+        true
+    }
+
+    /// Flows that still have something to bring in.
+    pub fn backlog(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// The deadline of a flow has come.
+    pub fn on_deadline(&mut self, id: IcmpId, cx: &mut Context) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        flow.timer.fired();
+        if flow.expires <= cx.now {
+            self.remove(id, cx);
+        } else {
+            cx.timers.arm(&mut flow.timer, Some(flow.expires), token::pack(Kind::Icmp, id));
+        }
+    }
+
+    /// All flows, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (IcmpId, &IcmpFlow)> {
+        self.flows.iter()
+    }
+
+    /// Ends all flows.
+    pub fn clear(&mut self, cx: &mut Context) {
+        let ids: Vec<IcmpId> = self.flows.keys().collect();
+        for id in ids {
+            self.remove(id, cx);
+        }
+    }
+}
+
+fn receive(flow: &mut IcmpFlow, cx: &mut Context) {
+    if std::mem::take(&mut flow.errored) {
+        drain_errors(flow, cx);
+    }
+    for _ in 0..BUDGET {
+        match flow.socket.receive_from(&mut cx.scratch) {
+            Ok((length, sender)) => deliver(flow, length, sender, cx),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                flow.readable = false;
+                return;
+            }
+            Err(_) => {
+                drain_errors(flow, cx);
+            }
+        }
+    }
+}
+
+/// Passes an echo reply on, with the identifier the guest used. A raw socket sees every ICMP message of the host:
+/// whatever is not the answer to this flow's requests stays unseen by the guest.
+fn deliver(flow: &IcmpFlow, length: usize, sender: Option<SocketAddr>, cx: &mut Context) {
+    let Some(received) = cx.scratch.get_mut(..length) else { return };
+    let message = if flow.raw && flow.real.is_ipv4() {
+        let header = received.first().map_or(0, |first| usize::from(first & 0x0f) * 4);
+        received.get_mut(header..)
+    } else {
+        Some(received)
+    };
+    let Some(message) = message else { return };
+    let identifier = flow.key.identifier.to_be_bytes();
+    let Some(&mut [kind, ref mut code, ref mut sum_high, ref mut sum_low, ref mut id_high, ref mut id_low, _, _]) =
+        message.first_chunk_mut::<HEADER>()
+    else {
+        return;
+    };
+    if kind != ECHO_REPLY
+        || (flow.raw && [*id_high, *id_low] != identifier)
+        || sender.is_some_and(|sender| sender.ip() != flow.real)
+    {
+        return;
+    }
+    *code = 0;
+    [*id_high, *id_low] = identifier;
+    [*sum_high, *sum_low] = [0, 0];
+    let mut checksum = Checksum::new();
+    checksum.add(message);
+    let sum = checksum.finish().to_be_bytes();
+    if let Some(place) = message.get_mut(2..4) {
+        place.copy_from_slice(&sum);
+    }
+    cx.egress.icmp(flow.key.destination, flow.key.guest, flow.tos, message, cx.now);
+}
+
+/// Passes on the errors the kernel kept. False when there was none.
+fn drain_errors(flow: &mut IcmpFlow, cx: &mut Context) -> bool {
+    let mut any = false;
+    for _ in 0..BUDGET {
+        let mut message = [0; 520];
+        let Some(error) = flow.socket.queued_error(&mut message) else { break };
+        any = true;
+        let Some((kind, code)) = error.icmp else { continue };
+        let offender = error.offender.filter(|ip| !ip.is_loopback()).unwrap_or(flow.key.destination);
+        let Some(message) = message.get_mut(..error.quoted) else { continue };
+        if let Some(identifier) = message.get_mut(4..6) {
+            identifier.copy_from_slice(&flow.key.identifier.to_be_bytes());
+        }
+        let reported = Reported { kind, code, info: error.info, offender };
+        cx.egress.echo_error(reported, flow.key.guest, flow.key.destination, message, cx.now);
+    }
+    any
+}

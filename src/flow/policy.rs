@@ -1,0 +1,231 @@
+//! The address policy: what an address the guest uses means on the host, what is forbidden, and which address the guest
+//! is shown for a host peer. Source: contract/ipv4.md section 5, contract/ipv6.md section 3, contract/hostfwd.md section 3.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+use super::key::Endpoint;
+
+/// The virtual network and what the guest may reach.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub ipv4_enabled: bool,
+    pub ipv6_enabled: bool,
+    pub network: Ipv4Addr,
+    pub netmask: Ipv4Addr,
+    /// The address of the host in the virtual network.
+    pub vhost: Ipv4Addr,
+    pub vnameserver: Ipv4Addr,
+    pub prefix6: Ipv6Addr,
+    pub prefix6_len: u8,
+    pub vhost6: Ipv6Addr,
+    pub vnameserver6: Ipv6Addr,
+    /// The guest reaches nothing but what was forwarded explicitly.
+    pub restricted: bool,
+    /// The guest does not reach services on the host's loopback.
+    pub disable_host_loopback: bool,
+    pub disable_dns: bool,
+    /// Source addresses for connections to the outside.
+    pub outbound4: Option<SocketAddrV4>,
+    pub outbound6: Option<SocketAddrV6>,
+}
+
+/// What a destination the guest used means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// This address on the host's side.
+    Host(SocketAddr),
+    /// The host's name server.
+    NameServer,
+    /// Forbidden.
+    Refused,
+}
+
+impl Policy {
+    /// What `destination` means for TCP and UDP.
+    pub fn translate(&self, destination: Endpoint) -> Destination {
+        match destination.ip {
+            IpAddr::V4(ip) => self.translate4(ip, destination.port),
+            IpAddr::V6(ip) => self.translate6(ip, destination.port),
+        }
+    }
+
+    fn translate4(&self, ip: Ipv4Addr, port: u16) -> Destination {
+        let loopback = |ip: Ipv4Addr| {
+            if self.disable_host_loopback { Destination::Refused } else { Destination::Host((ip, port).into()) }
+        };
+        if ip == self.vnameserver && !self.disable_dns {
+            return if port == 53 { Destination::NameServer } else { Destination::Refused };
+        }
+        if ip == self.vhost || ip.is_broadcast() {
+            return loopback(Ipv4Addr::LOCALHOST);
+        }
+        // Upstream lets these two through even when host loopback is disabled.
+        if ip.is_loopback() || ip.is_unspecified() {
+            return loopback(ip);
+        }
+        Destination::Host((ip, port).into())
+    }
+
+    fn translate6(&self, ip: Ipv6Addr, port: u16) -> Destination {
+        let loopback = || {
+            if self.disable_host_loopback {
+                Destination::Refused
+            } else {
+                Destination::Host((Ipv6Addr::LOCALHOST, port).into())
+            }
+        };
+        if ip == self.vnameserver6 && !self.disable_dns {
+            return if port == 53 { Destination::NameServer } else { Destination::Refused };
+        }
+        const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+        if self.in_prefix6(ip) || ip == ALL_NODES || ip.is_loopback() || ip.is_unspecified() {
+            return loopback();
+        }
+        if let Some(mapped) = ip.to_ipv4_mapped()
+            && self.disable_host_loopback
+            && (mapped.is_loopback() || mapped.is_unspecified())
+        {
+            return Destination::Refused;
+        }
+        Destination::Host((ip, port).into())
+    }
+
+    /// Whether `destination` is the virtual name server.
+    pub fn is_name_server(&self, destination: Endpoint) -> bool {
+        let ours = match destination.ip {
+            IpAddr::V4(ip) => ip == self.vnameserver,
+            IpAddr::V6(ip) => ip == self.vnameserver6,
+        };
+        ours && destination.port == 53 && !self.disable_dns
+    }
+
+    /// Whether `ip` lies in the virtual IPv4 network.
+    pub fn in_network(&self, ip: Ipv4Addr) -> bool {
+        u32::from(ip) & u32::from(self.netmask) == u32::from(self.network) & u32::from(self.netmask)
+    }
+
+    /// Whether `ip` lies in the virtual IPv6 prefix.
+    pub fn in_prefix6(&self, ip: Ipv6Addr) -> bool {
+        let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix6_len.min(128))).unwrap_or(0);
+        u128::from(ip) & mask == u128::from(self.prefix6) & mask
+    }
+
+    /// The broadcast address of the virtual network.
+    pub fn broadcast(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.network) & u32::from(self.netmask) | !u32::from(self.netmask))
+    }
+
+    /// Whether a packet from `source` can be the guest's: not one of the library's own addresses, not loopback, not
+    /// multicast.
+    pub fn plausible_source(&self, source: Ipv4Addr) -> bool {
+        !(source == self.vhost || source == self.vnameserver || source.is_loopback() || source.is_multicast())
+    }
+
+    /// The address the guest is shown for a host peer that came to it: the host's own loopback is the virtual host.
+    pub fn visible(&self, peer: IpAddr) -> IpAddr {
+        match peer {
+            IpAddr::V4(ip) if ip.is_loopback() || ip.is_unspecified() => self.vhost.into(),
+            IpAddr::V6(ip) if ip.is_loopback() || ip.is_unspecified() => self.vhost6.into(),
+            IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
+                Some(mapped) if mapped.is_loopback() || mapped.is_unspecified() => self.vhost6.into(),
+                _ => peer,
+            },
+            IpAddr::V4(_) => peer,
+        }
+    }
+
+    /// The source for connections to the outside of the family of `destination`, if one was configured.
+    pub fn outbound(&self, destination: SocketAddr) -> Option<SocketAddr> {
+        if destination.is_ipv4() { self.outbound4.map(Into::into) } else { self.outbound6.map(Into::into) }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn policy() -> Policy {
+        Policy {
+            ipv4_enabled: true,
+            ipv6_enabled: false,
+            network: Ipv4Addr::new(10, 0, 2, 0),
+            netmask: Ipv4Addr::new(255, 255, 255, 0),
+            vhost: Ipv4Addr::new(10, 0, 2, 2),
+            vnameserver: Ipv4Addr::new(10, 0, 2, 3),
+            prefix6: "fec0::".parse().unwrap(),
+            prefix6_len: 64,
+            vhost6: "fec0::2".parse().unwrap(),
+            vnameserver6: "fec0::3".parse().unwrap(),
+            restricted: false,
+            disable_host_loopback: false,
+            disable_dns: false,
+            outbound4: None,
+            outbound6: None,
+        }
+    }
+
+    fn meaning(policy: &Policy, text: &str) -> String {
+        match policy.translate(text.parse::<SocketAddr>().unwrap().into()) {
+            Destination::Host(address) => address.to_string(),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_table_of_ipv4_destinations() {
+        let open = policy();
+        for (used, means) in [
+            ("10.0.2.2:80", "127.0.0.1:80"),
+            ("10.0.2.3:53", "NameServer"),
+            ("10.0.2.3:80", "Refused"),
+            ("255.255.255.255:9", "127.0.0.1:9"),
+            ("10.0.2.255:9", "10.0.2.255:9"),
+            ("10.0.2.9:9", "10.0.2.9:9"),
+            ("127.0.0.5:9", "127.0.0.5:9"),
+            ("0.0.0.0:9", "0.0.0.0:9"),
+            ("192.0.2.1:443", "192.0.2.1:443"),
+        ] {
+            assert_eq!(meaning(&open, used), means, "{used}");
+        }
+        let without_dns = Policy { disable_dns: true, ..policy() };
+        assert_eq!(meaning(&without_dns, "10.0.2.3:53"), "10.0.2.3:53");
+    }
+
+    #[test]
+    fn host_loopback_is_closed_by_every_road() {
+        let closed = Policy { disable_host_loopback: true, ..policy() };
+        for used in [
+            "10.0.2.2:80",
+            "255.255.255.255:80",
+            "127.0.0.1:80",
+            "127.9.9.9:80",
+            "0.0.0.0:80",
+            "[fec0::2]:80",
+            "[fec0::9]:80",
+            "[::1]:80",
+            "[::]:80",
+            "[::ffff:127.0.0.1]:80",
+            "[ff02::1]:80",
+        ] {
+            assert_eq!(meaning(&closed, used), "Refused", "{used}");
+        }
+        assert_eq!(meaning(&closed, "10.0.2.3:53"), "NameServer");
+        assert_eq!(meaning(&closed, "192.0.2.1:80"), "192.0.2.1:80");
+    }
+
+    #[test]
+    fn host_peers_on_loopback_appear_as_the_virtual_host() {
+        let policy = policy();
+        for (peer, seen) in [
+            ("127.0.0.1", "10.0.2.2"),
+            ("127.3.2.1", "10.0.2.2"),
+            ("0.0.0.0", "10.0.2.2"),
+            ("::1", "fec0::2"),
+            ("::ffff:127.0.0.1", "fec0::2"),
+            ("192.0.2.7", "192.0.2.7"),
+            ("2001:db8::1", "2001:db8::1"),
+        ] {
+            assert_eq!(policy.visible(peer.parse().unwrap()).to_string(), seen, "{peer}");
+        }
+    }
+}

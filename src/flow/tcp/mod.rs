@@ -1,0 +1,119 @@
+//! TCP flows: the protocol state towards the guest ([`crate::tcp::Connection`]) joined to what is on the host's side.
+//!
+//! `table` finds and bounds the flows, `pump` moves bytes between the two sides of one flow, `open` makes new ones.
+
+mod open;
+mod pump;
+mod table;
+
+pub use table::{FromGuest, TcpId, TcpTable};
+
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+
+use crate::flow::key::FlowKey;
+use crate::flow::timers::Slot;
+use crate::host::socket::Stream;
+use crate::tcp::Connection;
+use crate::time::Instant;
+
+/// What a flow is joined to on the host's side.
+#[derive(Debug)]
+pub enum Side {
+    /// A host peer.
+    Host(Stream),
+    /// A guest forward's callback, by the forward's number.
+    Callback(u64),
+    /// Nothing any more: both directions ended in order, or the peer is gone.
+    Gone,
+}
+
+/// Who opened the flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    Guest,
+    /// A host peer, through a host forward.
+    Host,
+}
+
+/// One TCP mapping.
+pub struct TcpFlow {
+    key: FlowKey,
+    conn: Connection,
+    side: Side,
+    origin: Origin,
+    tos: u8,
+    /// Reading from the host will not block, as far as we know.
+    readable: bool,
+    /// Writing to the host will not block, as far as we know.
+    writable: bool,
+    /// The host peer has closed its direction; what is left to read ends with an end of stream or an error.
+    read_closed: bool,
+    /// Urgent data waits on the host's side.
+    urgent: bool,
+    /// Everything from the host was read, up to its end.
+    host_finished: bool,
+    /// The guest's end was passed on to the host.
+    shut: bool,
+    /// A write failed: the host takes no more.
+    write_failed: bool,
+    /// The flow is on the list of those with bytes staged for the host.
+    staged: bool,
+    /// Poll rounds the staged bytes were held for more to come.
+    held: u8,
+    /// The flow is on the list of those with news from the host.
+    queued: bool,
+    time_wait: bool,
+    /// The largest segment the guest has sent: shorter ones end a burst.
+    full_segment: u16,
+    /// How much the next read from the host asks for; grows with use.
+    read_size: u32,
+    /// Set while the host side is being connected.
+    connecting: Option<Box<Connecting>>,
+    /// When a half-closed flow on which nothing moves is given up.
+    linger: Option<Instant>,
+    /// Age: flows are numbered as they are made.
+    opened: u64,
+    timer: Slot,
+}
+
+/// What only a flow that is being connected needs.
+struct Connecting {
+    /// The guest's SYN as it came, to be quoted in an ICMP error. Empty when it was too large to be kept.
+    packet: Vec<u8>,
+    /// The host's name server, when this is a query to it.
+    name_server: Option<SocketAddr>,
+    deadline: Instant,
+}
+
+impl TcpFlow {
+    pub fn key(&self) -> &FlowKey {
+        &self.key
+    }
+
+    pub fn connection(&self) -> &Connection {
+        &self.conn
+    }
+
+    pub fn side(&self) -> &Side {
+        &self.side
+    }
+
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// The next moment at which something is due without any event.
+    fn deadline(&self) -> Option<Instant> {
+        let connecting = self.connecting.as_ref().map(|connecting| connecting.deadline);
+        [self.conn.deadline(), connecting, self.linger].into_iter().flatten().min()
+    }
+
+    /// What the application is to watch in direct mode: descriptor, for reading, for writing.
+    pub fn interest(&self) -> Option<(RawFd, bool, bool)> {
+        let Side::Host(stream) = &self.side else { return None };
+        let write = !self.writable && (self.connecting.is_some() || self.has_unflushed());
+        let read = !self.readable && !self.host_finished && self.conn.is_established() && self.conn.send_room() > 0;
+        (read || write).then(|| (stream.as_raw_fd(), read, write))
+    }
+}

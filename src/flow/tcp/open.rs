@@ -1,0 +1,187 @@
+//! New TCP flows: from the guest, and from host peers through host forwards.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::table::{FromGuest, TcpId, TcpTable, reset};
+use super::{Connecting, Origin, Side, TcpFlow};
+use crate::flow::context::Context;
+use crate::flow::egress::Unreachable;
+use crate::flow::key::{Endpoint, FlowKey};
+use crate::flow::policy::Destination;
+use crate::flow::timers::Slot;
+use crate::flow::token::{self, Kind};
+use crate::host::socket::Stream;
+use crate::tcp::{Connection, Segment};
+use crate::time::Duration;
+
+/// How long the host may take to connect; source: contract/tcp.md section 2.1.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(75);
+/// What the first read from the host asks for.
+const FIRST_READ: u32 = 16 * 1024;
+
+impl TcpTable {
+    /// A SYN from the guest that belongs to no flow.
+    pub(super) fn open_from_guest(
+        &mut self,
+        key: FlowKey,
+        segment: &Segment<'_>,
+        from: &FromGuest<'_>,
+        forward: Option<u64>,
+        cx: &mut Context,
+    ) {
+        if let Some(forward) = forward {
+            if !self.has_room(cx) {
+                return reset(&key, segment, cx);
+            }
+            let conn = Connection::passive(&cx.tcp_config, segment, cx.initial_sequence(&key), cx.now, &mut cx.pool);
+            let id = self.insert(key, conn, Side::Callback(forward), Origin::Guest, cx);
+            if let Some(flow) = self.flows.get_mut(id) {
+                flow.writable = true;
+                flow.conn.accept(cx.now);
+                flow.transmit(cx);
+            }
+            return self.settle(id, cx);
+        }
+        if cx.policy.restricted {
+            return reset(&key, segment, cx);
+        }
+        let to_name_server = cx.policy.translate(key.remote) == Destination::NameServer;
+        let destination = match cx.policy.translate(key.remote) {
+            Destination::Host(address) => Some(address),
+            Destination::NameServer => cx.name_servers.for_stream(key.remote.ip.is_ipv6(), cx.now),
+            Destination::Refused => None,
+        };
+        let Some(destination) = destination else {
+            return cx.egress.unreachable(Unreachable::Network, from.packet, cx.now);
+        };
+        if !self.has_room(cx) {
+            return reset(&key, segment, cx);
+        }
+        let stream = match Stream::connect(destination, cx.policy.outbound(destination)) {
+            Ok(stream) => stream,
+            Err(error) => {
+                if to_name_server {
+                    cx.name_servers.failed(destination, cx.now);
+                }
+                return match error.raw_os_error() {
+                    Some(libc::EHOSTUNREACH) => cx.egress.unreachable(Unreachable::Host, from.packet, cx.now),
+                    // Out of descriptors, ports or memory: this one flow is refused, at once.
+                    Some(libc::ECONNREFUSED | libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS) => {
+                        reset(&key, segment, cx);
+                    }
+                    _ => cx.egress.unreachable(Unreachable::Network, from.packet, cx.now),
+                };
+            }
+        };
+        let conn = Connection::passive(&cx.tcp_config, segment, cx.initial_sequence(&key), cx.now, &mut cx.pool);
+        let id = self.insert(key, conn, Side::Host(stream), Origin::Guest, cx);
+        if let Some(flow) = self.flows.get_mut(id) {
+            // A SYN that brings data may be large; such a one is not worth keeping for the sake of a quotation.
+            let packet = if from.packet.len() <= 128 { from.packet.to_vec() } else { Vec::new() };
+            let name_server = to_name_server.then_some(destination);
+            flow.connecting = Some(Box::new(Connecting { packet, name_server, deadline: cx.now + CONNECT_TIMEOUT }));
+        }
+        if !self.watch(id, cx) {
+            reset(&key, segment, cx);
+            return self.remove(id, cx);
+        }
+        self.settle(id, cx);
+    }
+
+    /// A host peer's connection that came through a host forward.
+    pub fn open_from_host(&mut self, stream: Stream, peer: Option<SocketAddr>, guest: Endpoint, cx: &mut Context) {
+        if !self.has_room(cx) {
+            stream.reset_on_close();
+            return;
+        }
+        let (ip, port) = match peer {
+            Some(peer) => (cx.policy.visible(peer.ip()), peer.port()),
+            None => (cx.policy.vhost.into(), 0),
+        };
+        // A dual-stack listener's IPv4 clients, and the like: the guest is shown an address of its own family.
+        let ip = match (ip, guest.ip) {
+            (IpAddr::V6(_), IpAddr::V4(_)) => cx.policy.vhost.into(),
+            (IpAddr::V4(_), IpAddr::V6(_)) => cx.policy.vhost6.into(),
+            (ip, _) => ip,
+        };
+        let Some(key) = self.free_key(guest, ip, port, cx) else {
+            stream.reset_on_close();
+            return;
+        };
+        let conn = Connection::active(&cx.tcp_config, cx.initial_sequence(&key), cx.now);
+        let id = self.insert(key, conn, Side::Host(stream), Origin::Host, cx);
+        if !self.watch(id, cx) {
+            return self.remove(id, cx);
+        }
+        if let Some(flow) = self.flows.get_mut(id) {
+            flow.writable = true;
+            flow.transmit(cx);
+        }
+        self.settle(id, cx);
+    }
+
+    /// A key for a host peer: with its own port where that is free, else with one of the ephemeral ports (two peers on
+    /// different loopback addresses may use one port, and a peer without address has none).
+    fn free_key(&self, guest: Endpoint, ip: IpAddr, port: u16, cx: &Context) -> Option<FlowKey> {
+        let key = |port| FlowKey { guest, remote: Endpoint { ip, port } };
+        if port != 0 && !self.by_key.contains_key(&key(port)) {
+            return Some(key(port));
+        }
+        let start = cx.initial_sequence(&key(port)).0;
+        (0..64)
+            .map(|step| key(49152 + (start.wrapping_add(step * 251) % 16384) as u16))
+            .find(|key| !self.by_key.contains_key(key))
+    }
+
+    fn insert(&mut self, key: FlowKey, conn: Connection, side: Side, origin: Origin, cx: &mut Context) -> TcpId {
+        self.opened += 1;
+        let id = self.flows.insert(TcpFlow {
+            key,
+            conn,
+            side,
+            origin,
+            tos: type_of_service(&key),
+            readable: false,
+            writable: false,
+            read_closed: false,
+            urgent: false,
+            host_finished: false,
+            shut: false,
+            write_failed: false,
+            staged: false,
+            held: 0,
+            queued: false,
+            time_wait: false,
+            full_segment: 0,
+            read_size: FIRST_READ,
+            connecting: None,
+            linger: None,
+            opened: self.opened,
+            timer: Slot::default(),
+        });
+        if let Some(old) = self.by_key.insert(key, id) {
+            // Callers look first; were this ever to happen, two flows must not share one key.
+            self.remove(old, cx);
+            self.by_key.insert(key, id);
+        }
+        id
+    }
+
+    fn watch(&mut self, id: TcpId, cx: &mut Context) -> bool {
+        match self.flows.get(id).map(|flow| &flow.side) {
+            Some(Side::Host(stream)) => cx.watch(stream, token::pack(Kind::Tcp, id), true),
+            _ => true,
+        }
+    }
+}
+
+/// The type of service of packets to the guest; source: contract/tcp.md section 8.
+fn type_of_service(key: &FlowKey) -> u8 {
+    const LOW_DELAY: u8 = 0x10;
+    const THROUGHPUT: u8 = 0x08;
+    match (key.remote.port, key.guest.port) {
+        (20 | 80 | 6667 | 6668, _) => THROUGHPUT,
+        (21 | 23 | 113 | 513 | 543 | 544 | 7070, _) | (_, 21) => LOW_DELAY,
+        _ => 0,
+    }
+}

@@ -1,0 +1,324 @@
+//! Moving bytes between the two sides of one flow.
+//!
+//! Guest to host: in-order bytes are staged in the connection's receive buffer; a segment that ends a burst (PSH, FIN,
+//! URG, or shorter than the guest's full ones) has them sent at once, a run of full segments is sent as one batch. One
+//! acknowledgment answers a batch. Host to guest: one read of what window and buffer allow, cut into segments.
+
+use std::io::{self, ErrorKind};
+
+use super::table::STAGE_LIMIT;
+use super::{Side, TcpFlow};
+use crate::flow::context::Context;
+use crate::flow::effect::{Effect, HostSocket};
+use crate::flow::egress::Unreachable;
+use crate::tcp::{Flags, Segment, State};
+use crate::time::Duration;
+
+/// The most one read from the host brings.
+const MAX_READ: u32 = 256 * 1024;
+/// The least one read asks for.
+const MIN_READ: u32 = 16 * 1024;
+/// Segments at least this long may be part of a run; what is shorter never waits.
+const MIN_BULK: usize = 536;
+/// How long a half-closed flow lives on which nothing moves; source: contract/tcp.md section 6.
+const LINGER: Duration = Duration::from_secs(135);
+/// The buffer a guest forward's application fills; source: contract/guestfwd-exec-unix.md section 3.
+const CALLBACK_BUFFER: usize = 128 * 1024;
+
+impl TcpFlow {
+    /// Takes a segment from the guest.
+    pub(super) fn on_segment(&mut self, segment: &Segment<'_>, cx: &mut Context) {
+        let callback_was_full = self.is_callback() && self.callback_room() == 0;
+        let buffered = self.conn.send.len();
+        self.conn.on_segment(segment, cx.now, &mut cx.pool);
+        self.linger = None;
+
+        let length = segment.payload.len();
+        self.full_segment = self.full_segment.max(length.min(usize::from(u16::MAX)) as u16);
+        let ends_burst = segment.flags.intersects(Flags::PSH | Flags::FIN | Flags::URG | Flags::SYN)
+            || length < usize::from(self.full_segment)
+            || length < MIN_BULK
+            || self.is_callback();
+        if self.has_unflushed() && (ends_burst || self.conn.recv.len() >= STAGE_LIMIT) {
+            self.flush(cx);
+        }
+        // The guest took bytes: there may be room for more from the host. Half the buffer is worth a read.
+        if self.conn.send.len() < buffered && self.conn.send_room() >= cx.tcp_config.send_limit / 2 {
+            self.pull(cx);
+        }
+        self.transmit(cx);
+        if callback_was_full && self.callback_room() > 0 {
+            cx.effects.push(Effect::Notify);
+        }
+    }
+
+    /// One turn after news from the host.
+    pub(super) fn turn(&mut self, cx: &mut Context) {
+        if self.connecting.is_some() {
+            if !self.writable {
+                return;
+            }
+            self.on_connected(cx);
+        }
+        if self.has_unflushed() && !self.staged {
+            self.flush(cx);
+        }
+        self.pull(cx);
+        self.transmit(cx);
+    }
+
+    /// Whether news from the host wait for a turn.
+    pub(super) fn wants_turn(&self) -> bool {
+        if self.connecting.is_some() {
+            return self.writable;
+        }
+        if !matches!(self.side, Side::Host(_)) {
+            return false;
+        }
+        self.can_pull() || (self.writable && !self.staged && self.has_unflushed())
+    }
+
+    /// Bytes, or an end, that the host has not been given yet, or an acknowledgment that waits for that.
+    pub(super) fn has_unflushed(&self) -> bool {
+        self.conn.recv.len() > 0 || self.conn.has_batched_ack() || (self.conn.peer_finished() && !self.shut)
+    }
+
+    /// Whether there is something to flush at the end of the batch. What the host socket does not take now waits for
+    /// the socket, not for the batch.
+    pub(super) fn has_staged(&self) -> bool {
+        self.connecting.is_none()
+            && self.conn.is_established()
+            && (self.conn.has_batched_ack() || (self.writable && self.has_unflushed()))
+    }
+
+    /// The host side is connected, or failed to.
+    fn on_connected(&mut self, cx: &mut Context) {
+        let Some(connecting) = self.connecting.take() else { return };
+        let Side::Host(stream) = &self.side else { return };
+        let outcome = stream.take_error();
+        if let Some(server) = connecting.name_server {
+            match outcome {
+                Ok(()) => cx.name_servers.connected(server),
+                Err(_) => cx.name_servers.failed(server, cx.now),
+            }
+        }
+        match outcome {
+            Ok(()) => self.conn.accept(cx.now),
+            Err(error) => {
+                match error.raw_os_error() {
+                    Some(libc::EHOSTUNREACH) => cx.egress.unreachable(Unreachable::Host, &connecting.packet, cx.now),
+                    Some(libc::ENETUNREACH) => cx.egress.unreachable(Unreachable::Network, &connecting.packet, cx.now),
+                    _ => {}
+                }
+                self.conn.abort(cx.now);
+            }
+        }
+    }
+
+    /// Gives the host what is staged, acknowledges the batch, and passes the guest's end on.
+    pub(super) fn flush(&mut self, cx: &mut Context) {
+        match &self.side {
+            Side::Host(_) => self.flush_to_host(cx),
+            Side::Callback(forward) => {
+                let forward = *forward;
+                let (first, second) = self.conn.recv.slices();
+                let length = first.len() + second.len();
+                if length > 0 {
+                    let bytes = [first, second].concat();
+                    cx.effects.push(Effect::GuestForward { forward, bytes });
+                    self.conn.consume_received(length, &mut cx.pool);
+                }
+                // A callback forward has no way to learn of the guest's end; nothing more is to be passed on.
+                self.shut |= self.conn.peer_finished();
+            }
+            Side::Gone => {
+                let length = self.conn.recv.len();
+                self.conn.consume_received(length, &mut cx.pool);
+                self.shut |= self.conn.peer_finished();
+            }
+        }
+        self.conn.flush_ack();
+    }
+
+    fn flush_to_host(&mut self, cx: &mut Context) {
+        if self.connecting.is_some() || !self.conn.is_established() {
+            return;
+        }
+        let Side::Host(stream) = &self.side else { return };
+        while self.writable && !self.write_failed {
+            let (first, second) = self.conn.recv.slices();
+            let length = first.len() + second.len();
+            if length == 0 {
+                break;
+            }
+            // The byte before the urgent pointer becomes the host's out-of-band byte; never more than is buffered.
+            let sent = match self.conn.recv.urgent() {
+                Some(end) if end > 0 && end <= first.len() => stream.send_urgent(first.get(..end).unwrap_or(first)),
+                Some(end) if end > first.len() => stream.send(first, &[]),
+                _ => stream.send(first, second),
+            };
+            match sent {
+                Ok(sent) => {
+                    let urgent = self.conn.recv.urgent().is_some();
+                    self.conn.consume_received(sent, &mut cx.pool);
+                    // A short write means that the kernel's buffer is full; the poller tells when it is not.
+                    self.writable = sent == length || (urgent && sent > 0);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => {
+                    // The host peer takes no more. What it sent before may still be read; its end then ends the flow.
+                    self.write_failed = true;
+                    self.readable = true;
+                    self.read_closed = true;
+                }
+            }
+        }
+        if self.write_failed {
+            self.conn.discard_received(&mut cx.pool);
+        }
+        if self.conn.peer_finished() && self.conn.recv.len() == 0 && !self.shut {
+            self.shut = true;
+            stream.shutdown_write();
+        }
+        self.part_with_host(cx);
+    }
+
+    fn can_pull(&self) -> bool {
+        self.readable && !self.host_finished && self.conn.is_established() && self.conn.send_room() > 0
+    }
+
+    /// Reads from the host what one turn may bring.
+    fn pull(&mut self, cx: &mut Context) {
+        let Side::Host(stream) = &self.side else { return };
+        if self.connecting.is_some() || !self.can_pull() {
+            return;
+        }
+        let limit = cx.tcp_config.send_limit;
+        let want = self.conn.send_room().min(self.read_size as usize);
+        let (first, second) = self.conn.send.spaces(want, limit, &mut cx.pool);
+        let (first_length, second_length) = (first.len().min(want), second.len().min(want - first.len().min(want)));
+        let offered = first_length + second_length;
+        let received = match (first.get_mut(..first_length), second.get_mut(..second_length)) {
+            (Some(first), Some(second)) if offered > 0 => stream.receive(first, second),
+            _ => return,
+        };
+        match received {
+            Ok(0) => {
+                self.readable = false;
+                self.host_finished = true;
+                if self.write_failed {
+                    self.conn.abort(cx.now);
+                } else {
+                    self.conn.close_send();
+                }
+            }
+            Ok(length) => {
+                self.conn.send.commit(length);
+                if std::mem::take(&mut self.urgent) {
+                    self.conn.send.mark_urgent();
+                }
+                if length == offered {
+                    self.read_size = self.read_size.saturating_mul(4).min(MAX_READ);
+                } else {
+                    // The kernel has no more, and the poller tells when it has; but an end that it told of already is
+                    // still to be read.
+                    self.readable = self.read_closed;
+                    if length < offered / 8 {
+                        self.read_size = (self.read_size / 2).max(MIN_READ);
+                    }
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => self.on_read_error(&error, cx),
+        }
+        self.conn.send.release_if_empty(&mut cx.pool);
+        self.part_with_host(cx);
+    }
+
+    fn on_read_error(&mut self, error: &io::Error, cx: &mut Context) {
+        self.readable = false;
+        if error.kind() == ErrorKind::WouldBlock {
+            return;
+        }
+        // Reset, timed out or unreachable: whatever it is, the host's side of the connection is gone.
+        self.host_finished = true;
+        self.conn.abort(cx.now);
+    }
+
+    /// Once both directions have ended, the host's descriptor is of no use: it goes before the guest's side has played
+    /// out its last states.
+    fn part_with_host(&mut self, cx: &mut Context) {
+        if self.host_finished
+            && self.shut
+            && let Side::Host(_) = self.side
+            && let Side::Host(stream) = std::mem::replace(&mut self.side, Side::Gone)
+        {
+            cx.unwatch(HostSocket::Stream(stream));
+        }
+        if self.host_finished && !self.shut && self.linger.is_none() {
+            self.linger = Some(cx.now + LINGER);
+        }
+    }
+
+    /// Sends the guest everything the connection has for it.
+    pub(super) fn transmit(&mut self, cx: &mut Context) {
+        while let Some(transmit) = self.conn.poll_transmit(cx.now) {
+            let payload = self.conn.send.slices(transmit.offset, transmit.len);
+            cx.egress.segment(self.key.remote, self.key.guest, self.tos, &transmit, payload, cx.now);
+        }
+    }
+
+    /// A deadline has come, of the connection or of the flow.
+    pub(super) fn on_deadline(&mut self, cx: &mut Context) {
+        if self.conn.deadline().is_some_and(|deadline| deadline <= cx.now) {
+            self.conn.on_deadline(cx.now);
+        }
+        if self.connecting.as_ref().is_some_and(|connecting| connecting.deadline <= cx.now) {
+            self.connecting = None;
+            self.conn.abort(cx.now);
+        }
+        if self.linger.is_some_and(|linger| linger <= cx.now) {
+            self.linger = None;
+            // Only a guest that could still send, and does not, is given up.
+            if matches!(self.conn.state(), State::FinWait2) {
+                self.conn.abort(cx.now);
+            }
+        }
+        self.transmit(cx);
+    }
+
+    fn is_callback(&self) -> bool {
+        matches!(self.side, Side::Callback(_))
+    }
+
+    fn callback_buffer(&self) -> usize {
+        CALLBACK_BUFFER.next_multiple_of(self.conn.effective_mss().max(1))
+    }
+
+    /// How much a guest forward's application may give; source: contract/guestfwd-exec-unix.md section 3.
+    pub(super) fn callback_room(&self) -> usize {
+        let buffer = self.callback_buffer();
+        let used = self.conn.send.len();
+        if !self.conn.is_established() || self.conn.send_room() == 0 || used >= buffer / 2 {
+            return 0;
+        }
+        let free = buffer - used;
+        let mss = self.conn.effective_mss().max(1);
+        if free > mss { free - free % mss } else { free }
+    }
+
+    /// Takes bytes from a guest forward's application. False when they are more than there is room for: the connection
+    /// ends then, as bytes must not be lost unnoticed.
+    pub(super) fn push_from_callback(&mut self, data: &[u8], cx: &mut Context) -> bool {
+        let buffer = self.callback_buffer();
+        let room = buffer.saturating_sub(self.conn.send.len());
+        let fits = data.len() <= room;
+        if fits {
+            self.conn.send.push(data, buffer, &mut cx.pool);
+        } else {
+            self.conn.close_send();
+        }
+        fits
+    }
+}

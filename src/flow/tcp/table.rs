@@ -1,0 +1,301 @@
+//! The table of TCP flows: finding them, the lists of those with something to do, the bounds.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use hashbrown::HashMap;
+use slotmap::{SlotMap, new_key_type};
+
+use super::{Side, TcpFlow};
+use crate::flow::context::Context;
+use crate::flow::effect::{Effect, HostSocket};
+use crate::flow::key::{Endpoint, FlowKey};
+use crate::flow::token::{self, Kind};
+use crate::host::poller::Readiness;
+use crate::tcp::{Closed, Flags, Segment, SeqNumber, State};
+
+/// Flows at one time. When they are all taken the oldest in TIME_WAIT goes; without one the new flow is refused.
+const MAX_FLOWS: usize = 65536;
+/// Flows in TIME_WAIT at one time; the oldest goes.
+const MAX_TIME_WAIT: usize = 4096;
+/// Staged bytes that are sent without waiting for more.
+pub(super) const STAGE_LIMIT: usize = 128 * 1024;
+/// Rounds of the application's loop for which staged bytes are held while more frames keep coming.
+const MAX_HELD: u8 = 64;
+
+new_key_type! {
+    /// Names a TCP flow.
+    pub struct TcpId;
+}
+
+/// A TCP segment from the guest, in a packet whose checksums were found right.
+pub struct FromGuest<'a> {
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    /// The TCP header and payload.
+    pub segment: &'a [u8],
+    /// The whole IP packet, for ICMP errors.
+    pub packet: &'a [u8],
+}
+
+/// All TCP flows of a stack.
+#[derive(Default)]
+pub struct TcpTable {
+    pub(super) flows: SlotMap<TcpId, TcpFlow>,
+    pub(super) by_key: HashMap<FlowKey, TcpId, foldhash::fast::RandomState>,
+    /// The flow of the last segment: bulk transfers come in runs.
+    last: Option<(FlowKey, TcpId)>,
+    staged: Vec<TcpId>,
+    ready: VecDeque<TcpId>,
+    time_wait: VecDeque<TcpId>,
+    time_waiting: usize,
+    pub(super) opened: u64,
+}
+
+impl TcpTable {
+    /// Takes a segment from the guest. `forward_at` gives the number of the guest forward at an address and port.
+    pub fn on_segment(&mut self, from: &FromGuest<'_>, forward_at: &dyn Fn(Endpoint) -> Option<u64>, cx: &mut Context) {
+        let Some(segment) = Segment::parse(from.segment) else { return };
+        let Some(&[source_high, source_low, high, low]) = from.segment.first_chunk::<4>() else { return };
+        let key = FlowKey {
+            guest: Endpoint { ip: from.source, port: u16::from_be_bytes([source_high, source_low]) },
+            remote: Endpoint { ip: from.destination, port: u16::from_be_bytes([high, low]) },
+        };
+        let mut found = self.find(&key);
+        if let Some(id) = found
+            && segment.flags.contains(Flags::SYN)
+            && self.flows.get(id).is_some_and(|flow| flow.conn.reusable_by(&segment))
+        {
+            self.remove(id, cx);
+            found = None;
+        }
+        match found {
+            Some(id) => self.advance(id, &segment, cx),
+            None if segment.flags & (Flags::SYN | Flags::FIN | Flags::RST | Flags::URG | Flags::ACK) == Flags::SYN => {
+                self.open_from_guest(key, &segment, from, forward_at(key.remote), cx);
+            }
+            None => stray(&key, &segment, cx),
+        }
+    }
+
+    fn find(&mut self, key: &FlowKey) -> Option<TcpId> {
+        if let Some((last, id)) = &self.last
+            && last == key
+        {
+            return Some(*id);
+        }
+        let id = *self.by_key.get(key)?;
+        self.last = Some((*key, id));
+        Some(id)
+    }
+
+    /// Takes a segment for a flow.
+    fn advance(&mut self, id: TcpId, segment: &Segment<'_>, cx: &mut Context) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        flow.on_segment(segment, cx);
+        self.settle(id, cx);
+    }
+
+    /// Puts a flow on the lists it belongs on after something happened to it, or ends it.
+    pub(super) fn settle(&mut self, id: TcpId, cx: &mut Context) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        if let Some(reason) = flow.conn.closed() {
+            if let Side::Host(stream) = &flow.side
+                && matches!(reason, Closed::ResetByPeer | Closed::TimedOut)
+            {
+                stream.reset_on_close();
+            }
+            self.remove(id, cx);
+            return;
+        }
+        if flow.has_staged() && !std::mem::replace(&mut flow.staged, true) {
+            self.staged.push(id);
+        }
+        if flow.wants_turn() && !std::mem::replace(&mut flow.queued, true) {
+            self.ready.push_back(id);
+        }
+        if flow.conn.state() == State::TimeWait && !std::mem::replace(&mut flow.time_wait, true) {
+            self.time_waiting += 1;
+            self.time_wait.push_back(id);
+        }
+        let deadline = flow.deadline();
+        cx.timers.arm(&mut flow.timer, deadline, token::pack(Kind::Tcp, id));
+        if self.time_waiting > MAX_TIME_WAIT {
+            self.drop_oldest_time_wait(cx);
+        }
+    }
+
+    fn drop_oldest_time_wait(&mut self, cx: &mut Context) -> bool {
+        while let Some(id) = self.time_wait.pop_front() {
+            if self.flows.contains_key(id) {
+                self.remove(id, cx);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether there is room for one more flow; makes some where the rule of the table allows it.
+    pub(super) fn has_room(&mut self, cx: &mut Context) -> bool {
+        self.flows.len() < MAX_FLOWS || self.drop_oldest_time_wait(cx)
+    }
+
+    /// Ends a flow. The guest was told before, or need not be.
+    pub(super) fn remove(&mut self, id: TcpId, cx: &mut Context) {
+        let Some(mut flow) = self.flows.remove(id) else { return };
+        cx.timers.disarm(&mut flow.timer, token::pack(Kind::Tcp, id));
+        self.by_key.remove(&flow.key);
+        if self.last.is_some_and(|(_, last)| last == id) {
+            self.last = None;
+        }
+        if flow.time_wait {
+            self.time_waiting -= 1;
+            if self.time_wait.len() > 2 * self.time_waiting + 64 {
+                let flows = &self.flows;
+                self.time_wait.retain(|&id| flows.contains_key(id));
+            }
+        }
+        flow.conn.release(&mut cx.pool);
+        if let Side::Host(stream) = flow.side {
+            cx.unwatch(HostSocket::Stream(stream));
+        }
+    }
+
+    /// Takes a report of the poller.
+    pub fn on_ready(&mut self, id: TcpId, ready: Readiness) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        flow.readable |= ready.readable;
+        flow.writable |= ready.writable;
+        flow.read_closed |= ready.read_closed || ready.error;
+        flow.urgent |= ready.priority;
+        if flow.wants_turn() && !std::mem::replace(&mut flow.queued, true) {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Takes one turn of one flow that is ready; false when none is.
+    pub fn work(&mut self, cx: &mut Context) -> bool {
+        let Some(id) = self.ready.pop_front() else { return false };
+        let Some(flow) = self.flows.get_mut(id) else { return true };
+        flow.queued = false;
+        flow.turn(cx);
+        self.settle(id, cx);
+        true
+    }
+
+    /// Flows that still have something to bring in.
+    pub fn backlog(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Whether bytes are staged for the host.
+    pub fn has_staged(&self) -> bool {
+        !self.staged.is_empty()
+    }
+
+    /// Hands staged bytes to the host. While `more_coming`, a burst that may still grow is held, for a bounded number of
+    /// rounds.
+    pub fn flush(&mut self, more_coming: bool, cx: &mut Context) {
+        let mut index = 0;
+        while let Some(&id) = self.staged.get(index) {
+            if let Some(flow) = self.flows.get_mut(id) {
+                if more_coming && flow.held < MAX_HELD {
+                    flow.held += 1;
+                    index += 1;
+                    continue;
+                }
+                flow.staged = false;
+                flow.held = 0;
+                flow.flush(cx);
+                flow.transmit(cx);
+            }
+            self.staged.swap_remove(index);
+            self.settle(id, cx);
+        }
+    }
+
+    /// The deadline of a flow has come.
+    pub fn on_deadline(&mut self, id: TcpId, cx: &mut Context) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        flow.timer.fired();
+        flow.on_deadline(cx);
+        self.settle(id, cx);
+    }
+
+    /// Resets the connections of a guest forward that was removed: the application may free what its callback uses.
+    pub fn end_callback(&mut self, forward: u64, cx: &mut Context) {
+        let of_forward = |flow: &TcpFlow| matches!(flow.side, Side::Callback(number) if number == forward);
+        let ids: Vec<TcpId> = self.flows.iter().filter(|(_, flow)| of_forward(flow)).map(|(id, _)| id).collect();
+        for id in ids {
+            if let Some(flow) = self.flows.get_mut(id) {
+                flow.conn.abort(cx.now);
+                flow.transmit(cx);
+            }
+            self.settle(id, cx);
+        }
+    }
+
+    /// The newest flow of a guest forward's callback.
+    fn newest_callback(&self, remote: Endpoint) -> Option<TcpId> {
+        // Slot-map keys do not tell age; flows of one forward are few, and this path is not per frame.
+        self.flows
+            .iter()
+            .filter(|(_, flow)| flow.key.remote == remote && matches!(flow.side, Side::Callback(_)))
+            .max_by_key(|(_, flow)| flow.opened)
+            .map(|(id, _)| id)
+    }
+
+    /// How many bytes [`TcpTable::receive_for`] takes now; source: contract/guestfwd-exec-unix.md section 3.
+    pub fn room_for(&self, remote: Endpoint) -> usize {
+        self.newest_callback(remote).and_then(|id| self.flows.get(id)).map_or(0, TcpFlow::callback_room)
+    }
+
+    /// Takes bytes for the guest from a guest forward's application.
+    pub fn receive_for(&mut self, remote: Endpoint, data: &[u8], cx: &mut Context) {
+        let Some(id) = self.newest_callback(remote) else { return };
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        if !flow.push_from_callback(data, cx) {
+            cx.effects.push(Effect::Warning("slirp_socket_recv: more bytes than slirp_socket_can_recv allows".into()));
+        }
+        flow.transmit(cx);
+        self.settle(id, cx);
+    }
+
+    /// All flows, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (TcpId, &TcpFlow)> {
+        self.flows.iter()
+    }
+
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    /// Ends all flows without a word to the guest.
+    pub fn clear(&mut self, cx: &mut Context) {
+        let ids: Vec<TcpId> = self.flows.keys().collect();
+        for id in ids {
+            self.remove(id, cx);
+        }
+    }
+}
+
+/// Answers a segment that belongs to no flow (RFC 9293 section 3.10.7.1): a reset is never answered.
+fn stray(key: &FlowKey, segment: &Segment<'_>, cx: &mut Context) {
+    if !segment.flags.contains(Flags::RST) {
+        reset(key, segment, cx);
+    }
+}
+
+/// Sends the reset that answers `segment`.
+pub(super) fn reset(key: &FlowKey, segment: &Segment<'_>, cx: &mut Context) {
+    let (sequence, acknowledgment, flags) = if segment.flags.contains(Flags::ACK) {
+        (segment.ack, SeqNumber(0), Flags::RST)
+    } else {
+        (SeqNumber(0), segment.seq + segment.len(), Flags::RST | Flags::ACK)
+    };
+    cx.egress.reset(key.remote, key.guest, sequence, acknowledgment, flags, cx.now);
+}

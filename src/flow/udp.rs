@@ -1,0 +1,465 @@
+//! UDP flows. One host socket serves one guest address and port whatever it talks to (RFC 4787: endpoint-independent
+//! mapping, and filtering too: any peer may answer); a host forward is a flow whose socket is bound by the rule and
+//! that never expires. Source: contract/udp.md.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+
+use hashbrown::HashMap;
+use slotmap::{SlotMap, new_key_type};
+
+use super::clock_hand::{ClockHand, Visit};
+use super::context::Context;
+use super::effect::HostSocket;
+use super::egress::{Reported, Unreachable};
+use super::key::Endpoint;
+use super::policy::{Destination, Policy};
+use super::timers::Slot;
+use super::token::{self, Kind};
+use crate::host::poller::Readiness;
+use crate::host::socket::Datagram;
+use crate::time::{Duration, Instant};
+
+/// Flows of the guest at one time. When they are all taken, the one least used goes (second chance).
+const MAX_FLOWS: usize = 4096;
+/// Host forwards at one time; a further one is refused.
+const MAX_FORWARDS: usize = 4096;
+/// Peers a flow remembers by the address the guest knows them by; the oldest goes.
+const MAX_PEERS: usize = 64;
+/// Datagrams one flow may bring in one turn before others have theirs.
+const BUDGET: usize = 64;
+/// How long a flow lives after its last datagram.
+const LIFETIME: Duration = Duration::from_secs(240);
+/// How long a flow lives after an answer from the name server.
+const DNS_LIFETIME: Duration = Duration::from_secs(10);
+
+new_key_type! {
+    /// Names a UDP flow.
+    pub struct UdpId;
+}
+
+/// A peer whose real address is not the one the guest knows.
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    real: SocketAddr,
+    known_as: Endpoint,
+}
+
+/// One UDP mapping.
+pub struct UdpFlow {
+    guest: Endpoint,
+    /// Where the guest last sent to, as it named it.
+    remote: Option<Endpoint>,
+    socket: Datagram,
+    forward: bool,
+    peers: VecDeque<Peer>,
+    expires: Instant,
+    ttl: u8,
+    readable: bool,
+    errored: bool,
+    queued: bool,
+    used: bool,
+    timer: Slot,
+}
+
+impl UdpFlow {
+    pub fn guest(&self) -> Endpoint {
+        self.guest
+    }
+
+    pub fn remote(&self) -> Option<Endpoint> {
+        self.remote
+    }
+
+    pub fn socket(&self) -> &Datagram {
+        &self.socket
+    }
+
+    pub fn is_forward(&self) -> bool {
+        self.forward
+    }
+
+    /// What is left of the flow's life; `None` for a host forward.
+    pub fn remaining(&self, now: Instant) -> Option<Duration> {
+        if self.forward {
+            return None;
+        }
+        Some(if self.expires > now { self.expires - now } else { Duration::ZERO })
+    }
+
+    fn remember(&mut self, real: SocketAddr, known_as: Endpoint) {
+        if self.peers.back().is_some_and(|last| last.real == real && last.known_as == known_as) {
+            return;
+        }
+        self.peers.retain(|peer| peer.known_as != known_as && peer.real != real);
+        if self.peers.len() >= MAX_PEERS {
+            self.peers.pop_front();
+        }
+        self.peers.push_back(Peer { real, known_as });
+    }
+
+    /// The address the guest knows `real` by.
+    fn known_as(&self, real: SocketAddr, policy: &Policy) -> Endpoint {
+        let by_address = || self.peers.iter().rev().find(|peer| peer.real.ip() == real.ip());
+        if let Some(peer) = self.peers.iter().rev().find(|peer| peer.real == real) {
+            peer.known_as
+        } else if let Some(peer) = by_address() {
+            // Another port of a host the guest talks to: it answers from that port of the known address.
+            Endpoint::new(peer.known_as.ip, real.port())
+        } else {
+            Endpoint::new(policy.visible(real.ip()), real.port())
+        }
+    }
+}
+
+/// A datagram from the guest.
+pub struct FromGuest<'a> {
+    pub source: Endpoint,
+    pub destination: Endpoint,
+    pub ttl: u8,
+    pub payload: &'a [u8],
+    /// The whole IP packet, for ICMP errors.
+    pub packet: &'a [u8],
+}
+
+/// All UDP flows of a stack.
+#[derive(Default)]
+pub struct UdpTable {
+    flows: SlotMap<UdpId, UdpFlow>,
+    by_guest: HashMap<Endpoint, UdpId, foldhash::fast::RandomState>,
+    /// The forwards to a guest address and port, oldest first.
+    forwards: HashMap<Endpoint, Vec<UdpId>, foldhash::fast::RandomState>,
+    forward_count: usize,
+    hand: ClockHand<UdpId>,
+    ready: VecDeque<UdpId>,
+}
+
+impl UdpTable {
+    /// Takes a datagram from the guest.
+    pub fn on_datagram(&mut self, datagram: &FromGuest<'_>, cx: &mut Context) {
+        let forward = self.forward_for(datagram, cx.policy.restricted);
+        if cx.policy.restricted && forward.is_none() {
+            return;
+        }
+        if datagram.ttl <= 1 {
+            cx.egress.time_exceeded(datagram.packet, cx.now);
+            return;
+        }
+        let Some(id) = forward.or_else(|| self.flow_of(datagram.source, datagram.destination, cx)) else { return };
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        flow.used = true;
+        flow.remote = Some(datagram.destination);
+        if !flow.forward {
+            flow.expires = cx.now + LIFETIME;
+            cx.timers.arm(&mut flow.timer, Some(flow.expires), token::pack(Kind::Udp, id));
+        }
+        let known = flow.peers.iter().find(|peer| flow.forward && peer.known_as == datagram.destination);
+        let real = match known {
+            Some(peer) => Some(peer.real),
+            None => match cx.policy.translate(datagram.destination) {
+                Destination::Host(real) => Some(real),
+                Destination::NameServer => name_server(datagram, cx),
+                Destination::Refused => None,
+            },
+        };
+        let Some(real) = real else {
+            cx.egress.unreachable(Unreachable::Network, datagram.packet, cx.now);
+            return;
+        };
+        // What is not translated needs no remembering, but for the loopback: it is also what the virtual host stands for.
+        if real.ip() != datagram.destination.ip || real.ip().is_loopback() || flow.forward {
+            let known_as = match datagram.destination.ip {
+                // Nobody answers from the broadcast address.
+                IpAddr::V4(ip) if ip.is_broadcast() => Endpoint::new(cx.policy.vhost, datagram.destination.port),
+                _ => datagram.destination,
+            };
+            flow.remember(real, known_as);
+        }
+        if flow.ttl != datagram.ttl - 1 {
+            flow.ttl = datagram.ttl - 1;
+            flow.socket.set_ttl(real.is_ipv6(), flow.ttl);
+        }
+        send(flow, datagram, real, cx);
+    }
+
+    /// The host forward a datagram from the guest belongs to: the one whose peer it is addressed to, else (not in
+    /// restricted mode) the first one of that guest address and port.
+    fn forward_for(&self, datagram: &FromGuest<'_>, only_peers: bool) -> Option<UdpId> {
+        if self.forwards.is_empty() {
+            return None;
+        }
+        let ids = self.forwards.get(&datagram.source)?;
+        let talks = |id: &&UdpId| {
+            self.flows.get(**id).is_some_and(|flow| flow.peers.iter().any(|peer| peer.known_as == datagram.destination))
+        };
+        let peer = ids.iter().find(talks);
+        if only_peers { peer.copied() } else { peer.or(ids.first()).copied() }
+    }
+
+    fn flow_of(&mut self, guest: Endpoint, destination: Endpoint, cx: &mut Context) -> Option<UdpId> {
+        if let Some(&id) = self.by_guest.get(&guest) {
+            return Some(id);
+        }
+        if self.by_guest.len() >= MAX_FLOWS {
+            self.evict(cx);
+        }
+        let v6 = destination.ip.is_ipv6();
+        let source = cx.policy.outbound(destination.socket_address());
+        let socket = match Datagram::outgoing(v6, source) {
+            Ok(socket) => socket,
+            Err(error) if out_of_descriptors(&error) && self.evict(cx) => Datagram::outgoing(v6, source).ok()?,
+            Err(_) => return None,
+        };
+        let id = self.insert(guest, socket, false, cx)?;
+        self.by_guest.insert(guest, id);
+        let flows = &self.flows;
+        self.hand.insert(id, self.by_guest.len(), |id| flows.contains_key(id));
+        Some(id)
+    }
+
+    fn insert(&mut self, guest: Endpoint, socket: Datagram, forward: bool, cx: &mut Context) -> Option<UdpId> {
+        let id = self.flows.insert(UdpFlow {
+            guest,
+            remote: None,
+            socket,
+            forward,
+            peers: VecDeque::new(),
+            expires: cx.now + LIFETIME,
+            ttl: 0,
+            readable: false,
+            errored: false,
+            queued: false,
+            used: true,
+            timer: Slot::default(),
+        });
+        let flow = self.flows.get(id)?;
+        if cx.watch(&flow.socket, token::pack(Kind::Udp, id), false) {
+            return Some(id);
+        }
+        self.flows.remove(id);
+        None
+    }
+
+    /// Makes room by the rule of the table; false when nothing may go.
+    fn evict(&mut self, cx: &mut Context) -> bool {
+        let flows = &mut self.flows;
+        let victim = self.hand.victim(|id| match flows.get_mut(id) {
+            None => Visit::Gone,
+            Some(flow) => Visit::of(&mut flow.used),
+        });
+        match victim {
+            Some(id) => {
+                self.remove(id, cx);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn remove(&mut self, id: UdpId, cx: &mut Context) {
+        let Some(mut flow) = self.flows.remove(id) else { return };
+        cx.timers.disarm(&mut flow.timer, token::pack(Kind::Udp, id));
+        if flow.forward {
+            self.forward_count -= 1;
+            if let Some(ids) = self.forwards.get_mut(&flow.guest) {
+                ids.retain(|&other| other != id);
+                if ids.is_empty() {
+                    self.forwards.remove(&flow.guest);
+                }
+            }
+        } else {
+            self.by_guest.remove(&flow.guest);
+        }
+        cx.unwatch(HostSocket::Datagram(flow.socket));
+    }
+
+    /// Adds a host forward: what arrives at `socket` goes to `guest`. Gives the socket back when there is no room.
+    ///
+    /// # Errors
+    /// `OutOfMemory` when the table of forwards is full or the poller refuses the socket.
+    pub fn add_forward(&mut self, socket: Datagram, guest: Endpoint, cx: &mut Context) -> std::io::Result<()> {
+        if self.forward_count >= MAX_FORWARDS {
+            return Err(std::io::Error::from_raw_os_error(libc::ENOMEM));
+        }
+        let id = self.insert(guest, socket, true, cx).ok_or_else(|| std::io::Error::from_raw_os_error(libc::ENOMEM))?;
+        self.forwards.entry(guest).or_default().push(id);
+        self.forward_count += 1;
+        Ok(())
+    }
+
+    /// Removes the host forward bound to `address`; false when there is none.
+    pub fn remove_forward(&mut self, address: SocketAddr, cx: &mut Context) -> bool {
+        let found = self.flows.iter().find(|(_, flow)| {
+            flow.forward && flow.socket.local_address().is_some_and(|local| Endpoint::from(local) == address.into())
+        });
+        let Some((id, _)) = found else { return false };
+        self.remove(id, cx);
+        true
+    }
+
+    /// Takes a report of the poller.
+    pub fn on_ready(&mut self, id: UdpId, ready: Readiness) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        if !(ready.readable || ready.error) {
+            return;
+        }
+        flow.readable = true;
+        flow.errored |= ready.error;
+        if !std::mem::replace(&mut flow.queued, true) {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Takes one turn of one flow that is ready; false when none is.
+    pub fn work(&mut self, cx: &mut Context) -> bool {
+        let Some(id) = self.ready.pop_front() else { return false };
+        let Some(flow) = self.flows.get_mut(id) else { return true };
+        flow.queued = false;
+        receive(flow, cx);
+        if flow.readable {
+            flow.queued = true;
+            self.ready.push_back(id);
+        }
+        if !flow.forward {
+            cx.timers.arm(&mut flow.timer, Some(flow.expires), token::pack(Kind::Udp, id));
+        }
+        true
+    }
+
+    /// Flows that still have something to bring in.
+    pub fn backlog(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// The deadline of a flow has come.
+    pub fn on_deadline(&mut self, id: UdpId, cx: &mut Context) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        flow.timer.fired();
+        if flow.forward {
+            return;
+        }
+        if flow.expires <= cx.now {
+            self.remove(id, cx);
+        } else {
+            cx.timers.arm(&mut flow.timer, Some(flow.expires), token::pack(Kind::Udp, id));
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    /// All flows, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (UdpId, &UdpFlow)> {
+        self.flows.iter()
+    }
+
+    /// Ends all flows.
+    pub fn clear(&mut self, cx: &mut Context) {
+        let ids: Vec<UdpId> = self.flows.keys().collect();
+        for id in ids {
+            self.remove(id, cx);
+        }
+    }
+}
+
+/// The name server this query is to go to.
+fn name_server(datagram: &FromGuest<'_>, cx: &mut Context) -> Option<SocketAddr> {
+    cx.name_servers.for_query(datagram.payload, datagram.source, datagram.destination.ip.is_ipv6(), cx.now)
+}
+
+fn send(flow: &mut UdpFlow, datagram: &FromGuest<'_>, real: SocketAddr, cx: &mut Context) {
+    // The first try may report an error of an *earlier* datagram; then that error is passed on and the send repeated.
+    for _ in 0..2 {
+        let Err(error) = flow.socket.send_to(datagram.payload, real) else { return };
+        match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => return,
+            Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::EPROTO | libc::ENOPROTOOPT)
+                if drain_errors(flow, cx) => {}
+            Some(libc::EHOSTUNREACH) => {
+                cx.egress.unreachable(Unreachable::Host, datagram.packet, cx.now);
+                return;
+            }
+            Some(libc::ECONNREFUSED) => {}
+            _ => {
+                cx.egress.unreachable(Unreachable::Network, datagram.packet, cx.now);
+                return;
+            }
+        }
+    }
+}
+
+fn receive(flow: &mut UdpFlow, cx: &mut Context) {
+    if std::mem::take(&mut flow.errored) {
+        drain_errors(flow, cx);
+    }
+    for _ in 0..BUDGET {
+        match flow.socket.receive_from(&mut cx.scratch) {
+            Ok((length, Some(real))) => deliver(flow, length, real, cx),
+            Ok((_, None)) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                flow.readable = false;
+                return;
+            }
+            // The kernel reports a queued error here once more; the queue says what it was.
+            Err(_) => {
+                drain_errors(flow, cx);
+            }
+        }
+    }
+}
+
+/// Passes a datagram from the host on to the guest.
+fn deliver(flow: &mut UdpFlow, length: usize, real: SocketAddr, cx: &mut Context) {
+    flow.used = true;
+    let source = flow.known_as(real, &cx.policy);
+    if flow.forward {
+        flow.remember(real, source);
+    } else {
+        let from_name_server = cx.policy.is_name_server(source);
+        if from_name_server {
+            let answer = cx.scratch.get(..length).unwrap_or_default();
+            cx.name_servers.answered(real, answer, flow.guest);
+        }
+        flow.expires = cx.now + if from_name_server { DNS_LIFETIME } else { LIFETIME };
+    }
+    if source.ip.is_ipv4() != flow.guest.ip.is_ipv4() {
+        return;
+    }
+    let payload = cx.scratch.get(..length).unwrap_or_default();
+    cx.egress.udp(source, flow.guest, payload, 0, cx.now);
+}
+
+/// Passes on the errors the kernel kept. False when there was none.
+fn drain_errors(flow: &mut UdpFlow, cx: &mut Context) -> bool {
+    let mut any = false;
+    for _ in 0..BUDGET {
+        let mut payload = [0; 520];
+        let Some(error) = flow.socket.queued_error(&mut payload) else { break };
+        any = true;
+        let Some(destination) = error.destination else { continue };
+        if flow.forward {
+            continue;
+        }
+        let known_as = flow.known_as(destination, &cx.policy);
+        if cx.policy.is_name_server(known_as) {
+            cx.name_servers.failed(destination, cx.now);
+        }
+        let Some((kind, code)) = error.icmp else { continue };
+        // The host's own loopback is not to be seen by the guest: the address it sent to answers instead.
+        let offender = error.offender.filter(|ip| !ip.is_loopback());
+        let payload = payload.get(..error.quoted).unwrap_or_default();
+        let reported = Reported { kind, code, info: error.info, offender: offender.unwrap_or(known_as.ip) };
+        cx.egress.datagram_error(reported, flow.guest, known_as, payload, cx.now);
+    }
+    any
+}
+
+fn out_of_descriptors(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}

@@ -1,0 +1,136 @@
+//! One nestable poller (epoll, kqueue) for all host sockets of a stack.
+//!
+//! Its own descriptor is readable while any registered socket has news, so an application that sleeps in `poll(2)` needs
+//! to watch only that one. Registrations are edge-triggered: a socket reports each change once, and its owner remembers
+//! what it was told until the operating system says "would block".
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+/// How many changes one system call fetches.
+const BATCH: usize = 256;
+/// How many such calls one [`Poller::wait`] makes at most; what is left is reported by the next one.
+const MAX_BATCHES: usize = 64;
+
+/// What a socket reported since it was last asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// Reading will not block: data, end of stream, a waiting connection or an error.
+    pub readable: bool,
+    /// Writing will not block, or a pending connect has ended.
+    pub writable: bool,
+    /// The peer closed its sending direction; reading ends with 0 once the data is drained.
+    pub read_closed: bool,
+    /// Urgent data is waiting.
+    pub priority: bool,
+    /// An error is pending on the socket or its error queue.
+    pub error: bool,
+}
+
+/// A nestable poller.
+pub struct Poller {
+    poll: Poll,
+    events: Events,
+}
+
+impl Poller {
+    /// Makes a poller.
+    ///
+    /// # Errors
+    /// What the operating system says when it has no descriptor left.
+    pub fn new() -> io::Result<Poller> {
+        Ok(Poller { poll: Poll::new()?, events: Events::with_capacity(BATCH) })
+    }
+
+    /// The poller's own descriptor: readable while any registered socket has news.
+    pub fn descriptor(&self) -> RawFd {
+        self.poll.as_raw_fd()
+    }
+
+    /// Watches a socket. `token` comes back with each of its reports.
+    ///
+    /// # Errors
+    /// What the operating system says, for instance when its limit of watches is reached.
+    pub fn add(&self, socket: &impl AsRawFd, token: u64, urgent: bool) -> io::Result<()> {
+        let mut interest = Interest::READABLE | Interest::WRITABLE;
+        if urgent {
+            interest = with_priority(interest);
+        }
+        self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(token as usize), interest)
+    }
+
+    /// Stops watching a socket. To be called before the socket is closed: a child process may hold it open.
+    pub fn remove(&self, socket: &impl AsRawFd) {
+        // The only errors are "not registered" and "not open"; in both there is nothing left to stop.
+        let _ = self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()));
+    }
+
+    /// Reports, without sleeping, what has changed.
+    pub fn wait(&mut self, mut report: impl FnMut(u64, Readiness)) {
+        for _ in 0..MAX_BATCHES {
+            if self.poll.poll(&mut self.events, Some(Duration::ZERO)).is_err() {
+                // Interrupted by a signal: the changes stay with the kernel for the next turn.
+                return;
+            }
+            let mut count = 0;
+            for event in &self.events {
+                count += 1;
+                report(
+                    event.token().0 as u64,
+                    Readiness {
+                        readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+                        writable: event.is_writable() || event.is_write_closed() || event.is_error(),
+                        read_closed: event.is_read_closed(),
+                        priority: event.is_priority(),
+                        error: event.is_error(),
+                    },
+                );
+            }
+            if count < BATCH {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn with_priority(interest: Interest) -> Interest {
+    interest | Interest::PRIORITY
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn with_priority(interest: Interest) -> Interest {
+    interest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_change_is_reported_once_with_its_token() {
+        let mut poller = Poller::new().unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        poller.add(&ours, 77, false).unwrap();
+        let mut seen = Vec::new();
+        poller.wait(|token, ready| seen.push((token, ready.readable, ready.writable)));
+        assert_eq!(seen, [(77, false, true)]);
+        theirs.write_all(b"x").unwrap();
+        seen.clear();
+        poller.wait(|token, ready| seen.push((token, ready.readable, ready.writable)));
+        assert_eq!(seen, [(77, true, true)]);
+        seen.clear();
+        poller.wait(|token, ready| seen.push((token, ready.readable, ready.writable)));
+        assert_eq!(seen, []);
+        poller.remove(&ours);
+        theirs.write_all(b"y").unwrap();
+        poller.wait(|token, _| panic!("{token} reported after removal"));
+    }
+}

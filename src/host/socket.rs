@@ -1,0 +1,452 @@
+//! Host sockets: streams, listeners and datagram sockets, each non-blocking and close-on-exec.
+//!
+//! The types say what the engine may do with a socket and hide the flags that keep it safe (`MSG_NOSIGNAL`,
+//! `SOCK_CLOEXEC`). Errors are the operating system's own, with its number in `raw_os_error()`.
+
+use std::io::{self, IoSlice, IoSliceMut, Read};
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+/// Waiting connections the kernel keeps for a forward; upstream's 1 refuses bursts.
+const BACKLOG: i32 = 512;
+
+/// A stream to a host peer.
+#[derive(Debug)]
+pub struct Stream(Socket);
+
+impl Stream {
+    /// Starts connecting to `destination`, from `source` when one is given. Returns the stream while the connect is
+    /// still under way; its end is reported as "writable", and [`Stream::take_error`] says how it went.
+    ///
+    /// # Errors
+    /// What `socket`, `bind` or `connect` said at once.
+    pub fn connect(destination: SocketAddr, source: Option<SocketAddr>) -> io::Result<Stream> {
+        let socket = new_socket(Domain::for_address(destination), Type::STREAM, Some(Protocol::TCP))?;
+        if let Some(source) = source {
+            socket.bind(&source.into())?;
+        }
+        let stream = Stream(socket);
+        stream.prepare();
+        match stream.0.connect(&destination.into()) {
+            Ok(()) => Ok(stream),
+            Err(error) if in_progress(&error) => Ok(stream),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The options of every stream: no Nagle delay (the guest's own TCP decides), urgent bytes kept in line.
+    fn prepare(&self) {
+        // Neither can fail on a TCP socket; on a Unix stream they do, and mean nothing there.
+        let _ = self.0.set_tcp_nodelay(true);
+        let _ = self.0.set_out_of_band_inline(true);
+    }
+
+    /// How the connect ended: `Ok(())` when it succeeded.
+    ///
+    /// # Errors
+    /// The connect's error.
+    pub fn take_error(&self) -> io::Result<()> {
+        match self.0.take_error()? {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads into two buffers, one after the other. `Ok(0)` is the end of the stream.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is waiting; otherwise the stream's error.
+    pub fn receive(&self, first: &mut [u8], second: &mut [u8]) -> io::Result<usize> {
+        if second.is_empty() {
+            return (&self.0).read(first);
+        }
+        (&self.0).read_vectored(&mut [IoSliceMut::new(first), IoSliceMut::new(second)])
+    }
+
+    /// Writes from two buffers, one after the other, and says how many bytes the kernel took.
+    ///
+    /// # Errors
+    /// `WouldBlock` when the kernel's buffer is full; otherwise the stream's error.
+    pub fn send(&self, first: &[u8], second: &[u8]) -> io::Result<usize> {
+        if second.is_empty() {
+            return self.0.send_with_flags(first, libc::MSG_NOSIGNAL);
+        }
+        self.0.send_vectored_with_flags(&[IoSlice::new(first), IoSlice::new(second)], libc::MSG_NOSIGNAL)
+    }
+
+    /// Writes `data` so that its last byte is the urgent one.
+    ///
+    /// # Errors
+    /// As for [`Stream::send`].
+    pub fn send_urgent(&self, data: &[u8]) -> io::Result<usize> {
+        self.0.send_with_flags(data, libc::MSG_NOSIGNAL | libc::MSG_OOB)
+    }
+
+    /// Tells the peer that no more bytes will come.
+    pub fn shutdown_write(&self) {
+        // Fails only when the peer is gone already, which reading reports.
+        let _ = self.0.shutdown(Shutdown::Write);
+    }
+
+    /// Makes the coming close a reset, so that the peer learns that the guest did not end in order.
+    pub fn reset_on_close(&self) {
+        let _ = self.0.set_linger(Some(Duration::ZERO));
+    }
+
+    /// This end's address; `None` for a Unix socket or a broken one.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.0.local_addr().ok()?.as_socket()
+    }
+}
+
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// A listening stream socket.
+#[derive(Debug)]
+pub struct Listener(Socket);
+
+impl Listener {
+    /// Listens on `address`.
+    ///
+    /// # Errors
+    /// What `socket`, `bind` or `listen` said, `EADDRINUSE` for instance.
+    pub fn bind(address: SocketAddr, only_v6: bool) -> io::Result<Listener> {
+        let socket = new_socket(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(only_v6)?;
+        }
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(Listener(socket))
+    }
+
+    /// Takes one waiting connection and its peer's address (`None` for a peer without an IP address).
+    ///
+    /// # Errors
+    /// `WouldBlock` when none waits; otherwise what `accept` said.
+    pub fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        let (socket, peer) = self.0.accept()?;
+        socket.set_nonblocking(true)?;
+        let stream = Stream(socket);
+        stream.prepare();
+        Ok((stream, peer.as_socket()))
+    }
+
+    /// The address listened on, with the port the kernel chose.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.0.local_addr().ok()?.as_socket()
+    }
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// A datagram socket (UDP), or a ping socket (ICMP).
+#[derive(Debug)]
+pub struct Datagram(Socket);
+
+/// An error the kernel kept for a datagram socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueuedError {
+    /// The ICMP type and code, when a router or host sent one.
+    pub icmp: Option<(u8, u8)>,
+    /// Who reported it.
+    pub offender: Option<IpAddr>,
+    /// Where the datagram had been sent.
+    pub destination: Option<SocketAddr>,
+    /// The operating system's error number.
+    pub errno: i32,
+    /// For "fragmentation needed" and "packet too big": the MTU of the next hop, else 0.
+    pub info: u32,
+    /// How many bytes of the datagram's payload came with the error.
+    pub quoted: usize,
+}
+
+impl Datagram {
+    /// A socket for the guest's datagrams of one family, bound to `source` when one is given; the kernel chooses the
+    /// port with the first send.
+    ///
+    /// # Errors
+    /// What `socket` or `bind` said.
+    pub fn outgoing(v6: bool, source: Option<SocketAddr>) -> io::Result<Datagram> {
+        let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
+        let socket = new_socket(domain, Type::DGRAM, Some(Protocol::UDP))?;
+        if let Some(source) = source {
+            socket.bind(&source.into())?;
+        }
+        let datagram = Datagram(socket);
+        datagram.keep_errors(v6);
+        Ok(datagram)
+    }
+
+    /// A socket that receives what host peers send to `address`.
+    ///
+    /// # Errors
+    /// What `socket` or `bind` said.
+    pub fn bind(address: SocketAddr, only_v6: bool) -> io::Result<Datagram> {
+        let socket = new_socket(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(only_v6)?;
+        }
+        socket.bind(&address.into())?;
+        Ok(Datagram(socket))
+    }
+
+    /// A socket for echo requests: an unprivileged ping socket, else a raw one. The flag says that it is raw, so that it
+    /// sees every ICMP message of the host and what it receives starts with the IP header.
+    ///
+    /// # Errors
+    /// What the second try said: without ping permission and without privilege, `EPERM` or `EACCES`.
+    pub fn ping(v6: bool, source: Option<IpAddr>) -> io::Result<(Datagram, bool)> {
+        let (domain, protocol) = if v6 { (Domain::IPV6, Protocol::ICMPV6) } else { (Domain::IPV4, Protocol::ICMPV4) };
+        let (socket, raw) = match new_socket(domain, Type::DGRAM, Some(protocol)) {
+            Ok(socket) => (socket, false),
+            Err(_) => (new_socket(domain, Type::RAW, Some(protocol))?, true),
+        };
+        if let Some(source) = source {
+            socket.bind(&SockAddr::from(SocketAddr::new(source, 0)))?;
+        }
+        let datagram = Datagram(socket);
+        datagram.keep_errors(v6);
+        Ok((datagram, raw))
+    }
+
+    /// Asks the kernel to keep ICMP errors for [`Datagram::queued_error`].
+    fn keep_errors(&self, v6: bool) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            let (level, option) =
+                if v6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) } else { (libc::IPPROTO_IP, libc::IP_RECVERR) };
+            let on: libc::c_int = 1;
+            // SAFETY: the descriptor is open for the length of the call and the value is an int of the stated size.
+            unsafe {
+                libc::setsockopt(
+                    self.as_raw_fd(),
+                    level,
+                    option,
+                    (&raw const on).cast(),
+                    size_of::<libc::c_int>() as libc::socklen_t,
+                );
+            }
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = v6;
+    }
+
+    /// Sends one datagram.
+    ///
+    /// # Errors
+    /// What `sendto` said; a pending ICMP error of an earlier datagram may be reported here as well.
+    pub fn send_to(&self, data: &[u8], destination: SocketAddr) -> io::Result<usize> {
+        self.0.send_to_with_flags(data, &destination.into(), libc::MSG_NOSIGNAL)
+    }
+
+    /// Receives one datagram: its length and its sender.
+    ///
+    /// # Errors
+    /// `WouldBlock` when none waits; otherwise the socket's pending error.
+    pub fn receive_from(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<SocketAddr>)> {
+        // SAFETY: u8 and MaybeUninit<u8> have one layout, and recvfrom only ever writes initialised bytes into it.
+        let buffer = unsafe { &mut *(std::ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) };
+        let (length, sender) = self.0.recv_from(buffer)?;
+        Ok((length, sender.as_socket()))
+    }
+
+    /// Sets the time to live (IPv6: hop limit) of what is sent from now on.
+    pub fn set_ttl(&self, v6: bool, ttl: u8) {
+        // Fails only for values outside 1..=255, of which the caller lets through none but 0.
+        let _ = if v6 { self.0.set_unicast_hops_v6(ttl.into()) } else { self.0.set_ttl_v4(ttl.into()) };
+    }
+
+    /// The socket's own address, with the port the kernel chose.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.0.local_addr().ok()?.as_socket()
+    }
+
+    /// Takes the oldest error the kernel kept (Linux: the error queue of `IP_RECVERR`). `None` when there is none. What is
+    /// left of the datagram's payload is put into `quoted`.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub fn queued_error(&self, quoted: &mut [u8]) -> Option<QueuedError> {
+        error_queue::take(self.as_raw_fd(), quoted)
+    }
+
+    /// Other systems keep no queue: the error is what the next receive returns.
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub fn queued_error(&self, _quoted: &mut [u8]) -> Option<QueuedError> {
+        None
+    }
+}
+
+impl AsRawFd for Datagram {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// A socket as every one here is: close-on-exec and non-blocking from the start.
+fn new_socket(domain: Domain, kind: Type, protocol: Option<Protocol>) -> io::Result<Socket> {
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    let socket = Socket::new(domain, kind.nonblocking(), protocol)?;
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    let socket = {
+        let socket = Socket::new(domain, kind, protocol)?;
+        socket.set_nonblocking(true)?;
+        socket
+    };
+    #[cfg(target_vendor = "apple")]
+    socket.set_nosigpipe(true)?;
+    Ok(socket)
+}
+
+fn in_progress(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINPROGRESS) || error.kind() == io::ErrorKind::WouldBlock
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod error_queue {
+    //! Reading of the error queue, `recvmsg(MSG_ERRQUEUE)`: see ip(7).
+
+    use super::QueuedError;
+    use std::mem::{MaybeUninit, offset_of};
+    use std::net::{IpAddr, SocketAddr};
+    use std::os::fd::RawFd;
+
+    /// Room for one extended error with its offender's address, and then some.
+    #[repr(C, align(16))]
+    struct Control([u8; 512]);
+
+    pub(super) fn take(descriptor: RawFd, quoted: &mut [u8]) -> Option<QueuedError> {
+        let mut control = Control([0; 512]);
+        let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+        let mut vector = libc::iovec { iov_base: quoted.as_mut_ptr().cast(), iov_len: quoted.len() };
+        // SAFETY: msghdr is plain data for which all zero bytes are a valid value.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_name = name.as_mut_ptr().cast();
+        message.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        message.msg_iov = &raw mut vector;
+        message.msg_iovlen = 1;
+        message.msg_control = control.0.as_mut_ptr().cast();
+        message.msg_controllen = size_of::<Control>() as _;
+        // SAFETY: every pointer in `message` is to a live local of the stated length.
+        let length = unsafe { libc::recvmsg(descriptor, &raw mut message, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) };
+        let quoted = usize::try_from(length).ok()?;
+        // SAFETY: the storage was zeroed, so it is initialised whatever the kernel wrote.
+        let name = unsafe { name.assume_init() };
+        let destination = address(&name);
+        let used = (message.msg_controllen as usize).min(control.0.len());
+        let (errno, origin, kind, code, info, offender) = extended_error(control.0.get(..used)?)?;
+        let icmp = (origin == libc::SO_EE_ORIGIN_ICMP || origin == libc::SO_EE_ORIGIN_ICMP6).then_some((kind, code));
+        Some(QueuedError { icmp, offender, destination, errno, info, quoted })
+    }
+
+    /// Walks the control messages with checked offsets, in place of the CMSG macros.
+    fn extended_error(mut control: &[u8]) -> Option<(i32, u8, u8, u8, u32, Option<IpAddr>)> {
+        let header = size_of::<libc::cmsghdr>();
+        loop {
+            let length = usize::from_ne_bytes(
+                control.get(offset_of!(libc::cmsghdr, cmsg_len)..)?.get(..size_of::<usize>())?.try_into().ok()?,
+            );
+            let level = int(control, offset_of!(libc::cmsghdr, cmsg_level))?;
+            let kind = int(control, offset_of!(libc::cmsghdr, cmsg_type))?;
+            let data = control.get(header..length)?;
+            let v4 = level == libc::SOL_IP && kind == libc::IP_RECVERR;
+            let v6 = level == libc::SOL_IPV6 && kind == libc::IPV6_RECVERR;
+            if v4 || v6 {
+                let errno = int(data, offset_of!(libc::sock_extended_err, ee_errno))?;
+                let origin = *data.get(offset_of!(libc::sock_extended_err, ee_origin))?;
+                let icmp_kind = *data.get(offset_of!(libc::sock_extended_err, ee_type))?;
+                let code = *data.get(offset_of!(libc::sock_extended_err, ee_code))?;
+                let info = int(data, offset_of!(libc::sock_extended_err, ee_info))? as u32;
+                let offender = offender(data.get(size_of::<libc::sock_extended_err>()..)?);
+                return Some((errno, origin, icmp_kind, code, info, offender));
+            }
+            control = control.get(length.next_multiple_of(size_of::<usize>())..)?;
+        }
+    }
+
+    fn int(data: &[u8], offset: usize) -> Option<i32> {
+        Some(i32::from_ne_bytes(data.get(offset..)?.get(..4)?.try_into().ok()?))
+    }
+
+    /// The `sockaddr` that follows the extended error.
+    fn offender(data: &[u8]) -> Option<IpAddr> {
+        let family = i32::from(u16::from_ne_bytes(data.get(..2)?.try_into().ok()?));
+        if family == libc::AF_INET {
+            let at = offset_of!(libc::sockaddr_in, sin_addr);
+            let octets: [u8; 4] = data.get(at..)?.get(..4)?.try_into().ok()?;
+            Some(IpAddr::from(octets))
+        } else if family == libc::AF_INET6 {
+            let at = offset_of!(libc::sockaddr_in6, sin6_addr);
+            let octets: [u8; 16] = data.get(at..)?.get(..16)?.try_into().ok()?;
+            Some(IpAddr::from(octets))
+        } else {
+            None
+        }
+    }
+
+    fn address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
+        let pointer = std::ptr::from_ref(storage);
+        match i32::from(storage.ss_family) {
+            libc::AF_INET => {
+                // SAFETY: the storage is larger than and aligned for a sockaddr_in, and its family says it is one.
+                let v4 = unsafe { &*pointer.cast::<libc::sockaddr_in>() };
+                let ip = IpAddr::from(v4.sin_addr.s_addr.to_ne_bytes());
+                Some(SocketAddr::new(ip, u16::from_be(v4.sin_port)))
+            }
+            libc::AF_INET6 => {
+                // SAFETY: as above, for sockaddr_in6.
+                let v6 = unsafe { &*pointer.cast::<libc::sockaddr_in6>() };
+                Some(SocketAddr::new(IpAddr::from(v6.sin6_addr.s6_addr), u16::from_be(v6.sin6_port)))
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+
+    #[test]
+    fn a_stream_to_a_closed_port_reports_the_refusal() {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let outcome = Stream::connect((Ipv4Addr::LOCALHOST, port).into(), None).and_then(|s| s.take_error());
+        assert_eq!(outcome.unwrap_err().raw_os_error(), Some(libc::ECONNREFUSED));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_error_queue_tells_who_refused_a_datagram() {
+        let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let socket = Datagram::outgoing(false, None).unwrap();
+        socket.send_to(b"payload", closed).unwrap();
+        let mut quoted = [0; 16];
+        let error = socket.queued_error(&mut quoted).expect("loopback reports within the send");
+        assert_eq!(error.icmp, Some((3, 3)));
+        assert_eq!(error.offender, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        assert_eq!(error.destination, Some(closed));
+        assert_eq!(error.errno, libc::ECONNREFUSED);
+        assert_eq!(&quoted[..error.quoted], b"payload");
+        assert_eq!(socket.queued_error(&mut quoted), None);
+    }
+
+    #[test]
+    fn a_taken_port_is_refused_with_its_errno() {
+        let first = Listener::bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        let again = Listener::bind(first.local_address().unwrap(), false);
+        assert_eq!(again.unwrap_err().raw_os_error(), Some(libc::EADDRINUSE));
+    }
+}

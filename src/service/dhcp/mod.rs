@@ -1,0 +1,283 @@
+//! The DHCPv4 and BOOTP server of the virtual network (RFC 951, RFC 2131, RFC 2132).
+//!
+//! It answers from sixteen addresses that follow each other, always with a datagram of [`REPLY_LEN`] bytes, broadcast
+//! whatever the client's flags say. Sockets, IP and UDP headers stay outside: [`Dhcp::on_message`] takes the payload of
+//! a datagram to port 67 and gives the payload of the one to send from vhost, port 67, to 255.255.255.255, port 68.
+//!
+//! Observable behaviour: contract/dhcp.md, part A.
+
+mod message;
+mod pool;
+
+use std::net::Ipv4Addr;
+
+use smoltcp::wire::EthernetAddress;
+
+use crate::time::Instant;
+use message::{Emitter, Header, Request};
+use pool::Pool;
+
+pub use message::REPLY_LEN;
+pub use pool::SLOTS;
+
+/// The longest host name that option 12 carries, in bytes; a longer one is cut.
+const HOSTNAME_MAX: usize = 32;
+
+/// Lease time of option 51, in seconds. A binding never expires here; the client renews all the same.
+const LEASE_SECONDS: u32 = 86_400;
+
+/// Text of option 56 in a DHCPNAK.
+const NAK_TEXT: &[u8] = b"requested address not available";
+
+/// DHCP message types (RFC 2132 section 9.6).
+mod kind {
+    pub const DISCOVER: u8 = 1;
+    pub const OFFER: u8 = 2;
+    pub const REQUEST: u8 = 3;
+    pub const DECLINE: u8 = 4;
+    pub const ACK: u8 = 5;
+    pub const NAK: u8 = 6;
+    pub const RELEASE: u8 = 7;
+    pub const INFORM: u8 = 8;
+}
+
+/// Option codes (RFC 2132; 119 is RFC 3397).
+mod code {
+    pub const SUBNET_MASK: u8 = 1;
+    pub const ROUTER: u8 = 3;
+    pub const DOMAIN_NAME_SERVER: u8 = 6;
+    pub const HOST_NAME: u8 = 12;
+    pub const DOMAIN_NAME: u8 = 15;
+    pub const LEASE_TIME: u8 = 51;
+    pub const MESSAGE_TYPE: u8 = 53;
+    pub const SERVER_IDENTIFIER: u8 = 54;
+    pub const MESSAGE: u8 = 56;
+    pub const VENDOR_CLASS: u8 = 60;
+    pub const TFTP_SERVER_NAME: u8 = 66;
+    pub const DOMAIN_SEARCH: u8 = 119;
+}
+
+/// What the server tells its clients. Empty names count as absent.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The address of the virtual host: server identifier and router.
+    pub vhost: Ipv4Addr,
+    /// The virtual network's address.
+    pub vnetwork: Ipv4Addr,
+    /// The virtual network's mask.
+    pub vnetmask: Ipv4Addr,
+    /// The first of the sixteen addresses of the pool.
+    pub vdhcp_start: Ipv4Addr,
+    /// The virtual name server, announced in option 6 and never leased.
+    pub vnameserver: Ipv4Addr,
+    /// In a restricted network neither router nor name server is announced.
+    pub restricted: bool,
+    /// Option 12; cut after 32 bytes.
+    pub hostname: Option<Vec<u8>>,
+    /// Option 15.
+    pub domain: Option<Vec<u8>>,
+    /// Option 66.
+    pub tftp_server_name: Option<Vec<u8>>,
+    /// The address that `tftp_server_name` stands for, found by the caller; it becomes siaddr in place of `vhost`.
+    pub tftp_server_addr: Option<Ipv4Addr>,
+    /// The file field; cut after 127 bytes. With an http or https URL the client is also told option 60 "HTTPClient".
+    pub bootfile: Option<Vec<u8>>,
+    /// The content of option 119 as [`crate::service::dns::search_list::encode`] makes it, or nothing.
+    pub search: Vec<u8>,
+}
+
+/// An answer to broadcast to the guests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The UDP payload, from vhost port 67 to 255.255.255.255 port 68.
+    pub payload: [u8; REPLY_LEN],
+    /// What an OFFER or ACK has promised: to be entered in the neighbor table, because an address is used before the
+    /// guest answers ARP for it. `None` in a NAK, in the answer to an INFORM, and for a hardware address that is not
+    /// one station's.
+    pub lease: Option<(Ipv4Addr, EthernetAddress)>,
+}
+
+/// The server: its configuration and the bindings it has made.
+#[derive(Debug, Clone)]
+pub struct Dhcp {
+    config: Config,
+    pool: Pool,
+    warnings: Vec<String>,
+}
+
+impl Dhcp {
+    /// A server whose addresses are all free.
+    #[must_use]
+    pub fn new(config: Config) -> Dhcp {
+        let pool = Pool::new(&config);
+        let mut dhcp = Dhcp { config, pool, warnings: Vec::new() };
+        // The options of every OFFER and ACK are the same, so what does not fit is known from the beginning.
+        let header = Header {
+            xid: [0; 4],
+            ciaddr: Ipv4Addr::UNSPECIFIED,
+            yiaddr: Ipv4Addr::BROADCAST,
+            siaddr: Ipv4Addr::UNSPECIFIED,
+            chaddr: EthernetAddress([0; 6]),
+        };
+        let mut warnings = Vec::new();
+        let mut warn = |what: &str| warnings.push(format!("DHCP packet size exceeded, {what}"));
+        dhcp.configured_reply(&header, kind::ACK, &mut warn);
+        dhcp.warnings = warnings;
+        dhcp
+    }
+
+    /// What of the configuration does not fit into a reply and is therefore left out or cut, in words for the
+    /// application's log. The same for the whole life of the server.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The bindings for a saved state: slot `i` is `vdhcp_start + i` and holds the owner's hardware address.
+    #[must_use]
+    pub fn slots(&self) -> [Option<EthernetAddress>; SLOTS] {
+        self.pool.slots()
+    }
+
+    /// Replaces all bindings by those of a saved state. They count as confirmed.
+    pub fn set_slots(&mut self, slots: [Option<EthernetAddress>; SLOTS]) {
+        self.pool.set_slots(slots);
+    }
+
+    /// Handles the payload of one UDP datagram to port 67 and gives the answer, if there is one.
+    ///
+    /// Silence is the answer to anything that is no BOOTREQUEST of at least 236 bytes, to message types that no client
+    /// sends, to RELEASE and DECLINE (RFC 2131 sections 4.3.3 and 4.3.4), and when no address is left.
+    pub fn on_message(&mut self, bootp: &[u8], now: Instant) -> Option<Reply> {
+        let request = Request::parse(bootp)?;
+        match request.kind {
+            kind::DISCOVER => {
+                let address = request
+                    .requested
+                    .filter(|wish| self.pool.take(*wish, request.chaddr, false, now))
+                    .or_else(|| self.pool.allocate(request.chaddr, false, now))?;
+                Some(self.grant(&request, kind::OFFER, address))
+            }
+            // A message without a type comes from a BOOTP client. It is answered like a REQUEST, with DHCP options.
+            kind::REQUEST | 0 => {
+                // RFC 2131 section 4.3.2: a client that renews has its address in ciaddr. In plain BOOTP ciaddr is no
+                // request for a lease (RFC 951 section 3).
+                let renewed = Some(request.ciaddr).filter(|a| request.kind == kind::REQUEST && !a.is_unspecified());
+                match request.requested.or(renewed) {
+                    Some(wish) if self.pool.take(wish, request.chaddr, true, now) => {
+                        Some(self.grant(&request, kind::ACK, wish))
+                    }
+                    Some(_) => Some(self.nak(&request)),
+                    None => {
+                        let held = self.pool.held_by(request.chaddr);
+                        let held = held.filter(|address| self.pool.take(*address, request.chaddr, true, now));
+                        let address = held.or_else(|| self.pool.allocate(request.chaddr, true, now))?;
+                        Some(self.grant(&request, kind::ACK, address))
+                    }
+                }
+            }
+            kind::INFORM => Some(self.inform(&request)),
+            kind::RELEASE => {
+                if self.is_for_us(&request) {
+                    self.pool.release(request.ciaddr, request.chaddr);
+                }
+                None
+            }
+            kind::DECLINE => {
+                if let Some(address) = request.requested.filter(|_| self.is_for_us(&request)) {
+                    self.pool.decline(address, request.chaddr, now);
+                }
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a message that gives an address up speaks of this server. RELEASE and DECLINE must name the server;
+    /// one that names none is taken as ours, there being no other.
+    fn is_for_us(&self, request: &Request) -> bool {
+        request.server.is_none_or(|server| server == self.config.vhost)
+    }
+
+    fn grant(&self, request: &Request, kind: u8, address: Ipv4Addr) -> Reply {
+        let header = Header { yiaddr: address, ..self.header(request) };
+        let payload = self.configured_reply(&header, kind, &mut |_| ());
+        let lease = Some((address, request.chaddr)).filter(|(_, mac)| mac.is_unicast());
+        Reply { payload, lease }
+    }
+
+    /// The answer to a client that has its address from elsewhere: everything but an address and a lease time
+    /// (RFC 2131 section 4.3.5).
+    fn inform(&self, request: &Request) -> Reply {
+        let header = Header { ciaddr: request.ciaddr, ..self.header(request) };
+        Reply { payload: self.configured_reply(&header, kind::ACK, &mut |_| ()), lease: None }
+    }
+
+    fn nak(&self, request: &Request) -> Reply {
+        let mut out = Emitter::new(&self.header(request));
+        out.option(code::MESSAGE_TYPE, &[kind::NAK]);
+        out.option(code::SERVER_IDENTIFIER, &self.config.vhost.octets());
+        out.option(code::MESSAGE, NAK_TEXT);
+        Reply { payload: out.finish(), lease: None }
+    }
+
+    fn header(&self, request: &Request) -> Header {
+        Header {
+            xid: request.xid,
+            ciaddr: Ipv4Addr::UNSPECIFIED,
+            yiaddr: Ipv4Addr::UNSPECIFIED,
+            siaddr: self.config.tftp_server_addr.unwrap_or(self.config.vhost),
+            chaddr: request.chaddr,
+        }
+    }
+
+    /// An OFFER or ACK with all that is configured, in the order of contract/dhcp.md section A3. `left_out` is told of
+    /// each option that does not fit. An ACK without an address carries no lease time.
+    fn configured_reply(&self, header: &Header, kind: u8, left_out: &mut dyn FnMut(&str)) -> [u8; REPLY_LEN] {
+        let config = &self.config;
+        let mut out = Emitter::new(header);
+        out.option(code::MESSAGE_TYPE, &[kind]);
+        out.option(code::SERVER_IDENTIFIER, &config.vhost.octets());
+        out.option(code::SUBNET_MASK, &config.vnetmask.octets());
+        if !config.restricted {
+            out.option(code::ROUTER, &config.vhost.octets());
+            out.option(code::DOMAIN_NAME_SERVER, &config.vnameserver.octets());
+        }
+        if !header.yiaddr.is_unspecified() {
+            out.option(code::LEASE_TIME, &LEASE_SECONDS.to_be_bytes());
+        }
+        if let Some(name) = set(&config.hostname) {
+            out.option(code::HOST_NAME, name.get(..HOSTNAME_MAX).unwrap_or(name));
+        }
+        if let Some(name) = set(&config.domain)
+            && !out.option(code::DOMAIN_NAME, name)
+        {
+            left_out("omitting domain name option");
+        }
+        if let Some(name) = set(&config.tftp_server_name)
+            && !out.option(code::TFTP_SERVER_NAME, name)
+        {
+            left_out("omitting TFTP server name option");
+        }
+        if !config.search.is_empty() && !out.long_option(code::DOMAIN_SEARCH, &config.search) {
+            left_out("omitting domain search option");
+        }
+        if let Some(file) = set(&config.bootfile) {
+            if !out.file(file) {
+                left_out("cutting the boot file name");
+            }
+            let http = file.starts_with(b"http://") || file.starts_with(b"https://");
+            if http && !out.option(code::VENDOR_CLASS, b"HTTPClient") {
+                left_out("omitting vendor class option");
+            }
+        }
+        out.finish()
+    }
+}
+
+fn set(name: &Option<Vec<u8>>) -> Option<&[u8]> {
+    name.as_deref().filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests;
