@@ -331,7 +331,7 @@ fn api_reentrant_tcp_guest_inside_send_packet() {
     let (listener, port) = tcp_listener();
     let mut conn = Conn::connect(&i, at_vhost(port));
     let mut host = accept(&i, &listener);
-    let data = pattern(300_000);
+    let data = pattern(100_000);
     let received = Rc::new(RefCell::new(Vec::new()));
     let sink = received.clone();
     let base = conn.clone();

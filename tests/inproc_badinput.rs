@@ -382,11 +382,8 @@ fn security_fact_04_an_urgent_pointer_beyond_the_data() {
     i.settle();
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
-    loop {
-        match host.read(&mut buffer) {
-            Ok(n @ 1..) => bytes.extend_from_slice(&buffer[..n]),
-            _ => break,
-        }
+    while let Ok(n @ 1..) = host.read(&mut buffer) {
+        bytes.extend_from_slice(&buffer[..n]);
     }
     assert!(bytes.len() <= 11, "{} bytes arrived of 11 sent", bytes.len());
     assert!(bytes.iter().all(|b| b"abend".contains(b)), "{bytes:?}");

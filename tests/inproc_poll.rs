@@ -79,6 +79,22 @@ fn poll_facts_03_to_05_events_follow_the_state() {
 }
 
 #[test]
+fn poll_fact_06_a_finished_host_is_not_asked_for() {
+    let i = Setup::default().start();
+    let (mut conn, host, fd) = connected(&i);
+    drop(host);
+    conn.expect_fin(&i);
+    i.settle();
+    assert!(conn.listed(&i, "FIN_WAIT_2"), "{}", i.connection_info());
+    if direct() {
+        assert_eq!(events_of(&i, fd), None);
+    }
+    // A turn must not find the closed host ready again and again.
+    let spins = (0..50).filter(|_| i.turn(Duration::from_millis(1))).count();
+    assert!(spins < 25, "{spins} of 50 turns found something ready although nothing can be done");
+}
+
+#[test]
 fn poll_fact_07_a_full_send_buffer_pauses_reading_and_notify_resumes_it() {
     let i = Setup::default().start();
     let (mut conn, mut host, fd) = connected(&i);

@@ -30,11 +30,15 @@ pub fn closed_udp_port() -> u16 {
     UdpSocket::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
 }
 
-/// A connection from the host to a forwarded port, at once and non-blocking.
+/// A non-blocking connection from the host to a forwarded port. It may still be in the kernel's hands when this
+/// returns, as happens when the listener's queue is full; reads and writes would then block.
 pub fn client(port: u16) -> TcpStream {
-    let stream = TcpStream::connect(("127.0.0.1", port)).expect("the forwarded port accepts");
-    stream.set_nonblocking(true).expect("a socket can be non-blocking");
-    stream
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.set_nonblocking(true).expect("a socket can be non-blocking");
+    match socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into()) {
+        Err(e) if e.raw_os_error() != Some(libc::EINPROGRESS) => panic!("the forwarded port refuses: {e}"),
+        _ => TcpStream::from(socket),
+    }
 }
 
 /// Turns the loop until the listener has a connection.

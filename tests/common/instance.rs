@@ -198,6 +198,7 @@ impl Setup {
             next_port: Cell::new(40_000),
             keep_frames: Cell::new(true),
             frame_count: Cell::new(0),
+            mtu: if config.if_mtu == 0 { 1500 } else { config.if_mtu },
             _guard: guard,
         });
         // SAFETY: config, its strings and the callback table are valid; the table and the opaque pointer live in the
@@ -258,6 +259,8 @@ pub struct Instance {
     clock: Cell<Option<i64>>,
     on_frame: RefCell<Option<FrameHook>>,
     on_notify: RefCell<Option<NotifyHook>>,
+    /// Boxed, because the library keeps their addresses.
+    #[expect(clippy::vec_box)]
     forwards: RefCell<Vec<Box<Forward>>>,
     pub style: Cell<LoopStyle>,
     /// Frames that a loop style hands over one by one.
@@ -266,6 +269,7 @@ pub struct Instance {
     /// False: frames are counted but not kept.
     pub keep_frames: Cell<bool>,
     pub frame_count: Cell<usize>,
+    mtu: usize,
     _guard: Option<Alone>,
 }
 
@@ -284,16 +288,27 @@ impl Instance {
 
     /// The frames sent since the last look, parsed and checked.
     pub fn drain(&self) -> Vec<Frame> {
-        self.frames.take().iter().map(|f| Frame::parse(f)).collect()
+        self.drain_raw().iter().map(|f| Frame::parse(f)).collect()
     }
 
-    /// The frames sent since the last look, as bytes.
+    /// The frames sent since the last look, as bytes. Their lengths are checked: many programs drop or even refuse
+    /// frames above the MTU.
     pub fn drain_raw(&self) -> VecDeque<Vec<u8>> {
-        self.frames.take()
+        let frames = self.frames.take();
+        frames.iter().for_each(|f| self.check_length(f));
+        frames
     }
 
+    /// The oldest frame, as bytes.
     pub fn pop_raw(&self) -> Option<Vec<u8>> {
-        self.frames.borrow_mut().pop_front()
+        let frame = self.frames.borrow_mut().pop_front();
+        frame.inspect(|f| self.check_length(f))
+    }
+
+    fn check_length(&self, frame: &[u8]) {
+        // Short MTUs still pad, and ARP replies have 64 bytes.
+        let most = (self.mtu + 14).max(86);
+        assert!(frame.len() <= most, "a frame of {} bytes on a link with an MTU of {}", frame.len(), self.mtu);
     }
 
     /// Puts parsed-and-unwanted frames back in front.
