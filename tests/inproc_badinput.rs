@@ -469,7 +469,7 @@ fn security_a_syn_flood_is_bounded() {
     assert_eq!(limited, 0);
     let descriptors = child::open_descriptors();
     let mut w = Witness::start();
-    let (_listener, port) = tcp_listener();
+    let (listener, port) = tcp_listener();
     for n in 0..3000u16 {
         let syn = Segment { src: at(GUEST, 1000 + n), ..Conn::new(&w.i, at_vhost(port)).segment(SYN, b"") };
         w.i.input(&syn.frame());
@@ -481,5 +481,6 @@ fn security_a_syn_flood_is_bounded() {
     w.i.settle();
     w.i.drain();
     w.check("after a flood of SYNs");
+    drop(listener);
     w.finish(descriptors);
 }
