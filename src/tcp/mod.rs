@@ -1,4 +1,24 @@
 //! Sans-IO TCP (RFC 9293): one `Connection` is the protocol state towards the guest. No socket, clock or frame may come in:
 //! segments and the time are arguments, segments to send are results.
+//!
+//! The owner of a [`Connection`] hands in what arrives with [`Connection::on_segment`], says when time has passed with
+//! [`Connection::on_deadline`], moves bytes through [`Connection::send`] and [`Connection::recv`], and after each of
+//! these asks [`Connection::poll_transmit`] until it has nothing more to send. Buffers take their memory from a [`Pool`]
+//! while they hold bytes and give it back when they are empty.
 
 #![forbid(unsafe_code)]
+
+mod assembler;
+mod buffer;
+mod congestion;
+mod connection;
+mod rtt;
+mod segment;
+mod seq;
+#[cfg(test)]
+mod sim;
+
+pub use buffer::{Pool, RecvBuffer, SendBuffer};
+pub use connection::{Closed, Config, Connection, Saved, State};
+pub use segment::{Flags, OPTIONS_MAX, Options, Segment, Transmit};
+pub use seq::SeqNumber;

@@ -1,0 +1,531 @@
+//! Byte buffers of a connection, and the pool that lends them their memory.
+
+use std::fmt;
+
+/// The sizes in which the pool lends memory, in bytes. All are powers of two.
+const CLASSES: [usize; 5] = [16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20];
+/// How many slabs of each class are kept when they come back; more are freed.
+const KEPT: [usize; 5] = [64, 32, 8, 2, 0];
+/// What a pool lends in all unless told otherwise.
+const DEFAULT_BUDGET: usize = 512 << 20;
+
+/// Lends slabs of memory to the buffers of all connections of a stack.
+///
+/// What is lent is bounded: above the budget only slabs of the smallest size are lent, above twice the budget none. A
+/// buffer that gets none takes no bytes; the peer sends them again later.
+pub struct Pool {
+    free: [Vec<Vec<u8>>; CLASSES.len()],
+    lent: usize,
+    budget: usize,
+}
+
+impl Default for Pool {
+    fn default() -> Pool {
+        Pool::new()
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let free = self.free.each_ref().map(Vec::len);
+        f.debug_struct("Pool").field("lent", &self.lent).field("free", &free).finish()
+    }
+}
+
+impl Pool {
+    /// The largest buffer there can be, in bytes.
+    pub const MAX_BUFFER: usize = 4 << 20;
+
+    /// A pool with a budget of 512 MiB. Nothing is allocated until it is lent.
+    pub fn new() -> Pool {
+        Pool::with_budget(DEFAULT_BUDGET)
+    }
+
+    /// A pool that lends `budget` bytes, and up to as much again in slabs of the smallest size.
+    pub fn with_budget(budget: usize) -> Pool {
+        Pool { free: Default::default(), lent: 0, budget }
+    }
+
+    /// How many bytes are lent at this moment.
+    pub fn lent(&self) -> usize {
+        self.lent
+    }
+
+    /// Lends a slab of at least `size` bytes. The slab's length tells how much of it was written before.
+    fn take(&mut self, size: usize) -> Option<(Vec<u8>, usize)> {
+        let class = CLASSES.iter().position(|&class| class >= size)?;
+        let bytes = *CLASSES.get(class)?;
+        let bound = if class == 0 { self.budget.saturating_mul(2) } else { self.budget };
+        let lent = self.lent.checked_add(bytes).filter(|&lent| lent <= bound)?;
+        let slab = match self.free.get_mut(class).and_then(Vec::pop) {
+            Some(slab) => slab,
+            None => {
+                let mut slab = Vec::new();
+                slab.try_reserve_exact(bytes).ok()?;
+                slab
+            }
+        };
+        self.lent = lent;
+        Some((slab, bytes))
+    }
+
+    fn give(&mut self, slab: Vec<u8>, capacity: usize) {
+        self.lent = self.lent.saturating_sub(capacity);
+        if let Some(class) = CLASSES.iter().position(|&class| class == capacity)
+            && let (Some(free), Some(&kept)) = (self.free.get_mut(class), KEPT.get(class))
+            && free.len() < kept
+        {
+            free.push(slab);
+        }
+    }
+}
+
+/// A ring of bytes in a slab of the pool. `len` bytes from the front are in order; bytes that came early may lie behind
+/// them, up to `extent` bytes from the front.
+#[derive(Default)]
+struct Ring {
+    /// The slab; only its first `slab.len()` bytes were ever written.
+    slab: Vec<u8>,
+    /// The slab's size, a power of two, or 0 without one.
+    capacity: usize,
+    head: usize,
+    len: usize,
+    extent: usize,
+}
+
+impl Ring {
+    /// Has room for `total` bytes from the front. False when the pool has no memory.
+    fn reserve(&mut self, total: usize, pool: &mut Pool) -> bool {
+        if total <= self.capacity {
+            return true;
+        }
+        let Some((mut slab, capacity)) = pool.take(total) else { return false };
+        let (first, second) = self.slices(0, self.extent);
+        slab.clear();
+        slab.extend_from_slice(first);
+        slab.extend_from_slice(second);
+        let old = std::mem::replace(&mut self.slab, slab);
+        if self.capacity > 0 {
+            pool.give(old, self.capacity);
+        }
+        self.capacity = capacity;
+        self.head = 0;
+        true
+    }
+
+    /// Where the byte `offset` bytes from the front is in the slab.
+    #[inline]
+    fn position(&self, offset: usize) -> usize {
+        self.head.wrapping_add(offset) & self.capacity.wrapping_sub(1)
+    }
+
+    /// The bytes from `offset` on, at most `len` and at most what was written.
+    #[inline]
+    fn slices(&self, offset: usize, len: usize) -> (&[u8], &[u8]) {
+        let len = len.min(self.extent.saturating_sub(offset));
+        if len == 0 {
+            return (&[], &[]);
+        }
+        let start = self.position(offset);
+        let first = len.min(self.capacity - start);
+        let front = self.slab.get(start..start + first).unwrap_or_default();
+        let back = self.slab.get(..len - first).unwrap_or_default();
+        (front, back)
+    }
+
+    /// Room to write to, from `offset` on and at most `len` bytes.
+    fn room(&mut self, offset: usize, len: usize) -> (&mut [u8], &mut [u8]) {
+        let len = len.min(self.capacity.saturating_sub(offset));
+        if len == 0 {
+            return (&mut [], &mut []);
+        }
+        let start = self.position(offset);
+        let first = len.min(self.capacity - start);
+        if self.slab.len() < start + first {
+            // Never past the capacity, so nothing is allocated.
+            self.slab.resize(start + first, 0);
+        }
+        let Some((low, high)) = self.slab.split_at_mut_checked(start) else { return (&mut [], &mut []) };
+        (high.get_mut(..first).unwrap_or_default(), low.get_mut(..len - first).unwrap_or_default())
+    }
+
+    /// Writes bytes `offset` bytes from the front, where `reserve` made room.
+    #[inline]
+    fn write(&mut self, offset: usize, data: &[u8]) {
+        let end = self.position(offset);
+        if end == self.slab.len() && data.len() <= self.capacity.saturating_sub(end) {
+            // A part of the slab that was never written need not be cleared first.
+            self.slab.extend_from_slice(data);
+        } else {
+            let (first, second) = self.room(offset, data.len());
+            let (front, back) = data.split_at_checked(first.len()).unwrap_or((data, &[]));
+            if let Some(first) = first.get_mut(..front.len()) {
+                first.copy_from_slice(front);
+            }
+            if let Some(second) = second.get_mut(..back.len())
+                && second.len() == back.len()
+            {
+                second.copy_from_slice(back);
+            }
+        }
+        self.extent = self.extent.max(offset.saturating_add(data.len()).min(self.capacity));
+    }
+
+    /// Counts `n` more written bytes as in order.
+    #[inline]
+    fn commit(&mut self, n: usize) {
+        self.len = self.len.saturating_add(n).min(self.capacity);
+        self.extent = self.extent.max(self.len);
+    }
+
+    /// Drops `n` bytes from the front.
+    fn consume(&mut self, n: usize) {
+        let n = n.min(self.len);
+        self.len -= n;
+        self.extent -= n;
+        self.head = if self.extent == 0 { 0 } else { self.position(n) };
+    }
+
+    /// Gives the slab back when it holds nothing.
+    fn release_if_empty(&mut self, pool: &mut Pool) {
+        if self.extent == 0 && self.capacity > 0 {
+            self.release(pool);
+        }
+    }
+
+    /// Gives the slab back and forgets what it held.
+    fn release(&mut self, pool: &mut Pool) {
+        let ring = std::mem::take(self);
+        if ring.capacity > 0 {
+            pool.give(ring.slab, ring.capacity);
+        }
+    }
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}..{} of {}", self.len, self.extent, self.capacity)
+    }
+}
+
+/// Bytes for the guest: those it has not acknowledged and those not yet sent.
+#[derive(Debug, Default)]
+pub struct SendBuffer {
+    ring: Ring,
+    /// Just past the last urgent byte, in bytes from the front; 0 without urgent data.
+    urgent: usize,
+    closed: bool,
+}
+
+impl SendBuffer {
+    /// How many bytes are not yet acknowledged, sent or not.
+    pub fn len(&self) -> usize {
+        self.ring.len
+    }
+
+    /// Whether everything was acknowledged.
+    pub fn is_empty(&self) -> bool {
+        self.ring.len == 0
+    }
+
+    /// Free space to read into from the host socket: up to `want` bytes, and not more than that the buffer holds `limit`
+    /// bytes in all. [`SendBuffer::commit`] takes over what was read. Both slices are empty when there is no room, no
+    /// memory, or the connection's sending side was closed.
+    pub fn spaces(&mut self, want: usize, limit: usize, pool: &mut Pool) -> (&mut [u8], &mut [u8]) {
+        let len = self.ring.len;
+        let limit = limit.min(Pool::MAX_BUFFER);
+        let total = len.saturating_add(want).min(limit);
+        if self.closed || total <= len {
+            return (&mut [], &mut []);
+        }
+        if !self.ring.reserve(total, pool) {
+            // What is there already may have some room left; else the smallest slab.
+            let _ = self.ring.capacity > len || self.ring.reserve(total.min(CLASSES[0]), pool);
+        }
+        self.ring.room(len, total - len)
+    }
+
+    /// Takes over `n` bytes that were written to the front of [`SendBuffer::spaces`].
+    pub fn commit(&mut self, n: usize) {
+        if !self.closed {
+            self.ring.commit(n);
+        }
+    }
+
+    /// The bytes from `offset` on, at most `len` of them, in one or two parts.
+    pub fn slices(&self, offset: usize, len: usize) -> (&[u8], &[u8]) {
+        self.ring.slices(offset, len.min(self.ring.len.saturating_sub(offset)))
+    }
+
+    /// Copies bytes in, as many as fit within `limit` bytes in all, and returns how many.
+    pub fn push(&mut self, data: &[u8], limit: usize, pool: &mut Pool) -> usize {
+        let (first, second) = self.spaces(data.len(), limit, pool);
+        let n = (first.len() + second.len()).min(data.len());
+        let (front, back) = data.split_at_checked(first.len().min(n)).unwrap_or_default();
+        let back = back.get(..n - front.len()).unwrap_or_default();
+        if let (Some(first), Some(second)) = (first.get_mut(..front.len()), second.get_mut(..back.len())) {
+            first.copy_from_slice(front);
+            second.copy_from_slice(back);
+        }
+        self.commit(n);
+        n
+    }
+
+    /// Marks all bytes that are in the buffer now as urgent (RFC 9293 section 3.8.5).
+    pub fn mark_urgent(&mut self) {
+        self.urgent = self.ring.len;
+    }
+
+    /// Just past the last urgent byte, in bytes from the front.
+    pub fn urgent(&self) -> Option<usize> {
+        (self.urgent > 0).then_some(self.urgent)
+    }
+
+    /// Gives the memory back if no bytes are held.
+    pub fn release_if_empty(&mut self, pool: &mut Pool) {
+        self.ring.release_if_empty(pool);
+    }
+
+    /// Drops `n` acknowledged bytes from the front.
+    pub(super) fn consume(&mut self, n: usize, pool: &mut Pool) {
+        self.ring.consume(n);
+        self.urgent = self.urgent.saturating_sub(n);
+        self.ring.release_if_empty(pool);
+    }
+
+    /// No more bytes are taken from now on.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(super) fn release(&mut self, pool: &mut Pool) {
+        self.urgent = 0;
+        self.ring.release(pool);
+    }
+}
+
+/// Bytes from the guest: those in order that the host has not taken, and behind them those that came early.
+#[derive(Debug, Default)]
+pub struct RecvBuffer {
+    ring: Ring,
+    /// Just past the last urgent byte, in bytes from the front, which may be more than has arrived; 0 without urgent data.
+    urgent: usize,
+}
+
+impl RecvBuffer {
+    /// How many bytes are in order.
+    pub fn len(&self) -> usize {
+        self.ring.len
+    }
+
+    /// Whether no byte in order waits for the host.
+    pub fn is_empty(&self) -> bool {
+        self.ring.len == 0
+    }
+
+    /// The bytes in order, in one or two parts.
+    pub fn slices(&self) -> (&[u8], &[u8]) {
+        self.ring.slices(0, self.ring.len)
+    }
+
+    /// Just past the last urgent byte, in bytes from the front, never more than [`RecvBuffer::len`]. `None` as well while
+    /// the last urgent byte has not arrived: what comes before it is ordinary data for the host.
+    pub fn urgent(&self) -> Option<usize> {
+        (self.urgent > 0 && self.urgent <= self.ring.len).then_some(self.urgent)
+    }
+
+    /// Appends bytes in order and returns how many there was memory for.
+    #[inline]
+    pub(super) fn push(&mut self, data: &[u8], pool: &mut Pool) -> usize {
+        let fits = self.reserve(self.ring.len.saturating_add(data.len()), pool).saturating_sub(self.ring.len);
+        let data = data.get(..fits).unwrap_or(data);
+        self.ring.write(self.ring.len, data);
+        self.ring.commit(data.len());
+        data.len()
+    }
+
+    /// Makes room for `total` bytes from the front and returns how many of them there is room for.
+    pub(super) fn reserve(&mut self, total: usize, pool: &mut Pool) -> usize {
+        if !self.ring.reserve(total, pool) {
+            self.ring.reserve(total.min(CLASSES[0]), pool);
+        }
+        total.min(self.ring.capacity)
+    }
+
+    /// Writes bytes that came early, `offset` bytes behind those in order, where `reserve` made room.
+    pub(super) fn write_ahead(&mut self, offset: usize, data: &[u8]) {
+        self.ring.write(self.ring.len.saturating_add(offset), data);
+    }
+
+    /// Counts `n` bytes that were written ahead as in order.
+    pub(super) fn commit(&mut self, n: usize) {
+        self.ring.commit(n);
+    }
+
+    /// Drops what was written ahead.
+    pub(super) fn forget_ahead(&mut self, pool: &mut Pool) {
+        self.ring.extent = self.ring.len;
+        self.ring.release_if_empty(pool);
+    }
+
+    /// Sets the end of urgent data, in bytes from the front, if it is later than the one known.
+    pub(super) fn set_urgent(&mut self, end: usize) {
+        self.urgent = self.urgent.max(end);
+    }
+
+    /// Drops `n` bytes from the front.
+    pub(super) fn consume(&mut self, n: usize, pool: &mut Pool) {
+        let n = n.min(self.ring.len);
+        self.ring.consume(n);
+        self.urgent = self.urgent.saturating_sub(n);
+        self.ring.release_if_empty(pool);
+    }
+
+    pub(super) fn release(&mut self, pool: &mut Pool) {
+        self.urgent = 0;
+        self.ring.release(pool);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    fn joined(slices: (&[u8], &[u8])) -> Vec<u8> {
+        [slices.0, slices.1].concat()
+    }
+
+    #[test]
+    fn slabs_come_back_and_are_used_again() {
+        let mut pool = Pool::new();
+        let mut buffer = RecvBuffer::default();
+        assert_eq!(buffer.push(b"hello", &mut pool), 5);
+        assert_eq!(pool.lent(), CLASSES[0]);
+        let address = buffer.slices().0.as_ptr();
+        buffer.consume(5, &mut pool);
+        assert_eq!((pool.lent(), buffer.ring.capacity), (0, 0));
+        buffer.push(b"again", &mut pool);
+        assert_eq!(buffer.slices().0.as_ptr(), address);
+        assert_eq!(buffer.slices().0, b"again");
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut pool = Pool::new();
+        let mut slabs: Vec<_> = (0..100).map(|_| pool.take(1).unwrap()).collect();
+        for (slab, capacity) in slabs.drain(..) {
+            pool.give(slab, capacity);
+        }
+        assert_eq!((pool.free[0].len(), pool.lent()), (KEPT[0], 0));
+    }
+
+    #[test]
+    fn the_budget_bounds_what_is_lent() {
+        let mut pool = Pool::with_budget(64 << 10);
+        let mut large = SendBuffer::default();
+        let (first, _) = large.spaces(64 << 10, 1 << 20, &mut pool);
+        assert_eq!(first.len(), 64 << 10);
+        large.commit(64 << 10);
+        assert_eq!(large.push(b"x", 1 << 20, &mut pool), 0, "the next size is above the budget");
+        let mut small: Vec<_> = (0..5).map(|_| SendBuffer::default()).collect();
+        let pushed: Vec<_> = small.iter_mut().map(|buffer| buffer.push(&[1; 20_000], 1 << 20, &mut pool)).collect();
+        assert_eq!(pushed, [16384, 16384, 16384, 16384, 0]);
+        assert_eq!(pool.lent(), 128 << 10);
+        large.consume(64 << 10, &mut pool);
+        assert_eq!(small[4].push(&[1; 20_000], 1 << 20, &mut pool), 16384);
+    }
+
+    #[test]
+    fn a_closed_send_buffer_takes_nothing() {
+        let mut pool = Pool::new();
+        let mut buffer = SendBuffer::default();
+        buffer.push(b"abc", 100, &mut pool);
+        buffer.close();
+        assert_eq!(buffer.push(b"d", 100, &mut pool), 0);
+        buffer.commit(3);
+        assert_eq!(joined(buffer.slices(0, 10)), b"abc");
+    }
+
+    #[test]
+    fn urgent_marks_move_with_the_front() {
+        let mut pool = Pool::new();
+        let mut buffer = RecvBuffer::default();
+        buffer.push(b"abc", &mut pool);
+        buffer.set_urgent(5);
+        assert_eq!(buffer.urgent(), None, "its last byte has not come");
+        buffer.push(b"defg", &mut pool);
+        assert_eq!(buffer.urgent(), Some(5));
+        buffer.consume(4, &mut pool);
+        assert_eq!(buffer.urgent(), Some(1));
+        buffer.consume(1, &mut pool);
+        assert_eq!(buffer.urgent(), None);
+        let mut buffer = SendBuffer::default();
+        buffer.push(b"abc", 100, &mut pool);
+        buffer.mark_urgent();
+        buffer.consume(2, &mut pool);
+        assert_eq!(buffer.urgent(), Some(1));
+        buffer.consume(1, &mut pool);
+        assert_eq!(buffer.urgent(), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_send_buffer_is_a_queue(steps in proptest::collection::vec((any::<bool>(), 0usize..30_000), 1..60)) {
+            const LIMIT: usize = 70_000;
+            let mut pool = Pool::new();
+            let mut buffer = SendBuffer::default();
+            let mut model = VecDeque::new();
+            let mut next = 0u8;
+            for (push, n) in steps {
+                if push {
+                    let data: Vec<u8> = (0..n).map(|_| { next = next.wrapping_mul(5).wrapping_add(7); next }).collect();
+                    let taken = buffer.push(&data, LIMIT, &mut pool);
+                    prop_assert_eq!(taken, n.min(LIMIT - model.len()));
+                    model.extend(&data[..taken]);
+                } else {
+                    buffer.consume(n, &mut pool);
+                    model.drain(..n.min(model.len()));
+                }
+                prop_assert_eq!(buffer.len(), model.len());
+                let offset = n % (model.len() + 1);
+                let expected: Vec<u8> = model.iter().skip(offset).take(5000).copied().collect();
+                prop_assert_eq!(joined(buffer.slices(offset, 5000)), expected);
+                prop_assert_eq!(pool.lent() == 0, model.is_empty());
+            }
+        }
+
+        #[test]
+        fn bytes_written_ahead_become_the_stream(
+            steps in proptest::collection::vec((0usize..20_000, 1usize..9_000, 0usize..9_000), 1..40)
+        ) {
+            // Each step writes the later part of a stretch ahead, then the earlier part, then takes some from the front.
+            let mut pool = Pool::new();
+            let mut buffer = RecvBuffer::default();
+            let mut model = VecDeque::new();
+            let mut next = 0u8;
+            for (gap, ahead, take) in steps {
+                let mut bytes = |n: usize| -> Vec<u8> {
+                    (0..n).map(|_| { next = next.wrapping_mul(5).wrapping_add(7); next }).collect()
+                };
+                let (early, late) = (bytes(gap), bytes(ahead));
+                prop_assert_eq!(buffer.reserve(buffer.len() + gap + ahead, &mut pool), buffer.len() + gap + ahead);
+                buffer.write_ahead(gap, &late);
+                buffer.write_ahead(0, &early);
+                buffer.commit(gap + ahead);
+                model.extend(early);
+                model.extend(late);
+                buffer.consume(take, &mut pool);
+                model.drain(..take.min(model.len()));
+                prop_assert_eq!(joined(buffer.slices()), model.iter().copied().collect::<Vec<_>>());
+            }
+        }
+    }
+}

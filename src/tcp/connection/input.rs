@@ -1,0 +1,447 @@
+//! Segments that arrive: RFC 9293 section 3.10.7, with the checks of RFC 5961 against segments made up by others.
+
+use super::timers::Timer;
+use super::{Closed, Connection, Owed, State};
+use crate::tcp::buffer::Pool;
+use crate::tcp::congestion::Recovery;
+use crate::tcp::segment::{Flags, Segment};
+use crate::tcp::seq::SeqNumber;
+use crate::time::{Duration, Instant};
+
+/// Challenge acknowledgments per second and connection (RFC 5961 section 7).
+const CHALLENGES: u8 = 10;
+
+impl Connection {
+    /// Takes a segment from the peer. What it is answered with comes from [`Connection::poll_transmit`].
+    pub fn on_segment(&mut self, segment: &Segment<'_>, now: Instant, pool: &mut Pool) {
+        if self.aborting.is_some() {
+            return;
+        }
+        match self.state {
+            State::Closed => {}
+            State::Opening => self.in_opening(segment, pool),
+            State::SynSent => self.in_syn_sent(segment, now, pool),
+            _ => {
+                if !self.take_expected(segment, pool) {
+                    self.in_other_states(segment, now, pool);
+                }
+            }
+        }
+    }
+
+    /// The common case of a bulk transfer: the next bytes, nothing else new, nothing out of order.
+    #[inline]
+    fn take_expected(&mut self, segment: &Segment<'_>, pool: &mut Pool) -> bool {
+        let len = segment.payload.len();
+        if self.state != State::Established
+            || (segment.flags & !Flags::PSH) != Flags::ACK
+            || segment.seq != self.rcv_nxt
+            || segment.ack != self.snd_una
+            || len == 0
+            || len > self.rcv_wnd() as usize
+            || self.assembler.is_some()
+            || self.discard
+        {
+            return false;
+        }
+        self.update_window(segment);
+        let taken = self.recv.push(segment.payload, pool);
+        self.rcv_nxt += taken as u32;
+        self.owed = self.owed.max(if taken == len { Owed::Batched } else { Owed::Now });
+        true
+    }
+
+    /// Nothing was answered yet.
+    fn in_opening(&mut self, segment: &Segment<'_>, pool: &mut Pool) {
+        if segment.flags.contains(Flags::RST) {
+            // The peer has not learned of anything from us; it can know only its own numbers.
+            if segment.seq == self.rcv_nxt || segment.seq == self.irs {
+                self.close(Closed::ResetByPeer);
+            }
+            return;
+        }
+        let controls = Flags::SYN | Flags::ACK | Flags::FIN;
+        if segment.flags & controls == Flags::SYN && segment.seq != self.irs {
+            // The peer has forgotten its first attempt and made another.
+            self.recv.release(pool);
+            self.take_syn(segment);
+        }
+    }
+
+    /// RFC 9293 section 3.10.7.3.
+    fn in_syn_sent(&mut self, segment: &Segment<'_>, now: Instant, pool: &mut Pool) {
+        let acks = segment.flags.contains(Flags::ACK);
+        let acks_syn = acks && segment.ack.gt(self.iss) && segment.ack.le(self.snd_max);
+        if acks && !acks_syn {
+            if !segment.flags.contains(Flags::RST) {
+                self.stray_reset = Some(segment.ack);
+            }
+            return;
+        }
+        if segment.flags.contains(Flags::RST) {
+            if acks_syn {
+                self.close(Closed::ResetByPeer);
+            }
+            return;
+        }
+        if !segment.flags.contains(Flags::SYN) {
+            return;
+        }
+        self.take_syn(segment);
+        if acks_syn {
+            self.establish(segment.ack, now);
+            self.owed = Owed::Now;
+        } else {
+            // Both sides opened at once: our SYN goes out again, now with an acknowledgment.
+            self.state = State::SynReceived;
+            self.snd_nxt = self.iss;
+        }
+        let rest = Segment { seq: segment.seq + 1, flags: segment.flags & !Flags::SYN, ..*segment };
+        if self.established {
+            self.take_text(&rest, now, pool);
+        }
+        // Without the handshake complete the data is left for the peer to send again.
+    }
+
+    /// Our SYN was acknowledged.
+    fn establish(&mut self, ack: SeqNumber, now: Instant) {
+        if self.backoff > 0 {
+            self.rtt.syn_was_lost();
+        }
+        self.measure(ack, now);
+        self.snd_una = ack;
+        self.snd_nxt = ack;
+        self.established = true;
+        self.state = State::Established;
+        self.restart_timer(now);
+    }
+
+    /// RFC 9293 section 3.10.7.4.
+    fn in_other_states(&mut self, segment: &Segment<'_>, now: Instant, pool: &mut Pool) {
+        let mut segment = *segment;
+        if self.state == State::SynReceived
+            && segment.flags.contains(Flags::SYN)
+            && !segment.flags.contains(Flags::RST)
+            && segment.seq == self.irs
+        {
+            if !segment.flags.contains(Flags::ACK) {
+                // A repeated SYN: our answer was lost.
+                if self.may_challenge(now) {
+                    self.snd_nxt = self.iss;
+                }
+                return;
+            }
+            // The answer to our SYN, when both sides opened at once.
+            segment.flags &= !Flags::SYN;
+            segment.seq += 1;
+            self.owed = Owed::Now;
+        }
+
+        // First, the sequence number. What lies left of the window is cut off below, once the rest was looked at.
+        let edge = self.rcv_nxt + self.rcv_wnd();
+        let beyond =
+            segment.seq.gt(edge) || (segment.seq == edge && segment.seq != self.rcv_nxt && !segment.payload.is_empty());
+        let old = segment.seq.lt(self.rcv_nxt);
+        if segment.flags.contains(Flags::RST) {
+            // RFC 5961 section 3.2.
+            if segment.seq == self.rcv_nxt {
+                self.close(if self.state == State::TimeWait { Closed::Finished } else { Closed::ResetByPeer });
+            } else if !beyond && !old {
+                self.challenge(now);
+            }
+            return;
+        }
+        if segment.flags.contains(Flags::SYN) {
+            // RFC 5961 section 4.2, whatever the sequence number.
+            self.challenge(now);
+            return;
+        }
+        if beyond {
+            if segment.is_empty() {
+                self.challenge(now)
+            } else {
+                self.owed = Owed::Now
+            }
+            // A peer that probes our closed window counts its probe as sent; what it acknowledges meanwhile is good
+            // (RFC 9293 section 3.10.7.4, the allowance for a window of zero).
+            let near = segment.seq.distance(edge) <= u32::from(u16::MAX);
+            if near && segment.flags.contains(Flags::ACK) {
+                self.take_ack(&Segment { seq: self.rcv_nxt, payload: &[], ..segment }, now, pool);
+            }
+            return;
+        }
+        if !segment.flags.contains(Flags::ACK) {
+            return;
+        }
+        if old && segment.is_empty() {
+            // A probe of whether we are alive, or a late segment.
+            self.challenge(now);
+        }
+
+        if !self.take_ack(&segment, now, pool) {
+            return;
+        }
+        self.take_text(&segment, now, pool);
+        self.bound_fin_wait_2(now);
+    }
+
+    /// The acknowledgment of an acceptable segment. False when the rest of the segment is not to be looked at.
+    fn take_ack(&mut self, segment: &Segment<'_>, now: Instant, pool: &mut Pool) -> bool {
+        let ack = segment.ack;
+        if self.state == State::SynReceived {
+            if !ack.gt(self.snd_una) || ack.gt(self.snd_max) {
+                self.stray_reset = Some(ack);
+                return false;
+            }
+            self.establish(ack, now);
+            self.snd_wl1 = segment.seq;
+            self.snd_wl2 = ack;
+            self.set_window(segment);
+            return true;
+        }
+        if ack.gt(self.snd_max) {
+            self.challenge(now);
+            return false;
+        }
+        if ack.lt(self.snd_una - self.max_snd_wnd) {
+            // Older than the largest window: RFC 5961 section 5.2.
+            self.challenge(now);
+            return false;
+        }
+        if self.timer.is_some_and(|(timer, _)| timer == Timer::Persist) {
+            // The peer is alive: its window is asked for as long as it takes.
+            self.tries = 0;
+            self.waited = Duration::ZERO;
+        }
+        if ack.gt(self.snd_una) {
+            self.take_new_ack(segment, now, pool);
+        } else if ack == self.snd_una {
+            self.take_same_ack(segment);
+        }
+        self.state != State::Closed
+    }
+
+    fn take_new_ack(&mut self, segment: &Segment<'_>, now: Instant, pool: &mut Pool) {
+        let ack = segment.ack;
+        let flight = self.snd_max.distance(self.snd_una);
+        let acked = ack.distance(self.snd_una);
+        let bytes = (acked as usize).min(self.send.len());
+        // The FIN comes after all bytes.
+        let fin_acked = self.fin_sent && acked as usize > bytes;
+        self.measure(ack, now);
+        self.send.consume(bytes, pool);
+        self.snd_una = ack;
+        self.snd_nxt = self.snd_nxt.max(ack);
+        self.force = false;
+        self.retransmit = self.congestion.on_ack(acked, ack, flight) == Recovery::Partial;
+        self.restart_timer(now);
+        self.update_window(segment);
+        if fin_acked {
+            match self.state {
+                State::FinWait1 => self.state = State::FinWait2,
+                State::Closing => self.enter_time_wait(now),
+                State::LastAck => self.close(Closed::Finished),
+                _ => {}
+            }
+        }
+    }
+
+    fn take_same_ack(&mut self, segment: &Segment<'_>) {
+        let window = self.snd_wnd;
+        self.update_window(segment);
+        // RFC 5681 section 2. The answers to probes of a closed window look the same and mean something else.
+        let duplicate = segment.is_empty()
+            && self.snd_wnd == window
+            && self.snd_max != self.snd_una
+            && self.timer.is_some_and(|(timer, _)| timer == Timer::Retransmit);
+        if duplicate {
+            let flight = self.snd_max.distance(self.snd_una);
+            self.retransmit |= self.congestion.on_duplicate(self.snd_una, self.snd_max, flight);
+        }
+    }
+
+    /// Takes over the peer's window unless a newer segment has said otherwise (RFC 9293 section 3.10.7.4).
+    fn update_window(&mut self, segment: &Segment<'_>) {
+        let newer = self.snd_wl1.lt(segment.seq) || (self.snd_wl1 == segment.seq && self.snd_wl2.le(segment.ack));
+        if newer {
+            self.snd_wl1 = segment.seq;
+            self.snd_wl2 = segment.ack;
+            self.set_window(segment);
+        }
+    }
+
+    fn set_window(&mut self, segment: &Segment<'_>) {
+        self.snd_wnd = u32::from(segment.window) << self.snd_scale;
+        self.max_snd_wnd = self.max_snd_wnd.max(self.snd_wnd);
+        if self.snd_wnd > 0 && self.timer.is_some_and(|(timer, _)| timer == Timer::Persist) {
+            self.timer = None;
+            self.backoff = 0;
+            self.force = false;
+            // A byte that was sent as a probe is sent again with what follows it.
+            self.snd_nxt = self.snd_una;
+        }
+    }
+
+    /// Takes the round-trip time if `ack` covers the segment that is measured.
+    fn measure(&mut self, ack: SeqNumber, now: Instant) {
+        if let Some((end, sent)) = self.timing
+            && ack.ge(end)
+        {
+            self.rtt.sample(sent, now);
+            self.timing = None;
+        }
+    }
+
+    /// The urgent pointer, the payload and the FIN of a segment that may begin left of the window.
+    fn take_text(&mut self, segment: &Segment<'_>, now: Instant, pool: &mut Pool) {
+        let length = segment.len();
+        if length == 0 {
+            self.take_urgent(segment);
+            return;
+        }
+        if !matches!(self.state, State::Established | State::FinWait1 | State::FinWait2) {
+            // The peer's FIN was taken already: this is its repetition, or makes no sense.
+            self.owed = Owed::Now;
+            if self.state == State::TimeWait && segment.flags.contains(Flags::FIN) {
+                self.enter_time_wait(now);
+            }
+            return;
+        }
+        let mut start = segment.seq;
+        let mut data = segment.payload;
+        let mut fin = segment.flags.contains(Flags::FIN);
+        if start.lt(self.rcv_nxt) {
+            let cut = self.rcv_nxt.distance(start) as usize;
+            fin &= cut <= data.len();
+            data = data.get(cut..).unwrap_or_default();
+            start = self.rcv_nxt;
+            self.owed = Owed::Now;
+            if data.is_empty() && !fin {
+                return;
+            }
+        }
+        // Nothing comes after a FIN.
+        let mut room = (self.rcv_nxt + self.rcv_wnd()).distance(start);
+        if let Some(end) = self.assembler.as_ref().and_then(|assembler| assembler.fin()) {
+            room = room.min(end.distance(start));
+        }
+        if let Some(inside) = data.get(..room as usize)
+            && inside.len() < data.len()
+        {
+            data = inside;
+            fin = false;
+            self.owed = Owed::Now;
+        }
+        self.take_urgent(segment);
+        let fin = fin.then(|| start + data.len() as u32);
+        if start == self.rcv_nxt && self.assembler.is_none() {
+            self.take_in_order(data, fin, now, pool);
+        } else {
+            self.owed = Owed::Now;
+            self.take_early(start, data, fin, pool);
+            self.take_assembled(now, pool);
+        }
+        if segment.flags.contains(Flags::URG) {
+            self.owed = Owed::Now;
+        }
+    }
+
+    fn take_in_order(&mut self, data: &[u8], fin: Option<SeqNumber>, now: Instant, pool: &mut Pool) {
+        let taken = if self.discard { data.len() } else { self.recv.push(data, pool) };
+        self.rcv_nxt += taken as u32;
+        self.owed = self.owed.max(if taken == data.len() { Owed::Batched } else { Owed::Now });
+        if fin == Some(self.rcv_nxt) {
+            self.take_fin(now);
+        }
+    }
+
+    /// Puts bytes where they belong behind those in order.
+    fn take_early(&mut self, start: SeqNumber, data: &[u8], fin: Option<SeqNumber>, pool: &mut Pool) {
+        if self.discard {
+            // Nobody waits for them, so that they are not worth memory; the peer sends them again.
+            return;
+        }
+        let offset = start.distance(self.rcv_nxt) as usize;
+        let total = self.recv.len().saturating_add(offset).saturating_add(data.len());
+        let missing = total.saturating_sub(self.recv.reserve(total, pool));
+        let end = start + data.len().saturating_sub(missing) as u32;
+        let next = self.rcv_nxt;
+        let recv = &mut self.recv;
+        let assembler = self.assembler.get_or_insert_default();
+        let write = |from: SeqNumber, to: SeqNumber| {
+            let part = data.get(from.distance(start) as usize..to.distance(start) as usize);
+            if let Some(part) = part {
+                recv.write_ahead(from.distance(next) as usize, part);
+            }
+        };
+        let taken = assembler.insert(next, start, end, write);
+        // A FIN before bytes that came already is not believed.
+        if let Some(fin) = fin
+            && taken
+            && missing == 0
+            && assembler.end().is_none_or(|end| end.le(fin))
+        {
+            assembler.set_fin(fin);
+        }
+    }
+
+    /// Takes what has become in order out of the assembler.
+    fn take_assembled(&mut self, now: Instant, pool: &mut Pool) {
+        let Some(assembler) = &mut self.assembler else { return };
+        let run = assembler.take_in_order(self.rcv_nxt);
+        let fin = assembler.fin();
+        if assembler.is_empty() {
+            self.assembler = None;
+        }
+        self.recv.commit(run as usize);
+        self.rcv_nxt += run;
+        if fin == Some(self.rcv_nxt) {
+            self.forget_early(pool);
+            self.take_fin(now);
+        }
+        if self.assembler.is_none() {
+            self.recv.forget_ahead(pool);
+        }
+    }
+
+    fn take_urgent(&mut self, segment: &Segment<'_>) {
+        if !segment.flags.contains(Flags::URG) || self.discard || segment.urgent == 0 || self.peer_finished {
+            return;
+        }
+        // The pointer names the byte after the last urgent one, as all systems have it and RFC 6093 section 3.1 tells. It
+        // is kept as a place in the receive buffer; one before its front was taken already.
+        let front = self.rcv_nxt - self.recv.len() as u32;
+        self.recv.set_urgent((segment.seq + u32::from(segment.urgent)).distance(front) as usize);
+        self.owed = Owed::Now;
+    }
+
+    /// The peer's FIN is the next in order.
+    fn take_fin(&mut self, now: Instant) {
+        self.rcv_nxt += 1;
+        self.peer_finished = true;
+        self.owed = Owed::Now;
+        match self.state {
+            State::Established => self.state = State::CloseWait,
+            State::FinWait1 => self.state = State::Closing,
+            State::FinWait2 => self.enter_time_wait(now),
+            _ => {}
+        }
+    }
+
+    /// Answers with the current numbers, which a peer that is out of step can tell its own from. The number of such
+    /// answers is bounded.
+    fn challenge(&mut self, now: Instant) {
+        if self.may_challenge(now) {
+            self.owed = Owed::Now;
+        }
+    }
+
+    fn may_challenge(&mut self, now: Instant) -> bool {
+        if now < self.challenges_since || now - self.challenges_since >= Duration::from_secs(1) {
+            self.challenges_since = now;
+            self.challenges = 0;
+        }
+        self.challenges = self.challenges.saturating_add(1);
+        self.challenges <= CHALLENGES
+    }
+}

@@ -1,0 +1,130 @@
+//! What passing time means: retransmission, probing of a closed window, the ends of FIN_WAIT_2 and TIME_WAIT.
+
+use super::{Closed, Connection, State};
+use crate::tcp::rtt;
+use crate::time::{Duration, Instant};
+
+/// How long the handshake may take; source: contract/tcp.md section 2.1.
+const HANDSHAKE: Duration = Duration::from_secs(75);
+/// Retransmissions of one segment, and the sum of their intervals, after which the peer is given up.
+const MAX_TRIES: u8 = 15;
+const MAX_WAIT: Duration = Duration::from_secs(600);
+/// The first interval between SYNs (RFC 6298 section 2).
+const SYN_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a peer may take to end its direction when nobody listens to it any more.
+const FIN_WAIT_2: Duration = Duration::from_secs(60);
+/// The time to wait for stray segments; source: contract/tcp.md section 6.
+const TIME_WAIT: Duration = Duration::from_secs(10);
+
+/// What the timer of a connection is armed for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Timer {
+    Retransmit,
+    Persist,
+}
+
+impl Connection {
+    /// The next moment at which [`Connection::on_deadline`] has something to do. Cheap.
+    pub fn deadline(&self) -> Option<Instant> {
+        match (self.timer, self.lifetime) {
+            (Some((_, at)), Some(end)) => Some(at.min(end)),
+            (Some((_, at)), None) => Some(at),
+            (None, end) => end,
+        }
+    }
+
+    /// Handles the deadline that has come. One call handles one: when the clock has jumped, what follows is armed from
+    /// `now` on, so that a machine that was paused does not find its connections timed out.
+    pub fn on_deadline(&mut self, now: Instant) {
+        if self.lifetime.is_some_and(|end| end <= now) {
+            self.close(Closed::Finished);
+            return;
+        }
+        let Some((timer, at)) = self.timer else { return };
+        if at > now {
+            return;
+        }
+        self.waited += self.interval();
+        self.tries = self.tries.saturating_add(1);
+        self.timer = None;
+        match self.state {
+            State::Opening | State::TimeWait | State::Closed => {}
+            State::SynSent | State::SynReceived => self.on_handshake_timeout(now),
+            _ => self.on_data_timeout(timer, now),
+        }
+    }
+
+    fn on_handshake_timeout(&mut self, now: Instant) {
+        if self.waited >= HANDSHAKE {
+            if self.state == State::SynSent {
+                self.close(Closed::TimedOut);
+            } else {
+                self.abort_because(Closed::TimedOut);
+            }
+            return;
+        }
+        self.backoff = self.backoff.saturating_add(1);
+        self.snd_nxt = self.iss;
+        self.timing = None;
+        self.arm(Timer::Retransmit, now);
+    }
+
+    fn on_data_timeout(&mut self, timer: Timer, now: Instant) {
+        if self.tries > MAX_TRIES || self.waited >= MAX_WAIT {
+            self.abort_because(Closed::TimedOut);
+            return;
+        }
+        // In a closed window nothing is lost; it is asked for until it opens.
+        let probing = self.snd_wnd == 0 && !self.send.is_empty();
+        if timer == Timer::Retransmit && !probing {
+            let flight = self.snd_max.distance(self.snd_una);
+            self.congestion.on_timeout(self.snd_max, flight, self.backoff > 0);
+        }
+        self.timing = None;
+        self.retransmit = false;
+        self.snd_nxt = self.snd_una;
+        self.force = true;
+        self.backoff = self.backoff.saturating_add(1);
+        self.arm(if probing { Timer::Persist } else { Timer::Retransmit }, now);
+    }
+
+    /// The timer's interval at this number of doublings.
+    fn interval(&self) -> Duration {
+        match self.state {
+            State::SynSent | State::SynReceived => {
+                let doubled = Duration::from_micros(SYN_INTERVAL.total_micros() << self.backoff.min(6));
+                let left = HANDSHAKE.total_micros().saturating_sub(self.waited.total_micros());
+                doubled.min(Duration::from_micros(left))
+            }
+            _ => self.rtt.rto(self.backoff).min(rtt::MAX),
+        }
+    }
+
+    pub(super) fn arm(&mut self, timer: Timer, now: Instant) {
+        self.timer = Some((timer, now + self.interval()));
+    }
+
+    /// What was in flight was acknowledged: a new count begins.
+    pub(super) fn restart_timer(&mut self, now: Instant) {
+        self.backoff = 0;
+        self.tries = 0;
+        self.waited = Duration::ZERO;
+        self.timer = None;
+        if self.snd_una != self.snd_max {
+            self.arm(Timer::Retransmit, now);
+        }
+    }
+
+    pub(super) fn enter_time_wait(&mut self, now: Instant) {
+        self.state = State::TimeWait;
+        self.timer = None;
+        self.lifetime = Some(now + TIME_WAIT);
+    }
+
+    /// Bounds FIN_WAIT_2 once nobody listens to the peer.
+    pub(super) fn bound_fin_wait_2(&mut self, now: Instant) {
+        if self.state == State::FinWait2 && self.discard && self.lifetime.is_none() {
+            self.lifetime = Some(now + FIN_WAIT_2);
+        }
+    }
+}

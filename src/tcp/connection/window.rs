@@ -1,0 +1,53 @@
+//! The receive window: what the peer may send.
+//!
+//! The window is the free part of the receive buffer. Its right edge never moves left, and it moves right only by steps
+//! worth having (silly window avoidance, RFC 9293 section 3.8.6.2.2).
+
+use super::{Connection, MAX_SHIFT};
+
+impl Connection {
+    /// The shift count with which the whole receive buffer can be offered.
+    pub(super) fn shift_for_limit(&self) -> u8 {
+        (0..MAX_SHIFT).find(|shift| (u32::from(u16::MAX) << shift) >= self.recv_limit).unwrap_or(MAX_SHIFT)
+    }
+
+    /// The window field of a SYN, which is never scaled (RFC 7323 section 2.2).
+    pub(super) fn syn_window(&self) -> u16 {
+        let free = self.recv_limit.saturating_sub(self.recv.len() as u32);
+        free.min(u32::from(u16::MAX)) as u16
+    }
+
+    /// Room that is not worth offering when it is all there is: less than a segment and less than a quarter of the buffer.
+    /// The second part is for segments that are large against the buffer.
+    fn least_window(&self) -> u32 {
+        (self.recv_limit / 4).min(u32::from(self.advertised_mss)).max(1)
+    }
+
+    /// The free part of the receive buffer, as far as the window field can say it. What came early lies inside of it.
+    fn free(&self) -> u32 {
+        let free = self.recv_limit.saturating_sub(self.recv.len() as u32);
+        free.min(u32::from(u16::MAX) << self.rcv_scale)
+    }
+
+    /// The window field of the next segment, scaled. Rounded up where the window only keeps its edge, so that the edge
+    /// does not move left; the receive buffer has room for what this adds.
+    pub(super) fn window_field(&self) -> u16 {
+        let kept = self.rcv_wnd().div_ceil(1 << self.rcv_scale);
+        let free = self.free();
+        let grown = if free < self.least_window() { 0 } else { free >> self.rcv_scale };
+        kept.max(grown).min(u32::from(u16::MAX)) as u16
+    }
+
+    /// Whether the window can grow by so much that the peer should hear of it without waiting for another segment: by two
+    /// segments, or by half of the buffer when segments are large; or the peer may not even send one segment now.
+    pub(super) fn window_update_is_due(&self) -> bool {
+        if !self.established || self.peer_finished {
+            return false;
+        }
+        let kept = self.rcv_wnd();
+        let growth = self.free().saturating_sub(kept);
+        let least = self.least_window();
+        let step = u32::from(self.advertised_mss).saturating_mul(2).min(self.recv_limit / 2).max(1);
+        growth >= step || (kept < least && growth >= least)
+    }
+}
