@@ -623,6 +623,17 @@ mod sending {
     }
 
     #[test]
+    fn an_older_segment_does_not_change_the_window() {
+        let mut script = Script::established();
+        script.data(0, b"ab");
+        script.data(2, b"c");
+        script.receive(Segment { window: 7, ..segment(Flags::ACK, IRS + 1, ISS + 1) });
+        assert_eq!(script.connection.snd_wnd(), 60_000);
+        script.receive(Segment { window: 7, ..segment(Flags::ACK, IRS + 4, ISS + 1) });
+        assert_eq!(script.connection.snd_wnd(), 7, "a window may shrink");
+    }
+
+    #[test]
     fn a_window_that_was_always_small_is_used() {
         let mut script = Script::passive_with(&CONFIG, &Segment { window: 500, ..syn() });
         script.connection.accept(script.now);
@@ -883,6 +894,15 @@ mod closing {
         script.acks(7);
         assert!(script.connection.peer_finished());
         assert_eq!(script.received(), b"abcdef", "nothing comes after a FIN");
+    }
+
+    #[test]
+    fn a_fin_before_the_next_byte_is_old() {
+        let mut script = Script::established();
+        script.data(0, b"abc");
+        script.receive(segment(FIN_ACK, IRS + 3, ISS + 1));
+        script.acks(3);
+        assert_eq!(script.connection.state(), State::Established);
     }
 
     #[test]
