@@ -6,6 +6,8 @@ use std::fmt;
 const CLASSES: [usize; 5] = [16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20];
 /// How many slabs of each class are kept when they come back; more are freed.
 const KEPT: [usize; 5] = [64, 32, 8, 2, 0];
+/// The most that a buffer takes at once because it held as much before, in bytes.
+const MAX_FIRST: usize = 256 << 10;
 /// What a pool lends in all unless told otherwise.
 const DEFAULT_BUDGET: usize = 512 << 20;
 
@@ -91,6 +93,9 @@ struct Ring {
     head: usize,
     len: usize,
     extent: usize,
+    /// The most bytes held since the ring was last empty, or before that: what a ring that is filled again is likely to
+    /// need, so that it need not grow by steps each time.
+    peak: usize,
 }
 
 impl Ring {
@@ -99,7 +104,12 @@ impl Ring {
         if total <= self.capacity {
             return true;
         }
-        let Some((mut slab, capacity)) = pool.take(total) else { return false };
+        let wanted = if self.capacity == 0 { total.max(self.peak.min(MAX_FIRST)) } else { total };
+        let Some((mut slab, capacity)) = pool.take(wanted).or_else(|| pool.take(total)) else { return false };
+        if self.head.saturating_add(self.extent) > self.capacity {
+            // Behind a gap, bytes may have wrapped around before the end of the slab was ever written.
+            self.slab.resize(self.capacity, 0);
+        }
         let (first, second) = self.slices(0, self.extent);
         slab.clear();
         slab.extend_from_slice(first);
@@ -107,6 +117,9 @@ impl Ring {
         let old = std::mem::replace(&mut self.slab, slab);
         if self.capacity > 0 {
             pool.give(old, self.capacity);
+        }
+        if self.capacity == 0 {
+            self.peak = 0;
         }
         self.capacity = capacity;
         self.head = 0;
@@ -181,6 +194,7 @@ impl Ring {
     /// Drops `n` bytes from the front.
     fn consume(&mut self, n: usize) {
         let n = n.min(self.len);
+        self.peak = self.peak.max(self.extent);
         self.len -= n;
         self.extent -= n;
         self.head = if self.extent == 0 { 0 } else { self.position(n) };
@@ -195,7 +209,8 @@ impl Ring {
 
     /// Gives the slab back and forgets what it held.
     fn release(&mut self, pool: &mut Pool) {
-        let ring = std::mem::take(self);
+        let peak = self.peak;
+        let ring = std::mem::replace(self, Ring { peak, ..Ring::default() });
         if ring.capacity > 0 {
             pool.give(ring.slab, ring.capacity);
         }
@@ -414,6 +429,39 @@ mod tests {
         buffer.push(b"again", &mut pool);
         assert_eq!(buffer.slices().0.as_ptr(), address);
         assert_eq!(buffer.slices().0, b"again");
+    }
+
+    #[test]
+    fn a_gap_at_the_end_of_a_slab_survives_growing() {
+        let mut pool = Pool::new();
+        let mut buffer = RecvBuffer::default();
+        buffer.push(&[1; 16_000], &mut pool);
+        buffer.push(b"!", &mut pool);
+        buffer.consume(16_000, &mut pool);
+        // The bytes around the end of the slab are missing while it grows.
+        buffer.reserve(1000, &mut pool);
+        buffer.write_ahead(600, b"ahead");
+        buffer.reserve(20_000, &mut pool);
+        buffer.write_ahead(0, &[2; 600]);
+        buffer.commit(605);
+        assert_eq!(joined(buffer.slices()), [&b"!"[..], &[2; 600], b"ahead"].concat());
+    }
+
+    #[test]
+    fn a_buffer_starts_with_what_it_needed_before() {
+        let mut pool = Pool::new();
+        let mut buffer = RecvBuffer::default();
+        buffer.push(&[1; 60_000], &mut pool);
+        buffer.consume(60_000, &mut pool);
+        buffer.push(b"x", &mut pool);
+        assert_eq!(pool.lent(), 64 << 10);
+        buffer.consume(1, &mut pool);
+        buffer.push(b"x", &mut pool);
+        assert_eq!(pool.lent(), 16 << 10, "but not for ever");
+        let mut pool = Pool::with_budget(16 << 10);
+        buffer.ring.peak = 60_000;
+        buffer.consume(1, &mut Pool::new());
+        assert_eq!(buffer.push(b"x", &mut pool), 1, "nor when there is not so much");
     }
 
     #[test]

@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn three_duplicates_start_recovery_once() {
         let mut c = Congestion::new(MSS, at(0));
-        let mut duplicate = |c: &mut Congestion| c.on_duplicate(at(1), at(10_001), 10_000);
+        let duplicate = |c: &mut Congestion| c.on_duplicate(at(1), at(10_001), 10_000);
         assert!(!duplicate(&mut c) && !duplicate(&mut c));
         assert_eq!(c.allowance(), 12_000, "limited transmit");
         assert!(duplicate(&mut c));

@@ -139,7 +139,8 @@ impl Connection {
 
         // First, the sequence number. What lies left of the window is cut off below, once the rest was looked at.
         let edge = self.rcv_nxt + self.rcv_wnd();
-        let beyond = segment.seq.gt(edge) || (segment.seq == edge && segment.seq != self.rcv_nxt && segment.len() > 0);
+        let beyond =
+            segment.seq.gt(edge) || (segment.seq == edge && segment.seq != self.rcv_nxt && !segment.payload.is_empty());
         let old = segment.seq.lt(self.rcv_nxt);
         if segment.flags.contains(Flags::RST) {
             // RFC 5961 section 3.2.
