@@ -82,7 +82,7 @@ impl TcpFlow {
 
     /// Bytes, or an end, that the host has not been given yet, or an acknowledgment that waits for that.
     pub(super) fn has_unflushed(&self) -> bool {
-        self.conn.recv.len() > 0 || self.conn.has_batched_ack() || (self.conn.peer_finished() && !self.shut)
+        !self.conn.recv.is_empty() || self.conn.has_batched_ack() || (self.conn.peer_finished() && !self.shut)
     }
 
     /// Whether there is something to flush at the end of the batch. What the host socket does not take now waits for
@@ -179,7 +179,7 @@ impl TcpFlow {
         if self.write_failed {
             self.conn.discard_received(&mut cx.pool);
         }
-        if self.conn.peer_finished() && self.conn.recv.len() == 0 && !self.shut {
+        if self.conn.peer_finished() && self.conn.recv.is_empty() && !self.shut {
             self.shut = true;
             stream.shutdown_write();
         }
