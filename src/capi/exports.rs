@@ -7,13 +7,20 @@
 //! Source of the behaviour: contract/api.md sections 1 and 2.
 #![allow(clippy::missing_safety_doc)]
 
-use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 
 use libc::{in_addr, in6_addr, sockaddr, socklen_t};
 
+use super::address;
+use super::callbacks::Callbacks;
+use super::config;
+use super::debug;
+use super::fence::fenced;
+use super::instance::Instance;
+use super::log::{self, Level};
 use super::types::{
-    CBool, RawTimerId, Slirp, SlirpAddPollCb, SlirpAddPollSocketCb, SlirpCb, SlirpConfig, SlirpGetREventsCb,
-    SlirpReadCb, SlirpWriteCb, slirp_ssize_t,
+    CBool, RawTimerId, SLIRP_HOSTFWD_UDP, SLIRP_HOSTFWD_V6ONLY, Slirp, SlirpAddPollCb, SlirpAddPollSocketCb, SlirpCb,
+    SlirpConfig, SlirpGetREventsCb, SlirpReadCb, SlirpWriteCb, slirp_os_socket, slirp_ssize_t,
 };
 
 /// The version of the interface that this library implements, as `slirp_version_string` reports it.
@@ -41,8 +48,25 @@ pub unsafe extern "C" fn slirp_new(
     callbacks: *const SlirpCb,
     opaque: *mut c_void,
 ) -> *mut Slirp {
-    let _ = (cfg, callbacks, opaque);
-    std::ptr::null_mut()
+    fenced("slirp_new", std::ptr::null_mut(), || {
+        debug::read_environment();
+        // SAFETY: the caller vouches for the structures as long as their version.
+        let (config, version) = match unsafe { config::read(cfg) } {
+            Ok(read) => read,
+            Err(reason) => {
+                log::write(Level::Critical, &format!("slirp_new: {reason}"));
+                set_errno(libc::EINVAL);
+                return std::ptr::null_mut();
+            }
+        };
+        // SAFETY: as above.
+        let callbacks = unsafe { Callbacks::copy(callbacks, version, opaque) };
+        Instance::create(config, callbacks).unwrap_or_else(|error| {
+            log::write(Level::Critical, &format!("slirp_new: {error}"));
+            set_errno(error.raw_os_error().unwrap_or(libc::EIO));
+            std::ptr::null_mut()
+        })
+    })
 }
 
 /// Creates an instance as `slirp_new` does with configuration version 1 and an MTU and MRU of 1500. The arguments mean
@@ -71,17 +95,37 @@ pub unsafe extern "C" fn slirp_init(
     callbacks: *const SlirpCb,
     opaque: *mut c_void,
 ) -> *mut Slirp {
-    let _ = (restricted, in_enabled, vnetwork, vnetmask, vhost, in6_enabled, vprefix_addr6, vprefix_len, vhost6);
-    let _ = (vhostname, tftp_server_name, tftp_path, bootfile, vdhcp_start, vnameserver, vnameserver6, vdnssearch);
-    let _ = (vdomainname, callbacks, opaque);
-    std::ptr::null_mut()
+    // SAFETY: all zero bytes are a value of this structure.
+    let mut config: SlirpConfig = unsafe { std::mem::zeroed() };
+    config.version = 1;
+    config.restricted = restricted;
+    config.in_enabled = in_enabled;
+    config.vnetwork = vnetwork;
+    config.vnetmask = vnetmask;
+    config.vhost = vhost;
+    config.in6_enabled = in6_enabled;
+    config.vprefix_addr6 = vprefix_addr6;
+    config.vprefix_len = vprefix_len;
+    config.vhost6 = vhost6;
+    config.vhostname = vhostname;
+    config.tftp_server_name = tftp_server_name;
+    config.tftp_path = tftp_path;
+    config.bootfile = bootfile;
+    config.vdhcp_start = vdhcp_start;
+    config.vnameserver = vnameserver;
+    config.vnameserver6 = vnameserver6;
+    config.vdnssearch = vdnssearch;
+    config.vdomainname = vdomainname;
+    // SAFETY: the structure is whole, and the caller vouches for the pointers it was given.
+    unsafe { slirp_new(&raw const config, callbacks, opaque) }
 }
 
 /// Frees an instance and closes its sockets. Each socket is unregistered first (UDP, then TCP, then ICMP), then the
 /// timer is freed. Nothing is sent to the guest. NULL does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slirp_cleanup(slirp: *mut Slirp) {
-    let _ = slirp;
+    // SAFETY: the caller vouches for the handle and does not use it again.
+    fenced("slirp_cleanup", (), || unsafe { Instance::destroy(slirp) });
 }
 
 /// Prepares for sleeping: calls `add_poll` (with `opaque`) once for each descriptor that is to be watched, and lowers
@@ -97,7 +141,20 @@ pub unsafe extern "C" fn slirp_pollfds_fill(
     add_poll: SlirpAddPollCb,
     opaque: *mut c_void,
 ) {
-    let _ = (slirp, timeout, add_poll, opaque);
+    with(slirp, "slirp_pollfds_fill", (), |instance| {
+        // Without a place for the result the sleep is taken to be as long as it likes.
+        // SAFETY: the caller vouches for the pointer.
+        let mut sleep = unsafe { timeout.as_ref() }.copied().unwrap_or(u32::MAX);
+        instance.fill(&mut sleep, |descriptor, events| match add_poll {
+            // SAFETY: the caller gave this function for this opaque pointer.
+            Some(add_poll) => unsafe { add_poll(descriptor, events, opaque) },
+            None => -1,
+        });
+        // SAFETY: as above.
+        if let Some(timeout) = unsafe { timeout.as_mut() } {
+            *timeout = sleep;
+        }
+    });
 }
 
 /// As `slirp_pollfds_fill`, with a callback that can take every socket on every platform. Since 4.9.
@@ -108,7 +165,20 @@ pub unsafe extern "C" fn slirp_pollfds_fill_socket(
     add_poll: SlirpAddPollSocketCb,
     opaque: *mut c_void,
 ) {
-    let _ = (slirp, timeout, add_poll, opaque);
+    with(slirp, "slirp_pollfds_fill_socket", (), |instance| {
+        // Without a place for the result the sleep is taken to be as long as it likes.
+        // SAFETY: the caller vouches for the pointer.
+        let mut sleep = unsafe { timeout.as_ref() }.copied().unwrap_or(u32::MAX);
+        instance.fill(&mut sleep, |descriptor, events| match add_poll {
+            // SAFETY: the caller gave this function for this opaque pointer.
+            Some(add_poll) => unsafe { add_poll(descriptor as slirp_os_socket, events, opaque) },
+            None => -1,
+        });
+        // SAFETY: as above.
+        if let Some(timeout) = unsafe { timeout.as_mut() } {
+            *timeout = sleep;
+        }
+    });
 }
 
 /// Does what has become due after sleeping: runs the timers, calls `get_revents` (with `opaque`) once for each index
@@ -123,7 +193,13 @@ pub unsafe extern "C" fn slirp_pollfds_poll(
     get_revents: SlirpGetREventsCb,
     opaque: *mut c_void,
 ) {
-    let _ = (slirp, select_error, get_revents, opaque);
+    with(slirp, "slirp_pollfds_poll", (), |instance| {
+        instance.poll(select_error != 0, |index| match get_revents {
+            // SAFETY: the caller gave this function for this opaque pointer.
+            Some(get_revents) => unsafe { get_revents(index, opaque) },
+            None => 0,
+        });
+    });
 }
 
 /// Takes one Ethernet frame of `pkt_len` bytes, without frame check sequence, from the guest. The frame is only read
@@ -131,14 +207,21 @@ pub unsafe extern "C" fn slirp_pollfds_poll(
 /// before the function returns. NULL instead of an instance or a frame does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slirp_input(slirp: *mut Slirp, pkt: *const u8, pkt_len: c_int) {
-    let _ = (slirp, pkt, pkt_len);
+    let Ok(length) = usize::try_from(pkt_len) else { return };
+    if pkt.is_null() || length == 0 {
+        return;
+    }
+    // SAFETY: the caller vouches for as many bytes, which nobody changes during the call.
+    let frame = unsafe { std::slice::from_raw_parts(pkt, length) };
+    with(slirp, "slirp_input", (), |instance| instance.input(frame));
 }
 
 /// The application calls this when a timer made by `timer_new_opaque` expires, with the `id` and `cb_opaque` it was
 /// made with. An unknown id is logged and ignored. NULL instead of an instance does nothing. Since 4.7.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slirp_handle_timer(slirp: *mut Slirp, id: RawTimerId, cb_opaque: *mut c_void) {
-    let _ = (slirp, id, cb_opaque);
+    let _ = cb_opaque;
+    with(slirp, "slirp_handle_timer", (), |instance| instance.handle_timer(id));
 }
 
 /// Forwards an IPv4 TCP port (UDP when `is_udp` is not zero) of the host to the guest.
@@ -157,8 +240,11 @@ pub unsafe extern "C" fn slirp_add_hostfwd(
     guest_addr: in_addr,
     guest_port: c_int,
 ) -> c_int {
-    let _ = (slirp, is_udp, host_addr, host_port, guest_addr, guest_port);
-    fail(libc::ENOSYS)
+    with(slirp, "slirp_add_hostfwd", -1, |instance| {
+        let host = (address::ipv4(host_addr), address::port(host_port)).into();
+        let guest = (address::ipv4(guest_addr), address::port(guest_port)).into();
+        outcome(instance.add_host_forward(is_udp != 0, host, guest, false))
+    })
 }
 
 /// Ends a forward made by `slirp_add_hostfwd`, which is found by protocol, host address and (real) host port.
@@ -172,8 +258,10 @@ pub unsafe extern "C" fn slirp_remove_hostfwd(
     host_addr: in_addr,
     host_port: c_int,
 ) -> c_int {
-    let _ = (slirp, is_udp, host_addr, host_port);
-    fail(libc::ENOSYS)
+    with(slirp, "slirp_remove_hostfwd", -1, |instance| {
+        let host = (address::ipv4(host_addr), address::port(host_port)).into();
+        found(instance.remove_host_forward(is_udp != 0, host))
+    })
 }
 
 /// Forwards a port of the host to the guest for any address family.
@@ -193,8 +281,17 @@ pub unsafe extern "C" fn slirp_add_hostxfwd(
     gaddrlen: socklen_t,
     flags: c_int,
 ) -> c_int {
-    let _ = (slirp, haddr, haddrlen, gaddr, gaddrlen, flags);
-    fail(libc::ENOSYS)
+    with(slirp, "slirp_add_hostxfwd", -1, |instance| {
+        // SAFETY: the caller vouches for the addresses with their lengths.
+        let addresses = unsafe {
+            address::socket_address(haddr, haddrlen)
+                .and_then(|host| Ok((host, address::socket_address(gaddr, gaddrlen)?)))
+        };
+        outcome(addresses.and_then(|(host, guest)| {
+            let udp = flags & SLIRP_HOSTFWD_UDP != 0;
+            instance.add_host_forward(udp, host, guest, flags & SLIRP_HOSTFWD_V6ONLY != 0)
+        }))
+    })
 }
 
 /// Ends a forward made by `slirp_add_hostxfwd` or `slirp_add_hostfwd`, which is found by protocol (`SLIRP_HOSTFWD_UDP`
@@ -208,8 +305,13 @@ pub unsafe extern "C" fn slirp_remove_hostxfwd(
     haddrlen: socklen_t,
     flags: c_int,
 ) -> c_int {
-    let _ = (slirp, haddr, haddrlen, flags);
-    fail(libc::ENOSYS)
+    with(slirp, "slirp_remove_hostxfwd", -1, |instance| {
+        // SAFETY: the caller vouches for the address with its length.
+        match unsafe { address::socket_address(haddr, haddrlen) } {
+            Ok(host) => found(instance.remove_host_forward(flags & SLIRP_HOSTFWD_UDP != 0, host)),
+            Err(errno) => fail(errno),
+        }
+    })
 }
 
 /// Connects a TCP port of the virtual network to a command: each connection of the guest starts it once, with its
@@ -255,8 +357,16 @@ pub unsafe extern "C" fn slirp_add_guestfwd(
     guest_addr: *mut in_addr,
     guest_port: c_int,
 ) -> c_int {
-    let _ = (slirp, write_cb, opaque, guest_addr, guest_port);
-    fail(libc::ENOSYS)
+    // SAFETY: the caller vouches for the pointer.
+    let (Some(write_cb), Some(guest_addr)) = (write_cb, unsafe { guest_addr.as_mut() }) else {
+        return fail(libc::EINVAL);
+    };
+    with(slirp, "slirp_add_guestfwd", -1, |instance| {
+        let mut at = address::ipv4(*guest_addr);
+        let added = instance.add_guest_forward(write_cb, opaque, &mut at, address::port(guest_port));
+        *guest_addr = address::to_in_addr(at);
+        if added { 0 } else { fail(libc::EADDRNOTAVAIL) }
+    })
 }
 
 /// Ends what `slirp_add_exec`, `slirp_add_unix` or `slirp_add_guestfwd` set up. Connections stay.
@@ -264,16 +374,18 @@ pub unsafe extern "C" fn slirp_add_guestfwd(
 /// Returns 0, or -1 when there is nothing at this address and port. Since 4.2.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slirp_remove_guestfwd(slirp: *mut Slirp, guest_addr: in_addr, guest_port: c_int) -> c_int {
-    let _ = (slirp, guest_addr, guest_port);
-    fail(libc::ENOSYS)
+    with(slirp, "slirp_remove_guestfwd", -1, |instance| {
+        found(instance.remove_guest_forward(address::ipv4(guest_addr), address::port(guest_port)))
+    })
 }
 
 /// Tells how many bytes one `slirp_socket_recv` to this guest forward may carry now. It is 0 when the guest has no
 /// connection to it, or when enough is waiting already; `notify` tells when that has changed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slirp_socket_can_recv(slirp: *mut Slirp, guest_addr: in_addr, guest_port: c_int) -> usize {
-    let _ = (slirp, guest_addr, guest_port);
-    0
+    with(slirp, "slirp_socket_can_recv", 0, |instance| {
+        instance.guest_forward_room(address::ipv4(guest_addr), address::port(guest_port))
+    })
 }
 
 /// Sends `size` bytes to the guest through the newest connection of this guest forward. More than there is room for
@@ -286,23 +398,29 @@ pub unsafe extern "C" fn slirp_socket_recv(
     buf: *const u8,
     size: c_int,
 ) {
-    let _ = (slirp, guest_addr, guest_port, buf, size);
+    let Ok(length) = usize::try_from(size) else { return };
+    if buf.is_null() || length == 0 {
+        return;
+    }
+    // SAFETY: the caller vouches for as many bytes, which nobody changes during the call.
+    let data = unsafe { std::slice::from_raw_parts(buf, length) };
+    with(slirp, "slirp_socket_recv", (), |instance| {
+        instance.guest_forward_receive(address::ipv4(guest_addr), address::port(guest_port), data);
+    });
 }
 
 /// Lists the connections and forwards as a table for people. Returns text from `malloc` that the caller frees with
 /// `free`, or NULL when there is no memory or no instance.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slirp_connection_info(slirp: *mut Slirp) -> *mut c_char {
-    let _ = slirp;
-    std::ptr::null_mut()
+    with(slirp, "slirp_connection_info", std::ptr::null_mut(), |instance| c_string(&instance.connection_info()))
 }
 
 /// Lists the known neighbors (ARP and NDP) as a table for people. Returns text from `malloc` that the caller frees with
 /// `free`, or NULL when there is no memory or no instance. Since 4.5.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slirp_neighbor_info(slirp: *mut Slirp) -> *mut c_char {
-    let _ = slirp;
-    std::ptr::null_mut()
+    with(slirp, "slirp_neighbor_info", std::ptr::null_mut(), |instance| c_string(&instance.neighbor_info()))
 }
 
 /// Saves the state that a guest would miss after migration: connections to guest forwards of the application, and the
@@ -312,8 +430,20 @@ pub unsafe extern "C" fn slirp_neighbor_info(slirp: *mut Slirp) -> *mut c_char {
 /// Returns 0, or a negative errno value when it could not be written. (Before 4.8 there was no result.)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slirp_state_save(slirp: *mut Slirp, write_cb: SlirpWriteCb, opaque: *mut c_void) -> c_int {
-    let _ = (slirp, write_cb, opaque);
-    -libc::ENOSYS
+    let Some(write_cb) = write_cb else { return -libc::EINVAL };
+    with(slirp, "slirp_state_save", -libc::EINVAL, |instance| {
+        let Ok(pieces) = instance.save() else {
+            log::write(Level::Warning, "slirp_state_save: connections of guest forwards cannot be saved yet");
+            return -libc::ENOTSUP;
+        };
+        for piece in pieces {
+            // SAFETY: the caller gave this function for this opaque pointer; the piece outlives the call.
+            if unsafe { write_cb(piece.as_ptr().cast(), piece.len(), opaque) } < 0 {
+                return -libc::EIO;
+            }
+        }
+        0
+    })
 }
 
 /// Returns the format version of the state that `slirp_state_save` writes. It is to be stored with the state.
@@ -334,8 +464,25 @@ pub unsafe extern "C" fn slirp_state_load(
     read_cb: SlirpReadCb,
     opaque: *mut c_void,
 ) -> c_int {
-    let _ = (slirp, version_id, read_cb, opaque);
-    -libc::ENOSYS
+    let Some(read_cb) = read_cb else { return -libc::EINVAL };
+    with(slirp, "slirp_state_load", -libc::EINVAL, |instance| {
+        let loaded = instance.load(version_id, |piece| {
+            let mut filled = 0;
+            while let Some(rest) = piece.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+                // SAFETY: the caller gave this function for this opaque pointer; the rest of the piece is writable.
+                let given = unsafe { read_cb(rest.as_mut_ptr().cast(), rest.len(), opaque) };
+                filled += usize::try_from(given).ok().filter(|given| (1..=rest.len()).contains(given))?;
+            }
+            Some(())
+        });
+        match loaded {
+            Ok(()) => 0,
+            Err(error) => {
+                log::write(Level::Warning, &format!("slirp_state_load: {error}"));
+                -libc::EINVAL
+            }
+        }
+    })
 }
 
 /// Returns the version of the interface that this library implements, a text that lives as long as the process.
@@ -348,20 +495,56 @@ pub extern "C" fn slirp_version_string() -> *const c_char {
 /// before any instance exists. Since 4.9.
 #[unsafe(no_mangle)]
 pub extern "C" fn slirp_set_debug(flags: c_uint) {
-    let _ = flags;
+    debug::set(flags);
 }
 
 /// Turns off the groups of debug messages in `flags`. Since 4.9.
 #[unsafe(no_mangle)]
 pub extern "C" fn slirp_reset_debug(flags: c_uint) {
-    let _ = flags;
+    debug::reset(flags);
 }
 
 /// Sets errno and gives the result of a function that failed.
+/// Runs `body` with the instance behind a handle. A NULL handle, and a panic, give `fallback`.
+fn with<T>(slirp: *mut Slirp, function: &str, fallback: T, body: impl FnOnce(&Instance) -> T) -> T {
+    // SAFETY: the callers of the exported functions vouch for the handle.
+    match unsafe { Instance::from_handle(slirp) } {
+        Some(instance) => fenced(function, fallback, || body(&instance)),
+        None => {
+            set_errno(libc::EINVAL);
+            fallback
+        }
+    }
+}
+
+/// 0, or -1 with errno set.
+fn outcome(result: Result<(), c_int>) -> c_int {
+    match result {
+        Ok(()) => 0,
+        Err(errno) => fail(errno),
+    }
+}
+
+/// 0 when what was to be removed was there, else -1.
+fn found(removed: bool) -> c_int {
+    if removed { 0 } else { fail(libc::ENOENT) }
+}
+
 fn fail(errno: c_int) -> c_int {
+    set_errno(errno);
+    -1
+}
+
+fn set_errno(errno: c_int) {
     // SAFETY: the C library returns a pointer to errno of the calling thread, which is valid as long as the thread.
     unsafe { *libc::__errno_location() = errno };
-    -1
+}
+
+/// A copy of a text for the caller to free: in the C library's memory, as g_free and free expect it.
+fn c_string(text: &str) -> *mut c_char {
+    let Ok(text) = CString::new(text) else { return std::ptr::null_mut() };
+    // SAFETY: the argument is a NUL-terminated string.
+    unsafe { libc::strdup(text.as_ptr()) }
 }
 
 const _: () = assert!(std::mem::size_of::<slirp_ssize_t>() == std::mem::size_of::<usize>());

@@ -98,6 +98,7 @@ pub enum SlirpDbg {
     VerboseCall = 1 << 4,
 }
 
+/// cbindgen:rename-all=ScreamingSnakeCase
 /// The timers that the library asks the application for.
 #[repr(C)]
 #[allow(clippy::enum_variant_names)]

@@ -25,6 +25,13 @@ pub enum Visit {
     Idle,
 }
 
+impl Visit {
+    /// What the mark of a flow that may go says; clears it.
+    pub fn of(used: &mut bool) -> Visit {
+        if std::mem::take(used) { Visit::Used } else { Visit::Idle }
+    }
+}
+
 impl<K: Key> Default for ClockHand<K> {
     fn default() -> Self {
         ClockHand { ring: VecDeque::new() }
@@ -71,8 +78,7 @@ mod tests {
                 let gone = hand
                     .victim(|key| match flows.get_mut(key) {
                         None => Visit::Gone,
-                        Some(used) if std::mem::take(used) => Visit::Used,
-                        Some(_) => Visit::Idle,
+                        Some(used) => Visit::of(used),
                     })
                     .unwrap();
                 flows.remove(gone);

@@ -3,13 +3,12 @@
 use std::hash::{BuildHasher, RandomState};
 
 use super::effect::{Effect, HostSocket};
+use super::egress::Egress;
 use super::key::FlowKey;
+use super::name_server::NameServers;
 use super::policy::Policy;
 use super::timers::TimerQueue;
 use crate::host::poller::Poller;
-use crate::host::resolver_file::ResolverFile;
-use crate::ip::egress::Egress;
-use crate::service::dns::relay::DnsRelay;
 use crate::tcp::{Pool, SeqNumber};
 use crate::time::Instant;
 
@@ -24,16 +23,23 @@ pub struct Context {
     /// `None` in direct mode: the application watches each socket itself.
     pub poller: Option<Poller>,
     pub pool: Pool,
-    pub resolver: ResolverFile,
-    pub relay: DnsRelay,
+    pub name_servers: NameServers,
     /// Room for one datagram from the host.
     pub scratch: Box<[u8]>,
     /// The secret of RFC 6528's initial sequence numbers.
     pub secret: RandomState,
     pub tcp_config: crate::tcp::Config,
+    /// How many flows and forwards were made.
+    pub made: u64,
 }
 
 impl Context {
+    /// The number of a new flow or forward: they are listed and ended newest first.
+    pub fn number(&mut self) -> u64 {
+        self.made += 1;
+        self.made
+    }
+
     /// Announces a new host socket and has the poller watch it. Returns false when the poller has no room for it; the
     /// socket is of no use then.
     pub fn watch(&mut self, socket: &impl std::os::fd::AsRawFd, token: u64, urgent: bool) -> bool {

@@ -1,6 +1,7 @@
 //! ICMP echo flows: the guest's pings to the outside, through a ping socket of the host (a raw one where that is all
 //! the host allows). One socket serves one guest address, destination and identifier. Source: contract/icmp.md.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -8,18 +9,18 @@ use std::net::{IpAddr, SocketAddr};
 use hashbrown::HashMap;
 use slotmap::{SlotMap, new_key_type};
 
+use super::Endpoint;
 use super::clock_hand::{ClockHand, Visit};
 use super::context::Context;
 use super::effect::HostSocket;
+use super::egress::{Reported, Unreachable};
 use super::policy::Destination;
 use super::timers::Slot;
 use super::token::{self, Kind};
-use super::Endpoint;
 use crate::host::poller::Readiness;
 use crate::host::socket::Datagram;
-use crate::ip::icmp::Unreachable;
 use crate::time::{Duration, Instant};
-use crate::wire::checksum;
+use crate::wire::checksum::Checksum;
 
 /// Flows at one time. When they are all taken, the one least used goes (second chance).
 const MAX_FLOWS: usize = 256;
@@ -56,6 +57,7 @@ pub struct IcmpFlow {
     errored: bool,
     queued: bool,
     used: bool,
+    number: u64,
     timer: Slot,
 }
 
@@ -66,6 +68,11 @@ impl IcmpFlow {
 
     pub fn destination(&self) -> IpAddr {
         self.key.destination
+    }
+
+    /// Flows are numbered as they are made.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     pub fn socket(&self) -> &Datagram {
@@ -167,8 +174,7 @@ impl IcmpTable {
             let flows = &mut self.flows;
             let victim = self.hand.victim(|id| match flows.get_mut(id) {
                 None => Visit::Gone,
-                Some(flow) if std::mem::take(&mut flow.used) => Visit::Used,
-                Some(_) => Visit::Idle,
+                Some(flow) => Visit::of(&mut flow.used),
             });
             if let Some(victim) = victim {
                 self.remove(victim, cx);
@@ -188,6 +194,7 @@ impl IcmpTable {
             errored: false,
             queued: false,
             used: true,
+            number: cx.number(),
             timer: Slot::default(),
         });
         let watched = self.flows.get(id).is_some_and(|flow| cx.watch(&flow.socket, token::pack(Kind::Icmp, id), false));
@@ -257,7 +264,8 @@ impl IcmpTable {
 
     /// Ends all flows.
     pub fn clear(&mut self, cx: &mut Context) {
-        let ids: Vec<IcmpId> = self.flows.keys().collect();
+        let mut ids: Vec<IcmpId> = self.flows.keys().collect();
+        ids.sort_by_key(|&id| Reverse(self.flows.get(id).map(|flow| flow.number)));
         for id in ids {
             self.remove(id, cx);
         }
@@ -308,7 +316,9 @@ fn deliver(flow: &IcmpFlow, length: usize, sender: Option<SocketAddr>, cx: &mut 
     *code = 0;
     [*id_high, *id_low] = identifier;
     [*sum_high, *sum_low] = [0, 0];
-    let sum = checksum::of(message).to_be_bytes();
+    let mut checksum = Checksum::new();
+    checksum.add(message);
+    let sum = checksum.finish().to_be_bytes();
     if let Some(place) = message.get_mut(2..4) {
         place.copy_from_slice(&sum);
     }
@@ -328,14 +338,8 @@ fn drain_errors(flow: &mut IcmpFlow, cx: &mut Context) -> bool {
         if let Some(identifier) = message.get_mut(4..6) {
             identifier.copy_from_slice(&flow.key.identifier.to_be_bytes());
         }
-        cx.egress.forward_echo_error(
-            offender,
-            (kind, code, error.info),
-            flow.key.guest,
-            flow.key.destination,
-            message,
-            cx.now,
-        );
+        let reported = Reported { kind, code, info: error.info, offender };
+        cx.egress.echo_error(reported, flow.key.guest, flow.key.destination, message, cx.now);
     }
     any
 }

@@ -7,8 +7,10 @@
 pub mod clock_hand;
 pub mod context;
 pub mod effect;
+pub mod egress;
 pub mod icmp;
 pub mod key;
+pub mod name_server;
 pub mod policy;
 pub mod tcp;
 pub mod timers;

@@ -51,11 +51,7 @@ impl Policy {
 
     fn translate4(&self, ip: Ipv4Addr, port: u16) -> Destination {
         let loopback = |ip: Ipv4Addr| {
-            if self.disable_host_loopback {
-                Destination::Refused
-            } else {
-                Destination::Host((ip, port).into())
-            }
+            if self.disable_host_loopback { Destination::Refused } else { Destination::Host((ip, port).into()) }
         };
         if ip == self.vnameserver && !self.disable_dns {
             return if port == 53 { Destination::NameServer } else { Destination::Refused };
@@ -92,6 +88,15 @@ impl Policy {
             return Destination::Refused;
         }
         Destination::Host((ip, port).into())
+    }
+
+    /// Whether `destination` is the virtual name server.
+    pub fn is_name_server(&self, destination: Endpoint) -> bool {
+        let ours = match destination.ip {
+            IpAddr::V4(ip) => ip == self.vnameserver,
+            IpAddr::V6(ip) => ip == self.vnameserver6,
+        };
+        ours && destination.port == 53 && !self.disable_dns
     }
 
     /// Whether `ip` lies in the virtual IPv4 network.

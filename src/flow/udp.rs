@@ -2,6 +2,7 @@
 //! mapping, and filtering too: any peer may answer); a host forward is a flow whose socket is bound by the rule and
 //! that never expires. Source: contract/udp.md.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -12,13 +13,13 @@ use slotmap::{SlotMap, new_key_type};
 use super::clock_hand::{ClockHand, Visit};
 use super::context::Context;
 use super::effect::HostSocket;
+use super::egress::{Reported, Unreachable};
 use super::key::Endpoint;
 use super::policy::{Destination, Policy};
 use super::timers::Slot;
 use super::token::{self, Kind};
 use crate::host::poller::Readiness;
 use crate::host::socket::Datagram;
-use crate::ip::icmp::Unreachable;
 use crate::time::{Duration, Instant};
 
 /// Flows of the guest at one time. When they are all taken, the one least used goes (second chance).
@@ -60,6 +61,7 @@ pub struct UdpFlow {
     errored: bool,
     queued: bool,
     used: bool,
+    number: u64,
     timer: Slot,
 }
 
@@ -70,6 +72,11 @@ impl UdpFlow {
 
     pub fn remote(&self) -> Option<Endpoint> {
         self.remote
+    }
+
+    /// Flows are numbered as they are made.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     pub fn socket(&self) -> &Datagram {
@@ -167,8 +174,14 @@ impl UdpTable {
             cx.egress.unreachable(Unreachable::Network, datagram.packet, cx.now);
             return;
         };
-        if real.ip() != datagram.destination.ip || flow.forward {
-            flow.remember(real, datagram.destination);
+        // What is not translated needs no remembering, but for the loopback: it is also what the virtual host stands for.
+        if real.ip() != datagram.destination.ip || real.ip().is_loopback() || flow.forward {
+            let known_as = match datagram.destination.ip {
+                // Nobody answers from the broadcast address.
+                IpAddr::V4(ip) if ip.is_broadcast() => Endpoint::new(cx.policy.vhost, datagram.destination.port),
+                _ => datagram.destination,
+            };
+            flow.remember(real, known_as);
         }
         if flow.ttl != datagram.ttl - 1 {
             flow.ttl = datagram.ttl - 1;
@@ -225,6 +238,7 @@ impl UdpTable {
             errored: false,
             queued: false,
             used: true,
+            number: cx.number(),
             timer: Slot::default(),
         });
         let flow = self.flows.get(id)?;
@@ -240,8 +254,7 @@ impl UdpTable {
         let flows = &mut self.flows;
         let victim = self.hand.victim(|id| match flows.get_mut(id) {
             None => Visit::Gone,
-            Some(flow) if std::mem::take(&mut flow.used) => Visit::Used,
-            Some(_) => Visit::Idle,
+            Some(flow) => Visit::of(&mut flow.used),
         });
         match victim {
             Some(id) => {
@@ -277,9 +290,7 @@ impl UdpTable {
         if self.forward_count >= MAX_FORWARDS {
             return Err(std::io::Error::from_raw_os_error(libc::ENOMEM));
         }
-        let id = self
-            .insert(guest, socket, true, cx)
-            .ok_or_else(|| std::io::Error::from_raw_os_error(libc::ENOMEM))?;
+        let id = self.insert(guest, socket, true, cx).ok_or_else(|| std::io::Error::from_raw_os_error(libc::ENOMEM))?;
         self.forwards.entry(guest).or_default().push(id);
         self.forward_count += 1;
         Ok(())
@@ -343,6 +354,14 @@ impl UdpTable {
         }
     }
 
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
     /// All flows, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (UdpId, &UdpFlow)> {
         self.flows.iter()
@@ -350,7 +369,8 @@ impl UdpTable {
 
     /// Ends all flows.
     pub fn clear(&mut self, cx: &mut Context) {
-        let ids: Vec<UdpId> = self.flows.keys().collect();
+        let mut ids: Vec<UdpId> = self.flows.keys().collect();
+        ids.sort_by_key(|&id| Reverse(self.flows.get(id).map(|flow| flow.number)));
         for id in ids {
             self.remove(id, cx);
         }
@@ -359,7 +379,7 @@ impl UdpTable {
 
 /// The name server this query is to go to.
 fn name_server(datagram: &FromGuest<'_>, cx: &mut Context) -> Option<SocketAddr> {
-    cx.name_server(datagram.payload, datagram.source, datagram.destination.ip.is_ipv6())
+    cx.name_servers.for_query(datagram.payload, datagram.source, datagram.destination.ip.is_ipv6(), cx.now)
 }
 
 fn send(flow: &mut UdpFlow, datagram: &FromGuest<'_>, real: SocketAddr, cx: &mut Context) {
@@ -410,9 +430,10 @@ fn deliver(flow: &mut UdpFlow, length: usize, real: SocketAddr, cx: &mut Context
     if flow.forward {
         flow.remember(real, source);
     } else {
-        let from_name_server = source.port == 53 && cx.is_name_server(source.ip);
+        let from_name_server = cx.policy.is_name_server(source);
         if from_name_server {
-            cx.name_server_answered(real);
+            let answer = cx.scratch.get(..length).unwrap_or_default();
+            cx.name_servers.answered(real, answer, flow.guest);
         }
         flow.expires = cx.now + if from_name_server { DNS_LIFETIME } else { LIFETIME };
     }
@@ -435,25 +456,15 @@ fn drain_errors(flow: &mut UdpFlow, cx: &mut Context) -> bool {
             continue;
         }
         let known_as = flow.known_as(destination, &cx.policy);
-        if known_as.port == 53 && cx.is_name_server(known_as.ip) {
-            cx.name_server_failed(destination);
+        if cx.policy.is_name_server(known_as) {
+            cx.name_servers.failed(destination, cx.now);
         }
         let Some((kind, code)) = error.icmp else { continue };
         // The host's own loopback is not to be seen by the guest: the address it sent to answers instead.
-        let offender = match error.offender {
-            Some(IpAddr::V4(ip)) if !ip.is_loopback() => Some(IpAddr::V4(ip)),
-            Some(IpAddr::V6(ip)) if !ip.is_loopback() => Some(IpAddr::V6(ip)),
-            _ => None,
-        };
+        let offender = error.offender.filter(|ip| !ip.is_loopback());
         let payload = payload.get(..error.quoted).unwrap_or_default();
-        cx.egress.forward_error(
-            offender.unwrap_or(known_as.ip),
-            (kind, code, error.info),
-            flow.guest,
-            known_as,
-            payload,
-            cx.now,
-        );
+        let reported = Reported { kind, code, info: error.info, offender: offender.unwrap_or(known_as.ip) };
+        cx.egress.datagram_error(reported, flow.guest, known_as, payload, cx.now);
     }
     any
 }

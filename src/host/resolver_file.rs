@@ -90,9 +90,14 @@ fn read(path: &Path) -> Option<(Vec<u8>, Option<Identity>)> {
     // Should a FIFO have taken the file's place, opening it must not wait for a writer.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
     let metadata = file.metadata().ok().filter(Metadata::is_file)?;
-    let age = metadata.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
-    let identity = age.filter(|age| *age >= YOUNG).map(|_| Identity::of(&metadata));
+    let settled = metadata.modified().is_ok_and(|modified| is_settled(modified, SystemTime::now()));
+    let identity = settled.then(|| Identity::of(&metadata));
     Some((read_bounded(file)?, identity))
+}
+
+/// Whether a file read at `now` and last modified at `modified` would show a further modification in its time.
+fn is_settled(modified: SystemTime, now: SystemTime) -> bool {
+    now.duration_since(modified).is_ok_and(|age| age >= YOUNG)
 }
 
 /// The content up to [`READ_MAX`] bytes. Of a longer file the last line is left out, as it may have been cut in two.
@@ -113,4 +118,187 @@ pub fn interface_index(name: &str) -> u32 {
     let Ok(name) = CString::new(name) else { return 0 };
     // SAFETY: the pointer is to a string that ends in zero and lives until the call is over.
     unsafe { libc::if_nametoindex(name.as_ptr()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// A directory of its own for one test, removed at the end.
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new() -> Directory {
+            static NUMBER: AtomicU32 = AtomicU32::new(0);
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let path = std::env::temp_dir().join(format!("resolver-file-{}-{number}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            Directory(path)
+        }
+
+        fn file(&self) -> PathBuf {
+            self.0.join("resolv.conf")
+        }
+
+        /// Writes the file and makes it `age` seconds old.
+        fn write(&self, content: &[u8], age: u64) {
+            fs::write(self.file(), content).unwrap();
+            self.set_modified(SystemTime::now() - WallDuration::from_secs(age));
+        }
+
+        fn set_modified(&self, time: SystemTime) {
+            OpenOptions::new().write(true).open(self.file()).unwrap().set_modified(time).unwrap();
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn at(millis: i64) -> Instant {
+        Instant::from_millis(millis)
+    }
+
+    #[test]
+    fn looks_once_a_second() {
+        let directory = Directory::new();
+        directory.write(b"one", 60);
+        let mut file = ResolverFile::new(directory.file());
+        assert_eq!(file.content(), None);
+        assert!(file.refresh(at(0)));
+        assert_eq!(file.content(), Some(&b"one"[..]));
+        directory.write(b"three", 60);
+        assert!(!file.refresh(at(999)));
+        assert_eq!(file.content(), Some(&b"one"[..]));
+        assert!(file.refresh(at(1000)));
+        assert_eq!(file.content(), Some(&b"three"[..]));
+        // The interval begins anew with every look.
+        directory.write(b"seven", 30);
+        assert!(!file.refresh(at(1999)));
+        assert!(file.refresh(at(2000)));
+    }
+
+    #[test]
+    fn clock_that_goes_back_leads_to_a_look() {
+        let directory = Directory::new();
+        directory.write(b"one", 60);
+        let mut file = ResolverFile::new(directory.file());
+        file.refresh(at(5000));
+        directory.write(b"three", 60);
+        assert!(file.refresh(at(4999)));
+    }
+
+    #[test]
+    fn unchanged_file_is_not_read_again() {
+        let directory = Directory::new();
+        directory.write(b"one", 60);
+        let modified = fs::metadata(directory.file()).unwrap().modified().unwrap();
+        let mut file = ResolverFile::new(directory.file());
+        file.refresh(at(0));
+        // Same inode, size and time: only reading could tell.
+        fs::write(directory.file(), b"two").unwrap();
+        directory.set_modified(modified);
+        assert!(!file.refresh(at(1000)));
+        assert_eq!(file.content(), Some(&b"one"[..]));
+        // One nanosecond later.
+        directory.set_modified(modified + WallDuration::from_nanos(1));
+        assert!(file.refresh(at(2000)));
+        assert_eq!(file.content(), Some(&b"two"[..]));
+    }
+
+    #[test]
+    fn young_file_is_read_again() {
+        let directory = Directory::new();
+        // Far enough in the future to be young however slow the test is.
+        let modified = SystemTime::now() + WallDuration::from_secs(3600);
+        directory.write(b"one", 0);
+        directory.set_modified(modified);
+        let mut file = ResolverFile::new(directory.file());
+        assert!(file.refresh(at(0)));
+        fs::write(directory.file(), b"two").unwrap();
+        directory.set_modified(modified);
+        assert!(file.refresh(at(1000)));
+        assert_eq!(file.content(), Some(&b"two"[..]));
+        // Read again, but the same.
+        assert!(!file.refresh(at(2000)));
+    }
+
+    #[test]
+    fn file_is_settled_two_seconds_after_its_modification() {
+        let now = SystemTime::now();
+        assert!(is_settled(now - WallDuration::from_secs(2), now));
+        assert!(!is_settled(now - WallDuration::from_millis(1999), now));
+        assert!(!is_settled(now + WallDuration::from_secs(10), now));
+    }
+
+    #[test]
+    fn replaced_file_is_noticed() {
+        let directory = Directory::new();
+        directory.write(b"one", 60);
+        let modified = fs::metadata(directory.file()).unwrap().modified().unwrap();
+        let mut file = ResolverFile::new(directory.file());
+        file.refresh(at(0));
+        let new = directory.0.join("new");
+        fs::write(&new, b"two").unwrap();
+        fs::rename(&new, directory.file()).unwrap();
+        directory.set_modified(modified);
+        assert!(file.refresh(at(1000)));
+        assert_eq!(file.content(), Some(&b"two"[..]));
+    }
+
+    #[test]
+    fn vanished_file_may_return() {
+        let directory = Directory::new();
+        let mut file = ResolverFile::new(directory.file());
+        assert!(!file.refresh(at(0)));
+        directory.write(b"one", 60);
+        assert!(file.refresh(at(1000)));
+        fs::remove_file(directory.file()).unwrap();
+        assert!(file.refresh(at(2000)));
+        assert_eq!(file.content(), None);
+        directory.write(b"one", 60);
+        assert!(file.refresh(at(3000)));
+        assert_eq!(file.content(), Some(&b"one"[..]));
+    }
+
+    #[test]
+    fn fifo_and_directory_are_no_files() {
+        let directory = Directory::new();
+        let path = CString::new(directory.file().as_os_str().as_bytes()).unwrap();
+        // SAFETY: the pointer is to a string that ends in zero and lives until the call is over.
+        assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+        let mut file = ResolverFile::new(directory.file());
+        file.refresh(at(0));
+        assert_eq!(file.content(), None);
+        assert!(read(&directory.file()).is_none());
+        let mut file = ResolverFile::new(&directory.0);
+        file.refresh(at(0));
+        assert_eq!(file.content(), None);
+    }
+
+    #[test]
+    fn long_file_ends_with_a_whole_line() {
+        let directory = Directory::new();
+        let line = b"nameserver 192.0.2.1\n";
+        directory.write(&line.repeat(READ_MAX / line.len() + 10), 60);
+        let mut file = ResolverFile::new(directory.file());
+        file.refresh(at(0));
+        let content = file.content().unwrap();
+        assert_eq!(content.len(), READ_MAX / line.len() * line.len());
+        // Exactly as much as fits is not cut.
+        directory.write(&[b'x'; READ_MAX], 60);
+        file.refresh(at(1000));
+        assert_eq!(file.content().unwrap().len(), READ_MAX);
+    }
+
+    #[test]
+    fn interface_index_of_names() {
+        assert_eq!(interface_index("no such interface"), 0);
+        assert_eq!(interface_index("with\0zero"), 0);
+        assert_ne!(interface_index(if cfg!(target_os = "linux") { "lo" } else { "lo0" }), 0);
+    }
 }

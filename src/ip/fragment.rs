@@ -105,3 +105,112 @@ impl<'a> Iterator for Fragments<'a> {
         Some(Fragment { header, payload })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ip::reassembly::{Outcome, Reassembler};
+    use crate::ip::test_packets::{echo_request, packet, with_options};
+    use crate::time::Instant;
+
+    fn lengths(packet: &[u8], mtu: usize) -> Vec<usize> {
+        Fragments::new(packet, mtu).unwrap().map(|fragment| fragment.total_len()).collect()
+    }
+
+    #[test]
+    fn a_udp_payload_of_4000_bytes_becomes_1500_1500_1068() {
+        assert_eq!(lengths(&packet(17, &[0; 4008]), 1500), [1500, 1500, 1068]);
+    }
+
+    #[test]
+    fn an_echo_of_3000_bytes_becomes_1500_1500_68() {
+        assert_eq!(lengths(&echo_request(&[7; 3000]), 1500), [1500, 1500, 68]);
+    }
+
+    #[test]
+    fn if_mtu_576_gives_fragments_of_572_bytes() {
+        assert_eq!(lengths(&packet(1, &[0; 1200]), 576), [572, 572, 116]);
+    }
+
+    #[test]
+    fn an_echo_of_8_kb_becomes_6_fragments() {
+        assert_eq!(lengths(&echo_request(&[1; 8192]), 1500).len(), 6);
+    }
+
+    #[test]
+    fn a_packet_of_just_the_mtu_stays_whole() {
+        let whole = packet(17, &[3; 1480]);
+        let pieces: Vec<_> = Fragments::new(&whole, 1500).unwrap().collect();
+        assert_eq!(pieces.len(), 1);
+        let mut buf = [0; 1500];
+        assert_eq!(pieces[0].write_to(&mut buf), Some(1500));
+        assert_eq!(buf[..], whole[..]);
+        assert_eq!(pieces[0].write_to(&mut buf[..1499]), None);
+        assert_eq!(lengths(&packet(17, &[3; 1481]), 1500), [1500, 21]);
+        assert_eq!(lengths(&packet(17, &[]), 1500), [20]);
+    }
+
+    #[test]
+    fn fragments_share_the_id_and_only_the_last_clears_more_fragments() {
+        let mut whole = packet(17, &[0; 3000]);
+        whole[6] = 0x40;
+        crate::ip::test_packets::fix_checksum(&mut whole);
+        let pieces: Vec<_> = Fragments::new(&whole, 1500).unwrap().collect();
+        let fields: Vec<_> = pieces.iter().map(|p| (p.header[4..6].to_vec(), p.header[6..8].to_vec())).collect();
+        let id = vec![0, 99];
+        // Offsets in units of 8 bytes: 0, 185, 370; More Fragments is 0x2000; Don't Fragment is gone.
+        assert_eq!(fields, [(id.clone(), vec![0x20, 0]), (id.clone(), vec![0x20, 185]), (id, vec![0x01, 0x72])]);
+    }
+
+    #[test]
+    fn what_cannot_be_split_is_refused() {
+        let big = packet(17, &[0; 1000]);
+        assert_eq!(Fragments::new(&big, 27).err(), Some(FragmentError::MtuTooSmall));
+        assert_eq!(Fragments::new(&big, 28).unwrap().count(), 125);
+        assert_eq!(Fragments::new(&with_options(&big, &[1; 4]), 576).err(), Some(FragmentError::Unsupported));
+        assert_eq!(Fragments::new(&big[..19], 576).err(), Some(FragmentError::Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn reassembly_undoes_fragmentation(
+            payload in prop::collection::vec(any::<u8>(), 0..3000), mtu in 28usize..2000, backwards in any::<bool>(),
+        ) {
+            let whole = packet(17, &payload);
+            let mut pieces = Vec::new();
+            for fragment in Fragments::new(&whole, mtu).unwrap() {
+                let mut buf = vec![0; fragment.total_len()];
+                fragment.write_to(&mut buf).unwrap();
+                prop_assert!(buf.len() <= mtu);
+                pieces.push(buf);
+            }
+            if backwards {
+                pieces.reverse();
+            }
+            let mut reassembler = Reassembler::ipv4();
+            let (last, others) = pieces.split_last().unwrap();
+            if others.is_empty() {
+                prop_assert_eq!(last, &whole);
+                return Ok(());
+            }
+            for piece in others {
+                let view = Ipv4View::parse(piece).unwrap();
+                prop_assert_eq!(reassembler.on_ipv4(&view, Instant::ZERO), Outcome::Pending);
+            }
+            let view = Ipv4View::parse(last).unwrap();
+            prop_assert_eq!(reassembler.on_ipv4(&view, Instant::ZERO), Outcome::Complete(whole));
+            prop_assert!(reassembler.is_empty() && reassembler.bytes() == 0);
+        }
+
+        #[test]
+        fn any_bytes_and_any_mtu_are_harmless(
+            bytes in prop::collection::vec(any::<u8>(), 0..100), mtu in any::<usize>(),
+        ) {
+            if let Ok(fragments) = Fragments::new(&bytes, mtu) {
+                fragments.for_each(drop);
+            }
+        }
+    }
+}

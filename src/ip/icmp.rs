@@ -235,3 +235,193 @@ fn append_packet(ip: &Ipv4, mut first: [u8; ICMP_LEN], rest: &[u8], out: &mut Ve
     out.extend_from_slice(rest);
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ip::test_packets::{GUEST, HOST, echo_request, fix_checksum, icmp, packet, piece, with_options};
+
+    const SUBNET: (Ipv4Addr, Ipv4Addr) = (Ipv4Addr::new(10, 0, 2, 0), Ipv4Addr::new(255, 255, 255, 0));
+    const NET: IcmpError = IcmpError::DestinationUnreachable { code: NET_UNREACHABLE };
+
+    fn subnet() -> Ipv4Subnet {
+        Ipv4Subnet::new(SUBNET.0, SUBNET.1)
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn reply_to(request: &[u8], ip_id: u16) -> Vec<u8> {
+        let view = Ipv4View::parse(request).unwrap();
+        let icmp = IcmpView::parse(view.payload()).unwrap();
+        let mut out = Vec::new();
+        assert!(EchoReply::to(&view, &icmp).append_to(ip_id, &mut out));
+        out
+    }
+
+    fn error_for(error: IcmpError, offending: &[u8]) -> Option<Vec<u8>> {
+        let mut out = vec![0xee];
+        let view = Ipv4View::parse(offending).unwrap();
+        let sent = append_error(error, HOST, &view, &subnet(), 0, &mut out);
+        assert_eq!(out.remove(0), 0xee);
+        assert_eq!(sent, !out.is_empty());
+        sent.then_some(out)
+    }
+
+    fn with_addresses(src: Ipv4Addr, dst: Ipv4Addr) -> Vec<u8> {
+        let mut bytes = packet(17, &[0; 8]);
+        bytes[12..16].copy_from_slice(&src.octets());
+        bytes[16..20].copy_from_slice(&dst.octets());
+        fix_checksum(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn echo_with_4_byte_option_is_answered_with_header_length_20_and_same_payload() {
+        let mut request = with_options(&echo_request(b"ping"), &[1, 1, 1, 0]);
+        request[1] = 0x28;
+        fix_checksum(&mut request);
+        assert_eq!(hex(&request), "462800240063000040015f3d0a00020f0a00020201010100080006fa1234000170696e67");
+        assert_eq!(hex(&reply_to(&request, 5)), "4528002000050000ff01a39f0a0002020a00020f00000efa1234000170696e67");
+    }
+
+    #[test]
+    fn ttl_0_echo_request_gives_11_0_with_ttl_255_and_tos_c0() {
+        let mut request = echo_request(b"ping");
+        request[8] = 0;
+        fix_checksum(&mut request);
+        let error = error_for(IcmpError::TimeExceeded { code: TTL_EXCEEDED }, &request).unwrap();
+        assert_eq!(
+            hex(&error),
+            "45c0003c00000000ff01a2f00a0002020a00020f0b00f4ff00000000\
+             45000020006300000001a26a0a00020f0a000202080006fa1234000170696e67"
+        );
+    }
+
+    #[test]
+    fn unroutable_echo_of_24_bytes_gives_3_0_in_a_frame_of_86_bytes() {
+        let error = error_for(NET, &echo_request(&[5; 16])).unwrap();
+        assert_eq!(14 + error.len(), 86);
+        assert_eq!(error[20..22], [3, 0]);
+        assert_eq!(error[28..], echo_request(&[5; 16])[..]);
+        assert!(checksum::is_valid(&error[20..]));
+    }
+
+    #[test]
+    fn unroutable_syn_of_44_bytes_gives_52_bytes_of_icmp() {
+        assert_eq!(error_for(NET, &packet(6, &[0; 24])).unwrap().len(), 20 + 52);
+    }
+
+    #[test]
+    fn at_most_548_bytes_are_quoted_options_included() {
+        let offending = with_options(&packet(17, &[9; 1000]), &[1; 8]);
+        let error = error_for(NET, &offending).unwrap();
+        assert_eq!(error.len(), 576);
+        assert_eq!(error[28..], offending[..548]);
+        assert_eq!(error_for(NET, &packet(17, &[9; 528])).unwrap().len(), 576);
+        assert_eq!(error_for(NET, &packet(17, &[9; 527])).unwrap().len(), 575);
+    }
+
+    #[test]
+    fn the_tos_of_an_error_keeps_bits_1_to_4() {
+        let mut offending = packet(17, &[0; 8]);
+        offending[1] = 0xff;
+        fix_checksum(&mut offending);
+        assert_eq!(error_for(NET, &offending).unwrap()[1], 0xde);
+    }
+
+    #[test]
+    fn only_the_first_fragment_is_answered() {
+        let whole = packet(17, &[0; 64]);
+        assert!(error_for(NET, &piece(&whole, 0, 32, &[])).is_some());
+        assert_eq!(error_for(NET, &piece(&whole, 32, 64, &[])), None);
+    }
+
+    #[test]
+    fn sources_and_destinations_that_name_no_machine_are_not_answered() {
+        for (src, dst) in [
+            ("0.0.0.0", "10.0.2.2"),
+            ("16.0.0.0", "10.0.2.2"),
+            ("240.0.0.0", "10.0.2.2"),
+            ("224.0.0.1", "10.0.2.2"),
+            ("10.0.2.255", "10.0.2.2"),
+            ("255.255.255.255", "10.0.2.2"),
+            ("10.0.2.15", "10.0.2.255"),
+            ("10.0.2.15", "255.255.255.255"),
+            ("10.0.2.15", "239.1.2.3"),
+        ] {
+            let offending = with_addresses(src.parse().unwrap(), dst.parse().unwrap());
+            assert_eq!(error_for(NET, &offending), None, "{src} to {dst}");
+        }
+        assert!(error_for(NET, &with_addresses(GUEST, Ipv4Addr::new(8, 8, 8, 8))).is_some());
+        assert!(error_for(NET, &with_addresses(Ipv4Addr::new(16, 0, 0, 1), HOST)).is_some());
+    }
+
+    #[test]
+    fn icmp_errors_are_not_answered_and_queries_are() {
+        let answered: Vec<u8> =
+            (0..=255).filter(|kind| error_for(NET, &packet(1, &icmp(*kind, 0, &[0; 4]))).is_some()).collect();
+        assert_eq!(answered, [0, 8, 13, 14, 15, 16, 17, 18]);
+        assert_eq!(error_for(NET, &packet(1, &[])), None);
+    }
+
+    #[test]
+    fn the_hosts_errors_map_to_types_3_and_11_only() {
+        assert_eq!(IcmpError::from_wire(3, 3), Some(IcmpError::DestinationUnreachable { code: PORT_UNREACHABLE }));
+        assert_eq!(IcmpError::from_wire(11, 0), Some(IcmpError::TimeExceeded { code: 0 }));
+        assert_eq!(IcmpError::from_wire(3, 4), Some(IcmpError::FragmentationNeeded { mtu: 0 }));
+        assert!((0..=255).filter(|kind| IcmpError::from_wire(*kind, 0).is_some()).eq([3, 11]));
+        let error = error_for(IcmpError::FragmentationNeeded { mtu: 1400 }, &packet(17, &[0; 8])).unwrap();
+        assert_eq!(error[20..22], [3, 4]);
+        assert_eq!(error[24..28], [0, 0, 0x05, 0x78]);
+        assert!(checksum::is_valid(&error[20..]));
+    }
+
+    #[test]
+    fn seven_bytes_of_icmp_and_a_bad_checksum_are_refused() {
+        assert_eq!(IcmpView::parse(&icmp(8, 0, &[0; 3])), None);
+        assert!(IcmpView::parse(&icmp(8, 0, &[0; 4])).is_some());
+        let mut message = icmp(8, 0, b"\x12\x34\0\x01data");
+        let view = IcmpView::parse(&message).unwrap();
+        assert_eq!((view.message_type(), view.code(), view.echo_id(), view.echo_sequence()), (8, 0, 0x1234, 1));
+        assert_eq!((view.data(), view.message()), (&b"data"[..], &message[..]));
+        message[9] ^= 1;
+        assert_eq!(IcmpView::parse(&message), None);
+    }
+
+    #[test]
+    fn a_reply_above_65535_bytes_is_refused() {
+        let data = vec![0; 65535 - 27];
+        let reply = |data| EchoReply { src: HOST, dst: GUEST, tos: 0, echo_id: 0, sequence: 0, data };
+        let mut out = Vec::new();
+        assert!(!reply(&data).append_to(0, &mut out));
+        assert!(out.is_empty());
+        assert!(reply(&data[1..]).append_to(0, &mut out));
+        assert_eq!(out.len(), 65535);
+    }
+
+    proptest! {
+        #[test]
+        fn any_packet_gets_a_valid_error_or_none(
+            protocol in any::<u8>(), tos in any::<u8>(), src in any::<u32>(), dst in any::<u32>(), flags in 0u16..0x8000,
+            payload in prop::collection::vec(any::<u8>(), 0..700),
+        ) {
+            let mut offending = packet(protocol, &payload);
+            offending[1] = tos;
+            offending[6..8].copy_from_slice(&flags.to_be_bytes());
+            offending[12..16].copy_from_slice(&src.to_be_bytes());
+            offending[16..20].copy_from_slice(&dst.to_be_bytes());
+            fix_checksum(&mut offending);
+            if let Some(error) = error_for(NET, &offending) {
+                let view = Ipv4View::parse(&error).unwrap();
+                prop_assert_eq!(view.dst().to_bits(), src);
+                let message = IcmpView::parse(view.payload()).unwrap();
+                prop_assert!(offending.starts_with(message.data()));
+            }
+            let _ = IcmpView::parse(&payload);
+        }
+    }
+}

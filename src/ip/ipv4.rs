@@ -131,3 +131,98 @@ impl<'a> Ipv4View<'a> {
         self.packet
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ip::test_packets::{echo_request, fix_checksum, with_options};
+
+    fn packet() -> Vec<u8> {
+        echo_request(b"ping")
+    }
+
+    #[test]
+    fn a_good_packet_gives_its_fields() {
+        let mut bytes = packet();
+        bytes[1] = 0x10;
+        bytes[6] = 0x60;
+        bytes[7] = 0x03;
+        fix_checksum(&mut bytes);
+        let view = Ipv4View::parse(&bytes).unwrap();
+        assert_eq!((view.src(), view.dst()), (Ipv4Addr::new(10, 0, 2, 15), Ipv4Addr::new(10, 0, 2, 2)));
+        assert_eq!((view.tos(), view.ttl(), view.protocol(), view.id()), (0x10, 64, 1, 99));
+        assert!(view.dont_fragment() && view.more_fragments() && view.is_fragment());
+        assert_eq!(view.fragment_offset(), 24);
+        assert_eq!((view.header().len(), view.payload().len(), view.packet().len()), (20, 12, 32));
+    }
+
+    #[test]
+    fn excess_bytes_are_cut() {
+        let mut bytes = packet();
+        bytes.extend_from_slice(&[0xee; 28]);
+        let view = Ipv4View::parse(&bytes).unwrap();
+        assert_eq!(view.packet(), packet());
+        assert_eq!(view.payload(), &packet()[20..]);
+    }
+
+    #[test]
+    fn options_belong_to_the_header() {
+        let bytes = with_options(&packet(), &[1, 1, 1, 0]);
+        let view = Ipv4View::parse(&bytes).unwrap();
+        assert_eq!((view.header().len(), view.payload()), (24, &packet()[20..]));
+    }
+
+    #[test]
+    fn bad_header_checksum_is_refused() {
+        let mut bytes = packet();
+        bytes[10] ^= 1;
+        assert_eq!(Ipv4View::parse(&bytes), Err(Malformed::Checksum));
+        let mut options = with_options(&packet(), &[1, 1, 1, 0]);
+        options[22] ^= 4;
+        assert_eq!(Ipv4View::parse(&options), Err(Malformed::Checksum));
+    }
+
+    #[test]
+    fn truncated_packets_are_refused_at_every_length() {
+        let bytes = with_options(&packet(), &[1; 40]);
+        for length in 0..bytes.len() {
+            assert_eq!(Ipv4View::parse(&bytes[..length]), Err(Malformed::Truncated), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn header_fields_that_contradict_are_refused() {
+        let with = |index: usize, value: u8| {
+            let mut bytes = packet();
+            bytes[index] = value;
+            fix_checksum(&mut bytes);
+            Ipv4View::parse(&bytes).map(|_| ())
+        };
+        assert_eq!(with(0, 0x65), Err(Malformed::Version));
+        assert_eq!(with(0, 0x44), Err(Malformed::HeaderLength));
+        assert_eq!(with(0, 0x4f), Err(Malformed::HeaderLength));
+        assert_eq!(with(3, 19), Err(Malformed::HeaderLength));
+        assert_eq!(with(3, 33), Err(Malformed::Truncated));
+        assert_eq!(with(6, 0x80), Err(Malformed::ReservedFlag));
+        assert_eq!(with(8, 0), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_a_consistent_view_or_an_error(
+            mut bytes in prop::collection::vec(any::<u8>(), 0..100), repair in any::<bool>(),
+        ) {
+            if repair && bytes.len() >= 20 {
+                bytes[0] = 0x40 | (bytes[0] & 0x0f);
+                fix_checksum(&mut bytes);
+            }
+            if let Ok(view) = Ipv4View::parse(&bytes) {
+                prop_assert_eq!(view.packet(), &bytes[..view.packet().len()]);
+                prop_assert_eq!([view.header(), view.payload()].concat(), view.packet());
+                prop_assert_eq!(view.packet().len(), usize::from(u16::from_be_bytes([bytes[2], bytes[3]])));
+            }
+        }
+    }
+}

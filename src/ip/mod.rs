@@ -8,3 +8,6 @@ pub mod icmp;
 pub mod ipv4;
 pub mod rate_limit;
 pub mod reassembly;
+
+#[cfg(test)]
+mod test_packets;

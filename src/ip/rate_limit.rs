@@ -47,3 +47,43 @@ impl RateLimit {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(limit: &mut RateLimit, now: Instant, attempts: usize) -> usize {
+        (0..attempts).filter(|_| limit.allow(now)).count()
+    }
+
+    #[test]
+    fn a_burst_passes_and_then_the_rate_holds() {
+        let mut limit = RateLimit::icmp_errors();
+        let start = Instant::from_secs(5);
+        assert_eq!(allowed(&mut limit, start, 500), 100);
+        assert_eq!(allowed(&mut limit, start + Duration::from_millis(10), 500), 10);
+        assert_eq!(allowed(&mut limit, start + Duration::from_secs(3600), 500), 100);
+    }
+
+    #[test]
+    fn the_time_between_attempts_is_not_lost() {
+        let mut limit = RateLimit::new(1000, 1);
+        assert!(limit.allow(Instant::ZERO));
+        let passed = (1..=10_000).filter(|at| limit.allow(Instant::from_micros(at * 100))).count();
+        assert_eq!(passed, 1000);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_neither_grants_nor_blocks_for_long() {
+        let mut limit = RateLimit::new(10, 1);
+        assert!(limit.allow(Instant::from_secs(1000)));
+        assert!(!limit.allow(Instant::from_secs(1)));
+        assert!(limit.allow(Instant::from_secs(1) + Duration::from_millis(100)));
+    }
+
+    #[test]
+    fn a_rate_of_zero_is_usable() {
+        assert!(RateLimit::new(0, 1).allow(Instant::ZERO));
+        assert!(!RateLimit::new(0, 0).allow(Instant::ZERO));
+    }
+}

@@ -342,3 +342,6 @@ fn make_whole(packet: &mut [u8]) -> Option<()> {
     packet.get_mut(10..12)?.copy_from_slice(&checksum.finish().to_be_bytes());
     Some(())
 }
+
+#[cfg(test)]
+mod tests;

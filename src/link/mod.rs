@@ -6,4 +6,5 @@
 pub mod addresses;
 pub mod arp;
 pub mod neighbor;
+pub mod outbox;
 pub mod pending;

@@ -130,3 +130,85 @@ impl NeighborTable {
         self.first_ipv6
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subnet() -> Ipv4Subnet {
+        Ipv4Subnet::new(Ipv4Addr::new(10, 0, 2, 0), Ipv4Addr::new(255, 255, 255, 0))
+    }
+
+    fn ip(last: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, 0, 2, last)
+    }
+
+    fn mac(last: u8) -> EthernetAddress {
+        EthernetAddress([0x52, 0x54, 0, 0, 0, last])
+    }
+
+    fn learn(table: &mut NeighborTable, address: Ipv4Addr, mac: EthernetAddress) -> bool {
+        table.learn_ipv4(address, mac, &subnet(), |address| address == ip(2))
+    }
+
+    #[test]
+    fn the_17th_and_18th_distinct_sender_replace_slots_0_and_1() {
+        let mut table = NeighborTable::new();
+        for n in 101..=118 {
+            assert!(learn(&mut table, ip(n), mac(n)));
+        }
+        let order: Vec<u8> = table.iter_ipv4().map(|(address, _)| address.octets()[3]).collect();
+        assert_eq!(order, [117, 118, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112, 113, 114, 115, 116]);
+        assert_eq!(table.destination_ipv4(ip(101), &subnet()), None);
+        assert_eq!(table.destination_ipv4(ip(117), &subnet()), Some(mac(117)));
+    }
+
+    #[test]
+    fn a_known_address_is_updated_in_its_slot() {
+        let mut table = NeighborTable::new();
+        learn(&mut table, ip(15), mac(1));
+        learn(&mut table, ip(16), mac(2));
+        assert!(learn(&mut table, ip(15), mac(3)));
+        assert!(table.iter_ipv4().eq([(ip(15), mac(3)), (ip(16), mac(2))]));
+    }
+
+    #[test]
+    fn unspecified_broadcast_and_our_own_addresses_are_never_stored() {
+        let mut table = NeighborTable::new();
+        for address in [Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST, ip(255), ip(2)] {
+            assert!(!learn(&mut table, address, mac(1)), "{address}");
+        }
+        assert_eq!(table.iter_ipv4().count(), 0);
+        assert!(learn(&mut table, Ipv4Addr::new(8, 8, 8, 8), mac(1)));
+    }
+
+    #[test]
+    fn broadcast_destinations_need_no_entry() {
+        let table = NeighborTable::new();
+        for address in [Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST, ip(255)] {
+            assert_eq!(table.destination_ipv4(address, &subnet()), Some(EthernetAddress::BROADCAST), "{address}");
+        }
+        assert_eq!(table.destination_ipv4(ip(15), &subnet()), None);
+    }
+
+    #[test]
+    fn ipv6_has_slots_of_its_own_and_remembers_the_first_address() {
+        let address = |n: u16| Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, n);
+        let mut table = NeighborTable::new();
+        assert!(!table.learn_ipv6(Ipv6Addr::UNSPECIFIED, mac(1), |_| false));
+        assert!(!table.learn_ipv6("ff02::1".parse().unwrap(), mac(1), |_| false));
+        assert!(!table.learn_ipv6(address(2), mac(1), |address| address.segments()[7] == 2));
+        assert_eq!(table.first_ipv6(), None);
+        for n in 100..117 {
+            assert!(table.learn_ipv6(address(n), mac(9), |_| false));
+        }
+        assert_eq!(table.first_ipv6(), Some(address(100)));
+        assert_eq!(table.destination_ipv6(address(100)), None);
+        assert_eq!(table.iter_ipv6().next(), Some((address(116), mac(9))));
+        assert_eq!(table.destination_ipv6(address(116)), Some(mac(9)));
+        let group = EthernetAddress([0x33, 0x33, 0, 0, 0, 1]);
+        assert_eq!(table.destination_ipv6("ff02::1".parse().unwrap()), Some(group));
+        assert_eq!(table.destination_ipv6(Ipv6Addr::UNSPECIFIED), Some(EthernetAddress::BROADCAST));
+        assert_eq!(table.iter_ipv4().count(), 0);
+    }
+}

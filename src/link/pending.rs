@@ -167,3 +167,155 @@ impl Pending {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MAC: EthernetAddress = EthernetAddress([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+    const START: Instant = Instant::from_micros_const(50_000_000);
+
+    fn ip(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 2, last])
+    }
+
+    fn at(millis: u64) -> Instant {
+        START + Duration::from_millis(millis)
+    }
+
+    fn frame(tag: u8) -> Vec<u8> {
+        vec![0, 0, 0, 0, 0, 0, tag]
+    }
+
+    fn tags(pending: &mut Pending, address: IpAddr, now: Instant) -> Vec<u8> {
+        pending.resolved(address, MAC, now).map(|frame| frame[6]).collect()
+    }
+
+    fn requests(pending: &mut Pending, now: Instant) -> Vec<IpAddr> {
+        let mut asked = Vec::new();
+        pending.on_deadline(now, |address| asked.push(address));
+        asked
+    }
+
+    #[test]
+    fn one_request_is_needed_and_frames_leave_in_order_with_the_destination_filled_in() {
+        let mut pending = Pending::new();
+        assert_eq!(pending.deadline(), None);
+        assert_eq!(pending.enqueue(ip(15), frame(1), at(0)), Enqueued::RequestNeeded);
+        assert_eq!(pending.enqueue(ip(15), frame(2), at(1)), Enqueued::Waiting);
+        assert!(pending.enqueue(ip(16), frame(3), at(2)).request_needed());
+        assert_eq!(pending.deadline(), Some(at(1000)));
+        let frames: Vec<_> = pending.resolved(ip(15), MAC, at(3)).collect();
+        assert_eq!(frames, [[&MAC.0[..], &[1]].concat(), [&MAC.0[..], &[2]].concat()]);
+        assert_eq!(pending.resolved(ip(15), MAC, at(3)).count(), 0);
+        assert_eq!(pending.frames_for(ip(16)), 1);
+    }
+
+    #[test]
+    fn an_arp_answer_1_1_s_later_finds_the_packet_gone() {
+        let mut pending = Pending::new();
+        pending.enqueue(ip(15), frame(1), at(0));
+        assert!(tags(&mut pending, ip(15), at(1100)).is_empty());
+        assert!(pending.is_empty());
+        pending.enqueue(ip(15), frame(1), at(2000));
+        assert!(requests(&mut pending, at(3000)).is_empty());
+        assert!(pending.is_empty());
+    }
+
+    #[test]
+    fn successors_get_a_request_and_a_second_of_their_own() {
+        let mut pending = Pending::new();
+        pending.enqueue(ip(15), frame(1), at(0));
+        pending.enqueue(ip(15), frame(2), at(400));
+        assert!(requests(&mut pending, at(999)).is_empty());
+        assert_eq!(requests(&mut pending, at(1000)), [ip(15)]);
+        assert_eq!(pending.deadline(), Some(at(2000)));
+        assert_eq!(tags(&mut pending, ip(15), at(1999)), [2]);
+    }
+
+    #[test]
+    fn a_frame_that_finds_the_request_expired_asks_again() {
+        let mut pending = Pending::new();
+        pending.enqueue(ip(15), frame(1), at(0));
+        assert_eq!(pending.enqueue(ip(15), frame(2), at(1500)), Enqueued::RequestNeeded);
+        assert_eq!(pending.deadline(), Some(at(2500)));
+        assert_eq!(tags(&mut pending, ip(15), at(1600)), [2]);
+    }
+
+    #[test]
+    fn the_65th_frame_of_an_address_is_dropped() {
+        let mut pending = Pending::new();
+        for n in 0..64 {
+            assert_ne!(pending.enqueue(ip(15), frame(n), at(0)), Enqueued::Dropped);
+        }
+        assert_eq!(pending.enqueue(ip(15), frame(64), at(0)), Enqueued::Dropped);
+        assert!(tags(&mut pending, ip(15), at(1)).into_iter().eq(0..64));
+    }
+
+    #[test]
+    fn more_than_256_kib_for_an_address_are_dropped() {
+        let mut pending = Pending::new();
+        assert_eq!(pending.enqueue(ip(15), vec![0; MAX_BYTES + 1], at(0)), Enqueued::Dropped);
+        assert!(pending.is_empty());
+        for _ in 0..4 {
+            assert_ne!(pending.enqueue(ip(15), vec![0; 65536], at(0)), Enqueued::Dropped);
+        }
+        assert_eq!(pending.enqueue(ip(15), frame(1), at(0)), Enqueued::Dropped);
+        // The room comes back with the frames' time.
+        assert_eq!(pending.enqueue(ip(15), frame(1), at(1000)), Enqueued::RequestNeeded);
+        assert_eq!(pending.frames_for(ip(15)), 1);
+    }
+
+    #[test]
+    fn the_33rd_address_evicts_the_one_that_waited_longest() {
+        let mut pending = Pending::new();
+        for n in 0..33 {
+            assert!(pending.enqueue(ip(n), frame(n), at(u64::from(n))).request_needed());
+        }
+        assert_eq!(pending.frames_for(ip(0)), 0);
+        assert!((1..33).all(|n| pending.frames_for(ip(n)) == 1));
+        assert_eq!(pending.deadline(), Some(at(1001)));
+    }
+
+    #[test]
+    fn frames_without_room_for_an_address_do_no_harm() {
+        let mut pending = Pending::new();
+        pending.enqueue(ip(15), vec![1, 2], at(0));
+        assert!(pending.resolved(ip(15), MAC, at(0)).eq([vec![1, 2]]));
+    }
+
+    proptest! {
+        #[test]
+        fn bounds_hold_and_every_frame_leaves_within_two_seconds_or_never(
+            steps in prop::collection::vec((0u8..40, 0u8..4, 1usize..70_000, 0u64..700), 1..150),
+        ) {
+            let mut pending = Pending::new();
+            let mut now = START;
+            for (last, action, size, millis) in steps {
+                now += Duration::from_millis(millis / 4);
+                match action {
+                    0 => pending.on_deadline(now, |_| ()),
+                    1 => drop(pending.resolved(ip(last), MAC, now)),
+                    _ => drop(pending.enqueue(ip(last), Vec::with_capacity(size), now)),
+                }
+                prop_assert!(pending.addresses.len() <= MAX_ADDRESSES);
+                for entry in &pending.addresses {
+                    let bytes: usize = entry.frames.iter().map(|(_, frame)| frame.capacity()).sum();
+                    prop_assert_eq!(entry.bytes, bytes);
+                    prop_assert!(bytes <= MAX_BYTES && (1..=MAX_FRAMES).contains(&entry.frames.len()));
+                }
+                if action == 0 {
+                    prop_assert!(pending.deadline().is_none_or(|deadline| deadline > now));
+                    let old = now - Duration::from_secs(2);
+                    let kept = pending.addresses.iter().flat_map(|entry| &entry.frames);
+                    prop_assert!(kept.clone().all(|(came, _)| *came > old));
+                }
+            }
+            pending.on_deadline(now + Duration::from_secs(1), |_| ());
+            pending.on_deadline(now + Duration::from_secs(2), |_| ());
+            prop_assert!(pending.is_empty());
+        }
+    }
+}

@@ -393,3 +393,147 @@ pub fn udp_ipv6_frame(
     emit_ethernet(buf, link, ETHERTYPE_IPV6)?;
     Ok(ETHERNET_LEN + IPV6_LEN + usize::from(length))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use smoltcp::phy::ChecksumCapabilities;
+    use smoltcp::wire::{IpAddress, Ipv4Packet, TcpPacket, UdpPacket, UdpRepr};
+
+    use super::*;
+
+    const LINK4: Ethernet = Ethernet {
+        dst: EthernetAddress([0x52, 0x54, 0x00, 0x12, 0x34, 0x56]),
+        src: EthernetAddress([0x52, 0x55, 10, 0, 2, 2]),
+    };
+    const LINK6: Ethernet = Ethernet { dst: LINK4.dst, src: EthernetAddress([0x52, 0x56, 0, 0, 0, 2]) };
+    const HOST4: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+    const GUEST4: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+    const HOST6: Ipv6Addr = Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 2);
+    const GUEST6: Ipv6Addr = Ipv6Addr::new(0xfec0, 0, 0, 0, 0x5054, 0xff, 0xfe12, 0x3456);
+    const UDP: Udp = Udp { src_port: 53, dst_port: 4660 };
+    const TCP: Tcp<'static> = Tcp {
+        src_port: 80,
+        dst_port: 40000,
+        seq: 0x0102_0304,
+        ack: 0xa0b0_c0d0,
+        flags: 0x18,
+        window: 0x7210,
+        urgent: 0,
+        options: &[2, 4, 5, 0xb4, 3, 3, 7],
+    };
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn udp_over_ipv4_is_written_byte_for_byte() {
+        let ip = Ipv4 { src: HOST4, dst: GUEST4, ttl: 64, tos: 0x10, id: 7 };
+        let mut buf = [0xee; 100];
+        let len = udp_ipv4_frame(&mut buf, &LINK4, &ip, &UDP, Payload(b"hel", b"lo")).unwrap();
+        assert_eq!(
+            hex(&buf[..len]),
+            "52540012345652550a0002020800\
+             4510002100070000401162a50a0002020a00020f\
+             00351234000d918868656c6c6f"
+        );
+        assert!(buf[len..].iter().all(|byte| *byte == 0xee));
+    }
+
+    #[test]
+    fn tcp_over_ipv4_is_written_byte_for_byte_with_padded_options() {
+        let ip = Ipv4 { src: HOST4, dst: GUEST4, ttl: 64, tos: 0, id: 0x1234 };
+        let mut buf = [0xee; 100];
+        let len = tcp_ipv4_frame(&mut buf, &LINK4, &ip, &TCP, Payload(b"a", b"bc")).unwrap();
+        assert_eq!(
+            hex(&buf[..len]),
+            "52540012345652550a0002020800\
+             4500003312340000400650810a0002020a00020f\
+             00509c4001020304a0b0c0d0701872102d6b0000020405b403030700616263"
+        );
+    }
+
+    #[test]
+    fn udp_and_tcp_over_ipv6_are_written_byte_for_byte() {
+        let ip = Ipv6 { src: HOST6, dst: GUEST6, hop_limit: 64, traffic_class: 0x10 };
+        let mut buf = [0; 128];
+        let len = udp_ipv6_frame(&mut buf, &LINK6, &ip, &UDP, Payload(b"hello", b"")).unwrap();
+        assert_eq!(
+            hex(&buf[..len]),
+            "52540012345652560000000286dd\
+             61000000000d1140fec00000000000000000000000000002fec0000000000000505400fffe123456\
+             00351234000d285968656c6c6f"
+        );
+        let ip = Ipv6 { traffic_class: 0, ..ip };
+        let len = tcp_ipv6_frame(&mut buf, &LINK6, &ip, &TCP, Payload(b"", b"abc")).unwrap();
+        assert_eq!(
+            hex(&buf[..len]),
+            "52540012345652560000000286dd\
+             60000000001f0640fec00000000000000000000000000002fec0000000000000505400fffe123456\
+             00509c4001020304a0b0c0d070187210c43b0000020405b403030700616263"
+        );
+    }
+
+    #[test]
+    fn a_udp_checksum_that_comes_out_as_zero_is_sent_as_ffff() {
+        let ip = Ipv4 { src: HOST4, dst: GUEST4, ttl: 64, tos: 0, id: 0 };
+        let mut buf = [0; 44];
+        udp_ipv4_frame(&mut buf, &LINK4, &ip, &UDP, Payload(&[0, 0], b"")).unwrap();
+        // A payload equal to the checksum over a zero payload brings the sum to all ones.
+        let payload = [buf[40], buf[41]];
+        udp_ipv4_frame(&mut buf, &LINK4, &ip, &UDP, Payload(&payload, b"")).unwrap();
+        assert_eq!(buf[40..42], [0xff, 0xff]);
+    }
+
+    #[test]
+    fn lengths_that_do_not_fit_are_refused() {
+        let ip = Ipv4 { src: HOST4, dst: GUEST4, ttl: 64, tos: 0, id: 0 };
+        let big = vec![0; 65535];
+        let mut buf = vec![0; 70000];
+        let most = Payload(&big[..65535 - 28], b"");
+        assert_eq!(udp_ipv4_frame(&mut buf, &LINK4, &ip, &UDP, most), Ok(14 + 65535));
+        let above = Payload(&big[..65535 - 28], b"x");
+        assert_eq!(udp_ipv4_frame(&mut buf, &LINK4, &ip, &UDP, above), Err(EmitError::TooLong));
+        let options = Tcp { options: &[1; 41], ..TCP };
+        assert_eq!(tcp_ipv4_frame(&mut buf, &LINK4, &ip, &options, Payload::default()), Err(EmitError::TooLong));
+        for room in 0..14 + 20 + 28 + 3 {
+            let result = tcp_ipv4_frame(&mut buf[..room], &LINK4, &ip, &TCP, Payload(b"ab", b"c"));
+            assert_eq!(result, Err(EmitError::BufferTooShort), "{room} bytes");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn another_implementation_reads_what_is_written(
+            src in any::<u32>(), dst in any::<u32>(), ports in any::<(u16, u16)>(), numbers in any::<(u32, u32)>(),
+            options in 0usize..=40, flags in any::<u8>(),
+            first in prop::collection::vec(any::<u8>(), 0..200), second in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let ip = Ipv4 { src: Ipv4Addr::from_bits(src), dst: Ipv4Addr::from_bits(dst), ttl: 64, tos: 0, id: 1 };
+            let options = vec![1; options];
+            let (src_port, dst_port) = ports;
+            let (seq, ack) = numbers;
+            let tcp = Tcp { src_port, dst_port, seq, ack, flags, window: 5, urgent: 6, options: &options };
+            let (from, to) = (IpAddress::Ipv4(ip.src), IpAddress::Ipv4(ip.dst));
+            let payload = [first.clone(), second.clone()].concat();
+            let mut buf = [0; 700];
+
+            let len = tcp_ipv4_frame(&mut buf, &LINK4, &ip, &tcp, Payload(&first, &second)).unwrap();
+            let packet = Ipv4Packet::new_checked(&buf[14..len]).unwrap();
+            prop_assert!(packet.verify_checksum());
+            prop_assert_eq!(usize::from(packet.total_len()), len - 14);
+            let segment = TcpPacket::new_checked(packet.payload()).unwrap();
+            prop_assert!(segment.verify_checksum(&from, &to));
+            prop_assert_eq!(segment.payload(), &payload[..]);
+
+            let udp = Udp { src_port, dst_port: dst_port.max(1) };
+            let len = udp_ipv4_frame(&mut buf, &LINK4, &ip, &udp, Payload(&first, &second)).unwrap();
+            let packet = Ipv4Packet::new_checked(&buf[14..len]).unwrap();
+            let datagram = UdpPacket::new_checked(packet.payload()).unwrap();
+            prop_assert_ne!(datagram.checksum(), 0);
+            prop_assert!(UdpRepr::parse(&datagram, &from, &to, &ChecksumCapabilities::default()).is_ok());
+            prop_assert_eq!(datagram.payload(), &payload[..]);
+        }
+    }
+}

@@ -8,6 +8,9 @@ mod table;
 
 pub use table::{FromGuest, TcpId, TcpTable};
 
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+
 use crate::flow::key::FlowKey;
 use crate::flow::timers::Slot;
 use crate::host::socket::Stream;
@@ -54,8 +57,6 @@ pub struct TcpFlow {
     shut: bool,
     /// A write failed: the host takes no more.
     write_failed: bool,
-    /// The flow is a query to the host's name server.
-    to_name_server: bool,
     /// The flow is on the list of those with bytes staged for the host.
     staged: bool,
     /// Poll rounds the staged bytes were held for more to come.
@@ -71,15 +72,16 @@ pub struct TcpFlow {
     connecting: Option<Box<Connecting>>,
     /// When a half-closed flow on which nothing moves is given up.
     linger: Option<Instant>,
-    /// Age: flows are numbered as they are made.
-    opened: u64,
+    number: u64,
     timer: Slot,
 }
 
 /// What only a flow that is being connected needs.
 struct Connecting {
-    /// The guest's SYN as it came, to be quoted in an ICMP error.
+    /// The guest's SYN as it came, to be quoted in an ICMP error. Empty when it was too large to be kept.
     packet: Vec<u8>,
+    /// The host's name server, when this is a query to it.
+    name_server: Option<SocketAddr>,
     deadline: Instant,
 }
 
@@ -96,6 +98,11 @@ impl TcpFlow {
         &self.side
     }
 
+    /// Flows are numbered as they are made.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     pub fn origin(&self) -> Origin {
         self.origin
     }
@@ -104,5 +111,13 @@ impl TcpFlow {
     fn deadline(&self) -> Option<Instant> {
         let connecting = self.connecting.as_ref().map(|connecting| connecting.deadline);
         [self.conn.deadline(), connecting, self.linger].into_iter().flatten().min()
+    }
+
+    /// What the application is to watch in direct mode: descriptor, for reading, for writing.
+    pub fn interest(&self) -> Option<(RawFd, bool, bool)> {
+        let Side::Host(stream) = &self.side else { return None };
+        let write = !self.writable && (self.connecting.is_some() || self.has_unflushed());
+        let read = !self.readable && !self.host_finished && self.conn.is_established() && self.conn.send_room() > 0;
+        (read || write).then(|| (stream.as_raw_fd(), read, write))
     }
 }

@@ -5,13 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use super::table::{FromGuest, TcpId, TcpTable, reset};
 use super::{Connecting, Origin, Side, TcpFlow};
 use crate::flow::context::Context;
+use crate::flow::egress::Unreachable;
 use crate::flow::key::{Endpoint, FlowKey};
 use crate::flow::policy::Destination;
 use crate::flow::timers::Slot;
 use crate::flow::token::{self, Kind};
-use crate::forward::guest::GuestForwards;
 use crate::host::socket::Stream;
-use crate::ip::icmp::Unreachable;
 use crate::tcp::{Connection, Segment};
 use crate::time::Duration;
 
@@ -27,10 +26,10 @@ impl TcpTable {
         key: FlowKey,
         segment: &Segment<'_>,
         from: &FromGuest<'_>,
-        forwards: &GuestForwards,
+        forward: Option<u64>,
         cx: &mut Context,
     ) {
-        if let Some(forward) = forwards.find(key.remote) {
+        if let Some(forward) = forward {
             if !self.has_room(cx) {
                 return reset(&key, segment, cx);
             }
@@ -49,7 +48,7 @@ impl TcpTable {
         let to_name_server = cx.policy.translate(key.remote) == Destination::NameServer;
         let destination = match cx.policy.translate(key.remote) {
             Destination::Host(address) => Some(address),
-            Destination::NameServer => cx.name_server(&[], key.guest, key.remote.ip.is_ipv6()),
+            Destination::NameServer => cx.name_servers.for_stream(key.remote.ip.is_ipv6(), cx.now),
             Destination::Refused => None,
         };
         let Some(destination) = destination else {
@@ -62,7 +61,7 @@ impl TcpTable {
             Ok(stream) => stream,
             Err(error) => {
                 if to_name_server {
-                    cx.name_server_failed(destination);
+                    cx.name_servers.failed(destination, cx.now);
                 }
                 return match error.raw_os_error() {
                     Some(libc::EHOSTUNREACH) => cx.egress.unreachable(Unreachable::Host, from.packet, cx.now),
@@ -77,11 +76,10 @@ impl TcpTable {
         let conn = Connection::passive(&cx.tcp_config, segment, cx.initial_sequence(&key), cx.now, &mut cx.pool);
         let id = self.insert(key, conn, Side::Host(stream), Origin::Guest, cx);
         if let Some(flow) = self.flows.get_mut(id) {
-            flow.to_name_server = to_name_server;
-            // A SYN without data and options is short; with a whole frame of data only its head is ever quoted.
-            let quoted = from.packet.get(..from.packet.len().min(120)).unwrap_or_default();
-            flow.connecting =
-                Some(Box::new(Connecting { packet: quoted.to_vec(), deadline: cx.now + CONNECT_TIMEOUT }));
+            // A SYN that brings data may be large; such a one is not worth keeping for the sake of a quotation.
+            let packet = if from.packet.len() <= 128 { from.packet.to_vec() } else { Vec::new() };
+            let name_server = to_name_server.then_some(destination);
+            flow.connecting = Some(Box::new(Connecting { packet, name_server, deadline: cx.now + CONNECT_TIMEOUT }));
         }
         if !self.watch(id, cx) {
             reset(&key, segment, cx);
@@ -130,13 +128,13 @@ impl TcpTable {
             return Some(key(port));
         }
         let start = cx.initial_sequence(&key(port)).0;
-        (0..64).map(|step| key(49152 + (start.wrapping_add(step * 251) % 16384) as u16)).find(|key| {
-            !self.by_key.contains_key(key)
-        })
+        (0..64)
+            .map(|step| key(49152 + (start.wrapping_add(step * 251) % 16384) as u16))
+            .find(|key| !self.by_key.contains_key(key))
     }
 
     fn insert(&mut self, key: FlowKey, conn: Connection, side: Side, origin: Origin, cx: &mut Context) -> TcpId {
-        self.opened += 1;
+        let number = cx.number();
         let id = self.flows.insert(TcpFlow {
             key,
             conn,
@@ -150,7 +148,6 @@ impl TcpTable {
             host_finished: false,
             shut: false,
             write_failed: false,
-            to_name_server: false,
             staged: false,
             held: 0,
             queued: false,
@@ -159,7 +156,7 @@ impl TcpTable {
             read_size: FIRST_READ,
             connecting: None,
             linger: None,
-            opened: self.opened,
+            number,
             timer: Slot::default(),
         });
         if let Some(old) = self.by_key.insert(key, id) {

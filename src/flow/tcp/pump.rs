@@ -10,7 +10,7 @@ use super::table::STAGE_LIMIT;
 use super::{Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::effect::{Effect, HostSocket};
-use crate::ip::icmp::Unreachable;
+use crate::flow::egress::Unreachable;
 use crate::tcp::{Flags, Segment, State};
 use crate::time::Duration;
 
@@ -31,7 +31,9 @@ impl TcpFlow {
         let callback_was_full = self.is_callback() && self.callback_room() == 0;
         let buffered = self.conn.send.len();
         self.conn.on_segment(segment, cx.now, &mut cx.pool);
-        self.linger = None;
+        if self.linger.is_some() {
+            self.linger = Some(cx.now + LINGER);
+        }
 
         let length = segment.payload.len();
         self.full_segment = self.full_segment.max(length.min(usize::from(u16::MAX)) as u16);
@@ -79,7 +81,7 @@ impl TcpFlow {
     }
 
     /// Bytes, or an end, that the host has not been given yet, or an acknowledgment that waits for that.
-    fn has_unflushed(&self) -> bool {
+    pub(super) fn has_unflushed(&self) -> bool {
         self.conn.recv.len() > 0 || self.conn.has_batched_ack() || (self.conn.peer_finished() && !self.shut)
     }
 
@@ -96,12 +98,10 @@ impl TcpFlow {
         let Some(connecting) = self.connecting.take() else { return };
         let Side::Host(stream) = &self.side else { return };
         let outcome = stream.take_error();
-        if self.to_name_server
-            && let Ok(server) = stream.peer_address()
-        {
+        if let Some(server) = connecting.name_server {
             match outcome {
-                Ok(()) => cx.name_server_answered(server),
-                Err(_) => cx.name_server_failed(server),
+                Ok(()) => cx.name_servers.connected(server),
+                Err(_) => cx.name_servers.failed(server, cx.now),
             }
         }
         match outcome {

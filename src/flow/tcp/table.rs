@@ -1,5 +1,6 @@
 //! The table of TCP flows: finding them, the lists of those with something to do, the bounds.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
@@ -11,7 +12,6 @@ use crate::flow::context::Context;
 use crate::flow::effect::{Effect, HostSocket};
 use crate::flow::key::{Endpoint, FlowKey};
 use crate::flow::token::{self, Kind};
-use crate::forward::guest::GuestForwards;
 use crate::host::poller::Readiness;
 use crate::tcp::{Closed, Flags, Segment, SeqNumber, State};
 
@@ -50,12 +50,11 @@ pub struct TcpTable {
     ready: VecDeque<TcpId>,
     time_wait: VecDeque<TcpId>,
     time_waiting: usize,
-    pub(super) opened: u64,
 }
 
 impl TcpTable {
-    /// Takes a segment from the guest.
-    pub fn on_segment(&mut self, from: &FromGuest<'_>, forwards: &GuestForwards, cx: &mut Context) {
+    /// Takes a segment from the guest. `forward_at` gives the number of the guest forward at an address and port.
+    pub fn on_segment(&mut self, from: &FromGuest<'_>, forward_at: &dyn Fn(Endpoint) -> Option<u64>, cx: &mut Context) {
         let Some(segment) = Segment::parse(from.segment) else { return };
         let Some(&[source_high, source_low, high, low]) = from.segment.first_chunk::<4>() else { return };
         let key = FlowKey {
@@ -73,7 +72,7 @@ impl TcpTable {
         match found {
             Some(id) => self.advance(id, &segment, cx),
             None if segment.flags & (Flags::SYN | Flags::FIN | Flags::RST | Flags::URG | Flags::ACK) == Flags::SYN => {
-                self.open_from_guest(key, &segment, from, forwards, cx);
+                self.open_from_guest(key, &segment, from, forward_at(key.remote), cx);
             }
             None => stray(&key, &segment, cx),
         }
@@ -223,13 +222,26 @@ impl TcpTable {
         self.settle(id, cx);
     }
 
+    /// Resets the connections of a guest forward that was removed: the application may free what its callback uses.
+    pub fn end_callback(&mut self, forward: u64, cx: &mut Context) {
+        let of_forward = |flow: &TcpFlow| matches!(flow.side, Side::Callback(number) if number == forward);
+        let ids: Vec<TcpId> = self.flows.iter().filter(|(_, flow)| of_forward(flow)).map(|(id, _)| id).collect();
+        for id in ids {
+            if let Some(flow) = self.flows.get_mut(id) {
+                flow.conn.abort(cx.now);
+                flow.transmit(cx);
+            }
+            self.settle(id, cx);
+        }
+    }
+
     /// The newest flow of a guest forward's callback.
     fn newest_callback(&self, remote: Endpoint) -> Option<TcpId> {
         // Slot-map keys do not tell age; flows of one forward are few, and this path is not per frame.
         self.flows
             .iter()
             .filter(|(_, flow)| flow.key.remote == remote && matches!(flow.side, Side::Callback(_)))
-            .max_by_key(|(_, flow)| flow.opened)
+            .max_by_key(|(_, flow)| flow.number)
             .map(|(id, _)| id)
     }
 
@@ -264,7 +276,8 @@ impl TcpTable {
 
     /// Ends all flows without a word to the guest.
     pub fn clear(&mut self, cx: &mut Context) {
-        let ids: Vec<TcpId> = self.flows.keys().collect();
+        let mut ids: Vec<TcpId> = self.flows.keys().collect();
+        ids.sort_by_key(|&id| Reverse(self.flows.get(id).map(|flow| flow.number)));
         for id in ids {
             self.remove(id, cx);
         }

@@ -31,7 +31,7 @@ enum State {
 
 #[derive(Debug, Clone, Copy)]
 struct Slot {
-    /// `None` when the address is not one to lease: see [`leasable`].
+    /// `None` when the address is not one to lease, see `leasable`.
     address: Option<Ipv4Addr>,
     state: State,
 }

@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn rest_of_the_line_is_ignored() {
-        let (v4, _) = parse("nameserver\t \t192.0.2.1 # the first\r\nnameserver 192.0.2.2\r\nnameserver 192.0.2.3");
+        let (v4, _) =
+            parse("nameserver\t \t192.0.2.1 # the first\r\nnameserver 192.0.2.2\r\nnameserver 192.0.2.3\x0b!");
         assert_eq!(v4, ["192.0.2.1:53", "192.0.2.2:53", "192.0.2.3:53"]);
     }
 

@@ -161,6 +161,19 @@ mod tests {
         assert_eq!(encode::<&str>(&[]), Ok(Vec::new()));
     }
 
+    #[test]
+    fn pointers_reach_no_further_than_their_14_bits() {
+        // 65 bytes with its zero: 252 of them leave room for the last offset that can be named.
+        let filler = |number: usize| format!("{number:063}");
+        let mut names: Vec<String> = (0..252).map(filler).collect();
+        names.push("x".to_owned());
+        names.extend(["near".to_owned(), "far".to_owned(), "near".to_owned(), "far".to_owned()]);
+        let list = encode(&names).unwrap();
+        let near = 252 * 65 + 3;
+        assert_eq!(near, POINTER_MAX);
+        assert_eq!(list[near..], *b"\x04near\x00\x03far\x00\xff\xff\x03far\x00");
+    }
+
     /// Reads one name at `at`; gives its dotted text and where the next one begins. Pointers must lead backwards.
     fn decode(list: &[u8], mut at: usize) -> (Vec<u8>, usize) {
         let (mut name, mut end) = (Vec::new(), None);

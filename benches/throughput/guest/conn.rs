@@ -1,0 +1,111 @@
+//! One connection of the guest: what it remembers and what it may send.
+#![forbid(unsafe_code)]
+
+use std::time::Instant;
+
+use crate::wire::Header;
+
+/// The unscaled window field that the guest always advertises; with `SHIFT` 1 MiB.
+const WINDOW: u16 = 8192;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum State {
+    SynSent,
+    SynReceived,
+    Established,
+    Closed,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Sends cells for ever.
+    Sender,
+    /// Receives and acknowledges the host's pattern.
+    Receiver,
+    /// Acknowledges what comes; sends only when the workload asks for it.
+    Quiet,
+    /// Sends a request, waits for the whole answer, closes first, then is replaced by a new connection.
+    Client,
+    /// Answers one request, closes when the other side has closed.
+    Server,
+}
+
+#[derive(Debug)]
+pub struct Conn {
+    pub(super) state: State,
+    pub(super) role: Role,
+    pub(super) local: u16,
+    pub(super) remote: u16,
+    pub(super) iss: u32,
+    /// Sequence space since `iss`, 64-bit so that long runs do not wrap: acknowledged, next to send, highest ever sent.
+    pub(super) una: u64,
+    pub(super) nxt: u64,
+    pub(super) max: u64,
+    pub(super) send_window: u32,
+    pub(super) send_shift: u8,
+    pub(super) irs: u32,
+    /// Octets received in order (without SYN and FIN).
+    pub(super) received: u64,
+    pub(super) peer_fin: bool,
+    pub(super) fin_sent: bool,
+    pub(super) unacked_segments: u32,
+    pub(super) ack_queued: bool,
+    /// Send one partial segment although the window says otherwise (retransmission or persist probe).
+    pub(super) force: bool,
+    pub(super) in_burst: u32,
+    pub(super) started: Option<Instant>,
+}
+
+impl Conn {
+    pub(super) fn new(role: Role, local: u16, remote: u16, iss: u32) -> Conn {
+        Conn {
+            state: State::SynSent,
+            role,
+            local,
+            remote,
+            iss,
+            una: 0,
+            nxt: 1,
+            max: 1,
+            send_window: 0,
+            send_shift: 0,
+            irs: 0,
+            received: 0,
+            peer_fin: false,
+            fin_sent: false,
+            unacked_segments: 0,
+            ack_queued: false,
+            force: false,
+            in_burst: 0,
+            started: None,
+        }
+    }
+
+    pub(super) fn header(&self, sent: u64, flags: u8) -> Header {
+        let ack = self.irs.wrapping_add(1).wrapping_add(self.received as u32).wrapping_add(self.peer_fin.into());
+        Header {
+            src: self.local,
+            dst: self.remote,
+            seq: self.iss.wrapping_add(sent as u32),
+            ack,
+            flags,
+            window: WINDOW,
+        }
+    }
+
+    /// Bulk octets that may leave now: a whole rest of the current cell if the window takes it, else nothing,
+    /// or what a forced segment may carry.
+    pub(super) fn sendable(&self, cell: u64) -> u64 {
+        if self.role != Role::Sender || self.state != State::Established {
+            return 0;
+        }
+        let rest = cell - (self.nxt - 1) % cell;
+        let free = u64::from(self.send_window).saturating_sub(self.nxt - self.una);
+        match (free >= rest, self.force) {
+            (true, _) => rest,
+            (false, true) => free.clamp(1, rest),
+            (false, false) => 0,
+        }
+    }
+}

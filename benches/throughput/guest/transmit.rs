@@ -1,0 +1,153 @@
+//! What the guest sends: a queue of small frames, pending acknowledgements, then bulk data.
+#![forbid(unsafe_code)]
+
+use super::conn::State;
+use super::{Guest, REQUEST, RESPONSE};
+use crate::wire::{self, ACK, Header, PSH, Template};
+
+/// The window scale that the guest offers.
+const SHIFT: u8 = 7;
+
+/// Payload of a queued frame.
+#[derive(Clone, Copy)]
+pub(super) enum Body {
+    Empty,
+    Request,
+    Response,
+    Byte,
+}
+
+pub(super) enum Control {
+    Syn(Header),
+    Segment(Header, Body),
+    ArpReply([u8; 6], [u8; 4]),
+    ArpRequest([u8; 4]),
+    Udp(u16, u16),
+}
+
+/// Where the frame that `next_frame` made lies.
+pub enum Slot {
+    Small,
+    Bulk,
+    Udp,
+}
+
+/// The guest's transmit buffers, apart from the guest because a frame must stay valid while the library calls back.
+pub struct Transmit {
+    small: Vec<u8>,
+    bulk: Template,
+    pub(super) udp: Option<Template>,
+    slot_len: usize,
+}
+
+impl Transmit {
+    /// Buffers for a guest whose cells have `cell` octets.
+    pub(super) fn new(cell: usize) -> Transmit {
+        Transmit { small: Vec::with_capacity(2048), bulk: Template::tcp(cell), udp: None, slot_len: 0 }
+    }
+
+    /// The frame that `next_frame` announced.
+    pub fn frame(&self, slot: &Slot) -> &[u8] {
+        match slot {
+            Slot::Small => &self.small[..self.slot_len],
+            Slot::Bulk => self.bulk.bytes(),
+            Slot::Udp => self.udp.as_ref().map_or(&[], Template::bytes),
+        }
+    }
+}
+
+impl Guest {
+    /// Whether a frame waits to be sent.
+    pub fn has_frame(&self) -> bool {
+        !self.control.is_empty()
+            || !self.acks.is_empty()
+            || self.udp_number.is_some()
+            || self.senders.iter().any(|s| self.conns[*s as usize].sendable(self.cell) > 0)
+    }
+
+    /// Make the next frame, if there is one.
+    pub fn next_frame(&mut self, transmit: &mut Transmit) -> Option<Slot> {
+        if let Some(control) = self.control.pop_front() {
+            self.build_control(transmit, &control);
+            return Some(Slot::Small);
+        }
+        while let Some(index) = self.acks.pop() {
+            let conn = &mut self.conns[index as usize];
+            if !std::mem::take(&mut conn.ack_queued) || conn.state == State::Closed {
+                continue;
+            }
+            conn.unacked_segments = 0;
+            let header = conn.header(conn.nxt, ACK);
+            transmit.slot_len = wire::tcp_frame(&mut transmit.small, &header, &[], &[]);
+            return Some(Slot::Small);
+        }
+        if let (Some(number), Some(template)) = (&mut self.udp_number, &mut transmit.udp) {
+            template.fill_udp(*number);
+            *number += 1;
+            return Some(Slot::Udp);
+        }
+        for _ in 0..self.senders.len() {
+            let index = *self.senders.get(self.sender)?;
+            let length = self.conns[index as usize].sendable(self.cell);
+            if length == 0 {
+                self.sender = (self.sender + 1) % self.senders.len();
+                continue;
+            }
+            return Some(self.build_bulk(transmit, index, length));
+        }
+        None
+    }
+
+    fn build_bulk(&mut self, transmit: &mut Transmit, index: u32, length: u64) -> Slot {
+        let conn = &mut self.conns[index as usize];
+        conn.in_burst += 1;
+        let push = conn.in_burst >= self.burst;
+        if push {
+            conn.in_burst = 0;
+            self.sender = (self.sender + 1) % self.senders.len();
+        }
+        let header = conn.header(conn.nxt, if push { ACK | PSH } else { ACK });
+        let offset = conn.nxt - 1;
+        conn.nxt += length;
+        if std::mem::take(&mut conn.force) {
+            self.counters.retransmitted += 1;
+        }
+        if length == self.cell {
+            transmit.bulk.fill_tcp(&header, offset / self.cell);
+            return Slot::Bulk;
+        }
+        let at = (offset % self.cell) as usize;
+        let whole = wire::cell(offset / self.cell, self.cell as usize);
+        transmit.slot_len = wire::tcp_frame(&mut transmit.small, &header, &[], &whole[at..at + length as usize]);
+        Slot::Small
+    }
+
+    fn build_control(&self, transmit: &mut Transmit, control: &Control) {
+        let buf = &mut transmit.small;
+        let [mss_high, mss_low] = self.mss.to_be_bytes();
+        transmit.slot_len = match control {
+            Control::Syn(header) => {
+                let header =
+                    Header { window: 65_535, ack: if header.flags & ACK == 0 { 0 } else { header.ack }, ..*header };
+                wire::tcp_frame(buf, &header, &[2, 4, mss_high, mss_low, 1, 3, 3, SHIFT], &[])
+            }
+            Control::Segment(header, body) => {
+                const ZEROES: [u8; RESPONSE] = [0; RESPONSE];
+                let length = match body {
+                    Body::Empty => 0,
+                    Body::Request => REQUEST,
+                    Body::Response => RESPONSE,
+                    Body::Byte => 1,
+                };
+                wire::tcp_frame(buf, header, &[], &ZEROES[..length])
+            }
+            Control::ArpReply(mac, ip) => wire::arp_frame(buf, 2, *mac, *ip),
+            Control::ArpRequest(ip) => wire::arp_frame(buf, 1, [0; 6], *ip),
+            Control::Udp(local, remote) => {
+                let frame = Template::udp(*local, *remote, 8).fill_udp(0).to_vec();
+                *buf = frame;
+                buf.len()
+            }
+        };
+    }
+}

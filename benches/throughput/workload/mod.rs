@@ -1,0 +1,154 @@
+//! The workloads: each sets up one situation, measures it for a bounded time and returns numbers.
+#![forbid(unsafe_code)]
+
+mod bulk;
+mod datagram;
+mod idle;
+mod transaction;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::guest::{Counters, Shape};
+use crate::peer::Peer;
+use crate::rig::Rig;
+use crate::stats::{Better, Metric};
+
+/// What one run is told.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub library: PathBuf,
+    /// Measured time; setting up and warming up come on top.
+    pub seconds: f64,
+    pub verify: bool,
+    /// Octets from one PSH to the next; `None` = 64 KiB, or four segments at an MTU of 65520.
+    pub burst: Option<usize>,
+    /// Segments per acknowledgement of the guest; 0 = one per loop round.
+    pub ack_every: u32,
+}
+
+type Outcome = Result<Vec<Metric>, String>;
+
+pub struct Workload {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub run: fn(&Context) -> Outcome,
+}
+
+/// All workloads in the order in which they run.
+pub const ALL: &[Workload] = &[
+    Workload { name: "tcp_g2h_1", about: "TCP guest to host, MTU 1500, 1 stream", run: |c| bulk::upload(c, 1500, 1) },
+    Workload { name: "tcp_g2h_8", about: "TCP guest to host, MTU 1500, 8 streams", run: |c| bulk::upload(c, 1500, 8) },
+    Workload {
+        name: "tcp_g2h_64",
+        about: "TCP guest to host, MTU 1500, 64 streams",
+        run: |c| bulk::upload(c, 1500, 64),
+    },
+    Workload { name: "tcp_g2h_65520", about: "TCP guest to host, MTU 65520", run: |c| bulk::upload(c, 65_520, 1) },
+    Workload {
+        name: "tcp_g2h_one_frame",
+        about: "TCP guest to host, one frame per loop round as in slirp4netns",
+        run: bulk::upload_one_frame,
+    },
+    Workload { name: "tcp_h2g_1", about: "TCP host to guest, MTU 1500, 1 stream", run: |c| bulk::download(c, 1500, 1) },
+    Workload {
+        name: "tcp_h2g_64",
+        about: "TCP host to guest, MTU 1500, 64 streams",
+        run: |c| bulk::download(c, 1500, 64),
+    },
+    Workload { name: "tcp_h2g_65520", about: "TCP host to guest, MTU 65520", run: |c| bulk::download(c, 65_520, 1) },
+    Workload {
+        name: "crr_g2h",
+        about: "connect, request, response, close: guest to host, one at a time",
+        run: |c| transaction::crr_guest(c, 1),
+    },
+    Workload {
+        name: "crr_g2h_16",
+        about: "connect, request, response, close: guest to host, 16 at once",
+        run: |c| transaction::crr_guest(c, 16),
+    },
+    Workload {
+        name: "crr_hostfwd",
+        about: "connect, request, response, close: through host forwards, 16 at once",
+        run: |c| transaction::crr_forward(c, 16),
+    },
+    Workload {
+        name: "tcp_rr",
+        about: "TCP round trips of one byte, peer on the same CPU",
+        run: |c| transaction::round_trips(c, 0, true),
+    },
+    Workload {
+        name: "tcp_rr_two_cpus",
+        about: "TCP round trips of one byte, peer on another CPU",
+        run: |c| transaction::round_trips(c, 0, false),
+    },
+    Workload { name: "udp_g2h_1472", about: "UDP guest to host, 1472 octets", run: |c| datagram::upload(c, 1472) },
+    Workload { name: "udp_g2h_64", about: "UDP guest to host, 64 octets", run: |c| datagram::upload(c, 64) },
+    Workload { name: "udp_h2g_1472", about: "UDP host to guest, 1472 octets", run: |c| datagram::download(c, 1472) },
+    Workload { name: "idle_round_0", about: "a loop round without connections", run: |c| idle::rounds(c, 0) },
+    Workload {
+        name: "idle_round_1000",
+        about: "a loop round with 1,000 idle connections",
+        run: |c| idle::rounds(c, 1000),
+    },
+    Workload {
+        name: "idle_round_10000",
+        about: "a loop round with 10,000 idle connections",
+        run: |c| idle::rounds(c, 10_000),
+    },
+    Workload { name: "idle_memory", about: "resident memory per idle TCP connection", run: idle::memory },
+    Workload {
+        name: "rr_with_1000_idle",
+        about: "TCP round trips beside 1,000 idle connections, peer on the same CPU",
+        run: |c| transaction::round_trips(c, 1000, true),
+    },
+    Workload {
+        name: "tcp_h2g_with_1000_idle",
+        about: "TCP host to guest beside 1,000 idle connections",
+        run: |c| bulk::download_beside(c, 1000),
+    },
+];
+
+impl Context {
+    fn shape(&self, mtu: usize) -> Shape {
+        let segment = mtu - 40;
+        let bytes = self.burst.unwrap_or(if segment > 16_384 { 4 * segment } else { 65_536 });
+        Shape { mtu, burst: (bytes / segment).max(1) as u32, ack_every: self.ack_every, verify: self.verify }
+    }
+
+    fn measured(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds)
+    }
+
+    fn warm_up(&self) -> Duration {
+        Duration::from_secs_f64((self.seconds * 0.2).clamp(0.1, 0.5))
+    }
+}
+
+fn text(error: std::io::Error) -> String {
+    error.to_string()
+}
+
+/// Refuse a run in which bytes or checksums were wrong, and add what else went wrong as plain numbers.
+fn soundness(rig: &Rig, before: Counters, peer: Option<&Peer>, metrics: &mut Vec<Metric>) -> Result<(), String> {
+    let now = rig.guest.borrow().counters;
+    let peer_corrupt = peer.map_or(0, |p| p.counters.corrupt.load(std::sync::atomic::Ordering::Relaxed));
+    if now.corrupt + peer_corrupt > 0 {
+        return Err(format!(
+            "verification failed: {} frames at the guest, {peer_corrupt} reads at the host",
+            now.corrupt
+        ));
+    }
+    for (name, count) in [
+        ("retransmitted", now.retransmitted - before.retransmitted),
+        ("resets", now.resets - before.resets),
+        ("gaps", now.gaps - before.gaps),
+        ("duplicates", now.duplicates - before.duplicates),
+        ("stuck", now.stuck - before.stuck),
+    ] {
+        if count > 0 {
+            metrics.push(Metric::new(name, "", Better::Neither, count as f64));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! Short exchanges: connections that carry one request, and round trips of one byte.
+#![forbid(unsafe_code)]
+
+use std::net::TcpListener;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use super::{Context, Outcome, soundness, text};
+use crate::guest::{LISTEN_BASE, LISTEN_COUNT, Role};
+use crate::peer::{self, Holder};
+use crate::rig::{Rig, Span};
+use crate::stats::{Better, Metric, percentile};
+
+/// A client connection older than this counts as stuck and is replaced.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+fn metrics(span: &Span, count: u64) -> Result<Vec<Metric>, String> {
+    if count == 0 {
+        return Err("no transaction was completed in the measured time".into());
+    }
+    Ok(vec![
+        Metric::new("rate", "1/s", Better::Higher, count as f64 / span.wall),
+        Metric::new("cpu", "µs each", Better::Lower, span.cpu * 1e6 / count as f64),
+        Metric::new("busy", "%", Better::Neither, 100.0 * span.cpu / span.wall),
+    ])
+}
+
+/// The guest is the client, with `at_once` connections open at any time.
+pub fn crr_guest(context: &Context, at_once: usize) -> Outcome {
+    let mut rig = Rig::new(&context.library, context.shape(1500), 1024)?;
+    let (ports, _peer) = peer::request_server(usize::from(LISTEN_COUNT)).map_err(text)?;
+    for port in ports.iter().cycle().take(at_once) {
+        rig.guest.borrow_mut().connect(*port, Role::Client);
+    }
+    rig.frames_per_round = 64;
+    rig.run_for(context.warm_up());
+    let before = rig.guest.borrow().counters;
+    let span = Span::start();
+    let end = Instant::now() + context.measured();
+    while Instant::now() < end {
+        let left = end.saturating_duration_since(Instant::now());
+        rig.run_for(left.min(Duration::from_millis(500)));
+        rig.guest.borrow_mut().replace_stuck(PATIENCE);
+    }
+    let span = span.stop();
+    let mut metrics = metrics(&span, rig.guest.borrow().counters.completed - before.completed)?;
+    soundness(&rig, before, None, &mut metrics)?;
+    Ok(metrics)
+}
+
+/// The host is the client, through forwards to the guest, with `at_once` connections open at any time.
+pub fn crr_forward(context: &Context, at_once: usize) -> Outcome {
+    let mut rig = Rig::new(&context.library, context.shape(1500), 1024)?;
+    rig.guest.borrow_mut().listen();
+    let ports = free_ports(usize::from(LISTEN_COUNT)).map_err(text)?;
+    for (port, guest) in ports.iter().zip(LISTEN_BASE..) {
+        if !rig.instance.add_hostfwd(*port, guest) {
+            return Err(format!("slirp_add_hostfwd refused: {}", std::io::Error::last_os_error()));
+        }
+    }
+    rig.frames_per_round = 64;
+    let peer = peer::request_clients(ports, at_once);
+    rig.run_for(context.warm_up());
+    let before = rig.guest.borrow().counters;
+    let (done, failed) = (peer.counters.completed.load(Relaxed), peer.counters.failed.load(Relaxed));
+    let span = rig.measure(context.measured());
+    let done = peer.counters.completed.load(Relaxed) - done;
+    let failed = peer.counters.failed.load(Relaxed) - failed;
+    let mut metrics = metrics(&span, done)?;
+    metrics.push(Metric::new("failed", "", Better::Neither, failed as f64));
+    soundness(&rig, before, None, &mut metrics)?;
+    Ok(metrics)
+}
+
+/// Ports that were free a moment ago.
+fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
+    let listeners = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<Vec<_>>>()?;
+    listeners.iter().map(|l| l.local_addr().map(|a| a.port())).collect()
+}
+
+/// One byte there and back, one at a time, beside `idle` connections that do nothing; the peer on the library's CPU or not.
+pub fn round_trips(context: &Context, idle: usize, same_cpu: bool) -> Outcome {
+    let mut rig = Rig::new(&context.library, context.shape(1500), idle + 1)?;
+    let holder = if idle > 0 { Some(Holder::start()?) } else { None };
+    if let Some(holder) = &holder {
+        rig.connect_many(holder.port, Role::Quiet, idle)?;
+    }
+    let peer = peer::echo(same_cpu).map_err(text)?;
+    let indices = rig.connect_many(peer.port, Role::Quiet, 1)?;
+    let index = indices.first().copied().ok_or("no connection")?;
+    let mut trips: Vec<f64> = Vec::with_capacity(1 << 18);
+    let warm = Instant::now() + context.warm_up();
+    let before = rig.guest.borrow().counters;
+    let mut span = Span::start();
+    let mut measuring = false;
+    let mut end = Instant::now() + context.warm_up() + context.measured();
+    loop {
+        let start = Instant::now();
+        if !measuring && start >= warm {
+            measuring = true;
+            trips.clear();
+            span = Span::start();
+            end = start + context.measured();
+        }
+        if start >= end {
+            break;
+        }
+        rig.guest.borrow_mut().send_byte(index);
+        let want = rig.guest.borrow().received(index) + 1;
+        if !rig.run_until(Duration::from_secs(2), |g| g.received(index) >= want) {
+            return Err("a byte did not come back within 2 s".into());
+        }
+        trips.push(start.elapsed().as_secs_f64() * 1e6);
+    }
+    let span = span.stop();
+    let count = trips.len() as f64;
+    trips.sort_by(f64::total_cmp);
+    let mut metrics = vec![
+        Metric::new("p50", "µs", Better::Lower, percentile(&trips, 0.50)),
+        Metric::new("p99", "µs", Better::Lower, percentile(&trips, 0.99)),
+        Metric::new("rate", "1/s", Better::Higher, count / span.wall),
+        Metric::new("cpu", "µs each", Better::Lower, span.cpu * 1e6 / count),
+    ];
+    soundness(&rig, before, None, &mut metrics)?;
+    Ok(metrics)
+}

@@ -1,0 +1,287 @@
+"""What runs inside the guest's network namespace: does what JSON lines on standard input ask for.
+
+A request is `{"op": NAME, ...arguments}`, the reply `{"value": ...}` or `{"error": TEXT, "errno": NUMBER}`. The agent
+ends at the end of its input, and with it the namespace.
+"""
+
+import hashlib
+import json
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from rig import names, payload, services  # noqa: E402  (the path has to be set first)
+
+GATEWAY = "10.0.2.2"
+SERVICES = {}
+
+
+def connect(host, port, timeout=30):
+    return socket.create_connection((host, port), timeout)
+
+
+def op_run(words, seconds=30, env=None):
+    """Run a program; its status and output."""
+    full = dict(os.environ, **(env or {}))
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          timeout=seconds, env=full, check=False)
+    return {"status": done.returncode, "output": done.stdout.decode("utf-8", "replace")}
+
+
+def op_get(host, port, size):
+    """Download: digest, length and seconds."""
+    started = time.monotonic()
+    with connect(host, port) as stream:
+        stream.sendall(b"GET %d\n" % size)
+        found, total = services.read_digest(stream)
+    return {"digest": found, "size": total, "seconds": time.monotonic() - started}
+
+
+def op_put(host, port, size, word="PUT", pause_after=None):
+    """Upload, half-close, and read the digest that the other side saw."""
+    started = time.monotonic()
+    mine = hashlib.sha256()
+    with connect(host, port) as stream:
+        stream.settimeout(120)
+        stream.sendall(f"{word}\n".encode())
+        for block in payload.blocks(size):
+            mine.update(block)
+            stream.sendall(block)
+        stream.shutdown(socket.SHUT_WR)
+        answer = b""
+        while True:
+            piece = stream.recv(4096)
+            if not piece:
+                break
+            answer += piece
+    return {"digest": answer.decode().strip(), "mine": mine.hexdigest(), "seconds": time.monotonic() - started}
+
+
+def op_tail(host, port, size):
+    """We end first; the service answers only afterwards."""
+    with connect(host, port) as stream:
+        stream.sendall(b"TAIL %d\nsome words" % size)
+        stream.shutdown(socket.SHUT_WR)
+        found, total = services.read_digest(stream)
+    return {"digest": found, "size": total}
+
+
+def op_first(host, port, size):
+    """The service ends first; we go on sending."""
+    mine = hashlib.sha256()
+    with connect(host, port) as stream:
+        stream.sendall(b"FIRST\n")
+        heard = b""
+        while True:
+            piece = stream.recv(100)
+            if not piece:
+                break
+            heard += piece
+        for block in payload.blocks(size):
+            mine.update(block)
+            stream.sendall(block)
+    return {"heard": heard.decode(), "digest": mine.hexdigest()}
+
+
+def op_reset(host, port):
+    """The service resets; what do we see?"""
+    with connect(host, port, 5) as stream:
+        stream.sendall(b"RESET\n")
+        try:
+            return {"saw": "data" if stream.recv(10) else "end"}
+        except ConnectionResetError:
+            return {"saw": "reset"}
+
+
+def op_watch(host, port, how):
+    """Tell the service to watch, then end or reset the connection."""
+    stream = connect(host, port, 5)
+    stream.sendall(b"WATCH\n")
+    stream.recv(100)
+    if how == "reset":
+        services.reset(stream)
+    else:
+        stream.close()
+    return {}
+
+
+def op_refused(host, port, timeout):
+    """Connect where nobody listens: the error's number and how long it took."""
+    started = time.monotonic()
+    try:
+        connect(host, port, timeout).close()
+        number, text = 0, "connected"
+    except OSError as error:
+        number, text = error.errno, str(error)
+    return {"errno": number, "text": text, "seconds": time.monotonic() - started}
+
+
+def op_peer(host, port):
+    with connect(host, port, 5) as stream:
+        stream.sendall(b"PEER\n")
+        return stream.makefile().readline().split()
+
+
+def op_many(host, port, count, size):
+    """So many connections at once, each echoing its own data; the number that were right."""
+    right = []
+    all_open = threading.Barrier(count)
+
+    def one(number):
+        data = (number.to_bytes(4, "big") + payload.data(size))[:size]
+        try:
+            with connect(host, port) as stream:
+                all_open.wait(30)
+                stream.sendall(b"ECHO\n")
+                writer = threading.Thread(target=lambda: (stream.sendall(data), stream.shutdown(socket.SHUT_WR)))
+                writer.start()
+                got = bytearray()
+                while True:
+                    piece = stream.recv(65536)
+                    if not piece:
+                        break
+                    got += piece
+                writer.join()
+                if got == data:
+                    right.append(number)
+        except (OSError, threading.BrokenBarrierError):
+            return
+
+    workers = [threading.Thread(target=one, args=(number,)) for number in range(count)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return len(right)
+
+
+def op_sequence(host, port, count):
+    """So many short connections one after another."""
+    for number in range(count):
+        with connect(host, port, 5) as stream:
+            stream.sendall(b"ECHO\n%d" % number)
+            stream.shutdown(socket.SHUT_WR)
+            if stream.makefile().read() != str(number):
+                return number
+    return count
+
+
+def op_udp(host, port, sizes, timeout=3):
+    """Datagrams of these sizes there and back on one socket: the sizes that came back unchanged."""
+    good = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.settimeout(timeout)
+        one.connect((host, port))
+        for size in sizes:
+            data = payload.data(size)
+            for _ in range(2):  # a datagram may be lost while the neighbor is being resolved
+                try:
+                    one.send(data)
+                    if one.recv(65536) == data:
+                        good.append(size)
+                        break
+                except OSError:
+                    continue
+    return good
+
+
+def op_udp_refused(host, port, timeout=3):
+    """A datagram to a closed port: does the error come back?"""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.settimeout(timeout)
+        one.connect((host, port))
+        one.send(b"anybody?")
+        try:
+            one.recv(100)
+            return "answered"
+        except ConnectionRefusedError:
+            return "refused"
+        except OSError as error:
+            return str(error)
+
+
+def op_udp_peer(host, port):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.settimeout(3)
+        one.sendto(b"PEER", (host, port))
+        return one.recv(100).decode().split()
+
+
+def op_resolve(server, name, over="udp", tries=1, timeout=2.0, same_socket=True):
+    """Ask a name server; addresses found and how many tries it took. The empty list when nothing came."""
+    one = None
+    for attempt in range(tries):
+        number = 0x4100 + (0 if same_socket else attempt)
+        try:
+            if over == "tcp":
+                with connect(server, 53, timeout) as stream:
+                    query = names.question(name, number)
+                    stream.sendall(len(query).to_bytes(2, "big") + query)
+                    with stream.makefile("rb") as reader:
+                        head = reader.read(2)
+                        answer = reader.read(int.from_bytes(head, "big"))
+            else:
+                if one is None or not same_socket:
+                    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                    one.settimeout(timeout)
+                    one.connect((server, 53))
+                one.send(names.question(name, number))
+                answer = one.recv(4096)
+            return {"addresses": names.addresses(answer, number), "tries": attempt + 1}
+        except (OSError, ValueError):
+            continue
+    return {"addresses": [], "tries": tries}
+
+
+def op_serve_tcp(port=0):
+    service = services.TcpService("0.0.0.0")
+    SERVICES[service.port] = service
+    return service.port
+
+
+def op_serve_udp():
+    service = services.UdpEcho("0.0.0.0")
+    SERVICES[service.port] = service
+    return service.port
+
+
+def op_free_port():
+    return services.free_port(address="0.0.0.0")
+
+
+def op_record(port, seconds=5):
+    """The next record of one of our TCP services."""
+    try:
+        return SERVICES[port].records.get(timeout=seconds)
+    except queue.Empty:
+        return None
+
+
+def op_read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def main():
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # nothing but replies may reach the caller
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    print(json.dumps({"value": "ready"}), file=out, flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            reply = {"value": globals()["op_" + request.pop("op")](**request)}
+        except Exception as error:  # the caller turns it into a failed check
+            reply = {"error": f"{type(error).__name__}: {error}", "errno": getattr(error, "errno", None)}
+        print(json.dumps(reply), file=out, flush=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""Servers of the host side: one TCP service steered by its first line, and a UDP echo.
+
+The first line of a TCP connection says what the service does:
+
+    GET n       send n bytes of payload, then end
+    GET /n HTTP the same as an HTTP/1.0 answer
+    PUT         read to the end, answer with the SHA-256 in hexadecimal
+    ECHO        send back everything until the end
+    TAIL n      read to the end, and only then send n bytes (the client half-closes first)
+    FIRST       end our direction at once, go on reading (the service half-closes first); the digest is recorded
+    SLOW n      wait for the line `go` before reading on, then behave as PUT (fills windows on the way)
+    RESET       reset the connection
+    WATCH       say so, read until the end and record whether it was an end or a reset
+    PEER        send the address and port of the client
+"""
+
+import hashlib
+import queue
+import socket
+import struct
+import threading
+
+from . import payload
+
+CHUNK = 1 << 18
+
+
+def reset(connection):
+    """Close so that the peer sees a reset."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+class TcpService:
+    """See the head of this file. `records` receives one tuple for FIRST and WATCH."""
+
+    def __init__(self, address="0.0.0.0", family=socket.AF_INET):
+        self.records = queue.Queue()
+        self.gate = threading.Event()
+        self.accepted = 0
+        self._listener = socket.socket(family, socket.SOCK_STREAM)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.bind((address, 0))
+        self._listener.listen(256)
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self):
+        try:
+            self._listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self._listener.close()
+
+    def _serve(self):
+        while True:
+            try:
+                connection, peer = self._listener.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            threading.Thread(target=self._one, args=(connection, peer), daemon=True).start()
+
+    def _one(self, connection, peer):
+        try:
+            with connection:
+                connection.settimeout(120)
+                line = bytearray()
+                while not line.endswith(b"\n"):
+                    byte = connection.recv(1)
+                    if not byte:
+                        return
+                    line += byte
+                words = line.decode("ascii", "replace").split()
+                if words:
+                    self._do(connection, peer, words)
+        except OSError:
+            return
+
+    def _do(self, connection, peer, words):
+        what = words[0]
+        if what == "GET":
+            size = words[1]
+            if size.startswith("/"):
+                size = size[1:]
+                seen = bytearray()
+                while not seen.endswith(b"\r\n\r\n") and seen != b"\r\n":
+                    seen += connection.recv(1) or b"\r\n\r\n"
+                connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: %s\r\n\r\n" % size.encode())
+            for block in payload.blocks(int(size)):
+                connection.sendall(block)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(CHUNK):
+                pass
+        elif what in ("PUT", "SLOW"):
+            if what == "SLOW":
+                self.gate.wait(60)
+            connection.sendall(read_digest(connection)[0].encode() + b"\n")
+        elif what == "ECHO":
+            while True:
+                piece = connection.recv(CHUNK)
+                if not piece:
+                    return
+                connection.sendall(piece)
+        elif what == "TAIL":
+            read_digest(connection)
+            for block in payload.blocks(int(words[1])):
+                connection.sendall(block)
+        elif what == "FIRST":
+            connection.sendall(b"bye\n")
+            connection.shutdown(socket.SHUT_WR)
+            self.records.put(("FIRST", *read_digest(connection)))
+        elif what == "RESET":
+            reset(connection)
+        elif what == "WATCH":
+            connection.sendall(b"watching\n")
+            try:
+                while connection.recv(CHUNK):
+                    pass
+                self.records.put(("WATCH", "end"))
+            except ConnectionResetError:
+                self.records.put(("WATCH", "reset"))
+        elif what == "PEER":
+            connection.sendall(f"{peer[0]} {peer[1]}\n".encode())
+
+
+def read_digest(connection):
+    """Read to the end of the stream: the SHA-256 in hexadecimal, and the number of bytes."""
+    state = hashlib.sha256()
+    total = 0
+    while True:
+        piece = connection.recv(CHUNK)
+        if not piece:
+            return state.hexdigest(), total
+        state.update(piece)
+        total += len(piece)
+
+
+class UdpEcho:
+    """Sends every datagram back; the empty one too. `PEER` is answered with the client's address and port."""
+
+    def __init__(self, address="127.0.0.1", family=socket.AF_INET):
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        self._socket.bind((address, 0))
+        self.port = self._socket.getsockname()[1]
+        self._open = True
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while self._open:
+            try:
+                data, peer = self._socket.recvfrom(65536)
+                if data == b"PEER":
+                    data = f"{peer[0]} {peer[1]}".encode()
+                self._socket.sendto(data, peer)
+            except OSError:
+                if not self._open:
+                    return
+
+    def close(self):
+        self._open = False
+        self._socket.close()
+
+
+def free_port(kind=socket.SOCK_STREAM, address="127.0.0.1"):
+    """A port that is free now. Only this test uses the namespace, so it stays free."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind((address, 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,120 @@
+#!/bin/sh
+# Installs the library with meson into a temporary directory and uses it as C projects do: through pkg-config,
+# dynamically and statically, and as a meson subproject. Needs meson, ninja, pkg-config, binutils and a C compiler.
+# Arguments are given to `meson setup`, for example -Dcargo_args=--locked,--offline.
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+passed=0
+failed=0
+
+# check NAME COMMAND...: runs the command and counts the result; its output is shown when it fails.
+check() {
+    name=$1
+    shift
+    if "$@" > "$work/log" 2>&1; then
+        passed=$((passed + 1))
+        echo "PASS $name"
+    else
+        failed=$((failed + 1))
+        echo "FAIL $name"
+        tail -20 "$work/log" | sed 's/^/    /'
+    fi
+}
+
+finish() {
+    echo "$passed passed, $failed failed"
+    [ "$failed" -eq 0 ]
+    exit
+}
+
+setup() { meson setup "$work/build" "$root" --prefix=/usr --libdir=lib "$@"; }
+install_it() { DESTDIR="$work/root" meson install -C "$work/build"; }
+check "meson setup" setup "$@"
+check "meson install" install_it
+[ "$failed" -eq 0 ] || finish
+
+lib=$work/root/usr/lib
+export PKG_CONFIG_LIBDIR="$lib/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$work/root"
+program=$root/compat-tests/c/layout.c
+: "${CC:=cc}" "${CXX:=c++}"
+
+is_link() { [ "$(readlink "$lib/$1")" = "$2" ]; }
+check "libslirp.so.0.4.0 is a file" test -f "$lib/libslirp.so.0.4.0" -a ! -L "$lib/libslirp.so.0.4.0"
+check "libslirp.so.0 is a link" is_link libslirp.so.0 libslirp.so.0.4.0
+check "libslirp.so is a link" is_link libslirp.so libslirp.so.0
+check "libslirp.a is a file" test -f "$lib/libslirp.a"
+check "the headers are under include/slirp" \
+    test -f "$work/root/usr/include/slirp/libslirp.h" -a -f "$work/root/usr/include/slirp/libslirp-version.h"
+
+version_is() { [ "$(pkg-config --modversion slirp)" = 4.9.5 ]; }
+no_glib() { ! grep -i glib "$lib/pkgconfig/slirp.pc"; }
+check "pkg-config knows version 4.9.5" version_is
+check "pkg-config requires no GLib" no_glib
+
+soname_is() { objdump -p "$lib/libslirp.so.0.4.0" | grep -E '^ *SONAME +libslirp\.so\.0$'; }
+needs_little() {
+    ! objdump -p "$lib/libslirp.so.0.4.0" | grep NEEDED | grep -v -E ' (libc|libgcc_s|libm|libpthread|libdl|ld-linux[-a-z0-9]*|libutil|librt)\.so\.[0-9]+$'
+}
+# The functions and nodes that the library has must be those of the map, no more and no less.
+nodes_match() {
+    objdump -T "$lib/libslirp.so.0.4.0" | awk '$4 == ".text" { print $(NF - 1), $NF }' | sort > "$work/found"
+    awk '/ {$/ { node = $1 } /^ +slirp_.*;$/ { sub(";", "", $1); print node, $1 }' "$root/src/capi/libslirp.map" |
+        sort > "$work/wanted"
+    [ "$(wc -l < "$work/wanted")" -eq 26 ] && diff "$work/wanted" "$work/found"
+}
+small() { strip -o "$work/stripped" "$lib/libslirp.so.0.4.0" && [ "$(wc -c < "$work/stripped")" -lt 1572864 ]; }
+check "the soname is libslirp.so.0" soname_is
+check "only system libraries are needed" needs_little
+check "26 functions are on their version nodes" nodes_match
+check "the stripped library is under 1.5 MiB" small
+
+dynamic() {
+    # shellcheck disable=SC2046
+    "$CC" -std=c11 -Wall -Wextra -Werror -o "$work/dynamic" "$program" $(pkg-config --cflags --libs slirp) &&
+        LD_LIBRARY_PATH=$lib ldd "$work/dynamic" | grep "$lib/libslirp.so.0" &&
+        LD_LIBRARY_PATH=$lib "$work/dynamic"
+}
+dynamic_cxx() {
+    # shellcheck disable=SC2046
+    "$CXX" -x c++ -std=c++11 -Wall -Wextra -Werror -DLAYOUT_FLAT_INCLUDE -o "$work/dynamic-cxx" "$program" \
+        -x none $(pkg-config --cflags --libs slirp) && LD_LIBRARY_PATH=$lib "$work/dynamic-cxx"
+}
+fully_static() {
+    # shellcheck disable=SC2046
+    "$CC" -static -o "$work/static" "$program" $(pkg-config --static --cflags --libs slirp) && "$work/static"
+}
+static_in_dynamic() {
+    # shellcheck disable=SC2046
+    "$CC" -o "$work/mixed" "$program" $(pkg-config --cflags slirp) \
+        $(pkg-config --static --libs slirp | sed 's/-lslirp/-l:libslirp.a/') &&
+        ! ldd "$work/mixed" | grep slirp && "$work/mixed"
+}
+# A plug-in that brings the library along, linked without any version map.
+static_in_shared() {
+    echo 'const char *slirp_version_string(void); const char *plugin(void) { return slirp_version_string(); }' \
+        > "$work/plugin.c"
+    # shellcheck disable=SC2046
+    "$CC" -shared -fPIC -o "$work/plugin.so" "$work/plugin.c" \
+        $(pkg-config --static --libs slirp | sed 's/-lslirp/-l:libslirp.a/') -Wl,-z,defs &&
+        ! ldd "$work/plugin.so" | grep slirp
+}
+check "a C program links dynamically and runs" dynamic
+check "a C++ program links dynamically and runs" dynamic_cxx
+check "a C program links fully statically and runs" fully_static
+check "a C program links the static library among shared ones and runs" static_in_dynamic
+check "a shared object links the static library" static_in_shared
+
+unset PKG_CONFIG_LIBDIR PKG_CONFIG_SYSROOT_DIR
+subproject() {
+    mkdir -p "$work/parent/subprojects" &&
+        cp "$here/parent-meson.build" "$work/parent/meson.build" &&
+        cp "$program" "$work/parent/main.c" &&
+        ln -s "$root" "$work/parent/subprojects/slirp" &&
+        meson setup "$work/parent/build-$1" "$work/parent" "-Ddefault_library=$1" &&
+        meson test -C "$work/parent/build-$1" --print-errorlogs
+}
+check "a meson project uses it as a subproject" subproject static
+finish

@@ -1,0 +1,251 @@
+/*
+ * What busybox lacks in the guest: a fast upload, many connections at once, UDP echo.
+ * Built as a static program, so that the guest needs no C library.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MANY_MAX 256
+
+static char buffer[1 << 16];
+
+static void fail(const char *what)
+{
+    printf("%s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+static struct sockaddr_in address(const char *host, const char *port)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((unsigned short)atoi(port))};
+    if (inet_pton(AF_INET, host, &a.sin_addr) != 1) {
+        errno = EINVAL;
+        fail(host);
+    }
+    return a;
+}
+
+static int stream_to(const char *host, const char *port)
+{
+    struct sockaddr_in a = address(host, port);
+    int s = socket(AF_INET, SOCK_STREAM, 0);
+    if (s < 0 || connect(s, (struct sockaddr *)&a, sizeof a) < 0)
+        fail("connect");
+    return s;
+}
+
+static void send_all(int s, const char *data, size_t size)
+{
+    while (size > 0) {
+        ssize_t n = send(s, data, size, 0);
+        if (n < 0)
+            fail("send");
+        data += n;
+        size -= (size_t)n;
+    }
+}
+
+/* put HOST PORT FILE: upload after the word PUT, half-close, print what the service answers (its digest). */
+static int put(const char *host, const char *port, const char *path)
+{
+    int file = open(path, O_RDONLY), s = stream_to(host, port);
+    ssize_t n;
+    if (file < 0)
+        fail(path);
+    send_all(s, "PUT\n", 4);
+    while ((n = read(file, buffer, sizeof buffer)) > 0)
+        send_all(s, buffer, (size_t)n);
+    shutdown(s, SHUT_WR);
+    while ((n = recv(s, buffer, sizeof buffer, 0)) > 0)
+        fwrite(buffer, 1, (size_t)n, stdout);
+    if (n < 0)
+        fail("recv");
+    return 0;
+}
+
+static char expected(int connection, long at)
+{
+    return (char)(at * 31 + connection * 7 + at / 251);
+}
+
+/* many HOST PORT COUNT SIZE: COUNT connections at once, each echoing SIZE bytes of its own; prints how many did. */
+static int many(const char *host, const char *port, int count, long size)
+{
+    static struct pollfd polled[MANY_MAX];
+    static long sent[MANY_MAX], got[MANY_MAX];
+    int good = 0, open_now = count;
+    time_t end = time(NULL) + 60;
+    if (count > MANY_MAX)
+        count = open_now = MANY_MAX;
+    for (int i = 0; i < count; i++) {
+        polled[i].fd = stream_to(host, port);
+        polled[i].events = POLLIN | POLLOUT;
+        send_all(polled[i].fd, "ECHO\n", 5);
+        fcntl(polled[i].fd, F_SETFL, O_NONBLOCK);
+    }
+    while (open_now > 0 && time(NULL) < end) {
+        poll(polled, (nfds_t)count, 1000);
+        for (int i = 0; i < count; i++) {
+            char piece[4096];
+            if (polled[i].fd < 0)
+                continue;
+            if (polled[i].revents & POLLOUT) {
+                long n = size - sent[i] < (long)sizeof piece ? size - sent[i] : (long)sizeof piece;
+                for (long k = 0; k < n; k++)
+                    piece[k] = expected(i, sent[i] + k);
+                n = send(polled[i].fd, piece, (size_t)n, 0);
+                if (n > 0)
+                    sent[i] += n;
+                if (sent[i] == size) {
+                    shutdown(polled[i].fd, SHUT_WR);
+                    polled[i].events = POLLIN;
+                }
+            }
+            if (polled[i].revents & (POLLIN | POLLHUP | POLLERR)) {
+                ssize_t n = recv(polled[i].fd, piece, sizeof piece, 0);
+                long wrong = 0;
+                for (ssize_t k = 0; k < n; k++)
+                    wrong += piece[k] != expected(i, got[i] + k);
+                if (n > 0)
+                    got[i] += n;
+                if (n == 0 && got[i] == size)
+                    good++;
+                if (wrong || n == 0 || (n < 0 && errno != EAGAIN)) {
+                    close(polled[i].fd);
+                    polled[i].fd = -1;
+                    open_now--;
+                }
+            }
+        }
+    }
+    printf("%d\n", good);
+    return 0;
+}
+
+/* udp HOST PORT SIZE...: each size there and back, printing the sizes that came back unchanged. */
+static int udp(const char *host, const char *port, int count, char **sizes)
+{
+    static char answer[1 << 16];
+    struct sockaddr_in a = address(host, port);
+    int s = socket(AF_INET, SOCK_DGRAM, 0);
+    if (s < 0 || connect(s, (struct sockaddr *)&a, sizeof a) < 0)
+        fail("connect");
+    for (int i = 0; i < count; i++) {
+        size_t size = (size_t)atoi(sizes[i]);
+        for (size_t k = 0; k < size; k++)
+            buffer[k] = expected(i, (long)k);
+        for (int attempt = 0; attempt < 2; attempt++) {
+            struct pollfd p = {.fd = s, .events = POLLIN};
+            send(s, buffer, size, 0);
+            if (poll(&p, 1, 3000) == 1 && recv(s, answer, sizeof answer, 0) == (ssize_t)size &&
+                memcmp(answer, buffer, size) == 0) {
+                printf("%s ", sizes[i]);
+                break;
+            }
+        }
+    }
+    printf("\n");
+    return 0;
+}
+
+static void background(void)
+{
+    fflush(stdout);
+    if (fork() != 0)
+        _exit(0);
+    setsid();
+    int nowhere = open("/dev/null", O_RDWR);
+    dup2(nowhere, 0);
+    dup2(nowhere, 1);
+    dup2(nowhere, 2);
+}
+
+static int bound(int kind, const char *port)
+{
+    struct sockaddr_in a = address("0.0.0.0", port);
+    int one = 1, s = socket(AF_INET, kind, 0);
+    setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (s < 0 || bind(s, (struct sockaddr *)&a, sizeof a) < 0)
+        fail("bind");
+    return s;
+}
+
+/* serve-udp PORT: echo in the background; the word PEER is answered with the sender's address. */
+static _Noreturn void serve_udp(const char *port)
+{
+    int s = bound(SOCK_DGRAM, port);
+    background();
+    for (;;) {
+        struct sockaddr_in peer;
+        socklen_t length = sizeof peer;
+        ssize_t n = recvfrom(s, buffer, sizeof buffer, 0, (struct sockaddr *)&peer, &length);
+        if (n == 4 && memcmp(buffer, "PEER", 4) == 0)
+            n = snprintf(buffer, sizeof buffer, "%s", inet_ntoa(peer.sin_addr));
+        if (n >= 0)
+            sendto(s, buffer, (size_t)n, 0, (struct sockaddr *)&peer, length);
+    }
+}
+
+/* serve-tcp PORT: send the client's address as a line, then echo; one process a connection. */
+static _Noreturn void serve_tcp(const char *port)
+{
+    int s = bound(SOCK_STREAM, port);
+    if (listen(s, 128) < 0)
+        fail("listen");
+    background();
+    signal(SIGCHLD, SIG_IGN);
+    for (;;) {
+        struct sockaddr_in peer;
+        socklen_t length = sizeof peer;
+        int client = accept(s, (struct sockaddr *)&peer, &length);
+        if (client >= 0 && fork() == 0) {
+            ssize_t n = snprintf(buffer, sizeof buffer, "%s\n", inet_ntoa(peer.sin_addr));
+            do {
+                send_all(client, buffer, (size_t)n);
+                n = recv(client, buffer, sizeof buffer, 0);
+            } while (n > 0);
+            _exit(0);
+        }
+        close(client);
+    }
+}
+
+/* refused HOST PORT: connect and print the error's number and the milliseconds that it took. */
+static int refused(const char *host, const char *port)
+{
+    struct sockaddr_in a = address(host, port);
+    struct timespec before, after;
+    int s = socket(AF_INET, SOCK_STREAM, 0);
+    clock_gettime(CLOCK_MONOTONIC, &before);
+    int number = connect(s, (struct sockaddr *)&a, sizeof a) < 0 ? errno : 0;
+    clock_gettime(CLOCK_MONOTONIC, &after);
+    printf("%d %ld\n", number, (after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 5 && !strcmp(argv[1], "put"))
+        return put(argv[2], argv[3], argv[4]);
+    if (argc == 6 && !strcmp(argv[1], "many"))
+        return many(argv[2], argv[3], atoi(argv[4]), atol(argv[5]));
+    if (argc > 4 && !strcmp(argv[1], "udp"))
+        return udp(argv[2], argv[3], argc - 4, argv + 4);
+    if (argc == 3 && !strcmp(argv[1], "serve-udp"))
+        serve_udp(argv[2]);
+    if (argc == 3 && !strcmp(argv[1], "serve-tcp"))
+        serve_tcp(argv[2]);
+    if (argc == 4 && !strcmp(argv[1], "refused"))
+        return refused(argv[2], argv[3]);
+    fprintf(stderr, "usage: guestkit put|many|udp|serve-udp|serve-tcp|refused ...\n");
+    return 2;
+}

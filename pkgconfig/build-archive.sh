@@ -1,0 +1,14 @@
+#!/bin/sh
+# Builds the static library for meson.build.
+# Arguments: cargo, source directory, target directory, cargo profile, directory of that profile, output file, file for
+# the list of sources that the output depends on, further arguments for cargo.
+set -eu
+cargo=$1 source=$2 target=$3 profile=$4 directory=$5 output=$6 depfile=$7
+shift 7
+
+# The static library alone: together with an rlib, cargo would leave out link-time optimisation.
+"$cargo" rustc --manifest-path "$source/Cargo.toml" --target-dir "$target" --profile "$profile" "$@" \
+    --lib --crate-type staticlib
+cp "$target/$directory/libslirp.a" "$output"
+printf '%s:%s %s %s\n' "$output" "$(sed 's/^[^:]*://' "$target/$directory/libslirp.d")" \
+    "$source/Cargo.toml" "$source/Cargo.lock" > "$depfile"

@@ -1,0 +1,86 @@
+//! Addresses as C has them.
+
+use std::mem::{offset_of, size_of};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+
+use libc::{in_addr, in6_addr, sockaddr, sockaddr_in, sockaddr_in6, socklen_t};
+
+/// The address of a C `in_addr`, which is in network byte order.
+pub fn ipv4(address: in_addr) -> Ipv4Addr {
+    Ipv4Addr::from(address.s_addr.to_ne_bytes())
+}
+
+/// The C form of an address.
+pub fn to_in_addr(address: Ipv4Addr) -> in_addr {
+    in_addr { s_addr: u32::from_ne_bytes(address.octets()) }
+}
+
+/// The address of a C `in6_addr`.
+pub fn ipv6(address: in6_addr) -> Ipv6Addr {
+    Ipv6Addr::from(address.s6_addr)
+}
+
+/// A port of a C `int`: upstream keeps its low 16 bits.
+pub fn port(port: i32) -> u16 {
+    port as u16
+}
+
+/// The socket address at `address`, of which `length` bytes are there.
+///
+/// # Errors
+/// `EINVAL` when it is NULL or too short for its family, `EAFNOSUPPORT` when its family is not AF_INET or AF_INET6.
+///
+/// # Safety
+/// `address` is NULL or points to `length` readable bytes.
+pub unsafe fn socket_address(address: *const sockaddr, length: socklen_t) -> Result<SocketAddr, i32> {
+    let length = usize::try_from(length).map_err(|_| libc::EINVAL)?;
+    let family_end = offset_of!(sockaddr, sa_family) + size_of::<libc::sa_family_t>();
+    if address.is_null() || length < family_end {
+        return Err(libc::EINVAL);
+    }
+    // SAFETY: the family lies within the first `family_end` readable bytes; the address may be unaligned.
+    let family = unsafe { (&raw const (*address).sa_family).read_unaligned() };
+    match i32::from(family) {
+        libc::AF_INET if length >= size_of::<sockaddr_in>() => {
+            // SAFETY: `length` readable bytes hold a whole sockaddr_in.
+            let v4 = unsafe { address.cast::<sockaddr_in>().read_unaligned() };
+            Ok(SocketAddr::new(IpAddr::V4(ipv4(v4.sin_addr)), u16::from_be(v4.sin_port)))
+        }
+        libc::AF_INET6 if length >= size_of::<sockaddr_in6>() => {
+            // SAFETY: `length` readable bytes hold a whole sockaddr_in6.
+            let v6 = unsafe { address.cast::<sockaddr_in6>().read_unaligned() };
+            let (ip, port) = (ipv6(v6.sin6_addr), u16::from_be(v6.sin6_port));
+            Ok(SocketAddr::V6(SocketAddrV6::new(ip, port, v6.sin6_flowinfo, v6.sin6_scope_id)))
+        }
+        libc::AF_INET | libc::AF_INET6 => Err(libc::EINVAL),
+        _ => Err(libc::EAFNOSUPPORT),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_and_foreign_addresses_are_refused_with_an_errno() {
+        // SAFETY: all zero bytes are a value of this structure.
+        let mut v4: sockaddr_in = unsafe { std::mem::zeroed() };
+        v4.sin_family = libc::AF_INET as libc::sa_family_t;
+        v4.sin_port = 80u16.to_be();
+        v4.sin_addr = to_in_addr(Ipv4Addr::new(10, 0, 2, 15));
+        let pointer = (&raw const v4).cast::<sockaddr>();
+        let whole = size_of::<sockaddr_in>() as socklen_t;
+        // SAFETY: the pointer is to a whole sockaddr_in, of which the stated length is at most all.
+        unsafe {
+            assert_eq!(socket_address(pointer, whole), Ok("10.0.2.15:80".parse().unwrap()));
+            for length in 0..whole {
+                assert_eq!(socket_address(pointer, length), Err(libc::EINVAL), "{length}");
+            }
+            assert_eq!(socket_address(std::ptr::null(), whole), Err(libc::EINVAL));
+        }
+        let foreign = sockaddr_in { sin_family: libc::AF_PACKET as libc::sa_family_t, ..v4 };
+        let pointer = (&raw const foreign).cast::<sockaddr>();
+        // SAFETY: as above.
+        assert_eq!(unsafe { socket_address(pointer, whole) }, Err(libc::EAFNOSUPPORT));
+    }
+}

@@ -1,0 +1,405 @@
+//! The way to the guest: builds frames, addresses them by the neighbor table, and has them wait while the guest's
+//! Ethernet address is not known.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use smoltcp::wire::EthernetAddress;
+
+use super::key::Endpoint;
+use crate::ip::fragment::Fragments;
+use crate::ip::icmp::{self, IcmpError};
+use crate::ip::ipv4::Ipv4View;
+use crate::ip::rate_limit::RateLimit;
+use crate::link::addresses::{mac_of_ipv4, mac_of_ipv6};
+use crate::link::arp;
+use crate::link::neighbor::NeighborTable;
+use crate::link::outbox::Outbox;
+use crate::link::pending::{Enqueued, Pending};
+use crate::tcp::{Flags, SeqNumber, Transmit};
+use crate::time::Instant;
+use crate::wire::checksum::Checksum;
+use crate::wire::header::{
+    self, ETHERNET_LEN, Ethernet, IPV4_LEN, Ipv4, Ipv6, PROTOCOL_UDP, Payload, Tcp, UDP_LEN, Udp,
+};
+use crate::wire::subnet::Ipv4Subnet;
+
+/// Time to live of TCP and UDP packets to the guest; source: contract/ipv4.md section 4.
+const TTL: u8 = 64;
+/// Time to live of ICMP packets and of resets that answer stray segments; hop limit of all IPv6 packets.
+const TTL_MAX: u8 = 255;
+const PROTOCOL_ICMP: u8 = header::PROTOCOL_ICMP;
+
+/// Why a packet of the guest does not get where it was to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreachable {
+    Network,
+    Host,
+    Port,
+}
+
+/// An error the host reported for something the guest had sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Reported {
+    pub kind: u8,
+    pub code: u8,
+    /// The MTU of the next hop where the error is about size, else 0.
+    pub info: u32,
+    /// Who is to be shown as the sender of the error.
+    pub offender: IpAddr,
+}
+
+/// The way to the guest.
+pub struct Egress {
+    pub outbox: Outbox,
+    pub neighbors: NeighborTable,
+    pending: Pending,
+    subnet: Ipv4Subnet,
+    vhost: Ipv4Addr,
+    /// The largest IP packet the guest takes, in bytes.
+    mtu: usize,
+    /// The identification of the next IPv4 packet.
+    ip_id: u16,
+    errors: RateLimit,
+    scratch: Vec<u8>,
+}
+
+impl Egress {
+    pub fn new(subnet: Ipv4Subnet, vhost: Ipv4Addr, mtu: usize) -> Egress {
+        Egress {
+            outbox: Outbox::default(),
+            neighbors: NeighborTable::new(),
+            pending: Pending::new(),
+            subnet,
+            vhost,
+            mtu,
+            ip_id: 0,
+            errors: RateLimit::icmp_errors(),
+            scratch: Vec::new(),
+        }
+    }
+
+    pub fn mtu(&self) -> usize {
+        self.mtu
+    }
+
+    /// The identification the next IPv4 packet will have; part of the saved state.
+    pub fn ip_id(&self) -> u16 {
+        self.ip_id
+    }
+
+    pub fn set_ip_id(&mut self, ip_id: u16) {
+        self.ip_id = ip_id;
+    }
+
+    fn next_id(&mut self) -> u16 {
+        let id = self.ip_id;
+        self.ip_id = id.wrapping_add(1);
+        id
+    }
+
+    /// The Ethernet header of a packet to `guest`, whose address is zero when it is not known.
+    fn link4(&self, guest: Ipv4Addr) -> (Ethernet, bool) {
+        let found = self.neighbors.destination_ipv4(guest, &self.subnet);
+        let dst = found.unwrap_or(EthernetAddress([0; 6]));
+        (Ethernet { dst, src: mac_of_ipv4(self.vhost) }, found.is_some())
+    }
+
+    /// Has the frame just built wait for the guest's Ethernet address when that is not known.
+    fn dispatch4(&mut self, guest: Ipv4Addr, resolved: bool, now: Instant) {
+        if resolved {
+            return;
+        }
+        let Some(frame) = self.outbox.pop() else { return };
+        if self.pending.enqueue(guest.into(), frame, now) == Enqueued::RequestNeeded {
+            self.request(guest);
+        }
+    }
+
+    fn request(&mut self, target: Ipv4Addr) {
+        let request = arp::request(self.vhost, target);
+        self.outbox.push(request.len(), |frame| {
+            frame.copy_from_slice(&request);
+            Some(())
+        });
+    }
+
+    /// Sends what waited for a neighbor that is now known.
+    pub fn resolved(&mut self, address: Ipv4Addr, now: Instant) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let Some(mac) = self.neighbors.destination_ipv4(address, &self.subnet) else { return };
+        for waiting in self.pending.resolved(address.into(), mac, now) {
+            self.outbox.push(waiting.len(), |frame| {
+                frame.copy_from_slice(&waiting);
+                Some(())
+            });
+        }
+    }
+
+    /// When [`Egress::on_deadline`] is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.pending.is_empty() { None } else { self.pending.deadline() }
+    }
+
+    /// Drops what waited too long for its address, and asks again for those that came later.
+    pub fn on_deadline(&mut self, now: Instant) {
+        let mut again = Vec::new();
+        self.pending.on_deadline(now, |address| again.push(address));
+        for address in again {
+            if let IpAddr::V4(address) = address {
+                self.request(address);
+            }
+        }
+    }
+
+    /// Sends a TCP segment of a flow.
+    pub fn segment(
+        &mut self,
+        remote: Endpoint,
+        guest: Endpoint,
+        tos: u8,
+        transmit: &Transmit,
+        payload: (&[u8], &[u8]),
+        now: Instant,
+    ) {
+        let mut options = [0; header::TCP_OPTIONS_MAX];
+        let options_len = transmit.options.emit(&mut options);
+        let tcp = Tcp {
+            src_port: remote.port,
+            dst_port: guest.port,
+            seq: transmit.seq.0,
+            ack: transmit.ack.0,
+            flags: transmit.flags.bits(),
+            window: transmit.window,
+            urgent: transmit.urgent,
+            options: options.get(..options_len).unwrap_or_default(),
+        };
+        self.tcp((remote.ip, guest.ip), (tos, TTL), &tcp, Payload(payload.0, payload.1), now);
+    }
+
+    /// Sends a reset that answers a segment of no flow.
+    pub fn reset(
+        &mut self,
+        remote: Endpoint,
+        guest: Endpoint,
+        seq: SeqNumber,
+        ack: SeqNumber,
+        flags: Flags,
+        now: Instant,
+    ) {
+        let tcp = Tcp {
+            src_port: remote.port,
+            dst_port: guest.port,
+            seq: seq.0,
+            ack: ack.0,
+            flags: flags.bits(),
+            window: 0,
+            urgent: 0,
+            options: &[],
+        };
+        self.tcp((remote.ip, guest.ip), (0, TTL_MAX), &tcp, Payload(&[], &[]), now);
+    }
+
+    fn tcp(
+        &mut self,
+        (source, guest): (IpAddr, IpAddr),
+        (tos, ttl): (u8, u8),
+        tcp: &Tcp<'_>,
+        payload: Payload<'_>,
+        now: Instant,
+    ) {
+        let segment = tcp.header_len() + payload.len();
+        match (source, guest) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let (link, resolved) = self.link4(dst);
+                let ip = Ipv4 { src, dst, ttl, tos, id: self.next_id() };
+                let built = self.outbox.push(ETHERNET_LEN + IPV4_LEN + segment, |frame| {
+                    header::tcp_ipv4_frame(frame, &link, &ip, tcp, payload).ok()
+                });
+                if built.is_some() {
+                    self.dispatch4(dst, resolved, now);
+                }
+            }
+            (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                let Some(mac) = self.neighbors.destination_ipv6(dst) else { return };
+                let link = Ethernet { dst: mac, src: mac_of_ipv6(src) };
+                let ip = Ipv6 { src, dst, hop_limit: TTL_MAX, traffic_class: 0 };
+                self.outbox.push(ETHERNET_LEN + header::IPV6_LEN + segment, |frame| {
+                    header::tcp_ipv6_frame(frame, &link, &ip, tcp, payload).ok()
+                });
+            }
+            // A flow has both ends in one family.
+            _ => {}
+        }
+    }
+
+    /// Sends a UDP datagram, in fragments where the guest's MTU asks for it.
+    pub fn udp(&mut self, source: Endpoint, guest: Endpoint, payload: &[u8], tos: u8, now: Instant) {
+        let udp = Udp { src_port: source.port, dst_port: guest.port };
+        match (source.ip, guest.ip) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let ip = Ipv4 { src, dst, ttl: TTL, tos, id: self.next_id() };
+                let length = IPV4_LEN + UDP_LEN + payload.len();
+                if length <= self.mtu {
+                    let (link, resolved) = self.link4(dst);
+                    let built = self.outbox.push(ETHERNET_LEN + length, |frame| {
+                        header::udp_ipv4_frame(frame, &link, &ip, &udp, payload.into()).ok()
+                    });
+                    if built.is_some() {
+                        self.dispatch4(dst, resolved, now);
+                    }
+                    return;
+                }
+                let mut packet = std::mem::take(&mut self.scratch);
+                packet.clear();
+                packet.resize(length, 0);
+                if header::udp_ipv4_packet(&mut packet, &ip, &udp, payload.into()).is_ok() {
+                    self.packet4(dst, &packet, now);
+                }
+                self.scratch = packet;
+            }
+            (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                let Some(mac) = self.neighbors.destination_ipv6(dst) else { return };
+                let link = Ethernet { dst: mac, src: mac_of_ipv6(src) };
+                let ip = Ipv6 { src, dst, hop_limit: TTL_MAX, traffic_class: 0 };
+                self.outbox.push(ETHERNET_LEN + header::IPV6_LEN + UDP_LEN + payload.len(), |frame| {
+                    header::udp_ipv6_frame(frame, &link, &ip, &udp, payload.into()).ok()
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends a finished IPv4 packet, in fragments where the guest's MTU asks for it.
+    fn packet4(&mut self, guest: Ipv4Addr, packet: &[u8], now: Instant) {
+        let (link, resolved) = self.link4(guest);
+        let Ok(fragments) = Fragments::new(packet, self.mtu) else { return };
+        for fragment in fragments {
+            let built = self.outbox.push(ETHERNET_LEN + fragment.total_len(), |frame| {
+                header::emit_ethernet(frame, &link, header::ETHERTYPE_IPV4).ok()?;
+                fragment.write_to(frame.get_mut(ETHERNET_LEN..)?)
+            });
+            if built.is_some() {
+                self.dispatch4(guest, resolved, now);
+            }
+        }
+    }
+
+    /// Sends a finished ICMP message.
+    pub fn icmp(&mut self, source: IpAddr, guest: IpAddr, tos: u8, message: &[u8], now: Instant) {
+        let (IpAddr::V4(src), IpAddr::V4(dst)) = (source, guest) else { return };
+        let id = self.next_id();
+        let mut packet = std::mem::take(&mut self.scratch);
+        packet.clear();
+        packet.resize(IPV4_LEN, 0);
+        packet.extend_from_slice(message);
+        let ip = Ipv4 { src, dst, ttl: TTL_MAX, tos, id };
+        if let Ok(length) = u16::try_from(packet.len())
+            && header::emit_ipv4(&mut packet, &ip, PROTOCOL_ICMP, length).is_ok()
+        {
+            self.packet4(dst, &packet, now);
+        }
+        self.scratch = packet;
+    }
+
+    /// Answers an echo request to one of the virtual addresses.
+    pub fn echo_reply(&mut self, request: &Ipv4View<'_>, message: &icmp::IcmpView<'_>, now: Instant) {
+        let id = self.next_id();
+        let mut packet = std::mem::take(&mut self.scratch);
+        packet.clear();
+        if icmp::EchoReply::to(request, message).append_to(id, &mut packet) {
+            self.packet4(request.src(), &packet, now);
+        }
+        self.scratch = packet;
+    }
+
+    /// Tells the guest that `packet` does not get where it was to go.
+    pub fn unreachable(&mut self, why: Unreachable, packet: &[u8], now: Instant) {
+        let code = match why {
+            Unreachable::Network => icmp::NET_UNREACHABLE,
+            Unreachable::Host => icmp::HOST_UNREACHABLE,
+            Unreachable::Port => icmp::PORT_UNREACHABLE,
+        };
+        self.error(IcmpError::DestinationUnreachable { code }, self.vhost, packet, now);
+    }
+
+    /// Tells the guest that the time to live of `packet` has run out.
+    pub fn time_exceeded(&mut self, packet: &[u8], now: Instant) {
+        self.error(IcmpError::TimeExceeded { code: icmp::TTL_EXCEEDED }, self.vhost, packet, now);
+    }
+
+    fn error(&mut self, error: IcmpError, source: Ipv4Addr, offending: &[u8], now: Instant) {
+        let Ok(view) = Ipv4View::parse(offending) else { return };
+        if !icmp::may_answer(&view, &self.subnet) || !self.errors.allow(now) {
+            return;
+        }
+        let mut packet = std::mem::take(&mut self.scratch);
+        packet.clear();
+        let id = self.next_id();
+        if icmp::append_error(error, source, &view, &self.subnet, id, &mut packet) {
+            self.packet4(view.src(), &packet, now);
+        }
+        self.scratch = packet;
+    }
+
+    /// Passes on an error that the host reported for a datagram from `guest` to `remote`.
+    pub fn datagram_error(
+        &mut self,
+        reported: Reported,
+        guest: Endpoint,
+        remote: Endpoint,
+        payload: &[u8],
+        now: Instant,
+    ) {
+        let (IpAddr::V4(src), IpAddr::V4(dst)) = (guest.ip, remote.ip) else { return };
+        let ip = Ipv4 { src, dst, ttl: 1, tos: 0, id: 0 };
+        let udp = Udp { src_port: guest.port, dst_port: remote.port };
+        let mut quote = vec![0; IPV4_LEN + UDP_LEN + payload.len()];
+        if header::udp_ipv4_packet(&mut quote, &ip, &udp, payload.into()).is_ok() {
+            self.reported_error(reported, &quote, now);
+        }
+    }
+
+    /// Passes on an error that the host reported for an echo request from `guest` to `remote`.
+    pub fn echo_error(&mut self, reported: Reported, guest: IpAddr, remote: IpAddr, message: &[u8], now: Instant) {
+        let (IpAddr::V4(src), IpAddr::V4(dst)) = (guest, remote) else { return };
+        let ip = Ipv4 { src, dst, ttl: 1, tos: 0, id: 0 };
+        let mut quote = vec![0; IPV4_LEN];
+        quote.extend_from_slice(message);
+        if let Ok(length) = u16::try_from(quote.len())
+            && header::emit_ipv4(&mut quote, &ip, PROTOCOL_ICMP, length).is_ok()
+        {
+            self.reported_error(reported, &quote, now);
+        }
+    }
+
+    fn reported_error(&mut self, reported: Reported, quote: &[u8], now: Instant) {
+        let error = match IcmpError::from_wire(reported.kind, reported.code) {
+            Some(IcmpError::FragmentationNeeded { .. }) => {
+                IcmpError::FragmentationNeeded { mtu: u16::try_from(reported.info).unwrap_or(u16::MAX) }
+            }
+            Some(error) => error,
+            None => return,
+        };
+        let IpAddr::V4(offender) = reported.offender else { return };
+        self.error(error, offender, quote, now);
+    }
+
+    /// Sends the reply of the DHCP server; source: contract/dhcp.md section A3.
+    pub fn dhcp(&mut self, payload: &[u8], now: Instant) {
+        const TOS: u8 = 0x10;
+        self.udp(Endpoint::new(self.vhost, 67), Endpoint::new(Ipv4Addr::BROADCAST, 68), payload, TOS, now);
+    }
+
+    /// Whether the checksum of a TCP or UDP message in an IPv4 packet is right.
+    pub fn checksum_is_right(view: &Ipv4View<'_>, protocol: u8, message: &[u8]) -> bool {
+        let Ok(length) = u16::try_from(message.len()) else { return false };
+        if protocol == PROTOCOL_UDP && message.get(6..8) == Some(&[0, 0]) {
+            return true;
+        }
+        let mut sum = Checksum::pseudo_ipv4(view.src(), view.dst(), protocol, length);
+        sum.add(message);
+        sum.finish() == 0
+    }
+}

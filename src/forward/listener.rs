@@ -1,0 +1,164 @@
+//! Host forwards for TCP: sockets that listen on the host for peers that want to reach the guest.
+//! (A UDP forward has no connections to accept; its socket is a flow.) Source: contract/hostfwd.md.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
+use slotmap::{SlotMap, new_key_type};
+
+use crate::flow::Context;
+use crate::flow::effect::HostSocket;
+use crate::flow::key::Endpoint;
+use crate::flow::tcp::TcpTable;
+use crate::flow::timers::Slot;
+use crate::flow::token::{self, Kind};
+use crate::host::poller::Readiness;
+use crate::host::socket::Listener;
+use crate::time::Duration;
+
+/// Listeners at one time; a further one is refused.
+const MAX_LISTENERS: usize = 4096;
+/// Connections one listener may bring in one turn before others have theirs.
+const BUDGET: usize = 64;
+/// How long a listener pauses when the host had no descriptor for the next connection.
+const RETRY: Duration = Duration::from_millis(250);
+
+new_key_type! {
+    /// Names a listener.
+    pub struct ListenerId;
+}
+
+/// One TCP host forward.
+pub struct TcpForward {
+    listener: Listener,
+    guest: Endpoint,
+    queued: bool,
+    number: u64,
+    timer: Slot,
+}
+
+impl TcpForward {
+    pub fn listener(&self) -> &Listener {
+        &self.listener
+    }
+
+    /// Forwards are numbered as they are made, in one row with the flows.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub fn guest(&self) -> Endpoint {
+        self.guest
+    }
+}
+
+/// All TCP host forwards of a stack.
+#[derive(Default)]
+pub struct TcpForwards {
+    forwards: SlotMap<ListenerId, TcpForward>,
+    ready: VecDeque<ListenerId>,
+}
+
+impl TcpForwards {
+    /// Adds a forward: who connects to `listener` reaches `guest`.
+    ///
+    /// # Errors
+    /// `ENOMEM` when the table is full or the poller has no room.
+    pub fn add(&mut self, listener: Listener, guest: Endpoint, cx: &mut Context) -> std::io::Result<()> {
+        let full = || std::io::Error::from_raw_os_error(libc::ENOMEM);
+        if self.forwards.len() >= MAX_LISTENERS {
+            return Err(full());
+        }
+        let id = self.forwards.insert(TcpForward {
+            listener,
+            guest,
+            queued: false,
+            number: cx.number(),
+            timer: Slot::default(),
+        });
+        let watched = self
+            .forwards
+            .get(id)
+            .is_some_and(|forward| cx.watch(&forward.listener, token::pack(Kind::TcpListener, id), false));
+        if watched {
+            return Ok(());
+        }
+        self.forwards.remove(id);
+        Err(full())
+    }
+
+    /// Removes the forward that listens on `address`; false when there is none. Its connections go on.
+    pub fn remove(&mut self, address: SocketAddr, cx: &mut Context) -> bool {
+        let found = self.forwards.iter().find(|(_, forward)| {
+            forward.listener.local_address().is_some_and(|local| Endpoint::from(local) == address.into())
+        });
+        let Some((id, _)) = found else { return false };
+        if let Some(mut forward) = self.forwards.remove(id) {
+            cx.timers.disarm(&mut forward.timer, token::pack(Kind::TcpListener, id));
+            cx.unwatch(HostSocket::Listener(forward.listener));
+        }
+        true
+    }
+
+    /// Takes a report of the poller.
+    pub fn on_ready(&mut self, id: ListenerId, ready: Readiness) {
+        let Some(forward) = self.forwards.get_mut(id) else { return };
+        if ready.readable && !std::mem::replace(&mut forward.queued, true) {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Takes one turn of one listener that is ready; false when none is.
+    pub fn work(&mut self, tcp: &mut TcpTable, cx: &mut Context) -> bool {
+        let Some(id) = self.ready.pop_front() else { return false };
+        let Some(forward) = self.forwards.get_mut(id) else { return true };
+        for _ in 0..BUDGET {
+            match forward.listener.accept() {
+                Ok((stream, peer)) => tcp.open_from_host(stream, peer, forward.guest, cx),
+                // A peer that has gone again while it waited is no reason to leave the next one waiting.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO)) => {
+                }
+                Err(error) => {
+                    forward.queued = false;
+                    if error.kind() != ErrorKind::WouldBlock {
+                        // Out of descriptors or memory: the peer keeps waiting in the kernel, which will not report it
+                        // again, so the listener is tried again after a while.
+                        let again = cx.now + RETRY;
+                        cx.timers.arm(&mut forward.timer, Some(again), token::pack(Kind::TcpListener, id));
+                    }
+                    return true;
+                }
+            }
+        }
+        self.ready.push_back(id);
+        true
+    }
+
+    /// The time for another try has come.
+    pub fn on_deadline(&mut self, id: ListenerId) {
+        let Some(forward) = self.forwards.get_mut(id) else { return };
+        forward.timer.fired();
+        if !std::mem::replace(&mut forward.queued, true) {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Listeners that still have something to bring in.
+    pub fn backlog(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// All forwards, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (ListenerId, &TcpForward)> {
+        self.forwards.iter()
+    }
+
+    /// Ends all forwards.
+    pub fn clear(&mut self, cx: &mut Context) {
+        for (id, mut forward) in self.forwards.drain() {
+            cx.timers.disarm(&mut forward.timer, token::pack(Kind::TcpListener, id));
+            cx.unwatch(HostSocket::Listener(forward.listener));
+        }
+    }
+}

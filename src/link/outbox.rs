@@ -1,0 +1,126 @@
+//! The outbox: frames on their way to the guest, one behind the other in one buffer.
+//!
+//! Whoever drives the engine takes the frames out after each step. The buffer is kept from step to step, so that sending
+//! a frame allocates nothing once it has grown to the size of a step.
+
+use crate::wire::header::MIN_FRAME_LEN;
+
+/// What the buffer is shrunk to when a step made it larger.
+const KEEP: usize = 1024 * 1024;
+
+/// Frames on their way to the guest.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Initialised up to its length, of which the first `used` bytes are frames.
+    bytes: Vec<u8>,
+    used: usize,
+    /// Where each frame ends.
+    ends: Vec<usize>,
+}
+
+impl Outbox {
+    /// Whether there is no frame.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// How many frames there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// How many bytes the frames have together.
+    pub fn bytes(&self) -> usize {
+        self.used
+    }
+
+    /// Adds a frame of `length` bytes that `write` fills in; what it leaves alone is unspecified. A frame shorter than
+    /// the least of Ethernet is padded with zeros. When `write` gives `None` nothing is added.
+    pub fn push<T>(&mut self, length: usize, write: impl FnOnce(&mut [u8]) -> Option<T>) -> Option<T> {
+        let padded = length.max(MIN_FRAME_LEN);
+        let end = self.used.checked_add(padded)?;
+        if self.bytes.len() < end {
+            self.bytes.resize(end.next_power_of_two(), 0);
+        }
+        let (frame, padding) = self.bytes.get_mut(self.used..end)?.split_at_mut_checked(length)?;
+        let written = write(frame)?;
+        padding.fill(0);
+        self.used = end;
+        self.ends.push(end);
+        Some(written)
+    }
+
+    /// Takes the last frame back out.
+    pub fn pop(&mut self) -> Option<Vec<u8>> {
+        self.ends.pop()?;
+        let start = self.ends.last().copied().unwrap_or(0);
+        let frame = self.bytes.get(start..self.used)?.to_vec();
+        self.used = start;
+        Some(frame)
+    }
+
+    /// The frames, oldest first.
+    pub fn frames(&self) -> impl Iterator<Item = &[u8]> {
+        self.ends.iter().scan(0, |start, &end| {
+            let frame = self.bytes.get(*start..end);
+            *start = end;
+            frame
+        })
+    }
+
+    /// Forgets the frames.
+    pub fn clear(&mut self) {
+        self.used = 0;
+        self.ends.clear();
+        if self.bytes.len() > KEEP {
+            self.bytes.truncate(KEEP);
+            self.bytes.shrink_to(KEEP);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_frames_are_padded_with_zeros_even_over_old_bytes() {
+        let mut outbox = Outbox::default();
+        outbox.push(100, |frame| {
+            frame.fill(0xaa);
+            Some(())
+        });
+        outbox.clear();
+        outbox.push(42, |frame| {
+            frame.fill(0xbb);
+            Some(())
+        });
+        outbox.push(61, |frame| {
+            frame.fill(0xcc);
+            Some(())
+        });
+        let frames: Vec<&[u8]> = outbox.frames().collect();
+        assert_eq!(frames.len(), 2);
+        assert_eq!((frames[0].len(), &frames[0][41..44]), (60, &[0xbb, 0, 0][..]));
+        assert_eq!(frames[1], [0xcc; 61]);
+    }
+
+    #[test]
+    fn the_last_frame_can_be_taken_back_and_a_failed_one_leaves_no_trace() {
+        let mut outbox = Outbox::default();
+        outbox.push(60, |frame| {
+            frame.fill(1);
+            Some(())
+        });
+        assert_eq!(outbox.push(70, |_| None::<()>), None);
+        outbox.push(80, |frame| {
+            frame.fill(2);
+            Some(())
+        });
+        assert_eq!(outbox.pop(), Some(vec![2; 80]));
+        assert_eq!(outbox.frames().collect::<Vec<_>>(), [[1; 60]]);
+        assert_eq!(outbox.pop().map(|frame| frame.len()), Some(60));
+        assert_eq!(outbox.pop(), None);
+        assert!(outbox.is_empty());
+    }
+}

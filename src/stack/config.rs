@@ -1,0 +1,138 @@
+//! What a stack is made from.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+
+use crate::flow::Effect;
+use crate::flow::policy::Policy;
+use crate::service::dhcp;
+use crate::service::dns::search_list;
+
+/// The configuration of a stack. The fields are those of `SlirpConfig` (contract/api.md section 3); the default is the
+/// network QEMU makes: 10.0.2.0/24 with the host at 10.0.2.2, the name server at 10.0.2.3 and leases from 10.0.2.15 on.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub restricted: bool,
+    pub ipv4_enabled: bool,
+    pub ipv6_enabled: bool,
+    pub network: Ipv4Addr,
+    pub netmask: Ipv4Addr,
+    pub vhost: Ipv4Addr,
+    pub vnameserver: Ipv4Addr,
+    pub dhcp_start: Ipv4Addr,
+    pub prefix6: Ipv6Addr,
+    pub prefix6_len: u8,
+    pub vhost6: Ipv6Addr,
+    pub vnameserver6: Ipv6Addr,
+    pub hostname: Option<Vec<u8>>,
+    pub domain: Option<Vec<u8>>,
+    pub tftp_server_name: Option<Vec<u8>>,
+    pub tftp_path: Option<Vec<u8>>,
+    pub bootfile: Option<Vec<u8>>,
+    pub search: Vec<Vec<u8>>,
+    /// The largest IP packet the guest takes, in bytes.
+    pub mtu: usize,
+    /// The largest IP packet the guest is asked to send, in bytes. It only influences the MSS.
+    pub mru: usize,
+    pub disable_host_loopback: bool,
+    pub disable_dns: bool,
+    pub disable_dhcp: bool,
+    pub outbound4: Option<SocketAddrV4>,
+    pub outbound6: Option<SocketAddrV6>,
+    /// Have the application watch each socket itself, in place of the one descriptor of the nested poller.
+    pub direct_poll: bool,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            restricted: false,
+            ipv4_enabled: true,
+            ipv6_enabled: false,
+            network: Ipv4Addr::new(10, 0, 2, 0),
+            netmask: Ipv4Addr::new(255, 255, 255, 0),
+            vhost: Ipv4Addr::new(10, 0, 2, 2),
+            vnameserver: Ipv4Addr::new(10, 0, 2, 3),
+            dhcp_start: Ipv4Addr::new(10, 0, 2, 15),
+            prefix6: Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0),
+            prefix6_len: 64,
+            vhost6: Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 2),
+            vnameserver6: Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 3),
+            hostname: None,
+            domain: None,
+            tftp_server_name: None,
+            tftp_path: None,
+            bootfile: None,
+            search: Vec::new(),
+            mtu: 1500,
+            mru: 1500,
+            disable_host_loopback: false,
+            disable_dns: false,
+            disable_dhcp: false,
+            outbound4: None,
+            outbound6: None,
+            direct_poll: false,
+        }
+    }
+}
+
+impl Config {
+    pub(super) fn policy(&self) -> Policy {
+        Policy {
+            ipv4_enabled: self.ipv4_enabled,
+            ipv6_enabled: self.ipv6_enabled,
+            network: self.network,
+            netmask: self.netmask,
+            vhost: self.vhost,
+            vnameserver: self.vnameserver,
+            prefix6: self.prefix6,
+            prefix6_len: self.prefix6_len,
+            vhost6: self.vhost6,
+            vnameserver6: self.vnameserver6,
+            restricted: self.restricted,
+            disable_host_loopback: self.disable_host_loopback,
+            disable_dns: self.disable_dns,
+            outbound4: self.outbound4,
+            outbound6: self.outbound6,
+        }
+    }
+
+    /// How the TCP towards the guest behaves. The windows are bounded by segments as well as by bytes: a guest behind a
+    /// tap device has a queue of 1,000 packets, which a larger window would overrun.
+    pub(super) fn tcp(&self) -> crate::tcp::Config {
+        const HEADERS: usize = 40;
+        const LEAST: usize = 256 * 1024;
+        const MOST: usize = 2 * 1024 * 1024;
+        const SEGMENTS: usize = 512;
+        let mss = self.mtu.min(self.mru).saturating_sub(HEADERS).clamp(32, 65495);
+        let limit = (mss * SEGMENTS).clamp(LEAST, MOST);
+        crate::tcp::Config { mss: mss as u16, recv_limit: limit, send_limit: limit, window_scale: true }
+    }
+
+    /// The DHCP server, unless it is disabled. What has to be left out of its answers is told as a warning.
+    pub(super) fn dhcp(&self, effects: &mut Vec<Effect>) -> Option<dhcp::Dhcp> {
+        if self.disable_dhcp || !self.ipv4_enabled {
+            return None;
+        }
+        let search = search_list::encode(&self.search).unwrap_or_else(|bad| {
+            effects.push(Effect::Warning(bad.to_string()));
+            Vec::new()
+        });
+        // Only a numeric name: looking one up would block the whole guest.
+        let tftp_server_addr =
+            self.tftp_server_name.as_deref().and_then(|name| std::str::from_utf8(name).ok()?.parse().ok());
+        Some(dhcp::Dhcp::new(dhcp::Config {
+            vhost: self.vhost,
+            vnetwork: self.network,
+            vnetmask: self.netmask,
+            vdhcp_start: self.dhcp_start,
+            vnameserver: self.vnameserver,
+            restricted: self.restricted,
+            hostname: self.hostname.clone(),
+            domain: self.domain.clone(),
+            tftp_server_name: self.tftp_server_name.clone(),
+            tftp_server_addr,
+            bootfile: self.bootfile.clone(),
+            search,
+        }))
+    }
+}

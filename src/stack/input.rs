@@ -1,0 +1,168 @@
+//! Frames from the guest: taken apart and handed to whom they concern.
+
+use std::net::Ipv4Addr;
+
+use super::Stack;
+use crate::flow::egress::Egress;
+use crate::flow::icmp::EchoRequest;
+use crate::flow::key::Endpoint;
+use crate::flow::{tcp, udp};
+use crate::ip::icmp::{self, IcmpView};
+use crate::ip::ipv4::Ipv4View;
+use crate::ip::reassembly::Outcome;
+use crate::link::arp::{self, ArpAction};
+use crate::time::Instant;
+use crate::wire::header::{
+    ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, UDP_LEN,
+};
+use crate::wire::subnet::Ipv4Subnet;
+
+/// A frame of this type, one of those for experiments (IEEE 802), makes a test build panic.
+#[cfg(feature = "fault-injection")]
+const FAULT_ETHERTYPE: u16 = 0x88b5;
+
+const PORT_DHCP_SERVER: u16 = 67;
+const PORT_TFTP: u16 = 69;
+
+impl Stack {
+    /// Takes an Ethernet frame from the guest, without its frame check sequence. Whatever is not understood is dropped.
+    pub fn input(&mut self, frame: &[u8], now: Instant) {
+        self.set_now(now);
+        let Some(&[high, low]) = frame.get(12..14).and_then(|kind| kind.first_chunk::<2>()) else { return };
+        if !self.cx.policy.ipv4_enabled {
+            return;
+        }
+        match u16::from_be_bytes([high, low]) {
+            #[cfg(feature = "fault-injection")]
+            FAULT_ETHERTYPE => panic!("injected fault"),
+            ETHERTYPE_ARP => self.input_arp(frame),
+            ETHERTYPE_IPV4 => {
+                if let Some(Ok(packet)) = frame.get(ETHERNET_LEN..).map(Ipv4View::parse) {
+                    self.input_ipv4(&packet);
+                }
+            }
+            _ => {}
+        }
+        self.after_input();
+    }
+
+    fn input_arp(&mut self, frame: &[u8]) {
+        let policy = &self.cx.policy;
+        let subnet = Ipv4Subnet::new(policy.network, policy.netmask);
+        let forwards = &self.guest_forwards;
+        let is_ours = |ip: Ipv4Addr| ip == policy.vhost || ip == policy.vnameserver || forwards.covers(ip);
+        let learned = match arp::on_arp(frame, &subnet, is_ours, &mut self.cx.egress.neighbors) {
+            ArpAction::None => None,
+            ArpAction::Learned(ip) => Some(ip),
+            ArpAction::Reply { frame: reply, learned } => {
+                self.cx.egress.outbox.push(reply.len(), |frame| {
+                    frame.copy_from_slice(&reply);
+                    Some(())
+                });
+                learned
+            }
+        };
+        if let Some(ip) = learned {
+            self.cx.egress.resolved(ip, self.cx.now);
+        }
+    }
+
+    fn input_ipv4(&mut self, packet: &Ipv4View<'_>) {
+        if !self.cx.policy.plausible_source(packet.src()) || self.guest_forwards.covers(packet.src()) {
+            return;
+        }
+        if packet.ttl() == 0 {
+            self.cx.egress.time_exceeded(packet.packet(), self.cx.now);
+            return;
+        }
+        if packet.is_fragment() {
+            let Outcome::Complete(whole) = self.reassembly.on_ipv4(packet, self.cx.now) else { return };
+            if let Ok(whole) = Ipv4View::parse(&whole) {
+                self.dispatch_ipv4(&whole);
+            }
+            return;
+        }
+        self.dispatch_ipv4(packet);
+    }
+
+    fn dispatch_ipv4(&mut self, packet: &Ipv4View<'_>) {
+        match packet.protocol() {
+            PROTOCOL_TCP if Egress::checksum_is_right(packet, PROTOCOL_TCP, packet.payload()) => {
+                let forwards = &self.guest_forwards;
+                let from = tcp::FromGuest {
+                    source: packet.src().into(),
+                    destination: packet.dst().into(),
+                    segment: packet.payload(),
+                    packet: packet.packet(),
+                };
+                self.tcp.on_segment(&from, &|at| forwards.find(at), &mut self.cx);
+            }
+            PROTOCOL_UDP => self.input_udp(packet),
+            PROTOCOL_ICMP => self.input_icmp(packet),
+            _ => {}
+        }
+    }
+
+    fn input_udp(&mut self, packet: &Ipv4View<'_>) {
+        let Some(&[source_high, source_low, high, low, length_high, length_low, _, _]) =
+            packet.payload().first_chunk::<UDP_LEN>()
+        else {
+            return;
+        };
+        let length = usize::from(u16::from_be_bytes([length_high, length_low]));
+        // A length beyond the packet is a lie; a smaller one cuts the datagram.
+        let Some(datagram) = packet.payload().get(..length) else { return };
+        let Some(payload) = datagram.get(UDP_LEN..) else { return };
+        if !Egress::checksum_is_right(packet, PROTOCOL_UDP, datagram) {
+            return;
+        }
+        let destination = Endpoint::new(packet.dst(), u16::from_be_bytes([high, low]));
+        let to_vhost = packet.dst() == self.cx.policy.vhost;
+        if destination.port == PORT_DHCP_SERVER && (to_vhost || packet.dst().is_broadcast()) {
+            return self.input_dhcp(payload);
+        }
+        if destination.port == PORT_TFTP && to_vhost {
+            return;
+        }
+        let datagram = udp::FromGuest {
+            source: Endpoint::new(packet.src(), u16::from_be_bytes([source_high, source_low])),
+            destination,
+            ttl: packet.ttl(),
+            payload,
+            packet: packet.packet(),
+        };
+        self.udp.on_datagram(&datagram, &mut self.cx);
+    }
+
+    fn input_dhcp(&mut self, payload: &[u8]) {
+        let Some(reply) = self.dhcp.as_mut().and_then(|dhcp| dhcp.on_message(payload, self.cx.now)) else { return };
+        if let Some((ip, mac)) = reply.lease {
+            let policy = &self.cx.policy;
+            let subnet = Ipv4Subnet::new(policy.network, policy.netmask);
+            let is_ours = |ip: Ipv4Addr| ip == policy.vhost || ip == policy.vnameserver;
+            self.cx.egress.neighbors.learn_ipv4(ip, mac, &subnet, is_ours);
+        }
+        self.cx.egress.dhcp(&reply.payload, self.cx.now);
+    }
+
+    fn input_icmp(&mut self, packet: &Ipv4View<'_>) {
+        let Some(message) = IcmpView::parse(packet.payload()) else { return };
+        if message.message_type() != icmp::ECHO_REQUEST {
+            return;
+        }
+        let to = packet.dst();
+        if to == self.cx.policy.vhost || to == self.cx.policy.vnameserver || self.guest_forwards.covers(to) {
+            self.cx.egress.echo_reply(packet, &message, self.cx.now);
+            return;
+        }
+        let request = EchoRequest {
+            source: packet.src().into(),
+            destination: to.into(),
+            ttl: packet.ttl(),
+            tos: packet.tos(),
+            message: packet.payload(),
+            packet: packet.packet(),
+        };
+        self.icmp.on_echo_request(&request, &mut self.cx);
+    }
+}

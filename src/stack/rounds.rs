@@ -1,0 +1,206 @@
+//! The application's loop seen from inside: fill, sleep, frames, poll. Source: contract/poll-and-timers.md.
+//!
+//! When bytes staged for the host may wait: from one frame of a burst to the next, and from round to round while the
+//! guest's frames come one a round; never while the application may be asleep without having been told, and never for a
+//! timer.
+
+use std::os::fd::{AsRawFd, RawFd};
+
+use super::Stack;
+use crate::flow::Effect;
+use crate::flow::icmp::IcmpId;
+use crate::flow::tcp::TcpId;
+use crate::flow::token::{self, Kind};
+use crate::flow::udp::UdpId;
+use crate::forward::listener::ListenerId;
+use crate::host::poller::Readiness;
+use crate::time::Instant;
+
+/// The longest sleep the application is left, in milliseconds; source: contract/poll-and-timers.md section 2.
+const LONGEST_SLEEP: u32 = 1000;
+/// Sleeps up to this length, in milliseconds, are left alone.
+const SHORTEST_SLEEP: u32 = 2;
+
+/// Where the application is in its loop.
+#[derive(Debug, Default)]
+pub(super) struct LoopState {
+    /// Fill has returned and poll was not entered since: the application may be asleep.
+    asleep: bool,
+    /// It was told that there is something to do.
+    notified: bool,
+    /// When it will wake by itself, at the latest.
+    wakes: Option<Instant>,
+    /// Frames from the guest since the last round.
+    frames: u32,
+}
+
+/// What the application is to watch in direct mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interest {
+    pub descriptor: RawFd,
+    /// Names the socket in [`Stack::report`].
+    pub token: u64,
+    pub read: bool,
+    pub write: bool,
+    pub priority: bool,
+}
+
+impl Stack {
+    /// The one descriptor to watch, or `None` in direct mode.
+    pub fn descriptor(&self) -> Option<RawFd> {
+        self.cx.poller.as_ref().map(|poller| poller.descriptor())
+    }
+
+    /// Whether fill was called and no round begun since. A caller that comes to fill again is one that skips its poll when
+    /// its sleep ran out, and wants the round done first.
+    pub fn is_asleep(&self) -> bool {
+        self.loop_state.asleep
+    }
+
+    /// Before the application's sleep. `sleep` is how long it means to sleep, in milliseconds; it is only ever lowered.
+    pub fn fill(&mut self, sleep: &mut u32, now: Instant) {
+        self.set_now(now);
+        self.run_deadlines();
+        if *sleep > SHORTEST_SLEEP {
+            *sleep = (*sleep).min(LONGEST_SLEEP).min(self.sleep_left());
+        } else if self.has_backlog() {
+            *sleep = 0;
+        }
+        self.loop_state.asleep = true;
+        self.loop_state.notified = false;
+        self.loop_state.wakes = Some(self.cx.now + crate::time::Duration::from_millis(u64::from(*sleep)));
+    }
+
+    /// Milliseconds until something is due.
+    fn sleep_left(&self) -> u32 {
+        if self.has_backlog() {
+            return 0;
+        }
+        let Some(deadline) = self.next_deadline() else { return u32::MAX };
+        if deadline <= self.cx.now {
+            return 0;
+        }
+        u32::try_from((deadline - self.cx.now).total_micros().div_ceil(1000)).unwrap_or(u32::MAX)
+    }
+
+    fn has_backlog(&self) -> bool {
+        self.tcp.has_staged() || self.backlog() > 0
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        [self.cx.timers.next(), self.cx.egress.deadline(), self.reassembly.deadline()].into_iter().flatten().min()
+    }
+
+    /// After the application's sleep: deadlines, staged bytes, and what the poller has to say. The caller then works off
+    /// the backlog with [`Stack::work`].
+    pub fn begin_round(&mut self, now: Instant) {
+        self.set_now(now);
+        self.loop_state.asleep = false;
+        self.run_deadlines();
+        // One frame a round is how slirp4netns hands over a burst: its end shows as a round without a frame.
+        let more_coming = std::mem::take(&mut self.loop_state.frames) == 1;
+        self.tcp.flush(more_coming, &mut self.cx);
+        let Some(poller) = &mut self.cx.poller else { return };
+        let (tcp, udp, icmp, forwards) = (&mut self.tcp, &mut self.udp, &mut self.icmp, &mut self.tcp_forwards);
+        poller.wait(|token, ready| match token::unpack(token) {
+            (Kind::Tcp, key) => tcp.on_ready(TcpId::from(key), ready),
+            (Kind::Udp, key) => udp.on_ready(UdpId::from(key), ready),
+            (Kind::Icmp, key) => icmp.on_ready(IcmpId::from(key), ready),
+            (Kind::TcpListener, key) => forwards.on_ready(ListenerId::from(key), ready),
+            (Kind::Stack, _) => {}
+        });
+    }
+
+    /// What the application says of a socket it watches in direct mode.
+    pub fn report(&mut self, token: u64, ready: Readiness) {
+        match token::unpack(token) {
+            (Kind::Tcp, key) => self.tcp.on_ready(TcpId::from(key), ready),
+            (Kind::Udp, key) => self.udp.on_ready(UdpId::from(key), ready),
+            (Kind::Icmp, key) => self.icmp.on_ready(IcmpId::from(key), ready),
+            (Kind::TcpListener, key) => self.tcp_forwards.on_ready(ListenerId::from(key), ready),
+            (Kind::Stack, _) => {}
+        }
+    }
+
+    /// What the application is to watch in direct mode.
+    pub fn interests(&self, mut interest: impl FnMut(Interest)) {
+        for (id, forward) in self.tcp_forwards.iter() {
+            interest(Interest {
+                descriptor: forward.listener().as_raw_fd(),
+                token: token::pack(Kind::TcpListener, id),
+                read: true,
+                write: false,
+                priority: false,
+            });
+        }
+        for (id, flow) in self.tcp.iter() {
+            if let Some((descriptor, read, write)) = flow.interest() {
+                interest(Interest { descriptor, token: token::pack(Kind::Tcp, id), read, write, priority: read });
+            }
+        }
+        for (id, flow) in self.udp.iter() {
+            let descriptor = flow.socket().as_raw_fd();
+            let token = token::pack(Kind::Udp, id);
+            interest(Interest { descriptor, token, read: true, write: false, priority: false });
+        }
+        for (id, flow) in self.icmp.iter() {
+            let descriptor = flow.socket().as_raw_fd();
+            let token = token::pack(Kind::Icmp, id);
+            interest(Interest { descriptor, token, read: true, write: false, priority: false });
+        }
+    }
+
+    /// How many turns there are to take.
+    pub fn backlog(&self) -> usize {
+        self.tcp_forwards.backlog() + self.tcp.backlog() + self.udp.backlog() + self.icmp.backlog()
+    }
+
+    /// Takes one turn of everything that has something to do; the frames it makes are to be taken out before the next.
+    pub fn work(&mut self) {
+        self.tcp_forwards.work(&mut self.tcp, &mut self.cx);
+        self.tcp.work(&mut self.cx);
+        self.udp.work(&mut self.cx);
+        self.icmp.work(&mut self.cx);
+    }
+
+    fn run_deadlines(&mut self) {
+        let now = self.cx.now;
+        // What a deadline puts in anew is later than now, so this ends; the bound is for a clock that stands still.
+        for _ in 0..self.tcp.len() + self.udp.len() + 1024 {
+            let Some(token) = self.cx.timers.pop_due(now) else { break };
+            match token::unpack(token) {
+                (Kind::Tcp, key) => self.tcp.on_deadline(TcpId::from(key), &mut self.cx),
+                (Kind::Udp, key) => self.udp.on_deadline(UdpId::from(key), &mut self.cx),
+                (Kind::Icmp, key) => self.icmp.on_deadline(IcmpId::from(key), &mut self.cx),
+                (Kind::TcpListener, key) => self.tcp_forwards.on_deadline(ListenerId::from(key)),
+                (Kind::Stack, _) => {}
+            }
+        }
+        if self.cx.egress.deadline().is_some_and(|deadline| deadline <= now) {
+            self.cx.egress.on_deadline(now);
+        }
+        if self.reassembly.deadline().is_some_and(|deadline| deadline <= now) {
+            self.reassembly.on_deadline(now);
+        }
+    }
+
+    /// Sees to it that the application comes round when a frame, or a call between fill and poll, left something to do.
+    pub(super) fn after_input(&mut self) {
+        self.loop_state.frames = self.loop_state.frames.saturating_add(1);
+        self.wake_application();
+    }
+
+    pub(super) fn wake_application(&mut self) {
+        if !self.loop_state.asleep || self.loop_state.notified {
+            return;
+        }
+        let due_sooner = match (self.cx.timers.next(), self.loop_state.wakes) {
+            (Some(deadline), Some(wakes)) => deadline < wakes,
+            _ => false,
+        };
+        if self.has_backlog() || due_sooner {
+            self.loop_state.notified = true;
+            self.cx.effects.push(Effect::Notify);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Forwards: added and removed by the application.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::Stack;
+use crate::flow::key::Endpoint;
+use crate::host::socket::{Datagram, Listener};
+
+impl Stack {
+    /// Forwards what host peers send to `host` to the guest at `guest`; the unspecified guest address means the first
+    /// one the DHCP server gives out, port 0 of the host lets the kernel choose. Source: contract/hostfwd.md.
+    ///
+    /// # Errors
+    /// What `socket`, `bind` or `listen` said; `EAFNOSUPPORT` when the two are of different families; `ENOMEM` when
+    /// there are too many forwards.
+    pub fn add_host_forward(
+        &mut self,
+        udp: bool,
+        host: SocketAddr,
+        guest: SocketAddr,
+        only_v6: bool,
+    ) -> io::Result<()> {
+        if host.is_ipv4() != guest.is_ipv4() {
+            return Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
+        }
+        let mut guest = Endpoint::from(guest);
+        if guest.ip == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
+            guest.ip = self.dhcp_start.into();
+        }
+        if udp {
+            let socket = Datagram::bind(host, only_v6)?;
+            self.udp.add_forward(socket, guest, &mut self.cx)
+        } else {
+            let listener = Listener::bind(host, only_v6)?;
+            self.tcp_forwards.add(listener, guest, &mut self.cx)
+        }
+    }
+
+    /// Removes the forward that is bound to exactly `host`; false when there is none. Its TCP connections go on.
+    pub fn remove_host_forward(&mut self, udp: bool, host: SocketAddr) -> bool {
+        if udp { self.udp.remove_forward(host, &mut self.cx) } else { self.tcp_forwards.remove(host, &mut self.cx) }
+    }
+
+    /// Adds a guest forward whose bytes are to be given to the application, and gives its number. The unspecified
+    /// address is replaced by the default one. Source: contract/guestfwd-exec-unix.md section 1.
+    ///
+    /// `None` when the address is outside the virtual network, is the name server's port 53, or is taken.
+    pub fn add_guest_forward(&mut self, address: &mut Ipv4Addr, port: u16) -> Option<u64> {
+        let policy = &self.cx.policy;
+        if address.is_unspecified() {
+            let host_part = Ipv4Addr::new(0, 0, 2, 4).to_bits() & !policy.netmask.to_bits();
+            *address = Ipv4Addr::from(policy.network.to_bits() | host_part);
+        }
+        if !policy.in_network(*address) || policy.is_name_server(Endpoint::new(*address, port)) {
+            return None;
+        }
+        self.guest_forwards.add(*address, port)
+    }
+
+    /// Removes a guest forward and gives its number; `None` when there is none. Its connections are reset.
+    pub fn remove_guest_forward(&mut self, address: Ipv4Addr, port: u16) -> Option<u64> {
+        let number = self.guest_forwards.remove(address, port)?;
+        self.tcp.end_callback(number, &mut self.cx);
+        Some(number)
+    }
+
+    /// How many bytes for the guest the newest connection of a guest forward takes now.
+    pub fn guest_forward_room(&self, address: Ipv4Addr, port: u16) -> usize {
+        self.tcp.room_for(Endpoint::new(address, port))
+    }
+
+    /// Takes bytes for the guest from the application behind a guest forward.
+    pub fn guest_forward_receive(&mut self, address: Ipv4Addr, port: u16, data: &[u8]) {
+        self.tcp.receive_for(Endpoint::new(address, port), data, &mut self.cx);
+        self.wake_application();
+    }
+}

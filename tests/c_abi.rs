@@ -1,0 +1,189 @@
+//! The library as C programs see it: the headers in each C dialect, the exported functions and their version nodes, and
+//! the C test programs of `compat-tests/c` linked to the shared library of this build.
+#![cfg(all(unix, target_pointer_width = "64"))]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::{env, fs};
+
+const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The directory into which cargo has put the libraries and the test programs of this build.
+fn libraries() -> PathBuf {
+    let program = env::current_exe().expect("a test has a path");
+    program.parent().expect("a program is in a directory").to_path_buf()
+}
+
+/// A directory for the files of one test, empty.
+fn scratch(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir_all(&path).expect("the scratch directory can be made");
+    path
+}
+
+fn compiler(variable: &str, default: &str) -> Command {
+    Command::new(env::var_os(variable).unwrap_or_else(|| default.into()))
+}
+
+/// Runs a command and returns what it printed; a failure ends the test with that.
+fn run(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(status.success(), "{command:?}: {status}\n{stdout}{stderr}");
+    stdout.into_owned()
+}
+
+/// Compiles a program of `compat-tests/c` with the shared library of this build and runs it.
+fn run_program(name: &str) {
+    let dir = scratch(name);
+    let library = libraries().join("libslirp.so");
+    std::os::unix::fs::symlink(&library, dir.join("libslirp.so.0")).expect("the library can be linked");
+    let program = dir.join(name);
+    run(compiler("CC", "cc")
+        .args(WARNINGS)
+        .args(["-std=c11", "-g", "-I"])
+        .arg(root().join("include"))
+        .arg("-o")
+        .arg(&program)
+        .arg(root().join("compat-tests/c").join(name).with_extension("c"))
+        .arg(&library));
+    let printed = run(Command::new(&program).env("LD_LIBRARY_PATH", &dir));
+    let last = printed.lines().last().unwrap_or_default();
+    assert!(last.ends_with(" passed, 0 failed") && !last.starts_with("0 "), "{printed}");
+}
+
+#[test]
+fn headers_compile_in_each_dialect() {
+    let layout = root().join("compat-tests/c/layout.c");
+    let include = root().join("include");
+    for standard in ["-std=c99", "-std=c11", "-std=gnu17"] {
+        run(compiler("CC", "cc").args(WARNINGS).args([standard, "-fsyntax-only", "-I"]).arg(&include).arg(&layout));
+    }
+    for standard in ["-std=c++11", "-std=c++17"] {
+        run(compiler("CXX", "c++")
+            .args(WARNINGS)
+            .args([standard, "-fsyntax-only", "-x", "c++", "-I"])
+            .arg(&include)
+            .arg(&layout));
+    }
+}
+
+#[test]
+fn headers_are_found_without_their_folder() {
+    run(compiler("CC", "cc")
+        .args(WARNINGS)
+        .args(["-std=c99", "-fsyntax-only", "-DLAYOUT_FLAT_INCLUDE", "-I"])
+        .arg(root().join("include/slirp"))
+        .arg(root().join("compat-tests/c/layout.c")));
+}
+
+#[test]
+fn layout_program_runs() {
+    run_program("layout");
+}
+
+/// All exported functions with the version that first had them: contract/api.md section 1.
+#[cfg(target_os = "linux")]
+const VERSIONS: [(&str, &str); 26] = [
+    ("slirp_add_exec", "SLIRP_4.0"),
+    ("slirp_add_guestfwd", "SLIRP_4.0"),
+    ("slirp_add_hostfwd", "SLIRP_4.0"),
+    ("slirp_cleanup", "SLIRP_4.0"),
+    ("slirp_connection_info", "SLIRP_4.0"),
+    ("slirp_init", "SLIRP_4.0"),
+    ("slirp_input", "SLIRP_4.0"),
+    ("slirp_pollfds_fill", "SLIRP_4.0"),
+    ("slirp_pollfds_poll", "SLIRP_4.0"),
+    ("slirp_remove_hostfwd", "SLIRP_4.0"),
+    ("slirp_socket_can_recv", "SLIRP_4.0"),
+    ("slirp_socket_recv", "SLIRP_4.0"),
+    ("slirp_state_load", "SLIRP_4.0"),
+    ("slirp_state_save", "SLIRP_4.0"),
+    ("slirp_state_version", "SLIRP_4.0"),
+    ("slirp_version_string", "SLIRP_4.0"),
+    ("slirp_new", "SLIRP_4.1"),
+    ("slirp_add_unix", "SLIRP_4.2"),
+    ("slirp_remove_guestfwd", "SLIRP_4.2"),
+    ("slirp_add_hostxfwd", "SLIRP_4.5"),
+    ("slirp_neighbor_info", "SLIRP_4.5"),
+    ("slirp_remove_hostxfwd", "SLIRP_4.5"),
+    ("slirp_handle_timer", "SLIRP_4.7"),
+    ("slirp_pollfds_fill_socket", "SLIRP_4.9"),
+    ("slirp_reset_debug", "SLIRP_4.9"),
+    ("slirp_set_debug", "SLIRP_4.9"),
+];
+
+/// Everything defined in the dynamic symbol table, with its version, as `objdump -T` lists it.
+#[cfg(target_os = "linux")]
+fn dynamic_symbols(library: &Path) -> BTreeSet<(String, String)> {
+    run(Command::new("objdump").arg("-T").arg(library))
+        .lines()
+        .filter(|line| !line.contains("*UND*") && !line.contains("*ABS*"))
+        .filter_map(|line| {
+            let mut words = line.split_whitespace().rev();
+            let (name, version) = (words.next()?, words.next()?);
+            // A symbol's line starts with its address.
+            line.starts_with('0').then(|| (name.to_owned(), version.to_owned()))
+        })
+        .collect()
+}
+
+#[test]
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+fn exported_functions_are_on_their_version_nodes() {
+    let wanted: BTreeSet<_> = VERSIONS.iter().map(|&(name, node)| (name.to_owned(), node.to_owned())).collect();
+    assert_eq!(wanted.len(), 26);
+    assert_eq!(dynamic_symbols(&libraries().join("libslirp.so")), wanted);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn library_needs_only_the_system() {
+    let headers = run(Command::new("objdump").arg("-p").arg(libraries().join("libslirp.so")));
+    let value = |key: &'static str| {
+        headers.lines().filter_map(move |line| line.trim().strip_prefix(key)).map(|name| name.trim().to_owned())
+    };
+    assert_eq!(value("SONAME").collect::<Vec<_>>(), ["libslirp.so.0"]);
+    for name in value("NEEDED") {
+        let stem = name.split(".so").next().unwrap_or_default();
+        assert!(
+            ["libc", "libgcc_s", "libm", "libdl", "libpthread"].contains(&stem) || stem.starts_with("ld-"),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn static_library_keeps_plain_names() {
+    // A shared object that brings the library along, linked without a version map and with nothing left undefined.
+    let dir = scratch("static");
+    let source = dir.join("plugin.c");
+    let text = "const char *slirp_version_string(void);\nconst char *plugin(void) { return slirp_version_string(); }\n";
+    fs::write(&source, text).expect("the source can be written");
+    let plugin = dir.join("plugin.so");
+    run(compiler("CC", "cc")
+        .args(["-shared", "-fPIC", "-Wl,-z,defs", "-o"])
+        .arg(&plugin)
+        .arg(&source)
+        .arg(libraries().join("libslirp.a")));
+    let symbols = dynamic_symbols(&plugin);
+    assert!(symbols.iter().any(|(name, _)| name == "slirp_version_string"), "{symbols:?}");
+    assert!(!symbols.iter().any(|(_, version)| version.contains("SLIRP")), "{symbols:?}");
+}
+
+#[test]
+fn null_callbacks_program_runs() {
+    run_program("null_callbacks");
+}
+
+#[test]
+fn main_paths_program_runs() {
+    run_program("main_paths");
+}

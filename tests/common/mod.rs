@@ -1,0 +1,30 @@
+//! An in-process guest for any `libslirp.so.0`: the library is loaded with dlopen and driven only through its C ABI.
+//!
+//! `SLIRP_LIB=/path/to/libslirp.so.0` chooses the library; without it the cdylib that cargo built beside the test
+//! executable is used. The same tests run against upstream's library: where the two differ on purpose, the test asks
+//! [`differences::ours`], and the one table in `differences.rs` says what each of them does.
+#![allow(dead_code, unused_imports)]
+
+pub mod child;
+pub mod differences;
+pub mod ffi;
+pub mod frame;
+pub mod host;
+pub mod instance;
+pub mod library;
+pub mod poll;
+pub mod smol;
+pub mod tcp;
+
+pub use child::{Isolation, isolated};
+pub use differences::ours;
+pub use ffi::*;
+pub use frame::*;
+pub use host::*;
+pub use instance::*;
+pub use library::{Library, library};
+pub use poll::*;
+pub use smol::SmolGuest;
+pub use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+pub use std::time::Duration;
+pub use tcp::*;

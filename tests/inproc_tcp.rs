@@ -1,0 +1,530 @@
+//! TCP with a scripted guest: contract/tcp.md. Timers are in `inproc_tcp_timers.rs`.
+
+mod common;
+use common::*;
+
+/// A connection from the guest to a listener on the host, and both of its ends.
+fn connected(i: &Instance) -> (Conn, TcpStream) {
+    let (listener, port) = tcp_listener();
+    let conn = Conn::connect(i, at_vhost(port));
+    let host = accept(i, &listener);
+    i.settle();
+    (conn, host)
+}
+
+/// A connection from the host to the guest's port 80.
+fn forwarded(i: &Instance, options: &[u8]) -> (Conn, TcpStream) {
+    let port = i.forward(false, at(GUEST, 80));
+    let host = client(port);
+    (Conn::accept(i, 80, options), host)
+}
+
+/// The segments of the connection that are there now.
+fn segments(i: &Instance, conn: &mut Conn) -> Vec<Segment> {
+    std::iter::from_fn(|| conn.next(i)).collect()
+}
+
+fn reset_by_segment(i: &Instance, conn: &Conn, flags: u8, payload: &[u8]) -> Vec<(Packet, Segment)> {
+    i.input(&conn.segment(flags, payload).frame());
+    i.settle();
+    i.drain().iter().filter_map(|f| Some((f.ip()?.clone(), f.tcp()?))).collect()
+}
+
+#[test]
+fn tcp_fact_01_the_handshake_waits_for_the_host() {
+    let i = Setup::default().start();
+    let (listener, port) = tcp_listener();
+    let mut conn = Conn::new(&i, at_vhost(port));
+    conn.syn(&i, &mss_option(1460));
+    assert!(i.drain().is_empty(), "no answer before the host's connect is known to have succeeded");
+    let (packet, s) = i.wait_tcp("the SYN-ACK");
+    assert_eq!((s.flags, s.ack, s.src, s.dst), (SYN | ACK, GUEST_ISS + 1, at_vhost(port), conn.guest));
+    assert_eq!((packet.ttl, s.mss(), s.payload.len()), (64, Some(1460), 0));
+    if library().upstream {
+        assert_eq!((s.window, s.options.as_slice()), (65535, &[2, 4, 5, 0xb4][..]));
+    }
+    assert_eq!(s.window_scale(), None, "no window scale unless the guest offers it");
+    assert!(accept(&i, &listener).peer_addr().unwrap().ip().is_loopback());
+}
+
+#[test]
+fn tcp_window_scaling_when_the_guest_offers_it() {
+    let i = Setup::default().start();
+    let (listener, port) = tcp_listener();
+    let offer = [&mss_option(1460)[..], &[1, 3, 3, 7]].concat();
+    let conn = Conn::connect_with(&i, at_vhost(port), &offer);
+    let _host = accept(&i, &listener);
+    let scale = conn.hello.as_ref().unwrap().window_scale();
+    if ours("window-scaling") {
+        assert!(scale.is_some_and(|s| s <= 14), "{scale:?}");
+    } else {
+        assert_eq!(scale, None);
+    }
+}
+
+#[test]
+fn tcp_fact_02_a_refused_port_is_a_reset() {
+    let i = Setup::default().start();
+    match Conn::try_connect(&i, at_vhost(closed_tcp_port()), &mss_option(1460)) {
+        Reply::Reset(_, s) => assert_eq!((s.flags, s.seq, s.ack), (RST | ACK, 0, GUEST_ISS + 1)),
+        other => panic!("{other:?}"),
+    }
+    i.settle();
+    assert!(i.flows("TCP[").is_empty());
+    let (added, removed) = i.registrations();
+    assert_eq!(added, removed);
+}
+
+#[test]
+fn tcp_fact_03_no_route_is_reported_at_once() {
+    if !isolated("tcp_fact_03_no_route_is_reported_at_once", Isolation::Network) {
+        return;
+    }
+    let i = Setup::default().start();
+    let mut conn = Conn::new(&i, at(Ipv4Addr::new(192, 0, 2, 1), 80));
+    conn.syn(&i, &mss_option(1460));
+    let frames = i.drain();
+    let icmp = frames.iter().find_map(Frame::icmp).expect("the answer comes inside slirp_input");
+    assert_eq!((icmp.kind, icmp.code, icmp.data.len()), (3, 0, 44));
+    assert!(i.flows("TCP[").is_empty());
+}
+
+#[test]
+fn tcp_fact_06_segments_to_the_guest_fill_the_mtu() {
+    let i = Setup::default().start();
+    let data = pattern(20_000);
+    let (mut conn, mut host) = connected(&i);
+    assert_eq!(host_write_some(&mut host, &data), data.len());
+    let (sizes, bytes) = conn.receive(&i, data.len());
+    assert!(bytes == data);
+    let largest = *sizes.iter().max().unwrap();
+    assert_eq!(largest, if ours("mss-1460") { 1460 } else { 1440 }, "{sizes:?}");
+    let (mut conn, mut host) = forwarded(&i, &mss_option(1460));
+    assert_eq!(host_write_some(&mut host, &data), data.len());
+    let (sizes, bytes) = conn.receive(&i, data.len());
+    assert!(bytes == data);
+    assert_eq!(*sizes.iter().max().unwrap(), 1460, "{sizes:?}");
+}
+
+#[test]
+fn tcp_fact_07_the_guests_mss_option_is_honoured() {
+    let i = Setup::default().start();
+    let data = pattern(3000);
+    let (mut conn, mut host) = forwarded(&i, &mss_option(256));
+    host_write_some(&mut host, &data);
+    let (sizes, bytes) = conn.receive(&i, data.len());
+    assert!(bytes == data && sizes.iter().all(|s| *s <= 256) && sizes.contains(&256), "{sizes:?}");
+    let (listener, port) = tcp_listener();
+    let mut conn = Conn::connect_with(&i, at_vhost(port), &mss_option(256));
+    let mut host = accept(&i, &listener);
+    host_write_some(&mut host, &data);
+    let (sizes, bytes) = conn.receive(&i, data.len());
+    assert!(bytes == data);
+    assert_eq!(*sizes.iter().max().unwrap(), if ours("guest-mss") { 256 } else { 1440 }, "{sizes:?}");
+}
+
+#[test]
+fn tcp_fact_08_hello_is_delivered_and_acked_at_once() {
+    let i = Setup::default().start();
+    let (mut conn, mut host) = connected(&i);
+    conn.data(&i, b"hello");
+    // No turn of the loop in between: the host has the bytes and the guest its ACK when slirp_input returns.
+    let mut buffer = [0; 16];
+    let n = std::io::Read::read(&mut host, &mut buffer).expect("the data is there");
+    assert_eq!(&buffer[..n], b"hello");
+    let acks = segments(&i, &mut conn);
+    assert!(acks.iter().any(|s| s.flags == ACK && s.ack == conn.snd_nxt), "{acks:?}");
+}
+
+#[test]
+fn tcp_fact_09_out_of_order_segments_are_put_in_order() {
+    let i = Setup::default().start();
+    let (mut conn, mut host) = connected(&i);
+    let start = conn.snd_nxt;
+    let piece = |conn: &Conn, from: u32, data: &[u8]| {
+        i.input(&Segment { seq: start.wrapping_add(from), ..conn.segment(PSH | ACK, data) }.frame());
+    };
+    piece(&conn, 5, b"world");
+    let first = segments(&i, &mut conn);
+    assert!(first.len() == 1 && first[0].ack == start, "{first:?}");
+    piece(&conn, 0, b"hello");
+    conn.snd_nxt = start + 10;
+    conn.expect_acked(&i);
+    assert_eq!(host_read(&i, &mut host, 10), b"helloworld");
+    // Overlaps: what came first wins, nothing is doubled.
+    piece(&conn, 14, b"efgh");
+    piece(&conn, 12, b"cdef");
+    piece(&conn, 8, b"ldabcd");
+    conn.snd_nxt = start + 18;
+    conn.expect_acked(&i);
+    assert_eq!(host_read(&i, &mut host, 8), b"abcdefgh");
+    host_idle(&mut host);
+}
+
+#[test]
+fn tcp_fact_09_many_holes_are_filled() {
+    let i = Setup::default().start();
+    let (mut conn, mut host) = connected(&i);
+    let data = pattern(30_000);
+    let start = conn.snd_nxt;
+    // Every second piece first, from the end, then the others.
+    let pieces: Vec<(usize, &[u8])> = data.chunks(500).enumerate().map(|(n, c)| (n * 500, c)).collect();
+    let (odd, even): (Vec<_>, Vec<_>) = pieces.iter().partition(|(at, _)| (at / 500) % 2 == 1);
+    for (from, chunk) in odd.iter().rev().chain(even.iter()) {
+        i.input(&Segment { seq: start.wrapping_add(*from as u32), ..conn.segment(ACK, chunk) }.frame());
+    }
+    conn.snd_nxt = start.wrapping_add(30_000);
+    conn.expect_acked(&i);
+    assert!(host_read(&i, &mut host, data.len()) == data);
+}
+
+#[test]
+fn tcp_fact_10_data_beyond_the_window_is_not_delivered() {
+    let i = Setup::default().start();
+    let (mut conn, mut host) = connected(&i);
+    let far = Segment { seq: conn.snd_nxt.wrapping_add(300_000_000), ..conn.segment(PSH | ACK, b"far") };
+    i.input(&far.frame());
+    let ack = conn.expect(&i, "an ACK with the current numbers", |s| s.has(ACK) && !s.has(RST));
+    assert_eq!((ack.seq, ack.ack), (conn.rcv_nxt, conn.snd_nxt));
+    host_idle(&mut host);
+    // An ACK of data that was never sent gets the same answer, and the segment is dropped.
+    let early = Segment { ack: conn.rcv_nxt.wrapping_add(5000), ..conn.segment(PSH | ACK, b"bad") };
+    i.input(&early.frame());
+    let ack = conn.expect(&i, "an ACK with the current numbers", |s| s.has(ACK) && !s.has(RST));
+    assert_eq!((ack.seq, ack.ack), (conn.rcv_nxt, conn.snd_nxt));
+    host_idle(&mut host);
+    conn.data(&i, b"good");
+    assert_eq!(host_read(&i, &mut host, 4), b"good");
+}
+
+#[test]
+fn tcp_fact_11_the_guest_closes_first() {
+    let i = Setup::default().start();
+    let (mut conn, mut host) = connected(&i);
+    conn.data(&i, b"bye");
+    conn.send(&i, FIN | ACK, b"");
+    conn.expect_acked(&i);
+    assert_eq!(host_end(&i, &mut host), (b"bye".to_vec(), End::Eof));
+    assert!(conn.listed(&i, "CLOSE_WAIT"), "{}", i.connection_info());
+    host_write_some(&mut host, b"one more thing");
+    assert_eq!(conn.receive(&i, 14).1, b"one more thing");
+    let (added, _) = i.registrations();
+    drop(host);
+    conn.expect_fin(&i);
+    i.settle();
+    assert!(!conn.listed(&i, ""), "{}", i.connection_info());
+    if library().upstream {
+        assert_eq!(i.registrations().1, added);
+    }
+}
+
+#[test]
+fn tcp_fact_12_the_host_half_closes() {
+    let i = Setup::default().start();
+    let (mut conn, mut host) = connected(&i);
+    host_write_some(&mut host, b"last words");
+    host.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(conn.receive(&i, 10).1, b"last words");
+    conn.expect_fin(&i);
+    i.settle();
+    assert!(conn.listed(&i, "FIN_WAIT_2"), "{}", i.connection_info());
+    // The guest can still send, as much as it likes.
+    let data = pattern(50_000);
+    for chunk in data.chunks(1000) {
+        conn.data(&i, chunk);
+    }
+    assert!(host_read(&i, &mut host, data.len()) == data);
+    conn.send(&i, FIN | ACK, b"");
+    assert_eq!(host_end(&i, &mut host), (vec![], End::Eof));
+    conn.expect_acked(&i);
+}
+
+#[test]
+fn tcp_fact_13_a_reset_by_the_host_reaches_the_guest() {
+    let i = Setup::default().start();
+    let (mut conn, host) = connected(&i);
+    host_reset(host);
+    let rst = conn.expect(&i, "a reset", |s| s.has(RST));
+    assert_eq!((rst.flags, rst.seq, rst.ack), (RST | ACK, conn.rcv_nxt, conn.snd_nxt));
+    i.settle();
+    assert!(!conn.listed(&i, ""));
+    let (added, removed) = i.registrations();
+    assert_eq!(added, removed);
+}
+
+#[test]
+fn tcp_fact_14_a_reset_by_the_guest_ends_the_host_side() {
+    let i = Setup::default().start();
+    let (mut conn, mut host) = connected(&i);
+    conn.data(&i, b"x");
+    assert_eq!(host_read(&i, &mut host, 1), b"x");
+    conn.send(&i, RST, b"");
+    let (bytes, end) = host_end(&i, &mut host);
+    assert!(bytes.is_empty());
+    assert_eq!(end, if ours("guest-reset") { End::Reset } else { End::Eof });
+    assert!(!conn.listed(&i, ""));
+    i.settle();
+    assert!(i.drain().iter().all(|f| f.tcp().is_none_or(|s| !s.has(RST))), "a reset is not answered");
+    let (added, removed) = i.registrations();
+    assert_eq!(added, removed);
+}
+
+#[test]
+fn tcp_fact_20_stray_segments_are_reset() {
+    let i = Setup::default().start();
+    let mut conn = Conn::new(&i, at_vhost(9));
+    conn.rcv_nxt = 777;
+    let one = |answers: Vec<(Packet, Segment)>| {
+        let [(packet, s)] = &answers[..] else { panic!("{answers:?}") };
+        assert_eq!((packet.ttl, s.window, s.options.len()), (255, 0, 0));
+        assert_eq!((s.src, s.dst), (at_vhost(9), conn.guest));
+        (s.flags, s.seq, s.ack)
+    };
+    assert_eq!(one(reset_by_segment(&i, &conn, ACK, b"")), (RST, 777, 0));
+    assert_eq!(one(reset_by_segment(&i, &conn, PSH | ACK, b"data")), (RST, 777, 0));
+    assert_eq!(one(reset_by_segment(&i, &conn, FIN | ACK, b"")), (RST, 777, 0));
+    let (flags, seq, ack) = one(reset_by_segment(&i, &conn, FIN, b"abc"));
+    assert_eq!((flags, seq), (RST | ACK, 0));
+    assert!(ack == GUEST_ISS + 3 || (ours("stray-fin") && ack == GUEST_ISS + 4), "{ack}");
+    let answers = reset_by_segment(&i, &conn, RST, b"");
+    assert_eq!(answers.len(), usize::from(!ours("reset-to-reset")), "a reset to a reset");
+    assert!(reset_by_segment(&i, &conn, RST | ACK, b"").len() <= 1);
+    assert!(i.flows("TCP[").is_empty());
+}
+
+#[test]
+fn tcp_fact_21_urgent_data_passes_both_ways() {
+    let i = Setup::default().start();
+    let (mut conn, mut host) = connected(&i);
+    // SO_OOBINLINE is off at our host peer, so that the urgent byte is read on its own.
+    let urgent = Segment { urgent: 3, ..conn.segment(URG | PSH | ACK, b"xyZ") };
+    i.input(&urgent.frame());
+    conn.snd_nxt += 3;
+    assert_eq!(host_read(&i, &mut host, 2), b"xy");
+    let socket = socket2::SockRef::from(&host);
+    let mut oob = [std::mem::MaybeUninit::new(0u8)];
+    let n = i.until("the urgent byte at the host", || socket.recv_out_of_band(&mut oob).ok());
+    // SAFETY: the buffer was initialised before.
+    assert_eq!((n, unsafe { oob[0].assume_init() }), (1, b'Z'));
+    socket.send_out_of_band(b"!").unwrap();
+    let s = conn.expect(&i, "urgent data for the guest", |s| s.has(URG));
+    assert_eq!((s.payload.as_slice(), s.urgent), (&b"!"[..], 1));
+}
+
+#[test]
+fn tcp_fact_22_the_type_of_service_follows_the_port() {
+    let i = Setup::default().start();
+    // Only ports that a test may bind without privilege: 6667 and 6668 and any other.
+    for (port, tos) in [(6667, 8), (6668, 8), (7070, 0x10)] {
+        let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) else { continue };
+        listener.set_nonblocking(true).unwrap();
+        let mut conn = Conn::new(&i, at_vhost(port));
+        conn.syn(&i, &mss_option(1460));
+        assert_eq!(i.wait_tcp("the SYN-ACK").0.tos, tos, "port {port}");
+    }
+    let (_listener, port) = tcp_listener();
+    let mut conn = Conn::new(&i, at_vhost(port));
+    conn.syn(&i, &mss_option(1460));
+    assert_eq!(i.wait_tcp("the SYN-ACK").0.tos, 0);
+}
+
+#[test]
+fn tcp_fact_23_data_in_the_syn_is_delivered() {
+    let i = Setup::default().start();
+    let (listener, port) = tcp_listener();
+    let mut conn = Conn::new(&i, at_vhost(port));
+    conn.send(&i, SYN, b"early");
+    let synack = i.wait_tcp("the SYN-ACK").1;
+    assert!(synack.ack == GUEST_ISS + 1 || synack.ack == GUEST_ISS + 6, "{synack:?}");
+    conn.rcv_nxt = synack.seq.wrapping_add(1);
+    let mut host = accept(&i, &listener);
+    i.input(&Segment { seq: GUEST_ISS + 1, ..conn.segment(ACK, b"") }.frame());
+    i.settle();
+    if synack.ack == GUEST_ISS + 1 && ours("syn-data") {
+        // RFC 9293 allows to ignore it; then the guest sends it again.
+        conn.snd_nxt = GUEST_ISS + 1;
+        conn.send(&i, PSH | ACK, b"early");
+    }
+    assert_eq!(host_read(&i, &mut host, 5), b"early");
+    conn.data(&i, b" bird");
+    assert_eq!(host_read(&i, &mut host, 5), b" bird");
+}
+
+#[test]
+fn tcp_fact_24_keep_alive_probes_are_acknowledged() {
+    let i = Setup::default().start();
+    let (mut conn, mut host) = connected(&i);
+    for payload in [&b""[..], b"x"] {
+        i.input(&Segment { seq: conn.snd_nxt - 1, ..conn.segment(ACK, payload) }.frame());
+        let ack = conn.expect(&i, "the ACK of a probe", |s| s.has(ACK));
+        assert_eq!((ack.ack, ack.payload.len()), (conn.snd_nxt, 0));
+    }
+    host_idle(&mut host);
+}
+
+#[test]
+fn tcp_fact_24_resets_outside_the_window_are_ignored() {
+    let i = Setup::default().start();
+    let (mut conn, mut host) = connected(&i);
+    let far = |n: u32| Segment { seq: n, ..conn.segment(RST, b"") }.frame();
+    i.input(&far(conn.snd_nxt.wrapping_add(200_000_000)));
+    if ours("rfc5961-reset") {
+        // Left of the window, and inside it but not at its edge (answered by a challenge ACK at most).
+        i.input(&far(conn.snd_nxt - 1));
+        i.input(&far(conn.snd_nxt + 50));
+    }
+    assert!(conn.listed(&i, "ESTABLISHED"));
+    conn.data(&i, b"alive");
+    assert_eq!(host_read(&i, &mut host, 5), b"alive");
+}
+
+#[test]
+fn tcp_fact_25_a_guest_reset_with_unread_host_data_resets_the_host() {
+    let i = Setup::default().start();
+    let (mut conn, mut host) = connected(&i);
+    // The guest's window is shut and the buffers full, so that data stays in the kernel's socket.
+    conn.window = 0;
+    conn.send(&i, ACK, b"");
+    let lot = vec![7; 4 << 20];
+    host_write_some(&mut host, &lot);
+    i.settle();
+    host_write_some(&mut host, &lot);
+    conn.send(&i, RST, b"");
+    assert_eq!(host_end(&i, &mut host).1, End::Reset);
+}
+
+#[test]
+fn tcp_fact_27_jumbo_frames() {
+    let sizes = |mtu, mru| {
+        let i = Setup::default().mtu(mtu, mru).start();
+        let (listener, port) = tcp_listener();
+        let mut conn = Conn::connect_with(&i, at_vhost(port), &mss_option(mtu as u16 - 40));
+        let mut host = accept(&i, &listener);
+        let data = pattern(60_000);
+        host_write_some(&mut host, &data);
+        let (sizes, bytes) = conn.receive(&i, data.len());
+        assert!(bytes == data);
+        (conn.hello.unwrap().mss().unwrap(), *sizes.iter().max().unwrap())
+    };
+    assert_eq!(sizes(9000, 9000), (8960, if ours("mss-1460") { 8960 } else { 8940 }));
+    let (mss, largest) = sizes(9000, 1500);
+    assert_eq!(mss, 1460);
+    assert!(largest == 1460 || ours("mss-1460") && largest <= 8960, "{largest}");
+    assert_eq!(sizes(576, 576), (536, if ours("mss-1460") { 536 } else { 516 }));
+}
+
+#[test]
+fn tcp_a_host_that_does_not_read_closes_the_window_and_loses_nothing() {
+    let i = Setup::default().start();
+    let (mut conn, mut host) = connected(&i);
+    let data = pattern(8 << 20);
+    let mut sent = 0;
+    // Fill until the window is shut: never more than the window that was offered.
+    loop {
+        while conn.next(&i).is_some() {}
+        let edge = conn.snd_una.wrapping_add(u32::from(conn.snd_wnd)).wrapping_sub(conn.snd_nxt) as usize;
+        if edge == 0 || sent + edge.min(1460) > data.len() {
+            break;
+        }
+        let n = edge.min(1460);
+        conn.data(&i, &data[sent..sent + n]);
+        sent += n;
+        i.turn(Duration::ZERO);
+        if edge <= 1460 && conn.snd_wnd == 0 {
+            break;
+        }
+    }
+    i.settle();
+    while conn.next(&i).is_some() {}
+    assert!(sent > 100_000 && sent < data.len(), "{sent} bytes went in before the window shut");
+    // The host reads everything, and the window opens again without being asked.
+    assert!(host_read(&i, &mut host, sent) == data[..sent]);
+    i.settle();
+    while conn.next(&i).is_some() {}
+    assert!(conn.snd_una == conn.snd_nxt && conn.snd_wnd > 1460, "una {} wnd {}", conn.snd_una, conn.snd_wnd);
+    conn.data(&i, b"after");
+    assert_eq!(host_read(&i, &mut host, 5), b"after");
+}
+
+#[test]
+fn tcp_nothing_is_sent_beyond_the_guests_window() {
+    let i = Setup::default().start();
+    let (mut conn, mut host) = connected(&i);
+    let data = pattern(100_000);
+    conn.window = 5000;
+    conn.send(&i, ACK, b"");
+    host_write_some(&mut host, &data);
+    let mut got = Vec::new();
+    i.until("all data through a small window", || {
+        while let Some(s) = conn.next(&i) {
+            let end = s.seq.wrapping_add(s.payload.len() as u32);
+            assert!(end.wrapping_sub(conn.rcv_nxt) <= 5000, "beyond the window");
+            if s.seq == conn.rcv_nxt {
+                conn.rcv_nxt = end;
+                got.extend_from_slice(&s.payload);
+                i.input(&conn.segment(ACK, b"").frame());
+            }
+        }
+        (got.len() == data.len()).then_some(())
+    });
+    assert!(got == data);
+}
+
+#[test]
+fn tcp_both_sides_close_at_once() {
+    let i = Setup::default().start();
+    let (mut conn, host) = connected(&i);
+    host.shutdown(std::net::Shutdown::Both).unwrap();
+    drop(host);
+    let fin = conn.expect(&i, "the host's FIN", |s| s.has(FIN));
+    // The guest's FIN does not acknowledge the library's.
+    conn.send(&i, FIN | ACK, b"");
+    conn.expect_acked(&i);
+    conn.rcv_nxt = fin.seq.wrapping_add(1);
+    conn.send(&i, ACK, b"");
+    i.settle();
+    assert!(!conn.listed(&i, "ESTABLISHED") && !conn.listed(&i, "FIN_WAIT"), "{}", i.connection_info());
+}
+
+#[test]
+fn tcp_a_bad_checksum_or_data_offset_is_ignored() {
+    let i = Setup::default().start();
+    let (mut conn, mut host) = connected(&i);
+    let good = conn.segment(PSH | ACK, b"data").frame();
+    let mut bad_sum = good.clone();
+    bad_sum[14 + 20 + 16] ^= 1;
+    i.input(&bad_sum);
+    for offset in [0u8, 4, 15] {
+        let mut segment = conn.segment(PSH | ACK, b"data").bytes();
+        segment[12] = offset << 4;
+        segment[16..18].fill(0);
+        let pseudo = [&GUEST.octets()[..], &VHOST.octets(), &[0, 6], &(segment.len() as u16).to_be_bytes()].concat();
+        let sum = checksum(&[&pseudo, &segment]);
+        segment[16..18].copy_from_slice(&sum.to_be_bytes());
+        i.input(&Ip::new(VHOST, TCP).frame(&segment));
+    }
+    i.expect_silence();
+    host_idle(&mut host);
+    i.input(&good);
+    conn.snd_nxt += 4;
+    assert_eq!(host_read(&i, &mut host, 4), b"data");
+}
+
+#[test]
+fn tcp_a_repeated_syn_opens_one_connection() {
+    let i = Setup::default().start();
+    let (listener, port) = tcp_listener();
+    let mut conn = Conn::new(&i, at_vhost(port));
+    conn.syn(&i, &mss_option(1460));
+    for _ in 0..3 {
+        conn.snd_nxt = GUEST_ISS;
+        conn.syn(&i, &mss_option(1460));
+    }
+    let Reply::SynAck(mut conn) = conn.reply(&i) else { panic!("no connection") };
+    let mut host = accept(&i, &listener);
+    conn.data(&i, b"once");
+    assert_eq!(host_read(&i, &mut host, 4), b"once");
+    i.settle();
+    assert!(listener.accept().is_err());
+    assert_eq!(i.flows("TCP[").len(), 1);
+}
