@@ -27,7 +27,7 @@ const MAX_STRANGERS: usize = 64;
 const FIRST_CLOSED: c_int = 4;
 const REPORT: c_int = 3;
 /// The most descriptors that are closed one by one, where there is no call that closes them all.
-const MOST_CLOSED: i64 = 1 << 20;
+const MOST_CLOSED: libc::c_long = 1 << 20;
 
 /// Starts a command line, split as a shell does with quotes and backslashes but without any expansion, on one end of a
 /// connection, and gives the other end. The program gets the connection as its descriptors 0, 1 and 2 and no other one,
@@ -138,7 +138,7 @@ impl Program {
         environment.push(ptr::null());
         // SAFETY: sysconf takes no pointers.
         let limit = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) };
-        let descriptors = c_int::try_from(i64::from(limit).clamp(256, MOST_CLOSED)).unwrap_or(256);
+        let descriptors = c_int::try_from(limit.clamp(256, MOST_CLOSED)).unwrap_or(256);
         let texts = words.into_iter().chain(variables).collect();
         Ok(Program { files, arguments, shell, environment, descriptors, _texts: texts })
     }

@@ -1,6 +1,7 @@
 //! Unix stream sockets: their addresses, connecting to them, listening on them. Source: unix(7).
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -43,6 +44,12 @@ impl UnixAddress {
 
     fn socket_address(&self) -> io::Result<SockAddr> {
         SockAddr::unix(OsStr::from_bytes(&self.0))
+    }
+}
+
+impl fmt::Display for UnixAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.escape_ascii().fmt(f)
     }
 }
 
