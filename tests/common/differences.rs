@@ -194,4 +194,40 @@ pub const DIFFERENCES: &[Difference] = &[
         "dropped",
     ),
     d("arp-queue-bound", "ethernet-arp-ndp.md section 5: packets that wait for one neighbor", "unlimited", "bounded"),
+    d(
+        "unix-path-length",
+        "guestfwd-exec-unix.md section 2: a Unix path of more than 107 bytes",
+        "accepted, and fails when a guest connects",
+        "refused",
+    ),
+    d(
+        "unix-urgent",
+        "guestfwd-exec-unix.md section 5: urgent data for a Unix socket",
+        "sent out of band, which fails or takes the byte out of the stream",
+        "stays in the stream",
+    ),
+    d(
+        "unix-connect",
+        "guestfwd-exec-unix.md oddities: connecting to a Unix socket",
+        "blocks the application while the queue is full",
+        "is tried again for 75 s",
+    ),
+    d(
+        "unix-info",
+        "info-text.md section 1: host forwards on Unix sockets",
+        "bytes of the path as address and port",
+        "\"*\" and 0",
+    ),
+    d(
+        "unix-hostfwd-file",
+        "hostfwd.md section 2: the file of a Unix host forward",
+        "must not exist, and stays",
+        "a stale one is replaced, and it goes with the forward",
+    ),
+    d(
+        "unix-names",
+        "hostfwd.md section 2: abstract names, and datagram Unix sockets",
+        "cannot be removed; cannot answer",
+        "work; are refused",
+    ),
 ];

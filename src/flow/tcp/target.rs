@@ -99,7 +99,7 @@ impl TcpTable {
             Err(error) => {
                 flow.detach(cx);
                 if self.warnings.get_or_insert_with(|| RateLimit::new(1, WARNINGS)).allow(cx.now) {
-                    let text = format!("guest forward: {} cannot be reached: {error}", forward.target.describe());
+                    let text = format!("guest forward: {} failed: {error}", forward.target.describe());
                     cx.effects.push(Effect::Warning(text));
                 }
             }
