@@ -166,7 +166,9 @@ fn guestfwd_command_leaves_no_zombie_and_no_descriptor() {
         conn.send(&i, FIN | ACK, b"");
         i.settle();
     }
-    assert_eq!(child::open_descriptors(), before);
+    if ours("time-wait-descriptor") {
+        assert_eq!(child::open_descriptors(), before);
+    }
     // SAFETY: no status is asked for.
     let waited = unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) };
     assert_eq!((waited, std::io::Error::last_os_error().raw_os_error()), (-1, Some(libc::ECHILD)));
@@ -501,4 +503,113 @@ fn hostfwd_a_guest_that_refuses_ends_the_unix_client() {
         end => Some(end),
     });
     assert!(matches!(&end, Ok(0)) || end.is_err(), "{end:?}");
+}
+
+// ---- UDP forwards with many clients ----
+
+/// A UDP forward on all addresses of the host, and its port.
+fn udp_forward(i: &Instance) -> u16 {
+    i.add_hostfwd(true, at(Ipv4Addr::UNSPECIFIED, 0), at(GUEST, 22)).unwrap();
+    let line = i.flows("UDP[HOST_FORWARD]").remove(0);
+    line.split_whitespace().nth(3).unwrap().parse().unwrap()
+}
+
+fn udp_client(address: &str, port: u16) -> UdpSocket {
+    let socket = UdpSocket::bind((address, port)).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket
+}
+
+#[test]
+fn hostfwd_udp_clients_with_one_port_on_two_addresses_get_their_own_answers() {
+    if !ours("udp-same-port") {
+        return;
+    }
+    let i = Setup::default().start();
+    let port = udp_forward(&i);
+    let first = udp_client("127.0.0.1", 0);
+    let second = udp_client("127.0.0.2", first.local_addr().unwrap().port());
+    first.send_to(b"a", ("127.0.0.1", port)).unwrap();
+    let a = i.wait_udp("the first client's datagram").1;
+    second.send_to(b"b", ("127.0.0.1", port)).unwrap();
+    let b = i.wait_udp("the second client's datagram").1;
+    assert_eq!((*a.src.ip(), *b.src.ip()), (VHOST, VHOST));
+    assert_ne!(a.src, b.src);
+    assert_eq!(a.src.port(), first.local_addr().unwrap().port());
+    i.input(&udp_frame(22, a.src, b"to a"));
+    i.input(&udp_frame(22, b.src, b"to b"));
+    assert_eq!(host_recv(&i, &first).0, b"to a");
+    assert_eq!(host_recv(&i, &second).0, b"to b");
+    // Each keeps its name.
+    first.send_to(b"again", ("127.0.0.1", port)).unwrap();
+    assert_eq!(i.wait_udp("the first client again").1.src, a.src);
+    second.send_to(b"again", ("127.0.0.1", port)).unwrap();
+    assert_eq!(i.wait_udp("the second client again").1.src, b.src);
+}
+
+#[test]
+fn hostfwd_udp_answers_come_from_the_address_that_was_asked() {
+    let i = Setup::default().start();
+    let port = udp_forward(&i);
+    let client = udp_client("127.0.0.1", 0);
+    let mut names = Vec::new();
+    for asked in ["127.0.0.5", "127.0.0.1", "127.0.0.6"] {
+        client.send_to(asked.as_bytes(), (asked, port)).unwrap();
+        names.push(i.wait_udp("a datagram for the guest").1.src);
+    }
+    if !ours("udp-forward-address") {
+        return;
+    }
+    // The guest answers in another order than it was asked.
+    for (asked, name) in ["127.0.0.5", "127.0.0.1", "127.0.0.6"].iter().zip(names).rev() {
+        i.input(&udp_frame(22, name, asked.as_bytes()));
+        let (data, from) = host_recv(&i, &client);
+        assert_eq!((String::from_utf8(data).unwrap().as_str(), from.to_string()), (*asked, format!("{asked}:{port}")));
+    }
+}
+
+#[test]
+fn hostfwd_udp_remembers_as_many_clients_as_it_says() {
+    if !ours("udp-same-port") {
+        return;
+    }
+    let i = Setup::with(|c| c.restricted = 1).start();
+    let port = udp_forward(&i);
+    let clients: Vec<UdpSocket> = (0..300).map(|_| udp_client("127.0.0.1", 0)).collect();
+    let mut names = Vec::new();
+    for client in &clients {
+        client.send_to(b"x", ("127.0.0.1", port)).unwrap();
+        names.push(i.wait_udp("a datagram for the guest").1.src);
+    }
+    for (client, name) in clients.iter().zip(&names).skip(300 - 256) {
+        i.input(&udp_frame(22, *name, b"y"));
+        assert_eq!(host_recv(&i, client).0, b"y");
+    }
+    // In restricted mode one that was forgotten is not reached any more.
+    i.input(&udp_frame(22, names[0], b"late"));
+    host_gets_nothing(&i, &clients[0]);
+}
+
+#[test]
+fn hostfwd_mixed_families_are_refused_at_once() {
+    if !ours("hostxfwd-family") {
+        return;
+    }
+    let i = Setup::default().start();
+    // SAFETY: all zero bytes are a value of this structure.
+    let mut guest: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
+    guest.sin6_family = libc::AF_INET6 as _;
+    guest.sin6_port = 80u16.to_be();
+    guest.sin6_addr.s6_addr = "fec0::5".parse::<std::net::Ipv6Addr>().unwrap().octets();
+    let host = sockaddr_in(at(LOCALHOST, 0));
+    for flags in [0, HOSTFWD_UDP] {
+        // SAFETY: both addresses are valid for their lengths.
+        let result = unsafe {
+            let (h, g) = ((&raw const host).cast(), (&raw const guest).cast());
+            (library().slirp_add_hostxfwd)(i.slirp.get(), h, 16, g, 28, flags)
+        };
+        assert_eq!(result, -1);
+        assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::EAFNOSUPPORT));
+    }
+    assert!(i.flows("").is_empty());
 }

@@ -210,7 +210,8 @@ impl Datagram {
         Ok(datagram)
     }
 
-    /// A socket that receives what host peers send to `address`.
+    /// A socket that receives what host peers send to `address`; when that is all of the host's addresses,
+    /// [`Datagram::receive_at`] tells which.
     ///
     /// # Errors
     /// What `socket` or `bind` said.
@@ -220,7 +221,11 @@ impl Datagram {
             socket.set_only_v6(only_v6)?;
         }
         socket.bind(&address.into())?;
-        Ok(Datagram(socket))
+        let datagram = Datagram(socket);
+        if address.ip().is_unspecified() {
+            datagram.tell_local_addresses(address.is_ipv6())?;
+        }
+        Ok(datagram)
     }
 
     /// A socket for echo requests: an unprivileged ping socket, else a raw one. The flag says that it is raw, so that it

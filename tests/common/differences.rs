@@ -230,4 +230,22 @@ pub const DIFFERENCES: &[Difference] = &[
         "cannot be removed; cannot answer",
         "work; are refused",
     ),
+    d(
+        "time-wait-descriptor",
+        "tcp.md section 6: the host's descriptor of a connection in TIME_WAIT",
+        "stays open",
+        "is closed",
+    ),
+    d(
+        "udp-same-port",
+        "hostfwd.md oddities: UDP clients with one port on two loopback addresses",
+        "are one to the guest; all its answers go to 127.0.0.1",
+        "the second is shown from another port",
+    ),
+    d(
+        "udp-forward-address",
+        "hostfwd.md section 3: a UDP forward on all addresses",
+        "answers from whichever address routing prefers",
+        "answers from the address that was asked",
+    ),
 ];
