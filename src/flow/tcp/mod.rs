@@ -19,7 +19,7 @@ use crate::flow::key::FlowKey;
 use crate::flow::timers::Slot;
 use crate::host::socket::Stream;
 use crate::tcp::Connection;
-use crate::time::Instant;
+use crate::time::{Instant, earliest};
 
 /// What a flow is joined to on the host's side.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl TcpFlow {
     fn deadline(&self) -> Option<Instant> {
         let connecting = self.connecting.as_ref().map(|connecting| connecting.deadline);
         let attaching = if let Side::Waiting(attaching) = self.side { attaching.deadline() } else { None };
-        [self.conn.deadline(), connecting, attaching, self.linger].into_iter().flatten().min()
+        earliest(earliest(earliest(self.conn.deadline(), connecting), attaching), self.linger)
     }
 
     /// What the application is to watch in direct mode: descriptor, for reading, for writing.
