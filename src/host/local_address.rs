@@ -133,6 +133,7 @@ mod messages {
     }
 
     /// What the control messages of a received datagram say.
+    #[allow(clippy::unnecessary_cast, reason = "the fields' types differ between C libraries")]
     fn local_address(message: &libc::msghdr) -> Option<LocalAddress> {
         // SAFETY: the kernel filled the control buffer and set its length; the macros stay within it, and what they point
         // to is read as plain data of the type that goes with level and type, after its length was checked.
