@@ -6,6 +6,7 @@ use crate::flow::Effect;
 use crate::flow::policy::Policy;
 use crate::service::dhcp;
 use crate::service::dns::search_list;
+use crate::service::ncsi;
 
 /// The configuration of a stack. The fields are those of `SlirpConfig` (contract/api.md section 3); the default is the
 /// network QEMU makes: 10.0.2.0/24 with the host at 10.0.2.2, the name server at 10.0.2.3 and leases from 10.0.2.15 on.
@@ -38,6 +39,7 @@ pub struct Config {
     pub disable_dhcp: bool,
     pub outbound4: Option<SocketAddrV4>,
     pub outbound6: Option<SocketAddrV6>,
+    pub ncsi: ncsi::Config,
     /// Have the application watch each socket itself, in place of the one descriptor of the nested poller.
     pub direct_poll: bool,
 }
@@ -70,6 +72,7 @@ impl Default for Config {
             disable_dhcp: false,
             outbound4: None,
             outbound6: None,
+            ncsi: ncsi::Config::default(),
             direct_poll: false,
         }
     }

@@ -11,6 +11,7 @@ use crate::ip::icmp::{self, IcmpView};
 use crate::ip::ipv4::Ipv4View;
 use crate::ip::reassembly::Outcome;
 use crate::link::arp::{self, ArpAction};
+use crate::service::ncsi;
 use crate::time::Instant;
 use crate::wire::header::{
     ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, UDP_LEN,
@@ -29,10 +30,14 @@ impl Stack {
     pub fn input(&mut self, frame: &[u8], now: Instant) {
         self.set_now(now);
         let Some(&[high, low]) = frame.get(12..14).and_then(|kind| kind.first_chunk::<2>()) else { return };
+        let kind = u16::from_be_bytes([high, low]);
+        if kind == ncsi::ETHERTYPE {
+            return self.input_ncsi(frame);
+        }
         if !self.cx.policy.ipv4_enabled {
             return;
         }
-        match u16::from_be_bytes([high, low]) {
+        match kind {
             #[cfg(feature = "fault-injection")]
             FAULT_ETHERTYPE => panic!("injected fault"),
             ETHERTYPE_ARP => self.input_arp(frame),
@@ -44,6 +49,15 @@ impl Stack {
             _ => {}
         }
         self.after_input();
+    }
+
+    fn input_ncsi(&mut self, frame: &[u8]) {
+        let Some(reply) = ncsi::answer(frame, &self.ncsi) else { return };
+        let reply = reply.frame();
+        self.cx.egress.outbox.push(reply.len(), |frame| {
+            frame.copy_from_slice(reply);
+            Some(())
+        });
     }
 
     fn input_arp(&mut self, frame: &[u8]) {

@@ -31,6 +31,7 @@ use crate::host::poller::Poller;
 use crate::ip::reassembly::{Ipv4Key, Reassembler};
 use crate::link::outbox::Outbox;
 use crate::service::dhcp::{Dhcp, SLOTS};
+use crate::service::ncsi;
 use crate::tcp::Pool;
 use crate::time::Instant;
 use crate::wire::subnet::Ipv4Subnet;
@@ -52,6 +53,7 @@ pub struct Stack {
     reassembly: Reassembler<Ipv4Key>,
     dhcp: Option<Dhcp>,
     dhcp_start: Ipv4Addr,
+    ncsi: ncsi::Config,
     loop_state: rounds::LoopState,
 }
 
@@ -93,6 +95,7 @@ impl Stack {
             reassembly: Reassembler::ipv4(),
             dhcp,
             dhcp_start: config.dhcp_start,
+            ncsi: config.ncsi,
             loop_state: rounds::LoopState::default(),
         })
     }
