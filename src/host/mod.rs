@@ -1,4 +1,4 @@
-//! Everything that touches the operating system: sockets, the poller, the resolver file. Beside `capi` the only
+//! Everything that touches the operating system: sockets, the poller, the resolver file, the files TFTP serves. Beside `capi` the only
 //! room with `unsafe`. Knows nothing of guests.
 //!
 //! Every socket made here is non-blocking and close-on-exec, and never raises SIGPIPE.
@@ -6,3 +6,4 @@
 pub mod poller;
 pub mod resolver_file;
 pub mod socket;
+pub mod tftp_files;

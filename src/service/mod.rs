@@ -6,6 +6,7 @@
 pub mod dhcp;
 pub mod dns;
 pub mod ncsi;
+pub mod tftp;
 
 use crate::time::{Duration, Instant};
 

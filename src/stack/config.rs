@@ -4,9 +4,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
 use crate::flow::Effect;
 use crate::flow::policy::Policy;
+use crate::host::tftp_files::Directory;
 use crate::service::dhcp;
 use crate::service::dns::search_list;
 use crate::service::ncsi;
+use crate::service::tftp::Tftp;
 
 /// The configuration of a stack. The fields are those of `SlirpConfig` (contract/api.md section 3); the default is the
 /// network QEMU makes: 10.0.2.0/24 with the host at 10.0.2.2, the name server at 10.0.2.3 and leases from 10.0.2.15 on.
@@ -109,6 +111,11 @@ impl Config {
         let mss = self.mtu.min(self.mru).saturating_sub(HEADERS).clamp(32, 65495);
         let limit = (mss * SEGMENTS).clamp(LEAST, MOST);
         crate::tcp::Config { mss: mss as u16, recv_limit: limit, send_limit: limit, window_scale: true }
+    }
+
+    /// The TFTP server, which refuses every request when it has no directory.
+    pub(super) fn tftp(&self) -> Tftp<Directory> {
+        Tftp::new(self.tftp_path.as_deref().and_then(Directory::new), self.mtu)
     }
 
     /// The DHCP server, unless it is disabled. What has to be left out of its answers is told as a warning.

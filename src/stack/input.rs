@@ -24,6 +24,8 @@ const FAULT_ETHERTYPE: u16 = 0x88b5;
 
 const PORT_DHCP_SERVER: u16 = 67;
 const PORT_TFTP: u16 = 69;
+/// The type of service of TFTP packets, "low delay"; source: contract/tftp.md.
+const TOS_TFTP: u8 = 0x10;
 
 impl Stack {
     /// Takes an Ethernet frame from the guest, without its frame check sequence. Whatever is not understood is dropped.
@@ -130,21 +132,16 @@ impl Stack {
         if !Egress::checksum_is_right(packet, PROTOCOL_UDP, datagram) {
             return;
         }
+        let source = Endpoint::new(packet.src(), u16::from_be_bytes([source_high, source_low]));
         let destination = Endpoint::new(packet.dst(), u16::from_be_bytes([high, low]));
         let to_vhost = packet.dst() == self.cx.policy.vhost;
         if destination.port == PORT_DHCP_SERVER && (to_vhost || packet.dst().is_broadcast()) {
             return self.input_dhcp(payload);
         }
         if destination.port == PORT_TFTP && to_vhost {
-            return;
+            return self.input_tftp(source, payload);
         }
-        let datagram = udp::FromGuest {
-            source: Endpoint::new(packet.src(), u16::from_be_bytes([source_high, source_low])),
-            destination,
-            ttl: packet.ttl(),
-            payload,
-            packet: packet.packet(),
-        };
+        let datagram = udp::FromGuest { source, destination, ttl: packet.ttl(), payload, packet: packet.packet() };
         self.udp.on_datagram(&datagram, &mut self.cx);
     }
 
@@ -157,6 +154,20 @@ impl Stack {
             self.cx.egress.neighbors.learn_ipv4(ip, mac, &subnet, is_ours);
         }
         self.cx.egress.dhcp(&reply.payload, self.cx.now);
+    }
+
+    fn input_tftp(&mut self, client: Endpoint, payload: &[u8]) {
+        let (now, egress) = (self.cx.now, &mut self.cx.egress);
+        let server = Endpoint::new(self.cx.policy.vhost, PORT_TFTP);
+        self.tftp.on_datagram(client.socket_address(), payload, now, |client, packet| {
+            egress.udp(server, client.into(), packet, TOS_TFTP, now);
+        });
+    }
+
+    pub(super) fn tftp_deadline(&mut self) {
+        let (now, egress) = (self.cx.now, &mut self.cx.egress);
+        let server = Endpoint::new(self.cx.policy.vhost, PORT_TFTP);
+        self.tftp.on_deadline(now, |client, packet| egress.udp(server, client.into(), packet, TOS_TFTP, now));
     }
 
     fn input_icmp(&mut self, packet: &Ipv4View<'_>) {

@@ -28,10 +28,12 @@ use crate::flow::{Context, Effect};
 use crate::forward::guest::GuestForwards;
 use crate::forward::listener::TcpForwards;
 use crate::host::poller::Poller;
+use crate::host::tftp_files::Directory;
 use crate::ip::reassembly::{Ipv4Key, Reassembler};
 use crate::link::outbox::Outbox;
 use crate::service::dhcp::{Dhcp, SLOTS};
 use crate::service::ncsi;
+use crate::service::tftp::Tftp;
 use crate::tcp::Pool;
 use crate::time::Instant;
 use crate::wire::subnet::Ipv4Subnet;
@@ -54,6 +56,7 @@ pub struct Stack {
     dhcp: Option<Dhcp>,
     dhcp_start: Ipv4Addr,
     ncsi: ncsi::Config,
+    tftp: Tftp<Directory>,
     loop_state: rounds::LoopState,
 }
 
@@ -96,6 +99,7 @@ impl Stack {
             dhcp,
             dhcp_start: config.dhcp_start,
             ncsi: config.ncsi,
+            tftp: config.tftp(),
             loop_state: rounds::LoopState::default(),
         })
     }

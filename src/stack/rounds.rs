@@ -88,7 +88,10 @@ impl Stack {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        [self.cx.timers.next(), self.cx.egress.deadline(), self.reassembly.deadline()].into_iter().flatten().min()
+        [self.cx.timers.next(), self.cx.egress.deadline(), self.reassembly.deadline(), self.tftp.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// After the application's sleep: deadlines, staged bytes, and what the poller has to say. The caller then works off
@@ -181,6 +184,9 @@ impl Stack {
         }
         if self.reassembly.deadline().is_some_and(|deadline| deadline <= now) {
             self.reassembly.on_deadline(now);
+        }
+        if self.tftp.deadline().is_some_and(|deadline| deadline <= now) {
+            self.tftp_deadline();
         }
     }
 
