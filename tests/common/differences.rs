@@ -194,4 +194,21 @@ pub const DIFFERENCES: &[Difference] = &[
         "dropped",
     ),
     d("arp-queue-bound", "ethernet-arp-ndp.md section 5: packets that wait for one neighbor", "unlimited", "bounded"),
+    d(
+        "tftp-acknowledgments",
+        "tftp.md section 3: which acknowledgment brings which block",
+        "any brings the next one; nothing is ever sent again",
+        "that of the last block; what is lost is sent again",
+    ),
+    d("tftp-netascii", "tftp.md section 1: netascii", "error 4", "served with its line ends converted"),
+    d("tftp-timeout-option", "tftp.md section 2: the option timeout", "ignored", "accepted (RFC 2349)"),
+    d("tftp-tiny-blocks", "tftp.md section 2: block sizes of 1 to 7", "accepted", "ignored (RFC 2348)"),
+    d("tftp-small-mtu", "tftp.md oddities: blocks larger than the MTU", "the heap is corrupted", "blocks fit"),
+    d("tftp-symlinks", "tftp.md oddities: symbolic links that lead out", "followed", "not found"),
+    d(
+        "tftp-special-files",
+        "security.md class 9: FIFOs and devices",
+        "opened, which can block for ever",
+        "not found, like directories",
+    ),
 ];

@@ -202,31 +202,36 @@ mod tests {
         assert_eq!(parse(&body(512)), Err(Refusal::AccessViolation));
     }
 
+    /// The text with every space as a NUL.
+    fn nul(text: &str) -> Vec<u8> {
+        text.replace(' ', "\0").into_bytes()
+    }
+
     #[test]
     fn a_packet_cut_anywhere_is_refused() {
-        let whole = b"file\0octet\0blksize\0512\0";
+        let whole = nul("file octet blksize 512 ");
         for length in 0..whole.len() {
             let result = parse(&whole[..length]).and_then(|request| request.options());
             assert_eq!(result.is_ok(), length == 11, "{length} bytes");
         }
     }
 
-    fn options(text: &[u8]) -> Vec<Wish> {
-        let body = [b"a\0octet\0", text].concat();
+    fn options(text: &str) -> Vec<Wish> {
+        let body = [b"a\0octet\0", &nul(text)[..]].concat();
         parse(&body).unwrap().options().unwrap().iter().collect()
     }
 
     #[test]
     fn options_keep_their_order_and_count_once() {
-        let all = options(b"TSIZE\0000\0multicast\0\0timeout\0003\0BlkSize\0001024\0blksize\0008\0");
+        let all = options("TSIZE 0 multicast  timeout 3 BlkSize 1024 blksize 8 ");
         assert_eq!(all, [Wish::TransferSize(0), Wish::Timeout(3), Wish::BlockSize(1024)]);
-        assert!(options(b"windowsize\0004\0").is_empty());
+        assert!(options("windowsize 4 ").is_empty());
     }
 
     #[test]
     fn values_that_are_not_allowed_are_ignored() {
-        assert!(options(b"blksize\0007\0blksize\0-1\0blksize\0x\0timeout\0000\0timeout\000256\0").is_empty());
-        assert_eq!(options(b"blksize\00099999999999999999999999\0"), [Wish::BlockSize(u64::MAX)]);
-        assert_eq!(options(b"tsize\0-5\0"), [Wish::TransferSize(0)]);
+        assert!(options("blksize 7 blksize -1 blksize x timeout 0 timeout 256 ").is_empty());
+        assert_eq!(options("blksize 99999999999999999999999 "), [Wish::BlockSize(u64::MAX)]);
+        assert_eq!(options("tsize -5 "), [Wish::TransferSize(0)]);
     }
 }
