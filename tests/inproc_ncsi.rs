@@ -61,11 +61,13 @@ fn ncsi_fact_02_the_link_is_up() {
 
 #[test]
 fn ncsi_fact_03_the_version_names_the_manufacturer() {
-    // Configurations below version 5 have none.
-    let manufacturer: u32 = if library().at_least(8) { MELLANOX } else { 0 };
+    if !library().at_least(8) {
+        return;
+    }
     let version = ask(&with_manufacturer(MELLANOX), 0x15, &[]);
-    assert_eq!((version.len(), &version[4..8]), (40, &[0xf1, 0xf0, 0xf0, 0][..]));
-    assert_eq!(version[36..], manufacturer.to_be_bytes());
+    assert_eq!((version.len(), &version[..8]), (40, &[0, 0, 0, 0, 0xf1, 0xf0, 0xf0, 0][..]));
+    assert_eq!((&version[8..36], &version[36..]), (&[0; 28][..], &MELLANOX.to_be_bytes()[..]));
+    // Configurations below version 5 have none.
     let older = Setup::with(|c| (c.version, c.mfr_id) = (4, MELLANOX)).silent().start();
     assert_eq!(ask(&older, 0x15, &[])[36..], [0; 4]);
 }

@@ -142,6 +142,7 @@ impl Config {
             tftp_server_name: self.tftp_server_name.clone(),
             tftp_server_addr,
             bootfile: self.bootfile.clone(),
+            mtu: u16::try_from(self.mtu).unwrap_or(u16::MAX),
             search,
         }))
     }
