@@ -73,7 +73,7 @@ fn ncsi_fact_03_the_version_names_the_manufacturer() {
 }
 
 #[test]
-fn ncsi_fact_04_05_capabilities_and_statistics() {
+fn ncsi_facts_04_to_05_capabilities_and_statistics() {
     let i = Setup::default().silent().start();
     let capabilities = ask(&i, 0x16, &[]);
     assert_eq!(capabilities, [&[0; 4][..], &[0xff; 20], &[0, 0, 0, 2, 0, 0, 0xff, 0]].concat());
@@ -108,8 +108,18 @@ fn ncsi_fact_07_oem_commands() {
     assert_eq!(ask(&i, 0x50, &get[..7]), refused);
     assert_eq!(ask(&with_manufacturer(0x113d), 0x50, &get), refused);
     assert_eq!(ask(&with_manufacturer(0x113d), 0x50, &[0, 0, 0x11, 0x3d, 7, 0, 0x1b, 0])[..4], refused[..4]);
-    for length in 0..4 {
-        assert_eq!(ask(&i, 0x50, &get[..length]), [0, 3, 0x7f, 0xff, 0, 0, 0, 0], "{length}");
+}
+
+#[test]
+fn security_fact_08_short_oem_commands_are_not_read_beyond_their_end() {
+    if !library().at_least(8) {
+        return;
+    }
+    let i = with_manufacturer(MELLANOX);
+    let get = [0, 0, 0x81, 0x19, 7, 0, 0x1b];
+    for length in 0..=get.len() {
+        let manufacturer = if length < 4 { [0; 4] } else { [0, 0, 0x81, 0x19] };
+        assert_eq!(ask(&i, 0x50, &get[..length]), [&[0, 3, 0x7f, 0xff][..], &manufacturer].concat(), "{length}");
     }
 }
 

@@ -389,7 +389,7 @@ fn tftp_only_regular_files() {
 }
 
 #[test]
-fn tftp_no_block_is_larger_than_the_mtu_allows() {
+fn security_fact_07_no_tftp_block_is_larger_than_the_mtu_allows() {
     if !ours("tftp-small-mtu") {
         return;
     }

@@ -33,8 +33,8 @@ pub const STATE_VERSION: c_int = 4;
 
 /// Creates an instance of the network stack.
 ///
-/// `callbacks` may be NULL, as may be each of its members. Both structures may be freed after the call, except for what
-/// `outbound_addr` and `outbound_addr6` point to. `opaque` is handed to every callback. Before the function returns it
+/// `callbacks` may be NULL, as may be each of its members. Both structures, and what they point to, may be freed after
+/// the call. `opaque` is handed to every callback. Before the function returns it
 /// calls `init_completed` and, when IPv6 is enabled, creates and sets the timer; it sends no frame.
 ///
 /// The environment variable SLIRP_DEBUG is read when the first instance of a process is created.

@@ -35,9 +35,11 @@ use crate::service::dhcp::{Dhcp, SLOTS};
 use crate::service::ncsi;
 use crate::service::tftp::Tftp;
 use crate::tcp::Pool;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::subnet::Ipv4Subnet;
 
+/// A clock that goes back by this much was set anew.
+const CLOCK_STEP: Duration = Duration::from_secs(1);
 /// The largest datagram there can be.
 const SCRATCH: usize = 65536;
 
@@ -57,6 +59,8 @@ pub struct Stack {
     dhcp_start: Ipv4Addr,
     ncsi: ncsi::Config,
     tftp: Tftp<Directory>,
+    /// What the application's clock has gone back by, in all.
+    clock_shift: Duration,
     loop_state: rounds::LoopState,
 }
 
@@ -72,7 +76,7 @@ impl Stack {
         let mut effects = Vec::new();
         let dhcp = config.dhcp(&mut effects);
         let mut cx = Context {
-            now: Instant::ZERO,
+            now: Instant::from_micros(i64::MIN / 2),
             egress: Egress::new(subnet, policy.vhost, config.mtu),
             policy,
             effects,
@@ -100,6 +104,7 @@ impl Stack {
             dhcp_start: config.dhcp_start,
             ncsi: config.ncsi,
             tftp: config.tftp(),
+            clock_shift: Duration::ZERO,
             loop_state: rounds::LoopState::default(),
         })
     }
@@ -115,9 +120,20 @@ impl Stack {
     }
 
     /// Sets the clock, for calls that take no time themselves.
+    ///
+    /// A clock that goes back (some applications give the time of day) would make everything seem younger than it is. The
+    /// engine's own time stands still for that moment and goes on from there.
     pub fn set_now(&mut self, now: Instant) {
-        // A clock that goes back would make everything seem younger than it is; it is held instead.
-        self.cx.now = self.cx.now.max(now);
+        let mut shifted = now + self.clock_shift;
+        if shifted < self.cx.now {
+            let back = self.cx.now - shifted;
+            // A little is only two threads that read the clock in one order and came in in the other.
+            if back >= CLOCK_STEP {
+                self.clock_shift += back;
+            }
+            shifted = self.cx.now;
+        }
+        self.cx.now = shifted;
     }
 
     /// Ends every flow and forward: the host sockets leave by [`Stack::effects`]. The guest is told nothing.
@@ -159,4 +175,23 @@ pub(crate) struct Tables<'a> {
     pub icmp: &'a IcmpTable,
     pub tcp_forwards: &'a TcpForwards,
     pub dhcp: Option<&'a Dhcp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_goes_back_does_not_stop_time() {
+        let mut stack = Stack::new(Config::default()).unwrap();
+        stack.set_now(Instant::from_secs(1000));
+        stack.set_now(Instant::from_secs(10));
+        assert_eq!(stack.cx.now, Instant::from_secs(1000));
+        stack.set_now(Instant::from_secs(11));
+        assert_eq!(stack.cx.now, Instant::from_secs(1001));
+        // A clock may also start below zero.
+        let mut stack = Stack::new(Config::default()).unwrap();
+        stack.set_now(Instant::from_secs(-5));
+        assert_eq!(stack.cx.now, Instant::from_secs(-5));
+    }
 }
