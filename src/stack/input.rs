@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::Stack;
+use super::tftp::PORT_TFTP;
 use crate::flow::egress::Egress;
 use crate::flow::icmp::EchoRequest;
 use crate::flow::key::Endpoint;
@@ -23,9 +24,6 @@ use crate::wire::subnet::Ipv4Subnet;
 const FAULT_ETHERTYPE: u16 = 0x88b5;
 
 const PORT_DHCP_SERVER: u16 = 67;
-const PORT_TFTP: u16 = 69;
-/// The type of service of TFTP packets, "low delay"; source: contract/tftp.md.
-const TOS_TFTP: u8 = 0x10;
 
 impl Stack {
     /// Takes an Ethernet frame from the guest, without its frame check sequence. Whatever is not understood is dropped.
@@ -154,20 +152,6 @@ impl Stack {
             self.cx.egress.neighbors.learn_ipv4(ip, mac, &subnet, is_ours);
         }
         self.cx.egress.dhcp(&reply.payload, self.cx.now);
-    }
-
-    fn input_tftp(&mut self, client: Endpoint, payload: &[u8]) {
-        let (now, egress) = (self.cx.now, &mut self.cx.egress);
-        let server = Endpoint::new(self.cx.policy.vhost, PORT_TFTP);
-        self.tftp.on_datagram(client.socket_address(), payload, now, |client, packet| {
-            egress.udp(server, client.into(), packet, TOS_TFTP, now);
-        });
-    }
-
-    pub(super) fn tftp_deadline(&mut self) {
-        let (now, egress) = (self.cx.now, &mut self.cx.egress);
-        let server = Endpoint::new(self.cx.policy.vhost, PORT_TFTP);
-        self.tftp.on_deadline(now, |client, packet| egress.udp(server, client.into(), packet, TOS_TFTP, now));
     }
 
     fn input_icmp(&mut self, packet: &Ipv4View<'_>) {

@@ -2,13 +2,14 @@
 //! frames and effects are results. No C type, no callback may come in.
 //!
 //! `config` says what a stack is made from, `input` takes frames apart, `rounds` is the application's loop seen from
-//! inside, `rules` adds and removes forwards.
+//! inside, `rules` adds and removes forwards, `tftp` gives the TFTP server its datagrams and its files.
 #![forbid(unsafe_code)]
 
 pub mod config;
 mod input;
 mod rounds;
 mod rules;
+mod tftp;
 
 use std::hash::RandomState;
 use std::io;

@@ -1,10 +1,9 @@
 //! The TFTP server of the virtual network (RFC 1350, options of RFC 2347 to 2349): read only, one directory.
 //!
 //! Fed with the payloads of datagrams to port 69 and with the time; what is to be sent goes to a function, always from
-//! port 69 of the virtual host. Files come from behind [`Files`], so that the protocol does not touch the operating system.
+//! port 69 of the virtual host. Files come from behind [`Files`], so that nothing here touches the operating system.
 //! Observable behaviour: contract/tftp.md.
 
-mod directory;
 mod request;
 mod session;
 
