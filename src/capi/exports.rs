@@ -432,10 +432,7 @@ pub unsafe extern "C" fn slirp_neighbor_info(slirp: *mut Slirp) -> *mut c_char {
 pub unsafe extern "C" fn slirp_state_save(slirp: *mut Slirp, write_cb: SlirpWriteCb, opaque: *mut c_void) -> c_int {
     let Some(write_cb) = write_cb else { return -libc::EINVAL };
     with(slirp, "slirp_state_save", -libc::EINVAL, |instance| {
-        let Ok(pieces) = instance.save() else {
-            log::write(Level::Warning, "slirp_state_save: connections of guest forwards cannot be saved yet");
-            return -libc::ENOTSUP;
-        };
+        let Some(pieces) = instance.save() else { return -libc::EIO };
         for piece in pieces {
             // SAFETY: the caller gave this function for this opaque pointer; the piece outlives the call.
             if unsafe { write_cb(piece.as_ptr().cast(), piece.len(), opaque) } < 0 {

@@ -21,11 +21,12 @@ use smoltcp::wire::EthernetAddress;
 
 use crate::flow::egress::Egress;
 use crate::flow::icmp::IcmpTable;
+use crate::flow::key::Endpoint;
 use crate::flow::name_server::NameServers;
 use crate::flow::tcp::TcpTable;
 use crate::flow::timers::TimerQueue;
 use crate::flow::udp::UdpTable;
-use crate::flow::{Context, Effect};
+use crate::flow::{Context, Effect, FlowKey};
 use crate::forward::guest::GuestForwards;
 use crate::forward::listener::TcpForwards;
 use crate::host::poller::Poller;
@@ -35,7 +36,7 @@ use crate::link::outbox::Outbox;
 use crate::service::dhcp::{Dhcp, SLOTS};
 use crate::service::ncsi;
 use crate::service::tftp::Tftp;
-use crate::tcp::Pool;
+use crate::tcp::{Connection, Pool, Saved};
 use crate::time::{Duration, Instant};
 use crate::wire::subnet::Ipv4Subnet;
 
@@ -153,6 +154,22 @@ impl Stack {
         if let (Some(pool), Some(dhcp)) = (pool, &mut self.dhcp) {
             dhcp.set_slots(pool);
         }
+    }
+
+    /// The number of the callback guest forward at an address and port.
+    pub(crate) fn callback_forward(&self, at: Endpoint) -> Option<u64> {
+        self.guest_forwards.find(at)
+    }
+
+    /// A connection of a guest forward from what a saved state brought; `None` when it cannot be.
+    pub(crate) fn restored(&mut self, tcp: &Saved, received: &[u8], unacknowledged: &[u8]) -> Option<Connection> {
+        let config = self.cx.callback_tcp_config();
+        Connection::restore(&config, tcp, received, unacknowledged, self.cx.now, &mut self.cx.pool)
+    }
+
+    /// Takes a restored connection in, in the place of one between the same ends.
+    pub(crate) fn adopt(&mut self, key: FlowKey, connection: Connection, forward: u64, tos: u8) {
+        self.tcp.adopt(key, connection, forward, tos, &mut self.cx);
     }
 
     /// For the rooms that describe a stack.

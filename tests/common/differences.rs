@@ -71,6 +71,12 @@ pub const DIFFERENCES: &[Difference] = &[
         "a UDP datagram to port 7, whose answer is not a reply",
         "ICMP host unreachable",
     ),
+    d(
+        "state-truncated",
+        "state.md section 5: a stream that ends early",
+        "gives zeros, a positive result and half a connection",
+        "refused, and nothing is changed",
+    ),
     d("udp-length", "udp.md section 1: a UDP length below 8", "4.7.0 may send what it likes", "dropped"),
     d("udp-cold-clock", "udp.md oddities: a flow made before the first pollfds_poll", "expires at once", "lives 240 s"),
     d(

@@ -103,6 +103,11 @@ impl TcpFlow {
         self.number
     }
 
+    /// The type of service of packets to the guest.
+    pub fn tos(&self) -> u8 {
+        self.tos
+    }
+
     pub fn origin(&self) -> Origin {
         self.origin
     }
