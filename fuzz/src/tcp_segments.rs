@@ -123,9 +123,12 @@ impl Run {
         let options = Options::parse(input.bytes(usize::from(what >> 6) * 4));
         let start = PEERS_FIRST + 1;
         let connection = &mut self.connection;
-        // The peer's own first number, while nothing of it was seen.
-        let expected = if connection.state() == State::SynSent { PEERS_FIRST } else { connection.rcv_nxt() };
-        let seq = expected + offset as u32;
+        let seq = match connection.state() {
+            // Whatever number a SYN has is the first one then.
+            State::SynSent if flags.contains(Flags::SYN) => PEERS_FIRST,
+            State::SynSent => PEERS_FIRST + offset as u32,
+            _ => connection.rcv_nxt() + offset as u32,
+        };
         let place = seq.distance(start) as i32;
         // Where the first payload byte stands in the stream: behind a SYN.
         let place = i64::from(place) + i64::from(flags.contains(Flags::SYN));
