@@ -129,7 +129,7 @@ impl Run {
             State::SynSent => PEERS_FIRST + offset as u32,
             _ => connection.rcv_nxt() + offset as u32,
         };
-        let place = seq.distance(start) as i32;
+        let place = seq.0.wrapping_sub(start.0) as i32;
         // Where the first payload byte stands in the stream: behind a SYN.
         let place = i64::from(place) + i64::from(flags.contains(Flags::SYN));
         let end = self.peer_len as i64;
