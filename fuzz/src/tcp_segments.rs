@@ -125,7 +125,7 @@ impl Run {
         let connection = &mut self.connection;
         let seq = match connection.state() {
             // Whatever number a SYN has is the first one then.
-            State::SynSent if flags.contains(Flags::SYN) => PEERS_FIRST,
+            State::Opening | State::SynSent if flags.contains(Flags::SYN) => PEERS_FIRST,
             State::SynSent => PEERS_FIRST + offset as u32,
             _ => connection.rcv_nxt() + offset as u32,
         };
