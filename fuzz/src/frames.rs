@@ -28,6 +28,23 @@ const UDP: u8 = 17;
 const OUTBOX_MAX: usize = 1 << 20;
 
 pub fn run(data: &[u8]) {
+    play(data);
+}
+
+/// What came out of the stack, to show that the seeds get as far as they are meant to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub arp: usize,
+    pub icmp: usize,
+    pub udp: usize,
+    pub fragments: usize,
+    pub segments: usize,
+    /// Bytes in segments, repetitions included.
+    pub data: usize,
+}
+
+/// Runs one input.
+pub fn play(data: &[u8]) -> Seen {
     let mut input = Input::new(data);
     let shape = input.u8();
     let restricted = shape & 1 != 0;
@@ -40,10 +57,10 @@ pub fn run(data: &[u8]) {
         ..Config::default()
     };
     let mtu = config.mtu;
-    let Ok(mut stack) = Stack::new(config) else { return };
+    let Ok(mut stack) = Stack::new(config) else { return Seen::default() };
     let mut forward = FORWARD;
     let number = stack.add_guest_forward(&mut forward, FORWARD_PORT);
-    let mut wire = Wire { restricted, mtu, next: 0 };
+    let mut wire = Wire { restricted, mtu, next: 0, seen: Seen::default() };
     let mut now = Instant::ZERO;
     for _ in 0..128 {
         if input.is_empty() {
@@ -69,6 +86,7 @@ pub fn run(data: &[u8]) {
         wire.take(&mut stack, number);
     }
     stack.shut_down();
+    wire.seen
 }
 
 /// What stands between guest and stack: repairs what goes in, looks at what comes out.
@@ -77,6 +95,7 @@ struct Wire {
     mtu: usize,
     /// The number after the last that the stack has sent in a TCP segment.
     next: u32,
+    seen: Seen,
 }
 
 impl Wire {
@@ -105,16 +124,22 @@ impl Wire {
     fn check(&mut self, frame: &[u8]) {
         assert!(frame.len() >= 60, "a frame of {} bytes", frame.len());
         match frame[12..14] {
-            [8, 6] => {}
+            [8, 6] => self.seen.arp += 1,
             [8, 0] => {
                 let packet = Ipv4View::parse(&frame[14..]).expect("a valid packet");
                 // Replies of the DHCP server have their length whatever the MTU is.
                 let limit = self.mtu.max(576);
                 assert!(packet.packet().len() <= limit, "{} bytes in a packet", packet.packet().len());
                 if packet.is_fragment() {
+                    self.seen.fragments += 1;
                     return;
                 }
                 let payload = packet.payload();
+                match packet.protocol() {
+                    ICMP => self.seen.icmp += 1,
+                    UDP => self.seen.udp += 1,
+                    _ => {}
+                }
                 match packet.protocol() {
                     ICMP => assert!(is_valid(payload), "checksum of {payload:02x?}"),
                     UDP if payload[6..8] == [0, 0] => {}
@@ -137,6 +162,8 @@ impl Wire {
         let seq = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
         let data = tcp.len() - usize::from(tcp[12] >> 4) * 4;
         let controls = u32::from(tcp[13] & 1) + u32::from(tcp[13] >> 1 & 1);
+        self.seen.segments += 1;
+        self.seen.data += data;
         self.next = seq.wrapping_add(data as u32).wrapping_add(controls);
     }
 
@@ -214,4 +241,32 @@ fn repair(frame: &mut [u8]) {
     };
     sum.add(&frame[start..14 + total]);
     frame[at..at + 2].copy_from_slice(&sum.finish().to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(name: &str) -> Seen {
+        let seeds = crate::seeds::all();
+        let (_, _, content) = seeds.iter().find(|seed| (seed.0, seed.1) == ("frames", name)).expect("a seed");
+        play(content)
+    }
+
+    #[test]
+    fn the_seeds_get_far() {
+        assert_eq!(seen("arp").arp, 1);
+        assert!(seen("ping").icmp >= 1, "{:?}", seen("ping"));
+        assert!(seen("ping-mtu").fragments > 10, "{:?}", seen("ping-mtu"));
+        assert_eq!(seen("fragments").icmp, 1);
+        assert_eq!(seen("ttl").icmp, 1);
+        assert_eq!(seen("dhcp").udp, 2);
+        // Everything that was said is echoed: 20 bytes, 1,500 out of order, and two urgent ones, whose echo comes twice
+        // because it is acknowledged after seconds only.
+        for name in ["tcp", "tcp-restricted"] {
+            assert_eq!(seen(name).data, 1524, "{name}: {:?}", seen(name));
+        }
+        // The first transmission, and more of it when time has passed.
+        assert!(seen("tcp-lost").data > 600, "{:?}", seen("tcp-lost"));
+    }
 }
