@@ -103,8 +103,8 @@ def talk(machine, where, path, count, seconds=60):
     return digest, int(machine.command("wc -c </tmp/back")), how
 
 
-def check_guestfwd(report, machine):
-    machine.command(f"tftp -g -b 1428 -r file{MIB} -l /tmp/blob {GATEWAY}; echo seven >/tmp/line; : >/tmp/nothing")
+def check_guestfwd(report, machine, tcp):
+    machine.command(f"wget -q -O /tmp/blob http://{GATEWAY}:{tcp.port}/{MIB}; echo seven >/tmp/line; : >/tmp/nothing")
     want = payload.digest(MIB), MIB
     for name in ("chardev_both_ways", "chardev_a_second_time"):
         with report.check(f"guestfwd.{name}"):
@@ -185,6 +185,6 @@ def run(report, accelerator, kernel, initramfs, tcp):
             machine.command("LEASE_FILE=/tmp/lease udhcpc -i eth0 -n -q -f -t 5 -T 1 -s /udhcpc.sh")
         report.info("hostfwd=unix: is not in this QEMU; the C program unix_hostfwd covers the library's side")
         check_tftp(report, machine)
-        check_guestfwd(report, machine)
+        check_guestfwd(report, machine, tcp)
         check_restricted(report, machine, tcp)
         migration.check(report, machine, words, ChardevEcho, CHARDEV, tcp)
