@@ -153,6 +153,14 @@ fn frames() -> Vec<Seed> {
     ];
     vec![
         ("frames", "arp", records(0, &[(0, 0, arp(2, VHOST)), (0, 0, arp(1, GUEST))])),
+        ("frames", "ncsi", {
+            // Management controller, revision, sequence number, command, channel, payload length.
+            let ask = |command: u8, payload: &[u8]| {
+                let head = [0, 1, 0, 7, command, 0, 0, payload.len() as u8, 0, 0, 0, 0, 0, 0, 0, 0];
+                (0, 0, ethernet(0x88f8, &[&head[..], payload, &[0; 30]].concat()))
+            };
+            records(0, &[ask(0x15, &[]), ask(0x18, &[]), ask(0x50, &[0, 0, 0x81, 0x19, 0, 0, 0x1b, 0])])
+        }),
         (
             "frames",
             "ping",
@@ -264,6 +272,16 @@ fn tcp_segments() -> Vec<Seed> {
             calls(&[&accept, &handshake, &segment(ACK | URG, 0, 0, 2), &take, &segment(ACK | URG, 0, 0, 0)], 5, 5),
         ),
     ]
+}
+
+fn tftp(shape: u8, datagrams: &[&[u8]]) -> Vec<u8> {
+    let mut input = vec![shape];
+    for datagram in datagrams {
+        input.extend([128, 20]);
+        input.extend((datagram.len() as u16).to_be_bytes());
+        input.extend(*datagram);
+    }
+    input
 }
 
 /// Every seed.
