@@ -296,6 +296,25 @@ pub fn all() -> Vec<Seed> {
     let mut seeds = frames();
     seeds.extend(tcp_segments());
     seeds.extend([
+        ("tftp", "plain", tftp(0, &[b"\0\x01Zfile\0octet\0", b"\0\x04\0\x01", b"\0\x04\0\x02", b"\0\x04\0\x03"])),
+        (
+            "tftp",
+            "options",
+            tftp(
+                1,
+                &[
+                    b"\0\x01Zfile\0octet\0blksize\x001428\0tsize\x000\0",
+                    b"\0\x04\0\0",
+                    b"\0\x04\0\x01",
+                    b"\0\x04\0\x02",
+                ],
+            ),
+        ),
+        (
+            "tftp",
+            "errors",
+            tftp(2, &[b"\0\x01!\0octet\0", b"\0\x01file\0mail\0", b"\0\x05\0\0why\0", b"\0\x02file\0octet\0"]),
+        ),
         ("reassembly", "in-order", pieces(0, &[fragment(4, 0, 1480), fragment(4, 185, 1480), fragment(0, 370, 9)])),
         (
             "reassembly",
