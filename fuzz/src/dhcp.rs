@@ -32,6 +32,7 @@ pub fn run(data: &[u8]) {
         tftp_server_addr: None,
         bootfile: text(16, 300),
         search: text(32, 300).unwrap_or_default(),
+        mtu: if shape & 64 != 0 { 576 } else { 1500 },
     });
     let mut now = Instant::ZERO;
     // Who was told by an ACK that the address is his.

@@ -35,6 +35,7 @@ pub fn run(data: &[u8]) {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     pub arp: usize,
+    pub ncsi: usize,
     pub icmp: usize,
     pub udp: usize,
     pub fragments: usize,
@@ -125,6 +126,7 @@ impl Wire {
         assert!(frame.len() >= 60, "a frame of {} bytes", frame.len());
         match frame[12..14] {
             [8, 6] => self.seen.arp += 1,
+            [0x88, 0xf8] => self.seen.ncsi += 1,
             [8, 0] => {
                 let packet = Ipv4View::parse(&frame[14..]).expect("a valid packet");
                 // Replies of the DHCP server have their length whatever the MTU is.
@@ -256,6 +258,8 @@ mod tests {
     #[test]
     fn the_seeds_get_far() {
         assert_eq!(seen("arp").arp, 1);
+        assert_eq!(seen("ncsi").ncsi, 3);
+        assert_eq!(seen("tftp").udp, 1);
         assert!(seen("ping").icmp >= 1, "{:?}", seen("ping"));
         assert!(seen("ping-mtu").fragments > 10, "{:?}", seen("ping-mtu"));
         assert_eq!(seen("fragments").icmp, 1);

@@ -13,16 +13,18 @@ pub mod resolv_conf;
 pub mod seeds;
 pub mod tcp_options;
 pub mod tcp_segments;
+pub mod tftp;
 
 /// A target: its name and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target, by the name of its binary and of its folder in `corpus/`.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("frames", frames::run),
     ("tcp_segments", tcp_segments::run),
     ("reassembly", reassembly::run),
     ("dhcp", dhcp::run),
     ("resolv_conf", resolv_conf::run),
     ("tcp_options", tcp_options::run),
+    ("tftp", tftp::run),
 ];

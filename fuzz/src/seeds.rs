@@ -153,6 +153,14 @@ fn frames() -> Vec<Seed> {
     ];
     vec![
         ("frames", "arp", records(0, &[(0, 0, arp(2, VHOST)), (0, 0, arp(1, GUEST))])),
+        ("frames", "ncsi", {
+            // Management controller, revision, sequence number, command, channel, payload length.
+            let ask = |command: u8, payload: &[u8]| {
+                let head = [0, 1, 0, 7, command, 0, 0, payload.len() as u8, 0, 0, 0, 0, 0, 0, 0, 0];
+                (0, 0, ethernet(0x88f8, &[&head[..], payload, &[0; 30]].concat()))
+            };
+            records(0, &[ask(0x15, &[]), ask(0x18, &[]), ask(0x50, &[0, 0, 0x81, 0x19, 0, 0, 0x1b, 0])])
+        }),
         (
             "frames",
             "ping",
@@ -266,6 +274,16 @@ fn tcp_segments() -> Vec<Seed> {
     ]
 }
 
+fn tftp(shape: u8, datagrams: &[&[u8]]) -> Vec<u8> {
+    let mut input = vec![shape];
+    for datagram in datagrams {
+        input.extend([128, 20]);
+        input.extend((datagram.len() as u16).to_be_bytes());
+        input.extend(*datagram);
+    }
+    input
+}
+
 /// Every seed.
 pub fn all() -> Vec<Seed> {
     let fragment = |flags: u8, offset: u16, len: u16| {
@@ -278,6 +296,25 @@ pub fn all() -> Vec<Seed> {
     let mut seeds = frames();
     seeds.extend(tcp_segments());
     seeds.extend([
+        ("tftp", "plain", tftp(0, &[b"\0\x01Zfile\0octet\0", b"\0\x04\0\x01", b"\0\x04\0\x02", b"\0\x04\0\x03"])),
+        (
+            "tftp",
+            "options",
+            tftp(
+                1,
+                &[
+                    b"\0\x01Zfile\0octet\0blksize\x001428\0tsize\x000\0",
+                    b"\0\x04\0\0",
+                    b"\0\x04\0\x01",
+                    b"\0\x04\0\x02",
+                ],
+            ),
+        ),
+        (
+            "tftp",
+            "errors",
+            tftp(2, &[b"\0\x01!\0octet\0", b"\0\x01file\0mail\0", b"\0\x05\0\0why\0", b"\0\x02file\0octet\0"]),
+        ),
         ("reassembly", "in-order", pieces(0, &[fragment(4, 0, 1480), fragment(4, 185, 1480), fragment(0, 370, 9)])),
         (
             "reassembly",
