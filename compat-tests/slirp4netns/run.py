@@ -16,7 +16,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 LIB = os.path.join(os.path.dirname(HERE), "lib")
 sys.path.insert(0, LIB)
 
-from guest import Guest  # noqa: E402  (the path has to be set first)
+import ipv6  # noqa: E402  (the path has to be set first)
+from guest import Guest  # noqa: E402
 from rig import library, names, outer, payload, services, waiting  # noqa: E402
 from rig.report import Failure, Report, equal, truth  # noqa: E402
 
@@ -425,6 +426,7 @@ def options(report, host):
             with report.check("dns"):
                 got = guest.ask("resolve", server=NAMESERVER, name="name.test", tries=3)
                 equal(got["addresses"], ["192.0.2.1"])
+            ipv6.check(report, guest)
 
 
 def main():
