@@ -88,7 +88,8 @@ impl Stack {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        [self.cx.timers.next(), self.cx.egress.deadline(), self.reassembly.deadline()].into_iter().flatten().min()
+        let fragments = self.reassembly.deadline().into_iter().chain(self.reassembly6.deadline()).min();
+        [self.cx.timers.next(), self.cx.egress.deadline(), fragments].into_iter().flatten().min()
     }
 
     /// After the application's sleep: deadlines, staged bytes, and what the poller has to say. The caller then works off
@@ -181,6 +182,9 @@ impl Stack {
         }
         if self.reassembly.deadline().is_some_and(|deadline| deadline <= now) {
             self.reassembly.on_deadline(now);
+        }
+        if self.reassembly6.deadline().is_some_and(|deadline| deadline <= now) {
+            self.reassembly6.on_deadline(now);
         }
     }
 
