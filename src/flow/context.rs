@@ -64,7 +64,7 @@ impl Context {
 
     /// How the TCP of a flow behaves towards the guest: IPv6's header leaves less for the segment.
     pub fn tcp_config_for(&self, key: &FlowKey) -> crate::tcp::Config {
-        let mut config = self.tcp_config.clone();
+        let mut config = self.tcp_config;
         if key.guest.ip.is_ipv6() {
             config.mss = config.mss.saturating_sub((IPV6_LEN - IPV4_LEN) as u16).max(32);
         }

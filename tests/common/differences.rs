@@ -108,12 +108,7 @@ pub const DIFFERENCES: &[Difference] = &[
         "the pointer lands inside another name",
         "the pointer is right",
     ),
-    d(
-        "dns-cross-family",
-        "dns.md oddities: only a server of the other family",
-        "refused",
-        "may be relayed across families",
-    ),
+    d("dns-cross-family", "dns.md oddities: only a server of the other family", "refused", "relayed across families"),
     d("dns-mtime", "dns.md oddities: an edit of equal size within a second", "goes unnoticed", "is noticed"),
     d(
         "dns-failover",
@@ -194,4 +189,59 @@ pub const DIFFERENCES: &[Difference] = &[
         "dropped",
     ),
     d("arp-queue-bound", "ethernet-arp-ndp.md section 5: packets that wait for one neighbor", "unlimited", "bounded"),
+    d(
+        "ra-options",
+        "ethernet-arp-ndp.md section 4: options of a router advertisement",
+        "RDNSS only with an IPv6 server, for 1200000 s",
+        "RDNSS with a server of any family for 1800 s, MTU and DNSSL",
+    ),
+    d(
+        "ndp-options",
+        "ethernet-arp-ndp.md section 4: options of the guest's messages",
+        "not looked at",
+        "damaged ones make the message invalid (RFC 4861)",
+    ),
+    d(
+        "ipv6-extensions",
+        "ipv6.md fact 4: extension headers and unknown protocols",
+        "dropped silently",
+        "walked; unknown protocols are answered by a parameter problem (RFC 8200)",
+    ),
+    d(
+        "ipv6-fragments",
+        "ipv6.md oddities: fragments",
+        "neither put together nor made",
+        "put together, without overlaps; large answers are cut",
+    ),
+    d(
+        "udp6-multicast-reply",
+        "ipv6.md section 3: answers for ff02::1",
+        "come from ff02::1",
+        "come from the virtual host",
+    ),
+    d("tcp6-refused", "ipv6.md section 3: a refused connection", "ICMPv6 error", "ICMPv6 error and a reset"),
+    d(
+        "dhcpv6-server",
+        "dhcp.md part B: replies",
+        "from port 8962, without server identifier and search list",
+        "from port 547, with both (RFC 8415)",
+    ),
+    d(
+        "link-local-services",
+        "ipv6.md oddities: TCP, UDP and DNS at fe80::2 and fe80::3",
+        "unreachable",
+        "as at the addresses under the prefix",
+    ),
+    d(
+        "hostfwd6-global",
+        "ethernet-arp-ndp.md oddities: which address a forward to :: leads to",
+        "the first ever learned",
+        "one under the prefix, when one is known",
+    ),
+    d(
+        "hostfwd6-mapped",
+        "hostfwd.md section 3: IPv4 clients of a dual-stack forward",
+        "shown with their mapped address",
+        "shown as the virtual host",
+    ),
 ];
