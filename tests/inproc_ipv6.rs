@@ -86,7 +86,7 @@ fn ndp_fact_12_a_router_solicitation_is_answered_by_an_advertisement() {
         assert_eq!(body.contains(rdnss), dns_servers_of_this_host());
     }
     // One from nobody is answered as well; a foreign one is not.
-    assert_eq!(i.answer6(&Ip6::ndp(Ipv6Addr::UNSPECIFIED, ALL_ROUTERS).icmp(&solicitation)), [ra.clone()]);
+    assert_eq!(i.answer6(&Ip6::ndp(Ipv6Addr::UNSPECIFIED, ALL_ROUTERS).icmp(&solicitation)), replies);
     silent(&i, &Ip6 { hop_limit: 64, ..Ip6::ndp(GUEST_LL, ALL_ROUTERS) }.icmp(&solicitation), "hop limit 64");
     solicitation[1] = 1;
     silent(&i, &Ip6::ndp(GUEST_LL, ALL_ROUTERS).icmp(&solicitation), "code 1");
@@ -178,11 +178,21 @@ fn icmp_fact_11_the_virtual_hosts_answer_pings() {
         assert_eq!((reply.src, reply.dst, reply.icmp()), (target, GUEST6, Some((129, 0))));
         assert_eq!(reply.payload[4..], *b"\0\x07\0\x09payload");
     }
-    assert_eq!(codes(&i, &Ip6::new(ip("fec0::9"), ICMPV6).icmp(&echo6(7, 9, b""))), [(1, 0)]);
+    if pings_outside() {
+        assert_eq!(codes(&i, &Ip6::new(ip("fec0::9"), ICMPV6).icmp(&echo6(7, 9, b""))), [(1, 0)]);
+    }
+}
+
+/// Upstream has pings to the outside over IPv6 since 4.9.
+fn pings_outside() -> bool {
+    library().at_least(9)
 }
 
 #[test]
 fn a_ping_of_the_hosts_loopback_is_answered_from_it() {
+    if !pings_outside() {
+        return;
+    }
     let i = start(setup());
     i.input(&Ip6::new(LOOPBACK, ICMPV6).icmp(&echo6(0x1234, 5, b"across")));
     let reply = i.wait6("the reply or a refusal", |p| p.icmp().map(|_| p.clone()));
