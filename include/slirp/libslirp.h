@@ -245,8 +245,8 @@ typedef struct SlirpConfig {
      */
     bool enable_emu;
     /**
-     * Address from which connections leave the host, or NULL for the choice of the system. What it points to must
-     * stay valid as long as the instance lives. Since configuration version 2.
+     * Address from which connections leave the host, or NULL for the choice of the system. Copied by `slirp_new`.
+     * Since configuration version 2.
      */
     struct sockaddr_in *outbound_addr;
     /**
@@ -383,8 +383,8 @@ extern "C" {
 /**
  * Creates an instance of the network stack.
  *
- * `callbacks` may be NULL, as may be each of its members. Both structures may be freed after the call, except for what
- * `outbound_addr` and `outbound_addr6` point to. `opaque` is handed to every callback. Before the function returns it
+ * `callbacks` may be NULL, as may be each of its members. Both structures, and what they point to, may be freed after
+ * the call. `opaque` is handed to every callback. Before the function returns it
  * calls `init_completed` and, when IPv6 is enabled, creates and sets the timer; it sends no frame.
  *
  * The environment variable SLIRP_DEBUG is read when the first instance of a process is created.

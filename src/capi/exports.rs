@@ -33,8 +33,8 @@ pub const STATE_VERSION: c_int = 4;
 
 /// Creates an instance of the network stack.
 ///
-/// `callbacks` may be NULL, as may be each of its members. Both structures may be freed after the call, except for what
-/// `outbound_addr` and `outbound_addr6` point to. `opaque` is handed to every callback. Before the function returns it
+/// `callbacks` may be NULL, as may be each of its members. Both structures, and what they point to, may be freed after
+/// the call. `opaque` is handed to every callback. Before the function returns it
 /// calls `init_completed` and, when IPv6 is enabled, creates and sets the timer; it sends no frame.
 ///
 /// The environment variable SLIRP_DEBUG is read when the first instance of a process is created.
@@ -432,10 +432,7 @@ pub unsafe extern "C" fn slirp_neighbor_info(slirp: *mut Slirp) -> *mut c_char {
 pub unsafe extern "C" fn slirp_state_save(slirp: *mut Slirp, write_cb: SlirpWriteCb, opaque: *mut c_void) -> c_int {
     let Some(write_cb) = write_cb else { return -libc::EINVAL };
     with(slirp, "slirp_state_save", -libc::EINVAL, |instance| {
-        let Ok(pieces) = instance.save() else {
-            log::write(Level::Warning, "slirp_state_save: connections of guest forwards cannot be saved yet");
-            return -libc::ENOTSUP;
-        };
+        let Some(pieces) = instance.save() else { return -libc::EIO };
         for piece in pieces {
             // SAFETY: the caller gave this function for this opaque pointer; the piece outlives the call.
             if unsafe { write_cb(piece.as_ptr().cast(), piece.len(), opaque) } < 0 {

@@ -414,12 +414,9 @@ impl Instance {
         self.enter(|core| inspect::neighbors(&core.stack)).unwrap_or_default()
     }
 
-    /// The pieces of the saved state.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub fn save(&self) -> Result<Vec<Vec<u8>>, snapshot::Error> {
-        self.enter(|core| snapshot::save(&core.stack)).unwrap_or(Err(snapshot::Error::HasConnections))
+    /// The pieces of the saved state; `None` after an internal error.
+    pub fn save(&self) -> Option<Vec<Vec<u8>>> {
+        self.enter(|core| snapshot::save(&core.stack))
     }
 
     /// Loads a saved state. `read` is called while nobody is inside the engine.
@@ -428,8 +425,13 @@ impl Instance {
     /// Why it could not be loaded.
     pub fn load(&self, version: i32, read: impl FnMut(&mut [u8]) -> Option<()>) -> Result<(), snapshot::Error> {
         let loaded = snapshot::read(version, read)?;
-        self.enter(|core| loaded.restore(&mut core.stack));
-        Ok(())
+        let now = self.now();
+        let restored = self.enter(|core| {
+            core.stack.set_now(now);
+            loaded.restore(&mut core.stack)
+        });
+        self.deliver();
+        restored.unwrap_or(Err(snapshot::Error::Invalid))
     }
 }
 

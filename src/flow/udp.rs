@@ -24,6 +24,8 @@ use crate::time::{Duration, Instant};
 
 /// Flows of the guest at one time. When they are all taken, the one least used goes (second chance).
 const MAX_FLOWS: usize = 4096;
+/// Flows that go at once when the process runs out of descriptors.
+const SPARE: usize = 4;
 /// Host forwards at one time; a further one is refused.
 const MAX_FORWARDS: usize = 4096;
 /// Peers a flow remembers by the address the guest knows them by; the oldest goes.
@@ -138,8 +140,9 @@ pub struct FromGuest<'a> {
 }
 
 /// All UDP flows of a stack.
-#[derive(Default)]
 pub struct UdpTable {
+    /// How many flows of the guest there may be: [`MAX_FLOWS`], or less while the process has no more descriptors.
+    room: usize,
     flows: SlotMap<UdpId, UdpFlow>,
     /// By the guest's address and port and the family of the socket.
     by_guest: HashMap<(Endpoint, bool), UdpId, foldhash::fast::RandomState>,
@@ -148,6 +151,20 @@ pub struct UdpTable {
     forward_count: usize,
     hand: ClockHand<UdpId>,
     ready: VecDeque<UdpId>,
+}
+
+impl Default for UdpTable {
+    fn default() -> UdpTable {
+        UdpTable {
+            room: MAX_FLOWS,
+            flows: SlotMap::default(),
+            by_guest: HashMap::default(),
+            forwards: HashMap::default(),
+            forward_count: 0,
+            hand: ClockHand::default(),
+            ready: VecDeque::default(),
+        }
+    }
 }
 
 impl UdpTable {
@@ -218,14 +235,18 @@ impl UdpTable {
         if let Some(&id) = self.by_guest.get(&(guest, v6)) {
             return Some(id);
         }
-        if self.by_guest.len() >= MAX_FLOWS {
+        if self.by_guest.len() >= self.room {
             self.evict(cx);
         }
         let source = cx.policy.outbound(real);
         let socket = match Datagram::outgoing(v6, source) {
             Ok(socket) => socket,
-            Err(error) if out_of_descriptors(&error) && self.evict(cx) => Datagram::outgoing(v6, source).ok()?,
-            Err(_) => return None,
+            Err(error) => {
+                if out_of_descriptors(&error) {
+                    self.make_room(cx);
+                }
+                return None;
+            }
         };
         let id = self.insert(guest, socket, v6, false, cx)?;
         self.by_guest.insert((guest, v6), id);
@@ -266,6 +287,15 @@ impl UdpTable {
         None
     }
 
+    /// The process has no descriptor left: the table shrinks a little. The descriptors of the flows that go are closed
+    /// only once the application was told, so this datagram is lost; but from the next one on there is one to spare.
+    fn make_room(&mut self, cx: &mut Context) {
+        for _ in 0..SPARE {
+            self.evict(cx);
+        }
+        self.room = self.by_guest.len().max(1);
+    }
+
     /// Makes room by the rule of the table; false when nothing may go.
     fn evict(&mut self, cx: &mut Context) -> bool {
         let flows = &mut self.flows;
@@ -295,6 +325,9 @@ impl UdpTable {
             }
         } else {
             self.by_guest.remove(&(flow.guest, flow.v6));
+            if self.by_guest.len() < self.room / 2 {
+                self.room = MAX_FLOWS;
+            }
         }
         cx.unwatch(HostSocket::Datagram(flow.socket));
     }

@@ -59,6 +59,24 @@ pub const DIFFERENCES: &[Difference] = &[
         "the address that the guest used",
     ),
     d("icmp-broadcast", "icmp.md oddities: errors for broadcast packets", "sent", "not sent (RFC 1122 section 3.2.2)"),
+    d(
+        "path-mtu",
+        "icmp.md section 3: errors of the host's error queue",
+        "fragmentation needed without the next hop's MTU",
+        "with the next hop's MTU (RFC 1191)",
+    ),
+    d(
+        "ping-no-permission",
+        "icmp.md oddities: ping where the host allows none",
+        "a UDP datagram to port 7, whose answer is not a reply",
+        "ICMP host unreachable",
+    ),
+    d(
+        "state-truncated",
+        "state.md section 5: a stream that ends early",
+        "gives zeros, a positive result and half a connection",
+        "refused, and nothing is changed",
+    ),
     d("udp-length", "udp.md section 1: a UDP length below 8", "4.7.0 may send what it likes", "dropped"),
     d("udp-cold-clock", "udp.md oddities: a flow made before the first pollfds_poll", "expires at once", "lives 240 s"),
     d(

@@ -15,7 +15,7 @@ use crate::flow::key::FlowKey;
 use crate::flow::timers::Slot;
 use crate::host::socket::Stream;
 use crate::tcp::Connection;
-use crate::time::Instant;
+use crate::time::{Instant, earliest};
 
 /// What a flow is joined to on the host's side.
 #[derive(Debug)]
@@ -103,6 +103,11 @@ impl TcpFlow {
         self.number
     }
 
+    /// The type of service of packets to the guest.
+    pub fn tos(&self) -> u8 {
+        self.tos
+    }
+
     pub fn origin(&self) -> Origin {
         self.origin
     }
@@ -110,7 +115,7 @@ impl TcpFlow {
     /// The next moment at which something is due without any event.
     fn deadline(&self) -> Option<Instant> {
         let connecting = self.connecting.as_ref().map(|connecting| connecting.deadline);
-        [self.conn.deadline(), connecting, self.linger].into_iter().flatten().min()
+        earliest(earliest(self.conn.deadline(), connecting), self.linger)
     }
 
     /// What the application is to watch in direct mode: descriptor, for reading, for writing.

@@ -33,8 +33,8 @@ impl TcpTable {
             if !self.has_room(cx) {
                 return reset(&key, segment, cx);
             }
-            let conn =
-                Connection::passive(&cx.tcp_config_for(&key), segment, cx.initial_sequence(&key), cx.now, &mut cx.pool);
+            let config = cx.callback_tcp_config();
+            let conn = Connection::passive(&config, segment, cx.initial_sequence(&key), cx.now, &mut cx.pool);
             let id = self.insert(key, conn, Side::Callback(forward), Origin::Guest, cx);
             if let Some(flow) = self.flows.get_mut(id) {
                 flow.writable = true;
@@ -120,6 +120,21 @@ impl TcpTable {
         if let Some(flow) = self.flows.get_mut(id) {
             flow.writable = true;
             flow.transmit(cx);
+        }
+        self.settle(id, cx);
+    }
+
+    /// Takes in a connection of a guest forward from a saved state, in the place of one between the same ends.
+    pub fn adopt(&mut self, key: FlowKey, conn: Connection, forward: u64, tos: u8, cx: &mut Context) {
+        if let Some(old) = self.find(&key) {
+            self.remove(old, cx);
+        }
+        let id = self.insert(key, conn, Side::Callback(forward), Origin::Guest, cx);
+        if let Some(flow) = self.flows.get_mut(id) {
+            flow.writable = true;
+            flow.tos = tos;
+            // Nothing is sent while a state is loaded; what is outstanding goes out in the next round.
+            cx.timers.arm(&mut flow.timer, Some(cx.now), token::pack(Kind::Tcp, id));
         }
         self.settle(id, cx);
     }

@@ -78,7 +78,7 @@ impl TcpTable {
         }
     }
 
-    fn find(&mut self, key: &FlowKey) -> Option<TcpId> {
+    pub(super) fn find(&mut self, key: &FlowKey) -> Option<TcpId> {
         if let Some((last, id)) = &self.last
             && last == key
         {
