@@ -150,7 +150,7 @@ def check_ipv6(report, guest):
             equal(got["digest"], payload.digest(8 * MIB), "SHA-256 of the download")
             got = guest.ask("put", host=address, port=server.port, size=8 * MIB)
             equal(got["digest"], got["mine"], "SHA-256 of the upload")
-    with report.check("ipv6.dns"):
+    with report.check("ipv6.dns", beyond=True):  # the host has only an IPv4 server
         got = guest.ask("resolve", server="fd00::3", name="name.test", tries=3)
         equal(got["addresses"], ["192.0.2.1"])
     with report.check("ipv6.no_route_is_refused_at_once"):
