@@ -559,6 +559,14 @@ fn dhcp_facts_18_to_20_information_requests() {
     assert!(i.events().contains(&Event::GuestError("Guest sent bad DHCPv6 packet!".into())));
 }
 
+#[test]
+fn tftp_over_ipv6_is_answered_by_the_virtual_host() {
+    let i = start(setup());
+    let replies = i.answer6(&Ip6::new(VHOST6, UDP).udp(2000, 69, b"\0\x01missing\0octet\0"));
+    let (src, dst, data) = replies[0].udp().expect("a datagram");
+    assert_eq!((src, dst, &data[..2]), (at6(VHOST6, 69), at6(GUEST6, 2000), &b"\0\x05"[..]));
+}
+
 fn resolv(text: &str) {
     std::fs::write(child::resolv_conf_path(), text).expect("the file is ours");
 }

@@ -2,6 +2,8 @@
 //! mapping, and filtering too: any peer may answer); a host forward is a flow whose socket is bound by the rule and
 //! that never expires. Source: contract/udp.md.
 
+mod clients;
+
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -18,6 +20,7 @@ use super::key::Endpoint;
 use super::policy::{Destination, Policy};
 use super::timers::Slot;
 use super::token::{self, Kind};
+use crate::host::local_address::LocalAddress;
 use crate::host::poller::Readiness;
 use crate::host::socket::Datagram;
 use crate::time::{Duration, Instant};
@@ -28,7 +31,7 @@ const MAX_FLOWS: usize = 4096;
 const SPARE: usize = 4;
 /// Host forwards at one time; a further one is refused.
 const MAX_FORWARDS: usize = 4096;
-/// Peers a flow remembers by the address the guest knows them by; the oldest goes.
+/// Peers a flow of the guest remembers by the address the guest knows them by; the oldest goes.
 const MAX_PEERS: usize = 64;
 /// Datagrams one flow may bring in one turn before others have theirs.
 const BUDGET: usize = 64;
@@ -47,6 +50,8 @@ new_key_type! {
 struct Peer {
     real: SocketAddr,
     known_as: Endpoint,
+    /// Which address of the host it sent to, where that has to be known.
+    local: Option<LocalAddress>,
 }
 
 /// One UDP mapping.
@@ -100,14 +105,15 @@ impl UdpFlow {
     }
 
     fn remember(&mut self, real: SocketAddr, known_as: Endpoint) {
-        if self.peers.back().is_some_and(|last| last.real == real && last.known_as == known_as) {
+        let is_it = |peer: &Peer| peer.real == real && peer.known_as == known_as;
+        if self.peers.back().is_some_and(is_it) || (self.forward && self.peers.iter().any(is_it)) {
             return;
         }
         self.peers.retain(|peer| peer.known_as != known_as && peer.real != real);
-        if self.peers.len() >= MAX_PEERS {
+        if self.peers.len() >= self.max_peers() {
             self.peers.pop_front();
         }
-        self.peers.push_back(Peer { real, known_as });
+        self.peers.push_back(Peer { real, known_as, local: None });
     }
 
     /// The real address of the peer the guest knows as `known_as`.
@@ -435,9 +441,10 @@ fn name_server(datagram: &FromGuest<'_>, cx: &mut Context) -> Option<SocketAddr>
 }
 
 fn send(flow: &mut UdpFlow, datagram: &FromGuest<'_>, real: SocketAddr, cx: &mut Context) {
+    let local = flow.local_for(datagram.destination);
     // The first try may report an error of an *earlier* datagram; then that error is passed on and the send repeated.
     for _ in 0..2 {
-        let Err(error) = flow.socket.send_to(datagram.payload, real) else { return };
+        let Err(error) = flow.socket.send_from(datagram.payload, real, local) else { return };
         match error.raw_os_error() {
             Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => return,
             Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::EPROTO | libc::ENOPROTOOPT)
@@ -460,9 +467,12 @@ fn receive(flow: &mut UdpFlow, cx: &mut Context) {
         drain_errors(flow, cx);
     }
     for _ in 0..BUDGET {
-        match flow.socket.receive_from(&mut cx.scratch) {
-            Ok((length, Some(real))) => deliver(flow, length, real, cx),
-            Ok((_, None)) => {}
+        match flow.socket.receive_at(&mut cx.scratch) {
+            Ok((length, Some(real), local)) => {
+                flow.meet(real, local, &cx.policy);
+                deliver(flow, length, real, cx);
+            }
+            Ok((_, None, _)) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 flow.readable = false;
                 return;

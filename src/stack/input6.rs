@@ -6,6 +6,7 @@ use std::net::Ipv6Addr;
 use smoltcp::wire::EthernetAddress;
 
 use super::Stack;
+use super::tftp::PORT_TFTP;
 use crate::flow::icmp::EchoRequest;
 use crate::flow::key::Endpoint;
 use crate::flow::{Effect, tcp, udp};
@@ -15,8 +16,6 @@ use crate::ip::reassembly::Outcome;
 use crate::link::ndp::{self, Message};
 use crate::service::dhcpv6::{self, Answer};
 use crate::wire::header::{ETHERNET_LEN, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, UDP_LEN};
-
-const PORT_TFTP: u16 = 69;
 
 impl Stack {
     pub(super) fn input_ipv6(&mut self, frame: &[u8]) {
@@ -107,6 +106,9 @@ impl Stack {
             return self.input_dhcpv6(source, payload);
         }
         if destination.port == PORT_TFTP && to_vhost {
+            if !self.cx.policy.restricted {
+                self.input_tftp(source, payload);
+            }
             return;
         }
         let datagram =

@@ -1,8 +1,8 @@
 //! The engine: `Stack` owns every table below it and dispatches frames, readiness and deadlines. It calls nobody:
 //! frames and effects are results. No C type, no callback may come in.
 //!
-//! `config` says what a stack is made from, `input` and `input6` take frames apart, `rounds` is the application's loop seen from
-//! inside, `rules` adds and removes forwards.
+//! `config` says what a stack is made from, `input` and `input6` take frames apart, `rounds` is the application's loop seen
+//! from inside, `rules` adds and removes forwards, `tftp` gives the TFTP server its datagrams and its files.
 #![forbid(unsafe_code)]
 
 pub mod config;
@@ -10,6 +10,7 @@ mod input;
 mod input6;
 mod rounds;
 mod rules;
+mod tftp;
 
 use std::hash::RandomState;
 use std::io;
@@ -23,17 +24,20 @@ use crate::flow::egress::Egress;
 use crate::flow::icmp::IcmpTable;
 use crate::flow::key::Endpoint;
 use crate::flow::name_server::NameServers;
-use crate::flow::tcp::TcpTable;
+use crate::flow::tcp::{Target, TcpTable};
 use crate::flow::timers::TimerQueue;
 use crate::flow::udp::UdpTable;
 use crate::flow::{Context, Effect, FlowKey};
 use crate::forward::guest::GuestForwards;
 use crate::forward::listener::TcpForwards;
 use crate::host::poller::Poller;
+use crate::host::tftp_files::Directory;
 use crate::ip::reassembly::{Ipv4Key, Ipv6Key, Reassembler};
 use crate::link::outbox::Outbox;
 use crate::service::dhcp::{Dhcp, SLOTS};
 use crate::service::dhcpv6;
+use crate::service::ncsi;
+use crate::service::tftp::Tftp;
 use crate::tcp::{Connection, Pool, Saved};
 use crate::time::{Duration, Instant};
 use crate::wire::subnet::Ipv4Subnet;
@@ -59,6 +63,8 @@ pub struct Stack {
     dhcpv6: dhcpv6::Config,
     dhcp: Option<Dhcp>,
     dhcp_start: Ipv4Addr,
+    ncsi: ncsi::Config,
+    tftp: Tftp<Directory>,
     /// What the application's clock has gone back by, in all.
     clock_shift: Duration,
     loop_state: rounds::LoopState,
@@ -104,6 +110,8 @@ impl Stack {
             dhcpv6: config.dhcpv6(),
             dhcp,
             dhcp_start: config.dhcp_start,
+            ncsi: config.ncsi,
+            tftp: config.tftp(),
             clock_shift: Duration::ZERO,
             loop_state: rounds::LoopState::default(),
         })
@@ -156,7 +164,7 @@ impl Stack {
 
     /// The number of the callback guest forward at an address and port.
     pub(crate) fn callback_forward(&self, at: Endpoint) -> Option<u64> {
-        self.guest_forwards.find(at)
+        self.guest_forwards.find(at).filter(|forward| forward.target == Target::Callback).map(|forward| forward.number)
     }
 
     /// A connection of a guest forward from what a saved state brought; `None` when it cannot be.

@@ -89,7 +89,8 @@ impl Stack {
 
     fn next_deadline(&self) -> Option<Instant> {
         let fragments = earliest(self.reassembly.deadline(), self.reassembly6.deadline());
-        earliest(earliest(self.cx.timers.next(), self.cx.egress.deadline()), fragments)
+        let below_services = earliest(self.cx.timers.next(), self.cx.egress.deadline());
+        earliest(earliest(below_services, fragments), self.tftp.deadline())
     }
 
     /// After the application's sleep: deadlines, staged bytes, and what the poller has to say. The caller then works off
@@ -185,6 +186,9 @@ impl Stack {
         }
         if self.reassembly6.deadline().is_some_and(|deadline| deadline <= now) {
             self.reassembly6.on_deadline(now);
+        }
+        if self.tftp.deadline().is_some_and(|deadline| deadline <= now) {
+            self.tftp_deadline();
         }
     }
 

@@ -1,9 +1,10 @@
 //! New TCP flows: from the guest, and from host peers through host forwards.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use super::table::{FromGuest, TcpId, TcpTable, reset};
-use super::{Connecting, Origin, Side, TcpFlow};
+use super::{Attaching, Connecting, GuestForward, Origin, Side, Target, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::egress::Unreachable;
 use crate::flow::key::{Endpoint, FlowKey};
@@ -26,18 +27,22 @@ impl TcpTable {
         key: FlowKey,
         segment: &Segment<'_>,
         from: &FromGuest<'_>,
-        forward: Option<u64>,
+        forward: Option<Arc<GuestForward>>,
         cx: &mut Context,
     ) {
         if let Some(forward) = forward {
             if !self.has_room(cx) {
                 return reset(&key, segment, cx);
             }
-            let config = cx.callback_tcp_config();
+            let (side, config) = match forward.target {
+                Target::Callback => (Side::Callback(forward.number), cx.callback_tcp_config()),
+                Target::Command(_) | Target::Unix(_) => (Side::Waiting(Attaching::default()), cx.tcp_config),
+            };
             let conn = Connection::passive(&config, segment, cx.initial_sequence(&key), cx.now, &mut cx.pool);
-            let id = self.insert(key, conn, Side::Callback(forward), Origin::Guest, cx);
+            let id = self.insert(key, conn, side, Origin::Guest, cx);
             if let Some(flow) = self.flows.get_mut(id) {
-                flow.writable = true;
+                flow.writable = forward.target == Target::Callback;
+                flow.forward = Some(forward);
                 flow.conn.accept(cx.now);
                 flow.transmit(cx);
             }
@@ -158,6 +163,7 @@ impl TcpTable {
             key,
             conn,
             side,
+            forward: None,
             origin,
             tos: type_of_service(&key),
             readable: false,
