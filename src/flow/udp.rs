@@ -7,7 +7,7 @@ mod clients;
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use hashbrown::HashMap;
 use slotmap::{SlotMap, new_key_type};
@@ -60,6 +60,8 @@ pub struct UdpFlow {
     /// Where the guest last sent to, as it named it.
     remote: Option<Endpoint>,
     socket: Datagram,
+    /// The family of the socket. It is the guest's, but for queries to a name server of the other family.
+    v6: bool,
     forward: bool,
     peers: VecDeque<Peer>,
     expires: Instant,
@@ -114,6 +116,11 @@ impl UdpFlow {
         self.peers.push_back(Peer { real, known_as, local: None });
     }
 
+    /// The real address of the peer the guest knows as `known_as`.
+    fn peer_known_as(&self, known_as: Endpoint) -> Option<SocketAddr> {
+        self.peers.iter().find(|peer| peer.known_as == known_as).map(|peer| peer.real)
+    }
+
     /// The address the guest knows `real` by.
     fn known_as(&self, real: SocketAddr, policy: &Policy) -> Endpoint {
         let by_address = || self.peers.iter().rev().find(|peer| peer.real.ip() == real.ip());
@@ -143,7 +150,8 @@ pub struct UdpTable {
     /// How many flows of the guest there may be: [`MAX_FLOWS`], or less while the process has no more descriptors.
     room: usize,
     flows: SlotMap<UdpId, UdpFlow>,
-    by_guest: HashMap<Endpoint, UdpId, foldhash::fast::RandomState>,
+    /// By the guest's address and port and the family of the socket.
+    by_guest: HashMap<(Endpoint, bool), UdpId, foldhash::fast::RandomState>,
     /// The forwards to a guest address and port, oldest first.
     forwards: HashMap<Endpoint, Vec<UdpId>, foldhash::fast::RandomState>,
     forward_count: usize,
@@ -176,7 +184,17 @@ impl UdpTable {
             cx.egress.time_exceeded(datagram.packet, cx.now);
             return;
         }
-        let Some(id) = forward.or_else(|| self.flow_of(datagram.source, datagram.destination, cx)) else { return };
+        let known = forward.and_then(|id| self.flows.get(id)?.peer_known_as(datagram.destination));
+        let real = known.or_else(|| match cx.policy.translate(datagram.destination) {
+            Destination::Host(real) => Some(real),
+            Destination::NameServer => name_server(datagram, cx),
+            Destination::Refused => None,
+        });
+        let Some(real) = real else {
+            cx.egress.unreachable(Unreachable::Network, datagram.packet, cx.now);
+            return;
+        };
+        let Some(id) = forward.or_else(|| self.flow_of(datagram.source, real, cx)) else { return };
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.used = true;
         flow.remote = Some(datagram.destination);
@@ -184,24 +202,13 @@ impl UdpTable {
             flow.expires = cx.now + LIFETIME;
             cx.timers.arm(&mut flow.timer, Some(flow.expires), token::pack(Kind::Udp, id));
         }
-        let known = flow.peers.iter().find(|peer| flow.forward && peer.known_as == datagram.destination);
-        let real = match known {
-            Some(peer) => Some(peer.real),
-            None => match cx.policy.translate(datagram.destination) {
-                Destination::Host(real) => Some(real),
-                Destination::NameServer => name_server(datagram, cx),
-                Destination::Refused => None,
-            },
-        };
-        let Some(real) = real else {
-            cx.egress.unreachable(Unreachable::Network, datagram.packet, cx.now);
-            return;
-        };
         // What is not translated needs no remembering, but for the loopback: it is also what the virtual host stands for.
         if real.ip() != datagram.destination.ip || real.ip().is_loopback() || flow.forward {
             let known_as = match datagram.destination.ip {
                 // Nobody answers from the broadcast address.
                 IpAddr::V4(ip) if ip.is_broadcast() => Endpoint::new(cx.policy.vhost, datagram.destination.port),
+                // Nor from a group, and least of all from the host's own loopback.
+                IpAddr::V6(ip) if ip.is_multicast() => Endpoint::new(cx.policy.vhost6, datagram.destination.port),
                 _ => datagram.destination,
             };
             flow.remember(real, known_as);
@@ -219,23 +226,25 @@ impl UdpTable {
         if self.forwards.is_empty() {
             return None;
         }
-        let ids = self.forwards.get(&datagram.source)?;
-        let talks = |id: &&UdpId| {
-            self.flows.get(**id).is_some_and(|flow| flow.peers.iter().any(|peer| peer.known_as == datagram.destination))
-        };
-        let peer = ids.iter().find(talks);
-        if only_peers { peer.copied() } else { peer.or(ids.first()).copied() }
+        // A forward to the unspecified address is one to whatever address the guest has.
+        let anywhere = Endpoint::new(Ipv6Addr::UNSPECIFIED, datagram.source.port);
+        let anywhere = if datagram.source.ip.is_ipv6() { self.forwards.get(&anywhere) } else { None };
+        let ids = self.forwards.get(&datagram.source).into_iter().chain(anywhere).flatten().copied();
+        let talks =
+            |id: &UdpId| self.flows.get(*id).is_some_and(|flow| flow.peer_known_as(datagram.destination).is_some());
+        let peer = ids.clone().find(talks);
+        if only_peers { peer } else { peer.or_else(|| ids.clone().next()) }
     }
 
-    fn flow_of(&mut self, guest: Endpoint, destination: Endpoint, cx: &mut Context) -> Option<UdpId> {
-        if let Some(&id) = self.by_guest.get(&guest) {
+    fn flow_of(&mut self, guest: Endpoint, real: SocketAddr, cx: &mut Context) -> Option<UdpId> {
+        let v6 = real.is_ipv6();
+        if let Some(&id) = self.by_guest.get(&(guest, v6)) {
             return Some(id);
         }
         if self.by_guest.len() >= self.room {
             self.evict(cx);
         }
-        let v6 = destination.ip.is_ipv6();
-        let source = cx.policy.outbound(destination.socket_address());
+        let source = cx.policy.outbound(real);
         let socket = match Datagram::outgoing(v6, source) {
             Ok(socket) => socket,
             Err(error) => {
@@ -245,18 +254,26 @@ impl UdpTable {
                 return None;
             }
         };
-        let id = self.insert(guest, socket, false, cx)?;
-        self.by_guest.insert(guest, id);
+        let id = self.insert(guest, socket, v6, false, cx)?;
+        self.by_guest.insert((guest, v6), id);
         let flows = &self.flows;
         self.hand.insert(id, self.by_guest.len(), |id| flows.contains_key(id));
         Some(id)
     }
 
-    fn insert(&mut self, guest: Endpoint, socket: Datagram, forward: bool, cx: &mut Context) -> Option<UdpId> {
+    fn insert(
+        &mut self,
+        guest: Endpoint,
+        socket: Datagram,
+        v6: bool,
+        forward: bool,
+        cx: &mut Context,
+    ) -> Option<UdpId> {
         let id = self.flows.insert(UdpFlow {
             guest,
             remote: None,
             socket,
+            v6,
             forward,
             peers: VecDeque::new(),
             expires: cx.now + LIFETIME,
@@ -313,7 +330,7 @@ impl UdpTable {
                 }
             }
         } else {
-            self.by_guest.remove(&flow.guest);
+            self.by_guest.remove(&(flow.guest, flow.v6));
             if self.by_guest.len() < self.room / 2 {
                 self.room = MAX_FLOWS;
             }
@@ -329,7 +346,9 @@ impl UdpTable {
         if self.forward_count >= MAX_FORWARDS {
             return Err(std::io::Error::from_raw_os_error(libc::ENOMEM));
         }
-        let id = self.insert(guest, socket, true, cx).ok_or_else(|| std::io::Error::from_raw_os_error(libc::ENOMEM))?;
+        let v6 = guest.ip.is_ipv6();
+        let id =
+            self.insert(guest, socket, v6, true, cx).ok_or_else(|| std::io::Error::from_raw_os_error(libc::ENOMEM))?;
         self.forwards.entry(guest).or_default().push(id);
         self.forward_count += 1;
         Ok(())
@@ -469,6 +488,8 @@ fn receive(flow: &mut UdpFlow, cx: &mut Context) {
 /// Passes a datagram from the host on to the guest.
 fn deliver(flow: &mut UdpFlow, length: usize, real: SocketAddr, cx: &mut Context) {
     flow.used = true;
+    // While the guest is not known, what comes for it is lost.
+    let Some(guest) = cx.guest_behind(flow.guest) else { return };
     let source = flow.known_as(real, &cx.policy);
     if flow.forward {
         flow.remember(real, source);
@@ -484,7 +505,7 @@ fn deliver(flow: &mut UdpFlow, length: usize, real: SocketAddr, cx: &mut Context
         return;
     }
     let payload = cx.scratch.get(..length).unwrap_or_default();
-    cx.egress.udp(source, flow.guest, payload, 0, cx.now);
+    cx.egress.udp(source, guest, payload, 0, cx.now);
 }
 
 /// Passes on the errors the kernel kept. False when there was none.
@@ -506,7 +527,8 @@ fn drain_errors(flow: &mut UdpFlow, cx: &mut Context) -> bool {
         // The host's own loopback is not to be seen by the guest: the address it sent to answers instead.
         let offender = error.offender.filter(|ip| !ip.is_loopback());
         let payload = payload.get(..error.quoted).unwrap_or_default();
-        let reported = Reported { kind, code, info: error.info, offender: offender.unwrap_or(known_as.ip) };
+        let reported =
+            Reported { kind, code, info: error.info, offender: offender.unwrap_or(known_as.ip), v6: flow.v6 };
         cx.egress.datagram_error(reported, flow.guest, known_as, payload, cx.now);
     }
     any
