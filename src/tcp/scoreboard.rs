@@ -191,7 +191,9 @@ impl Scoreboard {
             }
         }
         // What follows may have been sacked already.
-        if index > 0 && [index - 1, index].iter().all(|&at| self.runs.get(at).is_some_and(|run| run.fate == Fate::Sacked)) {
+        if index > 0
+            && [index - 1, index].iter().all(|&at| self.runs.get(at).is_some_and(|run| run.fate == Fate::Sacked))
+        {
             self.runs.remove(index - 1);
         }
     }
@@ -216,11 +218,6 @@ impl Scoreboard {
         {
             self.runs.insert(index, Run { end: at, ..run });
         }
-    }
-
-    /// Whether everything up to the peer's highest report is what was sacked: the end of the highest such run.
-    pub fn highest_sacked(&self) -> Option<SeqNumber> {
-        self.runs.iter().rev().find(|run| run.fate == Fate::Sacked).map(|run| run.end)
     }
 
     /// Takes for lost what was sent before the delivered transmission `newest` by more than `window` ago (RFC 8985 section

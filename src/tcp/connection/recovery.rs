@@ -85,12 +85,17 @@ impl Connection {
     }
 
     /// The peer's report of what it has beyond `ack`, into `delivered`. Returns the bytes that it had twice.
-    pub(super) fn take_sack(&mut self, segment: &Segment<'_>, delivered: &mut Delivered) -> Option<(SeqNumber, SeqNumber)> {
+    pub(super) fn take_sack(
+        &mut self,
+        segment: &Segment<'_>,
+        delivered: &mut Delivered,
+    ) -> Option<(SeqNumber, SeqNumber)> {
         let [first, second, ..] = segment.options.sack;
         let (start, end) = first?;
         // RFC 2883 section 4: a first block below the acknowledgment, or within the second, is a duplicate.
         let within = |outer: (SeqNumber, SeqNumber)| start.ge(outer.0) && end.le(outer.1);
-        let duplicate = start.lt(end) && end.gt(self.snd_una - self.max_snd_wnd)
+        let duplicate = start.lt(end)
+            && end.gt(self.snd_una - self.max_snd_wnd)
             && (end.le(segment.ack) || second.is_some_and(within));
         for (start, end) in segment.options.sack.into_iter().flatten() {
             self.scoreboard.sack(start, end, delivered);
@@ -101,7 +106,8 @@ impl Connection {
     /// What the bytes that were newly delivered say about round trips, order and losses.
     pub(super) fn on_delivered(&mut self, delivered: &Delivered, now: Instant) {
         let Some(newest) = delivered.newest else { return };
-        let elapsed = Duration::from_micros(now.total_micros().saturating_sub(newest.sent.total_micros()).max(0) as u64);
+        let elapsed =
+            Duration::from_micros(now.total_micros().saturating_sub(newest.sent.total_micros()).max(0) as u64);
         let recovery = &mut self.recovery;
         // An answer that came sooner than any ever did is one to an earlier transmission (RFC 8985 section 6.2, step 2).
         if newest.resent && recovery.min_rtt.is_none_or(|least| elapsed < least) {

@@ -10,7 +10,8 @@ mod sending;
 use super::*;
 use crate::tcp::segment::Transmit;
 
-const CONFIG: Config = Config { mss: 1460, recv_limit: 100_000, send_limit: 100_000, window_scale: false };
+const CONFIG: Config =
+    Config { mss: 1460, recv_limit: 100_000, send_limit: 100_000, window_scale: false, sack: false, timestamps: false };
 /// Our initial sequence number in these tests.
 const ISS: u32 = 1000;
 /// The peer's.
