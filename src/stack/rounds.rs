@@ -14,7 +14,7 @@ use crate::flow::token::{self, Kind};
 use crate::flow::udp::UdpId;
 use crate::forward::listener::ListenerId;
 use crate::host::poller::Readiness;
-use crate::time::Instant;
+use crate::time::{Instant, earliest};
 
 /// The longest sleep the application is left, in milliseconds; source: contract/poll-and-timers.md section 2.
 const LONGEST_SLEEP: u32 = 1000;
@@ -88,7 +88,8 @@ impl Stack {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        [self.cx.timers.next(), self.cx.egress.deadline(), self.reassembly.deadline()].into_iter().flatten().min()
+        let below_services = earliest(self.cx.timers.next(), self.cx.egress.deadline());
+        earliest(earliest(below_services, self.reassembly.deadline()), self.tftp.deadline())
     }
 
     /// After the application's sleep: deadlines, staged bytes, and what the poller has to say. The caller then works off
@@ -181,6 +182,9 @@ impl Stack {
         }
         if self.reassembly.deadline().is_some_and(|deadline| deadline <= now) {
             self.reassembly.on_deadline(now);
+        }
+        if self.tftp.deadline().is_some_and(|deadline| deadline <= now) {
+            self.tftp_deadline();
         }
     }
 
