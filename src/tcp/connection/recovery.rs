@@ -202,11 +202,15 @@ impl Connection {
     /// New bytes were acknowledged: recovery goes on or ends, and the window grows.
     pub(super) fn on_progress(&mut self, delivered: u32, acked: u32, flight: u32, now: Instant) {
         let segment = u32::from(self.payload_mss());
-        if self.recovery.phase != Phase::Open && self.snd_una.ge(self.recovery.recover) {
-            self.recovery.phase = Phase::Open;
-            self.recovery.left = 0;
-        }
         self.recovery.duplicates = 0;
+        if self.recovery.phase != Phase::Open && self.snd_una.ge(self.recovery.recover) {
+            let repaired = std::mem::replace(&mut self.recovery.phase, Phase::Open) == Phase::Recovery;
+            self.recovery.left = 0;
+            if repaired {
+                // What was sent before the reduction does not open the window again.
+                return;
+            }
+        }
         match self.recovery.phase {
             Phase::Recovery if !self.sack => {
                 // A partial acknowledgment: the next segment is missing as well.

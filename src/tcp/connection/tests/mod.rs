@@ -5,6 +5,7 @@ mod closing;
 mod handshake;
 mod random;
 mod receiving;
+mod recovery;
 mod sending;
 
 use super::*;
