@@ -74,9 +74,10 @@ impl Connection {
     }
 
     /// Protection against wrapped sequence numbers (RFC 7323 section 5.3). A segment without the option is accepted, as
-    /// other systems do: the numbers still have to fit. After 2^31 milliseconds of silence a peer's clock has wrapped and
-    /// one refused segment would be followed by others for ever; no connection lives through that without a segment, as
-    /// our keep-alive answers carry a new value.
+    /// other systems do: the numbers still have to fit.
+    ///
+    /// Not done yet: section 5.5's rule that a value older than 24 days is no longer compared. A peer that was silent for as
+    /// long as that, on an open connection, is refused until its clock has wrapped.
     #[inline]
     pub(super) fn stamp_is_good(&self, segment: &Segment<'_>) -> bool {
         match (self.timestamps, segment.options.timestamps) {
