@@ -113,7 +113,14 @@ impl Config {
         const SEGMENTS: usize = 512;
         let mss = self.mtu.min(self.mru).saturating_sub(HEADERS).clamp(32, 65495);
         let limit = (mss * SEGMENTS).clamp(LEAST, MOST);
-        crate::tcp::Config { mss: mss as u16, recv_limit: limit, send_limit: limit, window_scale: true }
+        crate::tcp::Config {
+            mss: mss as u16,
+            recv_limit: limit,
+            send_limit: limit,
+            window_scale: true,
+            sack: true,
+            timestamps: true,
+        }
     }
 
     /// The stateless DHCPv6 server. As upstream's, it is there even where DHCP is disabled.
