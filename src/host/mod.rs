@@ -3,6 +3,7 @@
 //!
 //! Every socket made here is non-blocking and close-on-exec, and never raises SIGPIPE.
 
+pub mod mmsg;
 pub mod poller;
 pub mod resolver_file;
 pub mod socket;
