@@ -33,7 +33,8 @@ impl Datagram {
                 Ok(sent) => done += sent.max(1),
                 // What is too large for one link, or a device that cannot compute checksums, is no failure of the datagram.
                 Err(error)
-                    if *segmenting && matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO | libc::EMSGSIZE)) =>
+                    if *segmenting
+                        && matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO | libc::EMSGSIZE)) =>
                 {
                     *segmenting = false;
                 }
@@ -154,7 +155,8 @@ mod system {
         let mut taken = 0;
         let mut used = 0;
         for ((message, control), count) in messages.iter_mut().zip(&mut controls).zip(&mut counts) {
-            let (Some(rest), Some(vector)) = (payloads.get(taken..).filter(|r| !r.is_empty()), vectors.get_mut(taken..))
+            let (Some(rest), Some(vector)) =
+                (payloads.get(taken..).filter(|r| !r.is_empty()), vectors.get_mut(taken..))
             else {
                 break;
             };
@@ -310,13 +312,13 @@ mod tests {
         let mut buffer = ReceiveBuffer::default();
         assert_eq!(buffer.receive(&socket, 4).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         for size in [0, 65507, 5] {
-            peer.send_to(&vec![size as u8; size], to).unwrap();
+            peer.send_to(&vec![7; size], to).unwrap();
         }
         assert_eq!(buffer.receive(&socket, 2).unwrap(), 2);
         assert_eq!(buffer.get(0), Some((&[][..], Some(peer.local_addr().unwrap()))));
-        assert!(buffer.get(1).is_some_and(|(bytes, _)| bytes.len() == 65507 && bytes.iter().all(|&b| b == 65507 as u8)));
+        assert!(buffer.get(1).is_some_and(|(bytes, _)| bytes.len() == 65507 && bytes.iter().all(|&b| b == 7)));
         assert_eq!(buffer.get(2), None);
         assert_eq!(buffer.receive(&socket, MAX_RECEIVE).unwrap(), 1);
-        assert_eq!(buffer.get(0).map(|(bytes, _)| bytes), Some(&[5; 5][..]));
+        assert_eq!(buffer.get(0).map(|(bytes, _)| bytes), Some(&[7; 5][..]));
     }
 }
