@@ -244,8 +244,8 @@ pub struct SlirpConfig {
     /// Rewrite addresses inside old protocols (such as FTP) that carry them. Best left off.
     pub enable_emu: CBool,
 
-    /// Address from which connections leave the host, or NULL for the choice of the system. What it points to must
-    /// stay valid as long as the instance lives. Since configuration version 2.
+    /// Address from which connections leave the host, or NULL for the choice of the system. Copied by `slirp_new`.
+    /// Since configuration version 2.
     pub outbound_addr: *mut sockaddr_in,
     /// The same for IPv6. Since configuration version 2.
     pub outbound_addr6: *mut sockaddr_in6,

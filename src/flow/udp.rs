@@ -2,6 +2,7 @@
 //! mapping, and filtering too: any peer may answer); a host forward is a flow whose socket is bound by the rule and
 //! that never expires. Source: contract/udp.md.
 
+mod clients;
 mod stage;
 
 use std::cmp::Reverse;
@@ -21,6 +22,7 @@ use super::key::Endpoint;
 use super::policy::{Destination, Policy};
 use super::timers::Slot;
 use super::token::{self, Kind};
+use crate::host::local_address::LocalAddress;
 use crate::host::mmsg::{MAX_RECEIVE, MAX_SEND, ReceiveBuffer};
 use crate::host::poller::Readiness;
 use crate::host::socket::Datagram;
@@ -28,9 +30,11 @@ use crate::time::{Duration, Instant};
 
 /// Flows of the guest at one time. When they are all taken, the one least used goes (second chance).
 const MAX_FLOWS: usize = 4096;
+/// Flows that go at once when the process runs out of descriptors.
+const SPARE: usize = 4;
 /// Host forwards at one time; a further one is refused.
 const MAX_FORWARDS: usize = 4096;
-/// Peers a flow remembers by the address the guest knows them by; the oldest goes.
+/// Peers a flow of the guest remembers by the address the guest knows them by; the oldest goes.
 const MAX_PEERS: usize = 64;
 /// Datagrams one flow may bring in one turn before others have theirs.
 const BUDGET: usize = 64;
@@ -51,6 +55,8 @@ new_key_type! {
 struct Peer {
     real: SocketAddr,
     known_as: Endpoint,
+    /// Which address of the host it sent to, where that has to be known.
+    local: Option<LocalAddress>,
 }
 
 /// One UDP mapping.
@@ -106,14 +112,15 @@ impl UdpFlow {
     }
 
     fn remember(&mut self, real: SocketAddr, known_as: Endpoint) {
-        if self.peers.back().is_some_and(|last| last.real == real && last.known_as == known_as) {
+        let is_it = |peer: &Peer| peer.real == real && peer.known_as == known_as;
+        if self.peers.back().is_some_and(is_it) || (self.forward && self.peers.iter().any(is_it)) {
             return;
         }
         self.peers.retain(|peer| peer.known_as != known_as && peer.real != real);
-        if self.peers.len() >= MAX_PEERS {
+        if self.peers.len() >= self.max_peers() {
             self.peers.pop_front();
         }
-        self.peers.push_back(Peer { real, known_as });
+        self.peers.push_back(Peer { real, known_as, local: None });
     }
 
     /// The address the guest knows `real` by.
@@ -141,8 +148,9 @@ pub struct FromGuest<'a> {
 }
 
 /// All UDP flows of a stack.
-#[derive(Default)]
 pub struct UdpTable {
+    /// How many flows of the guest there may be: [`MAX_FLOWS`], or less while the process has no more descriptors.
+    room: usize,
     flows: SlotMap<UdpId, UdpFlow>,
     by_guest: HashMap<Endpoint, UdpId, foldhash::fast::RandomState>,
     /// The forwards to a guest address and port, oldest first.
@@ -152,6 +160,22 @@ pub struct UdpTable {
     ready: VecDeque<UdpId>,
     stage: Stage,
     buffer: ReceiveBuffer,
+}
+
+impl Default for UdpTable {
+    fn default() -> UdpTable {
+        UdpTable {
+            room: MAX_FLOWS,
+            flows: SlotMap::default(),
+            by_guest: HashMap::default(),
+            forwards: HashMap::default(),
+            forward_count: 0,
+            hand: ClockHand::default(),
+            ready: VecDeque::default(),
+            stage: Stage::default(),
+            buffer: ReceiveBuffer::default(),
+        }
+    }
 }
 
 impl UdpTable {
@@ -270,15 +294,19 @@ impl UdpTable {
         if let Some(&id) = self.by_guest.get(&guest) {
             return Some(id);
         }
-        if self.by_guest.len() >= MAX_FLOWS {
+        if self.by_guest.len() >= self.room {
             self.evict(cx);
         }
         let v6 = destination.ip.is_ipv6();
         let source = cx.policy.outbound(destination.socket_address());
         let socket = match Datagram::outgoing(v6, source) {
             Ok(socket) => socket,
-            Err(error) if out_of_descriptors(&error) && self.evict(cx) => Datagram::outgoing(v6, source).ok()?,
-            Err(_) => return None,
+            Err(error) => {
+                if out_of_descriptors(&error) {
+                    self.make_room(cx);
+                }
+                return None;
+            }
         };
         let id = self.insert(guest, socket, false, cx)?;
         self.by_guest.insert(guest, id);
@@ -313,6 +341,15 @@ impl UdpTable {
         None
     }
 
+    /// The process has no descriptor left: the table shrinks a little. The descriptors of the flows that go are closed
+    /// only once the application was told, so this datagram is lost; but from the next one on there is one to spare.
+    fn make_room(&mut self, cx: &mut Context) {
+        for _ in 0..SPARE {
+            self.evict(cx);
+        }
+        self.room = self.by_guest.len().max(1);
+    }
+
     /// Makes room by the rule of the table; false when nothing may go.
     fn evict(&mut self, cx: &mut Context) -> bool {
         let flows = &mut self.flows;
@@ -345,6 +382,9 @@ impl UdpTable {
             }
         } else {
             self.by_guest.remove(&flow.guest);
+            if self.by_guest.len() < self.room / 2 {
+                self.room = MAX_FLOWS;
+            }
         }
         cx.unwatch(HostSocket::Datagram(flow.socket));
     }
@@ -456,9 +496,10 @@ fn name_server(datagram: &FromGuest<'_>, cx: &mut Context) -> Option<SocketAddr>
 }
 
 fn send(flow: &mut UdpFlow, datagram: &FromGuest<'_>, real: SocketAddr, cx: &mut Context) {
+    let local = flow.local_for(datagram.destination);
     // The first try may report an error of an *earlier* datagram; then that error is passed on and the send repeated.
     for _ in 0..2 {
-        let Err(error) = flow.socket.send_to(datagram.payload, real) else { return };
+        let Err(error) = flow.socket.send_from(datagram.payload, real, local) else { return };
         match error.raw_os_error() {
             Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => return,
             Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::EPROTO | libc::ENOPROTOOPT)
@@ -500,9 +541,12 @@ fn receive(flow: &mut UdpFlow, cx: &mut Context) {
     }
     let mut scratch = std::mem::take(&mut cx.scratch);
     for _ in 0..BUDGET {
-        match flow.socket.receive_from(&mut scratch) {
-            Ok((length, Some(real))) => deliver(flow, scratch.get(..length).unwrap_or_default(), real, cx),
-            Ok((_, None)) => {}
+        match flow.socket.receive_at(&mut scratch) {
+            Ok((length, Some(real), local)) => {
+                flow.meet(real, local, &cx.policy);
+                deliver(flow, scratch.get(..length).unwrap_or_default(), real, cx);
+            }
+            Ok((_, None, _)) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 flow.readable = false;
                 break;

@@ -1,9 +1,12 @@
-//! Everything that touches the operating system: sockets, the poller, the resolver file. Beside `capi` the only
+//! Everything that touches the operating system: sockets, the poller, the resolver file, processes. Beside `capi` the only
 //! room with `unsafe`. Knows nothing of guests.
 //!
 //! Every socket made here is non-blocking and close-on-exec, and never raises SIGPIPE.
 
+pub mod local_address;
 pub mod mmsg;
 pub mod poller;
+pub mod process;
 pub mod resolver_file;
 pub mod socket;
+pub mod unix;

@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::unix::{UnixAddress, UnixName};
+
 /// Waiting connections the kernel keeps for a forward; upstream's 1 refuses bursts.
 const BACKLOG: i32 = 512;
 
 /// A stream to a host peer.
 #[derive(Debug)]
-pub struct Stream(Socket);
+pub struct Stream(pub(super) Socket);
 
 impl Stream {
     /// Starts connecting to `destination`, from `source` when one is given. Returns the stream while the connect is
@@ -39,7 +41,7 @@ impl Stream {
     }
 
     /// The options of every stream: no Nagle delay (the guest's own TCP decides), urgent bytes kept in line.
-    fn prepare(&self) {
+    pub(super) fn prepare(&self) {
         // Neither can fail on a TCP socket; on a Unix stream they do, and mean nothing there.
         let _ = self.0.set_tcp_nodelay(true);
         let _ = self.0.set_out_of_band_inline(true);
@@ -78,11 +80,15 @@ impl Stream {
         self.0.send_vectored_with_flags(&[IoSlice::new(first), IoSlice::new(second)], libc::MSG_NOSIGNAL)
     }
 
-    /// Writes `data` so that its last byte is the urgent one.
+    /// Writes `data` so that its last byte is the urgent one; on a Unix socket it is a byte like any other, as the peer
+    /// would not find it in the stream.
     ///
     /// # Errors
     /// As for [`Stream::send`].
     pub fn send_urgent(&self, data: &[u8]) -> io::Result<usize> {
+        if self.0.local_addr().is_ok_and(|address| address.is_unix()) {
+            return self.send(data, &[]);
+        }
         self.0.send_with_flags(data, libc::MSG_NOSIGNAL | libc::MSG_OOB)
     }
 
@@ -111,7 +117,10 @@ impl AsRawFd for Stream {
 
 /// A listening stream socket.
 #[derive(Debug)]
-pub struct Listener(Socket);
+pub struct Listener {
+    socket: Socket,
+    unix: Option<UnixName>,
+}
 
 impl Listener {
     /// Listens on `address`.
@@ -126,12 +135,17 @@ impl Listener {
         }
         socket.bind(&address.into())?;
         // What is accepted inherits the options of the listener there, which saves two system calls per connection.
-        let listener = Stream(socket);
+        let socket = Stream(socket);
         if cfg!(any(target_os = "linux", target_os = "android")) {
-            listener.prepare();
+            socket.prepare();
         }
-        listener.0.listen(BACKLOG)?;
-        Ok(Listener(listener.0))
+        Listener::listening(socket.0, None)
+    }
+
+    /// Has a bound socket listen.
+    pub(super) fn listening(socket: Socket, unix: Option<UnixName>) -> io::Result<Listener> {
+        socket.listen(BACKLOG)?;
+        Ok(Listener { socket, unix })
     }
 
     /// Takes one waiting connection and its peer's address (`None` for a peer without an IP address).
@@ -141,12 +155,12 @@ impl Listener {
     pub fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         {
-            let (socket, peer) = accept_non_blocking(&self.0)?;
+            let (socket, peer) = accept_non_blocking(&self.socket)?;
             Ok((Stream(socket), peer.as_socket()))
         }
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         {
-            let (socket, peer) = self.0.accept()?;
+            let (socket, peer) = self.socket.accept()?;
             socket.set_nonblocking(true)?;
             let stream = Stream(socket);
             stream.prepare();
@@ -154,15 +168,20 @@ impl Listener {
         }
     }
 
-    /// The address listened on, with the port the kernel chose.
+    /// The address listened on, with the port the kernel chose; `None` for a Unix socket.
     pub fn local_address(&self) -> Option<SocketAddr> {
-        self.0.local_addr().ok()?.as_socket()
+        self.socket.local_addr().ok()?.as_socket()
+    }
+
+    /// The address listened on, for a Unix socket.
+    pub fn unix_address(&self) -> Option<&UnixAddress> {
+        self.unix.as_ref().map(|name| &name.address)
     }
 }
 
 impl AsRawFd for Listener {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.socket.as_raw_fd()
     }
 }
 
@@ -204,7 +223,8 @@ impl Datagram {
         Ok(datagram)
     }
 
-    /// A socket that receives what host peers send to `address`.
+    /// A socket that receives what host peers send to `address`; when that is all of the host's addresses,
+    /// [`Datagram::receive_at`] tells which.
     ///
     /// # Errors
     /// What `socket` or `bind` said.
@@ -214,7 +234,11 @@ impl Datagram {
             socket.set_only_v6(only_v6)?;
         }
         socket.bind(&address.into())?;
-        Ok(Datagram(socket))
+        let datagram = Datagram(socket);
+        if address.ip().is_unspecified() {
+            datagram.tell_local_addresses(address.is_ipv6())?;
+        }
+        Ok(datagram)
     }
 
     /// A socket for echo requests: an unprivileged ping socket, else a raw one. The flag says that it is raw, so that it
@@ -309,7 +333,7 @@ impl AsRawFd for Datagram {
 }
 
 /// A socket as every one here is: close-on-exec and non-blocking from the start.
-fn new_socket(domain: Domain, kind: Type, protocol: Option<Protocol>) -> io::Result<Socket> {
+pub(super) fn new_socket(domain: Domain, kind: Type, protocol: Option<Protocol>) -> io::Result<Socket> {
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     let socket = Socket::new(domain, kind.nonblocking(), protocol)?;
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]

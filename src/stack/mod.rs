@@ -20,21 +20,24 @@ use smoltcp::wire::EthernetAddress;
 
 use crate::flow::egress::Egress;
 use crate::flow::icmp::IcmpTable;
+use crate::flow::key::Endpoint;
 use crate::flow::name_server::NameServers;
-use crate::flow::tcp::TcpTable;
+use crate::flow::tcp::{Target, TcpTable};
 use crate::flow::timers::TimerQueue;
 use crate::flow::udp::UdpTable;
-use crate::flow::{Context, Effect};
+use crate::flow::{Context, Effect, FlowKey};
 use crate::forward::guest::GuestForwards;
 use crate::forward::listener::TcpForwards;
 use crate::host::poller::Poller;
 use crate::ip::reassembly::{Ipv4Key, Reassembler};
 use crate::link::outbox::Outbox;
 use crate::service::dhcp::{Dhcp, SLOTS};
-use crate::tcp::Pool;
-use crate::time::Instant;
+use crate::tcp::{Connection, Pool, Saved};
+use crate::time::{Duration, Instant};
 use crate::wire::subnet::Ipv4Subnet;
 
+/// A clock that goes back by this much was set anew.
+const CLOCK_STEP: Duration = Duration::from_secs(1);
 /// The largest datagram there can be.
 const SCRATCH: usize = 65536;
 
@@ -52,6 +55,8 @@ pub struct Stack {
     reassembly: Reassembler<Ipv4Key>,
     dhcp: Option<Dhcp>,
     dhcp_start: Ipv4Addr,
+    /// What the application's clock has gone back by, in all.
+    clock_shift: Duration,
     loop_state: rounds::LoopState,
 }
 
@@ -67,7 +72,7 @@ impl Stack {
         let mut effects = Vec::new();
         let dhcp = config.dhcp(&mut effects);
         let mut cx = Context {
-            now: Instant::ZERO,
+            now: Instant::from_micros(i64::MIN / 2),
             egress: Egress::new(subnet, policy.vhost, config.mtu),
             policy,
             effects,
@@ -93,6 +98,7 @@ impl Stack {
             reassembly: Reassembler::ipv4(),
             dhcp,
             dhcp_start: config.dhcp_start,
+            clock_shift: Duration::ZERO,
             loop_state: rounds::LoopState::default(),
         })
     }
@@ -108,9 +114,20 @@ impl Stack {
     }
 
     /// Sets the clock, for calls that take no time themselves.
+    ///
+    /// A clock that goes back (some applications give the time of day) would make everything seem younger than it is. The
+    /// engine's own time stands still for that moment and goes on from there.
     pub fn set_now(&mut self, now: Instant) {
-        // A clock that goes back would make everything seem younger than it is; it is held instead.
-        self.cx.now = self.cx.now.max(now);
+        let mut shifted = now + self.clock_shift;
+        if shifted < self.cx.now {
+            let back = self.cx.now - shifted;
+            // A little is only two threads that read the clock in one order and came in in the other.
+            if back >= CLOCK_STEP {
+                self.clock_shift += back;
+            }
+            shifted = self.cx.now;
+        }
+        self.cx.now = shifted;
     }
 
     /// Ends every flow and forward: the host sockets leave by [`Stack::effects`]. The guest is told nothing.
@@ -129,6 +146,22 @@ impl Stack {
         if let (Some(pool), Some(dhcp)) = (pool, &mut self.dhcp) {
             dhcp.set_slots(pool);
         }
+    }
+
+    /// The number of the callback guest forward at an address and port.
+    pub(crate) fn callback_forward(&self, at: Endpoint) -> Option<u64> {
+        self.guest_forwards.find(at).filter(|forward| forward.target == Target::Callback).map(|forward| forward.number)
+    }
+
+    /// A connection of a guest forward from what a saved state brought; `None` when it cannot be.
+    pub(crate) fn restored(&mut self, tcp: &Saved, received: &[u8], unacknowledged: &[u8]) -> Option<Connection> {
+        let config = self.cx.callback_tcp_config();
+        Connection::restore(&config, tcp, received, unacknowledged, self.cx.now, &mut self.cx.pool)
+    }
+
+    /// Takes a restored connection in, in the place of one between the same ends.
+    pub(crate) fn adopt(&mut self, key: FlowKey, connection: Connection, forward: u64, tos: u8) {
+        self.tcp.adopt(key, connection, forward, tos, &mut self.cx);
     }
 
     /// For the rooms that describe a stack.
@@ -152,4 +185,23 @@ pub(crate) struct Tables<'a> {
     pub icmp: &'a IcmpTable,
     pub tcp_forwards: &'a TcpForwards,
     pub dhcp: Option<&'a Dhcp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_goes_back_does_not_stop_time() {
+        let mut stack = Stack::new(Config::default()).unwrap();
+        stack.set_now(Instant::from_secs(1000));
+        stack.set_now(Instant::from_secs(10));
+        assert_eq!(stack.cx.now, Instant::from_secs(1000));
+        stack.set_now(Instant::from_secs(11));
+        assert_eq!(stack.cx.now, Instant::from_secs(1001));
+        // A clock may also start below zero.
+        let mut stack = Stack::new(Config::default()).unwrap();
+        stack.set_now(Instant::from_secs(-5));
+        assert_eq!(stack.cx.now, Instant::from_secs(-5));
+    }
 }

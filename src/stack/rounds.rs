@@ -14,7 +14,7 @@ use crate::flow::token::{self, Kind};
 use crate::flow::udp::UdpId;
 use crate::forward::listener::ListenerId;
 use crate::host::poller::Readiness;
-use crate::time::Instant;
+use crate::time::{Instant, earliest};
 
 /// The longest sleep the application is left, in milliseconds; source: contract/poll-and-timers.md section 2.
 const LONGEST_SLEEP: u32 = 1000;
@@ -88,7 +88,7 @@ impl Stack {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        [self.cx.timers.next(), self.cx.egress.deadline(), self.reassembly.deadline()].into_iter().flatten().min()
+        earliest(earliest(self.cx.timers.next(), self.cx.egress.deadline()), self.reassembly.deadline())
     }
 
     /// After the application's sleep: deadlines, staged bytes, and what the poller has to say. The caller then works off

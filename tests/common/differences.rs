@@ -59,6 +59,24 @@ pub const DIFFERENCES: &[Difference] = &[
         "the address that the guest used",
     ),
     d("icmp-broadcast", "icmp.md oddities: errors for broadcast packets", "sent", "not sent (RFC 1122 section 3.2.2)"),
+    d(
+        "path-mtu",
+        "icmp.md section 3: errors of the host's error queue",
+        "fragmentation needed without the next hop's MTU",
+        "with the next hop's MTU (RFC 1191)",
+    ),
+    d(
+        "ping-no-permission",
+        "icmp.md oddities: ping where the host allows none",
+        "a UDP datagram to port 7, whose answer is not a reply",
+        "ICMP host unreachable",
+    ),
+    d(
+        "state-truncated",
+        "state.md section 5: a stream that ends early",
+        "gives zeros, a positive result and half a connection",
+        "refused, and nothing is changed",
+    ),
     d("udp-length", "udp.md section 1: a UDP length below 8", "4.7.0 may send what it likes", "dropped"),
     d("udp-cold-clock", "udp.md oddities: a flow made before the first pollfds_poll", "expires at once", "lives 240 s"),
     d(
@@ -194,4 +212,58 @@ pub const DIFFERENCES: &[Difference] = &[
         "dropped",
     ),
     d("arp-queue-bound", "ethernet-arp-ndp.md section 5: packets that wait for one neighbor", "unlimited", "bounded"),
+    d(
+        "unix-path-length",
+        "guestfwd-exec-unix.md section 2: a Unix path of more than 107 bytes",
+        "accepted, and fails when a guest connects",
+        "refused",
+    ),
+    d(
+        "unix-urgent",
+        "guestfwd-exec-unix.md section 5: urgent data for a Unix socket",
+        "sent out of band, which fails or takes the byte out of the stream",
+        "stays in the stream",
+    ),
+    d(
+        "unix-connect",
+        "guestfwd-exec-unix.md oddities: connecting to a Unix socket",
+        "blocks the application while the queue is full",
+        "is tried again for 75 s",
+    ),
+    d(
+        "unix-info",
+        "info-text.md section 1: host forwards on Unix sockets",
+        "bytes of the path as address and port",
+        "\"*\" and 0",
+    ),
+    d(
+        "unix-hostfwd-file",
+        "hostfwd.md section 2: the file of a Unix host forward",
+        "must not exist, and stays",
+        "a stale one is replaced, and it goes with the forward",
+    ),
+    d(
+        "unix-names",
+        "hostfwd.md section 2: abstract names, and datagram Unix sockets",
+        "cannot be removed; cannot answer",
+        "work; are refused",
+    ),
+    d(
+        "time-wait-descriptor",
+        "tcp.md section 6: the host's descriptor of a connection in TIME_WAIT",
+        "stays open",
+        "is closed",
+    ),
+    d(
+        "udp-same-port",
+        "hostfwd.md oddities: UDP clients with one port on two loopback addresses",
+        "are one to the guest; all its answers go to 127.0.0.1",
+        "the second is shown from another port",
+    ),
+    d(
+        "udp-forward-address",
+        "hostfwd.md section 3: a UDP forward on all addresses",
+        "answers from whichever address routing prefers",
+        "answers from the address that was asked",
+    ),
 ];

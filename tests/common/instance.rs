@@ -414,6 +414,23 @@ impl Instance {
         r
     }
 
+    /// slirp_state_save: its result and the stream.
+    pub fn save_state(&self) -> (c_int, Vec<u8>) {
+        let mut stream = Vec::new();
+        // SAFETY: the opaque pointer is to a vector that outlives the call.
+        let result = unsafe { (library().slirp_state_save)(self.slirp.get(), state_write, (&raw mut stream).cast()) };
+        (result, stream)
+    }
+
+    /// slirp_state_load: its result and how many bytes it left unread.
+    pub fn load_state(&self, version: c_int, stream: &[u8]) -> (c_int, usize) {
+        let mut rest = stream;
+        // SAFETY: the opaque pointer is to a slice that outlives the call.
+        let result =
+            unsafe { (library().slirp_state_load)(self.slirp.get(), version, state_read, (&raw mut rest).cast()) };
+        (result, rest.len())
+    }
+
     pub fn remove_guestfwd(&self, address: Ipv4Addr, port: u16) -> c_int {
         // SAFETY: plain values.
         unsafe { (library().slirp_remove_guestfwd)(self.slirp.get(), in_addr(address), port.into()) }
@@ -564,4 +581,21 @@ unsafe extern "C" fn guest_write(buf: *const c_void, len: usize, opaque: *mut c_
     // SAFETY: the forward is owned by the instance.
     let me = unsafe { &*forward.instance };
     (forward.write.borrow_mut())(me, data)
+}
+
+unsafe extern "C" fn state_write(bytes: *const c_void, len: usize, opaque: *mut c_void) -> isize {
+    // SAFETY: the library hands over `len` bytes, and the opaque pointer is the one of `save_state`.
+    unsafe { (*opaque.cast::<Vec<u8>>()).extend_from_slice(std::slice::from_raw_parts(bytes.cast(), len)) };
+    len as isize
+}
+
+unsafe extern "C" fn state_read(bytes: *mut c_void, len: usize, opaque: *mut c_void) -> isize {
+    // SAFETY: the library hands over room for `len` bytes, and the opaque pointer is the one of `load_state`.
+    unsafe {
+        let rest = &mut *opaque.cast::<&[u8]>();
+        let len = len.min(rest.len());
+        std::ptr::copy_nonoverlapping(rest.as_ptr(), bytes.cast(), len);
+        *rest = &rest[len..];
+        len as isize
+    }
 }

@@ -1,9 +1,10 @@
 //! New TCP flows: from the guest, and from host peers through host forwards.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use super::table::{FromGuest, TcpId, TcpTable, reset};
-use super::{Connecting, Origin, Side, TcpFlow};
+use super::{Attaching, Connecting, GuestForward, Origin, Side, Target, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::egress::Unreachable;
 use crate::flow::key::{Endpoint, FlowKey};
@@ -26,17 +27,22 @@ impl TcpTable {
         key: FlowKey,
         segment: &Segment<'_>,
         from: &FromGuest<'_>,
-        forward: Option<u64>,
+        forward: Option<Arc<GuestForward>>,
         cx: &mut Context,
     ) {
         if let Some(forward) = forward {
             if !self.has_room(cx) {
                 return reset(&key, segment, cx);
             }
-            let conn = Connection::passive(&cx.tcp_config, segment, cx.initial_sequence(&key), cx.now, &mut cx.pool);
-            let id = self.insert(key, conn, Side::Callback(forward), Origin::Guest, cx);
+            let (side, config) = match forward.target {
+                Target::Callback => (Side::Callback(forward.number), cx.callback_tcp_config()),
+                Target::Command(_) | Target::Unix(_) => (Side::Waiting(Attaching::default()), cx.tcp_config),
+            };
+            let conn = Connection::passive(&config, segment, cx.initial_sequence(&key), cx.now, &mut cx.pool);
+            let id = self.insert(key, conn, side, Origin::Guest, cx);
             if let Some(flow) = self.flows.get_mut(id) {
-                flow.writable = true;
+                flow.writable = forward.target == Target::Callback;
+                flow.forward = Some(forward);
                 flow.conn.accept(cx.now);
                 flow.transmit(cx);
             }
@@ -120,6 +126,21 @@ impl TcpTable {
         self.settle(id, cx);
     }
 
+    /// Takes in a connection of a guest forward from a saved state, in the place of one between the same ends.
+    pub fn adopt(&mut self, key: FlowKey, conn: Connection, forward: u64, tos: u8, cx: &mut Context) {
+        if let Some(old) = self.find(&key) {
+            self.remove(old, cx);
+        }
+        let id = self.insert(key, conn, Side::Callback(forward), Origin::Guest, cx);
+        if let Some(flow) = self.flows.get_mut(id) {
+            flow.writable = true;
+            flow.tos = tos;
+            // Nothing is sent while a state is loaded; what is outstanding goes out in the next round.
+            cx.timers.arm(&mut flow.timer, Some(cx.now), token::pack(Kind::Tcp, id));
+        }
+        self.settle(id, cx);
+    }
+
     /// A key for a host peer: with its own port where that is free, else with one of the ephemeral ports (two peers on
     /// different loopback addresses may use one port, and a peer without address has none).
     fn free_key(&self, guest: Endpoint, ip: IpAddr, port: u16, cx: &Context) -> Option<FlowKey> {
@@ -139,6 +160,7 @@ impl TcpTable {
             key,
             conn,
             side,
+            forward: None,
             origin,
             tos: type_of_service(&key),
             readable: false,

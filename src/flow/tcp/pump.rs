@@ -135,6 +135,8 @@ impl TcpFlow {
                 // A callback forward has no way to learn of the guest's end; nothing more is to be passed on.
                 self.shut |= self.conn.peer_finished();
             }
+            // What the guest sends meanwhile stays in the buffer.
+            Side::Waiting(_) => {}
             Side::Gone => {
                 let length = self.conn.recv.len();
                 self.conn.consume_received(length, &mut cx.pool);
@@ -263,6 +265,11 @@ impl TcpFlow {
         {
             cx.unwatch(HostSocket::Stream(stream));
         }
+        self.start_linger(cx);
+    }
+
+    /// Gives the guest a while to end its side when the host has ended its own.
+    pub(super) fn start_linger(&mut self, cx: &Context) {
         if self.host_finished && !self.shut && self.linger.is_none() {
             self.linger = Some(cx.now + LINGER);
         }

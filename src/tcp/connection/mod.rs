@@ -81,6 +81,8 @@ enum Owed {
 }
 
 /// The protocol state of one connection towards the guest, "the peer" in the words of this room.
+///
+/// Its owner calls [`Connection::release`] before it drops it, so that the pool gets its memory back.
 #[derive(Debug)]
 pub struct Connection {
     /// Bytes for the peer. After bytes were added, [`Connection::poll_transmit`] sends them.
@@ -262,7 +264,7 @@ impl Connection {
         }
     }
 
-    /// The peer closed its window of trust: the connection is over, nothing is sent.
+    /// The connection is over and nothing more is sent.
     fn close(&mut self, reason: Closed) {
         self.state = State::Closed;
         self.closed = Some(reason);

@@ -1,0 +1,107 @@
+//! `docs/facts.md` lists which test shows which observable fact of upstream's contract. It is made from the names of the
+//! tests in `tests/` (`tcp_fact_08_…`, `info_facts_02_to_05_…`), so it cannot name a test that does not exist; this test
+//! fails when it is stale. `OXISLIRP_WRITE_FACTS=1 cargo test --test facts` writes it anew.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+/// What a prefix of a test's name stands for, and how many observable facts that subject has.
+const SUBJECTS: &[(&str, &str, u32)] = &[
+    ("api", "API and ABI", 13),
+    ("poll", "polling, timers and callback order", 14),
+    ("ethernet", "Ethernet, ARP, NDP", 18),
+    ("ipv4", "IPv4", 16),
+    ("ipv6", "IPv6", 12),
+    ("icmp", "ICMP and ICMPv6", 13),
+    ("tcp", "TCP", 27),
+    ("udp", "UDP", 15),
+    ("dns", "DNS", 11),
+    ("dhcp", "DHCP", 20),
+    ("tftp", "TFTP", 12),
+    ("hostfwd", "host forwards", 13),
+    ("guestfwd", "guest forwards", 13),
+    ("ncsi", "NC-SI", 5),
+    ("info", "info texts", 6),
+    ("state", "saved state", 8),
+    ("security", "security", 10),
+];
+
+/// The subject, the facts and the full name of a test, when its name says so.
+fn facts(name: &str) -> Option<(&'static str, Vec<u32>)> {
+    let (subject, rest) = SUBJECTS.iter().find_map(|(subject, _, _)| {
+        let rest = name.strip_prefix(subject)?.strip_prefix("_fact")?;
+        Some((*subject, rest.strip_prefix('s').unwrap_or(rest).strip_prefix('_')?))
+    })?;
+    let mut words = rest.split('_');
+    let first: u32 = words.next()?.parse().ok()?;
+    let mut numbers = vec![first];
+    while let Some(word) = words.next() {
+        match (word, words.clone().next().and_then(|next| next.parse::<u32>().ok())) {
+            ("to", Some(last)) => numbers.extend(first + 1..=last),
+            ("and", Some(other)) => numbers.push(other),
+            _ => break,
+        }
+        words.next();
+    }
+    Some((subject, numbers))
+}
+
+/// The names of the tests in a source file: functions behind a `#[test]`.
+fn tests_in(source: &str) -> impl Iterator<Item = &str> {
+    source.split("#[test]").skip(1).filter_map(|after| {
+        let name = after.split_once("fn ")?.1;
+        name.split_once('(').map(|(name, _)| name)
+    })
+}
+
+fn page() -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found: BTreeMap<(&str, u32), Vec<String>> = BTreeMap::new();
+    let mut files: Vec<_> = fs::read_dir(root.join("tests")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs")) {
+        let source = fs::read_to_string(file).unwrap();
+        let place = file.file_name().unwrap().to_string_lossy().into_owned();
+        for name in tests_in(&source) {
+            let Some((subject, numbers)) = facts(name) else { continue };
+            for number in numbers {
+                found.entry((subject, number)).or_default().push(format!("`{place}` {name}"));
+            }
+        }
+    }
+    let mut page = String::from(
+        "# Observable facts and the tests that show them\n\n\
+         Made from the names of the tests; `OXISLIRP_WRITE_FACTS=1 cargo test --test facts` writes this page anew. The numbers\n\
+         are those of the lists of observable facts in the contract with upstream. Where this library chooses to differ,\n\
+         the test of the fact asserts the difference (`tests/common/differences.rs`) and docs/compatibility.md tells why.\n",
+    );
+    for (subject, title, count) in SUBJECTS {
+        let shown = (1..=*count).filter(|number| found.contains_key(&(*subject, *number))).count();
+        let _ = write!(page, "\n## {title}: {shown} of {count}\n\n| fact | test |\n|---|---|\n");
+        for number in 1..=*count {
+            let tests = found.get(&(*subject, number)).map_or_else(|| "-".to_string(), |tests| tests.join("<br>"));
+            let _ = writeln!(page, "| {number} | {tests} |");
+        }
+    }
+    page
+}
+
+#[test]
+fn the_list_of_facts_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/facts.md");
+    let page = page();
+    if std::env::var_os("OXISLIRP_WRITE_FACTS").is_some() {
+        fs::write(&path, &page).unwrap();
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == page, "docs/facts.md is stale: OXISLIRP_WRITE_FACTS=1 cargo test --test facts");
+}
+
+#[test]
+fn names_are_understood() {
+    assert_eq!(facts("tcp_fact_08_hello"), Some(("tcp", vec![8])));
+    assert_eq!(facts("info_facts_02_to_05_lines"), Some(("info", vec![2, 3, 4, 5])));
+    assert_eq!(facts("tcp_window_scaling"), None);
+}
