@@ -1,5 +1,5 @@
-//! Everything that touches the operating system: sockets, the poller, the resolver file, processes. Beside `capi` the only
-//! room with `unsafe`. Knows nothing of guests.
+//! Everything that touches the operating system: sockets, the poller, the resolver file, processes, the files TFTP
+//! serves. Beside `capi` the only room with `unsafe`. Knows nothing of guests.
 //!
 //! Every socket made here is non-blocking and close-on-exec, and never raises SIGPIPE.
 
@@ -9,4 +9,5 @@ pub mod poller;
 pub mod process;
 pub mod resolver_file;
 pub mod socket;
+pub mod tftp_files;
 pub mod unix;

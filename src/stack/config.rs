@@ -4,8 +4,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
 use crate::flow::Effect;
 use crate::flow::policy::Policy;
+use crate::host::tftp_files::Directory;
 use crate::service::dhcp;
 use crate::service::dns::search_list;
+use crate::service::ncsi;
+use crate::service::tftp::Tftp;
 
 /// The configuration of a stack. The fields are those of `SlirpConfig` (contract/api.md section 3); the default is the
 /// network QEMU makes: 10.0.2.0/24 with the host at 10.0.2.2, the name server at 10.0.2.3 and leases from 10.0.2.15 on.
@@ -38,6 +41,7 @@ pub struct Config {
     pub disable_dhcp: bool,
     pub outbound4: Option<SocketAddrV4>,
     pub outbound6: Option<SocketAddrV6>,
+    pub ncsi: ncsi::Config,
     /// Have the application watch each socket itself, in place of the one descriptor of the nested poller.
     pub direct_poll: bool,
 }
@@ -70,6 +74,7 @@ impl Default for Config {
             disable_dhcp: false,
             outbound4: None,
             outbound6: None,
+            ncsi: ncsi::Config::default(),
             direct_poll: false,
         }
     }
@@ -108,6 +113,11 @@ impl Config {
         crate::tcp::Config { mss: mss as u16, recv_limit: limit, send_limit: limit, window_scale: true }
     }
 
+    /// The TFTP server, which refuses every request when it has no directory.
+    pub(super) fn tftp(&self) -> Tftp<Directory> {
+        Tftp::new(self.tftp_path.as_deref().and_then(Directory::new), self.mtu)
+    }
+
     /// The DHCP server, unless it is disabled. What has to be left out of its answers is told as a warning.
     pub(super) fn dhcp(&self, effects: &mut Vec<Effect>) -> Option<dhcp::Dhcp> {
         if self.disable_dhcp || !self.ipv4_enabled {
@@ -132,6 +142,7 @@ impl Config {
             tftp_server_name: self.tftp_server_name.clone(),
             tftp_server_addr,
             bootfile: self.bootfile.clone(),
+            mtu: u16::try_from(self.mtu).unwrap_or(u16::MAX),
             search,
         }))
     }

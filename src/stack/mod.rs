@@ -2,13 +2,14 @@
 //! frames and effects are results. No C type, no callback may come in.
 //!
 //! `config` says what a stack is made from, `input` takes frames apart, `rounds` is the application's loop seen from
-//! inside, `rules` adds and removes forwards.
+//! inside, `rules` adds and removes forwards, `tftp` gives the TFTP server its datagrams and its files.
 #![forbid(unsafe_code)]
 
 pub mod config;
 mod input;
 mod rounds;
 mod rules;
+mod tftp;
 
 use std::hash::RandomState;
 use std::io;
@@ -29,9 +30,12 @@ use crate::flow::{Context, Effect, FlowKey};
 use crate::forward::guest::GuestForwards;
 use crate::forward::listener::TcpForwards;
 use crate::host::poller::Poller;
+use crate::host::tftp_files::Directory;
 use crate::ip::reassembly::{Ipv4Key, Reassembler};
 use crate::link::outbox::Outbox;
 use crate::service::dhcp::{Dhcp, SLOTS};
+use crate::service::ncsi;
+use crate::service::tftp::Tftp;
 use crate::tcp::{Connection, Pool, Saved};
 use crate::time::{Duration, Instant};
 use crate::wire::subnet::Ipv4Subnet;
@@ -55,6 +59,8 @@ pub struct Stack {
     reassembly: Reassembler<Ipv4Key>,
     dhcp: Option<Dhcp>,
     dhcp_start: Ipv4Addr,
+    ncsi: ncsi::Config,
+    tftp: Tftp<Directory>,
     /// What the application's clock has gone back by, in all.
     clock_shift: Duration,
     loop_state: rounds::LoopState,
@@ -98,6 +104,8 @@ impl Stack {
             reassembly: Reassembler::ipv4(),
             dhcp,
             dhcp_start: config.dhcp_start,
+            ncsi: config.ncsi,
+            tftp: config.tftp(),
             clock_shift: Duration::ZERO,
             loop_state: rounds::LoopState::default(),
         })

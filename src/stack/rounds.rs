@@ -88,7 +88,8 @@ impl Stack {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        earliest(earliest(self.cx.timers.next(), self.cx.egress.deadline()), self.reassembly.deadline())
+        let below_services = earliest(self.cx.timers.next(), self.cx.egress.deadline());
+        earliest(earliest(below_services, self.reassembly.deadline()), self.tftp.deadline())
     }
 
     /// After the application's sleep: deadlines, staged bytes, and what the poller has to say. The caller then works off
@@ -182,6 +183,9 @@ impl Stack {
         }
         if self.reassembly.deadline().is_some_and(|deadline| deadline <= now) {
             self.reassembly.on_deadline(now);
+        }
+        if self.tftp.deadline().is_some_and(|deadline| deadline <= now) {
+            self.tftp_deadline();
         }
     }
 

@@ -121,6 +121,12 @@ pub const DIFFERENCES: &[Difference] = &[
     d("dhcp-pool", "dhcp.md oddities: a full pool", "silence for ever", "the oldest entry may be recycled"),
     d("dhcp-inform", "dhcp.md oddities: INFORM", "unanswered", "may be acknowledged without a lease"),
     d(
+        "dhcp-mtu",
+        "dhcp.md section A3: the interface MTU (option 26)",
+        "never sent",
+        "sent when asked for and not 1500",
+    ),
+    d(
         "search-pointer",
         "dns.md oddities: compression of a third name",
         "the pointer lands inside another name",
@@ -265,5 +271,28 @@ pub const DIFFERENCES: &[Difference] = &[
         "hostfwd.md section 3: a UDP forward on all addresses",
         "answers from whichever address routing prefers",
         "answers from the address that was asked",
+    ),
+    d(
+        "tftp-acknowledgments",
+        "tftp.md section 3: which acknowledgment brings which block",
+        "any brings the next one; nothing is ever sent again",
+        "that of the last block; what is lost is sent again",
+    ),
+    d(
+        "tftp-error-port",
+        "tftp.md section 3: a file that opens and cannot be read",
+        "error from port 0",
+        "from port 69",
+    ),
+    d("tftp-netascii", "tftp.md section 1: netascii", "error 4", "served with its line ends converted"),
+    d("tftp-timeout-option", "tftp.md section 2: the option timeout", "ignored", "accepted (RFC 2349)"),
+    d("tftp-tiny-blocks", "tftp.md section 2: block sizes of 1 to 7", "accepted", "ignored (RFC 2348)"),
+    d("tftp-small-mtu", "tftp.md oddities: blocks larger than the MTU", "the heap is corrupted", "blocks fit"),
+    d("tftp-symlinks", "tftp.md oddities: symbolic links that lead out", "followed", "not found"),
+    d(
+        "tftp-special-files",
+        "security.md class 9: FIFOs and devices",
+        "opened, which can block for ever",
+        "not found, like directories",
     ),
 ];

@@ -60,6 +60,7 @@ pub struct Setup {
     pub callbacks: SlirpCb,
     pub vhostname: Option<String>,
     pub tftp_server_name: Option<String>,
+    pub tftp_path: Option<String>,
     pub bootfile: Option<String>,
     pub vdomainname: Option<String>,
     pub search: Option<Vec<String>>,
@@ -96,6 +97,7 @@ impl Default for Setup {
             callbacks: all_callbacks(),
             vhostname: None,
             tftp_server_name: None,
+            tftp_path: None,
             bootfile: None,
             vdomainname: None,
             search: None,
@@ -164,15 +166,17 @@ impl Setup {
     pub fn try_start(self) -> Option<Box<Instance>> {
         let guard = serialize_upstream();
         let mut config = self.config;
-        let texts: Vec<CString> = [&self.vhostname, &self.tftp_server_name, &self.bootfile, &self.vdomainname]
-            .into_iter()
-            .map(|t| CString::new(t.clone().unwrap_or_default()).expect("no NUL"))
-            .collect();
+        let texts: Vec<CString> =
+            [&self.vhostname, &self.tftp_server_name, &self.bootfile, &self.vdomainname, &self.tftp_path]
+                .into_iter()
+                .map(|t| CString::new(t.clone().unwrap_or_default()).expect("no NUL"))
+                .collect();
         let pointer = |i: usize, set: bool| if set { texts[i].as_ptr() } else { std::ptr::null() };
         config.vhostname = pointer(0, self.vhostname.is_some());
         config.tftp_server_name = pointer(1, self.tftp_server_name.is_some());
         config.bootfile = pointer(2, self.bootfile.is_some());
         config.vdomainname = pointer(3, self.vdomainname.is_some());
+        config.tftp_path = pointer(4, self.tftp_path.is_some());
         let names: Vec<CString> =
             self.search.iter().flatten().map(|s| CString::new(s.as_str()).expect("no NUL")).collect();
         let mut list: Vec<*const c_char> = names.iter().map(|n| n.as_ptr()).collect();

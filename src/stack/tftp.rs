@@ -1,0 +1,46 @@
+//! The TFTP server between the guest's datagrams and the host's directory.
+
+use std::io;
+
+use super::Stack;
+use crate::flow::key::Endpoint;
+use crate::host::tftp_files::{Directory, ServedFile};
+use crate::service::tftp::{Contents, Files};
+
+pub(super) const PORT_TFTP: u16 = 69;
+/// The type of service of TFTP packets, "low delay"; source: contract/tftp.md.
+const TOS_TFTP: u8 = 0x10;
+
+impl Stack {
+    pub(super) fn input_tftp(&mut self, client: Endpoint, payload: &[u8]) {
+        let (now, egress) = (self.cx.now, &mut self.cx.egress);
+        let server = Endpoint::new(self.cx.policy.vhost, PORT_TFTP);
+        self.tftp.on_datagram(client.socket_address(), payload, now, |client, packet| {
+            egress.udp(server, client.into(), packet, TOS_TFTP, now);
+        });
+    }
+
+    pub(super) fn tftp_deadline(&mut self) {
+        let (now, egress) = (self.cx.now, &mut self.cx.egress);
+        let server = Endpoint::new(self.cx.policy.vhost, PORT_TFTP);
+        self.tftp.on_deadline(now, |client, packet| egress.udp(server, client.into(), packet, TOS_TFTP, now));
+    }
+}
+
+impl Files for Directory {
+    type File = ServedFile;
+
+    fn open(&self, name: &[u8]) -> io::Result<ServedFile> {
+        Directory::open(self, name)
+    }
+}
+
+impl Contents for ServedFile {
+    fn size(&self) -> u64 {
+        ServedFile::size(self)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        ServedFile::read_at(self, buffer, offset)
+    }
+}
