@@ -3,6 +3,7 @@
 //! that never expires. Source: contract/udp.md.
 
 mod clients;
+mod stage;
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -11,6 +12,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use hashbrown::HashMap;
 use slotmap::{SlotMap, new_key_type};
+use stage::{Burst, Stage};
 
 use super::clock_hand::{ClockHand, Visit};
 use super::context::Context;
@@ -21,6 +23,7 @@ use super::policy::{Destination, Policy};
 use super::timers::Slot;
 use super::token::{self, Kind};
 use crate::host::local_address::LocalAddress;
+use crate::host::mmsg::{MAX_RECEIVE, MAX_SEND, ReceiveBuffer};
 use crate::host::poller::Readiness;
 use crate::host::socket::Datagram;
 use crate::time::{Duration, Instant};
@@ -35,6 +38,8 @@ const MAX_FORWARDS: usize = 4096;
 const MAX_PEERS: usize = 64;
 /// Datagrams one flow may bring in one turn before others have theirs.
 const BUDGET: usize = 64;
+/// Datagrams the first read of a flow asks for.
+const FIRST_BATCH: u8 = 2;
 /// How long a flow lives after its last datagram.
 const LIFETIME: Duration = Duration::from_secs(240);
 /// How long a flow lives after an answer from the name server.
@@ -70,6 +75,10 @@ pub struct UdpFlow {
     errored: bool,
     queued: bool,
     used: bool,
+    /// The kernel cuts runs of datagrams itself, as far as we know.
+    segmenting: bool,
+    /// How many datagrams the next read asks for; grows with use.
+    batch: u8,
     number: u64,
     timer: Slot,
 }
@@ -157,6 +166,8 @@ pub struct UdpTable {
     forward_count: usize,
     hand: ClockHand<UdpId>,
     ready: VecDeque<UdpId>,
+    stage: Stage,
+    buffer: ReceiveBuffer,
 }
 
 impl Default for UdpTable {
@@ -169,6 +180,8 @@ impl Default for UdpTable {
             forward_count: 0,
             hand: ClockHand::default(),
             ready: VecDeque::default(),
+            stage: Stage::default(),
+            buffer: ReceiveBuffer::default(),
         }
     }
 }
@@ -176,6 +189,14 @@ impl Default for UdpTable {
 impl UdpTable {
     /// Takes a datagram from the guest.
     pub fn on_datagram(&mut self, datagram: &FromGuest<'_>, cx: &mut Context) {
+        if self.stage.continued_by(datagram) {
+            if !self.stage.has_room(datagram) {
+                self.flush(cx);
+            }
+            self.stage.push(datagram);
+            return;
+        }
+        self.end_burst(cx);
         let forward = self.forward_for(datagram, cx.policy.restricted);
         if cx.policy.restricted && forward.is_none() {
             return;
@@ -202,6 +223,27 @@ impl UdpTable {
             flow.expires = cx.now + LIFETIME;
             cx.timers.arm(&mut flow.timer, Some(flow.expires), token::pack(Kind::Udp, id));
         }
+<<<<<<< HEAD
+=======
+        let known = flow.peers.iter().find(|peer| flow.forward && peer.known_as == datagram.destination);
+        let mut may_stage = !flow.forward;
+        let real = match known {
+            Some(peer) => Some(peer.real),
+            None => match cx.policy.translate(datagram.destination) {
+                Destination::Host(real) => Some(real),
+                Destination::NameServer => {
+                    // Each query may go to another server.
+                    may_stage = false;
+                    name_server(datagram, cx)
+                }
+                Destination::Refused => None,
+            },
+        };
+        let Some(real) = real else {
+            cx.egress.unreachable(Unreachable::Network, datagram.packet, cx.now);
+            return;
+        };
+>>>>>>> perf
         // What is not translated needs no remembering, but for the loopback: it is also what the virtual host stands for.
         if real.ip() != datagram.destination.ip || real.ip().is_loopback() || flow.forward {
             let known_as = match datagram.destination.ip {
@@ -218,6 +260,43 @@ impl UdpTable {
             flow.socket.set_ttl(real.is_ipv6(), flow.ttl);
         }
         send(flow, datagram, real, cx);
+        if may_stage {
+            let FromGuest { source, destination, ttl, .. } = *datagram;
+            self.stage.begin(Burst { flow: id, source, destination, ttl, real });
+        }
+    }
+
+    /// Whether datagrams are staged for the host.
+    pub fn has_staged(&self) -> bool {
+        !self.stage.is_empty()
+    }
+
+    /// A round of the application's loop begins: staged datagrams go to the host. While `more_coming`, a burst that may
+    /// still grow is held, for a bounded number of rounds.
+    pub fn begin_round(&mut self, more_coming: bool, cx: &mut Context) {
+        if !self.stage.hold(more_coming) {
+            self.end_burst(cx);
+        }
+    }
+
+    fn end_burst(&mut self, cx: &mut Context) {
+        self.flush(cx);
+        self.stage.end();
+    }
+
+    /// Sends what is staged.
+    fn flush(&mut self, cx: &mut Context) {
+        if self.stage.is_empty() {
+            return;
+        }
+        if let Some(&burst) = self.stage.burst()
+            && let Some(flow) = self.flows.get_mut(burst.flow)
+        {
+            send_staged(flow, &burst, &self.stage, cx);
+            flow.used = true;
+            flow.expires = cx.now + LIFETIME;
+        }
+        self.stage.clear();
     }
 
     /// The host forward a datagram from the guest belongs to: the one whose peer it is addressed to, else (not in
@@ -282,6 +361,8 @@ impl UdpTable {
             errored: false,
             queued: false,
             used: true,
+            segmenting: true,
+            batch: FIRST_BATCH,
             number: cx.number(),
             timer: Slot::default(),
         });
@@ -319,6 +400,9 @@ impl UdpTable {
     }
 
     fn remove(&mut self, id: UdpId, cx: &mut Context) {
+        if self.stage.burst().is_some_and(|burst| burst.flow == id) {
+            self.end_burst(cx);
+        }
         let Some(mut flow) = self.flows.remove(id) else { return };
         cx.timers.disarm(&mut flow.timer, token::pack(Kind::Udp, id));
         if flow.forward {
@@ -343,6 +427,8 @@ impl UdpTable {
     /// # Errors
     /// `OutOfMemory` when the table of forwards is full or the poller refuses the socket.
     pub fn add_forward(&mut self, socket: Datagram, guest: Endpoint, cx: &mut Context) -> std::io::Result<()> {
+        // The guest's datagrams may belong to the forward from now on.
+        self.end_burst(cx);
         if self.forward_count >= MAX_FORWARDS {
             return Err(std::io::Error::from_raw_os_error(libc::ENOMEM));
         }
@@ -382,7 +468,11 @@ impl UdpTable {
         let Some(id) = self.ready.pop_front() else { return false };
         let Some(flow) = self.flows.get_mut(id) else { return true };
         flow.queued = false;
-        receive(flow, cx);
+        if flow.forward {
+            receive(flow, cx);
+        } else {
+            receive_many(flow, &mut self.buffer, cx);
+        }
         if flow.readable {
             flow.queued = true;
             self.ready.push_back(id);
@@ -462,20 +552,39 @@ fn send(flow: &mut UdpFlow, datagram: &FromGuest<'_>, real: SocketAddr, cx: &mut
     }
 }
 
+/// Sends the staged datagrams of a burst.
+fn send_staged(flow: &mut UdpFlow, burst: &Burst, stage: &Stage, cx: &mut Context) {
+    let mut payloads: [&[u8]; MAX_SEND] = [&[]; MAX_SEND];
+    for (index, slot) in payloads.iter_mut().enumerate() {
+        *slot = stage.get(index).1;
+    }
+    let mut done = 0;
+    while let Some(rest) = payloads.get(done..stage.len()) {
+        let Err((sent, _)) = flow.socket.send_many(rest, burst.real, &mut flow.segmenting) else { return };
+        done += sent;
+        // The one that failed is tried on its own, which finds out whose error it was.
+        let (packet, payload) = stage.get(done);
+        let Burst { source, destination, ttl, real, .. } = *burst;
+        send(flow, &FromGuest { source, destination, ttl, payload, packet }, real, cx);
+        done += 1;
+    }
+}
+
 fn receive(flow: &mut UdpFlow, cx: &mut Context) {
     if std::mem::take(&mut flow.errored) {
         drain_errors(flow, cx);
     }
+    let mut scratch = std::mem::take(&mut cx.scratch);
     for _ in 0..BUDGET {
-        match flow.socket.receive_at(&mut cx.scratch) {
+        match flow.socket.receive_at(&mut scratch) {
             Ok((length, Some(real), local)) => {
                 flow.meet(real, local, &cx.policy);
-                deliver(flow, length, real, cx);
+                deliver(flow, scratch.get(..length).unwrap_or_default(), real, cx);
             }
             Ok((_, None, _)) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 flow.readable = false;
-                return;
+                break;
             }
             // The kernel reports a queued error here once more; the queue says what it was.
             Err(_) => {
@@ -483,10 +592,47 @@ fn receive(flow: &mut UdpFlow, cx: &mut Context) {
             }
         }
     }
+    cx.scratch = scratch;
+}
+
+/// As [`receive`], with several datagrams in one system call.
+fn receive_many(flow: &mut UdpFlow, buffer: &mut ReceiveBuffer, cx: &mut Context) {
+    if std::mem::take(&mut flow.errored) {
+        drain_errors(flow, cx);
+    }
+    let mut left = BUDGET;
+    while left > 0 {
+        let want = usize::from(flow.batch).min(left);
+        match buffer.receive(&flow.socket, want) {
+            Ok(count) => {
+                for slot in 0..count {
+                    if let Some((payload, Some(real))) = buffer.get(slot) {
+                        deliver(flow, payload, real, cx);
+                    }
+                }
+                if count < want {
+                    flow.readable = false;
+                    flow.batch = flow.batch.min(u8::try_from(2 * count).unwrap_or(u8::MAX)).max(FIRST_BATCH);
+                    return;
+                }
+                left -= count;
+                flow.batch = flow.batch.saturating_mul(2).min(MAX_RECEIVE as u8);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                flow.readable = false;
+                return;
+            }
+            // The kernel reports a queued error here once more; the queue says what it was.
+            Err(_) => {
+                drain_errors(flow, cx);
+                left -= 1;
+            }
+        }
+    }
 }
 
 /// Passes a datagram from the host on to the guest.
-fn deliver(flow: &mut UdpFlow, length: usize, real: SocketAddr, cx: &mut Context) {
+fn deliver(flow: &mut UdpFlow, payload: &[u8], real: SocketAddr, cx: &mut Context) {
     flow.used = true;
     // While the guest is not known, what comes for it is lost.
     let Some(guest) = cx.guest_behind(flow.guest) else { return };
@@ -496,16 +642,19 @@ fn deliver(flow: &mut UdpFlow, length: usize, real: SocketAddr, cx: &mut Context
     } else {
         let from_name_server = cx.policy.is_name_server(source);
         if from_name_server {
-            let answer = cx.scratch.get(..length).unwrap_or_default();
-            cx.name_servers.answered(real, answer, flow.guest);
+            cx.name_servers.answered(real, payload, flow.guest);
         }
         flow.expires = cx.now + if from_name_server { DNS_LIFETIME } else { LIFETIME };
     }
     if source.ip.is_ipv4() != flow.guest.ip.is_ipv4() {
         return;
     }
+<<<<<<< HEAD
     let payload = cx.scratch.get(..length).unwrap_or_default();
     cx.egress.udp(source, guest, payload, 0, cx.now);
+=======
+    cx.egress.udp(source, flow.guest, payload, 0, cx.now);
+>>>>>>> perf
 }
 
 /// Passes on the errors the kernel kept. False when there was none.

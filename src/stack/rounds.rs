@@ -84,7 +84,7 @@ impl Stack {
     }
 
     fn has_backlog(&self) -> bool {
-        self.tcp.has_staged() || self.backlog() > 0
+        self.tcp.has_staged() || self.udp.has_staged() || self.backlog() > 0
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -102,6 +102,7 @@ impl Stack {
         // One frame a round is how slirp4netns hands over a burst: its end shows as a round without a frame.
         let more_coming = std::mem::take(&mut self.loop_state.frames) == 1;
         self.tcp.flush(more_coming, &mut self.cx);
+        self.udp.begin_round(more_coming, &mut self.cx);
         let Some(poller) = &mut self.cx.poller else { return };
         let (tcp, udp, icmp, forwards) = (&mut self.tcp, &mut self.udp, &mut self.icmp, &mut self.tcp_forwards);
         poller.wait(|token, ready| match token::unpack(token) {
