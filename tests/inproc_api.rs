@@ -250,7 +250,6 @@ fn api_slirp_init_is_slirp_new_with_version_1() {
     let i = Setup::default().start();
     let c = Setup::default().config;
     let null = std::ptr::null();
-    let address6 = |b: [u8; 16]| libc::in6_addr { s6_addr: b };
     // SAFETY: the arguments are those of api.md; the opaque pointer is a live instance, whose callbacks log.
     unsafe {
         let l = library();
@@ -262,16 +261,16 @@ fn api_slirp_init_is_slirp_new_with_version_1() {
             c.vnetmask,
             c.vhost,
             false,
-            address6(c.vprefix_addr6),
+            c.vprefix_addr6,
             64,
-            address6(c.vhost6),
+            c.vhost6,
             null,
             null,
             null,
             null,
             c.vdhcp_start,
             c.vnameserver,
-            address6(c.vnameserver6),
+            c.vnameserver6,
             std::ptr::null(),
             null,
             &callbacks,

@@ -331,6 +331,12 @@ impl Instance {
             return;
         }
         self.arm_ra_timer();
+        let now = self.now();
+        self.enter(|core| {
+            core.stack.set_now(now);
+            core.stack.advertise_router();
+        });
+        self.deliver();
     }
 
     fn arm_ra_timer(&self) {

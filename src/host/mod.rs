@@ -4,6 +4,7 @@
 //! Every socket made here is non-blocking and close-on-exec, and never raises SIGPIPE.
 
 pub mod local_address;
+pub mod mmsg;
 pub mod poller;
 pub mod process;
 pub mod resolver_file;

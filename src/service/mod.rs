@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod dhcp;
+pub mod dhcpv6;
 pub mod dns;
 pub mod ncsi;
 pub mod tftp;

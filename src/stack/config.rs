@@ -5,7 +5,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use crate::flow::Effect;
 use crate::flow::policy::Policy;
 use crate::host::tftp_files::Directory;
+use crate::link::addresses::mac_of_ipv6;
+use crate::link::ndp::encode_search_list;
 use crate::service::dhcp;
+use crate::service::dhcpv6;
 use crate::service::dns::search_list;
 use crate::service::ncsi;
 use crate::service::tftp::Tftp;
@@ -110,7 +113,25 @@ impl Config {
         const SEGMENTS: usize = 512;
         let mss = self.mtu.min(self.mru).saturating_sub(HEADERS).clamp(32, 65495);
         let limit = (mss * SEGMENTS).clamp(LEAST, MOST);
-        crate::tcp::Config { mss: mss as u16, recv_limit: limit, send_limit: limit, window_scale: true }
+        crate::tcp::Config {
+            mss: mss as u16,
+            recv_limit: limit,
+            send_limit: limit,
+            window_scale: true,
+            sack: true,
+            timestamps: true,
+        }
+    }
+
+    /// The stateless DHCPv6 server. As upstream's, it is there even where DHCP is disabled.
+    pub(super) fn dhcpv6(&self) -> dhcpv6::Config {
+        dhcpv6::Config {
+            vhost6: self.vhost6,
+            mac: mac_of_ipv6(self.vhost6).0,
+            name_server: (!self.disable_dns).then_some(self.vnameserver6),
+            search: encode_search_list(&self.search),
+            bootfile: self.bootfile.clone(),
+        }
     }
 
     /// The TFTP server, which refuses every request when it has no directory.

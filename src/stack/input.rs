@@ -15,7 +15,7 @@ use crate::link::arp::{self, ArpAction};
 use crate::service::ncsi;
 use crate::time::Instant;
 use crate::wire::header::{
-    ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, UDP_LEN,
+    ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, UDP_LEN,
 };
 use crate::wire::subnet::Ipv4Subnet;
 
@@ -34,14 +34,13 @@ impl Stack {
         if kind == ncsi::ETHERTYPE {
             return self.input_ncsi(frame);
         }
-        if !self.cx.policy.ipv4_enabled {
-            return;
-        }
+        let (ipv4, ipv6) = (self.cx.policy.ipv4_enabled, self.cx.policy.ipv6_enabled);
         match kind {
             #[cfg(feature = "fault-injection")]
             FAULT_ETHERTYPE => panic!("injected fault"),
-            ETHERTYPE_ARP => self.input_arp(frame),
-            ETHERTYPE_IPV4 => {
+            ETHERTYPE_ARP if ipv4 => self.input_arp(frame),
+            ETHERTYPE_IPV6 if ipv6 => self.input_ipv6(frame),
+            ETHERTYPE_IPV4 if ipv4 => {
                 if let Some(Ok(packet)) = frame.get(ETHERNET_LEN..).map(Ipv4View::parse) {
                     self.input_ipv4(&packet);
                 }

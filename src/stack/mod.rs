@@ -1,12 +1,13 @@
 //! The engine: `Stack` owns every table below it and dispatches frames, readiness and deadlines. It calls nobody:
 //! frames and effects are results. No C type, no callback may come in.
 //!
-//! `config` says what a stack is made from, `input` takes frames apart, `rounds` is the application's loop seen from
-//! inside, `rules` adds and removes forwards, `tftp` gives the TFTP server its datagrams and its files.
+//! `config` says what a stack is made from, `input` and `input6` take frames apart, `rounds` is the application's loop seen
+//! from inside, `rules` adds and removes forwards, `tftp` gives the TFTP server its datagrams and its files.
 #![forbid(unsafe_code)]
 
 pub mod config;
 mod input;
+mod input6;
 mod rounds;
 mod rules;
 mod tftp;
@@ -31,9 +32,10 @@ use crate::forward::guest::GuestForwards;
 use crate::forward::listener::TcpForwards;
 use crate::host::poller::Poller;
 use crate::host::tftp_files::Directory;
-use crate::ip::reassembly::{Ipv4Key, Reassembler};
+use crate::ip::reassembly::{Ipv4Key, Ipv6Key, Reassembler};
 use crate::link::outbox::Outbox;
 use crate::service::dhcp::{Dhcp, SLOTS};
+use crate::service::dhcpv6;
 use crate::service::ncsi;
 use crate::service::tftp::Tftp;
 use crate::tcp::{Connection, Pool, Saved};
@@ -57,6 +59,8 @@ pub struct Stack {
     tcp_forwards: TcpForwards,
     guest_forwards: GuestForwards,
     reassembly: Reassembler<Ipv4Key>,
+    reassembly6: Reassembler<Ipv6Key>,
+    dhcpv6: dhcpv6::Config,
     dhcp: Option<Dhcp>,
     dhcp_start: Ipv4Addr,
     ncsi: ncsi::Config,
@@ -79,7 +83,7 @@ impl Stack {
         let dhcp = config.dhcp(&mut effects);
         let mut cx = Context {
             now: Instant::from_micros(i64::MIN / 2),
-            egress: Egress::new(subnet, policy.vhost, config.mtu),
+            egress: Egress::new(subnet, policy.vhost, policy.vhost6, config.mtu),
             policy,
             effects,
             timers: TimerQueue::default(),
@@ -102,6 +106,8 @@ impl Stack {
             tcp_forwards: TcpForwards::default(),
             guest_forwards: GuestForwards::default(),
             reassembly: Reassembler::ipv4(),
+            reassembly6: Reassembler::ipv6(),
+            dhcpv6: config.dhcpv6(),
             dhcp,
             dhcp_start: config.dhcp_start,
             ncsi: config.ncsi,

@@ -86,10 +86,10 @@ impl Default for Setup {
             vhost: in_addr(VHOST),
             vdhcp_start: in_addr(GUEST),
             vnameserver: in_addr(VDNS),
-            vprefix_addr6: "fec0::".parse::<std::net::Ipv6Addr>().expect("valid").octets(),
+            vprefix_addr6: in6_addr("fec0::"),
             vprefix_len: 64,
-            vhost6: "fec0::2".parse::<std::net::Ipv6Addr>().expect("valid").octets(),
-            vnameserver6: "fec0::3".parse::<std::net::Ipv6Addr>().expect("valid").octets(),
+            vhost6: in6_addr("fec0::2"),
+            vnameserver6: in6_addr("fec0::3"),
             ..zero
         };
         Setup {

@@ -58,7 +58,7 @@ impl TcpTable {
             Destination::Refused => None,
         };
         let Some(destination) = destination else {
-            return cx.egress.unreachable(Unreachable::Network, from.packet, cx.now);
+            return refuse(&key, segment, Unreachable::Network, from.packet, cx);
         };
         if !self.has_room(cx) {
             return reset(&key, segment, cx);
@@ -70,16 +70,17 @@ impl TcpTable {
                     cx.name_servers.failed(destination, cx.now);
                 }
                 return match error.raw_os_error() {
-                    Some(libc::EHOSTUNREACH) => cx.egress.unreachable(Unreachable::Host, from.packet, cx.now),
+                    Some(libc::EHOSTUNREACH) => refuse(&key, segment, Unreachable::Host, from.packet, cx),
                     // Out of descriptors, ports or memory: this one flow is refused, at once.
                     Some(libc::ECONNREFUSED | libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS) => {
                         reset(&key, segment, cx);
                     }
-                    _ => cx.egress.unreachable(Unreachable::Network, from.packet, cx.now),
+                    _ => refuse(&key, segment, Unreachable::Network, from.packet, cx),
                 };
             }
         };
-        let conn = Connection::passive(&cx.tcp_config, segment, cx.initial_sequence(&key), cx.now, &mut cx.pool);
+        let conn =
+            Connection::passive(&cx.tcp_config_for(&key), segment, cx.initial_sequence(&key), cx.now, &mut cx.pool);
         let id = self.insert(key, conn, Side::Host(stream), Origin::Guest, cx);
         if let Some(flow) = self.flows.get_mut(id) {
             // A SYN that brings data may be large; such a one is not worth keeping for the sake of a quotation.
@@ -96,6 +97,8 @@ impl TcpTable {
 
     /// A host peer's connection that came through a host forward.
     pub fn open_from_host(&mut self, stream: Stream, peer: Option<SocketAddr>, guest: Endpoint, cx: &mut Context) {
+        // A guest that is not known yet cannot be reached; the peer sees an end.
+        let Some(guest) = cx.guest_behind(guest) else { return };
         if !self.has_room(cx) {
             stream.reset_on_close();
             return;
@@ -114,7 +117,7 @@ impl TcpTable {
             stream.reset_on_close();
             return;
         };
-        let conn = Connection::active(&cx.tcp_config, cx.initial_sequence(&key), cx.now);
+        let conn = Connection::active(&cx.tcp_config_for(&key), cx.initial_sequence(&key), cx.now);
         let id = self.insert(key, conn, Side::Host(stream), Origin::Host, cx);
         if !self.watch(id, cx) {
             return self.remove(id, cx);
@@ -194,6 +197,15 @@ impl TcpTable {
             Some(Side::Host(stream)) => cx.watch(stream, token::pack(Kind::Tcp, id), true),
             _ => true,
         }
+    }
+}
+
+/// Tells the guest that a connection will not come about. Over IPv6 the error is followed by a reset: there are guests
+/// that take the error alone for a passing trouble, and would wait in place of trying IPv4 (RFC 8305).
+fn refuse(key: &FlowKey, segment: &Segment<'_>, why: Unreachable, packet: &[u8], cx: &mut Context) {
+    cx.egress.unreachable(why, packet, cx.now);
+    if key.guest.ip.is_ipv6() {
+        reset(key, segment, cx);
     }
 }
 
