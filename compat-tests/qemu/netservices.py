@@ -12,8 +12,8 @@ import threading
 import migration
 from common import GATEWAY, MIB, client, forwards, scenario, udp_ask
 from machine import boot_words
-from rig import library, outer, payload, services
-from rig.report import Failure, equal, truth
+from rig import outer, payload, services
+from rig.report import equal, truth
 
 CHARDEV = "10.0.2.100 1234"
 COMMANDS = "10.0.2.101"
@@ -48,7 +48,7 @@ class ChardevEcho:
             return
 
 
-def netdevs(folder, restricted=True):
+def netdevs(folder):
     """The words for the two networks; the files of `folder` are what TFTP serves."""
     first = (f"tftp={os.path.join(folder, 'tftp')},guestfwd=tcp:{CHARDEV.replace(' ', ':')}-chardev:echo,"
              f"guestfwd=tcp:{COMMANDS}:7-cmd:cat,guestfwd=tcp:{COMMANDS}:8-cmd:{QUOTED},"
