@@ -229,6 +229,12 @@ pub fn host_pattern(count: usize) -> Vec<u8> {
     (0..count).map(|i| i % PERIOD).map(|i| (i * 31 + (i >> 8) * 17) as u8).collect()
 }
 
+/// Whether `data` is the host's pattern from the stream's octet `offset`; `pattern` is `host_pattern` of a period and more.
+pub fn pattern_matches(pattern: &[u8], offset: u64, data: &[u8]) -> bool {
+    let at = (offset % PERIOD as u64) as usize;
+    pattern.get(at..at + data.len()) == Some(data)
+}
+
 /// Whether an IPv4 packet (without the Ethernet header) to the guest has right header and transport checksums.
 pub fn checksums_right(packet: &[u8], header_length: usize) -> bool {
     let (header, payload) = packet.split_at(header_length);
