@@ -8,6 +8,8 @@ use crate::link::Impairment;
 use crate::rig::Rig;
 use crate::stats::{Better, Metric};
 
+/// Measured seconds at least, as one timeout of upstream can take more than a second.
+const LEAST_WITH_LOSS: f64 = 4.0;
 /// Time for slow start to reach what the path carries.
 const WARM_UP: Duration = Duration::from_secs(1);
 
@@ -18,7 +20,8 @@ fn rig(context: &Context, delay: u64, loss: f64) -> Result<(Context, Rig), Strin
     let mut rig = Rig::new(&context.library, shape, 1)?;
     rig.run_for(2 * delay);
     let warm_up = if delay.is_zero() { None } else { Some(WARM_UP) };
-    Ok((Context { warm_up, ..context.clone() }, rig))
+    let seconds = if loss > 0.0 { context.seconds.max(LEAST_WITH_LOSS) } else { context.seconds };
+    Ok((Context { warm_up, seconds, ..context.clone() }, rig))
 }
 
 fn with_losses(rig: &Rig, outcome: Outcome) -> Outcome {
