@@ -139,6 +139,8 @@ pub const ALL: &[Workload] = &[
     Workload { name: "udp_g2h_64", about: "UDP guest to host, 64 octets", run: |c| datagram::upload(c, 64) },
     Workload { name: "udp_h2g_1472", about: "UDP host to guest, 1472 octets", run: |c| datagram::download(c, 1472) },
     Workload { name: "idle_round_0", about: "a loop round without connections", run: |c| idle::rounds(c, 0) },
+    Workload { name: "idle_round_10", about: "a loop round with 10 idle connections", run: |c| idle::rounds(c, 10) },
+    Workload { name: "idle_round_100", about: "a loop round with 100 idle connections", run: |c| idle::rounds(c, 100) },
     Workload {
         name: "idle_round_1000",
         about: "a loop round with 1,000 idle connections",
