@@ -22,7 +22,7 @@ const SUBJECTS: &[(&str, &str, u32)] = &[
     ("tftp", "TFTP", 12),
     ("hostfwd", "host forwards", 13),
     ("guestfwd", "guest forwards", 13),
-    ("ncsi", "NC-SI", 5),
+    ("ncsi", "NC-SI", 8),
     ("info", "info texts", 6),
     ("state", "saved state", 8),
     ("security", "security", 10),

@@ -358,6 +358,46 @@ fn dhcp_options_that_do_not_fit_are_left_out() {
     assert_eq!(a.codes(), [53, 54, 1, 3, 6, 51, 12, 15]);
 }
 
+#[test]
+fn dhcp_the_interface_mtu_is_told_to_those_who_ask() {
+    let ask = |mtu, list: &[u8]| {
+        let options = [&[55, list.len() as u8], list].concat();
+        let i = Setup::default().silent().mtu(mtu, mtu).start();
+        query(DISCOVER, &options).expect(&i).option(26).map(<[u8]>::to_vec)
+    };
+    assert_eq!(ask(9000, &[1, 26, 3]), ours("dhcp-mtu").then(|| 9000u16.to_be_bytes().to_vec()));
+    assert_eq!(ask(9000, &[1, 3]), None);
+    assert_eq!(ask(1500, &[1, 26, 3]), None);
+}
+
+#[test]
+fn dhcp_a_whole_life_of_a_lease() {
+    let i = start();
+    assert_eq!(query(DISCOVER, &[]).expect(&i).kind(), OFFER);
+    assert_eq!(wish(REQUEST, pool(0)).expect(&i).kind(), ACKED);
+    // Renewing: by unicast to the server, with the address in ciaddr and no server identifier.
+    let renew = Query { ciaddr: pool(0), to: VHOST, ..query(REQUEST, &[]) };
+    assert_eq!((renew.expect(&i).kind(), renew.expect(&i).address()), (ACKED, pool(0)));
+    // Rebinding: the same by broadcast.
+    let rebind = Query { ciaddr: pool(0), ..query(REQUEST, &[]) };
+    assert_eq!((rebind.expect(&i).kind(), rebind.expect(&i).address()), (ACKED, pool(0)));
+    // After a restart of the client: option 50 and no ciaddr.
+    assert_eq!(wish(REQUEST, pool(0)).expect(&i).address(), pool(0));
+}
+
+#[test]
+fn dhcp_what_a_network_boot_needs() {
+    let setup = || Setup { bootfile: Some("pxelinux.0".into()), ..Setup::default().silent() };
+    // Class, system and machine of a PXE client; it looks at siaddr, file and option 66.
+    let pxe = [&[60, 9][..], b"PXEClient", &[93, 2, 0, 0, 94, 3, 1, 2, 1]].concat();
+    let a = query(DISCOVER, &pxe).expect(&setup().start());
+    assert_eq!((a.siaddr(), &a.message[108..119]), (VHOST, &b"pxelinux.0\0"[..]));
+    assert_eq!(a.codes(), [53, 54, 1, 3, 6, 51]);
+    let named = Setup { tftp_server_name: Some("boot.example".into()), ..setup() };
+    let a = query(DISCOVER, &pxe).expect(&named.start());
+    assert_eq!(a.option(66), Some(&b"boot.example"[..]));
+}
+
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
     digits.chunks(2).map(|c| u8::from_str_radix(std::str::from_utf8(c).unwrap(), 16).unwrap()).collect()

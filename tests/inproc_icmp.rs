@@ -182,3 +182,31 @@ fn icmp_errors_quote_at_most_548_bytes() {
     assert_eq!((icmp.kind, icmp.code, icmp.data.len()), (3, 0, 548));
     assert_eq!(icmp.data[28..], big[..520]);
 }
+
+#[test]
+fn icmp_without_ping_permission_the_guest_is_told_at_once() {
+    if !isolated("icmp_without_ping_permission_the_guest_is_told_at_once", Isolation::Process) {
+        return;
+    }
+    if !ours("ping-no-permission") {
+        return;
+    }
+    let i = Setup::default().start();
+    // SAFETY: this child process has one test; without root's capabilities it has no raw sockets.
+    unsafe {
+        if libc::geteuid() == 0 {
+            assert_eq!(libc::setresgid(65534, 65534, 65534), 0);
+            assert_eq!(libc::setresuid(65534, 65534, 65534), 0);
+        }
+        let ping = libc::socket(libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_ICMP);
+        if ping >= 0 {
+            libc::close(ping);
+            eprintln!("SKIPPED: this machine lets everybody ping (net.ipv4.ping_group_range)");
+            return;
+        }
+    }
+    ping(&i, Ipv4Addr::new(127, 0, 0, 9), &pattern(16));
+    let (packet, icmp) = i.wait_icmp("host unreachable");
+    assert_eq!((packet.src, icmp.kind, icmp.code), (VHOST, 3, 1));
+    i.expect_silence();
+}

@@ -290,3 +290,28 @@ fn udp_flows_are_bounded() {
     i.input(&udp_frame(7000, at_vhost(port), b"after"));
     assert_eq!(host_recv(&i, &host).0, b"after");
 }
+
+#[test]
+fn udp_the_first_datagram_of_a_burst_goes_at_once_and_the_others_whole_and_in_order() {
+    let i = Setup::default().start();
+    let ((a, pa), (b, pb)) = (udp_peer(), udp_peer());
+    send(&i, &a, at_vhost(pa), b"warm");
+    // Runs of equal size, shorter and longer ones, empty ones, and more than is staged at a time.
+    let sizes = [1000usize, 1000, 1000, 300, 300, 1400, 0, 1000, 0, 0, 7];
+    let burst: Vec<Vec<u8>> = (0..100u8).map(|n| vec![n; sizes[usize::from(n) % sizes.len()]]).collect();
+    i.settle();
+    for (n, data) in burst.iter().enumerate() {
+        i.input(&udp_frame(5000, at_vhost(pa), data));
+        if n == 0 {
+            // The application's loop has not come round.
+            let mut got = [0; 2000];
+            assert_eq!(a.recv_from(&mut got).expect("the first goes at once").0, data.len());
+        }
+    }
+    i.input(&udp_frame(5000, at_vhost(pb), b"to another"));
+    for data in burst.iter().skip(1) {
+        let got = host_recv(&i, &a).0;
+        assert!(got == *data, "{} bytes of {} came", got.len(), data.len());
+    }
+    assert_eq!(host_recv(&i, &b).0, b"to another");
+}

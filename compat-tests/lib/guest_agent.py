@@ -228,7 +228,7 @@ def op_resolve(server, name, over="udp", tries=1, timeout=2.0, same_socket=True)
                         answer = reader.read(int.from_bytes(head, "big"))
             else:
                 if one is None or not same_socket:
-                    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                    one = socket.socket(socket.AF_INET6 if ":" in server else socket.AF_INET, socket.SOCK_DGRAM)
                     one.settimeout(timeout)
                     one.connect((server, 53))
                 one.send(names.question(name, number))

@@ -518,12 +518,13 @@ int slirp_remove_hostfwd(struct Slirp *slirp,
 /**
  * Forwards a port of the host to the guest for any address family.
  *
- * `haddr` is where to listen: IPv4, IPv6, or the path of a Unix stream socket, which must not exist yet and is not
- * removed later. `gaddr` is the guest's address: IPv4 (0.0.0.0 for the first DHCP address) or IPv6 (:: for the first
+ * `haddr` is where to listen: IPv4, IPv6, or the path of a Unix stream socket (or, on Linux, an abstract name). A socket
+ * file whose owner is gone is replaced, and the file that is made goes with the forward. `gaddr` is the guest's address: IPv4 (0.0.0.0 for the first DHCP address) or IPv6 (:: for the first
  * neighbor that is known when a client comes). `flags` combines `SLIRP_HOSTFWD_UDP` and `SLIRP_HOSTFWD_V6ONLY`.
  *
- * Returns 0, or -1 with errno: that of the system call that failed, EINVAL when an address is too short or NULL, or
- * EAFNOSUPPORT for a family or a combination of families that cannot work. Since 4.5.
+ * Returns 0, or -1 with errno: that of the system call that failed, EINVAL when an address is too short or NULL,
+ * EAFNOSUPPORT for a family or a combination of families that cannot work, or ENOTSUP for datagrams from a Unix socket.
+ * Since 4.5.
  */
 SLIRP_EXPORT
 int slirp_add_hostxfwd(struct Slirp *slirp,
@@ -553,6 +554,9 @@ int slirp_remove_hostxfwd(struct Slirp *slirp,
  * PATH. `*guest_addr` is an address inside the virtual network; 0.0.0.0 is replaced by the default (host part 0.0.2.4)
  * and written back.
  *
+ * What is wrong with the command line, or with the program, shows when a guest connects: a message is logged and the
+ * guest sees the end of the connection.
+ *
  * Returns 0, or -1 when the address is outside the network, is the DNS service, or is taken.
  */
 SLIRP_EXPORT
@@ -563,7 +567,8 @@ int slirp_add_exec(struct Slirp *slirp,
 
 /**
  * Connects a TCP port of the virtual network to a Unix stream socket of the host: each connection of the guest becomes
- * a connection to the path `unixsock`. Address and result as for `slirp_add_exec`. Since 4.2.
+ * a connection to the path `unixsock`, which is at most 107 bytes long. Address and result as for `slirp_add_exec`.
+ * Since 4.2.
  */
 SLIRP_EXPORT
 int slirp_add_unix(struct Slirp *slirp,
@@ -584,7 +589,7 @@ int slirp_add_guestfwd(struct Slirp *slirp,
                        int guest_port);
 
 /**
- * Ends what `slirp_add_exec`, `slirp_add_unix` or `slirp_add_guestfwd` set up. Connections stay.
+ * Ends what `slirp_add_exec`, `slirp_add_unix` or `slirp_add_guestfwd` set up, and resets its connections.
  *
  * Returns 0, or -1 when there is nothing at this address and port. Since 4.2.
  */

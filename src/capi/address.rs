@@ -3,7 +3,9 @@
 use std::mem::{offset_of, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use libc::{in_addr, in6_addr, sockaddr, sockaddr_in, sockaddr_in6, socklen_t};
+use libc::{in_addr, in6_addr, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_un, socklen_t};
+
+use crate::host::unix::UnixAddress;
 
 /// The address of a C `in_addr`, which is in network byte order.
 pub fn ipv4(address: in_addr) -> Ipv4Addr {
@@ -57,9 +59,64 @@ pub unsafe fn socket_address(address: *const sockaddr, length: socklen_t) -> Res
     }
 }
 
+/// Where on the host a forward listens.
+#[derive(Debug, PartialEq, Eq)]
+pub enum HostAddress {
+    Inet(SocketAddr),
+    Unix(UnixAddress),
+}
+
+/// The address of the host at `address`, of which `length` bytes are there.
+///
+/// # Errors
+/// As for [`socket_address`] and for [`UnixAddress::new`].
+///
+/// # Safety
+/// As for [`socket_address`].
+pub unsafe fn host_address(address: *const sockaddr, length: socklen_t) -> Result<HostAddress, i32> {
+    // SAFETY: as the caller vouches.
+    let inet = unsafe { socket_address(address, length) };
+    if inet != Err(libc::EAFNOSUPPORT) {
+        return inet.map(HostAddress::Inet);
+    }
+    // SAFETY: that there is a whole family was found above; the address may be unaligned.
+    let family = unsafe { (&raw const (*address).sa_family).read_unaligned() };
+    let length = usize::try_from(length).map_err(|_| libc::EINVAL)?;
+    if i32::from(family) != libc::AF_UNIX {
+        return Err(libc::EAFNOSUPPORT);
+    }
+    if length > size_of::<sockaddr_un>() {
+        return Err(libc::EINVAL);
+    }
+    let start = offset_of!(sockaddr_un, sun_path);
+    // SAFETY: `length` bytes are readable, and the name is what follows the family in them.
+    let name = unsafe { std::slice::from_raw_parts(address.cast::<u8>().add(start), length.saturating_sub(start)) };
+    UnixAddress::new(name).map(HostAddress::Unix).map_err(|error| error.raw_os_error().unwrap_or(libc::EINVAL))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_unix_name_is_as_long_as_the_address_says() {
+        // SAFETY: all zero bytes are a value of this structure.
+        let mut unix: sockaddr_un = unsafe { std::mem::zeroed() };
+        unix.sun_family = libc::AF_UNIX as libc::sa_family_t;
+        for (place, byte) in unix.sun_path.iter_mut().zip(*b"/run/x") {
+            *place = byte as _;
+        }
+        let address = |length: usize| {
+            // SAFETY: the pointer is to a whole sockaddr_un; a longer length is refused before it is used.
+            unsafe { host_address((&raw const unix).cast(), length as socklen_t) }
+        };
+        let named = |name: &[u8]| Ok(HostAddress::Unix(UnixAddress::new(name).unwrap()));
+        assert_eq!(address(size_of::<sockaddr_un>()), named(b"/run/x"));
+        assert_eq!(address(2 + 4), named(b"/run"));
+        assert_eq!(address(2), Err(libc::EINVAL));
+        assert_eq!(address(1), Err(libc::EINVAL));
+        assert_eq!(address(size_of::<sockaddr_un>() + 1), Err(libc::EINVAL));
+    }
 
     #[test]
     fn short_and_foreign_addresses_are_refused_with_an_errno() {

@@ -11,7 +11,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 
 use libc::{in_addr, in6_addr, sockaddr, socklen_t};
 
-use super::address;
+use super::address::{self, HostAddress};
 use super::callbacks::Callbacks;
 use super::config;
 use super::debug;
@@ -22,6 +22,8 @@ use super::types::{
     CBool, RawTimerId, SLIRP_HOSTFWD_UDP, SLIRP_HOSTFWD_V6ONLY, Slirp, SlirpAddPollCb, SlirpAddPollSocketCb, SlirpCb,
     SlirpConfig, SlirpGetREventsCb, SlirpReadCb, SlirpWriteCb, slirp_os_socket, slirp_ssize_t,
 };
+use crate::flow::tcp::Target;
+use crate::host::unix::UnixAddress;
 
 /// The version of the interface that this library implements, as `slirp_version_string` reports it.
 /// cbindgen:ignore
@@ -266,12 +268,13 @@ pub unsafe extern "C" fn slirp_remove_hostfwd(
 
 /// Forwards a port of the host to the guest for any address family.
 ///
-/// `haddr` is where to listen: IPv4, IPv6, or the path of a Unix stream socket, which must not exist yet and is not
-/// removed later. `gaddr` is the guest's address: IPv4 (0.0.0.0 for the first DHCP address) or IPv6 (:: for the first
+/// `haddr` is where to listen: IPv4, IPv6, or the path of a Unix stream socket (or, on Linux, an abstract name). A socket
+/// file whose owner is gone is replaced, and the file that is made goes with the forward. `gaddr` is the guest's address: IPv4 (0.0.0.0 for the first DHCP address) or IPv6 (:: for the first
 /// neighbor that is known when a client comes). `flags` combines `SLIRP_HOSTFWD_UDP` and `SLIRP_HOSTFWD_V6ONLY`.
 ///
-/// Returns 0, or -1 with errno: that of the system call that failed, EINVAL when an address is too short or NULL, or
-/// EAFNOSUPPORT for a family or a combination of families that cannot work. Since 4.5.
+/// Returns 0, or -1 with errno: that of the system call that failed, EINVAL when an address is too short or NULL,
+/// EAFNOSUPPORT for a family or a combination of families that cannot work, or ENOTSUP for datagrams from a Unix socket.
+/// Since 4.5.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slirp_add_hostxfwd(
     slirp: *mut Slirp,
@@ -284,12 +287,19 @@ pub unsafe extern "C" fn slirp_add_hostxfwd(
     with(slirp, "slirp_add_hostxfwd", -1, |instance| {
         // SAFETY: the caller vouches for the addresses with their lengths.
         let addresses = unsafe {
-            address::socket_address(haddr, haddrlen)
+            address::host_address(haddr, haddrlen)
                 .and_then(|host| Ok((host, address::socket_address(gaddr, gaddrlen)?)))
         };
         outcome(addresses.and_then(|(host, guest)| {
             let udp = flags & SLIRP_HOSTFWD_UDP != 0;
-            instance.add_host_forward(udp, host, guest, flags & SLIRP_HOSTFWD_V6ONLY != 0)
+            match host {
+                HostAddress::Inet(host) => {
+                    instance.add_host_forward(udp, host, guest, flags & SLIRP_HOSTFWD_V6ONLY != 0)
+                }
+                // A client that is a datagram socket has no name to be answered at, unless it made one.
+                HostAddress::Unix(_) if udp => Err(libc::ENOTSUP),
+                HostAddress::Unix(host) => instance.add_unix_host_forward(&host, guest),
+            }
         }))
     })
 }
@@ -307,8 +317,11 @@ pub unsafe extern "C" fn slirp_remove_hostxfwd(
 ) -> c_int {
     with(slirp, "slirp_remove_hostxfwd", -1, |instance| {
         // SAFETY: the caller vouches for the address with its length.
-        match unsafe { address::socket_address(haddr, haddrlen) } {
-            Ok(host) => found(instance.remove_host_forward(flags & SLIRP_HOSTFWD_UDP != 0, host)),
+        match unsafe { address::host_address(haddr, haddrlen) } {
+            Ok(HostAddress::Inet(host)) => found(instance.remove_host_forward(flags & SLIRP_HOSTFWD_UDP != 0, host)),
+            Ok(HostAddress::Unix(host)) => {
+                found(flags & SLIRP_HOSTFWD_UDP == 0 && instance.remove_unix_host_forward(&host))
+            }
             Err(errno) => fail(errno),
         }
     })
@@ -321,6 +334,9 @@ pub unsafe extern "C" fn slirp_remove_hostxfwd(
 /// PATH. `*guest_addr` is an address inside the virtual network; 0.0.0.0 is replaced by the default (host part 0.0.2.4)
 /// and written back.
 ///
+/// What is wrong with the command line, or with the program, shows when a guest connects: a message is logged and the
+/// guest sees the end of the connection.
+///
 /// Returns 0, or -1 when the address is outside the network, is the DNS service, or is taken.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slirp_add_exec(
@@ -329,12 +345,15 @@ pub unsafe extern "C" fn slirp_add_exec(
     guest_addr: *mut in_addr,
     guest_port: c_int,
 ) -> c_int {
-    let _ = (slirp, cmdline, guest_addr, guest_port);
-    fail(libc::ENOSYS)
+    // SAFETY: the caller vouches for the text.
+    let Some(command) = (unsafe { text(cmdline) }) else { return fail(libc::EINVAL) };
+    // SAFETY: the caller vouches for the address.
+    unsafe { add_guest_target(slirp, "slirp_add_exec", Target::Command(command.into()), guest_addr, guest_port) }
 }
 
 /// Connects a TCP port of the virtual network to a Unix stream socket of the host: each connection of the guest becomes
-/// a connection to the path `unixsock`. Address and result as for `slirp_add_exec`. Since 4.2.
+/// a connection to the path `unixsock`, which is at most 107 bytes long. Address and result as for `slirp_add_exec`.
+/// Since 4.2.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slirp_add_unix(
     slirp: *mut Slirp,
@@ -342,8 +361,34 @@ pub unsafe extern "C" fn slirp_add_unix(
     guest_addr: *mut in_addr,
     guest_port: c_int,
 ) -> c_int {
-    let _ = (slirp, unixsock, guest_addr, guest_port);
-    fail(libc::ENOSYS)
+    // SAFETY: the caller vouches for the text.
+    let Some(path) = (unsafe { text(unixsock) }) else { return fail(libc::EINVAL) };
+    match UnixAddress::new(path) {
+        // SAFETY: the caller vouches for the address.
+        Ok(path) => unsafe { add_guest_target(slirp, "slirp_add_unix", Target::Unix(path), guest_addr, guest_port) },
+        Err(error) => fail(error.raw_os_error().unwrap_or(libc::EINVAL)),
+    }
+}
+
+/// Adds a guest forward and writes its address back.
+///
+/// # Safety
+/// As for `slirp_add_exec`.
+unsafe fn add_guest_target(
+    slirp: *mut Slirp,
+    function: &str,
+    target: Target,
+    guest_addr: *mut in_addr,
+    guest_port: c_int,
+) -> c_int {
+    // SAFETY: the caller vouches for the pointer.
+    let Some(guest_addr) = (unsafe { guest_addr.as_mut() }) else { return fail(libc::EINVAL) };
+    with(slirp, function, -1, |instance| {
+        let mut at = address::ipv4(*guest_addr);
+        let added = instance.add_guest_forward_to(target, &mut at, address::port(guest_port));
+        *guest_addr = address::to_in_addr(at);
+        if added { 0 } else { fail(libc::EADDRNOTAVAIL) }
+    })
 }
 
 /// Connects a TCP port of the virtual network to the application: what the guest sends is given to `write_cb` (with
@@ -369,7 +414,7 @@ pub unsafe extern "C" fn slirp_add_guestfwd(
     })
 }
 
-/// Ends what `slirp_add_exec`, `slirp_add_unix` or `slirp_add_guestfwd` set up. Connections stay.
+/// Ends what `slirp_add_exec`, `slirp_add_unix` or `slirp_add_guestfwd` set up, and resets its connections.
 ///
 /// Returns 0, or -1 when there is nothing at this address and port. Since 4.2.
 #[unsafe(no_mangle)]
@@ -432,10 +477,7 @@ pub unsafe extern "C" fn slirp_neighbor_info(slirp: *mut Slirp) -> *mut c_char {
 pub unsafe extern "C" fn slirp_state_save(slirp: *mut Slirp, write_cb: SlirpWriteCb, opaque: *mut c_void) -> c_int {
     let Some(write_cb) = write_cb else { return -libc::EINVAL };
     with(slirp, "slirp_state_save", -libc::EINVAL, |instance| {
-        let Ok(pieces) = instance.save() else {
-            log::write(Level::Warning, "slirp_state_save: connections of guest forwards cannot be saved yet");
-            return -libc::ENOTSUP;
-        };
+        let Some(pieces) = instance.save() else { return -libc::EIO };
         for piece in pieces {
             // SAFETY: the caller gave this function for this opaque pointer; the piece outlives the call.
             if unsafe { write_cb(piece.as_ptr().cast(), piece.len(), opaque) } < 0 {
@@ -538,6 +580,15 @@ fn fail(errno: c_int) -> c_int {
 fn set_errno(errno: c_int) {
     // SAFETY: the C library returns a pointer to errno of the calling thread, which is valid as long as the thread.
     unsafe { *libc::__errno_location() = errno };
+}
+
+/// The bytes of a C string; `None` for NULL.
+///
+/// # Safety
+/// `text` is NULL or points to a C string that nobody changes during the call.
+unsafe fn text<'a>(text: *const c_char) -> Option<&'a [u8]> {
+    // SAFETY: the caller vouches for the text.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
 }
 
 /// A copy of a text for the caller to free: in the C library's memory, as g_free and free expect it.

@@ -21,7 +21,9 @@ use super::fence::describe;
 use super::log::{self, Level};
 use super::types::{POLL_ERR, POLL_HUP, POLL_IN, POLL_OUT, POLL_PRI, Slirp, SlirpDbg, SlirpTimerId};
 use crate::flow::Effect;
+use crate::flow::tcp::Target;
 use crate::host::poller::Readiness;
+use crate::host::unix::UnixAddress;
 use crate::inspect;
 use crate::link::outbox::Outbox;
 use crate::snapshot;
@@ -329,6 +331,12 @@ impl Instance {
             return;
         }
         self.arm_ra_timer();
+        let now = self.now();
+        self.enter(|core| {
+            core.stack.set_now(now);
+            core.stack.advertise_router();
+        });
+        self.deliver();
     }
 
     fn arm_ra_timer(&self) {
@@ -360,6 +368,24 @@ impl Instance {
         removed.unwrap_or(false)
     }
 
+    /// Adds a host forward on a Unix socket; an error is an errno.
+    pub fn add_unix_host_forward(&self, host: &UnixAddress, guest: SocketAddr) -> Result<(), c_int> {
+        let now = self.now();
+        let result = self.enter(|core| {
+            core.stack.set_now(now);
+            core.stack.add_unix_host_forward(host, guest)
+        });
+        self.deliver();
+        let errno = |error: std::io::Error| error.raw_os_error().unwrap_or(libc::EIO);
+        result.map_or(Err(libc::EIO), |result| result.map_err(errno))
+    }
+
+    pub fn remove_unix_host_forward(&self, host: &UnixAddress) -> bool {
+        let removed = self.enter(|core| core.stack.remove_unix_host_forward(host));
+        self.deliver();
+        removed.unwrap_or(false)
+    }
+
     /// Adds a guest forward with a callback; false when its address or port is not to be had.
     pub fn add_guest_forward(
         &self,
@@ -374,6 +400,12 @@ impl Instance {
             Some(())
         });
         matches!(added, Some(Some(())))
+    }
+
+    /// Adds a guest forward to something that needs no callback; false when its address or port is not to be had.
+    pub fn add_guest_forward_to(&self, target: Target, address: &mut Ipv4Addr, port: u16) -> bool {
+        let added = self.enter(|core| core.stack.add_guest_forward_to(target, address, port));
+        matches!(added, Some(Some(_)))
     }
 
     /// Removes a guest forward. Its connections are reset: the application may free what its callback uses.
@@ -408,12 +440,9 @@ impl Instance {
         self.enter(|core| inspect::neighbors(&core.stack)).unwrap_or_default()
     }
 
-    /// The pieces of the saved state.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub fn save(&self) -> Result<Vec<Vec<u8>>, snapshot::Error> {
-        self.enter(|core| snapshot::save(&core.stack)).unwrap_or(Err(snapshot::Error::HasConnections))
+    /// The pieces of the saved state; `None` after an internal error.
+    pub fn save(&self) -> Option<Vec<Vec<u8>>> {
+        self.enter(|core| snapshot::save(&core.stack))
     }
 
     /// Loads a saved state. `read` is called while nobody is inside the engine.
@@ -422,8 +451,13 @@ impl Instance {
     /// Why it could not be loaded.
     pub fn load(&self, version: i32, read: impl FnMut(&mut [u8]) -> Option<()>) -> Result<(), snapshot::Error> {
         let loaded = snapshot::read(version, read)?;
-        self.enter(|core| loaded.restore(&mut core.stack));
-        Ok(())
+        let now = self.now();
+        let restored = self.enter(|core| {
+            core.stack.set_now(now);
+            loaded.restore(&mut core.stack)
+        });
+        self.deliver();
+        restored.unwrap_or(Err(snapshot::Error::Invalid))
     }
 }
 

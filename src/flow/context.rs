@@ -1,16 +1,18 @@
 //! What all flows of a stack share.
 
 use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::effect::{Effect, HostSocket};
 use super::egress::Egress;
-use super::key::FlowKey;
+use super::key::{Endpoint, FlowKey};
 use super::name_server::NameServers;
 use super::policy::Policy;
 use super::timers::TimerQueue;
 use crate::host::poller::Poller;
 use crate::tcp::{Pool, SeqNumber};
 use crate::time::Instant;
+use crate::wire::header::{IPV4_LEN, IPV6_LEN};
 
 /// What flows work with: the way to the guest, the deadlines, the poller, and what the host is to be told.
 pub struct Context {
@@ -40,6 +42,12 @@ impl Context {
         self.made
     }
 
+    /// How TCP behaves on a guest forward's callback: a saved state, which upstream may load, has no place for the options
+    /// it does not know, so none are agreed on.
+    pub fn callback_tcp_config(&self) -> crate::tcp::Config {
+        crate::tcp::Config { window_scale: false, ..self.tcp_config }
+    }
+
     /// Announces a new host socket and has the poller watch it. Returns false when the poller has no room for it; the
     /// socket is of no use then.
     pub fn watch(&mut self, socket: &impl std::os::fd::AsRawFd, token: u64, urgent: bool) -> bool {
@@ -58,6 +66,25 @@ impl Context {
             poller.remove(&socket);
         }
         self.effects.push(Effect::Unregister(socket));
+    }
+
+    /// How the TCP of a flow behaves towards the guest: IPv6's header leaves less for the segment.
+    pub fn tcp_config_for(&self, key: &FlowKey) -> crate::tcp::Config {
+        let mut config = self.tcp_config;
+        if key.guest.ip.is_ipv6() {
+            config.mss = config.mss.saturating_sub((IPV6_LEN - IPV4_LEN) as u16).max(32);
+        }
+        config
+    }
+
+    /// Where a forward leads: the unspecified IPv6 address stands for the guest as it is known by neighbor discovery,
+    /// one of its addresses under the prefix if there is one. `None` while none is known.
+    pub fn guest_behind(&self, guest: Endpoint) -> Option<Endpoint> {
+        if guest.ip != IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+            return Some(guest);
+        }
+        let ip = self.egress.neighbors.guest_ipv6(|ip| self.policy.in_prefix6(ip))?;
+        Some(Endpoint::new(ip, guest.port))
     }
 
     /// The initial sequence number of a connection (RFC 6528 section 3): a clock of 4 microseconds plus a keyed hash of

@@ -1,16 +1,19 @@
 //! The way to the guest: builds frames, addresses them by the neighbor table, and has them wait while the guest's
 //! Ethernet address is not known.
 
-use std::net::{IpAddr, Ipv4Addr};
+mod v6;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use smoltcp::wire::EthernetAddress;
 
 use super::key::Endpoint;
 use crate::ip::fragment::Fragments;
 use crate::ip::icmp::{self, IcmpError};
+use crate::ip::icmpv6::{self, Icmpv6Error};
 use crate::ip::ipv4::Ipv4View;
 use crate::ip::rate_limit::RateLimit;
-use crate::link::addresses::{mac_of_ipv4, mac_of_ipv6};
+use crate::link::addresses::mac_of_ipv4;
 use crate::link::arp;
 use crate::link::neighbor::NeighborTable;
 use crate::link::outbox::Outbox;
@@ -18,9 +21,7 @@ use crate::link::pending::{Enqueued, Pending};
 use crate::tcp::{Flags, SeqNumber, Transmit};
 use crate::time::Instant;
 use crate::wire::checksum::Checksum;
-use crate::wire::header::{
-    self, ETHERNET_LEN, Ethernet, IPV4_LEN, Ipv4, Ipv6, PROTOCOL_UDP, Payload, Tcp, UDP_LEN, Udp,
-};
+use crate::wire::header::{self, ETHERNET_LEN, Ethernet, IPV4_LEN, Ipv4, PROTOCOL_UDP, Payload, Tcp, UDP_LEN, Udp};
 use crate::wire::subnet::Ipv4Subnet;
 
 /// Time to live of TCP and UDP packets to the guest; source: contract/ipv4.md section 4.
@@ -46,6 +47,8 @@ pub struct Reported {
     pub info: u32,
     /// Who is to be shown as the sender of the error.
     pub offender: IpAddr,
+    /// Whether kind and code are those of ICMPv6.
+    pub v6: bool,
 }
 
 /// The way to the guest.
@@ -55,24 +58,29 @@ pub struct Egress {
     pending: Pending,
     subnet: Ipv4Subnet,
     vhost: Ipv4Addr,
+    vhost6: Ipv6Addr,
     /// The largest IP packet the guest takes, in bytes.
     mtu: usize,
     /// The identification of the next IPv4 packet.
     ip_id: u16,
+    /// The identification of the next IPv6 packet that has to be cut.
+    fragment_id: u32,
     errors: RateLimit,
     scratch: Vec<u8>,
 }
 
 impl Egress {
-    pub fn new(subnet: Ipv4Subnet, vhost: Ipv4Addr, mtu: usize) -> Egress {
+    pub fn new(subnet: Ipv4Subnet, vhost: Ipv4Addr, vhost6: Ipv6Addr, mtu: usize) -> Egress {
         Egress {
             outbox: Outbox::default(),
             neighbors: NeighborTable::new(),
             pending: Pending::new(),
             subnet,
             vhost,
+            vhost6,
             mtu,
             ip_id: 0,
+            fragment_id: 0,
             errors: RateLimit::icmp_errors(),
             scratch: Vec::new(),
         }
@@ -147,8 +155,9 @@ impl Egress {
         let mut again = Vec::new();
         self.pending.on_deadline(now, |address| again.push(address));
         for address in again {
-            if let IpAddr::V4(address) = address {
-                self.request(address);
+            match address {
+                IpAddr::V4(address) => self.request(address),
+                IpAddr::V6(address) => self.solicit(address),
             }
         }
     }
@@ -221,14 +230,7 @@ impl Egress {
                     self.dispatch4(dst, resolved, now);
                 }
             }
-            (IpAddr::V6(src), IpAddr::V6(dst)) => {
-                let Some(mac) = self.neighbors.destination_ipv6(dst) else { return };
-                let link = Ethernet { dst: mac, src: mac_of_ipv6(src) };
-                let ip = Ipv6 { src, dst, hop_limit: TTL_MAX, traffic_class: 0 };
-                self.outbox.push(ETHERNET_LEN + header::IPV6_LEN + segment, |frame| {
-                    header::tcp_ipv6_frame(frame, &link, &ip, tcp, payload).ok()
-                });
-            }
+            (IpAddr::V6(src), IpAddr::V6(dst)) => self.tcp6(src, dst, tcp, payload, now),
             // A flow has both ends in one family.
             _ => {}
         }
@@ -259,14 +261,7 @@ impl Egress {
                 }
                 self.scratch = packet;
             }
-            (IpAddr::V6(src), IpAddr::V6(dst)) => {
-                let Some(mac) = self.neighbors.destination_ipv6(dst) else { return };
-                let link = Ethernet { dst: mac, src: mac_of_ipv6(src) };
-                let ip = Ipv6 { src, dst, hop_limit: TTL_MAX, traffic_class: 0 };
-                self.outbox.push(ETHERNET_LEN + header::IPV6_LEN + UDP_LEN + payload.len(), |frame| {
-                    header::udp_ipv6_frame(frame, &link, &ip, &udp, payload.into()).ok()
-                });
-            }
+            (IpAddr::V6(src), IpAddr::V6(dst)) => self.udp6(src, dst, &udp, payload, now),
             _ => {}
         }
     }
@@ -286,9 +281,13 @@ impl Egress {
         }
     }
 
-    /// Sends a finished ICMP message.
+    /// Sends a finished ICMP message. (Over IPv6 its checksum is computed here, as that depends on the addresses.)
     pub fn icmp(&mut self, source: IpAddr, guest: IpAddr, tos: u8, message: &[u8], now: Instant) {
-        let (IpAddr::V4(src), IpAddr::V4(dst)) = (source, guest) else { return };
+        let (src, dst) = match (source, guest) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => (src, dst),
+            (IpAddr::V6(src), IpAddr::V6(dst)) => return self.icmp6(src, dst, message, now),
+            _ => return,
+        };
         let id = self.next_id();
         let mut packet = std::mem::take(&mut self.scratch);
         packet.clear();
@@ -316,6 +315,9 @@ impl Egress {
 
     /// Tells the guest that `packet` does not get where it was to go.
     pub fn unreachable(&mut self, why: Unreachable, packet: &[u8], now: Instant) {
+        if is_v6(packet) {
+            return self.unreachable6(why, packet, now);
+        }
         let code = match why {
             Unreachable::Network => icmp::NET_UNREACHABLE,
             Unreachable::Host => icmp::HOST_UNREACHABLE,
@@ -326,6 +328,9 @@ impl Egress {
 
     /// Tells the guest that the time to live of `packet` has run out.
     pub fn time_exceeded(&mut self, packet: &[u8], now: Instant) {
+        if is_v6(packet) {
+            return self.error6(Icmpv6Error::TimeExceeded { code: 0 }, packet, now);
+        }
         self.error(IcmpError::TimeExceeded { code: icmp::TTL_EXCEEDED }, self.vhost, packet, now);
     }
 
@@ -352,37 +357,62 @@ impl Egress {
         payload: &[u8],
         now: Instant,
     ) {
-        let (IpAddr::V4(src), IpAddr::V4(dst)) = (guest.ip, remote.ip) else { return };
+        let (src, dst) = match (guest.ip, remote.ip) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => (src, dst),
+            (IpAddr::V6(src), _) => return self.datagram_error6(reported, (src, guest.port), remote, payload, now),
+            _ => return,
+        };
         let ip = Ipv4 { src, dst, ttl: 1, tos: 0, id: 0 };
         let udp = Udp { src_port: guest.port, dst_port: remote.port };
         let mut quote = vec![0; IPV4_LEN + UDP_LEN + payload.len()];
         if header::udp_ipv4_packet(&mut quote, &ip, &udp, payload.into()).is_ok() {
-            self.reported_error(reported, &quote, now);
+            self.reported_error(reported, dst, &quote, now);
         }
     }
 
     /// Passes on an error that the host reported for an echo request from `guest` to `remote`.
     pub fn echo_error(&mut self, reported: Reported, guest: IpAddr, remote: IpAddr, message: &[u8], now: Instant) {
-        let (IpAddr::V4(src), IpAddr::V4(dst)) = (guest, remote) else { return };
+        let (src, dst) = match (guest, remote) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => (src, dst),
+            (IpAddr::V6(src), IpAddr::V6(dst)) => return self.echo_error6(reported, src, dst, message, now),
+            _ => return,
+        };
         let ip = Ipv4 { src, dst, ttl: 1, tos: 0, id: 0 };
         let mut quote = vec![0; IPV4_LEN];
         quote.extend_from_slice(message);
         if let Ok(length) = u16::try_from(quote.len())
             && header::emit_ipv4(&mut quote, &ip, PROTOCOL_ICMP, length).is_ok()
         {
-            self.reported_error(reported, &quote, now);
+            self.reported_error(reported, dst, &quote, now);
         }
     }
 
-    fn reported_error(&mut self, reported: Reported, quote: &[u8], now: Instant) {
-        let error = match IcmpError::from_wire(reported.kind, reported.code) {
+    fn reported_error(&mut self, reported: Reported, remote: Ipv4Addr, quote: &[u8], now: Instant) {
+        let error = if reported.v6 {
+            // A name server of the other family: what went wrong there has no exact name here.
+            match (reported.kind, reported.code) {
+                (icmpv6::DESTINATION_UNREACHABLE, icmpv6::PORT_UNREACHABLE) => {
+                    Some(IcmpError::DestinationUnreachable { code: icmp::PORT_UNREACHABLE })
+                }
+                (icmpv6::DESTINATION_UNREACHABLE, _) => {
+                    Some(IcmpError::DestinationUnreachable { code: icmp::HOST_UNREACHABLE })
+                }
+                _ => None,
+            }
+        } else {
+            IcmpError::from_wire(reported.kind, reported.code)
+        };
+        let error = match error {
             Some(IcmpError::FragmentationNeeded { .. }) => {
                 IcmpError::FragmentationNeeded { mtu: u16::try_from(reported.info).unwrap_or(u16::MAX) }
             }
             Some(error) => error,
             None => return,
         };
-        let IpAddr::V4(offender) = reported.offender else { return };
+        let offender = match reported.offender {
+            IpAddr::V4(offender) => offender,
+            IpAddr::V6(_) => remote,
+        };
         self.error(error, offender, quote, now);
     }
 
@@ -402,4 +432,9 @@ impl Egress {
         sum.add(message);
         sum.finish() == 0
     }
+}
+
+/// Whether an IP packet is one of version 6.
+fn is_v6(packet: &[u8]) -> bool {
+    packet.first().is_some_and(|first| first >> 4 == 6)
 }

@@ -31,6 +31,7 @@ const LIFETIME: Duration = Duration::from_secs(30);
 /// ICMP header: type, code, checksum, identifier, sequence number.
 const HEADER: usize = 8;
 const ECHO_REPLY: u8 = 0;
+const ECHO_REPLY_V6: u8 = 129;
 
 new_key_type! {
     /// Names an ICMP flow.
@@ -122,6 +123,13 @@ impl IcmpTable {
             destination: request.destination,
             identifier: u16::from_be_bytes([id_high, id_low]),
         };
+        // Nobody else is under the virtual prefix: what TCP and UDP find there is the host's own.
+        if let IpAddr::V6(ip) = request.destination
+            && cx.policy.in_prefix6(ip)
+        {
+            cx.egress.unreachable(Unreachable::Network, request.packet, cx.now);
+            return;
+        }
         let real = match cx.policy.translate(Endpoint::new(request.destination, 0)) {
             Destination::Host(real) => real.ip(),
             Destination::NameServer | Destination::Refused => {
@@ -307,7 +315,7 @@ fn deliver(flow: &IcmpFlow, length: usize, sender: Option<SocketAddr>, cx: &mut 
     else {
         return;
     };
-    if kind != ECHO_REPLY
+    if kind != if flow.real.is_ipv6() { ECHO_REPLY_V6 } else { ECHO_REPLY }
         || (flow.raw && [*id_high, *id_low] != identifier)
         || sender.is_some_and(|sender| sender.ip() != flow.real)
     {
@@ -338,7 +346,7 @@ fn drain_errors(flow: &mut IcmpFlow, cx: &mut Context) -> bool {
         if let Some(identifier) = message.get_mut(4..6) {
             identifier.copy_from_slice(&flow.key.identifier.to_be_bytes());
         }
-        let reported = Reported { kind, code, info: error.info, offender };
+        let reported = Reported { kind, code, info: error.info, offender, v6: flow.real.is_ipv6() };
         cx.egress.echo_error(reported, flow.key.guest, flow.key.destination, message, cx.now);
     }
     any

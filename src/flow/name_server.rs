@@ -41,26 +41,27 @@ impl NameServers {
         }
     }
 
-    /// The server for a query the guest sent as a datagram; `None` when the host has none of that family.
+    /// The server for a query the guest sent as a datagram over IPv6 or IPv4. When the host has none of that family,
+    /// one of the other answers; `None` when it has none at all.
     pub fn for_query(&mut self, query: &[u8], client: Endpoint, v6: bool, now: Instant) -> Option<SocketAddr> {
         self.refresh(now);
-        let (servers, relay) = self.family(v6);
+        let (servers, relay) = self.best_family(v6);
         let index = relay.pick(servers, query, client.socket_address(), now)?;
         servers.get(index).copied()
     }
 
-    /// The server for a connection of the guest; `None` when the host has none of that family.
+    /// The server for a connection of the guest, as [`NameServers::for_query`].
     pub fn for_stream(&mut self, v6: bool, now: Instant) -> Option<SocketAddr> {
         self.refresh(now);
-        let (servers, relay) = self.family(v6);
+        let (servers, relay) = self.best_family(v6);
         let index = relay.pick_stream(servers, now)?;
         servers.get(index).copied()
     }
 
-    /// Whether the host has a server of that family.
-    pub fn any(&mut self, v6: bool, now: Instant) -> bool {
+    /// Whether the host has a server.
+    pub fn any(&mut self, now: Instant) -> bool {
         self.refresh(now);
-        !self.family(v6).0.is_empty()
+        !self.best_family(true).0.is_empty()
     }
 
     /// A server answered a datagram of `client`.
@@ -80,5 +81,12 @@ impl NameServers {
 
     fn family(&mut self, v6: bool) -> (&[SocketAddr], &mut DnsRelay) {
         if v6 { (&self.servers.v6, &mut self.relay6) } else { (&self.servers.v4, &mut self.relay4) }
+    }
+
+    /// The servers of the wanted family, or of the other one when there are none.
+    fn best_family(&mut self, v6: bool) -> (&[SocketAddr], &mut DnsRelay) {
+        let wanted = if v6 { &self.servers.v6 } else { &self.servers.v4 };
+        let v6 = if wanted.is_empty() { !v6 } else { v6 };
+        self.family(v6)
     }
 }

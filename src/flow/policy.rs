@@ -74,6 +74,7 @@ impl Policy {
                 Destination::Host((Ipv6Addr::LOCALHOST, port).into())
             }
         };
+        let ip = self.canonical6(ip);
         if ip == self.vnameserver6 && !self.disable_dns {
             return if port == 53 { Destination::NameServer } else { Destination::Refused };
         }
@@ -94,7 +95,7 @@ impl Policy {
     pub fn is_name_server(&self, destination: Endpoint) -> bool {
         let ours = match destination.ip {
             IpAddr::V4(ip) => ip == self.vnameserver,
-            IpAddr::V6(ip) => ip == self.vnameserver6,
+            IpAddr::V6(ip) => self.canonical6(ip) == self.vnameserver6,
         };
         ours && destination.port == 53 && !self.disable_dns
     }
@@ -106,8 +107,45 @@ impl Policy {
 
     /// Whether `ip` lies in the virtual IPv6 prefix.
     pub fn in_prefix6(&self, ip: Ipv6Addr) -> bool {
-        let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix6_len.min(128))).unwrap_or(0);
+        let mask = self.mask6();
         u128::from(ip) & mask == u128::from(self.prefix6) & mask
+    }
+
+    fn mask6(&self) -> u128 {
+        u128::MAX.checked_shl(128 - u32::from(self.prefix6_len.min(128))).unwrap_or(0)
+    }
+
+    /// Whether `ip` is an address of the virtual host or name server: under the prefix or link-local (contract/ipv6.md
+    /// section 5).
+    pub fn is_virtual6(&self, ip: Ipv6Addr) -> bool {
+        let mask = self.mask6();
+        let ip = self.canonical6(ip);
+        [self.vhost6, self.vnameserver6]
+            .into_iter()
+            .any(|ours| ip == ours || u128::from(ip) == u128::from(self.prefix6) & mask | u128::from(ours) & !mask)
+    }
+
+    /// The address that a link-local address of the virtual host or name server stands for; others as they are.
+    fn canonical6(&self, ip: Ipv6Addr) -> Ipv6Addr {
+        const LINK_LOCAL: u128 = 0xfe80 << 112;
+        const LOW: u128 = u64::MAX as u128;
+        let (high, low) = (u128::from(ip) & !LOW, u128::from(ip) & LOW);
+        if high != LINK_LOCAL {
+            return ip;
+        }
+        let ours = [self.vhost6, self.vnameserver6].into_iter().find(|ours| u128::from(*ours) & LOW == low);
+        ours.unwrap_or(ip)
+    }
+
+    /// The link-local address of the virtual host.
+    pub fn link_local_host6(&self) -> Ipv6Addr {
+        let [_, _, _, _, a, b, c, d] = self.vhost6.segments();
+        Ipv6Addr::new(0xfe80, 0, 0, 0, a, b, c, d)
+    }
+
+    /// Whether a packet from `source` can be the guest's, as [`Policy::plausible_source`].
+    pub fn plausible_source6(&self, source: Ipv6Addr) -> bool {
+        !(self.is_virtual6(source) || source.is_loopback() || source.is_multicast() || source.is_unspecified())
     }
 
     /// The broadcast address of the virtual network.
@@ -126,10 +164,9 @@ impl Policy {
         match peer {
             IpAddr::V4(ip) if ip.is_loopback() || ip.is_unspecified() => self.vhost.into(),
             IpAddr::V6(ip) if ip.is_loopback() || ip.is_unspecified() => self.vhost6.into(),
-            IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
-                Some(mapped) if mapped.is_loopback() || mapped.is_unspecified() => self.vhost6.into(),
-                _ => peer,
-            },
+            // An IPv4 peer of a dual-stack socket: systems drop packets from such addresses on a wire.
+            IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => self.vhost6.into(),
+            IpAddr::V6(_) => peer,
             IpAddr::V4(_) => peer,
         }
     }
@@ -206,11 +243,53 @@ pub(crate) mod tests {
             "[::]:80",
             "[::ffff:127.0.0.1]:80",
             "[ff02::1]:80",
+            "[fe80::2]:80",
         ] {
             assert_eq!(meaning(&closed, used), "Refused", "{used}");
         }
         assert_eq!(meaning(&closed, "10.0.2.3:53"), "NameServer");
         assert_eq!(meaning(&closed, "192.0.2.1:80"), "192.0.2.1:80");
+    }
+
+    #[test]
+    fn the_table_of_ipv6_destinations() {
+        let open = policy();
+        for (used, means) in [
+            ("[fec0::2]:80", "[::1]:80"),
+            ("[fec0::9]:80", "[::1]:80"),
+            ("[fec0::3]:53", "NameServer"),
+            ("[fe80::3]:53", "NameServer"),
+            ("[fec0::3]:80", "Refused"),
+            ("[fe80::2]:80", "[::1]:80"),
+            ("[fe80::9]:80", "[fe80::9]:80"),
+            ("[ff02::1]:9", "[::1]:9"),
+            ("[::1]:9", "[::1]:9"),
+            ("[fec0:0:0:1::2]:9", "[fec0:0:0:1::2]:9"),
+            ("[2001:db8::1]:443", "[2001:db8::1]:443"),
+        ] {
+            assert_eq!(meaning(&open, used), means, "{used}");
+        }
+        let without_dns = Policy { disable_dns: true, ..policy() };
+        assert_eq!(meaning(&without_dns, "[fec0::3]:53"), "[::1]:53");
+    }
+
+    #[test]
+    fn the_virtual_hosts_have_addresses_under_the_prefix_and_on_the_link() {
+        let is_ours = |policy: &Policy, text: &str| policy.is_virtual6(text.parse().unwrap());
+        let usual = policy();
+        for ours in ["fec0::2", "fec0::3", "fe80::2", "fe80::3"] {
+            assert!(is_ours(&usual, ours), "{ours}");
+        }
+        for other in ["fec0::4", "fec0::1:0:0:2", "fe80::4", "fe80:0:0:1::2", "::2", "2001:db8::2"] {
+            assert!(!is_ours(&usual, other), "{other}");
+        }
+        let odd = Policy { prefix6: "fd00:1:2:3::".parse().unwrap(), prefix6_len: 61, ..policy() };
+        assert!(is_ours(&odd, "fd00:1:2::2") && is_ours(&odd, "fe80::2") && is_ours(&odd, "fec0::2"));
+        assert!(!is_ours(&odd, "fd00:1:2:8::2"));
+        for prefix6_len in [0, 1, 127, 128, 255] {
+            assert!(is_ours(&Policy { prefix6_len, ..policy() }, "fec0::2"), "{prefix6_len}");
+        }
+        assert_eq!(usual.link_local_host6().to_string(), "fe80::2");
     }
 
     #[test]
@@ -222,6 +301,7 @@ pub(crate) mod tests {
             ("0.0.0.0", "10.0.2.2"),
             ("::1", "fec0::2"),
             ("::ffff:127.0.0.1", "fec0::2"),
+            ("::ffff:192.0.2.7", "fec0::2"),
             ("192.0.2.7", "192.0.2.7"),
             ("2001:db8::1", "2001:db8::1"),
         ] {

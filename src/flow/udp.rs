@@ -2,13 +2,17 @@
 //! mapping, and filtering too: any peer may answer); a host forward is a flow whose socket is bound by the rule and
 //! that never expires. Source: contract/udp.md.
 
+mod clients;
+mod stage;
+
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use hashbrown::HashMap;
 use slotmap::{SlotMap, new_key_type};
+use stage::{Burst, Stage};
 
 use super::clock_hand::{ClockHand, Visit};
 use super::context::Context;
@@ -18,6 +22,8 @@ use super::key::Endpoint;
 use super::policy::{Destination, Policy};
 use super::timers::Slot;
 use super::token::{self, Kind};
+use crate::host::local_address::LocalAddress;
+use crate::host::mmsg::{MAX_RECEIVE, MAX_SEND, ReceiveBuffer};
 use crate::host::poller::Readiness;
 use crate::host::socket::Datagram;
 use crate::time::{Duration, Instant};
@@ -28,10 +34,12 @@ const MAX_FLOWS: usize = 4096;
 const SPARE: usize = 4;
 /// Host forwards at one time; a further one is refused.
 const MAX_FORWARDS: usize = 4096;
-/// Peers a flow remembers by the address the guest knows them by; the oldest goes.
+/// Peers a flow of the guest remembers by the address the guest knows them by; the oldest goes.
 const MAX_PEERS: usize = 64;
 /// Datagrams one flow may bring in one turn before others have theirs.
 const BUDGET: usize = 64;
+/// Datagrams the first read of a flow asks for.
+const FIRST_BATCH: u8 = 2;
 /// How long a flow lives after its last datagram.
 const LIFETIME: Duration = Duration::from_secs(240);
 /// How long a flow lives after an answer from the name server.
@@ -47,6 +55,8 @@ new_key_type! {
 struct Peer {
     real: SocketAddr,
     known_as: Endpoint,
+    /// Which address of the host it sent to, where that has to be known.
+    local: Option<LocalAddress>,
 }
 
 /// One UDP mapping.
@@ -55,6 +65,8 @@ pub struct UdpFlow {
     /// Where the guest last sent to, as it named it.
     remote: Option<Endpoint>,
     socket: Datagram,
+    /// The family of the socket. It is the guest's, but for queries to a name server of the other family.
+    v6: bool,
     forward: bool,
     peers: VecDeque<Peer>,
     expires: Instant,
@@ -63,6 +75,10 @@ pub struct UdpFlow {
     errored: bool,
     queued: bool,
     used: bool,
+    /// The kernel cuts runs of datagrams itself, as far as we know.
+    segmenting: bool,
+    /// How many datagrams the next read asks for; grows with use.
+    batch: u8,
     number: u64,
     timer: Slot,
 }
@@ -98,14 +114,20 @@ impl UdpFlow {
     }
 
     fn remember(&mut self, real: SocketAddr, known_as: Endpoint) {
-        if self.peers.back().is_some_and(|last| last.real == real && last.known_as == known_as) {
+        let is_it = |peer: &Peer| peer.real == real && peer.known_as == known_as;
+        if self.peers.back().is_some_and(is_it) || (self.forward && self.peers.iter().any(is_it)) {
             return;
         }
         self.peers.retain(|peer| peer.known_as != known_as && peer.real != real);
-        if self.peers.len() >= MAX_PEERS {
+        if self.peers.len() >= self.max_peers() {
             self.peers.pop_front();
         }
-        self.peers.push_back(Peer { real, known_as });
+        self.peers.push_back(Peer { real, known_as, local: None });
+    }
+
+    /// The real address of the peer the guest knows as `known_as`.
+    fn peer_known_as(&self, known_as: Endpoint) -> Option<SocketAddr> {
+        self.peers.iter().find(|peer| peer.known_as == known_as).map(|peer| peer.real)
     }
 
     /// The address the guest knows `real` by.
@@ -137,12 +159,15 @@ pub struct UdpTable {
     /// How many flows of the guest there may be: [`MAX_FLOWS`], or less while the process has no more descriptors.
     room: usize,
     flows: SlotMap<UdpId, UdpFlow>,
-    by_guest: HashMap<Endpoint, UdpId, foldhash::fast::RandomState>,
+    /// By the guest's address and port and the family of the socket.
+    by_guest: HashMap<(Endpoint, bool), UdpId, foldhash::fast::RandomState>,
     /// The forwards to a guest address and port, oldest first.
     forwards: HashMap<Endpoint, Vec<UdpId>, foldhash::fast::RandomState>,
     forward_count: usize,
     hand: ClockHand<UdpId>,
     ready: VecDeque<UdpId>,
+    stage: Stage,
+    buffer: ReceiveBuffer,
 }
 
 impl Default for UdpTable {
@@ -155,6 +180,8 @@ impl Default for UdpTable {
             forward_count: 0,
             hand: ClockHand::default(),
             ready: VecDeque::default(),
+            stage: Stage::default(),
+            buffer: ReceiveBuffer::default(),
         }
     }
 }
@@ -162,6 +189,14 @@ impl Default for UdpTable {
 impl UdpTable {
     /// Takes a datagram from the guest.
     pub fn on_datagram(&mut self, datagram: &FromGuest<'_>, cx: &mut Context) {
+        if self.stage.continued_by(datagram) {
+            if !self.stage.has_room(datagram) {
+                self.flush(cx);
+            }
+            self.stage.push(datagram);
+            return;
+        }
+        self.end_burst(cx);
         let forward = self.forward_for(datagram, cx.policy.restricted);
         if cx.policy.restricted && forward.is_none() {
             return;
@@ -170,7 +205,17 @@ impl UdpTable {
             cx.egress.time_exceeded(datagram.packet, cx.now);
             return;
         }
-        let Some(id) = forward.or_else(|| self.flow_of(datagram.source, datagram.destination, cx)) else { return };
+        let known = forward.and_then(|id| self.flows.get(id)?.peer_known_as(datagram.destination));
+        let real = known.or_else(|| match cx.policy.translate(datagram.destination) {
+            Destination::Host(real) => Some(real),
+            Destination::NameServer => name_server(datagram, cx),
+            Destination::Refused => None,
+        });
+        let Some(real) = real else {
+            cx.egress.unreachable(Unreachable::Network, datagram.packet, cx.now);
+            return;
+        };
+        let Some(id) = forward.or_else(|| self.flow_of(datagram.source, real, cx)) else { return };
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.used = true;
         flow.remote = Some(datagram.destination);
@@ -178,12 +223,19 @@ impl UdpTable {
             flow.expires = cx.now + LIFETIME;
             cx.timers.arm(&mut flow.timer, Some(flow.expires), token::pack(Kind::Udp, id));
         }
+<<<<<<< HEAD
+=======
         let known = flow.peers.iter().find(|peer| flow.forward && peer.known_as == datagram.destination);
+        let mut may_stage = !flow.forward;
         let real = match known {
             Some(peer) => Some(peer.real),
             None => match cx.policy.translate(datagram.destination) {
                 Destination::Host(real) => Some(real),
-                Destination::NameServer => name_server(datagram, cx),
+                Destination::NameServer => {
+                    // Each query may go to another server.
+                    may_stage = false;
+                    name_server(datagram, cx)
+                }
                 Destination::Refused => None,
             },
         };
@@ -191,11 +243,14 @@ impl UdpTable {
             cx.egress.unreachable(Unreachable::Network, datagram.packet, cx.now);
             return;
         };
+>>>>>>> perf
         // What is not translated needs no remembering, but for the loopback: it is also what the virtual host stands for.
         if real.ip() != datagram.destination.ip || real.ip().is_loopback() || flow.forward {
             let known_as = match datagram.destination.ip {
                 // Nobody answers from the broadcast address.
                 IpAddr::V4(ip) if ip.is_broadcast() => Endpoint::new(cx.policy.vhost, datagram.destination.port),
+                // Nor from a group, and least of all from the host's own loopback.
+                IpAddr::V6(ip) if ip.is_multicast() => Endpoint::new(cx.policy.vhost6, datagram.destination.port),
                 _ => datagram.destination,
             };
             flow.remember(real, known_as);
@@ -205,6 +260,43 @@ impl UdpTable {
             flow.socket.set_ttl(real.is_ipv6(), flow.ttl);
         }
         send(flow, datagram, real, cx);
+        if may_stage {
+            let FromGuest { source, destination, ttl, .. } = *datagram;
+            self.stage.begin(Burst { flow: id, source, destination, ttl, real });
+        }
+    }
+
+    /// Whether datagrams are staged for the host.
+    pub fn has_staged(&self) -> bool {
+        !self.stage.is_empty()
+    }
+
+    /// A round of the application's loop begins: staged datagrams go to the host. While `more_coming`, a burst that may
+    /// still grow is held, for a bounded number of rounds.
+    pub fn begin_round(&mut self, more_coming: bool, cx: &mut Context) {
+        if !self.stage.hold(more_coming) {
+            self.end_burst(cx);
+        }
+    }
+
+    fn end_burst(&mut self, cx: &mut Context) {
+        self.flush(cx);
+        self.stage.end();
+    }
+
+    /// Sends what is staged.
+    fn flush(&mut self, cx: &mut Context) {
+        if self.stage.is_empty() {
+            return;
+        }
+        if let Some(&burst) = self.stage.burst()
+            && let Some(flow) = self.flows.get_mut(burst.flow)
+        {
+            send_staged(flow, &burst, &self.stage, cx);
+            flow.used = true;
+            flow.expires = cx.now + LIFETIME;
+        }
+        self.stage.clear();
     }
 
     /// The host forward a datagram from the guest belongs to: the one whose peer it is addressed to, else (not in
@@ -213,23 +305,25 @@ impl UdpTable {
         if self.forwards.is_empty() {
             return None;
         }
-        let ids = self.forwards.get(&datagram.source)?;
-        let talks = |id: &&UdpId| {
-            self.flows.get(**id).is_some_and(|flow| flow.peers.iter().any(|peer| peer.known_as == datagram.destination))
-        };
-        let peer = ids.iter().find(talks);
-        if only_peers { peer.copied() } else { peer.or(ids.first()).copied() }
+        // A forward to the unspecified address is one to whatever address the guest has.
+        let anywhere = Endpoint::new(Ipv6Addr::UNSPECIFIED, datagram.source.port);
+        let anywhere = if datagram.source.ip.is_ipv6() { self.forwards.get(&anywhere) } else { None };
+        let ids = self.forwards.get(&datagram.source).into_iter().chain(anywhere).flatten().copied();
+        let talks =
+            |id: &UdpId| self.flows.get(*id).is_some_and(|flow| flow.peer_known_as(datagram.destination).is_some());
+        let peer = ids.clone().find(talks);
+        if only_peers { peer } else { peer.or_else(|| ids.clone().next()) }
     }
 
-    fn flow_of(&mut self, guest: Endpoint, destination: Endpoint, cx: &mut Context) -> Option<UdpId> {
-        if let Some(&id) = self.by_guest.get(&guest) {
+    fn flow_of(&mut self, guest: Endpoint, real: SocketAddr, cx: &mut Context) -> Option<UdpId> {
+        let v6 = real.is_ipv6();
+        if let Some(&id) = self.by_guest.get(&(guest, v6)) {
             return Some(id);
         }
         if self.by_guest.len() >= self.room {
             self.evict(cx);
         }
-        let v6 = destination.ip.is_ipv6();
-        let source = cx.policy.outbound(destination.socket_address());
+        let source = cx.policy.outbound(real);
         let socket = match Datagram::outgoing(v6, source) {
             Ok(socket) => socket,
             Err(error) => {
@@ -239,18 +333,26 @@ impl UdpTable {
                 return None;
             }
         };
-        let id = self.insert(guest, socket, false, cx)?;
-        self.by_guest.insert(guest, id);
+        let id = self.insert(guest, socket, v6, false, cx)?;
+        self.by_guest.insert((guest, v6), id);
         let flows = &self.flows;
         self.hand.insert(id, self.by_guest.len(), |id| flows.contains_key(id));
         Some(id)
     }
 
-    fn insert(&mut self, guest: Endpoint, socket: Datagram, forward: bool, cx: &mut Context) -> Option<UdpId> {
+    fn insert(
+        &mut self,
+        guest: Endpoint,
+        socket: Datagram,
+        v6: bool,
+        forward: bool,
+        cx: &mut Context,
+    ) -> Option<UdpId> {
         let id = self.flows.insert(UdpFlow {
             guest,
             remote: None,
             socket,
+            v6,
             forward,
             peers: VecDeque::new(),
             expires: cx.now + LIFETIME,
@@ -259,6 +361,8 @@ impl UdpTable {
             errored: false,
             queued: false,
             used: true,
+            segmenting: true,
+            batch: FIRST_BATCH,
             number: cx.number(),
             timer: Slot::default(),
         });
@@ -296,6 +400,9 @@ impl UdpTable {
     }
 
     fn remove(&mut self, id: UdpId, cx: &mut Context) {
+        if self.stage.burst().is_some_and(|burst| burst.flow == id) {
+            self.end_burst(cx);
+        }
         let Some(mut flow) = self.flows.remove(id) else { return };
         cx.timers.disarm(&mut flow.timer, token::pack(Kind::Udp, id));
         if flow.forward {
@@ -307,7 +414,7 @@ impl UdpTable {
                 }
             }
         } else {
-            self.by_guest.remove(&flow.guest);
+            self.by_guest.remove(&(flow.guest, flow.v6));
             if self.by_guest.len() < self.room / 2 {
                 self.room = MAX_FLOWS;
             }
@@ -320,10 +427,14 @@ impl UdpTable {
     /// # Errors
     /// `OutOfMemory` when the table of forwards is full or the poller refuses the socket.
     pub fn add_forward(&mut self, socket: Datagram, guest: Endpoint, cx: &mut Context) -> std::io::Result<()> {
+        // The guest's datagrams may belong to the forward from now on.
+        self.end_burst(cx);
         if self.forward_count >= MAX_FORWARDS {
             return Err(std::io::Error::from_raw_os_error(libc::ENOMEM));
         }
-        let id = self.insert(guest, socket, true, cx).ok_or_else(|| std::io::Error::from_raw_os_error(libc::ENOMEM))?;
+        let v6 = guest.ip.is_ipv6();
+        let id =
+            self.insert(guest, socket, v6, true, cx).ok_or_else(|| std::io::Error::from_raw_os_error(libc::ENOMEM))?;
         self.forwards.entry(guest).or_default().push(id);
         self.forward_count += 1;
         Ok(())
@@ -357,7 +468,11 @@ impl UdpTable {
         let Some(id) = self.ready.pop_front() else { return false };
         let Some(flow) = self.flows.get_mut(id) else { return true };
         flow.queued = false;
-        receive(flow, cx);
+        if flow.forward {
+            receive(flow, cx);
+        } else {
+            receive_many(flow, &mut self.buffer, cx);
+        }
         if flow.readable {
             flow.queued = true;
             self.ready.push_back(id);
@@ -416,9 +531,10 @@ fn name_server(datagram: &FromGuest<'_>, cx: &mut Context) -> Option<SocketAddr>
 }
 
 fn send(flow: &mut UdpFlow, datagram: &FromGuest<'_>, real: SocketAddr, cx: &mut Context) {
+    let local = flow.local_for(datagram.destination);
     // The first try may report an error of an *earlier* datagram; then that error is passed on and the send repeated.
     for _ in 0..2 {
-        let Err(error) = flow.socket.send_to(datagram.payload, real) else { return };
+        let Err(error) = flow.socket.send_from(datagram.payload, real, local) else { return };
         match error.raw_os_error() {
             Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => return,
             Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::EPROTO | libc::ENOPROTOOPT)
@@ -436,17 +552,39 @@ fn send(flow: &mut UdpFlow, datagram: &FromGuest<'_>, real: SocketAddr, cx: &mut
     }
 }
 
+/// Sends the staged datagrams of a burst.
+fn send_staged(flow: &mut UdpFlow, burst: &Burst, stage: &Stage, cx: &mut Context) {
+    let mut payloads: [&[u8]; MAX_SEND] = [&[]; MAX_SEND];
+    for (index, slot) in payloads.iter_mut().enumerate() {
+        *slot = stage.get(index).1;
+    }
+    let mut done = 0;
+    while let Some(rest) = payloads.get(done..stage.len()) {
+        let Err((sent, _)) = flow.socket.send_many(rest, burst.real, &mut flow.segmenting) else { return };
+        done += sent;
+        // The one that failed is tried on its own, which finds out whose error it was.
+        let (packet, payload) = stage.get(done);
+        let Burst { source, destination, ttl, real, .. } = *burst;
+        send(flow, &FromGuest { source, destination, ttl, payload, packet }, real, cx);
+        done += 1;
+    }
+}
+
 fn receive(flow: &mut UdpFlow, cx: &mut Context) {
     if std::mem::take(&mut flow.errored) {
         drain_errors(flow, cx);
     }
+    let mut scratch = std::mem::take(&mut cx.scratch);
     for _ in 0..BUDGET {
-        match flow.socket.receive_from(&mut cx.scratch) {
-            Ok((length, Some(real))) => deliver(flow, length, real, cx),
-            Ok((_, None)) => {}
+        match flow.socket.receive_at(&mut scratch) {
+            Ok((length, Some(real), local)) => {
+                flow.meet(real, local, &cx.policy);
+                deliver(flow, scratch.get(..length).unwrap_or_default(), real, cx);
+            }
+            Ok((_, None, _)) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 flow.readable = false;
-                return;
+                break;
             }
             // The kernel reports a queued error here once more; the queue says what it was.
             Err(_) => {
@@ -454,27 +592,69 @@ fn receive(flow: &mut UdpFlow, cx: &mut Context) {
             }
         }
     }
+    cx.scratch = scratch;
+}
+
+/// As [`receive`], with several datagrams in one system call.
+fn receive_many(flow: &mut UdpFlow, buffer: &mut ReceiveBuffer, cx: &mut Context) {
+    if std::mem::take(&mut flow.errored) {
+        drain_errors(flow, cx);
+    }
+    let mut left = BUDGET;
+    while left > 0 {
+        let want = usize::from(flow.batch).min(left);
+        match buffer.receive(&flow.socket, want) {
+            Ok(count) => {
+                for slot in 0..count {
+                    if let Some((payload, Some(real))) = buffer.get(slot) {
+                        deliver(flow, payload, real, cx);
+                    }
+                }
+                if count < want {
+                    flow.readable = false;
+                    flow.batch = flow.batch.min(u8::try_from(2 * count).unwrap_or(u8::MAX)).max(FIRST_BATCH);
+                    return;
+                }
+                left -= count;
+                flow.batch = flow.batch.saturating_mul(2).min(MAX_RECEIVE as u8);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                flow.readable = false;
+                return;
+            }
+            // The kernel reports a queued error here once more; the queue says what it was.
+            Err(_) => {
+                drain_errors(flow, cx);
+                left -= 1;
+            }
+        }
+    }
 }
 
 /// Passes a datagram from the host on to the guest.
-fn deliver(flow: &mut UdpFlow, length: usize, real: SocketAddr, cx: &mut Context) {
+fn deliver(flow: &mut UdpFlow, payload: &[u8], real: SocketAddr, cx: &mut Context) {
     flow.used = true;
+    // While the guest is not known, what comes for it is lost.
+    let Some(guest) = cx.guest_behind(flow.guest) else { return };
     let source = flow.known_as(real, &cx.policy);
     if flow.forward {
         flow.remember(real, source);
     } else {
         let from_name_server = cx.policy.is_name_server(source);
         if from_name_server {
-            let answer = cx.scratch.get(..length).unwrap_or_default();
-            cx.name_servers.answered(real, answer, flow.guest);
+            cx.name_servers.answered(real, payload, flow.guest);
         }
         flow.expires = cx.now + if from_name_server { DNS_LIFETIME } else { LIFETIME };
     }
     if source.ip.is_ipv4() != flow.guest.ip.is_ipv4() {
         return;
     }
+<<<<<<< HEAD
     let payload = cx.scratch.get(..length).unwrap_or_default();
+    cx.egress.udp(source, guest, payload, 0, cx.now);
+=======
     cx.egress.udp(source, flow.guest, payload, 0, cx.now);
+>>>>>>> perf
 }
 
 /// Passes on the errors the kernel kept. False when there was none.
@@ -496,7 +676,8 @@ fn drain_errors(flow: &mut UdpFlow, cx: &mut Context) -> bool {
         // The host's own loopback is not to be seen by the guest: the address it sent to answers instead.
         let offender = error.offender.filter(|ip| !ip.is_loopback());
         let payload = payload.get(..error.quoted).unwrap_or_default();
-        let reported = Reported { kind, code, info: error.info, offender: offender.unwrap_or(known_as.ip) };
+        let reported =
+            Reported { kind, code, info: error.info, offender: offender.unwrap_or(known_as.ip), v6: flow.v6 };
         cx.egress.datagram_error(reported, flow.guest, known_as, payload, cx.now);
     }
     any

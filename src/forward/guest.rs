@@ -1,18 +1,21 @@
-//! Guest forwards: addresses and ports of the virtual network behind which an application sits.
+//! Guest forwards: addresses and ports of the virtual network behind which the application, a command or a Unix socket of
+//! the host sits.
 //! Source: contract/guestfwd-exec-unix.md section 1.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use crate::flow::key::Endpoint;
+use crate::flow::tcp::{GuestForward, Target};
 
 /// Rules at one time; a further one is refused.
 const MAX_RULES: usize = 1024;
 
-/// One guest forward.
-#[derive(Clone, Copy, Debug)]
+/// One guest forward. Its flows share it, so that it outlives its removal for as long as they do.
+#[derive(Debug)]
 struct Rule {
     at: Endpoint,
-    number: u64,
+    forward: Arc<GuestForward>,
 }
 
 /// All guest forwards of a stack. They are few and set up by the application, so a list serves.
@@ -24,13 +27,13 @@ pub struct GuestForwards {
 
 impl GuestForwards {
     /// Adds a rule and gives its number; `None` when there is one at that address and port already, or no room.
-    pub fn add(&mut self, address: Ipv4Addr, port: u16) -> Option<u64> {
+    pub fn add(&mut self, address: Ipv4Addr, port: u16, target: Target) -> Option<u64> {
         let at = Endpoint::new(address, port);
         if self.find(at).is_some() || self.rules.len() >= MAX_RULES {
             return None;
         }
         self.last_number += 1;
-        self.rules.push(Rule { at, number: self.last_number });
+        self.rules.push(Rule { at, forward: Arc::new(GuestForward { number: self.last_number, target }) });
         Some(self.last_number)
     }
 
@@ -38,12 +41,12 @@ impl GuestForwards {
     pub fn remove(&mut self, address: Ipv4Addr, port: u16) -> Option<u64> {
         let at = Endpoint::new(address, port);
         let index = self.rules.iter().position(|rule| rule.at == at)?;
-        Some(self.rules.remove(index).number)
+        Some(self.rules.remove(index).forward.number)
     }
 
-    /// The number of the rule at an address and port.
-    pub fn find(&self, at: Endpoint) -> Option<u64> {
-        self.rules.iter().find(|rule| rule.at == at).map(|rule| rule.number)
+    /// The rule at an address and port.
+    pub fn find(&self, at: Endpoint) -> Option<Arc<GuestForward>> {
+        self.rules.iter().find(|rule| rule.at == at).map(|rule| Arc::clone(&rule.forward))
     }
 
     /// Whether any rule is at this address: such addresses answer ARP and ping.
@@ -61,12 +64,12 @@ mod tests {
     #[test]
     fn the_same_rule_twice_is_refused_and_another_port_is_not() {
         let mut forwards = GuestForwards::default();
-        let first = forwards.add(ADDRESS, 1234).unwrap();
-        assert_eq!(forwards.add(ADDRESS, 1234), None);
+        let first = forwards.add(ADDRESS, 1234, Target::Callback).unwrap();
+        assert_eq!(forwards.add(ADDRESS, 1234, Target::Callback), None);
         // Upstream once compared the ports' bytes in the wrong order: these two clashed.
-        assert!(forwards.add(ADDRESS, 21075).is_some());
-        assert!(forwards.add(ADDRESS, 21330).is_some());
-        assert_eq!(forwards.find(Endpoint::new(ADDRESS, 1234)), Some(first));
+        assert!(forwards.add(ADDRESS, 21075, Target::Callback).is_some());
+        assert!(forwards.add(ADDRESS, 21330, Target::Callback).is_some());
+        assert_eq!(forwards.find(Endpoint::new(ADDRESS, 1234)).map(|forward| forward.number), Some(first));
         assert!(forwards.covers(ADDRESS));
         assert_eq!(forwards.remove(ADDRESS, 1234), Some(first));
         assert_eq!(forwards.remove(ADDRESS, 1234), None);

@@ -1,4 +1,4 @@
-//! Host forwards for TCP: sockets that listen on the host for peers that want to reach the guest.
+//! Host forwards for streams: TCP and Unix sockets that listen on the host for peers that want to reach the guest.
 //! (A UDP forward has no connections to accept; its socket is a flow.) Source: contract/hostfwd.md.
 
 use std::collections::VecDeque;
@@ -15,6 +15,7 @@ use crate::flow::timers::Slot;
 use crate::flow::token::{self, Kind};
 use crate::host::poller::Readiness;
 use crate::host::socket::Listener;
+use crate::host::unix::UnixAddress;
 use crate::time::Duration;
 
 /// Listeners at one time; a further one is refused.
@@ -29,7 +30,7 @@ new_key_type! {
     pub struct ListenerId;
 }
 
-/// One TCP host forward.
+/// One host forward for streams.
 pub struct TcpForward {
     listener: Listener,
     guest: Endpoint,
@@ -90,10 +91,18 @@ impl TcpForwards {
 
     /// Removes the forward that listens on `address`; false when there is none. Its connections go on.
     pub fn remove(&mut self, address: SocketAddr, cx: &mut Context) -> bool {
-        let found = self.forwards.iter().find(|(_, forward)| {
-            forward.listener.local_address().is_some_and(|local| Endpoint::from(local) == address.into())
-        });
-        let Some((id, _)) = found else { return false };
+        self.remove_found(cx, |listener| {
+            listener.local_address().is_some_and(|local| Endpoint::from(local) == address.into())
+        })
+    }
+
+    /// Removes the forward that listens on the Unix socket `address`; false when there is none. Its connections go on.
+    pub fn remove_unix(&mut self, address: &UnixAddress, cx: &mut Context) -> bool {
+        self.remove_found(cx, |listener| listener.unix_address() == Some(address))
+    }
+
+    fn remove_found(&mut self, cx: &mut Context, is_it: impl Fn(&Listener) -> bool) -> bool {
+        let Some((id, _)) = self.forwards.iter().find(|(_, forward)| is_it(&forward.listener)) else { return false };
         if let Some(mut forward) = self.forwards.remove(id) {
             cx.timers.disarm(&mut forward.timer, token::pack(Kind::TcpListener, id));
             cx.unwatch(HostSocket::Listener(forward.listener));

@@ -1,8 +1,13 @@
-//! Everything that touches the operating system: sockets, the poller, the resolver file. Beside `capi` the only
-//! room with `unsafe`. Knows nothing of guests.
+//! Everything that touches the operating system: sockets, the poller, the resolver file, processes, the files TFTP
+//! serves. Beside `capi` the only room with `unsafe`. Knows nothing of guests.
 //!
 //! Every socket made here is non-blocking and close-on-exec, and never raises SIGPIPE.
 
+pub mod local_address;
+pub mod mmsg;
 pub mod poller;
+pub mod process;
 pub mod resolver_file;
 pub mod socket;
+pub mod tftp_files;
+pub mod unix;

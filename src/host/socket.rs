@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::unix::{UnixAddress, UnixName};
+
 /// Waiting connections the kernel keeps for a forward; upstream's 1 refuses bursts.
 const BACKLOG: i32 = 512;
 
 /// A stream to a host peer.
 #[derive(Debug)]
-pub struct Stream(Socket);
+pub struct Stream(pub(super) Socket);
 
 impl Stream {
     /// Starts connecting to `destination`, from `source` when one is given. Returns the stream while the connect is
@@ -39,7 +41,7 @@ impl Stream {
     }
 
     /// The options of every stream: no Nagle delay (the guest's own TCP decides), urgent bytes kept in line.
-    fn prepare(&self) {
+    pub(super) fn prepare(&self) {
         // Neither can fail on a TCP socket; on a Unix stream they do, and mean nothing there.
         let _ = self.0.set_tcp_nodelay(true);
         let _ = self.0.set_out_of_band_inline(true);
@@ -78,11 +80,15 @@ impl Stream {
         self.0.send_vectored_with_flags(&[IoSlice::new(first), IoSlice::new(second)], libc::MSG_NOSIGNAL)
     }
 
-    /// Writes `data` so that its last byte is the urgent one.
+    /// Writes `data` so that its last byte is the urgent one; on a Unix socket it is a byte like any other, as the peer
+    /// would not find it in the stream.
     ///
     /// # Errors
     /// As for [`Stream::send`].
     pub fn send_urgent(&self, data: &[u8]) -> io::Result<usize> {
+        if self.0.local_addr().is_ok_and(|address| address.is_unix()) {
+            return self.send(data, &[]);
+        }
         self.0.send_with_flags(data, libc::MSG_NOSIGNAL | libc::MSG_OOB)
     }
 
@@ -111,7 +117,10 @@ impl AsRawFd for Stream {
 
 /// A listening stream socket.
 #[derive(Debug)]
-pub struct Listener(Socket);
+pub struct Listener {
+    socket: Socket,
+    unix: Option<UnixName>,
+}
 
 impl Listener {
     /// Listens on `address`.
@@ -125,8 +134,18 @@ impl Listener {
             socket.set_only_v6(only_v6)?;
         }
         socket.bind(&address.into())?;
+        // What is accepted inherits the options of the listener there, which saves two system calls per connection.
+        let socket = Stream(socket);
+        if cfg!(any(target_os = "linux", target_os = "android")) {
+            socket.prepare();
+        }
+        Listener::listening(socket.0, None)
+    }
+
+    /// Has a bound socket listen.
+    pub(super) fn listening(socket: Socket, unix: Option<UnixName>) -> io::Result<Listener> {
         socket.listen(BACKLOG)?;
-        Ok(Listener(socket))
+        Ok(Listener { socket, unix })
     }
 
     /// Takes one waiting connection and its peer's address (`None` for a peer without an IP address).
@@ -134,22 +153,35 @@ impl Listener {
     /// # Errors
     /// `WouldBlock` when none waits; otherwise what `accept` said.
     pub fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
-        let (socket, peer) = self.0.accept()?;
-        socket.set_nonblocking(true)?;
-        let stream = Stream(socket);
-        stream.prepare();
-        Ok((stream, peer.as_socket()))
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            let (socket, peer) = accept_non_blocking(&self.socket)?;
+            Ok((Stream(socket), peer.as_socket()))
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        {
+            let (socket, peer) = self.socket.accept()?;
+            socket.set_nonblocking(true)?;
+            let stream = Stream(socket);
+            stream.prepare();
+            Ok((stream, peer.as_socket()))
+        }
     }
 
-    /// The address listened on, with the port the kernel chose.
+    /// The address listened on, with the port the kernel chose; `None` for a Unix socket.
     pub fn local_address(&self) -> Option<SocketAddr> {
-        self.0.local_addr().ok()?.as_socket()
+        self.socket.local_addr().ok()?.as_socket()
+    }
+
+    /// The address listened on, for a Unix socket.
+    pub fn unix_address(&self) -> Option<&UnixAddress> {
+        self.unix.as_ref().map(|name| &name.address)
     }
 }
 
 impl AsRawFd for Listener {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.socket.as_raw_fd()
     }
 }
 
@@ -191,7 +223,8 @@ impl Datagram {
         Ok(datagram)
     }
 
-    /// A socket that receives what host peers send to `address`.
+    /// A socket that receives what host peers send to `address`; when that is all of the host's addresses,
+    /// [`Datagram::receive_at`] tells which.
     ///
     /// # Errors
     /// What `socket` or `bind` said.
@@ -201,7 +234,11 @@ impl Datagram {
             socket.set_only_v6(only_v6)?;
         }
         socket.bind(&address.into())?;
-        Ok(Datagram(socket))
+        let datagram = Datagram(socket);
+        if address.ip().is_unspecified() {
+            datagram.tell_local_addresses(address.is_ipv6())?;
+        }
+        Ok(datagram)
     }
 
     /// A socket for echo requests: an unprivileged ping socket, else a raw one. The flag says that it is raw, so that it
@@ -296,7 +333,7 @@ impl AsRawFd for Datagram {
 }
 
 /// A socket as every one here is: close-on-exec and non-blocking from the start.
-fn new_socket(domain: Domain, kind: Type, protocol: Option<Protocol>) -> io::Result<Socket> {
+pub(super) fn new_socket(domain: Domain, kind: Type, protocol: Option<Protocol>) -> io::Result<Socket> {
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     let socket = Socket::new(domain, kind.nonblocking(), protocol)?;
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
@@ -308,6 +345,20 @@ fn new_socket(domain: Domain, kind: Type, protocol: Option<Protocol>) -> io::Res
     #[cfg(target_vendor = "apple")]
     socket.set_nosigpipe(true)?;
     Ok(socket)
+}
+
+/// `accept` that makes the socket non-blocking in the same system call.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn accept_non_blocking(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
+    use std::os::fd::FromRawFd;
+    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: the name and its length are those of one storage; a descriptor that accept returns is new and ours alone.
+    unsafe {
+        SockAddr::try_init(|name, length| match libc::accept4(listener.as_raw_fd(), name.cast(), length, flags) {
+            -1 => Err(io::Error::last_os_error()),
+            descriptor => Ok(Socket::from_raw_fd(descriptor)),
+        })
+    }
 }
 
 fn in_progress(error: &io::Error) -> bool {
@@ -441,6 +492,19 @@ mod tests {
         assert_eq!(error.errno, libc::ECONNREFUSED);
         assert_eq!(&quoted[..error.quoted], b"payload");
         assert_eq!(socket.queued_error(&mut quoted), None);
+    }
+
+    #[test]
+    fn an_accepted_stream_is_as_every_socket_here() {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        let peer = std::net::TcpStream::connect(listener.local_address().unwrap()).unwrap();
+        let (stream, address) = listener.accept().unwrap();
+        assert_eq!(address, Some(peer.local_addr().unwrap()));
+        // SAFETY: F_GETFD only reads the flags of a descriptor that is open.
+        let flags = unsafe { libc::fcntl(stream.as_raw_fd(), libc::F_GETFD) };
+        assert!(stream.0.nonblocking().unwrap() && flags & libc::FD_CLOEXEC != 0);
+        assert!(stream.0.tcp_nodelay().unwrap() && stream.0.out_of_band_inline().unwrap());
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

@@ -5,9 +5,10 @@
 //! fragment.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::ip::ipv4::Ipv4View;
+use crate::ip::ipv6::{Ipv6View, Piece, set_payload_len};
 use crate::time::{Duration, Instant};
 use crate::wire::checksum::Checksum;
 use crate::wire::header::IPV4_LEN;
@@ -324,6 +325,36 @@ impl Reassembler<Ipv4Key> {
                 }
                 Outcome::Complete(packet)
             }
+            other => other,
+        }
+    }
+}
+
+/// What IPv6 fragments of one datagram share (RFC 8200 section 4.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ipv6Key {
+    pub id: u32,
+    pub src: Ipv6Addr,
+    pub dst: Ipv6Addr,
+}
+
+impl Reassembler<Ipv6Key> {
+    /// A table for IPv6: datagrams live for a minute (RFC 8200 section 4.5), overlaps end them (RFC 5722).
+    pub fn ipv6() -> Self {
+        Reassembler::new(Limits { age: Duration::from_secs(60), ..Limits::default() }, Overlap::DropDatagram)
+    }
+
+    /// Takes an IPv6 fragment. A complete packet has the headers of the first fragment, without the fragment header,
+    /// and the payload length of the whole.
+    pub fn on_ipv6(&mut self, packet: &Ipv6View<'_>, piece: &Piece<'_>, now: Instant) -> Outcome {
+        let key = Ipv6Key { id: piece.id, src: packet.src(), dst: packet.dst() };
+        let header = if piece.offset == 0 { piece.unfragmentable(packet.packet()) } else { Vec::new() };
+        let fragment = Fragment { offset: piece.offset, more: piece.more, header: &header, payload: piece.payload };
+        match self.on_fragment(key, &fragment, now) {
+            Outcome::Complete(mut packet) => match set_payload_len(&mut packet) {
+                Some(()) => Outcome::Complete(packet),
+                None => Outcome::Dropped,
+            },
             other => other,
         }
     }

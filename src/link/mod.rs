@@ -5,6 +5,7 @@
 
 pub mod addresses;
 pub mod arp;
+pub mod ndp;
 pub mod neighbor;
 pub mod outbox;
 pub mod pending;

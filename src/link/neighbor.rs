@@ -125,6 +125,12 @@ impl NeighborTable {
         self.ipv6.iter()
     }
 
+    /// The address that stands for the guest: the first in the table that is preferred, else the first ever learned
+    /// (usually a link-local one, as guests solicit a router first).
+    pub fn guest_ipv6(&self, preferred: impl Fn(Ipv6Addr) -> bool) -> Option<Ipv6Addr> {
+        self.ipv6.iter().map(|(address, _)| address).find(|address| preferred(*address)).or(self.first_ipv6)
+    }
+
     /// The first IPv6 address ever learned. It is kept when its slot is overwritten.
     pub fn first_ipv6(&self) -> Option<Ipv6Addr> {
         self.first_ipv6

@@ -1,10 +1,13 @@
-//! Services the virtual network offers to the guest: DHCP, DNS relay policy. A service is a value fed with
+//! Services the virtual network offers to the guest: DHCP, TFTP, NC-SI, DNS relay policy. A service is a value fed with
 //! payloads and the time; it never touches a socket and knows no other service.
 
 #![forbid(unsafe_code)]
 
 pub mod dhcp;
+pub mod dhcpv6;
 pub mod dns;
+pub mod ncsi;
+pub mod tftp;
 
 use crate::time::{Duration, Instant};
 

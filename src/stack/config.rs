@@ -4,8 +4,14 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
 use crate::flow::Effect;
 use crate::flow::policy::Policy;
+use crate::host::tftp_files::Directory;
+use crate::link::addresses::mac_of_ipv6;
+use crate::link::ndp::encode_search_list;
 use crate::service::dhcp;
+use crate::service::dhcpv6;
 use crate::service::dns::search_list;
+use crate::service::ncsi;
+use crate::service::tftp::Tftp;
 
 /// The configuration of a stack. The fields are those of `SlirpConfig` (contract/api.md section 3); the default is the
 /// network QEMU makes: 10.0.2.0/24 with the host at 10.0.2.2, the name server at 10.0.2.3 and leases from 10.0.2.15 on.
@@ -38,6 +44,7 @@ pub struct Config {
     pub disable_dhcp: bool,
     pub outbound4: Option<SocketAddrV4>,
     pub outbound6: Option<SocketAddrV6>,
+    pub ncsi: ncsi::Config,
     /// Have the application watch each socket itself, in place of the one descriptor of the nested poller.
     pub direct_poll: bool,
 }
@@ -70,6 +77,7 @@ impl Default for Config {
             disable_dhcp: false,
             outbound4: None,
             outbound6: None,
+            ncsi: ncsi::Config::default(),
             direct_poll: false,
         }
     }
@@ -105,7 +113,30 @@ impl Config {
         const SEGMENTS: usize = 512;
         let mss = self.mtu.min(self.mru).saturating_sub(HEADERS).clamp(32, 65495);
         let limit = (mss * SEGMENTS).clamp(LEAST, MOST);
-        crate::tcp::Config { mss: mss as u16, recv_limit: limit, send_limit: limit, window_scale: true }
+        crate::tcp::Config {
+            mss: mss as u16,
+            recv_limit: limit,
+            send_limit: limit,
+            window_scale: true,
+            sack: true,
+            timestamps: true,
+        }
+    }
+
+    /// The stateless DHCPv6 server. As upstream's, it is there even where DHCP is disabled.
+    pub(super) fn dhcpv6(&self) -> dhcpv6::Config {
+        dhcpv6::Config {
+            vhost6: self.vhost6,
+            mac: mac_of_ipv6(self.vhost6).0,
+            name_server: (!self.disable_dns).then_some(self.vnameserver6),
+            search: encode_search_list(&self.search),
+            bootfile: self.bootfile.clone(),
+        }
+    }
+
+    /// The TFTP server, which refuses every request when it has no directory.
+    pub(super) fn tftp(&self) -> Tftp<Directory> {
+        Tftp::new(self.tftp_path.as_deref().and_then(Directory::new), self.mtu)
     }
 
     /// The DHCP server, unless it is disabled. What has to be left out of its answers is told as a warning.
@@ -132,6 +163,7 @@ impl Config {
             tftp_server_name: self.tftp_server_name.clone(),
             tftp_server_addr,
             bootfile: self.bootfile.clone(),
+            mtu: u16::try_from(self.mtu).unwrap_or(u16::MAX),
             search,
         }))
     }

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::Stack;
+use super::tftp::PORT_TFTP;
 use crate::flow::egress::Egress;
 use crate::flow::icmp::EchoRequest;
 use crate::flow::key::Endpoint;
@@ -11,9 +12,10 @@ use crate::ip::icmp::{self, IcmpView};
 use crate::ip::ipv4::Ipv4View;
 use crate::ip::reassembly::Outcome;
 use crate::link::arp::{self, ArpAction};
+use crate::service::ncsi;
 use crate::time::Instant;
 use crate::wire::header::{
-    ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, UDP_LEN,
+    ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, UDP_LEN,
 };
 use crate::wire::subnet::Ipv4Subnet;
 
@@ -22,21 +24,23 @@ use crate::wire::subnet::Ipv4Subnet;
 const FAULT_ETHERTYPE: u16 = 0x88b5;
 
 const PORT_DHCP_SERVER: u16 = 67;
-const PORT_TFTP: u16 = 69;
 
 impl Stack {
     /// Takes an Ethernet frame from the guest, without its frame check sequence. Whatever is not understood is dropped.
     pub fn input(&mut self, frame: &[u8], now: Instant) {
         self.set_now(now);
         let Some(&[high, low]) = frame.get(12..14).and_then(|kind| kind.first_chunk::<2>()) else { return };
-        if !self.cx.policy.ipv4_enabled {
-            return;
+        let kind = u16::from_be_bytes([high, low]);
+        if kind == ncsi::ETHERTYPE {
+            return self.input_ncsi(frame);
         }
-        match u16::from_be_bytes([high, low]) {
+        let (ipv4, ipv6) = (self.cx.policy.ipv4_enabled, self.cx.policy.ipv6_enabled);
+        match kind {
             #[cfg(feature = "fault-injection")]
             FAULT_ETHERTYPE => panic!("injected fault"),
-            ETHERTYPE_ARP => self.input_arp(frame),
-            ETHERTYPE_IPV4 => {
+            ETHERTYPE_ARP if ipv4 => self.input_arp(frame),
+            ETHERTYPE_IPV6 if ipv6 => self.input_ipv6(frame),
+            ETHERTYPE_IPV4 if ipv4 => {
                 if let Some(Ok(packet)) = frame.get(ETHERNET_LEN..).map(Ipv4View::parse) {
                     self.input_ipv4(&packet);
                 }
@@ -44,6 +48,15 @@ impl Stack {
             _ => {}
         }
         self.after_input();
+    }
+
+    fn input_ncsi(&mut self, frame: &[u8]) {
+        let Some(reply) = ncsi::answer(frame, &self.ncsi) else { return };
+        let reply = reply.frame();
+        self.cx.egress.outbox.push(reply.len(), |frame| {
+            frame.copy_from_slice(reply);
+            Some(())
+        });
     }
 
     fn input_arp(&mut self, frame: &[u8]) {
@@ -116,21 +129,16 @@ impl Stack {
         if !Egress::checksum_is_right(packet, PROTOCOL_UDP, datagram) {
             return;
         }
+        let source = Endpoint::new(packet.src(), u16::from_be_bytes([source_high, source_low]));
         let destination = Endpoint::new(packet.dst(), u16::from_be_bytes([high, low]));
         let to_vhost = packet.dst() == self.cx.policy.vhost;
         if destination.port == PORT_DHCP_SERVER && (to_vhost || packet.dst().is_broadcast()) {
             return self.input_dhcp(payload);
         }
         if destination.port == PORT_TFTP && to_vhost {
-            return;
+            return self.input_tftp(source, payload);
         }
-        let datagram = udp::FromGuest {
-            source: Endpoint::new(packet.src(), u16::from_be_bytes([source_high, source_low])),
-            destination,
-            ttl: packet.ttl(),
-            payload,
-            packet: packet.packet(),
-        };
+        let datagram = udp::FromGuest { source, destination, ttl: packet.ttl(), payload, packet: packet.packet() };
         self.udp.on_datagram(&datagram, &mut self.cx);
     }
 

@@ -1,14 +1,16 @@
 //! The engine: `Stack` owns every table below it and dispatches frames, readiness and deadlines. It calls nobody:
 //! frames and effects are results. No C type, no callback may come in.
 //!
-//! `config` says what a stack is made from, `input` takes frames apart, `rounds` is the application's loop seen from
-//! inside, `rules` adds and removes forwards.
+//! `config` says what a stack is made from, `input` and `input6` take frames apart, `rounds` is the application's loop seen
+//! from inside, `rules` adds and removes forwards, `tftp` gives the TFTP server its datagrams and its files.
 #![forbid(unsafe_code)]
 
 pub mod config;
 mod input;
+mod input6;
 mod rounds;
 mod rules;
+mod tftp;
 
 use std::hash::RandomState;
 use std::io;
@@ -20,18 +22,23 @@ use smoltcp::wire::EthernetAddress;
 
 use crate::flow::egress::Egress;
 use crate::flow::icmp::IcmpTable;
+use crate::flow::key::Endpoint;
 use crate::flow::name_server::NameServers;
-use crate::flow::tcp::TcpTable;
+use crate::flow::tcp::{Target, TcpTable};
 use crate::flow::timers::TimerQueue;
 use crate::flow::udp::UdpTable;
-use crate::flow::{Context, Effect};
+use crate::flow::{Context, Effect, FlowKey};
 use crate::forward::guest::GuestForwards;
 use crate::forward::listener::TcpForwards;
 use crate::host::poller::Poller;
-use crate::ip::reassembly::{Ipv4Key, Reassembler};
+use crate::host::tftp_files::Directory;
+use crate::ip::reassembly::{Ipv4Key, Ipv6Key, Reassembler};
 use crate::link::outbox::Outbox;
 use crate::service::dhcp::{Dhcp, SLOTS};
-use crate::tcp::Pool;
+use crate::service::dhcpv6;
+use crate::service::ncsi;
+use crate::service::tftp::Tftp;
+use crate::tcp::{Connection, Pool, Saved};
 use crate::time::{Duration, Instant};
 use crate::wire::subnet::Ipv4Subnet;
 
@@ -52,8 +59,12 @@ pub struct Stack {
     tcp_forwards: TcpForwards,
     guest_forwards: GuestForwards,
     reassembly: Reassembler<Ipv4Key>,
+    reassembly6: Reassembler<Ipv6Key>,
+    dhcpv6: dhcpv6::Config,
     dhcp: Option<Dhcp>,
     dhcp_start: Ipv4Addr,
+    ncsi: ncsi::Config,
+    tftp: Tftp<Directory>,
     /// What the application's clock has gone back by, in all.
     clock_shift: Duration,
     loop_state: rounds::LoopState,
@@ -72,7 +83,7 @@ impl Stack {
         let dhcp = config.dhcp(&mut effects);
         let mut cx = Context {
             now: Instant::from_micros(i64::MIN / 2),
-            egress: Egress::new(subnet, policy.vhost, config.mtu),
+            egress: Egress::new(subnet, policy.vhost, policy.vhost6, config.mtu),
             policy,
             effects,
             timers: TimerQueue::default(),
@@ -95,8 +106,12 @@ impl Stack {
             tcp_forwards: TcpForwards::default(),
             guest_forwards: GuestForwards::default(),
             reassembly: Reassembler::ipv4(),
+            reassembly6: Reassembler::ipv6(),
+            dhcpv6: config.dhcpv6(),
             dhcp,
             dhcp_start: config.dhcp_start,
+            ncsi: config.ncsi,
+            tftp: config.tftp(),
             clock_shift: Duration::ZERO,
             loop_state: rounds::LoopState::default(),
         })
@@ -145,6 +160,22 @@ impl Stack {
         if let (Some(pool), Some(dhcp)) = (pool, &mut self.dhcp) {
             dhcp.set_slots(pool);
         }
+    }
+
+    /// The number of the callback guest forward at an address and port.
+    pub(crate) fn callback_forward(&self, at: Endpoint) -> Option<u64> {
+        self.guest_forwards.find(at).filter(|forward| forward.target == Target::Callback).map(|forward| forward.number)
+    }
+
+    /// A connection of a guest forward from what a saved state brought; `None` when it cannot be.
+    pub(crate) fn restored(&mut self, tcp: &Saved, received: &[u8], unacknowledged: &[u8]) -> Option<Connection> {
+        let config = self.cx.callback_tcp_config();
+        Connection::restore(&config, tcp, received, unacknowledged, self.cx.now, &mut self.cx.pool)
+    }
+
+    /// Takes a restored connection in, in the place of one between the same ends.
+    pub(crate) fn adopt(&mut self, key: FlowKey, connection: Connection, forward: u64, tos: u8) {
+        self.tcp.adopt(key, connection, forward, tos, &mut self.cx);
     }
 
     /// For the rooms that describe a stack.

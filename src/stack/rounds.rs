@@ -84,11 +84,13 @@ impl Stack {
     }
 
     fn has_backlog(&self) -> bool {
-        self.tcp.has_staged() || self.backlog() > 0
+        self.tcp.has_staged() || self.udp.has_staged() || self.backlog() > 0
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        earliest(earliest(self.cx.timers.next(), self.cx.egress.deadline()), self.reassembly.deadline())
+        let fragments = earliest(self.reassembly.deadline(), self.reassembly6.deadline());
+        let below_services = earliest(self.cx.timers.next(), self.cx.egress.deadline());
+        earliest(earliest(below_services, fragments), self.tftp.deadline())
     }
 
     /// After the application's sleep: deadlines, staged bytes, and what the poller has to say. The caller then works off
@@ -100,6 +102,7 @@ impl Stack {
         // One frame a round is how slirp4netns hands over a burst: its end shows as a round without a frame.
         let more_coming = std::mem::take(&mut self.loop_state.frames) == 1;
         self.tcp.flush(more_coming, &mut self.cx);
+        self.udp.begin_round(more_coming, &mut self.cx);
         let Some(poller) = &mut self.cx.poller else { return };
         let (tcp, udp, icmp, forwards) = (&mut self.tcp, &mut self.udp, &mut self.icmp, &mut self.tcp_forwards);
         poller.wait(|token, ready| match token::unpack(token) {
@@ -181,6 +184,12 @@ impl Stack {
         }
         if self.reassembly.deadline().is_some_and(|deadline| deadline <= now) {
             self.reassembly.on_deadline(now);
+        }
+        if self.reassembly6.deadline().is_some_and(|deadline| deadline <= now) {
+            self.reassembly6.on_deadline(now);
+        }
+        if self.tftp.deadline().is_some_and(|deadline| deadline <= now) {
+            self.tftp_deadline();
         }
     }
 

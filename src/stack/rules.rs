@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::Stack;
 use crate::flow::key::Endpoint;
+use crate::flow::tcp::Target;
 use crate::host::socket::{Datagram, Listener};
+use crate::host::unix::UnixAddress;
 
 impl Stack {
     /// Forwards what host peers send to `host` to the guest at `guest`; the unspecified guest address means the first
@@ -42,11 +44,35 @@ impl Stack {
         if udp { self.udp.remove_forward(host, &mut self.cx) } else { self.tcp_forwards.remove(host, &mut self.cx) }
     }
 
-    /// Adds a guest forward whose bytes are to be given to the application, and gives its number. The unspecified
-    /// address is replaced by the default one. Source: contract/guestfwd-exec-unix.md section 1.
+    /// Forwards who connects to the Unix socket `host` to the guest at `guest`, as [`Stack::add_host_forward`] does.
+    ///
+    /// # Errors
+    /// What `socket`, `bind` or `listen` said: `EADDRINUSE` when somebody listens there; `ENOMEM` when there are too many
+    /// forwards.
+    pub fn add_unix_host_forward(&mut self, host: &UnixAddress, guest: SocketAddr) -> io::Result<()> {
+        let mut guest = Endpoint::from(guest);
+        if guest.ip == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
+            guest.ip = self.dhcp_start.into();
+        }
+        self.tcp_forwards.add(Listener::bind_unix(host)?, guest, &mut self.cx)
+    }
+
+    /// Removes the forward on the Unix socket `host`, and its file; false when there is none. Its connections go on.
+    pub fn remove_unix_host_forward(&mut self, host: &UnixAddress) -> bool {
+        self.tcp_forwards.remove_unix(host, &mut self.cx)
+    }
+
+    /// Adds a guest forward whose bytes are to be given to the application, and gives its number. Address and result as
+    /// for [`Stack::add_guest_forward_to`].
+    pub fn add_guest_forward(&mut self, address: &mut Ipv4Addr, port: u16) -> Option<u64> {
+        self.add_guest_forward_to(Target::Callback, address, port)
+    }
+
+    /// Adds a guest forward to `target` and gives its number. The unspecified address is replaced by the default one.
+    /// Source: contract/guestfwd-exec-unix.md section 1.
     ///
     /// `None` when the address is outside the virtual network, is the name server's port 53, or is taken.
-    pub fn add_guest_forward(&mut self, address: &mut Ipv4Addr, port: u16) -> Option<u64> {
+    pub fn add_guest_forward_to(&mut self, target: Target, address: &mut Ipv4Addr, port: u16) -> Option<u64> {
         let policy = &self.cx.policy;
         if address.is_unspecified() {
             let host_part = Ipv4Addr::new(0, 0, 2, 4).to_bits() & !policy.netmask.to_bits();
@@ -55,13 +81,13 @@ impl Stack {
         if !policy.in_network(*address) || policy.is_name_server(Endpoint::new(*address, port)) {
             return None;
         }
-        self.guest_forwards.add(*address, port)
+        self.guest_forwards.add(*address, port, target)
     }
 
     /// Removes a guest forward and gives its number; `None` when there is none. Its connections are reset.
     pub fn remove_guest_forward(&mut self, address: Ipv4Addr, port: u16) -> Option<u64> {
         let number = self.guest_forwards.remove(address, port)?;
-        self.tcp.end_callback(number, &mut self.cx);
+        self.tcp.end_forward(number, &mut self.cx);
         Some(number)
     }
 

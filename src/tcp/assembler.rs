@@ -11,9 +11,10 @@ const MAX_RANGES: usize = 64;
 /// longer than one call: what has become in order is taken out with [`Assembler::take_in_order`].
 #[derive(Debug, Default)]
 pub(super) struct Assembler {
-    /// The first number of a range and the one after its last. The place for a sender of selective acknowledgments
-    /// (RFC 2018) to read from.
+    /// The first number of a range and the one after its last.
     ranges: Vec<(SeqNumber, SeqNumber)>,
+    /// Where what arrived last begins, and what arrived before it.
+    recent: [SeqNumber; 4],
     /// The FIN's own sequence number.
     fin: Option<SeqNumber>,
 }
@@ -47,6 +48,8 @@ impl Assembler {
         if !start.lt(end) {
             return true;
         }
+        self.recent.rotate_right(1);
+        self.recent[0] = start;
         // Ranges first..last touch or overlap the new one.
         let first = self.ranges.iter().position(|range| range.1.ge(start)).unwrap_or(self.ranges.len());
         let touching = self.ranges.iter().skip(first).take_while(|range| range.0.le(end)).count();
@@ -86,6 +89,22 @@ impl Assembler {
             }
             _ => 0,
         }
+    }
+
+    /// How many ranges are kept.
+    pub fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// The range that holds what arrived last, then those of what arrived before it, then others: the order in which RFC
+    /// 2018 section 4 has them reported.
+    pub fn newest_first(&self) -> impl Iterator<Item = (SeqNumber, SeqNumber)> {
+        let holding = |at: SeqNumber| self.ranges.iter().position(|range| range.0.le(at) && at.lt(range.1));
+        let recent = self.recent.map(holding);
+        let known =
+            (0..recent.len()).filter_map(move |nth| recent[nth].filter(|found| !recent[..nth].contains(&Some(*found))));
+        let others = (0..self.ranges.len()).rev().filter(move |index| !recent.contains(&Some(*index)));
+        known.chain(others).filter_map(|index| self.ranges.get(index).copied())
     }
 
     /// The number after the last one that arrived, if any range is kept.

@@ -1,21 +1,15 @@
-//! Congestion control: NewReno (RFC 5681, RFC 6582) with an initial window of ten segments (RFC 6928).
+//! Congestion control: CUBIC (RFC 9438) with an initial window of ten segments (RFC 6928).
 //!
-//! [`Congestion::grow`] and [`Congestion::reduce`] are the places where another algorithm, such as CUBIC (RFC 9438),
-//! differs: how the window opens above the threshold, and what is left of it after a loss.
+//! When to reduce is decided by loss recovery; this file knows only how far the window opens and closes.
 
-use super::seq::SeqNumber;
+use crate::time::{Duration, Instant};
 
 /// The window never grows past this, in bytes; it is the most that RFC 7323 lets a peer offer.
 const MAX_WINDOW: u32 = 1 << 30;
-
-/// What an acknowledgment of new data means for loss recovery.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Recovery {
-    /// No recovery is under way, or this acknowledgment ended it.
-    No,
-    /// The next segment is missing as well and is to be sent again.
-    Partial,
-}
+/// What is left of the window after a loss (RFC 9438 section 4.6).
+const BETA: f64 = 0.7;
+/// How fast the window grows with the cube of the time, in segments per second cubed (RFC 9438 section 5).
+const C: f64 = 0.4;
 
 /// The congestion window and what moves it. Sizes are bytes.
 #[derive(Clone, Copy, Debug)]
@@ -23,32 +17,42 @@ pub(super) struct Congestion {
     cwnd: u32,
     ssthresh: u32,
     mss: u32,
-    /// Bytes acknowledged towards the next step of congestion avoidance.
-    credit: u32,
-    /// `snd_max` when the last loss was noticed: losses before it are one event (RFC 6582 section 3.2).
-    recover: SeqNumber,
-    recovering: bool,
-    duplicates: u8,
+    /// Parts of a byte by which the window is to grow.
+    credit: f32,
+    /// The window before the last reduction, in bytes.
+    w_max: u32,
+    /// When this congestion avoidance stage began.
+    epoch: Option<Instant>,
+    /// The time from there until the window is back at `w_max`, in seconds.
+    k: f32,
+    /// What Reno's window would be (RFC 9438 section 4.3), in bytes.
+    w_est: f32,
 }
 
 impl Congestion {
-    pub fn new(mss: u32, iss: SeqNumber) -> Congestion {
+    pub fn new(mss: u32) -> Congestion {
         let mss = mss.max(1);
         Congestion {
             cwnd: initial_window(mss),
             ssthresh: MAX_WINDOW,
             mss,
-            credit: 0,
-            recover: iss,
-            recovering: false,
-            duplicates: 0,
+            credit: 0.0,
+            w_max: 0,
+            epoch: None,
+            k: 0.0,
+            w_est: 0.0,
         }
     }
 
-    /// The peer's option settled the segment size.
+    /// The handshake settled the segment size.
     pub fn set_mss(&mut self, mss: u32) {
         self.mss = mss.max(1);
         self.cwnd = initial_window(self.mss);
+    }
+
+    /// The path takes smaller segments than it did. The window is of bytes and stays.
+    pub fn lower_mss(&mut self, mss: u32) {
+        self.mss = mss.max(1);
     }
 
     /// Sets the window and threshold from a saved state.
@@ -65,91 +69,67 @@ impl Congestion {
         self.ssthresh
     }
 
-    /// How much may be in flight: the window, and one more segment for each of the first two duplicate acknowledgments
-    /// (limited transmit, RFC 3042).
-    pub fn allowance(&self) -> u32 {
-        let extra = if self.recovering { 0 } else { u32::from(self.duplicates.min(2)) };
-        self.cwnd.saturating_add(extra.saturating_mul(self.mss))
-    }
-
-    /// `acked` new bytes were acknowledged up to `una`, out of `flight` that were in flight.
-    pub fn on_ack(&mut self, acked: u32, una: SeqNumber, flight: u32) -> Recovery {
-        self.duplicates = 0;
-        if !self.recovering {
-            // A window that was not used says nothing about what the path carries (RFC 7661 section 4.3). It is kept all
-            // the same: the path is a queue in memory, an idle time does not make it narrower.
-            if flight >= self.cwnd / 2 {
-                self.grow(acked);
-            }
-            return Recovery::No;
+    /// `acked` new bytes were delivered out of `flight` that were in flight, outside of recovery.
+    #[inline]
+    pub fn on_ack(&mut self, acked: u32, flight: u32, now: Instant, srtt: Option<Duration>) {
+        // A window that was not used says nothing about what the path carries (RFC 7661 section 4.3). It is kept all the
+        // same: the path is a queue in memory, an idle time does not make it narrower.
+        if flight < self.cwnd / 2 {
+            self.epoch = None;
+            return;
         }
-        let left = flight.saturating_sub(acked);
-        if una.ge(self.recover) {
-            // RFC 6582 section 3.2 step 3, full acknowledgment: no burst after recovery.
-            self.recovering = false;
-            self.cwnd = self.ssthresh.min(left.max(self.mss).saturating_add(self.mss)).max(self.mss);
-            Recovery::No
-        } else {
-            self.cwnd = self.cwnd.saturating_sub(acked);
-            if acked >= self.mss {
-                self.cwnd = self.cwnd.saturating_add(self.mss);
-            }
-            self.cwnd = self.cwnd.max(self.mss);
-            Recovery::Partial
-        }
-    }
-
-    /// A duplicate acknowledgment of `una` arrived while `flight` bytes up to `max` were in flight. True when the first
-    /// missing segment is to be sent again at once.
-    pub fn on_duplicate(&mut self, una: SeqNumber, max: SeqNumber, flight: u32) -> bool {
-        if self.recovering {
-            // Every duplicate says that a segment has left the path.
-            self.cwnd = self.cwnd.saturating_add(self.mss).min(MAX_WINDOW);
-            return false;
-        }
-        self.duplicates = self.duplicates.saturating_add(1);
-        if self.duplicates != 3 || !una.gt(self.recover) {
-            return false;
-        }
-        self.reduce(flight);
-        self.cwnd = self.ssthresh.saturating_add(self.mss.saturating_mul(3));
-        self.recover = max;
-        self.recovering = true;
-        true
-    }
-
-    /// The retransmission timer expired with `flight` bytes up to `max` in flight; `again` when it is not the first time
-    /// for this segment.
-    pub fn on_timeout(&mut self, max: SeqNumber, flight: u32, again: bool) {
-        if !again {
-            self.reduce(flight);
-        }
-        self.cwnd = self.mss;
-        self.credit = 0;
-        self.recover = max;
-        self.recovering = false;
-        self.duplicates = 0;
-    }
-
-    /// Opens the window for `acked` bytes.
-    fn grow(&mut self, acked: u32) {
         if self.cwnd < self.ssthresh {
             // Acknowledgments of many segments count in full: a guest that merges segments acknowledges them together.
-            self.cwnd = self.cwnd.saturating_add(acked);
+            self.cwnd = self.cwnd.saturating_add(acked).min(MAX_WINDOW);
         } else {
-            self.credit = self.credit.saturating_add(acked);
-            if self.credit >= self.cwnd {
-                self.credit -= self.cwnd;
-                self.cwnd = self.cwnd.saturating_add(self.mss);
-            }
+            self.avoid(acked, now, srtt.unwrap_or(Duration::ZERO));
         }
-        self.cwnd = self.cwnd.min(MAX_WINDOW);
     }
 
-    /// Lowers the threshold after a loss with `flight` bytes in flight (RFC 5681 equation 4).
-    fn reduce(&mut self, flight: u32) {
-        self.ssthresh = (flight / 2).max(self.mss.saturating_mul(2));
-        self.credit = 0;
+    /// Congestion avoidance, RFC 9438 sections 4.2 to 4.5.
+    fn avoid(&mut self, acked: u32, now: Instant, srtt: Duration) {
+        let mss = f64::from(self.mss);
+        let cwnd = f64::from(self.cwnd);
+        let epoch = *self.epoch.get_or_insert_with(|| {
+            self.w_max = self.w_max.max(self.cwnd);
+            self.k = ((f64::from(self.w_max - self.cwnd) / mss) / C).cbrt() as f32;
+            self.w_est = self.cwnd as f32;
+            now
+        });
+        let elapsed = now.total_micros().saturating_sub(epoch.total_micros()).max(0) as f64 / 1e6;
+        let ahead = elapsed + srtt.total_micros() as f64 / 1e6 - f64::from(self.k);
+        let target = (f64::from(self.w_max) + C * ahead * ahead * ahead * mss).clamp(cwnd, cwnd * 1.5);
+        // Where Reno would have more, CUBIC has as much.
+        let alpha = if self.w_est >= self.w_max as f32 { 1.0 } else { 3.0 * (1.0 - BETA) / (1.0 + BETA) };
+        self.w_est += (alpha * f64::from(acked) * mss / cwnd) as f32;
+        let growth = (target - cwnd) / cwnd * f64::from(acked);
+        self.credit += growth.max(f64::from(self.w_est) - cwnd).min(f64::from(acked)) as f32;
+        let whole = self.credit.clamp(0.0, MAX_WINDOW as f32) as u32;
+        self.credit -= whole as f32;
+        self.cwnd = self.cwnd.saturating_add(whole).min(MAX_WINDOW);
+    }
+
+    /// A loss was found: the window shrinks (RFC 9438 sections 4.6 and 4.7).
+    pub fn reduce(&mut self, _now: Instant) {
+        self.lower_threshold();
+        self.cwnd = self.ssthresh;
+    }
+
+    /// The retransmission timer expired; `again` when it is not the first time for this segment.
+    pub fn on_timeout(&mut self, again: bool) {
+        if !again {
+            self.lower_threshold();
+        }
+        self.cwnd = self.mss;
+    }
+
+    fn lower_threshold(&mut self) {
+        // Fast convergence: whoever did not get back to where it was leaves room for others.
+        self.w_max =
+            if self.cwnd < self.w_max { (f64::from(self.cwnd) * (1.0 + BETA) / 2.0) as u32 } else { self.cwnd };
+        self.ssthresh = ((f64::from(self.cwnd) * BETA) as u32).max(self.mss.saturating_mul(2));
+        self.epoch = None;
+        self.credit = 0.0;
     }
 }
 
@@ -163,10 +143,7 @@ mod tests {
     use super::*;
 
     const MSS: u32 = 1000;
-
-    fn at(seq: u32) -> SeqNumber {
-        SeqNumber(seq)
-    }
+    const RTT: Option<Duration> = Some(Duration::from_millis(50));
 
     #[test]
     fn the_initial_window_is_ten_segments() {
@@ -174,43 +151,57 @@ mod tests {
     }
 
     #[test]
-    fn slow_start_doubles_and_avoidance_adds() {
-        let mut c = Congestion::new(MSS, at(0));
-        c.on_ack(10_000, at(10_000), 10_000);
+    fn slow_start_doubles_and_an_unused_window_does_not_grow() {
+        let mut c = Congestion::new(MSS);
+        c.on_ack(10_000, 10_000, Instant::ZERO, RTT);
         assert_eq!(c.cwnd(), 20_000);
-        c.ssthresh = 20_000;
-        c.on_ack(10_000, at(20_000), 20_000);
+        c.on_ack(1_000, 1_000, Instant::ZERO, RTT);
         assert_eq!(c.cwnd(), 20_000);
-        c.on_ack(10_000, at(30_000), 20_000);
-        assert_eq!(c.cwnd(), 21_000);
-        c.on_ack(1_000, at(31_000), 1_000);
-        assert_eq!(c.cwnd(), 21_000, "an unused window does not grow");
+    }
+
+    /// One round trip's worth of acknowledgments at a time.
+    fn rounds(c: &mut Congestion, now: &mut Instant, count: usize) -> Vec<u32> {
+        (0..count)
+            .map(|_| {
+                *now += Duration::from_millis(50);
+                for _ in 0..c.cwnd() / MSS {
+                    c.on_ack(MSS, c.cwnd(), *now, RTT);
+                }
+                c.cwnd()
+            })
+            .collect()
     }
 
     #[test]
-    fn three_duplicates_start_recovery_once() {
-        let mut c = Congestion::new(MSS, at(0));
-        let duplicate = |c: &mut Congestion| c.on_duplicate(at(1), at(10_001), 10_000);
-        assert!(!duplicate(&mut c) && !duplicate(&mut c));
-        assert_eq!(c.allowance(), 12_000, "limited transmit");
-        assert!(duplicate(&mut c));
-        assert_eq!((c.ssthresh(), c.cwnd()), (5_000, 8_000));
-        assert!(!duplicate(&mut c));
-        assert_eq!(c.cwnd(), 9_000);
-        assert_eq!(c.on_ack(2_000, at(2_001), 10_000), Recovery::Partial);
-        assert_eq!(c.cwnd(), 8_000);
-        assert_eq!(c.on_ack(8_000, at(10_001), 8_000), Recovery::No);
-        assert_eq!(c.cwnd(), 2_000);
-        // Duplicates of what was sent before the loss was noticed do not start a second recovery.
-        assert!(!(0..5).any(|_| c.on_duplicate(at(10_001), at(12_001), 2_000)));
+    fn the_window_comes_back_after_a_loss_and_goes_on() {
+        let mut c = Congestion::new(MSS);
+        c.restore(1_000_000, 1 << 30);
+        c.reduce(Instant::ZERO);
+        assert_eq!((c.cwnd(), c.ssthresh()), (700_000, 700_000));
+        let mut now = Instant::from_secs(1);
+        // K is the cube root of 300 / 0.4, about 9.1 seconds or 182 round trips.
+        let windows = rounds(&mut c, &mut now, 400);
+        assert!(windows.is_sorted());
+        let back = windows.iter().position(|&window| window >= 995_000).unwrap();
+        assert!((130..200).contains(&back), "{back}");
+        assert!(windows[399] > 1_300_000, "{}", windows[399]);
+    }
+
+    #[test]
+    fn a_small_window_grows_at_least_as_renos_would() {
+        let mut c = Congestion::new(MSS);
+        c.restore(10_000, 10_000);
+        c.reduce(Instant::ZERO);
+        let windows = rounds(&mut c, &mut Instant::from_secs(1), 20);
+        assert!(windows[19] >= 17_000, "{windows:?}");
     }
 
     #[test]
     fn a_timeout_leaves_one_segment() {
-        let mut c = Congestion::new(MSS, at(0));
-        c.on_timeout(at(10_001), 10_000, false);
-        assert_eq!((c.ssthresh(), c.cwnd()), (5_000, 1_000));
-        c.on_timeout(at(10_001), 1_000, true);
-        assert_eq!(c.ssthresh(), 5_000, "one loss, one reduction");
+        let mut c = Congestion::new(MSS);
+        c.on_timeout(false);
+        assert_eq!((c.ssthresh(), c.cwnd()), (7_000, 1_000));
+        c.on_timeout(true);
+        assert_eq!(c.ssthresh(), 7_000, "one loss, one reduction");
     }
 }

@@ -13,6 +13,7 @@ mod buffer;
 mod congestion;
 mod connection;
 mod rtt;
+mod scoreboard;
 mod segment;
 mod seq;
 #[cfg(test)]

@@ -95,6 +95,8 @@ impl End {
             recv_limit: random.pick(&[3000, 20_000, 65_535, 300_000, 1 << 20]),
             send_limit: random.pick(&[3000, 50_000, 200_000]),
             window_scale: random.percent(70),
+            sack: random.percent(70),
+            timestamps: random.percent(50),
         };
         End {
             connection: None,
@@ -255,7 +257,8 @@ fn every_byte_arrives_once_and_every_connection_ends() {
 fn nothing_waits_on_a_clean_link() {
     let (mut a_pool, mut b_pool) = (Pool::new(), Pool::new());
     for mss in [100, 1460, 65480] {
-        let config = Config { mss, recv_limit: 1 << 20, send_limit: 1 << 20, window_scale: true };
+        let config =
+            Config { mss, recv_limit: 1 << 20, send_limit: 1 << 20, window_scale: true, sack: true, timestamps: true };
         let mut now = Instant::from_millis(5);
         let mut left = Connection::active(&config, SeqNumber(1), now);
         let mut right: Option<Connection> = None;

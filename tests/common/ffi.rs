@@ -25,16 +25,16 @@ pub struct SlirpConfig {
     pub vnetmask: libc::in_addr,
     pub vhost: libc::in_addr,
     pub in6_enabled: bool,
-    pub vprefix_addr6: [u8; 16],
+    pub vprefix_addr6: libc::in6_addr,
     pub vprefix_len: u8,
-    pub vhost6: [u8; 16],
+    pub vhost6: libc::in6_addr,
     pub vhostname: *const c_char,
     pub tftp_server_name: *const c_char,
     pub tftp_path: *const c_char,
     pub bootfile: *const c_char,
     pub vdhcp_start: libc::in_addr,
     pub vnameserver: libc::in_addr,
-    pub vnameserver6: [u8; 16],
+    pub vnameserver6: libc::in6_addr,
     pub vdnssearch: *const *const c_char,
     pub vdomainname: *const c_char,
     pub if_mtu: usize,
@@ -94,6 +94,11 @@ const _: () = {
     assert!(std::mem::offset_of!(SlirpConfig, mfr_id) == 180);
     assert!(std::mem::offset_of!(SlirpCb, register_poll_socket) == 88);
 };
+
+/// An IPv6 address in the C form.
+pub fn in6_addr(address: &str) -> libc::in6_addr {
+    libc::in6_addr { s6_addr: address.parse::<std::net::Ipv6Addr>().expect("an IPv6 address").octets() }
+}
 
 /// An IPv4 address as the ABI passes it.
 pub fn in_addr(address: std::net::Ipv4Addr) -> libc::in_addr {

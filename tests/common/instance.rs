@@ -60,6 +60,7 @@ pub struct Setup {
     pub callbacks: SlirpCb,
     pub vhostname: Option<String>,
     pub tftp_server_name: Option<String>,
+    pub tftp_path: Option<String>,
     pub bootfile: Option<String>,
     pub vdomainname: Option<String>,
     pub search: Option<Vec<String>>,
@@ -85,10 +86,10 @@ impl Default for Setup {
             vhost: in_addr(VHOST),
             vdhcp_start: in_addr(GUEST),
             vnameserver: in_addr(VDNS),
-            vprefix_addr6: "fec0::".parse::<std::net::Ipv6Addr>().expect("valid").octets(),
+            vprefix_addr6: in6_addr("fec0::"),
             vprefix_len: 64,
-            vhost6: "fec0::2".parse::<std::net::Ipv6Addr>().expect("valid").octets(),
-            vnameserver6: "fec0::3".parse::<std::net::Ipv6Addr>().expect("valid").octets(),
+            vhost6: in6_addr("fec0::2"),
+            vnameserver6: in6_addr("fec0::3"),
             ..zero
         };
         Setup {
@@ -96,6 +97,7 @@ impl Default for Setup {
             callbacks: all_callbacks(),
             vhostname: None,
             tftp_server_name: None,
+            tftp_path: None,
             bootfile: None,
             vdomainname: None,
             search: None,
@@ -164,15 +166,17 @@ impl Setup {
     pub fn try_start(self) -> Option<Box<Instance>> {
         let guard = serialize_upstream();
         let mut config = self.config;
-        let texts: Vec<CString> = [&self.vhostname, &self.tftp_server_name, &self.bootfile, &self.vdomainname]
-            .into_iter()
-            .map(|t| CString::new(t.clone().unwrap_or_default()).expect("no NUL"))
-            .collect();
+        let texts: Vec<CString> =
+            [&self.vhostname, &self.tftp_server_name, &self.bootfile, &self.vdomainname, &self.tftp_path]
+                .into_iter()
+                .map(|t| CString::new(t.clone().unwrap_or_default()).expect("no NUL"))
+                .collect();
         let pointer = |i: usize, set: bool| if set { texts[i].as_ptr() } else { std::ptr::null() };
         config.vhostname = pointer(0, self.vhostname.is_some());
         config.tftp_server_name = pointer(1, self.tftp_server_name.is_some());
         config.bootfile = pointer(2, self.bootfile.is_some());
         config.vdomainname = pointer(3, self.vdomainname.is_some());
+        config.tftp_path = pointer(4, self.tftp_path.is_some());
         let names: Vec<CString> =
             self.search.iter().flatten().map(|s| CString::new(s.as_str()).expect("no NUL")).collect();
         let mut list: Vec<*const c_char> = names.iter().map(|n| n.as_ptr()).collect();
@@ -414,6 +418,23 @@ impl Instance {
         r
     }
 
+    /// slirp_state_save: its result and the stream.
+    pub fn save_state(&self) -> (c_int, Vec<u8>) {
+        let mut stream = Vec::new();
+        // SAFETY: the opaque pointer is to a vector that outlives the call.
+        let result = unsafe { (library().slirp_state_save)(self.slirp.get(), state_write, (&raw mut stream).cast()) };
+        (result, stream)
+    }
+
+    /// slirp_state_load: its result and how many bytes it left unread.
+    pub fn load_state(&self, version: c_int, stream: &[u8]) -> (c_int, usize) {
+        let mut rest = stream;
+        // SAFETY: the opaque pointer is to a slice that outlives the call.
+        let result =
+            unsafe { (library().slirp_state_load)(self.slirp.get(), version, state_read, (&raw mut rest).cast()) };
+        (result, rest.len())
+    }
+
     pub fn remove_guestfwd(&self, address: Ipv4Addr, port: u16) -> c_int {
         // SAFETY: plain values.
         unsafe { (library().slirp_remove_guestfwd)(self.slirp.get(), in_addr(address), port.into()) }
@@ -564,4 +585,21 @@ unsafe extern "C" fn guest_write(buf: *const c_void, len: usize, opaque: *mut c_
     // SAFETY: the forward is owned by the instance.
     let me = unsafe { &*forward.instance };
     (forward.write.borrow_mut())(me, data)
+}
+
+unsafe extern "C" fn state_write(bytes: *const c_void, len: usize, opaque: *mut c_void) -> isize {
+    // SAFETY: the library hands over `len` bytes, and the opaque pointer is the one of `save_state`.
+    unsafe { (*opaque.cast::<Vec<u8>>()).extend_from_slice(std::slice::from_raw_parts(bytes.cast(), len)) };
+    len as isize
+}
+
+unsafe extern "C" fn state_read(bytes: *mut c_void, len: usize, opaque: *mut c_void) -> isize {
+    // SAFETY: the library hands over room for `len` bytes, and the opaque pointer is the one of `load_state`.
+    unsafe {
+        let rest = &mut *opaque.cast::<&[u8]>();
+        let len = len.min(rest.len());
+        std::ptr::copy_nonoverlapping(rest.as_ptr(), bytes.cast(), len);
+        *rest = &rest[len..];
+        len as isize
+    }
 }

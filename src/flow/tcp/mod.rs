@@ -1,15 +1,19 @@
 //! TCP flows: the protocol state towards the guest ([`crate::tcp::Connection`]) joined to what is on the host's side.
 //!
-//! `table` finds and bounds the flows, `pump` moves bytes between the two sides of one flow, `open` makes new ones.
+//! `table` finds and bounds the flows, `pump` moves bytes between the two sides of one flow, `open` makes new ones,
+//! `target` is what is behind a guest forward.
 
 mod open;
 mod pump;
 mod table;
+mod target;
 
 pub use table::{FromGuest, TcpId, TcpTable};
+pub use target::{Attaching, GuestForward, Target};
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
 
 use crate::flow::key::FlowKey;
 use crate::flow::timers::Slot;
@@ -24,6 +28,8 @@ pub enum Side {
     Host(Stream),
     /// A guest forward's callback, by the forward's number.
     Callback(u64),
+    /// What is behind a guest forward, to be attached when the guest has completed its handshake.
+    Waiting(Attaching),
     /// Nothing any more: both directions ended in order, or the peer is gone.
     Gone,
 }
@@ -41,6 +47,8 @@ pub struct TcpFlow {
     key: FlowKey,
     conn: Connection,
     side: Side,
+    /// The guest forward that the flow goes through.
+    forward: Option<Arc<GuestForward>>,
     origin: Origin,
     tos: u8,
     /// Reading from the host will not block, as far as we know.
@@ -103,6 +111,11 @@ impl TcpFlow {
         self.number
     }
 
+    /// The type of service of packets to the guest.
+    pub fn tos(&self) -> u8 {
+        self.tos
+    }
+
     pub fn origin(&self) -> Origin {
         self.origin
     }
@@ -110,7 +123,8 @@ impl TcpFlow {
     /// The next moment at which something is due without any event.
     fn deadline(&self) -> Option<Instant> {
         let connecting = self.connecting.as_ref().map(|connecting| connecting.deadline);
-        earliest(earliest(self.conn.deadline(), connecting), self.linger)
+        let attaching = if let Side::Waiting(attaching) = self.side { attaching.deadline() } else { None };
+        earliest(earliest(earliest(self.conn.deadline(), connecting), attaching), self.linger)
     }
 
     /// What the application is to watch in direct mode: descriptor, for reading, for writing.

@@ -1,9 +1,10 @@
 //! New TCP flows: from the guest, and from host peers through host forwards.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use super::table::{FromGuest, TcpId, TcpTable, reset};
-use super::{Connecting, Origin, Side, TcpFlow};
+use super::{Attaching, Connecting, GuestForward, Origin, Side, Target, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::egress::Unreachable;
 use crate::flow::key::{Endpoint, FlowKey};
@@ -26,17 +27,22 @@ impl TcpTable {
         key: FlowKey,
         segment: &Segment<'_>,
         from: &FromGuest<'_>,
-        forward: Option<u64>,
+        forward: Option<Arc<GuestForward>>,
         cx: &mut Context,
     ) {
         if let Some(forward) = forward {
             if !self.has_room(cx) {
                 return reset(&key, segment, cx);
             }
-            let conn = Connection::passive(&cx.tcp_config, segment, cx.initial_sequence(&key), cx.now, &mut cx.pool);
-            let id = self.insert(key, conn, Side::Callback(forward), Origin::Guest, cx);
+            let (side, config) = match forward.target {
+                Target::Callback => (Side::Callback(forward.number), cx.callback_tcp_config()),
+                Target::Command(_) | Target::Unix(_) => (Side::Waiting(Attaching::default()), cx.tcp_config),
+            };
+            let conn = Connection::passive(&config, segment, cx.initial_sequence(&key), cx.now, &mut cx.pool);
+            let id = self.insert(key, conn, side, Origin::Guest, cx);
             if let Some(flow) = self.flows.get_mut(id) {
-                flow.writable = true;
+                flow.writable = forward.target == Target::Callback;
+                flow.forward = Some(forward);
                 flow.conn.accept(cx.now);
                 flow.transmit(cx);
             }
@@ -52,7 +58,7 @@ impl TcpTable {
             Destination::Refused => None,
         };
         let Some(destination) = destination else {
-            return cx.egress.unreachable(Unreachable::Network, from.packet, cx.now);
+            return refuse(&key, segment, Unreachable::Network, from.packet, cx);
         };
         if !self.has_room(cx) {
             return reset(&key, segment, cx);
@@ -64,16 +70,17 @@ impl TcpTable {
                     cx.name_servers.failed(destination, cx.now);
                 }
                 return match error.raw_os_error() {
-                    Some(libc::EHOSTUNREACH) => cx.egress.unreachable(Unreachable::Host, from.packet, cx.now),
+                    Some(libc::EHOSTUNREACH) => refuse(&key, segment, Unreachable::Host, from.packet, cx),
                     // Out of descriptors, ports or memory: this one flow is refused, at once.
                     Some(libc::ECONNREFUSED | libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS) => {
                         reset(&key, segment, cx);
                     }
-                    _ => cx.egress.unreachable(Unreachable::Network, from.packet, cx.now),
+                    _ => refuse(&key, segment, Unreachable::Network, from.packet, cx),
                 };
             }
         };
-        let conn = Connection::passive(&cx.tcp_config, segment, cx.initial_sequence(&key), cx.now, &mut cx.pool);
+        let conn =
+            Connection::passive(&cx.tcp_config_for(&key), segment, cx.initial_sequence(&key), cx.now, &mut cx.pool);
         let id = self.insert(key, conn, Side::Host(stream), Origin::Guest, cx);
         if let Some(flow) = self.flows.get_mut(id) {
             // A SYN that brings data may be large; such a one is not worth keeping for the sake of a quotation.
@@ -90,6 +97,8 @@ impl TcpTable {
 
     /// A host peer's connection that came through a host forward.
     pub fn open_from_host(&mut self, stream: Stream, peer: Option<SocketAddr>, guest: Endpoint, cx: &mut Context) {
+        // A guest that is not known yet cannot be reached; the peer sees an end.
+        let Some(guest) = cx.guest_behind(guest) else { return };
         if !self.has_room(cx) {
             stream.reset_on_close();
             return;
@@ -108,7 +117,7 @@ impl TcpTable {
             stream.reset_on_close();
             return;
         };
-        let conn = Connection::active(&cx.tcp_config, cx.initial_sequence(&key), cx.now);
+        let conn = Connection::active(&cx.tcp_config_for(&key), cx.initial_sequence(&key), cx.now);
         let id = self.insert(key, conn, Side::Host(stream), Origin::Host, cx);
         if !self.watch(id, cx) {
             return self.remove(id, cx);
@@ -116,6 +125,21 @@ impl TcpTable {
         if let Some(flow) = self.flows.get_mut(id) {
             flow.writable = true;
             flow.transmit(cx);
+        }
+        self.settle(id, cx);
+    }
+
+    /// Takes in a connection of a guest forward from a saved state, in the place of one between the same ends.
+    pub fn adopt(&mut self, key: FlowKey, conn: Connection, forward: u64, tos: u8, cx: &mut Context) {
+        if let Some(old) = self.find(&key) {
+            self.remove(old, cx);
+        }
+        let id = self.insert(key, conn, Side::Callback(forward), Origin::Guest, cx);
+        if let Some(flow) = self.flows.get_mut(id) {
+            flow.writable = true;
+            flow.tos = tos;
+            // Nothing is sent while a state is loaded; what is outstanding goes out in the next round.
+            cx.timers.arm(&mut flow.timer, Some(cx.now), token::pack(Kind::Tcp, id));
         }
         self.settle(id, cx);
     }
@@ -139,6 +163,7 @@ impl TcpTable {
             key,
             conn,
             side,
+            forward: None,
             origin,
             tos: type_of_service(&key),
             readable: false,
@@ -172,6 +197,15 @@ impl TcpTable {
             Some(Side::Host(stream)) => cx.watch(stream, token::pack(Kind::Tcp, id), true),
             _ => true,
         }
+    }
+}
+
+/// Tells the guest that a connection will not come about. Over IPv6 the error is followed by a reset: there are guests
+/// that take the error alone for a passing trouble, and would wait in place of trying IPv4 (RFC 8305).
+fn refuse(key: &FlowKey, segment: &Segment<'_>, why: Unreachable, packet: &[u8], cx: &mut Context) {
+    cx.egress.unreachable(why, packet, cx.now);
+    if key.guest.ip.is_ipv6() {
+        reset(key, segment, cx);
     }
 }
 

@@ -97,7 +97,9 @@ impl TcpFlow {
     fn on_connected(&mut self, cx: &mut Context) {
         let Some(connecting) = self.connecting.take() else { return };
         let Side::Host(stream) = &self.side else { return };
-        let outcome = stream.take_error();
+        // A connect that failed is reported with an error and a hang-up. Applications that watch the socket themselves may
+        // know no more than "writable".
+        let outcome = if self.read_closed || cx.poller.is_none() { stream.take_error() } else { Ok(()) };
         if let Some(server) = connecting.name_server {
             match outcome {
                 Ok(()) => cx.name_servers.connected(server),
@@ -133,6 +135,8 @@ impl TcpFlow {
                 // A callback forward has no way to learn of the guest's end; nothing more is to be passed on.
                 self.shut |= self.conn.peer_finished();
             }
+            // What the guest sends meanwhile stays in the buffer.
+            Side::Waiting(_) => {}
             Side::Gone => {
                 let length = self.conn.recv.len();
                 self.conn.consume_received(length, &mut cx.pool);
@@ -181,7 +185,10 @@ impl TcpFlow {
         }
         if self.conn.peer_finished() && self.conn.recv.is_empty() && !self.shut {
             self.shut = true;
-            stream.shutdown_write();
+            // Where the host has ended as well, the close that follows says the same.
+            if !self.host_finished {
+                stream.shutdown_write();
+            }
         }
         self.part_with_host(cx);
     }
@@ -258,6 +265,11 @@ impl TcpFlow {
         {
             cx.unwatch(HostSocket::Stream(stream));
         }
+        self.start_linger(cx);
+    }
+
+    /// Gives the guest a while to end its side when the host has ended its own.
+    pub(super) fn start_linger(&mut self, cx: &Context) {
         if self.host_finished && !self.shut && self.linger.is_none() {
             self.linger = Some(cx.now + LINGER);
         }

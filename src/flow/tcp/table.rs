@@ -3,16 +3,18 @@
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 use slotmap::{SlotMap, new_key_type};
 
-use super::{Side, TcpFlow};
+use super::{GuestForward, Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::effect::{Effect, HostSocket};
 use crate::flow::key::{Endpoint, FlowKey};
 use crate::flow::token::{self, Kind};
 use crate::host::poller::Readiness;
+use crate::ip::rate_limit::RateLimit;
 use crate::tcp::{Closed, Flags, Segment, SeqNumber, State};
 
 /// Flows at one time. When they are all taken the oldest in TIME_WAIT goes; without one the new flow is refused.
@@ -50,11 +52,18 @@ pub struct TcpTable {
     ready: VecDeque<TcpId>,
     time_wait: VecDeque<TcpId>,
     time_waiting: usize,
+    /// Of warnings that a guest can cause; made with the first one.
+    pub(super) warnings: Option<RateLimit>,
 }
 
 impl TcpTable {
-    /// Takes a segment from the guest. `forward_at` gives the number of the guest forward at an address and port.
-    pub fn on_segment(&mut self, from: &FromGuest<'_>, forward_at: &dyn Fn(Endpoint) -> Option<u64>, cx: &mut Context) {
+    /// Takes a segment from the guest. `forward_at` gives the guest forward at an address and port.
+    pub fn on_segment(
+        &mut self,
+        from: &FromGuest<'_>,
+        forward_at: &dyn Fn(Endpoint) -> Option<Arc<GuestForward>>,
+        cx: &mut Context,
+    ) {
         let Some(segment) = Segment::parse(from.segment) else { return };
         let Some(&[source_high, source_low, high, low]) = from.segment.first_chunk::<4>() else { return };
         let key = FlowKey {
@@ -78,7 +87,7 @@ impl TcpTable {
         }
     }
 
-    fn find(&mut self, key: &FlowKey) -> Option<TcpId> {
+    pub(super) fn find(&mut self, key: &FlowKey) -> Option<TcpId> {
         if let Some((last, id)) = &self.last
             && last == key
         {
@@ -93,6 +102,9 @@ impl TcpTable {
     fn advance(&mut self, id: TcpId, segment: &Segment<'_>, cx: &mut Context) {
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.on_segment(segment, cx);
+        if let Side::Waiting(_) = flow.side {
+            self.attach(id, cx);
+        }
         self.settle(id, cx);
     }
 
@@ -219,12 +231,18 @@ impl TcpTable {
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.timer.fired();
         flow.on_deadline(cx);
+        if let Side::Waiting(_) = flow.side {
+            self.attach(id, cx);
+        }
         self.settle(id, cx);
     }
 
     /// Resets the connections of a guest forward that was removed: the application may free what its callback uses.
-    pub fn end_callback(&mut self, forward: u64, cx: &mut Context) {
-        let of_forward = |flow: &TcpFlow| matches!(flow.side, Side::Callback(number) if number == forward);
+    pub fn end_forward(&mut self, number: u64, cx: &mut Context) {
+        let of_forward = |flow: &TcpFlow| {
+            matches!(flow.side, Side::Callback(of) if of == number)
+                || flow.forward.as_ref().is_some_and(|forward| forward.number == number)
+        };
         let ids: Vec<TcpId> = self.flows.iter().filter(|(_, flow)| of_forward(flow)).map(|(id, _)| id).collect();
         for id in ids {
             if let Some(flow) = self.flows.get_mut(id) {

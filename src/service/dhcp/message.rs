@@ -23,6 +23,7 @@ const HTYPE_ETHERNET: u8 = 1;
 const PAD: u8 = 0;
 const END: u8 = 255;
 const REQUESTED_ADDRESS: u8 = 50;
+const PARAMETER_LIST: u8 = 55;
 
 /// The file field with room for its closing zero.
 const FILE_MAX: usize = 127;
@@ -40,6 +41,8 @@ pub(super) struct Request {
     pub requested: Option<Ipv4Addr>,
     /// Option 54.
     pub server: Option<Ipv4Addr>,
+    /// Option 55 names the interface MTU.
+    pub wants_mtu: bool,
 }
 
 impl Request {
@@ -57,12 +60,14 @@ impl Request {
             kind: 0,
             requested: None,
             server: None,
+            wants_mtu: false,
         };
         if let Some(options) = area.strip_prefix(&COOKIE) {
             for (code, data) in Options(options) {
                 match code {
                     super::code::MESSAGE_TYPE => request.kind = data.first().copied().unwrap_or(request.kind),
                     REQUESTED_ADDRESS => request.requested = address(data).or(request.requested),
+                    PARAMETER_LIST => request.wants_mtu |= data.contains(&super::code::INTERFACE_MTU),
                     super::code::SERVER_IDENTIFIER => request.server = address(data).or(request.server),
                     _ => {}
                 }

@@ -26,6 +26,9 @@ const HOSTNAME_MAX: usize = 32;
 /// Lease time of option 51, in seconds. A binding never expires here; the client renews all the same.
 const LEASE_SECONDS: u32 = 86_400;
 
+/// What a client takes for the MTU of an Ethernet without being told, in bytes.
+const ETHERNET_MTU: u16 = 1500;
+
 /// Text of option 56 in a DHCPNAK.
 const NAK_TEXT: &[u8] = b"requested address not available";
 
@@ -48,6 +51,7 @@ mod code {
     pub const DOMAIN_NAME_SERVER: u8 = 6;
     pub const HOST_NAME: u8 = 12;
     pub const DOMAIN_NAME: u8 = 15;
+    pub const INTERFACE_MTU: u8 = 26;
     pub const LEASE_TIME: u8 = 51;
     pub const MESSAGE_TYPE: u8 = 53;
     pub const SERVER_IDENTIFIER: u8 = 54;
@@ -82,6 +86,8 @@ pub struct Config {
     pub tftp_server_addr: Option<Ipv4Addr>,
     /// The file field; cut after 127 bytes. With an http or https URL the client is also told option 60 "HTTPClient".
     pub bootfile: Option<Vec<u8>>,
+    /// The largest packet the guests take, in bytes. Told in option 26 to those who ask, unless it is Ethernet's own.
+    pub mtu: u16,
     /// The content of option 119 as [`crate::service::dns::search_list::encode`] makes it, or nothing.
     pub search: Vec<u8>,
 }
@@ -121,7 +127,7 @@ impl Dhcp {
         };
         let mut warnings = Vec::new();
         let mut warn = |what: &str| warnings.push(format!("DHCP packet size exceeded, {what}"));
-        dhcp.configured_reply(&header, kind::ACK, &mut warn);
+        dhcp.configured_reply(&header, kind::ACK, false, &mut warn);
         dhcp.warnings = warnings;
         dhcp
     }
@@ -201,7 +207,7 @@ impl Dhcp {
 
     fn grant(&self, request: &Request, kind: u8, address: Ipv4Addr) -> Reply {
         let header = Header { yiaddr: address, ..self.header(request) };
-        let payload = self.configured_reply(&header, kind, &mut |_| ());
+        let payload = self.configured_reply(&header, kind, request.wants_mtu, &mut |_| ());
         let lease = Some((address, request.chaddr)).filter(|(_, mac)| mac.is_unicast());
         Reply { payload, lease }
     }
@@ -210,7 +216,7 @@ impl Dhcp {
     /// (RFC 2131 section 4.3.5).
     fn inform(&self, request: &Request) -> Reply {
         let header = Header { ciaddr: request.ciaddr, ..self.header(request) };
-        Reply { payload: self.configured_reply(&header, kind::ACK, &mut |_| ()), lease: None }
+        Reply { payload: self.configured_reply(&header, kind::ACK, request.wants_mtu, &mut |_| ()), lease: None }
     }
 
     fn nak(&self, request: &Request) -> Reply {
@@ -233,7 +239,13 @@ impl Dhcp {
 
     /// An OFFER or ACK with all that is configured, in the order of contract/dhcp.md section A3. `left_out` is told of
     /// each option that does not fit. An ACK without an address carries no lease time.
-    fn configured_reply(&self, header: &Header, kind: u8, left_out: &mut dyn FnMut(&str)) -> [u8; REPLY_LEN] {
+    fn configured_reply(
+        &self,
+        header: &Header,
+        kind: u8,
+        with_mtu: bool,
+        left_out: &mut dyn FnMut(&str),
+    ) -> [u8; REPLY_LEN] {
         let config = &self.config;
         let mut out = Emitter::new(header);
         out.option(code::MESSAGE_TYPE, &[kind]);
@@ -270,6 +282,10 @@ impl Dhcp {
             if http && !out.option(code::VENDOR_CLASS, b"HTTPClient") {
                 left_out("omitting vendor class option");
             }
+        }
+        // Last, so that it takes the place of nothing else.
+        if with_mtu && config.mtu != ETHERNET_MTU {
+            out.option(code::INTERFACE_MTU, &config.mtu.to_be_bytes());
         }
         out.finish()
     }

@@ -28,6 +28,7 @@ fn config() -> Config {
         tftp_server_name: None,
         tftp_server_addr: None,
         bootfile: None,
+        mtu: 1500,
         search: Vec::new(),
     }
 }
@@ -573,4 +574,19 @@ proptest! {
         check_reply(&dhcp, &reply)?;
         prop_assert_eq!(&codes(&reply)[..6], &[53, 54, 1, 3, 6, 51]);
     }
+}
+
+#[test]
+fn the_interface_mtu_is_told_to_those_who_ask() {
+    let asking = |list: &[u8]| message(MAC_A, 1, Ipv4Addr::UNSPECIFIED, &[(55, list)]);
+    let mut jumbo = Dhcp::new(Config { mtu: 9000, bootfile: Some(b"http://a/b".to_vec()), ..config() });
+    let reply = jumbo.on_message(&asking(&[1, 3, 26, 6]), NOW).unwrap();
+    assert_eq!(codes(&reply), [53, 54, 1, 3, 6, 51, 60, 26]);
+    assert_eq!(option(&reply, 26).unwrap(), 9000u16.to_be_bytes());
+    assert_eq!(option(&jumbo.on_message(&asking(&[1, 3, 6]), NOW).unwrap(), 26), None);
+    assert_eq!(option(&discover(&mut jumbo, MAC_A, 0).unwrap(), 26), None);
+    let inform = message(MAC_A, 8, ip(15), &[(55, &[26])]);
+    assert!(option(&jumbo.on_message(&inform, NOW).unwrap(), 26).is_some());
+    let reply = server().on_message(&asking(&[26]), NOW).unwrap();
+    assert_eq!(option(&reply, 26), None, "1500 is what every client assumes");
 }

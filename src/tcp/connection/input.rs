@@ -1,9 +1,10 @@
 //! Segments that arrive: RFC 9293 section 3.10.7, with the checks of RFC 5961 against segments made up by others.
 
+use super::recovery::Recovery;
 use super::timers::Timer;
 use super::{Closed, Connection, Owed, State};
 use crate::tcp::buffer::Pool;
-use crate::tcp::congestion::Recovery;
+use crate::tcp::scoreboard::Delivered;
 use crate::tcp::segment::{Flags, Segment};
 use crate::tcp::seq::SeqNumber;
 use crate::time::{Duration, Instant};
@@ -16,6 +17,9 @@ impl Connection {
     pub fn on_segment(&mut self, segment: &Segment<'_>, now: Instant, pool: &mut Pool) {
         if self.aborting.is_some() {
             return;
+        }
+        if self.learning {
+            self.learn(segment, now);
         }
         match self.state {
             State::Closed => {}
@@ -38,12 +42,15 @@ impl Connection {
             || segment.seq != self.rcv_nxt
             || segment.ack != self.snd_una
             || len == 0
+            || !self.stamp_is_good(segment)
+            || (self.scoreboard.sacked() > 0 || segment.options.sack[0].is_some())
             || len > self.rcv_wnd() as usize
             || self.assembler.is_some()
             || self.discard
         {
             return false;
         }
+        self.take_stamp(segment);
         self.update_window(segment);
         let taken = self.recv.push(segment.payload, pool);
         self.rcv_nxt += taken as u32;
@@ -108,9 +115,14 @@ impl Connection {
         if self.backoff > 0 {
             self.rtt.syn_was_lost();
         }
-        self.measure(ack, now);
+        if let Some(sent) = self.syn_sent.take() {
+            self.rtt.sample(sent, now);
+        }
         self.snd_una = ack;
         self.snd_nxt = ack;
+        self.rtt_next = ack;
+        self.scoreboard.clear(ack);
+        self.recovery = Recovery::new(ack);
         self.established = true;
         self.state = State::Established;
         self.restart_timer(now);
@@ -137,6 +149,13 @@ impl Connection {
             self.owed = Owed::Now;
         }
 
+        // RFC 7323 section 5.3, before the sequence number: what is older than what came is an old duplicate.
+        if !segment.flags.contains(Flags::RST) && !self.stamp_is_good(&segment) {
+            if !segment.is_empty() {
+                self.owed = Owed::Now;
+            }
+            return;
+        }
         // First, the sequence number. What lies left of the window is cut off below, once the rest was looked at.
         let edge = self.rcv_nxt + self.rcv_wnd();
         let beyond =
@@ -173,6 +192,7 @@ impl Connection {
         if !segment.flags.contains(Flags::ACK) {
             return;
         }
+        self.take_stamp(&segment);
         if old && segment.is_empty() {
             // A probe of whether we are alive, or a late segment.
             self.challenge(now);
@@ -216,7 +236,7 @@ impl Connection {
         if ack.gt(self.snd_una) {
             self.take_new_ack(segment, now, pool);
         } else if ack == self.snd_una {
-            self.take_same_ack(segment);
+            self.take_same_ack(segment, now);
         }
         self.state != State::Closed
     }
@@ -228,13 +248,24 @@ impl Connection {
         let bytes = (acked as usize).min(self.send.len());
         // The FIN comes after all bytes.
         let fin_acked = self.fin_sent && acked as usize > bytes;
-        self.measure(ack, now);
+        let mut delivered = self.scoreboard.acked(ack);
         self.send.consume(bytes, pool);
         self.snd_una = ack;
         self.snd_nxt = self.snd_nxt.max(ack);
         self.force = false;
-        self.retransmit = self.congestion.on_ack(acked, ack, flight) == Recovery::Partial;
+        self.retransmit = false;
+        let twice = self.take_sack(segment, &mut delivered);
+        if delivered.newest.is_none_or(|newest| newest.resent) {
+            self.measure_echo(segment, now);
+        }
+        self.on_delivered(&delivered, now);
+        self.judge_probe(segment, true, twice.is_some(), now);
+        if twice.is_some() {
+            self.on_duplicate_report();
+        }
+        self.on_progress(delivered.bytes, acked, flight, now);
         self.restart_timer(now);
+        self.detect_losses(now);
         self.update_window(segment);
         if fin_acked {
             match self.state {
@@ -246,17 +277,33 @@ impl Connection {
         }
     }
 
-    fn take_same_ack(&mut self, segment: &Segment<'_>) {
+    fn take_same_ack(&mut self, segment: &Segment<'_>, now: Instant) {
         let window = self.snd_wnd;
         self.update_window(segment);
         // RFC 5681 section 2. The answers to probes of a closed window look the same and mean something else.
         let duplicate = segment.is_empty()
             && self.snd_wnd == window
             && self.snd_max != self.snd_una
-            && self.timer.is_some_and(|(timer, _)| timer == Timer::Retransmit);
-        if duplicate {
-            let flight = self.snd_max.distance(self.snd_una);
-            self.retransmit |= self.congestion.on_duplicate(self.snd_una, self.snd_max, flight);
+            && self.timer.is_some_and(|(timer, _)| timer != Timer::Persist);
+        if !self.sack {
+            if duplicate {
+                self.on_duplicate_ack(now);
+            }
+            return;
+        }
+        let mut delivered = Delivered::default();
+        let twice = self.take_sack(segment, &mut delivered);
+        self.judge_probe(segment, false, twice.is_some(), now);
+        if twice.is_some() {
+            self.on_duplicate_report();
+        }
+        if delivered.bytes > 0 {
+            self.on_delivered(&delivered, now);
+            self.detect_losses(now);
+            if self.timer.is_some_and(|(timer, _)| timer == Timer::Probe) {
+                // What is known now to be missing is found by its time or by the retransmission timer.
+                self.rearm(now);
+            }
         }
     }
 
@@ -279,16 +326,7 @@ impl Connection {
             self.force = false;
             // A byte that was sent as a probe is sent again with what follows it.
             self.snd_nxt = self.snd_una;
-        }
-    }
-
-    /// Takes the round-trip time if `ack` covers the segment that is measured.
-    fn measure(&mut self, ack: SeqNumber, now: Instant) {
-        if let Some((end, sent)) = self.timing
-            && ack.ge(end)
-        {
-            self.rtt.sample(sent, now);
-            self.timing = None;
+            self.scoreboard.clear(self.snd_una);
         }
     }
 
@@ -314,6 +352,7 @@ impl Connection {
             let cut = self.rcv_nxt.distance(start) as usize;
             fin &= cut <= data.len();
             data = data.get(cut..).unwrap_or_default();
+            self.twice = Some((start, (start + segment.payload.len() as u32).min(self.rcv_nxt)));
             start = self.rcv_nxt;
             self.owed = Owed::Now;
             if data.is_empty() && !fin {

@@ -5,10 +5,12 @@
 
 mod input;
 mod output;
+mod recovery;
 mod saved;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod timestamps;
 mod window;
 
 pub use saved::Saved;
@@ -17,10 +19,13 @@ use super::assembler::Assembler;
 use super::buffer::{Pool, RecvBuffer, SendBuffer};
 use super::congestion::Congestion;
 use super::rtt::RttEstimator;
+use super::scoreboard::Scoreboard;
 use super::segment::{Flags, Options, Segment};
 use super::seq::SeqNumber;
 use crate::time::{Duration, Instant};
+use recovery::Recovery;
 use timers::Timer;
+use timestamps::Timestamps;
 
 /// The least segment size that a peer's option is believed, in bytes; source: contract/tcp.md section 2.3.
 const MIN_MSS: u16 = 32;
@@ -40,6 +45,10 @@ pub struct Config {
     pub send_limit: usize,
     /// Offer and accept window scaling (RFC 7323 section 2).
     pub window_scale: bool,
+    /// Offer and accept selective acknowledgments (RFC 2018).
+    pub sack: bool,
+    /// Offer and accept timestamps (RFC 7323 section 3).
+    pub timestamps: bool,
 }
 
 /// The states of RFC 9293 section 3.3.2, with one more before the handshake.
@@ -123,6 +132,14 @@ pub struct Connection {
     send_limit: u32,
     /// Window scaling is offered in our SYN, or was agreed on.
     window_scale: bool,
+    /// Selective acknowledgments are offered in our SYN, or were agreed on.
+    sack: bool,
+    /// Timestamps are offered in our SYN, or were agreed on.
+    timestamps: Option<Timestamps>,
+    /// The options that were agreed on are not known and are learned from the peer's segments.
+    learning: bool,
+    /// Bytes that arrived a second time, to be reported (RFC 2883).
+    twice: Option<(SeqNumber, SeqNumber)>,
     /// The peer's FIN is in order.
     peer_finished: bool,
     /// What arrives is acknowledged and dropped.
@@ -132,7 +149,7 @@ pub struct Connection {
     owed: Owed,
     /// A segment that must not be believed is answered with a reset of this sequence number; the connection stays.
     stray_reset: Option<SeqNumber>,
-    /// The first segment in flight is to be sent again.
+    /// The first lost segment is to be sent again whatever the congestion window says.
     retransmit: bool,
     /// A segment is to be sent whatever the windows say.
     force: bool,
@@ -148,9 +165,13 @@ pub struct Connection {
     /// The sum of the intervals of these expiries. Not the time that passed: the clock of a paused machine jumps.
     waited: Duration,
     rtt: RttEstimator,
-    /// The number after a segment whose round trip is measured, and when it was sent.
-    timing: Option<(SeqNumber, Instant)>,
+    /// When our SYN was sent, unless it was repeated.
+    syn_sent: Option<Instant>,
+    /// The next round trip is measured with a segment that ends here or later.
+    rtt_next: SeqNumber,
     congestion: Congestion,
+    scoreboard: Scoreboard,
+    recovery: Recovery,
     challenges: u8,
     challenges_since: Instant,
 }
@@ -184,6 +205,10 @@ impl Connection {
             recv_limit: limit(config.recv_limit),
             send_limit: limit(config.send_limit),
             window_scale: config.window_scale,
+            sack: config.sack,
+            timestamps: config.timestamps.then(Timestamps::default),
+            learning: false,
+            twice: None,
             peer_finished: false,
             discard: false,
             assembler: None,
@@ -197,8 +222,11 @@ impl Connection {
             tries: 0,
             waited: Duration::ZERO,
             rtt: RttEstimator::default(),
-            timing: None,
-            congestion: Congestion::new(u32::from(config.mss), iss),
+            syn_sent: None,
+            rtt_next: iss,
+            congestion: Congestion::new(u32::from(config.mss)),
+            scoreboard: Scoreboard::default(),
+            recovery: Recovery::new(iss),
             challenges: 0,
             challenges_since: now,
         }
@@ -245,7 +273,9 @@ impl Connection {
             None => self.advertised_mss.saturating_sub(20).max(DEFAULT_MSS).min(self.advertised_mss),
         }
         .max(1);
-        self.congestion.set_mss(u32::from(self.mss));
+        self.sack &= syn.options.sack_permitted;
+        self.take_syn_timestamps(syn);
+        self.congestion.set_mss(u32::from(self.payload_mss()));
         match syn.options.window_scale {
             Some(shift) if self.window_scale => {
                 self.snd_scale = shift.min(MAX_SHIFT);
@@ -256,10 +286,12 @@ impl Connection {
     }
 
     /// The options of our SYN.
-    fn syn_options(&self) -> Options {
+    fn syn_options(&self, now: Instant) -> Options {
         Options {
             mss: Some(self.advertised_mss),
             window_scale: self.window_scale.then(|| self.shift_for_limit()),
+            sack_permitted: self.sack,
+            timestamps: self.timestamps_field(now),
             ..Options::default()
         }
     }
@@ -387,18 +419,18 @@ impl Connection {
 
     /// The most payload of a segment to the peer, in bytes.
     pub fn effective_mss(&self) -> usize {
-        usize::from(self.mss)
+        usize::from(self.payload_mss())
     }
 
     /// Whether `syn` may take this connection's place: the connection is in TIME_WAIT and the SYN is newer than all that
-    /// it received (RFC 1122 section 4.2.2.13; the timestamps of RFC 6191 would tell more). The caller drops this
+    /// it received (RFC 1122 section 4.2.2.13), by its number or by its timestamp (RFC 6191). The caller drops this
     /// connection then and opens a new one with an initial sequence number after [`Connection::snd_nxt`].
     pub fn reusable_by(&self, syn: &Segment<'_>) -> bool {
         let controls = Flags::SYN | Flags::ACK | Flags::RST | Flags::FIN;
         self.state == State::TimeWait
             && self.recv.is_empty()
             && syn.flags & controls == Flags::SYN
-            && syn.seq.gt(self.rcv_nxt)
+            && (syn.seq.gt(self.rcv_nxt) || self.is_newer(syn))
     }
 
     /// Initial send sequence number.

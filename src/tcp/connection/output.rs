@@ -1,5 +1,6 @@
 //! Segments to send: what, how much, and when.
 
+use super::recovery::Probe;
 use super::timers::Timer;
 use super::{Connection, Owed, State};
 use crate::tcp::segment::{Flags, Options, Transmit};
@@ -13,12 +14,12 @@ impl Connection {
             return None;
         }
         if let Some(reason) = self.aborting {
-            let reset = self.abort_segment();
+            let reset = self.abort_segment(now);
             self.close(reason);
             return Some(reset);
         }
         if let Some(seq) = self.stray_reset.take() {
-            return Some(Transmit { flags: Flags::RST, ack: SeqNumber(0), window: 0, ..self.bare(seq) });
+            return Some(Transmit { flags: Flags::RST, ack: SeqNumber(0), window: 0, ..self.bare(seq, now) });
         }
         match self.state {
             State::Opening => None,
@@ -31,36 +32,36 @@ impl Connection {
     }
 
     /// A segment without payload and options that carries what every segment does.
-    fn bare(&self, seq: SeqNumber) -> Transmit {
+    fn bare(&self, seq: SeqNumber, now: Instant) -> Transmit {
         Transmit {
             seq,
             ack: self.rcv_nxt,
             flags: Flags::ACK,
             window: if self.established { self.window_field() } else { self.syn_window() },
             urgent: 0,
-            options: Options::default(),
+            options: Options { timestamps: self.timestamps_field(now), ..Options::default() },
             offset: 0,
             len: 0,
         }
     }
 
     /// The reset that ends the connection.
-    fn abort_segment(&self) -> Transmit {
+    fn abort_segment(&self, now: Instant) -> Transmit {
         let flags = Flags::RST | Flags::ACK;
         if self.state == State::Opening {
             // The answer to a SYN that was never answered (RFC 9293 section 3.10.7.1).
-            return Transmit { flags, ack: self.irs + 1, ..self.bare(SeqNumber(0)) };
+            return Transmit { flags, ack: self.irs + 1, ..self.bare(SeqNumber(0), now) };
         }
-        Transmit { flags, ..self.bare(self.snd_nxt) }
+        Transmit { flags, ..self.bare(self.snd_nxt, now) }
     }
 
     fn poll_handshake(&mut self, now: Instant) -> Option<Transmit> {
         if self.snd_nxt == self.iss {
-            let syn = Transmit { options: self.syn_options(), ..self.bare(self.iss) };
+            let syn = Transmit { options: self.syn_options(now), ..self.bare(self.iss, now) };
             if self.snd_max == self.iss {
-                self.timing = Some((self.iss + 1, now));
+                self.syn_sent = Some(now);
             } else {
-                self.timing = None;
+                self.syn_sent = None;
             }
             self.snd_nxt = self.iss + 1;
             self.snd_max = self.snd_nxt;
@@ -76,14 +77,20 @@ impl Connection {
         }
         if self.owed == Owed::Now && self.state == State::SynReceived {
             self.owed = Owed::No;
-            return Some(self.bare(self.snd_nxt));
+            return Some(self.bare(self.snd_nxt, now));
         }
         None
     }
 
     fn poll_stream(&mut self, now: Instant) -> Option<Transmit> {
-        if std::mem::take(&mut self.retransmit)
-            && let Some(transmit) = self.first_in_flight(now)
+        if self.scoreboard.lost() > 0
+            && (std::mem::take(&mut self.retransmit) || self.pipe() < self.congestion.cwnd())
+            && let Some(transmit) = self.next_lost(now)
+        {
+            return Some(transmit);
+        }
+        if std::mem::take(&mut self.recovery.probe_due)
+            && let Some(transmit) = self.tail_probe(now)
         {
             return Some(transmit);
         }
@@ -94,24 +101,57 @@ impl Connection {
             // What was sent counts, even if it is about to be sent again; but a probe of a closed window was hardly taken.
             let probing = self.timer.is_some_and(|(timer, _)| timer == Timer::Persist);
             let seq = if probing { self.snd_nxt } else { self.snd_max };
-            return Some(self.emit(seq, 0, 0, false));
+            return Some(self.emit(seq, 0, 0, false, now));
         }
         None
     }
 
-    /// The first segment in flight once more. What comes after it stays in flight.
-    fn first_in_flight(&mut self, now: Instant) -> Option<Transmit> {
-        let flight = self.snd_max.distance(self.snd_una) as usize;
-        let len = flight.min(self.send.len()).min(usize::from(self.mss));
-        let fin = self.fin_sent && len == self.send.len() && flight > len;
+    /// The first lost bytes once more.
+    fn next_lost(&mut self, now: Instant) -> Option<Transmit> {
+        let (start, count) = self.scoreboard.next_lost()?;
+        let transmit = self.again(start, count, now);
+        if transmit.is_some() && start == self.snd_una {
+            self.arm(Timer::Retransmit, now);
+        }
+        transmit
+    }
+
+    /// The last segment once more, or a new one if there is one: its acknowledgment tells what is missing (RFC 8985
+    /// section 7.3).
+    fn tail_probe(&mut self, now: Instant) -> Option<Transmit> {
+        let flight = self.snd_nxt.distance(self.snd_una);
+        let unsent = self.send.len().saturating_sub(flight as usize);
+        if unsent > 0 && self.snd_wnd > flight {
+            self.force = true;
+            if let Some(transmit) = self.next_new(now) {
+                let end = transmit.seq + transmit.len as u32;
+                self.recovery.probe = Some(Probe { end, resent: false });
+                return Some(transmit);
+            }
+        }
+        let count = flight.min(self.segment_room() as u32);
+        if count == 0 || self.scoreboard.lost() > 0 || self.scoreboard.is_empty() {
+            self.recovery.probe = None;
+            return None;
+        }
+        self.again(self.snd_nxt - count, count, now)
+    }
+
+    /// At most `count` numbers from `start` on, in flight already, as one segment.
+    fn again(&mut self, start: SeqNumber, count: u32, now: Instant) -> Option<Transmit> {
+        let offset = start.distance(self.snd_una) as usize;
+        let left = self.send.len().saturating_sub(offset);
+        let whole = (count as usize).min(left).min(self.segment_room());
+        // A window that has shrunk holds back all but the first byte.
+        let usable = (self.snd_wnd as usize).saturating_sub(offset).max(usize::from(offset == 0));
+        let len = whole.min(usable);
+        let fin = self.fin_sent && len == left && count as usize > len;
         if len == 0 && !fin {
             return None;
         }
-        self.timing = None;
-        self.arm(Timer::Retransmit, now);
-        let end = self.snd_una + len as u32 + u32::from(fin);
-        self.snd_nxt = self.snd_nxt.max(end);
-        Some(self.emit(self.snd_una, 0, len, fin))
+        let end = start + len as u32 + u32::from(fin);
+        self.scoreboard.resent(start, end, now);
+        Some(self.emit(start, offset, len, fin, now))
     }
 
     /// The next segment from `snd_nxt` on, as far as the windows allow.
@@ -127,9 +167,9 @@ impl Connection {
         if unsent == 0 && !self.send.is_closed() {
             return None;
         }
-        let allowed = self.snd_wnd.min(self.congestion.allowance()) as usize;
-        let usable = allowed.saturating_sub(offset);
-        let full = unsent.min(usize::from(self.mss));
+        let room = self.congestion.cwnd().saturating_sub(self.pipe()) as usize;
+        let usable = (self.snd_wnd as usize).saturating_sub(offset).min(room);
+        let full = unsent.min(self.segment_room());
         let mut len = full.min(usable);
         // Sender's silly window avoidance, RFC 9293 section 3.8.6.2.1: a full segment, all there is, or half of the
         // largest window the peer ever offered.
@@ -155,14 +195,12 @@ impl Connection {
         self.snd_max = self.snd_max.max(end);
         if probe {
             // The window is closed; the byte is a question, and counts as sent only once it is acknowledged.
-            return Some(self.emit(seq, offset, len, false));
+            return Some(self.emit(seq, offset, len, false, now));
         }
         self.snd_nxt = end;
-        if fresh && self.timing.is_none() {
-            self.timing = Some((end, now));
-        }
-        if !self.timer.is_some_and(|(timer, _)| timer == Timer::Retransmit) {
-            self.arm(Timer::Retransmit, now);
+        self.scoreboard.sent(end, now, !fresh);
+        if self.timer.is_none_or(|(timer, _)| timer == Timer::Persist) {
+            self.rearm(now);
         }
         if fin {
             self.fin_sent = true;
@@ -172,12 +210,14 @@ impl Connection {
                 _ => {}
             }
         }
-        Some(self.emit(seq, offset, len, fin))
+        Some(self.emit(seq, offset, len, fin, now))
     }
 
     /// Makes a segment of the synchronized states. It carries the acknowledgment that was owed.
-    fn emit(&mut self, seq: SeqNumber, offset: usize, len: usize, fin: bool) -> Transmit {
-        let mut transmit = Transmit { offset, len, ..self.bare(seq) };
+    fn emit(&mut self, seq: SeqNumber, offset: usize, len: usize, fin: bool, now: Instant) -> Transmit {
+        let mut transmit = Transmit { offset, len, ..self.bare(seq, now) };
+        self.report_early(&mut transmit.options);
+        self.note_ack_sent();
         if len > 0 && offset + len == self.send.len() {
             transmit.flags |= Flags::PSH;
         }
@@ -194,5 +234,35 @@ impl Connection {
         self.rcv_adv = self.rcv_adv.max(self.rcv_nxt + (u32::from(transmit.window) << self.rcv_scale));
         self.owed = Owed::No;
         transmit
+    }
+
+    /// The most payload of a segment now, the options it carries taken off.
+    fn segment_room(&self) -> usize {
+        let blocks = self.early_blocks();
+        let taken = if blocks > 0 { 4 + 8 * blocks } else { 0 };
+        usize::from(self.payload_mss()).saturating_sub(taken).max(1)
+    }
+
+    /// How many blocks a segment reports.
+    fn early_blocks(&self) -> usize {
+        if !self.sack {
+            return 0;
+        }
+        let most = if self.timestamps.is_some() { 3 } else { 4 };
+        let early = self.assembler.as_ref().map_or(0, |assembler| assembler.len());
+        (early + usize::from(self.twice.is_some())).min(most)
+    }
+
+    /// Reports what came early (RFC 2018 section 4), and first of all what came twice (RFC 2883 section 4).
+    fn report_early(&mut self, options: &mut Options) {
+        if !self.sack {
+            return;
+        }
+        let most = if self.timestamps.is_some() { 3 } else { 4 };
+        let early = self.assembler.iter().flat_map(|assembler| assembler.newest_first());
+        let blocks = self.twice.take().into_iter().chain(early).take(most);
+        for (slot, block) in options.sack.iter_mut().zip(blocks) {
+            *slot = Some(block);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What is kept of a connection in a saved state, and the way back.
 
+use super::recovery::Recovery;
 use super::{Config, Connection, State};
 use crate::tcp::buffer::Pool;
 use crate::tcp::seq::SeqNumber;
@@ -89,8 +90,12 @@ impl Connection {
             return None;
         }
         connection.established = true;
+        connection.learn_options();
         connection.snd_una = saved.snd_una;
         connection.snd_nxt = saved.snd_una;
+        connection.rtt_next = saved.snd_una;
+        connection.scoreboard.clear(saved.snd_una);
+        connection.recovery = Recovery::new(saved.snd_una);
         connection.snd_max = saved.snd_max;
         connection.snd_wl1 = saved.snd_wl1;
         connection.snd_wl2 = saved.snd_wl2;

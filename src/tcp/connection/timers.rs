@@ -1,5 +1,6 @@
 //! What passing time means: retransmission, probing of a closed window, the ends of FIN_WAIT_2 and TIME_WAIT.
 
+use super::recovery::{Phase, Probe};
 use super::{Closed, Connection, State};
 use crate::tcp::rtt;
 use crate::time::{Duration, Instant};
@@ -21,6 +22,10 @@ const TIME_WAIT: Duration = Duration::from_secs(10);
 pub(super) enum Timer {
     Retransmit,
     Persist,
+    /// What may have been overtaken is looked at again (RFC 8985 section 6.3).
+    Reorder,
+    /// The last segment in flight may be lost (RFC 8985 section 7.3).
+    Probe,
 }
 
 impl Connection {
@@ -44,6 +49,11 @@ impl Connection {
         if at > now {
             return;
         }
+        if matches!(timer, Timer::Reorder | Timer::Probe) {
+            self.timer = None;
+            self.on_early_timer(timer, now);
+            return;
+        }
         self.waited += self.interval();
         self.tries = self.tries.saturating_add(1);
         self.timer = None;
@@ -65,7 +75,7 @@ impl Connection {
         }
         self.backoff = self.backoff.saturating_add(1);
         self.snd_nxt = self.iss;
-        self.timing = None;
+        self.syn_sent = None;
         self.arm(Timer::Retransmit, now);
     }
 
@@ -77,13 +87,25 @@ impl Connection {
         // In a closed window nothing is lost; it is asked for until it opens.
         let probing = self.snd_wnd == 0 && !self.send.is_empty();
         if timer == Timer::Retransmit && !probing {
-            let flight = self.snd_max.distance(self.snd_una);
-            self.congestion.on_timeout(self.snd_max, flight, self.backoff > 0);
+            let again = self.backoff > 0;
+            // A second loss while one is repaired is not a second sign of congestion.
+            self.congestion.on_timeout(again || self.recovery.phase == Phase::Loss);
+            self.recovery.phase = Phase::Loss;
+            self.recovery.recover = self.snd_max;
+            self.scoreboard.lose_all(again);
+        } else {
+            self.scoreboard.clear(self.snd_una);
         }
-        self.timing = None;
-        self.retransmit = false;
-        self.snd_nxt = self.snd_una;
-        self.force = true;
+        self.recovery.duplicates = 0;
+        self.recovery.left = 0;
+        self.recovery.probe = None;
+        if self.scoreboard.is_empty() {
+            self.snd_nxt = self.snd_una;
+            self.force = true;
+            self.retransmit = false;
+        } else {
+            self.retransmit = true;
+        }
         self.backoff = self.backoff.saturating_add(1);
         self.arm(if probing { Timer::Persist } else { Timer::Retransmit }, now);
     }
@@ -109,9 +131,18 @@ impl Connection {
         self.backoff = 0;
         self.tries = 0;
         self.waited = Duration::ZERO;
-        self.timer = None;
-        if self.snd_una != self.snd_max {
+        self.rearm(now);
+    }
+
+    /// A time of RACK-TLP has come.
+    fn on_early_timer(&mut self, timer: Timer, now: Instant) {
+        self.rearm(now);
+        if timer == Timer::Probe {
+            self.recovery.probe_due = true;
+            self.recovery.probe = Some(Probe { end: self.snd_max, resent: true });
             self.arm(Timer::Retransmit, now);
+        } else {
+            self.detect_losses(now);
         }
     }
 

@@ -1,0 +1,384 @@
+//! The inputs a fuzzer starts from: valid traffic of every kind, made here and committed under `corpus/` as
+//! `seed-NAME`. `cargo run --bin seeds` writes them anew; a test says when they differ.
+
+use std::net::Ipv4Addr;
+
+use slirp::wire::checksum::Checksum;
+
+use crate::frames::{FORWARD, VDNS, VHOST};
+use crate::input::stream;
+
+const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+const GUEST_MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
+const VHOST_MAC: [u8; 6] = [0x52, 0x55, 10, 0, 2, 2];
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const ACK: u8 = 16;
+const URG: u8 = 32;
+/// The option list of a Linux guest's SYN.
+const SYN_OPTIONS: [u8; 20] = [2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 1, 2, 0, 0, 0, 9, 1, 3, 3, 7];
+/// Flags of a `frames` record: a round of the loop first.
+const ROUND: u8 = 16;
+
+/// One seed: target, name, content.
+pub type Seed = (&'static str, &'static str, Vec<u8>);
+
+fn ethernet(ethertype: u16, payload: &[u8]) -> Vec<u8> {
+    [&VHOST_MAC[..], &GUEST_MAC, &ethertype.to_be_bytes(), payload].concat()
+}
+
+fn arp(op: u8, target: Ipv4Addr) -> Vec<u8> {
+    let head = [0, 1, 8, 0, 6, 4, 0, op];
+    ethernet(0x0806, &[&head[..], &GUEST_MAC, &GUEST.octets(), &[0; 6], &target.octets()].concat())
+}
+
+/// A packet with zero for every checksum: the target puts them in.
+fn ip(protocol: u8, to: Ipv4Addr, fragment: u16, options: &[u8], payload: &[u8]) -> Vec<u8> {
+    let header_len = 20 + options.len();
+    let mut packet = vec![0x40 | (header_len / 4) as u8, 0];
+    packet.extend(((header_len + payload.len()) as u16).to_be_bytes());
+    packet.extend([0, 7]);
+    packet.extend(fragment.to_be_bytes());
+    packet.extend([64, protocol, 0, 0]);
+    packet.extend(GUEST.octets());
+    packet.extend(to.octets());
+    packet.extend(options);
+    packet.extend(payload);
+    ethernet(0x0800, &packet)
+}
+
+fn udp(from: u16, port: u16, to: Ipv4Addr, data: &[u8]) -> Vec<u8> {
+    let len = 8 + data.len() as u16;
+    let head = [from.to_be_bytes(), port.to_be_bytes(), len.to_be_bytes(), [0, 0]];
+    ip(17, to, 0, &[], &[head.as_flattened(), data].concat())
+}
+
+/// An echo request with its checksum, which the target cannot put into fragments.
+fn ping(data: &[u8]) -> Vec<u8> {
+    let mut message = [&[8, 0, 0, 0, 0, 1, 0, 2][..], data].concat();
+    let mut sum = Checksum::new();
+    sum.add(&message);
+    message[2..4].copy_from_slice(&sum.finish().to_be_bytes());
+    message
+}
+
+/// A segment of a guest whose first number is 999. `ack` counts from what the stack has sent.
+fn tcp(seq: u32, ack: u32, flags: u8, options: &[u8], data: &[u8]) -> Vec<u8> {
+    let mut segment = vec![0x9c, 0x40, 0, 7];
+    segment.extend(seq.to_be_bytes());
+    segment.extend(ack.to_be_bytes());
+    segment.extend([
+        ((20 + options.len()) / 4 * 16) as u8,
+        flags,
+        0xff,
+        0xff,
+        0,
+        0,
+        0,
+        if flags & URG != 0 { 2 } else { 0 },
+    ]);
+    segment.extend(options);
+    segment.extend(data);
+    ip(6, FORWARD, 0, &[], &segment)
+}
+
+/// An input for `frames`. The guest makes itself known first: nothing but ARP is sent to a guest that is not.
+fn records(shape: u8, frames: &[(u8, u8, Vec<u8>)]) -> Vec<u8> {
+    let mut input = vec![shape];
+    let known = (0, 0, arp(1, VHOST));
+    for (flags, time, frame) in std::iter::once(&known).chain(frames) {
+        input.extend([*flags, *time]);
+        input.extend((frame.len() as u16).to_be_bytes());
+        input.extend(frame);
+    }
+    input
+}
+
+fn dhcp_message(kind: u8, mac: u8, more: &[u8]) -> Vec<u8> {
+    let mut message = vec![0; 236];
+    message[..8].copy_from_slice(&[1, 1, 6, 0, 1, 2, 3, 4]);
+    message[28..34].copy_from_slice(&[0x52, 0x54, 0, 0, 0, mac]);
+    message.extend([0x63, 0x82, 0x53, 0x63, 53, 1, kind]);
+    message.extend(more);
+    message.push(255);
+    message
+}
+
+fn dhcp_records(shape: u8, messages: &[Vec<u8>]) -> Vec<u8> {
+    let mut input = vec![shape];
+    for message in messages {
+        input.push(20);
+        input.extend((message.len() as u16).to_be_bytes());
+        input.extend(message);
+    }
+    input
+}
+
+fn tcp_conversation() -> Vec<(u8, u8, Vec<u8>)> {
+    vec![
+        (0, 0, tcp(999, 0, SYN, &SYN_OPTIONS, b"")),
+        (0, 9, tcp(1000, 0, ACK, &[], b"")),
+        (0, 9, tcp(1000, 0, ACK | 8, &[], b"hello, who is there?")),
+        (ROUND, 9, tcp(1020, 0, ACK, &[], &stream(0, 0, 700))),
+        (ROUND, 9, tcp(2420, 0, ACK, &[], &stream(0, 1400, 100))),
+        (ROUND, 9, tcp(1720, 0, ACK, &[], &stream(0, 700, 700))),
+        (0, 9, tcp(2520, 0, ACK | URG, &[], b"!?")),
+        (ROUND, 22, tcp(2522, 0, ACK | FIN, &[], b"")),
+        (ROUND, 9, tcp(2523, 0, ACK, &[], b"")),
+        (ROUND, 9, tcp(2523, 0, ACK, &[], b"")),
+    ]
+}
+
+fn frames() -> Vec<Seed> {
+    let query = [&[0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 7][..], b"example\x03org\0\0\x01\0\x01"].concat();
+    let long = ping(&stream(0, 0, 1000));
+    let fragment = |from: usize, to: usize, options: &[u8]| {
+        let more = if to < long.len() { 0x2000 } else { 0 };
+        ip(1, VHOST, more | (from / 8) as u16, options, &long[from..to])
+    };
+    let ask = dhcp_message(1, 0x56, &[50, 4, 10, 0, 2, 20]);
+    let take = dhcp_message(3, 0x56, &[54, 4, 10, 0, 2, 2, 50, 4, 10, 0, 2, 15]);
+    let mut reset = tcp_conversation();
+    reset.truncate(4);
+    reset.push((0, 9, tcp(1720, 0, RST, &[], b"")));
+    reset.push((0, 9, tcp(5000, 5, ACK, &[], b"stray")));
+    let lost = vec![
+        (0, 0, tcp(999, 0, SYN, &[2, 4, 1, 0], b"")),
+        (0, 9, tcp(1000, 0, ACK, &[], &stream(0, 0, 600))),
+        // Nothing is acknowledged while the timers run.
+        (2 | ROUND, 24, tcp(1600, 0, 0, &[], b"")),
+        (2 | ROUND, 25, tcp(1600, 0, 0, &[], b"")),
+        (2 | ROUND, 29, tcp(1600, 0, 0, &[], b"")),
+    ];
+    vec![
+        ("frames", "arp", records(0, &[(0, 0, arp(2, VHOST)), (0, 0, arp(1, GUEST))])),
+        ("frames", "ncsi", {
+            // Management controller, revision, sequence number, command, channel, payload length.
+            let ask = |command: u8, payload: &[u8]| {
+                let head = [0, 1, 0, 7, command, 0, 0, payload.len() as u8, 0, 0, 0, 0, 0, 0, 0, 0];
+                (0, 0, ethernet(0x88f8, &[&head[..], payload, &[0; 30]].concat()))
+            };
+            records(0, &[ask(0x15, &[]), ask(0x18, &[]), ask(0x50, &[0, 0, 0x81, 0x19, 0, 0, 0x1b, 0])])
+        }),
+        (
+            "frames",
+            "ping",
+            records(0, &[(12, 0, ip(1, VHOST, 0, &[], &ping(b"data"))), (8, 0, ip(1, VHOST, 0, &[], &ping(b"all")))]),
+        ),
+        ("frames", "ping-mtu", records(2, &[(12, 0, ip(1, VHOST, 0, &[1, 1, 1, 0], &long))])),
+        (
+            "frames",
+            "fragments",
+            records(
+                0,
+                &[
+                    (12, 0, fragment(800, 1008, &[])),
+                    (12, 0, fragment(0, 408, &[7, 4, 4, 0])),
+                    (12, 0, fragment(400, 808, &[])),
+                ],
+            ),
+        ),
+        ("frames", "ttl", {
+            let mut frame = udp(5000, 9, VHOST, b"x");
+            frame[22] = 0;
+            records(0, &[(12, 0, frame)])
+        }),
+        ("frames", "udp", records(0, &[(12, 0, udp(5000, 9, VHOST, b"discard"))])),
+        ("frames", "dns", records(1, &[(4, 0, udp(5001, 53, VDNS, &query))])),
+        ("frames", "tftp", records(0, &[(12, 0, udp(5002, 69, VHOST, b"\0\x01file\0octet\0blksize\x00512\0"))])),
+        ("frames", "dhcp", records(0, &[(8, 0, udp(68, 67, VHOST, &ask)), (8, 9, udp(68, 67, VHOST, &take))])),
+        ("frames", "tcp", records(0, &tcp_conversation())),
+        ("frames", "tcp-restricted", records(1, &tcp_conversation())),
+        ("frames", "tcp-reset", records(0, &reset)),
+        ("frames", "tcp-lost", records(4, &lost)),
+        ("frames", "ipv6", records(0, &[(0, 0, ethernet(0x86dd, &[0x60, 0, 0, 0, 0, 8, 58, 255, 0, 0]))])),
+    ]
+}
+
+/// A record of `tcp_segments` that is a segment: distance from what is expected, distance of the acknowledgment from
+/// what was sent, payload length.
+fn segment(flags: u8, offset: i16, ack: i16, len: u16) -> Vec<u8> {
+    let mut record = vec![9, 5, flags];
+    record.extend(offset.to_be_bytes());
+    record.extend(ack.to_be_bytes());
+    record.extend(len.to_be_bytes());
+    record.extend([0xff, 0xff]);
+    record
+}
+
+fn tcp_segments() -> Vec<Seed> {
+    let calls = |records: &[&[u8]], shape: u8, len: u16| [&[shape][..], &len.to_be_bytes(), &records.concat()].concat();
+    let give = [1, 0, 0x0f, 0xa0];
+    let (accept, take, close, deadline) = ([0, 1], [3, 1], [4, 0], [8, 0]);
+    let handshake = segment(ACK, 0, 0, 0);
+    vec![
+        (
+            "tcp_segments",
+            "transfer",
+            calls(
+                &[
+                    &accept,
+                    &handshake,
+                    &segment(ACK, 0, 0, 1400),
+                    &take,
+                    &segment(ACK, 100, 0, 500),
+                    &segment(ACK, 0, 0, 200),
+                    &take,
+                    &give,
+                    &segment(ACK, 0, -1460, 0),
+                    &segment(ACK, 0, 0, 0),
+                    &segment(ACK | FIN, 0, 0, 2500),
+                    &take,
+                    &close,
+                    &segment(ACK, 0, 0, 0),
+                    &deadline,
+                ],
+                0x40,
+                1000,
+            ),
+        ),
+        (
+            "tcp_segments",
+            "loss",
+            calls(
+                &[
+                    &accept,
+                    &handshake,
+                    &give,
+                    &segment(ACK, 0, -4000, 0),
+                    &segment(ACK, 0, -4000, 0),
+                    &segment(ACK, 0, -4000, 0),
+                    &segment(ACK, 0, -4000, 0),
+                    &deadline,
+                    &deadline,
+                    &segment(ACK, 0, 0, 0),
+                    &close,
+                    &deadline,
+                ],
+                0,
+                100,
+            ),
+        ),
+        (
+            "tcp_segments",
+            "active",
+            calls(&[&segment(SYN | ACK, 0, 0, 0), &segment(ACK | FIN, 0, 0, 400), &take, &close], 0x80, 100),
+        ),
+        ("tcp_segments", "reset", calls(&[&accept, &handshake, &segment(RST, 1, 0, 0), &segment(RST, 0, 0, 0)], 0, 5)),
+        (
+            "tcp_segments",
+            "urgent",
+            calls(&[&accept, &handshake, &segment(ACK | URG, 0, 0, 2), &take, &segment(ACK | URG, 0, 0, 0)], 5, 5),
+        ),
+    ]
+}
+
+fn tftp(shape: u8, datagrams: &[&[u8]]) -> Vec<u8> {
+    let mut input = vec![shape];
+    for datagram in datagrams {
+        input.extend([128, 20]);
+        input.extend((datagram.len() as u16).to_be_bytes());
+        input.extend(*datagram);
+    }
+    input
+}
+
+/// Every seed.
+pub fn all() -> Vec<Seed> {
+    let fragment = |flags: u8, offset: u16, len: u16| {
+        let [oh, ol] = offset.to_be_bytes();
+        let [lh, ll] = len.to_be_bytes();
+        vec![flags, 1, oh, ol, lh, ll]
+    };
+    let pieces = |policy: u8, pieces: &[Vec<u8>]| [&[policy][..], &pieces.concat()].concat();
+    let release = dhcp_message(7, 1, &[]);
+    let mut seeds = frames();
+    seeds.extend(tcp_segments());
+    seeds.extend([
+        ("tftp", "plain", tftp(0, &[b"\0\x01Zfile\0octet\0", b"\0\x04\0\x01", b"\0\x04\0\x02", b"\0\x04\0\x03"])),
+        (
+            "tftp",
+            "options",
+            tftp(
+                1,
+                &[
+                    b"\0\x01Zfile\0octet\0blksize\x001428\0tsize\x000\0",
+                    b"\0\x04\0\0",
+                    b"\0\x04\0\x01",
+                    b"\0\x04\0\x02",
+                ],
+            ),
+        ),
+        (
+            "tftp",
+            "errors",
+            tftp(2, &[b"\0\x01!\0octet\0", b"\0\x01file\0mail\0", b"\0\x05\0\0why\0", b"\0\x02file\0octet\0"]),
+        ),
+        ("reassembly", "in-order", pieces(0, &[fragment(4, 0, 1480), fragment(4, 185, 1480), fragment(0, 370, 9)])),
+        (
+            "reassembly",
+            "overlap",
+            pieces(0, &[fragment(12, 2, 32), fragment(4, 4, 64), fragment(0, 10, 20), fragment(4, 0, 24)]),
+        ),
+        (
+            "reassembly",
+            "repeated",
+            pieces(1, &[fragment(4, 0, 64), fragment(4, 0, 64), fragment(1, 8, 8), fragment(0, 8, 8)]),
+        ),
+        ("reassembly", "too-long", pieces(0, &[fragment(0, 8191, 100), fragment(4, 0, 8000)])),
+        (
+            "dhcp",
+            "lease",
+            dhcp_records(
+                0xff,
+                &[
+                    dhcp_message(1, 1, &[]),
+                    dhcp_message(3, 1, &[50, 4, 10, 0, 2, 15, 54, 4, 10, 0, 2, 2]),
+                    dhcp_message(3, 2, &[50, 4, 10, 0, 2, 15]),
+                    release,
+                ],
+            ),
+        ),
+        ("dhcp", "bootp", dhcp_records(0, &[dhcp_message(0, 3, &[])[..236].to_vec(), vec![1; 235]])),
+        (
+            "dhcp",
+            "inform-decline",
+            dhcp_records(1, &[dhcp_message(8, 4, &[]), dhcp_message(4, 4, &[50, 4, 10, 0, 2, 15])]),
+        ),
+        ("dhcp", "cut-option", dhcp_records(2, &[dhcp_message(1, 5, &[12, 250, b'a'])])),
+        (
+            "resolv_conf",
+            "usual",
+            b"# made by hand\nsearch example.org\nnameserver 192.0.2.1\nnameserver\t2001:db8::1\n".to_vec(),
+        ),
+        ("resolv_conf", "zone", b"nameserver fe80::1%eth0\nnameserver 192.0.2.1 # why\noptions rotate\n".to_vec()),
+        ("resolv_conf", "names", b"www.example.org\nexample.org\nmail.example.org.\nnet\nexample.net".to_vec()),
+        ("resolv_conf", "word", b"fe80::2%1".to_vec()),
+        ("tcp_options", "linux", SYN_OPTIONS.to_vec()),
+        ("tcp_options", "sack", [&[1, 1, 5, 18][..], &[0, 0, 0, 1, 0, 0, 0, 9, 0, 0, 1, 0, 0, 0, 1, 9]].concat()),
+        ("tcp_options", "cut", vec![2, 4, 5]),
+        ("tcp_options", "segment", tcp(999, 0, SYN, &SYN_OPTIONS, b"data")[34..].to_vec()),
+    ]);
+    seeds
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    #[test]
+    fn the_committed_seeds_are_these() {
+        for (target, name, content) in super::all() {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target).join(format!("seed-{name}"));
+            assert!(std::fs::read(&path).is_ok_and(|there| there == content), "{} is old", path.display());
+        }
+    }
+
+    #[test]
+    fn every_target_has_seeds() {
+        for (target, _) in crate::TARGETS {
+            assert!(super::all().iter().filter(|seed| seed.0 == target).count() >= 3, "{target}");
+        }
+    }
+}

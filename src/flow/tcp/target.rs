@@ -1,0 +1,139 @@
+//! What is behind a guest forward, and how it is attached to a flow: after the guest has completed its handshake, so that
+//! a guest that only knocks starts nothing. Source: contract/guestfwd-exec-unix.md section 2.
+
+use std::io::{self, ErrorKind};
+
+use super::table::{TcpId, TcpTable};
+use super::{Side, TcpFlow};
+use crate::flow::context::Context;
+use crate::flow::effect::Effect;
+use crate::flow::token::{self, Kind};
+use crate::host::process;
+use crate::host::socket::Stream;
+use crate::host::unix::UnixAddress;
+use crate::ip::rate_limit::RateLimit;
+use crate::time::{Duration, Instant};
+
+/// Connections to commands at one time; a further one is ended at once.
+const MAX_COMMANDS: usize = 512;
+/// How long to wait for room in the queue of a Unix socket before trying again.
+const RETRY: Duration = Duration::from_millis(50);
+/// How long a Unix socket is tried whose queue is full; as long as a TCP connect.
+const PATIENCE: Duration = Duration::from_secs(75);
+/// Warnings a guest can cause: this many at once, and one a second.
+const WARNINGS: u32 = 10;
+
+/// A guest forward: its number, and what is behind it.
+#[derive(Debug)]
+pub struct GuestForward {
+    pub number: u64,
+    pub target: Target,
+}
+
+/// What is behind a guest forward.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A function of the application.
+    Callback,
+    /// A command line; the command is started once for each connection.
+    Command(Box<[u8]>),
+    /// A Unix stream socket.
+    Unix(UnixAddress),
+}
+
+/// A target that is still to be attached.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Attaching {
+    /// When to try again, and when to give up; `None` before the first try.
+    again: Option<(Instant, Instant)>,
+}
+
+impl Attaching {
+    pub(super) fn deadline(self) -> Option<Instant> {
+        self.again.map(|(next, _)| next)
+    }
+}
+
+impl Target {
+    fn open(&self) -> io::Result<Stream> {
+        match self {
+            Target::Callback => Err(ErrorKind::Unsupported.into()),
+            Target::Command(line) => process::start(line),
+            Target::Unix(address) => Stream::connect_unix(address),
+        }
+    }
+
+    fn describe(&self) -> String {
+        match self {
+            Target::Callback => "the application".into(),
+            Target::Command(line) => format!("the command \"{}\"", line.escape_ascii()),
+            Target::Unix(address) => format!("the Unix socket \"{address}\""),
+        }
+    }
+}
+
+impl TcpTable {
+    /// Attaches the target of a guest forward to a flow that waits for it, if the time has come.
+    pub(super) fn attach(&mut self, id: TcpId, cx: &mut Context) {
+        let Some(flow) = self.flows.get(id) else { return };
+        let Side::Waiting(attaching) = flow.side else { return };
+        let early = attaching.deadline().is_some_and(|next| next > cx.now);
+        if early || !flow.conn.is_established() || flow.conn.closed().is_some() {
+            return;
+        }
+        let Some(forward) = flow.forward.clone() else { return };
+        let crowded = matches!(forward.target, Target::Command(_)) && self.commands() >= MAX_COMMANDS;
+        let opened = if crowded { Err(io::Error::other("there are too many already")) } else { forward.target.open() };
+        let opened = opened.and_then(|stream| {
+            let watched = cx.watch(&stream, token::pack(Kind::Tcp, id), true);
+            if watched { Ok(stream) } else { Err(io::Error::from_raw_os_error(libc::ENOMEM)) }
+        });
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        match opened {
+            Ok(stream) => {
+                flow.side = Side::Host(stream);
+                flow.writable = true;
+                flow.flush(cx);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock && flow.is_patient(attaching, cx.now) => return,
+            Err(error) => {
+                flow.detach(cx);
+                if self.warnings.get_or_insert_with(|| RateLimit::new(1, WARNINGS)).allow(cx.now) {
+                    let text = format!("guest forward: {} failed: {error}", forward.target.describe());
+                    cx.effects.push(Effect::Warning(text));
+                }
+            }
+        }
+        if let Some(flow) = self.flows.get_mut(id) {
+            flow.transmit(cx);
+        }
+    }
+
+    /// How many commands are running, as far as their connections tell.
+    fn commands(&self) -> usize {
+        let is_command = |flow: &TcpFlow| {
+            matches!(flow.side, Side::Host(_))
+                && flow.forward.as_ref().is_some_and(|forward| matches!(forward.target, Target::Command(_)))
+        };
+        // Starting a process takes longer than looking at every flow.
+        self.flows.values().filter(|flow| is_command(flow)).count()
+    }
+}
+
+impl TcpFlow {
+    /// Plans another try; false when there were enough.
+    fn is_patient(&mut self, attaching: Attaching, now: Instant) -> bool {
+        let end = attaching.again.map_or(now + PATIENCE, |(_, end)| end);
+        self.side = Side::Waiting(Attaching { again: Some((now + RETRY, end)) });
+        now < end
+    }
+
+    /// There is nothing to attach: the guest is told by an orderly end.
+    fn detach(&mut self, cx: &mut Context) {
+        self.side = Side::Gone;
+        self.host_finished = true;
+        self.conn.close_send();
+        self.flush(cx);
+        self.start_linger(cx);
+    }
+}

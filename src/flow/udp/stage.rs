@@ -1,0 +1,119 @@
+//! Datagrams of a burst, on their way to the host in one system call.
+//!
+//! The first datagram of a flow in a round of the application's loop is sent at once, so that questions and answers never
+//! wait. One that follows it directly, from the same guest port to the same destination, shows a burst: it is staged,
+//! and what is staged goes when it is full, when another flow or destination comes in between, and in any case in the
+//! application's next round.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use super::{FromGuest, UdpId};
+use crate::flow::key::Endpoint;
+use crate::host::mmsg::MAX_SEND;
+
+/// The most bytes staged, counted as IP packets.
+const MAX_BYTES: usize = 64 * 1024;
+/// Rounds of the application's loop for which datagrams are held while frames keep coming one a round.
+const MAX_HELD: u8 = 64;
+
+/// What the datagrams of a burst have in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Burst {
+    pub flow: UdpId,
+    pub source: Endpoint,
+    pub destination: Endpoint,
+    pub ttl: u8,
+    /// Where the host is to send them.
+    pub real: SocketAddr,
+}
+
+/// A staged datagram: the places of its IP packet and of its payload.
+#[derive(Clone, Debug)]
+struct Staged {
+    packet: Range<usize>,
+    payload: Range<usize>,
+}
+
+/// The burst in progress and its datagrams.
+#[derive(Debug, Default)]
+pub(super) struct Stage {
+    burst: Option<Burst>,
+    /// The IP packets, one behind the other: an ICMP error may have to quote them.
+    bytes: Vec<u8>,
+    datagrams: Vec<Staged>,
+    held: u8,
+}
+
+impl Stage {
+    /// The burst in progress.
+    pub fn burst(&self) -> Option<&Burst> {
+        self.burst.as_ref()
+    }
+
+    /// The burst `datagram` continues, if it does.
+    pub fn continued_by(&self, datagram: &FromGuest<'_>) -> bool {
+        self.burst.as_ref().is_some_and(|burst| {
+            burst.destination == datagram.destination && burst.source == datagram.source && burst.ttl == datagram.ttl
+        })
+    }
+
+    /// A datagram of `burst` was sent; the next one of it is staged.
+    pub fn begin(&mut self, burst: Burst) {
+        self.burst = Some(burst);
+        self.held = 0;
+    }
+
+    /// Whether `datagram` has room.
+    pub fn has_room(&self, datagram: &FromGuest<'_>) -> bool {
+        self.datagrams.len() < MAX_SEND
+            && (self.is_empty() || self.bytes.len().saturating_add(datagram.packet.len()) <= MAX_BYTES)
+    }
+
+    /// Stages a datagram of the burst.
+    pub fn push(&mut self, datagram: &FromGuest<'_>) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(datagram.packet);
+        let end = self.bytes.len();
+        // The payload is within the packet; a link layer's padding may follow it there.
+        let offset = (datagram.payload.as_ptr() as usize).wrapping_sub(datagram.packet.as_ptr() as usize);
+        let payload = start.saturating_add(offset);
+        let payload = payload..payload.saturating_add(datagram.payload.len());
+        self.datagrams.push(Staged { packet: start..end, payload });
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.datagrams.is_empty()
+    }
+
+    /// How many datagrams are staged.
+    pub fn len(&self) -> usize {
+        self.datagrams.len()
+    }
+
+    /// The packet and the payload of a staged datagram.
+    pub fn get(&self, index: usize) -> (&[u8], &[u8]) {
+        let Some(staged) = self.datagrams.get(index) else { return (&[], &[]) };
+        let part = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
+        (part(&staged.packet), part(&staged.payload))
+    }
+
+    /// Forgets what was staged; the burst goes on.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.datagrams.clear();
+    }
+
+    /// A round of the loop has begun. Whether the burst may be held until the next one, as it may still grow.
+    pub fn hold(&mut self, more_coming: bool) -> bool {
+        let hold = more_coming && self.held < MAX_HELD;
+        self.held = if hold { self.held + 1 } else { 0 };
+        hold
+    }
+
+    /// The next datagram begins a new burst.
+    pub fn end(&mut self) {
+        self.burst = None;
+        self.held = 0;
+    }
+}

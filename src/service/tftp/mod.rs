@@ -1,0 +1,173 @@
+//! The TFTP server of the virtual network (RFC 1350, options of RFC 2347 to 2349): read only, one directory.
+//!
+//! Fed with the payloads of datagrams to port 69 and with the time; what is to be sent goes to a function, always from
+//! port 69 of the virtual host. Files come from behind [`Files`], so that nothing here touches the operating system.
+//! Observable behaviour: contract/tftp.md.
+
+mod request;
+mod session;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::time::{Duration, Instant};
+use request::{Refusal, Request, opcode};
+use session::{Outcome, Session};
+
+/// Transfers at a time.
+const SESSIONS: usize = 20;
+/// A transfer that heard nothing of its client for longer than this gives way to a new one.
+const IDLE: Duration = Duration::from_secs(5);
+/// The largest block size that is agreed to, in bytes, as upstream has it: with all headers it fits into the 1,500 bytes
+/// that a guest's interface takes even where the library's MTU is larger.
+const BLOCK_SIZE_MAX: usize = 1428;
+/// What IPv4, UDP and TFTP put before a block, in bytes.
+const OVERHEAD: usize = 32;
+
+/// A directory of files to be read.
+pub trait Files {
+    type File: Contents;
+
+    /// Opens the file of this name, relative to the directory; never one outside of it.
+    ///
+    /// # Errors
+    /// There is none, or it is not one to be read.
+    fn open(&self, name: &[u8]) -> io::Result<Self::File>;
+}
+
+/// A file that was opened.
+pub trait Contents {
+    /// In bytes.
+    fn size(&self) -> u64;
+
+    /// Reads at `offset`; 0 is the end of the file.
+    ///
+    /// # Errors
+    /// The file's.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+}
+
+/// The server and its transfers.
+pub struct Tftp<F: Files> {
+    files: Option<F>,
+    sessions: Vec<Session<F::File>>,
+    block_size_max: usize,
+}
+
+impl<F: Files> Tftp<F> {
+    /// A server of `files`, or one that refuses every request. No block is larger than a packet of `mtu` bytes takes,
+    /// but for the 512 bytes that RFC 1350 prescribes to clients without the block size option.
+    pub fn new(files: Option<F>, mtu: usize) -> Tftp<F> {
+        let block_size_max = mtu.saturating_sub(OVERHEAD).clamp(8, BLOCK_SIZE_MAX);
+        Tftp { files, sessions: Vec::new(), block_size_max }
+    }
+
+    /// Takes the payload of a datagram from `client` to port 69.
+    pub fn on_datagram(
+        &mut self,
+        client: SocketAddr,
+        payload: &[u8],
+        now: Instant,
+        mut send: impl FnMut(SocketAddr, &[u8]),
+    ) {
+        let Some((kind, body)) = payload.split_first_chunk::<2>() else { return };
+        match u16::from_be_bytes(*kind) {
+            opcode::READ => self.on_read_request(client, body, now, &mut send),
+            opcode::ACKNOWLEDGMENT => {
+                let Some(number) = body.first_chunk::<2>() else { return };
+                let Some(at) = self.find(client) else { return };
+                let Some(session) = self.sessions.get_mut(at) else { return };
+                let outcome = session.on_acknowledgment(u16::from_be_bytes(*number), now);
+                self.carry_out(at, outcome, &mut send);
+            }
+            opcode::ERROR => self.end(client),
+            // There is nothing to write to, and no other packet is a client's.
+            _ => {}
+        }
+    }
+
+    /// The earliest time something is to be sent again or given up.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.sessions.iter().map(Session::deadline).min()
+    }
+
+    /// Sends again what was not answered in time, and ends the transfers of clients that are gone.
+    pub fn on_deadline(&mut self, now: Instant, mut send: impl FnMut(SocketAddr, &[u8])) {
+        // From the back, as ending one moves the last into its place.
+        for at in (0..self.sessions.len()).rev() {
+            let Some(session) = self.sessions.get_mut(at).filter(|session| session.deadline() <= now) else { continue };
+            let outcome = session.on_deadline(now);
+            self.carry_out(at, outcome, &mut send);
+        }
+    }
+
+    fn on_read_request(
+        &mut self,
+        client: SocketAddr,
+        body: &[u8],
+        now: Instant,
+        send: &mut impl FnMut(SocketAddr, &[u8]),
+    ) {
+        self.end(client);
+        if !self.make_room(now) {
+            return;
+        }
+        match self.begin(client, body, now) {
+            Ok(session) => {
+                send(client, session.packet());
+                self.sessions.push(session);
+            }
+            Err(refusal) => send(client, &refusal.packet()),
+        }
+    }
+
+    /// The checks are in the order of contract/tftp.md section 1.
+    fn begin(&self, client: SocketAddr, body: &[u8], now: Instant) -> Result<Session<F::File>, Refusal> {
+        let files = self.files.as_ref().ok_or(Refusal::AccessViolation)?;
+        let request = Request::parse(body)?;
+        let file = files.open(request.name).map_err(|_| Refusal::FileNotFound)?;
+        let options = request.options()?;
+        Session::new(client, file, request.mode, &options, self.block_size_max, now).map_err(|_| Refusal::FileNotFound)
+    }
+
+    /// Sees to it that one more transfer fits: the one that only waits for its end gives way, or else one whose client
+    /// has been silent for long. False when there is none.
+    fn make_room(&mut self, now: Instant) -> bool {
+        if self.sessions.len() < SESSIONS {
+            return true;
+        }
+        let longest = self
+            .sessions
+            .iter()
+            .enumerate()
+            .filter(|(_, session)| session.is_ending() || session.idle(now) > IDLE)
+            .max_by_key(|(_, session)| (session.is_ending(), session.idle(now)));
+        let Some((at, _)) = longest else { return false };
+        self.sessions.swap_remove(at);
+        true
+    }
+
+    fn carry_out(&mut self, at: usize, outcome: Outcome, send: &mut impl FnMut(SocketAddr, &[u8])) {
+        let Some(session) = self.sessions.get(at) else { return };
+        match outcome {
+            Outcome::Send => return send(session.client, session.packet()),
+            Outcome::Silence => return,
+            Outcome::Failed => send(session.client, &Refusal::FileNotFound.packet()),
+            Outcome::Over => {}
+        }
+        self.sessions.swap_remove(at);
+    }
+
+    fn find(&self, client: SocketAddr) -> Option<usize> {
+        self.sessions.iter().position(|session| session.client == client)
+    }
+
+    fn end(&mut self, client: SocketAddr) {
+        if let Some(at) = self.find(client) {
+            self.sessions.swap_remove(at);
+        }
+    }
+}

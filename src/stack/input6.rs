@@ -1,0 +1,225 @@
+//! IPv6 packets from the guest: taken apart and handed to whom they concern. Source: contract/ipv6.md,
+//! contract/ethernet-arp-ndp.md section 4.
+
+use std::net::Ipv6Addr;
+
+use smoltcp::wire::EthernetAddress;
+
+use super::Stack;
+use super::tftp::PORT_TFTP;
+use crate::flow::icmp::EchoRequest;
+use crate::flow::key::Endpoint;
+use crate::flow::{Effect, tcp, udp};
+use crate::ip::icmpv6::{self, ICMPV6_LEN, Icmpv6Error};
+use crate::ip::ipv6::{Content, Ipv6View, Upper, checksum_is_right};
+use crate::ip::reassembly::Outcome;
+use crate::link::ndp::{self, Message};
+use crate::service::dhcpv6::{self, Answer};
+use crate::wire::header::{ETHERNET_LEN, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, UDP_LEN};
+
+impl Stack {
+    pub(super) fn input_ipv6(&mut self, frame: &[u8]) {
+        let Some(sender) = frame.get(6..12).and_then(|mac| mac.first_chunk::<6>()) else { return };
+        let Some(bytes) = frame.get(ETHERNET_LEN..) else { return };
+        let Some(length) = Ipv6View::announced_len(bytes) else { return };
+        let mtu = self.cx.egress.mtu();
+        if length > mtu {
+            let error = Icmpv6Error::PacketTooBig { mtu: u32::try_from(mtu).unwrap_or(u32::MAX) };
+            return self.cx.egress.error6(error, bytes, self.cx.now);
+        }
+        let Some(packet) = Ipv6View::parse(bytes) else { return };
+        let source = packet.src();
+        // Without an address the guest can do no more than look for one.
+        if !source.is_unspecified() && !self.cx.policy.plausible_source6(source) {
+            return;
+        }
+        if packet.hop_limit() == 0 {
+            return self.cx.egress.time_exceeded(packet.packet(), self.cx.now);
+        }
+        match packet.content() {
+            Content::Upper(upper) => self.dispatch_ipv6(&packet, &upper, Some(EthernetAddress(*sender))),
+            Content::Fragment(piece) => {
+                if let Some(problem) = piece.problem() {
+                    return self.cx.egress.error6(problem, packet.packet(), self.cx.now);
+                }
+                let Outcome::Complete(whole) = self.reassembly6.on_ipv6(&packet, &piece, self.cx.now) else { return };
+                let Some(whole) = Ipv6View::parse(&whole) else { return };
+                match whole.content() {
+                    Content::Upper(upper) => self.dispatch_ipv6(&whole, &upper, None),
+                    Content::Problem(problem) => self.cx.egress.error6(problem, whole.packet(), self.cx.now),
+                    // Fragments within fragments serve no purpose.
+                    Content::Fragment(_) | Content::Dropped => {}
+                }
+            }
+            Content::Problem(problem) => self.cx.egress.error6(problem, packet.packet(), self.cx.now),
+            Content::Dropped => {}
+        }
+    }
+
+    /// `sender` is the frame's source, for a packet that came in one piece.
+    fn dispatch_ipv6(&mut self, packet: &Ipv6View<'_>, upper: &Upper<'_>, sender: Option<EthernetAddress>) {
+        let (source, destination) = (packet.src(), packet.dst());
+        let nameless = source.is_unspecified();
+        if !matches!(upper.protocol, PROTOCOL_TCP | PROTOCOL_UDP | PROTOCOL_ICMPV6) {
+            return self.cx.egress.error6(upper.unrecognized(), packet.packet(), self.cx.now);
+        }
+        if nameless && upper.protocol != PROTOCOL_ICMPV6 {
+            return;
+        }
+        // A datagram may be shorter than its packet; its length counts.
+        let message = match upper.protocol {
+            PROTOCOL_UDP => match udp_datagram(upper.payload) {
+                Some(datagram) => datagram,
+                None => return,
+            },
+            _ => upper.payload,
+        };
+        let has_checksum = upper.protocol != PROTOCOL_UDP || message.get(6..8) != Some(&[0, 0]);
+        if !has_checksum || !checksum_is_right(source, destination, upper.protocol, message) {
+            return;
+        }
+        match upper.protocol {
+            PROTOCOL_TCP if !destination.is_multicast() => {
+                let forwards = &self.guest_forwards;
+                let from = tcp::FromGuest {
+                    source: source.into(),
+                    destination: destination.into(),
+                    segment: message,
+                    packet: packet.packet(),
+                };
+                self.tcp.on_segment(&from, &|at| forwards.find(at), &mut self.cx);
+            }
+            PROTOCOL_UDP => self.input_udp6(packet, message),
+            PROTOCOL_ICMPV6 => self.input_icmpv6(packet, message, sender),
+            _ => {}
+        }
+    }
+
+    fn input_udp6(&mut self, packet: &Ipv6View<'_>, datagram: &[u8]) {
+        let Some((&[source_high, source_low, high, low, ..], payload)) = datagram.split_first_chunk::<UDP_LEN>() else {
+            return;
+        };
+        let source = Endpoint::new(packet.src(), u16::from_be_bytes([source_high, source_low]));
+        let destination = Endpoint::new(packet.dst(), u16::from_be_bytes([high, low]));
+        let to_vhost = packet.dst() == self.cx.policy.vhost6;
+        if destination.port == dhcpv6::SERVER_PORT && (to_vhost || packet.dst() == dhcpv6::ALL_AGENTS) {
+            return self.input_dhcpv6(source, payload);
+        }
+        if destination.port == PORT_TFTP && to_vhost {
+            if !self.cx.policy.restricted {
+                self.input_tftp(source, payload);
+            }
+            return;
+        }
+        let datagram =
+            udp::FromGuest { source, destination, ttl: packet.hop_limit(), payload, packet: packet.packet() };
+        self.udp.on_datagram(&datagram, &mut self.cx);
+    }
+
+    fn input_dhcpv6(&mut self, client: Endpoint, payload: &[u8]) {
+        if self.cx.policy.restricted {
+            return;
+        }
+        match self.dhcpv6.on_message(payload) {
+            Answer::None => {}
+            Answer::Bad => self.cx.effects.push(Effect::GuestError("Guest sent bad DHCPv6 packet!".into())),
+            Answer::Reply(reply) => {
+                let server = Endpoint::new(self.cx.policy.vhost6, dhcpv6::SERVER_PORT);
+                self.cx.egress.udp(server, client, &reply, 0, self.cx.now);
+            }
+        }
+    }
+
+    fn input_icmpv6(&mut self, packet: &Ipv6View<'_>, message: &[u8], sender: Option<EthernetAddress>) {
+        let Some(&kind) = message.first() else { return };
+        if kind == icmpv6::ECHO_REQUEST {
+            return self.input_echo6(packet, message);
+        }
+        // Neighbor discovery never comes in fragments (RFC 6980).
+        let Some(sender) = sender else { return };
+        let (source, destination) = (packet.src(), packet.dst());
+        match ndp::parse(source, destination, packet.hop_limit(), message) {
+            Some(Message::RouterSolicitation) => {
+                self.learn6(source, sender);
+                self.advertise_router();
+            }
+            Some(Message::NeighborSolicitation { target }) if self.cx.policy.is_virtual6(target) => {
+                self.learn6(source, sender);
+                self.cx.egress.frame(&ndp::neighbor_advertisement(target, source, sender));
+            }
+            Some(Message::NeighborAdvertisement { target }) => self.learn6(target, sender),
+            Some(Message::NeighborSolicitation { .. }) | None => {}
+            Some(Message::RouterAdvertisement) => {
+                let text = "Warning: guest sent NDP RA, but shouldn't";
+                self.cx.effects.push(Effect::GuestError(text.into()));
+            }
+            Some(Message::Redirect) => {
+                let text = "Warning: guest sent NDP REDIRECT, but shouldn't";
+                self.cx.effects.push(Effect::GuestError(text.into()));
+            }
+        }
+    }
+
+    /// Notes where an address of the guest is and sends what waited for that.
+    fn learn6(&mut self, address: Ipv6Addr, mac: EthernetAddress) {
+        let policy = &self.cx.policy;
+        if self.cx.egress.neighbors.learn_ipv6(address, mac, |ip| policy.is_virtual6(ip)) {
+            self.cx.egress.resolved6(address, self.cx.now);
+        }
+    }
+
+    fn input_echo6(&mut self, packet: &Ipv6View<'_>, message: &[u8]) {
+        let (source, destination) = (packet.src(), packet.dst());
+        if source.is_unspecified() || message.len() < ICMPV6_LEN {
+            return;
+        }
+        let policy = &self.cx.policy;
+        if policy.is_virtual6(destination) {
+            return self.cx.egress.echo_reply6(destination, source, message, self.cx.now);
+        }
+        if destination.is_multicast() {
+            // The link's routers and nodes answer by an address of their own (RFC 4443 section 4.2); other groups are
+            // not asked on the guest's behalf.
+            if !policy.restricted && (destination == ndp::ALL_NODES || destination == ndp::ALL_ROUTERS) {
+                let host = policy.link_local_host6();
+                self.cx.egress.echo_reply6(host, source, message, self.cx.now);
+            }
+            return;
+        }
+        let request = EchoRequest {
+            source: source.into(),
+            destination: destination.into(),
+            ttl: packet.hop_limit(),
+            tos: 0,
+            message,
+            packet: packet.packet(),
+        };
+        self.icmp.on_echo_request(&request, &mut self.cx);
+    }
+
+    /// Sends a router advertisement, when IPv6 is on: the answer to a solicitation, or the periodic one.
+    pub fn advertise_router(&mut self) {
+        let policy = &self.cx.policy;
+        if !policy.ipv6_enabled {
+            return;
+        }
+        // A server of either family will do: queries are relayed across.
+        let has_server = !policy.disable_dns && self.cx.name_servers.any(self.cx.now);
+        let advertisement = ndp::Advertisement {
+            prefix: policy.prefix6,
+            prefix_len: policy.prefix6_len,
+            mtu: self.cx.egress.mtu(),
+            name_server: has_server.then_some(policy.vnameserver6),
+            search: &self.dhcpv6.search,
+        };
+        let frame = advertisement.frame();
+        self.cx.egress.frame(&frame);
+    }
+}
+
+/// The UDP datagram in a packet's payload, as long as it says; `None` when that is too long or too short.
+fn udp_datagram(payload: &[u8]) -> Option<&[u8]> {
+    let &[_, _, _, _, high, low, _, _] = payload.first_chunk::<UDP_LEN>()?;
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    payload.get(..length).filter(|datagram| datagram.len() >= UDP_LEN)
+}

@@ -1,0 +1,134 @@
+//! The timestamps option (RFC 7323 sections 3 to 5): round trips of repeated segments can be measured, and old duplicates
+//! are told from new segments when the sequence numbers have wrapped.
+
+use super::Connection;
+use crate::tcp::segment::{Flags, Segment};
+use crate::tcp::seq::SeqNumber;
+use crate::time::{Duration, Instant};
+
+/// The option's length in bytes, with the padding in front.
+const OPTION_LEN: u16 = 12;
+
+/// The variables of RFC 7323 section 4.3.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Timestamps {
+    /// The peer's value that is echoed; `None` before its SYN.
+    recent: Option<u32>,
+    /// The last acknowledgment that was sent.
+    last_ack: SeqNumber,
+    /// What is added to the clock. A connection that was restored continues the values of its former life.
+    offset: u32,
+}
+
+/// The clock of our values: milliseconds (RFC 7323 section 5.4).
+fn clock(now: Instant) -> u32 {
+    now.total_millis() as u32
+}
+
+impl Connection {
+    /// The option of a segment to be sent.
+    #[inline]
+    pub(super) fn timestamps_field(&self, now: Instant) -> Option<(u32, u32)> {
+        self.timestamps.map(|stamps| (clock(now).wrapping_add(stamps.offset), stamps.recent.unwrap_or(0)))
+    }
+
+    /// The payload of a full segment, in bytes.
+    #[inline]
+    pub(super) fn payload_mss(&self) -> u16 {
+        match self.timestamps {
+            Some(_) => self.mss.saturating_sub(OPTION_LEN).max(1),
+            None => self.mss,
+        }
+    }
+
+    /// The peer's SYN agrees to timestamps, or does not.
+    pub(super) fn take_syn_timestamps(&mut self, syn: &Segment<'_>) {
+        self.timestamps = self.timestamps.zip(syn.options.timestamps).map(|(stamps, (value, _))| Timestamps {
+            recent: Some(value),
+            last_ack: syn.seq + 1,
+            ..stamps
+        });
+    }
+
+    /// A saved state does not tell which options were agreed on; the peer's segments do.
+    pub(super) fn learn_options(&mut self) {
+        self.sack = false;
+        self.timestamps = None;
+        self.learning = true;
+    }
+
+    /// Takes up the options that the peer goes on to use.
+    #[cold]
+    pub(super) fn learn(&mut self, segment: &Segment<'_>, now: Instant) {
+        if segment.options.sack.iter().any(Option::is_some) {
+            self.sack = true;
+        }
+        if let Some((value, echo)) = segment.options.timestamps
+            && self.timestamps.is_none()
+        {
+            // What it echoes is the last value that it had of us; ours go on from there.
+            let offset = echo.wrapping_add(1).wrapping_sub(clock(now));
+            self.timestamps = Some(Timestamps { recent: Some(value), last_ack: self.rcv_nxt, offset });
+            self.congestion.lower_mss(u32::from(self.payload_mss()));
+        }
+    }
+
+    /// Protection against wrapped sequence numbers (RFC 7323 section 5.3). A segment without the option is accepted, as
+    /// other systems do: the numbers still have to fit.
+    ///
+    /// Not done yet: section 5.5's rule that a value older than 24 days is no longer compared. A peer that was silent for as
+    /// long as that, on an open connection, is refused until its clock has wrapped.
+    #[inline]
+    pub(super) fn stamp_is_good(&self, segment: &Segment<'_>) -> bool {
+        match (self.timestamps, segment.options.timestamps) {
+            (Some(Timestamps { recent: Some(recent), .. }), Some((value, _))) => !older(value, recent),
+            _ => true,
+        }
+    }
+
+    /// Keeps the peer's value of a segment that reaches to what was acknowledged last (RFC 7323 section 4.3).
+    #[inline]
+    pub(super) fn take_stamp(&mut self, segment: &Segment<'_>) {
+        if let Some(stamps) = &mut self.timestamps
+            && let Some((value, _)) = segment.options.timestamps
+            && segment.seq.le(stamps.last_ack)
+        {
+            stamps.recent = Some(value);
+        }
+    }
+
+    #[inline]
+    pub(super) fn note_ack_sent(&mut self) {
+        if let Some(stamps) = &mut self.timestamps {
+            stamps.last_ack = self.rcv_nxt;
+        }
+    }
+
+    /// The round trip that an echoed value tells, which is right for repeated segments as well (RFC 7323 section 4.1).
+    pub(super) fn measure_echo(&mut self, segment: &Segment<'_>, now: Instant) {
+        if let Some(stamps) = self.timestamps
+            && let Some((_, echo)) = segment.options.timestamps
+            && echo != 0
+            && segment.ack.ge(self.rtt_next)
+        {
+            let elapsed = clock(now).wrapping_add(stamps.offset).wrapping_sub(echo);
+            if elapsed < 60_000 {
+                self.rtt.sample(now - Duration::from_millis(u64::from(elapsed)), now);
+                self.rtt_next = self.snd_max;
+            }
+        }
+    }
+
+    /// Whether a SYN's timestamp is newer than all that this connection received.
+    pub(super) fn is_newer(&self, syn: &Segment<'_>) -> bool {
+        match (self.timestamps.and_then(|stamps| stamps.recent), syn.options.timestamps) {
+            (Some(recent), Some((value, _))) => syn.flags.contains(Flags::SYN) && older(recent, value),
+            _ => false,
+        }
+    }
+}
+
+/// Whether a value comes before another one; they wrap.
+fn older(value: u32, than: u32) -> bool {
+    (value.wrapping_sub(than) as i32) < 0
+}

@@ -1,0 +1,782 @@
+//! IPv6 through the C ABI: contract/ipv6.md, contract/ethernet-arp-ndp.md section 4, and what icmp.md, dhcp.md, dns.md
+//! and hostfwd.md say of it.
+
+mod common;
+use common::*;
+use std::io::{Read, Write};
+use std::net::{Ipv6Addr, SocketAddrV6};
+
+const LOOPBACK: Ipv6Addr = Ipv6Addr::LOCALHOST;
+
+fn setup() -> Setup {
+    Setup::with(|c| c.in6_enabled = true)
+}
+
+/// An instance that knows the guest's address under the prefix.
+fn start(setup: Setup) -> Box<Instance> {
+    let i = setup.start();
+    i.greet6(GUEST6);
+    i.settle();
+    i.drain();
+    i
+}
+
+fn ip(text: &str) -> Ipv6Addr {
+    text.parse().expect("an address")
+}
+
+fn solicit(source: Ipv6Addr, destination: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
+    Ip6::ndp(source, destination).icmp(&ndp_message(135, 0, Some(target), &[]))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn udp6_peer() -> (UdpSocket, u16) {
+    let s = UdpSocket::bind((LOOPBACK, 0)).expect("the loopback has IPv6");
+    s.set_nonblocking(true).unwrap();
+    let port = s.local_addr().unwrap().port();
+    (s, port)
+}
+
+fn host_recv6(i: &Instance, socket: &UdpSocket) -> (Vec<u8>, std::net::SocketAddr) {
+    let mut buffer = [0; 65536];
+    i.until("a datagram at the host", || {
+        socket.recv_from(&mut buffer).ok().map(|(n, from)| (buffer[..n].to_vec(), from))
+    })
+}
+
+/// Types and codes of the ICMPv6 messages that answer a frame within a few turns.
+fn codes(i: &Instance, frame: &[u8]) -> Vec<(u8, u8)> {
+    i.input(frame);
+    i.settled().iter().filter_map(packet6).filter_map(|p| p.icmp()).collect()
+}
+
+fn silent(i: &Instance, frame: &[u8], what: &str) {
+    i.input(frame);
+    let frames = i.settled();
+    assert!(frames.is_empty(), "{what}: {frames:02x?}");
+}
+
+#[test]
+fn ethernet_fact_12_a_router_solicitation_is_answered_by_an_advertisement() {
+    let i = setup().silent().start();
+    let mut solicitation = ndp_message(133, 0, None, &[]);
+    let replies = i.answer6(&Ip6::ndp(GUEST_LL, ALL_ROUTERS).icmp(&solicitation));
+    let [ra] = &replies[..] else { panic!("{replies:02x?}") };
+    assert_eq!((ra.src, ra.dst, ra.dst_mac), (ROUTER6, ALL_NODES, [0x33, 0x33, 0, 0, 0, 1]));
+    let body = hex(&ra.payload);
+    assert!(
+        body.starts_with("8600")
+            && body[8..].starts_with(
+                "40000708000000000000000001015256000000020304\
+         40c0000151800000384000000000fec00000000000000000000000000000"
+            )
+    );
+    if ours("ra-options") {
+        assert!(body.ends_with("05010000000005dc"));
+    }
+    // One from nobody is answered as well; a foreign one is not.
+    assert_eq!(i.answer6(&Ip6::ndp(Ipv6Addr::UNSPECIFIED, ALL_ROUTERS).icmp(&solicitation)), replies);
+    silent(&i, &Ip6 { hop_limit: 64, ..Ip6::ndp(GUEST_LL, ALL_ROUTERS) }.icmp(&solicitation), "hop limit 64");
+    solicitation[1] = 1;
+    silent(&i, &Ip6::ndp(GUEST_LL, ALL_ROUTERS).icmp(&solicitation), "code 1");
+    assert!(i.neighbor_info().contains("NDP  52:54:00:12:34:56  fe80::5054:ff:fe12:3456"), "{}", i.neighbor_info());
+}
+
+#[test]
+fn ethernet_fact_14_the_library_answers_for_its_own_addresses_only() {
+    let i = setup().silent().start();
+    for target in ["fec0::2", "fec0::3", "fe80::2", "fe80::3"].map(ip) {
+        let replies = i.answer6(&solicit(GUEST_LL, solicited_node(target), target));
+        let [na] = &replies[..] else { panic!("{target}: {replies:02x?}") };
+        let last = target.octets()[15];
+        assert_eq!((na.src, na.dst, na.dst_mac), (target, GUEST_LL, GUEST_MAC));
+        assert_eq!(na.payload[4..8], [0xe0, 0, 0, 0]);
+        assert_eq!(na.payload[8..24], target.octets());
+        assert_eq!(na.payload[24..], [2, 1, 0x52, 0x56, 0, 0, 0, last]);
+    }
+    for target in ["fec0::4", "fe80::4", "2001:db8::2"].map(ip) {
+        silent(&i, &solicit(GUEST_LL, solicited_node(target), target), "a foreign target");
+    }
+}
+
+#[test]
+fn ethernet_facts_15_and_16_duplicate_address_detection_and_hop_limits() {
+    let i = setup().silent().start();
+    let probe = |destination| solicit(Ipv6Addr::UNSPECIFIED, destination, VHOST6);
+    let replies = i.answer6(&probe(solicited_node(VHOST6)));
+    let [na] = &replies[..] else { panic!("{replies:02x?}") };
+    assert_eq!((na.dst, na.payload[4]), (ALL_NODES, 0xa0));
+    silent(&i, &probe(VHOST6), "a probe to the address itself");
+    let own = solicit(Ipv6Addr::UNSPECIFIED, solicited_node(GUEST6), GUEST6);
+    silent(&i, &own, "a probe for the guest's own address");
+    let far = Ip6 { hop_limit: 254, ..Ip6::ndp(GUEST_LL, VHOST6) };
+    silent(&i, &far.icmp(&ndp_message(135, 0, Some(VHOST6), &[])), "hop limit 254");
+    assert!(!i.neighbor_info().contains("NDP"), "{}", i.neighbor_info());
+}
+
+#[test]
+fn damaged_neighbor_discovery_is_silent() {
+    let i = setup().silent().start();
+    for options in [&[1, 0, 0, 0, 0, 0, 0, 0][..], &[1, 9, 0, 0, 0, 0, 0, 0], &[1], &[1, 1, 0, 0]] {
+        if ours("ndp-options") {
+            let message = ndp_message(135, 0, Some(VHOST6), options);
+            silent(&i, &Ip6::ndp(GUEST_LL, VHOST6).icmp(&message), "a damaged option");
+        }
+    }
+    let mut frame = solicit(GUEST_LL, VHOST6, VHOST6);
+    frame[57] ^= 1;
+    silent(&i, &frame, "a wrong checksum");
+    let short = ndp_message(135, 0, Some(VHOST6), &[])[..23].to_vec();
+    silent(&i, &Ip6::ndp(GUEST_LL, VHOST6).icmp(&short), "23 bytes");
+}
+
+#[test]
+fn a_router_advertisement_or_redirect_of_the_guest_is_reported() {
+    let i = setup().silent().start();
+    i.events();
+    for (kind, text) in
+        [(134, "Warning: guest sent NDP RA, but shouldn't"), (137, "Warning: guest sent NDP REDIRECT, but shouldn't")]
+    {
+        let message = ndp_message(kind, 0, None, &[0; 32]);
+        silent(&i, &Ip6::ndp(GUEST_LL, ALL_NODES).icmp(&message), text);
+        assert!(i.events().contains(&Event::GuestError(text.into())), "{text}");
+    }
+}
+
+#[test]
+fn poll_fact_14_the_timer_is_set_again_before_the_advertisement() {
+    let i = setup().silent().start();
+    assert!(i.drain().is_empty(), "no frame from inside slirp_new");
+    i.all_events();
+    let handle_timer = library().slirp_handle_timer;
+    // SAFETY: the handle is valid.
+    unsafe { handle_timer(i.slirp.get(), 0, std::ptr::null_mut()) };
+    let events = i.all_events();
+    assert!(matches!(&events[..], [Event::TimerMod(TIMER, _), Event::Frame(_)]), "{events:?}");
+    let frames: Vec<Packet6> = i.drain().iter().filter_map(packet6).collect();
+    assert_eq!(frames.iter().map(|p| p.icmp()).collect::<Vec<_>>(), [Some((134, 0))]);
+}
+
+#[test]
+fn icmp_fact_11_the_virtual_hosts_answer_pings() {
+    let i = start(setup());
+    for target in ["fec0::2", "fec0::3", "fe80::2", "fe80::3"].map(ip) {
+        let request = Ip6 { hop_limit: 1, ..Ip6::new(target, ICMPV6) }.icmp(&echo6(7, 9, b"payload"));
+        let replies = i.answer6(&request);
+        let [reply] = &replies[..] else { panic!("{target}: {replies:02x?}") };
+        assert_eq!((reply.src, reply.dst, reply.icmp()), (target, GUEST6, Some((129, 0))));
+        assert_eq!(reply.payload[4..], *b"\0\x07\0\x09payload");
+    }
+    if pings_outside() {
+        assert_eq!(codes(&i, &Ip6::new(ip("fec0::9"), ICMPV6).icmp(&echo6(7, 9, b""))), [(1, 0)]);
+    }
+}
+
+/// Upstream has pings to the outside over IPv6 since 4.9.
+fn pings_outside() -> bool {
+    library().at_least(9)
+}
+
+#[test]
+fn a_ping_of_the_hosts_loopback_is_answered_from_it() {
+    if !pings_outside() {
+        return;
+    }
+    let i = start(setup());
+    i.input(&Ip6::new(LOOPBACK, ICMPV6).icmp(&echo6(0x1234, 5, b"across")));
+    let reply = i.wait6("the reply or a refusal", |p| p.icmp().map(|_| p.clone()));
+    // Without the right to ping, the guest is told so.
+    if reply.icmp() == Some((129, 0)) {
+        assert_eq!((reply.src, &reply.payload[4..]), (LOOPBACK, &b"\x12\x34\0\x05across"[..]));
+    } else {
+        assert_eq!(reply.payload[0], 1);
+    }
+}
+
+#[test]
+fn ethernet_fact_10_an_unknown_guest_is_solicited_and_its_reply_waits() {
+    let i = setup().start();
+    let frames = i.answer6(&Ip6::new(VHOST6, ICMPV6).icmp(&echo6(1, 1, b"x")));
+    let [ns] = &frames[..] else { panic!("{frames:02x?}") };
+    let group = solicited_node(GUEST6);
+    assert_eq!((ns.src, ns.dst, ns.frame_len), (VHOST6, group, 86));
+    assert_eq!(ns.dst_mac, [0x33, 0x33, 0xff, 0x12, 0x34, 0x56]);
+    assert_eq!(ns.payload[8..], [&GUEST6.octets()[..], &[1, 1, 0x52, 0x56, 0, 0, 0, 2]].concat());
+    i.greet6(GUEST6);
+    let reply = i.wait6("the reply that waited", |p| p.icmp().filter(|icmp| *icmp == (129, 0)).map(|_| p.clone()));
+    assert_eq!(reply.dst_mac, GUEST_MAC);
+    // One whose address nobody claims is dropped after a second.
+    let other = Ip6 { src: ip("fec0::77"), ..Ip6::new(VHOST6, ICMPV6) };
+    i.input(&other.icmp(&echo6(1, 2, b"y")));
+    i.settled();
+    i.move_clock(Duration::from_millis(1100));
+    i.settled();
+    i.greet6(ip("fec0::77"));
+    i.expect_silence();
+}
+
+#[test]
+fn ipv6_facts_01_to_05_validation() {
+    let i = start(setup());
+    let echo = Ip6::new(VHOST6, ICMPV6).icmp(&echo6(1, 1, b"abcdefgh"));
+    silent(&i, &echo[..echo.len() - 1], "a truncated packet");
+    let mut padded = echo.clone();
+    padded.extend([0xee; 20]);
+    let replies = i.answer6(&padded);
+    assert_eq!(replies[0].payload.len(), 16);
+    // 2: a packet above the MTU.
+    let replies = i.answer6(&Ip6::new(VHOST6, ICMPV6).icmp(&echo6(1, 1, &[7; 1476])));
+    let [error] = &replies[..] else { panic!("{replies:02x?}") };
+    assert_eq!((error.src, error.icmp(), error.frame_len), (ROUTER6, Some((2, 0)), 1514));
+    assert_eq!(error.payload[4..8], [0, 0, 0x05, 0xdc]);
+    // 3: hop limit 0.
+    let spent = Ip6 { hop_limit: 0, ..Ip6::new(VHOST6, ICMPV6) };
+    let replies = i.answer6(&spent.icmp(&echo6(1, 1, b"")));
+    assert_eq!((replies[0].src, replies[0].icmp()), (ROUTER6, Some((3, 0))));
+    // 4: nothing follows.
+    silent(&i, &Ip6::new(VHOST6, 59).frame(b"12345678"), "next header 59");
+    silent(&i, &Ip6::new(VHOST6, 0).frame(b""), "next header 0 without a header");
+}
+
+#[test]
+fn ipv6_fact_10_udp_needs_a_checksum() {
+    let i = start(setup());
+    let mut datagram = Ip6::new(VHOST6, UDP).udp_datagram(1000, 9, b"x");
+    datagram[6..8].fill(0);
+    silent(&i, &Ip6::new(VHOST6, UDP).frame(&datagram), "a UDP checksum of zero");
+}
+
+#[test]
+fn extension_headers_are_walked_and_unknown_ones_refused() {
+    if !ours("ipv6-extensions") {
+        return;
+    }
+    let i = start(setup());
+    // A hop-by-hop header with a padding option, then the echo request.
+    let echo = Ip6::new(VHOST6, ICMPV6).icmp(&echo6(1, 1, b"extended"));
+    let payload = [&[ICMPV6, 0, 1, 4, 0, 0, 0, 0][..], &echo[54..]].concat();
+    let replies = i.answer6(&Ip6::new(VHOST6, 0).frame(&payload));
+    assert_eq!(replies[0].icmp(), Some((129, 0)));
+    let replies = i.answer6(&Ip6::new(VHOST6, 132).frame(b"sctp"));
+    assert_eq!((replies[0].icmp(), &replies[0].payload[4..8]), (Some((4, 1)), &[0, 0, 0, 6][..]));
+    // To a group, or from nobody, no error goes.
+    silent(&i, &Ip6::new(ALL_NODES, 132).frame(b"sctp"), "a group");
+    silent(&i, &Ip6 { src: Ipv6Addr::UNSPECIFIED, ..Ip6::new(VHOST6, 132) }.frame(b"sctp"), "nobody");
+}
+
+#[test]
+fn fragments_are_put_together_and_overlaps_are_not() {
+    if !ours("ipv6-fragments") {
+        return;
+    }
+    let i = start(setup());
+    let data: Vec<u8> = (0..3000u32).map(|n| n as u8).collect();
+    let base = Ip6::new(VHOST6, ICMPV6);
+    let echo = Ip6::new(VHOST6, ICMPV6).icmp(&echo6(1, 1, &data));
+    let mut pieces = base.fragments(&echo[54..], 1000, 77);
+    pieces.reverse();
+    let replies: Vec<Packet6> = pieces.iter().flat_map(|piece| i.answer6(piece)).collect();
+    assert!(replies.iter().all(|p| p.next == 44 && p.frame_len <= 1514), "{replies:?}");
+    let total: usize = replies.iter().map(|p| p.payload.len() - 8).sum();
+    assert_eq!(total, 3008);
+    // An overlap ends the datagram, with what still comes.
+    let pieces = base.fragments(&echo[54..], 1000, 78);
+    let overlap = base.fragments(&echo[54..], 504, 78);
+    for piece in [&pieces[0], &overlap[1], &pieces[1], &pieces[2], &pieces[3]] {
+        silent(&i, piece, "overlapping fragments");
+    }
+    // A bomb: first pieces of thousands of datagrams.
+    for id in 0..5000 {
+        i.input(&base.fragments(&echo[54..], 1448, id)[0]);
+    }
+    i.expect_silence();
+    assert_eq!(i.answer6(&Ip6::new(VHOST6, ICMPV6).icmp(&echo6(1, 1, b"alive"))).len(), 1);
+}
+
+#[test]
+fn ipv6_fact_07_udp_passes_both_ways() {
+    let i = start(setup());
+    let (host, port) = udp6_peer();
+    for target in [VHOST6, ip("fec0::9"), LOOPBACK] {
+        i.input(&Ip6::new(target, UDP).udp(5000, port, b"question"));
+        let (data, from) = host_recv6(&i, &host);
+        assert_eq!(data, b"question");
+        host.send_to(b"answer", from).unwrap();
+        let got = i.wait6("the answer", |p| p.udp());
+        assert_eq!(got, (at6(target, port), at6(GUEST6, 5000), b"answer".to_vec()), "{target}");
+    }
+    // To all nodes: the host's loopback, which answers as the virtual host.
+    i.input(&Ip6::new(ALL_NODES, UDP).udp(5001, port, b"anyone"));
+    let (_, from) = host_recv6(&i, &host);
+    if ours("udp6-multicast-reply") {
+        host.send_to(b"me", from).unwrap();
+        assert_eq!(i.wait6("the answer", |p| p.udp()).0, at6(VHOST6, port));
+    }
+}
+
+#[test]
+fn a_large_udp_answer_comes_in_fragments() {
+    if !ours("ipv6-fragments") {
+        return;
+    }
+    let i = start(setup());
+    let (host, port) = udp6_peer();
+    i.input(&Ip6::new(VHOST6, UDP).udp(5000, port, b"q"));
+    let (_, from) = host_recv6(&i, &host);
+    let data: Vec<u8> = (0..4000u32).map(|n| (n * 7) as u8).collect();
+    host.send_to(&data, from).unwrap();
+    let mut together = Vec::new();
+    i.until("all fragments", || {
+        while let Some(p) = i.take(packet6) {
+            assert_eq!((p.next, p.payload[0]), (44, UDP));
+            let field = u16::from_be_bytes([p.payload[2], p.payload[3]]);
+            assert_eq!(usize::from(field & 0xfff8), together.len());
+            together.extend_from_slice(&p.payload[8..]);
+            if field & 1 == 0 {
+                return Some(());
+            }
+        }
+        None
+    });
+    assert_eq!(together[8..], data);
+}
+
+#[test]
+fn icmp_fact_12_a_closed_udp_port_is_reported() {
+    let i = start(setup());
+    let (host, port) = udp6_peer();
+    drop(host);
+    i.input(&Ip6::new(VHOST6, UDP).udp(5000, port, b"knock"));
+    let error = i.wait6("an error", |p| p.icmp().map(|_| p.clone()));
+    assert_eq!(error.icmp(), Some((1, 4)));
+    assert_eq!(error.src, if ours("icmp-loopback-offender") { VHOST6 } else { LOOPBACK });
+    assert_eq!(error.payload[8 + 24..8 + 40], VHOST6.octets());
+    assert!(error.payload.ends_with(b"knock"));
+}
+
+#[test]
+fn ipv6_facts_08_and_09_unreachable_and_hop_limit() {
+    if !isolated("ipv6_facts_08_and_09_unreachable_and_hop_limit", Isolation::Network) {
+        return;
+    }
+    let i = start(setup());
+    let far = Ip6::new(ip("2001:db8::1"), UDP);
+    assert_eq!(codes(&i, &far.udp(5000, 53, b"x")), [(1, 0)]);
+    assert_eq!(codes(&i, &Ip6 { hop_limit: 1, ..far }.udp(5000, 53, b"x")), [(3, 0)]);
+    assert_eq!(codes(&i, &Ip6::new(ip("fe80::9"), UDP).udp(5000, 53, b"x")), [(1, 0)]);
+    // TCP is refused at once, so that the guest falls back to IPv4.
+    let port = i.fresh_port();
+    i.input(&Ip6::new(ip("2001:db8::1"), TCP).tcp((port, 80), 1, 0, SYN, b""));
+    let packets: Vec<Packet6> = i.settled().iter().filter_map(packet6).collect();
+    assert_eq!(packets[0].icmp(), Some((1, 0)));
+    if ours("tcp6-refused") {
+        assert_eq!(packets[1].tcp().map(|s| (s.flags & RST, s.ack)), Some((RST, 2)));
+    }
+}
+
+/// The guest's side of a TCP connection over IPv6.
+struct Conn6 {
+    ip: Ip6,
+    ports: (u16, u16),
+    seq: u32,
+    ack: u32,
+}
+
+impl Conn6 {
+    fn connect(i: &Instance, to: SocketAddrV6) -> (Conn6, Tcp6) {
+        let mut c = Conn6 { ip: Ip6::new(*to.ip(), TCP), ports: (i.fresh_port(), to.port()), seq: 1000, ack: 0 };
+        i.input(&c.ip.tcp(c.ports, c.seq, 0, SYN, b""));
+        c.seq += 1;
+        let hello = i.wait6("a SYN-ACK", |p| p.tcp().filter(|s| s.dst.port() == c.ports.0));
+        assert_eq!((hello.flags, hello.ack), (SYN | ACK, c.seq));
+        c.ack = hello.seq.wrapping_add(1);
+        c.send(i, ACK, b"");
+        (c, hello)
+    }
+
+    fn accept(i: &Instance, port: u16) -> (Conn6, Tcp6) {
+        let syn = i.wait6("a SYN", |p| p.tcp().filter(|s| s.dst.port() == port && s.flags == SYN));
+        let ip = Ip6 { src: *syn.dst.ip(), ..Ip6::new(*syn.src.ip(), TCP) };
+        let mut c = Conn6 { ip, ports: (port, syn.src.port()), seq: 5000, ack: syn.seq.wrapping_add(1) };
+        c.send(i, SYN | ACK, b"");
+        c.seq += 1;
+        i.wait6("an ACK", |p| p.tcp().filter(|s| s.flags & (ACK | SYN | RST) == ACK));
+        (c, syn)
+    }
+
+    fn send(&mut self, i: &Instance, flags: u8, data: &[u8]) {
+        i.input(&self.ip.tcp(self.ports, self.seq, self.ack, flags, data));
+        self.seq = self.seq.wrapping_add(data.len() as u32 + u32::from(flags & FIN != 0));
+    }
+
+    fn receive(&mut self, i: &Instance, len: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while bytes.len() < len {
+            let s = i.wait6("data", |p| p.tcp().filter(|s| !s.payload.is_empty()));
+            if s.seq == self.ack {
+                self.ack = self.ack.wrapping_add(s.payload.len() as u32);
+                bytes.extend(s.payload);
+            }
+            self.send(i, ACK, b"");
+        }
+        bytes
+    }
+}
+
+fn talk(i: &Instance, conn: &mut Conn6, mut host: TcpStream) {
+    host.set_nonblocking(true).unwrap();
+    conn.send(i, PSH | ACK, b"from the guest");
+    assert_eq!(host_read(i, &mut host, 14), b"from the guest");
+    host.write_all(b"from the host").unwrap();
+    assert_eq!(conn.receive(i, 13), b"from the host");
+    conn.send(i, FIN | ACK, b"");
+    assert!(matches!(host_end(i, &mut host), (rest, End::Eof) if rest.is_empty()));
+}
+
+fn accept6(i: &Instance, listener: &TcpListener) -> TcpStream {
+    i.until("a connection at the host", || listener.accept().ok().map(|(s, _)| s))
+}
+
+#[test]
+fn ipv6_fact_06_tcp_to_any_address_of_the_prefix_reaches_the_loopback() {
+    let i = start(setup());
+    let listener = TcpListener::bind((LOOPBACK, 0)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for target in [VHOST6, ip("fec0::9"), LOOPBACK] {
+        let (mut conn, hello) = Conn6::connect(&i, at6(target, port));
+        assert_eq!((hello.src, hello.dst.ip()), (at6(target, port), &GUEST6));
+        assert_eq!(hello.options[..4], [2, 4, 0x05, 0xa0], "1440 bytes fit");
+        talk(&i, &mut conn, accept6(&i, &listener));
+    }
+    // A closed port is refused.
+    drop(listener);
+    let own = i.fresh_port();
+    i.input(&Ip6::new(VHOST6, TCP).tcp((own, port), 1, 0, SYN, b""));
+    let s = i.wait6("a reset", |p| p.tcp().filter(|s| s.dst.port() == own));
+    assert_eq!((s.flags & RST, s.ack), (RST, 2));
+}
+
+#[test]
+fn ipv6_works_without_ipv4_and_is_off_without_being_asked_for() {
+    let only = start(Setup::with(|c| (c.in_enabled, c.in6_enabled) = (false, true)));
+    let echo = Ip6::new(VHOST6, ICMPV6).icmp(&echo6(1, 1, b""));
+    assert_eq!(only.answer6(&echo).len(), 1);
+    silent(&only, &arp(1, GUEST_MAC, GUEST, [0; 6], VHOST), "ARP");
+    let off = Setup::default().start();
+    silent(&off, &echo, "IPv6");
+    silent(&off, &solicit(GUEST_LL, solicited_node(VHOST6), VHOST6), "neighbor discovery");
+}
+
+#[test]
+fn ipv6_fact_11_restricted_mode() {
+    let i = start(Setup::with(|c| (c.in6_enabled, c.restricted) = (true, 1)));
+    let (host, port) = udp6_peer();
+    silent(&i, &Ip6::new(VHOST6, UDP).udp(5000, port, b"x"), "UDP");
+    assert!(host.recv_from(&mut [0; 8]).is_err());
+    silent(&i, &Ip6::new(VHOST6, UDP).udp(546, 547, &[11, 1, 2, 3]), "DHCPv6");
+    silent(&i, &Ip6::new(VHOST6, UDP).udp(5000, 69, b"\0\x01x\0octet\0"), "TFTP");
+    silent(&i, &Ip6::new(ip("2001:db8::1"), ICMPV6).icmp(&echo6(1, 1, b"")), "a ping to the outside");
+    assert_eq!(i.answer6(&Ip6::new(VHOST6, ICMPV6).icmp(&echo6(1, 1, b""))).len(), 1);
+    let replies = i.answer6(&Ip6::new(VHOST6, TCP).tcp((5000, 80), 1, 0, SYN, b""));
+    assert_eq!(replies[0].tcp().map(|s| s.flags & RST), Some(RST));
+    assert_eq!(i.answer6(&solicit(GUEST_LL, VHOST6, VHOST6)).len(), 1);
+}
+
+#[test]
+fn ipv6_fact_12_the_hosts_loopback_is_closed_on_every_road() {
+    let i = start(Setup::with(|c| (c.in6_enabled, c.disable_host_loopback) = (true, true)));
+    let (_host, port) = udp6_peer();
+    for target in ["fec0::2", "fec0::9", "::1", "ff02::1", "fe80::2", "::ffff:127.0.0.1"].map(ip) {
+        if !ours("loopback-bypass") && !target.to_string().starts_with("fec0") {
+            continue;
+        }
+        let error = if target.is_multicast() { vec![] } else { vec![(1, 0)] };
+        assert_eq!(codes(&i, &Ip6::new(target, UDP).udp(5000, port, b"x")), error, "UDP to {target}");
+        if !target.is_multicast() {
+            let syn = Ip6::new(target, TCP).tcp((i.fresh_port(), port), 1, 0, SYN, b"");
+            assert_eq!(codes(&i, &syn), [(1, 0)], "TCP to {target}");
+        }
+    }
+    if ours("loopback-bypass") {
+        assert_eq!(codes(&i, &Ip6::new(LOOPBACK, ICMPV6).icmp(&echo6(1, 1, b""))), [(1, 0)]);
+    }
+}
+
+#[test]
+fn virtual_and_impossible_sources_are_dropped() {
+    if !ours("virtual-source") {
+        return;
+    }
+    let i = start(setup());
+    for source in ["fec0::2", "fec0::3", "fe80::2", "::1", "ff02::5"].map(ip) {
+        let from = Ip6 { src: source, ..Ip6::new(VHOST6, ICMPV6) };
+        silent(&i, &from.icmp(&echo6(1, 1, b"")), &source.to_string());
+        silent(&i, &Ip6::ndp(source, ALL_NODES).icmp(&ndp_message(136, 0x20, Some(source), &[])), "a claim");
+    }
+    assert!(!i.neighbor_info().contains("fec0::2\n"), "{}", i.neighbor_info());
+}
+
+#[test]
+fn dhcp_facts_18_to_20_information_requests() {
+    let mut s = setup();
+    s.bootfile = Some("pxe.0".into());
+    s.search = Some(vec!["example.com".into()]);
+    let i = start(s);
+    let ask = |to: Ipv6Addr, message: &[u8]| i.answer6(&Ip6::new(to, UDP).udp(546, 547, message));
+    let request = b"\x0b\x01\x02\x03\0\x01\0\x03abc\0\x06\0\x06\0\x3b\0\x17\0\x18";
+    let url = b"tftp://[fec0:0000:0000:0000:0000:0000:0000:0002]/pxe.0";
+    for to in [VHOST6, ip("ff02::1:2")] {
+        let replies = ask(to, request);
+        let (src, dst, data) = replies[0].udp().expect("a datagram");
+        assert_eq!((src.ip(), dst), (&VHOST6, at6(GUEST6, 546)));
+        assert_eq!(src.port(), if ours("dhcpv6-server") { 547 } else { 8962 });
+        assert_eq!(data[..11], *b"\x07\x01\x02\x03\0\x01\0\x03abc");
+        assert!(data.windows(20).any(|w| w == [&[0, 23, 0, 16][..], &VDNS6.octets()].concat()));
+        assert!(data.ends_with(url));
+        if ours("dhcpv6-server") {
+            assert_eq!(data[11..25], *b"\0\x02\0\x0a\0\x03\0\x01\x52\x56\0\0\0\x02");
+            assert!(data.windows(17).any(|w| w == b"\0\x18\0\x0d\x07example\x03com\0"[..17].as_ref()));
+        }
+    }
+    silent(&i, &Ip6::new(VHOST6, UDP).udp(546, 547, &[1, 1, 2, 3]), "SOLICIT");
+    // Other addresses of the library are no servers: nothing listens there.
+    for to in [VDNS6, ip("fe80::2")] {
+        i.input(&Ip6::new(to, UDP).udp(546, 547, request));
+        let replies: Vec<Packet6> = i.settled().iter().filter_map(packet6).collect();
+        assert!(replies.iter().all(|p| p.icmp().is_some_and(|(kind, _)| kind == 1)), "{to}: {replies:02x?}");
+        assert_eq!(replies.len(), 1, "{to}");
+    }
+    let longest = [&b"\x0b\x01\x02\x03\0\x01\x01\0"[..], &[0; 256]].concat();
+    assert_eq!(ask(VHOST6, &longest).len(), 1);
+    let long = [&b"\x0b\x01\x02\x03\0\x01\x01\x01"[..], &[0; 257]].concat();
+    silent(&i, &Ip6::new(VHOST6, UDP).udp(546, 547, &long), "a client identifier of 257 bytes");
+    i.events();
+    silent(&i, &Ip6::new(VHOST6, UDP).udp(546, 547, b"\x0b\x01\x02\x03\0\x01\0\x09x"), "an option too long");
+    assert!(i.events().contains(&Event::GuestError("Guest sent bad DHCPv6 packet!".into())));
+}
+
+#[test]
+fn tftp_over_ipv6_is_answered_by_the_virtual_host() {
+    let i = start(setup());
+    let replies = i.answer6(&Ip6::new(VHOST6, UDP).udp(2000, 69, b"\0\x01missing\0octet\0"));
+    let (src, dst, data) = replies[0].udp().expect("a datagram");
+    assert_eq!((src, dst, &data[..2]), (at6(VHOST6, 69), at6(GUEST6, 2000), &b"\0\x05"[..]));
+}
+
+fn resolv(text: &str) {
+    std::fs::write(child::resolv_conf_path(), text).expect("the file is ours");
+}
+
+#[test]
+fn ethernet_fact_13_the_name_server_is_announced_when_there_is_one() {
+    if !isolated("ethernet_fact_13_the_name_server_is_announced_when_there_is_one", Isolation::Resolver) {
+        return;
+    }
+    let announced = |text: &str, setup: Setup| {
+        resolv(text);
+        let i = setup.silent().start();
+        let replies = i.answer6(&Ip6::ndp(GUEST_LL, ALL_ROUTERS).icmp(&ndp_message(133, 0, None, &[])));
+        let server = VDNS6.octets();
+        let lifetime = if ours("ra-options") { 1800u32 } else { 1_200_000 }.to_be_bytes();
+        let option = [&[25, 3, 0, 0][..], &lifetime, &server].concat();
+        replies[0].payload.windows(24).any(|w| w == option)
+    };
+    assert!(announced("", setup()));
+    // Upstream keeps what it found for the whole process; ours looks again for each instance.
+    if ours("dns-cross-family") {
+        assert!(announced("nameserver 192.0.2.1\n", setup()));
+        assert!(!announced("nameserver nonsense\n", setup()));
+        assert!(!announced("", Setup::with(|c| (c.in6_enabled, c.disable_dns) = (true, true))));
+    }
+}
+
+#[test]
+fn dns_over_ipv6_reaches_servers_of_both_families() {
+    if !isolated("dns_over_ipv6_reaches_servers_of_both_families", Isolation::Resolver) {
+        return;
+    }
+    for (text, address) in
+        [("nameserver ::1\nnameserver 127.0.0.1\n", "::1"), ("", "::1"), ("nameserver 127.0.0.77\n", "127.0.0.77")]
+    {
+        if address != "::1" && !ours("dns-cross-family") {
+            continue;
+        }
+        resolv(text);
+        let server = UdpSocket::bind((address, 53)).unwrap();
+        server.set_nonblocking(true).unwrap();
+        let listener = TcpListener::bind((address, 53)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let i = start(setup());
+        let forms = if ours("link-local-services") { vec![VDNS6, ip("fe80::3")] } else { vec![VDNS6] };
+        for target in forms {
+            i.input(&Ip6::new(target, UDP).udp(5353, 53, b"query"));
+            let (_, from) = host_recv6(&i, &server);
+            server.send_to(b"answer", from).unwrap();
+            let got = i.wait6("the answer", |p| p.udp());
+            assert_eq!(got, (at6(target, 53), at6(GUEST6, 5353), b"answer".to_vec()), "{text:?}");
+        }
+        let (mut conn, _) = Conn6::connect(&i, at6(VDNS6, 53));
+        talk(&i, &mut conn, accept6(&i, &listener));
+        // The same guest port serves both families at once.
+        if address != "::1" {
+            let (host, port) = udp6_peer();
+            i.input(&Ip6::new(VHOST6, UDP).udp(5353, port, b"other"));
+            assert_eq!(host_recv6(&i, &host).0, b"other");
+        }
+    }
+}
+
+#[test]
+fn dns_over_ipv4_reaches_an_ipv6_server_and_a_dead_one_is_reported() {
+    if !isolated("dns_over_ipv4_reaches_an_ipv6_server_and_a_dead_one_is_reported", Isolation::Resolver) {
+        return;
+    }
+    if !ours("dns-cross-family") {
+        return;
+    }
+    resolv("nameserver ::1\n");
+    let server = UdpSocket::bind((LOOPBACK, 53)).unwrap();
+    server.set_nonblocking(true).unwrap();
+    let i = start(setup());
+    i.input(&udp_frame(5353, at(VDNS, 53), b"query"));
+    let (_, from) = host_recv6(&i, &server);
+    server.send_to(b"answer", from).unwrap();
+    let d = i.wait_udp("the answer").1;
+    assert_eq!((d.src, d.data.as_slice()), (at(VDNS, 53), &b"answer"[..]));
+    drop(server);
+    i.input(&udp_frame(5353, at(VDNS, 53), b"query"));
+    let (packet, icmp) = i.wait_icmp("a refusal");
+    assert_eq!((packet.src, icmp.kind, icmp.code), (VDNS, 3, 3));
+    // And the other way round.
+    resolv("nameserver 127.0.0.1\n");
+    i.move_clock(Duration::from_secs(3));
+    i.input(&Ip6::new(VDNS6, UDP).udp(5354, 53, b"query"));
+    let error = i.wait6("a refusal", |p| p.icmp().map(|_| p.clone()));
+    assert_eq!((error.src, error.icmp()), (VDNS6, Some((1, 4))));
+}
+
+fn sockaddr6(a: SocketAddrV6) -> libc::sockaddr_in6 {
+    // SAFETY: all zero bytes are a value of the structure.
+    let mut s: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
+    s.sin6_family = libc::AF_INET6 as _;
+    s.sin6_port = a.port().to_be();
+    s.sin6_addr.s6_addr = a.ip().octets();
+    s
+}
+
+fn hostxfwd6(i: &Instance, host: SocketAddrV6, guest: SocketAddrV6, flags: i32) -> i32 {
+    let (h, g) = (sockaddr6(host), sockaddr6(guest));
+    // SAFETY: both addresses are valid for their lengths.
+    unsafe {
+        let (h, g) = ((&raw const h).cast(), (&raw const g).cast());
+        (library().slirp_add_hostxfwd)(i.slirp.get(), h, 28, g, 28, flags)
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind((LOOPBACK, 0)).unwrap().local_addr().unwrap().port()
+}
+
+fn connect_nonblocking(to: std::net::SocketAddr) -> TcpStream {
+    let s = TcpStream::connect(to).unwrap();
+    s.set_nonblocking(true).unwrap();
+    s
+}
+
+#[test]
+fn hostfwd_fact_07_an_unspecified_guest_is_found_by_neighbor_discovery() {
+    let i = setup().start();
+    let port = free_port();
+    assert_eq!(hostxfwd6(&i, at6(LOOPBACK, port), at6(Ipv6Addr::UNSPECIFIED, 80), 0), 0);
+    let mut early = connect_nonblocking((LOOPBACK, port).into());
+    assert!(matches!(host_end(&i, &mut early), (rest, End::Eof) if rest.is_empty()));
+    i.greet6(GUEST_LL);
+    let client = connect_nonblocking((LOOPBACK, port).into());
+    let (mut conn, syn) = Conn6::accept(&i, 80);
+    assert_eq!((syn.src, syn.dst.ip()), (at6(VHOST6, client.local_addr().unwrap().port()), &GUEST_LL));
+    talk(&i, &mut conn, client);
+    // Once known, an address under the prefix is preferred.
+    i.greet6(GUEST6);
+    let _client = connect_nonblocking((LOOPBACK, port).into());
+    let (_, syn) = Conn6::accept(&i, 80);
+    assert_eq!(syn.dst.ip(), if ours("hostfwd6-global") { &GUEST6 } else { &GUEST_LL });
+}
+
+#[test]
+fn hostfwd_fact_08_v6only_and_dual_stack_listeners() {
+    let i = start(setup());
+    let port = free_port();
+    let any = at6(Ipv6Addr::UNSPECIFIED, port);
+    assert_eq!(hostxfwd6(&i, any, at6(GUEST6, 80), HOSTFWD_V6ONLY), 0);
+    assert_eq!(i.add_hostfwd(false, at(LOCALHOST, port), at(GUEST, 80)), Ok(()));
+    let dual = free_port();
+    assert_eq!(hostxfwd6(&i, at6(Ipv6Addr::UNSPECIFIED, dual), at6(GUEST6, 81), 0), 0);
+    assert_eq!(i.add_hostfwd(false, at(LOCALHOST, dual), at(GUEST, 80)), Err(libc::EADDRINUSE));
+    // An IPv4 client of the dual-stack listener is shown as the virtual host.
+    let client = connect_nonblocking((Ipv4Addr::LOCALHOST, dual).into());
+    let (mut conn, syn) = Conn6::accept(&i, 81);
+    if ours("hostfwd6-mapped") {
+        assert_eq!(syn.src, at6(VHOST6, client.local_addr().unwrap().port()));
+    }
+    talk(&i, &mut conn, client);
+}
+
+#[test]
+fn hostfwd_fact_11_udp_over_ipv6() {
+    let i = start(setup());
+    let port = free_port();
+    assert_eq!(hostxfwd6(&i, at6(LOOPBACK, port), at6(Ipv6Addr::UNSPECIFIED, 53), HOSTFWD_UDP), 0);
+    let (host, host_port) = udp6_peer();
+    host.send_to(b"question", (LOOPBACK, port)).unwrap();
+    let (src, dst, data) = i.wait6("the question", |p| p.udp());
+    assert_eq!((src, dst, data.as_slice()), (at6(VHOST6, host_port), at6(GUEST6, 53), &b"question"[..]));
+    i.input(&Ip6::new(VHOST6, UDP).udp(53, host_port, b"answer"));
+    let (data, from) = host_recv6(&i, &host);
+    assert_eq!((data.as_slice(), from), (&b"answer"[..], (LOOPBACK, port).into()));
+}
+
+#[test]
+fn ten_thousand_neighbors_are_bounded() {
+    let i = setup().start();
+    for n in 0..10_000u32 {
+        let address = Ipv6Addr::from(u128::from(GUEST6) ^ u128::from(n));
+        i.greet6(address);
+        i.input(
+            &Ip6 { src: Ipv6Addr::from(u128::from(address) ^ 1 << 40), ..Ip6::new(VHOST6, ICMPV6) }
+                .icmp(&echo6(1, 1, b"unknown")),
+        );
+    }
+    assert_eq!(i.neighbor_info().lines().filter(|l| l.trim_start().starts_with("NDP")).count(), 16);
+    assert!(i.drain().iter().filter_map(packet6).all(|p| p.icmp() == Some((135, 0))));
+}
+
+#[test]
+fn a_real_stack_moves_a_megabyte_each_way() {
+    use smoltcp::wire::{IpAddress, IpCidr, Ipv6Cidr};
+    let i = setup().real_clock().start();
+    let listener = TcpListener::bind((LOOPBACK, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let data: Vec<u8> = (0..1_000_000u32).map(|n| (n ^ n >> 8) as u8).collect();
+    let expected = data.clone();
+    let echo = std::thread::spawn(move || {
+        let (mut s, _) = listener.accept().unwrap();
+        let mut got = vec![0; expected.len()];
+        s.read_exact(&mut got).unwrap();
+        assert!(got == expected, "the host got other bytes");
+        s.write_all(&got).unwrap();
+    });
+    let mut guest = SmolGuest::new(&i, 1500);
+    guest.iface.update_ip_addrs(|a| a.push(IpCidr::Ipv6(Ipv6Cidr::new(GUEST6, 64))).unwrap());
+    guest.iface.routes_mut().add_default_ipv6_route(VHOST6).unwrap();
+    let handle = guest.tcp_socket(65536);
+    let socket = guest.sockets.get_mut::<smoltcp::socket::tcp::Socket>(handle);
+    socket.connect(guest.iface.context(), (IpAddress::Ipv6(VHOST6), port), 50_000).unwrap();
+    guest.until("the connection", |g| g.tcp(handle).may_send().then_some(()));
+    guest.send_all(handle, &data);
+    assert!(guest.receive(handle, data.len()) == data, "the guest got other bytes");
+    echo.join().unwrap();
+}

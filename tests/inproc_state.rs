@@ -1,0 +1,211 @@
+//! Saved state: contract/state.md, and streams that one library writes and the other reads.
+
+mod common;
+
+use common::*;
+use std::cell::RefCell;
+use std::process::{Command, Stdio};
+use std::rc::Rc;
+
+const FORWARD: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 100);
+const PORT: u16 = 1234;
+/// Length of a stream with one connection of MSS 1460, and of one without.
+const ONE: usize = 263_110;
+const NONE: usize = 131;
+const UPSTREAM: &str = "/usr/lib/x86_64-linux-gnu/libslirp.so.0";
+const JOB: &str = "SLIRP_TEST_STATE_JOB";
+const FILE: &str = "SLIRP_TEST_STATE_FILE";
+
+/// An instance with a guest forward, and what arrives there.
+fn with_forward() -> (Box<Instance>, Rc<RefCell<Vec<u8>>>) {
+    let i = Setup::default().start();
+    let kept = Rc::new(RefCell::new(Vec::new()));
+    let sink = kept.clone();
+    let write = Box::new(move |_: &Instance, data: &[u8]| {
+        sink.borrow_mut().extend_from_slice(data);
+        data.len() as isize
+    });
+    assert_eq!(i.add_guestfwd(&mut FORWARD.clone(), PORT, write), 0);
+    (i, kept)
+}
+
+/// The example of the contract: the guest has sent "ping", and not acknowledged "pong-unacked".
+fn saved() -> (Conn, Vec<u8>) {
+    saved_with(true)
+}
+
+/// The same; without `in_flight` the guest has acknowledged everything.
+fn saved_with(in_flight: bool) -> (Conn, Vec<u8>) {
+    let (i, kept) = with_forward();
+    let mut conn = Conn::connect_with(&i, at(FORWARD, PORT), &mss_option(1460));
+    conn.data(&i, b"ping");
+    assert_eq!(*kept.borrow(), b"ping");
+    i.socket_recv(FORWARD, PORT, b"pong-unacked");
+    if !in_flight {
+        assert_eq!(conn.receive(&i, 12).1, b"pong-unacked");
+    }
+    let (result, stream) = i.save_state();
+    assert_eq!(result, 0);
+    (conn, stream)
+}
+
+fn be32(stream: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(stream[at..at + 4].try_into().unwrap())
+}
+
+#[test]
+fn state_fact_01_without_a_connection_the_stream_has_131_bytes() {
+    let (i, _) = with_forward();
+    let (result, stream) = i.save_state();
+    assert_eq!((result, stream.len(), stream[0]), (0, NONE, 0));
+}
+
+#[test]
+fn state_fact_02_the_fields_of_a_connection() {
+    let (conn, s) = saved();
+    assert_eq!((s.len(), s[0]), (ONE, 42));
+    // The addresses and ports stand in reverse on a little-endian machine.
+    assert_eq!(s[5..13], [0, 2, 100, 2, 0, 10, 0xd2, 0x04]);
+    let port = conn.guest.port().to_be_bytes();
+    assert_eq!(s[13..21], [0, 2, 15, 2, 0, 10, port[1], port[0]]);
+    assert_eq!(s[0x17], 6, "so_type");
+    assert_eq!(be32(&s, 0x18), 4, "so_state");
+    assert_eq!((be32(&s, 0x1c), be32(&s, 0x20)), (0, 131_400), "so_rcv");
+    assert_eq!((be32(&s, 0x20174), be32(&s, 0x20178)), (12, 131_400), "so_snd");
+    let offset = be32(&s, 0x20180) as usize;
+    assert_eq!(be32(&s, 0x2017c) as usize, offset + 12);
+    assert_eq!(s[0x20184 + offset..][..12], *b"pong-unacked");
+    assert_eq!(s[0x402cc..0x402ce], [0, 4], "ESTABLISHED");
+    assert!(s[0x402cf] > 0, "a timer for what is in flight");
+    assert_eq!(s[0x402dc..0x402de], 1460u16.to_be_bytes(), "maxseg");
+    let una = be32(&s, 0x402e1);
+    assert_eq!(be32(&s, 0x402e5), una + 12, "snd_nxt");
+    assert_eq!(be32(&s, 0x402f5), una - 1, "iss");
+    assert_eq!(be32(&s, 0x40301), conn.snd_nxt, "rcv_nxt");
+    assert_eq!(be32(&s, 0x40309), GUEST_ISS, "irs");
+    assert_eq!(be32(&s, 0x40311), una + 12, "snd_max");
+    assert_eq!(be32(&s, 0x4033f), conn.snd_nxt, "last_ack_sent");
+    assert_eq!(s[0x40343], 0, "the end of the connections");
+}
+
+/// Loads a stream and goes on with its connection, as the guest after a migration.
+fn go_on(conn: &mut Conn, stream: &[u8]) {
+    let in_flight = be32(stream, 0x20174) > 0;
+    let (i, kept) = with_forward();
+    assert_eq!(i.load_state(4, stream), (0, 0), "every byte is read");
+    assert!(conn.listed(&i, "ESTABLISHED"), "{}", i.connection_info());
+    if in_flight && library().upstream {
+        // Upstream loses what was not acknowledged, and with it its place in the stream towards the guest.
+        conn.data(&i, b"after");
+        assert_eq!(*kept.borrow(), b"after");
+        return;
+    }
+    if in_flight {
+        assert_eq!(conn.receive(&i, 12).1, b"pong-unacked", "it is sent again");
+    }
+    assert_eq!(i.save_state().1.len(), stream.len());
+    conn.data(&i, b"after");
+    assert_eq!(*kept.borrow(), b"after");
+    i.socket_recv(FORWARD, PORT, b"and back");
+    assert_eq!(conn.receive(&i, 8).1, b"and back");
+}
+
+#[test]
+fn state_fact_03_a_loaded_connection_goes_on() {
+    for in_flight in [false, true] {
+        let (mut conn, stream) = saved_with(in_flight);
+        go_on(&mut conn, &stream);
+    }
+}
+
+#[test]
+fn state_facts_04_to_08_what_is_refused_and_what_is_not() {
+    let (_, stream) = saved();
+    let without = Setup::default().start();
+    assert_eq!(without.load_state(4, &stream).0, -22, "no such forward");
+    assert!(without.flows("TCP[").is_empty() || library().upstream);
+    let (i, _) = with_forward();
+    assert_eq!(i.load_state(5, &stream).0, -22, "a later version");
+    let mut wrong = stream.clone();
+    wrong[0x24..0x28].fill(0xff);
+    assert_eq!(i.load_state(4, &wrong).0, -22, "an offset outside of the buffer");
+    let mut marked = stream.clone();
+    marked[0] = 1;
+    assert_eq!(i.load_state(4, &marked).0, 0, "any marker");
+    assert_eq!(i.load_state(3, &[0; NONE]), (0, 0), "version 3 without connections");
+    assert_eq!(i.load_state(2, &[0; 3]), (0, 0), "version 2 without connections");
+    assert_eq!(i.load_state(1, &[0; 1]), (0, 0), "version 1 without connections");
+}
+
+#[test]
+fn state_a_stream_cut_anywhere_is_refused_and_changes_nothing() {
+    if !ours("state-truncated") {
+        return;
+    }
+    let (_, stream) = saved();
+    let (i, _) = with_forward();
+    let cuts = (0..80).chain([131_500, 131_600, 262_900]).chain(ONE - 300..ONE);
+    for cut in cuts {
+        assert!(i.load_state(4, &stream[..cut]).0 < 0, "{cut}");
+    }
+    assert!(i.flows("TCP[").is_empty(), "{}", i.connection_info());
+}
+
+/// What a child with another library does: writes a stream, or reads one.
+#[test]
+fn state_job() {
+    let Ok(job) = std::env::var(JOB) else { return };
+    let file = std::env::var(FILE).expect("the job names a file");
+    if job.starts_with("save") {
+        let (conn, stream) = saved_with(job == "save in flight");
+        let numbers = [conn.guest.port().into(), conn.snd_nxt, conn.rcv_nxt];
+        let head: Vec<u8> = numbers.iter().flat_map(|n: &u32| n.to_be_bytes()).collect();
+        std::fs::write(file, [head, stream].concat()).expect("the file can be written");
+    } else {
+        load_file(&file);
+    }
+}
+
+fn load_file(file: &str) {
+    let bytes = std::fs::read(file).expect("the other library wrote it");
+    let (head, stream) = bytes.split_at(12);
+    let any = Setup::default().start();
+    let mut conn = Conn::new(&any, at(FORWARD, PORT));
+    conn.guest.set_port(be32(head, 0) as u16);
+    conn.snd_nxt = be32(head, 4);
+    conn.rcv_nxt = be32(head, 8);
+    go_on(&mut conn, stream);
+}
+
+/// Runs [`state_job`] in a child with `library`.
+fn job(job: &str, library: &str, file: &str) {
+    let exe = std::env::current_exe().expect("the test executable has a path");
+    let output = Command::new(exe)
+        .args(["--exact", "state_job", "--nocapture", "--test-threads=1"])
+        .env(JOB, job)
+        .env(FILE, file)
+        .env("SLIRP_LIB", library)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the test executable can be started again");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{job} with {library}:\n{text}");
+}
+
+#[test]
+fn state_moves_between_upstream_and_this_library_and_back() {
+    if !std::path::Path::new(UPSTREAM).exists() {
+        eprintln!("SKIPPED: no {UPSTREAM} to exchange streams with");
+        return;
+    }
+    let ours = library().path.to_str().expect("a path in UTF-8").to_string();
+    let file = std::env::temp_dir().join(format!("slirp-state-{}", std::process::id()));
+    let file = file.to_str().expect("a path in UTF-8");
+    for (from, to) in [(UPSTREAM, ours.as_str()), (ours.as_str(), UPSTREAM)] {
+        for what in ["save", "save in flight"] {
+            job(what, from, file);
+            job("load", to, file);
+        }
+    }
+    let _ = std::fs::remove_file(file);
+}
