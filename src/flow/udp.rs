@@ -223,27 +223,6 @@ impl UdpTable {
             flow.expires = cx.now + LIFETIME;
             cx.timers.arm(&mut flow.timer, Some(flow.expires), token::pack(Kind::Udp, id));
         }
-<<<<<<< HEAD
-=======
-        let known = flow.peers.iter().find(|peer| flow.forward && peer.known_as == datagram.destination);
-        let mut may_stage = !flow.forward;
-        let real = match known {
-            Some(peer) => Some(peer.real),
-            None => match cx.policy.translate(datagram.destination) {
-                Destination::Host(real) => Some(real),
-                Destination::NameServer => {
-                    // Each query may go to another server.
-                    may_stage = false;
-                    name_server(datagram, cx)
-                }
-                Destination::Refused => None,
-            },
-        };
-        let Some(real) = real else {
-            cx.egress.unreachable(Unreachable::Network, datagram.packet, cx.now);
-            return;
-        };
->>>>>>> perf
         // What is not translated needs no remembering, but for the loopback: it is also what the virtual host stands for.
         if real.ip() != datagram.destination.ip || real.ip().is_loopback() || flow.forward {
             let known_as = match datagram.destination.ip {
@@ -260,7 +239,8 @@ impl UdpTable {
             flow.socket.set_ttl(real.is_ipv6(), flow.ttl);
         }
         send(flow, datagram, real, cx);
-        if may_stage {
+        // Each query may go to another server, and a forward's peers are apart already.
+        if forward.is_none() && !cx.policy.is_name_server(datagram.destination) {
             let FromGuest { source, destination, ttl, .. } = *datagram;
             self.stage.begin(Burst { flow: id, source, destination, ttl, real });
         }
@@ -649,12 +629,7 @@ fn deliver(flow: &mut UdpFlow, payload: &[u8], real: SocketAddr, cx: &mut Contex
     if source.ip.is_ipv4() != flow.guest.ip.is_ipv4() {
         return;
     }
-<<<<<<< HEAD
-    let payload = cx.scratch.get(..length).unwrap_or_default();
     cx.egress.udp(source, guest, payload, 0, cx.now);
-=======
-    cx.egress.udp(source, flow.guest, payload, 0, cx.now);
->>>>>>> perf
 }
 
 /// Passes on the errors the kernel kept. False when there was none.
