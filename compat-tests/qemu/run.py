@@ -2,9 +2,7 @@
 """Debian's unmodified QEMU on the library under test, with a Linux guest on three network cards. See README.md."""
 
 import argparse
-import contextlib
 import os
-import re
 import socket
 import sys
 import tempfile
@@ -14,42 +12,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "lib"))
 
 import image  # noqa: E402  (the path has to be set first)
-from machine import Machine  # noqa: E402
+import netboot  # noqa: E402
+import netservices  # noqa: E402
+from common import GATEWAY, MIB, NAMESERVER, client, forwards, scenario, udp_ask, usernet  # noqa: E402
+from machine import Machine, boot_words  # noqa: E402
 from rig import library, names, outer, payload, services  # noqa: E402
 from rig.report import Failure, Report, equal, truth  # noqa: E402
-
-GATEWAY = "10.0.2.2"
-NAMESERVER = "10.0.2.3"
-MIB = 1 << 20
-HEADER = "  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ"
-ROW = re.compile(r"  (TCP|UDP|ICMP)\[([^]]*)\] *$")
-FORWARD = re.compile(r"^  (TCP|UDP)\[HOST_FORWARD\] +\d+ +(\*|[\d.]+) +(\d+) +([\d.]+) +(\d+) +\d+ +\d+$")
-
-
-def usernet(machine):
-    """`info usernet` by columns: a list of (protocol, state, fd, source, port, destination, port, recvq, sendq)."""
-    lines = machine.human("info usernet").rstrip("\n").split("\n")
-    truth(re.fullmatch(r"Hub -1 \(net0\):", lines[0]), f"first line {lines[0]!r}")
-    equal(lines[1], HEADER, "second line")
-    rows = []
-    for line in lines[2:]:
-        tag = ROW.match(line[:19])
-        cells = [line[20:23], line[24:39], line[40:45], line[46:61], line[62:67], line[68:73], line[74:79]]
-        truth(tag and len(line) == 79 and all(line[gap] == " " for gap in (19, 23, 39, 45, 61, 67, 73)),
-              f"columns of {line!r}")
-        rows.append((tag.group(1), tag.group(2), *(cell.strip() for cell in cells)))
-    return rows
-
-
-def forwards(machine):
-    """Host ports of the forwards: {(protocol, guest port): host port}, found as scripts do."""
-    found = {}
-    for line in machine.human("info usernet").split("\n"):
-        match = FORWARD.match(line)
-        if match:
-            found[match.group(1).lower(), int(match.group(5))] = int(match.group(3))
-    return found
-
 
 def acceleration(report, kernel, initramfs):
     """`kvm` when a kernel really boots with it, else `tcg`. The variable RIG_ACCEL decides instead if it is set."""
@@ -71,14 +39,6 @@ def acceleration(report, kernel, initramfs):
             return "tcg"
         finally:
             machine.close()
-
-
-def boot_words(accelerator, kernel, initramfs, card):
-    netdev = "user,id=net0,hostfwd=tcp:127.0.0.1:0-:80,hostfwd=tcp:127.0.0.1:0-:2000,hostfwd=udp:127.0.0.1:0-:2001"
-    return ["-accel", accelerator, "-m", "384", "-kernel", kernel, "-initrd", initramfs,
-            "-append", f"console=ttyS0 quiet panic=-1 rig.nic={card}",
-            "-serial", "chardev:console", "-serial", "chardev:shell",
-            "-netdev", netdev, "-device", f"{card},netdev=net0,mac=52:54:00:12:34:56,romfile="]
 
 
 def check_address(report, machine):
@@ -123,26 +83,6 @@ def check_udp(report, machine, udp):
     sizes = "1 1472 4000 0"
     with report.check("udp.echo"):
         equal(machine.command(f"guestkit udp {GATEWAY} {udp.port} {sizes}").strip(), sizes, "sizes that came back")
-
-
-def client(port):
-    """Connect to a forward of the guest's TCP server: the stream and the address that the guest saw."""
-    stream = socket.create_connection(("127.0.0.1", port), 10)
-    stream.settimeout(10)
-    return stream, stream.makefile("rb").readline().strip()
-
-
-def udp_ask(port, data):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-        one.settimeout(3)
-        one.connect(("127.0.0.1", port))
-        for _ in range(3):
-            one.send(data)
-            try:
-                return one.recv(65536)
-            except TimeoutError:
-                continue
-    raise Failure("no answer through the UDP forward")
 
 
 def check_forward(report, machine):
@@ -225,30 +165,6 @@ def check_monitor(report, machine, ports):
         equal(machine.human(f"hostfwd_add net0 udp:127.0.0.1:{port}-:2001"), "")
         for one in (port, ports["udp", 2001], port):
             equal(udp_ask(one, b"%d" % one), b"%d" % one)
-
-
-@contextlib.contextmanager
-def scenario(report, words):
-    """One QEMU; what goes wrong outside a check is a failed check of its own."""
-    with tempfile.TemporaryDirectory(prefix="rig-") as folder:
-        machine = None
-        try:
-            with report.check("start.qemu"):
-                machine = Machine(words, folder)
-            if machine is None:
-                yield None
-                return
-            with report.check("start.library_is_mapped"):
-                report.info(f"library: {library.prove(machine.process.pid)}")
-            yield machine
-            with report.check("process.quits_cleanly"):
-                equal(machine.quit(), 0, "exit status: " + machine.said())
-        except Exception as error:  # a step outside any check
-            with report.check("scenario"):
-                raise error
-        finally:
-            if machine is not None:
-                machine.close()
 
 
 def card(report, name, words, host, size):
@@ -340,6 +256,8 @@ def main():
     accelerator = acceleration(report, kernel, initramfs)
     report.info(f"accelerator: {accelerator}")
     instances(report)
+    netservices.run(report, accelerator, kernel, initramfs, host[0])
+    netboot.run(report, accelerator)
     for name in image.CARDS:
         card(report, name, boot_words(accelerator, kernel, initramfs, name), host, chosen.size * MIB)
     report.prefix = "qemu."
