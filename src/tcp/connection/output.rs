@@ -198,8 +198,15 @@ impl Connection {
             return Some(self.emit(seq, offset, len, false, now));
         }
         self.snd_nxt = end;
+        // A lone segment's probe waits for the peer's delayed acknowledgment; with a second one it need not.
+        let lone = self.scoreboard.pipe() <= u32::from(self.payload_mss());
         self.scoreboard.sent(end, now, !fresh);
-        if self.timer.is_none_or(|(timer, _)| timer == Timer::Persist) {
+        let rearm = match self.timer {
+            None | Some((Timer::Persist, _)) => true,
+            Some((Timer::Probe, _)) => lone,
+            Some(_) => false,
+        };
+        if rearm {
             self.rearm(now);
         }
         if fin {
