@@ -45,9 +45,10 @@ class NameServer:
         self.silent = silent
         self.asked = 0
         self._open = True
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._udp = socket.socket(family, socket.SOCK_DGRAM)
         self._udp.bind((address, 53))
-        self._tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._tcp = socket.socket(family, socket.SOCK_STREAM)
         self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._tcp.bind((address, 53))
         self._tcp.listen(16)
