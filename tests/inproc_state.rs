@@ -119,6 +119,25 @@ fn state_fact_03_a_loaded_connection_goes_on() {
 }
 
 #[test]
+fn state_of_many_connections_has_the_newest_last_which_upstream_takes_for_the_newest() {
+    let (i, _) = with_forward();
+    let _older = Conn::connect_with(&i, at(FORWARD, PORT), &mss_option(1460));
+    let mut newer = Conn::connect_with(&i, at(FORWARD, PORT), &mss_option(1460));
+    let stream = i.save_state().1;
+    // Upstream saves only one connection of a forward.
+    let count = if library().upstream { 1 } else { 2 };
+    assert_eq!(stream.len(), NONE + count * (ONE - NONE));
+    let last = (count - 1) * (ONE - NONE);
+    assert_eq!(stream[last], 42);
+    let port = newer.guest.port().to_be_bytes();
+    assert_eq!(stream[last + 19..last + 21], [port[1], port[0]]);
+    let (i, _) = with_forward();
+    assert_eq!(i.load_state(4, &stream), (0, 0));
+    i.socket_recv(FORWARD, PORT, b"to the newest");
+    assert_eq!(newer.receive(&i, 13).1, b"to the newest");
+}
+
+#[test]
 fn state_facts_04_to_08_what_is_refused_and_what_is_not() {
     let (_, stream) = saved();
     let without = Setup::default().start();

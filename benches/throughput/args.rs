@@ -13,6 +13,7 @@ Compares this library with upstream's libslirp, run by run in turn (A B A B ...)
   --seconds S       measured time of a run (default 2)
   --quick           3 rounds of 0.5 s
   --verify          check every checksum and every byte (slower guest and peers; rates are lower)
+  --syscalls        add one run each that counts the system calls of the library's thread (needs tracefs; see script/bench)
   --ours PATH       the library under test (default: $OXISLIRP_LIB, then libslirp.so beside the benchmark)
   --upstream PATH   the library to compare with (default: $UPSTREAM_LIBSLIRP, then the distribution's libslirp.so.0)
   --lib PATH        one run of one library only; with one workload in this process: for perf, strace and gdb
@@ -28,6 +29,7 @@ pub struct Args {
     pub rounds: usize,
     pub seconds: f64,
     pub verify: bool,
+    pub syscalls: bool,
     pub ours: Option<PathBuf>,
     pub upstream: Option<PathBuf>,
     pub lib: Option<PathBuf>,
@@ -51,6 +53,7 @@ impl Args {
             rounds: 5,
             seconds: 2.0,
             verify: false,
+            syscalls: false,
             ours: None,
             upstream: None,
             lib: None,
@@ -73,6 +76,7 @@ impl Args {
                 "--rounds" => args.rounds = number(&name, &value()?, 1.0, 1000.0)? as usize,
                 "--seconds" => args.seconds = number(&name, &value()?, 0.05, 3600.0)?,
                 "--quick" => (args.rounds, args.seconds) = (3, 0.5),
+                "--syscalls" => args.syscalls = true,
                 "--verify" => args.verify = true,
                 "--ours" => args.ours = Some(value()?.into()),
                 "--upstream" => args.upstream = Some(value()?.into()),

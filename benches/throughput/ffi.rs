@@ -1,5 +1,5 @@
 //! The C ABI as an application sees it: a library opened at run time, one instance of it, and the poll loop's three calls.
-//! The only file of this benchmark beside `sys.rs` that holds `unsafe`.
+//! The only file of this benchmark beside `sys.rs` and `syscalls.rs` that holds `unsafe`.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -65,7 +65,7 @@ extern "C" fn send_packet(data: *const c_void, len: usize, opaque: *mut c_void) 
     // `len` bytes during the call. The loop holds no borrow of the guest while it calls the library.
     let (guest, frame) =
         unsafe { (&*opaque.cast::<RefCell<Guest>>(), std::slice::from_raw_parts(data.cast::<u8>(), len)) };
-    guest.borrow_mut().receive(frame);
+    guest.borrow_mut().arrive(frame);
     len as isize
 }
 

@@ -8,12 +8,15 @@
 mod args;
 mod ffi;
 mod guest;
+mod impaired;
+mod link;
 mod peer;
 mod report;
 mod rig;
 mod runner;
 mod stats;
 mod sys;
+mod syscalls;
 mod wire;
 mod workload;
 
@@ -83,7 +86,7 @@ fn run_one_library(args: &Args, library: &Path, workloads: &[&'static Workload])
     for workload in workloads {
         let outcome = match workloads {
             [_] => run_here(args, library, workload),
-            _ => runner::run_child(args, library, workload),
+            _ => runner::run_child(args, library, workload, args.syscalls),
         };
         match outcome {
             Ok(metrics) if args.child => metrics.iter().for_each(|metric| println!("{}", metric.to_line())),
@@ -106,12 +109,16 @@ fn run_one_library(args: &Args, library: &Path, workloads: &[&'static Workload])
 fn run_here(args: &Args, library: &Path, workload: &Workload) -> Result<Vec<Metric>, String> {
     sys::raise_descriptor_limit();
     sys::pin(peer::LIBRARY_CPU);
+    if args.syscalls {
+        syscalls::start()?;
+    }
     let context = Context {
         library: library.to_path_buf(),
         seconds: args.seconds,
         verify: args.verify,
         burst: args.burst,
         ack_every: args.ack_every,
+        warm_up: None,
     };
     (workload.run)(&context)
 }
@@ -128,6 +135,7 @@ fn run_comparison(args: &Args, workloads: &[&'static Workload]) -> Result<(), St
         ("upstream_version", ffi::version(&theirs)?),
         ("rounds", args.rounds.to_string()),
         ("seconds", args.seconds.to_string()),
+        ("syscalls", args.syscalls.to_string()),
         ("verify", args.verify.to_string()),
         ("burst", args.burst.map_or("default".into(), |b| b.to_string())),
         ("ack_every", args.ack_every.to_string()),

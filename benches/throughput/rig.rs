@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::ffi::Instance;
 use crate::guest::{Guest, Role, Shape, Transmit};
 use crate::sys::{self, PollSet};
+use crate::syscalls;
 
 /// After this long without anything from the library the guest retransmits or probes.
 const STALL: Duration = Duration::from_millis(200);
@@ -35,15 +36,26 @@ pub struct Span {
     pub wall: f64,
     /// CPU time of this thread in seconds.
     pub cpu: f64,
+    calls_started: Option<u64>,
+    /// System calls of this thread, where they are counted.
+    pub calls: Option<u64>,
 }
 
 impl Span {
     pub fn start() -> Span {
-        Span { started: Instant::now(), cpu_started: sys::thread_cpu_ns(), wall: 0.0, cpu: 0.0 }
+        Span {
+            started: Instant::now(),
+            cpu_started: sys::thread_cpu_ns(),
+            wall: 0.0,
+            cpu: 0.0,
+            calls_started: syscalls::count(),
+            calls: None,
+        }
     }
 
     pub fn stop(mut self) -> Span {
         self.wall = self.started.elapsed().as_secs_f64();
+        self.calls = syscalls::count().zip(self.calls_started).map(|(now, then)| now.wrapping_sub(then));
         self.cpu = (sys::thread_cpu_ns() - self.cpu_started) as f64 / 1e9;
         self
     }
@@ -75,6 +87,9 @@ impl Rig {
 
     /// One turn of the loop; sleeps at most `longest` milliseconds.
     pub fn round(&mut self, longest: u32) {
+        if self.guest.borrow().link.is_some() {
+            return self.impaired_round(longest);
+        }
         let mut timeout = longest;
         self.set.clear();
         self.instance.fill(&mut timeout, &mut self.set);
@@ -96,7 +111,7 @@ impl Rig {
     }
 
     /// Milliseconds until the guest's patience ends; retransmits when it has ended.
-    fn until_stall(&mut self) -> u32 {
+    pub fn until_stall(&mut self) -> u32 {
         let now = Instant::now();
         let mut guest = self.guest.borrow_mut();
         if guest.progress != self.seen_progress {

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use crate::args::Args;
 use crate::report::{self, Report, Row};
-use crate::stats::{Metric, Summary};
+use crate::stats::{Metric, SYSTEM_CALLS, Summary};
 use crate::workload::Workload;
 
 /// Longest time for setting up beside the measured time, after which a run is ended.
 const SETUP: Duration = Duration::from_secs(90);
 
 /// One run in a child process; its metrics, or why there are none.
-pub fn run_child(args: &Args, library: &Path, workload: &Workload) -> Result<Vec<Metric>, String> {
+pub fn run_child(args: &Args, library: &Path, workload: &Workload, count_calls: bool) -> Result<Vec<Metric>, String> {
     let exe = std::env::current_exe().map_err(|e| e.to_string())?;
     let mut command = Command::new(exe);
     command.arg("--child").arg("--lib").arg(library);
@@ -23,6 +23,9 @@ pub fn run_child(args: &Args, library: &Path, workload: &Workload) -> Result<Vec
     command.args(["--ack-every", &args.ack_every.to_string()]);
     if let Some(burst) = args.burst {
         command.args(["--burst", &burst.to_string()]);
+    }
+    if count_calls {
+        command.arg("--syscalls");
     }
     if args.verify {
         command.arg("--verify");
@@ -59,10 +62,15 @@ pub fn compare(args: &Args, ours: &Path, theirs: &Path, workloads: &[&'static Wo
     print!("{}", report::heading());
     for workload in workloads {
         let mut runs: [Vec<Vec<Metric>>; 2] = [Vec::new(), Vec::new()];
-        for _ in 0..args.rounds {
+        for round in 0..args.rounds + usize::from(args.syscalls) {
+            let counting = round == args.rounds;
             for ((side, library), results) in [("ours", ours), ("upstream", theirs)].into_iter().zip(&mut runs) {
-                match run_child(args, library, workload) {
-                    Ok(metrics) => results.push(metrics),
+                match run_child(args, library, workload, counting) {
+                    // Counting costs time, so that nothing else of such a run is used.
+                    Ok(mut metrics) => {
+                        metrics.retain(|metric| counting == (metric.name == SYSTEM_CALLS));
+                        results.push(metrics);
+                    }
                     Err(reason) => {
                         println!("{:<23} {side} failed: {reason}", workload.name);
                         report.failures.push((workload.name, side, reason));

@@ -24,6 +24,9 @@ impl Better {
     }
 }
 
+/// Name of the metric that only runs with `--syscalls` have.
+pub const SYSTEM_CALLS: &str = "syscalls";
+
 /// One measured number of one run.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Metric {
@@ -36,6 +39,11 @@ pub struct Metric {
 impl Metric {
     pub fn new(name: &str, unit: &str, better: Better, value: f64) -> Metric {
         Metric { name: name.into(), unit: unit.into(), better, value }
+    }
+
+    /// System calls per `unit`, of which there were `amount`; `calls` as `Span` counts them.
+    pub fn system_calls(unit: &str, calls: Option<u64>, amount: f64) -> Option<Metric> {
+        calls.map(|calls| Metric::new(SYSTEM_CALLS, unit, Better::Lower, calls as f64 / amount))
     }
 
     /// One line, as a child process reports it.

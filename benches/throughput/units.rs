@@ -4,6 +4,7 @@
 
 mod args;
 mod guest;
+mod link;
 mod report;
 mod stats;
 mod wire;

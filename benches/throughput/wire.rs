@@ -77,6 +77,14 @@ fn put_ip(buf: &mut [u8], protocol: u8, length: usize) {
     put16(ip, 10, checksum);
 }
 
+/// A guest frame with this IPv4 payload, as it is.
+pub fn ip_frame(protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let mut buf = vec![0; ETHERNET + IP];
+    put_ip(&mut buf, protocol, payload.len());
+    buf.extend_from_slice(payload);
+    buf
+}
+
 /// The variable fields of a TCP header.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Header {
@@ -229,6 +237,12 @@ pub fn host_pattern(count: usize) -> Vec<u8> {
     (0..count).map(|i| i % PERIOD).map(|i| (i * 31 + (i >> 8) * 17) as u8).collect()
 }
 
+/// Whether `data` is the host's pattern from the stream's octet `offset`; `pattern` is `host_pattern` of a period and more.
+pub fn pattern_matches(pattern: &[u8], offset: u64, data: &[u8]) -> bool {
+    let at = (offset % PERIOD as u64) as usize;
+    pattern.get(at..at + data.len()) == Some(data)
+}
+
 /// Whether an IPv4 packet (without the Ethernet header) to the guest has right header and transport checksums.
 pub fn checksums_right(packet: &[u8], header_length: usize) -> bool {
     let (header, payload) = packet.split_at(header_length);
@@ -236,7 +250,10 @@ pub fn checksums_right(packet: &[u8], header_length: usize) -> bool {
         return false;
     }
     let protocol = header[9];
-    let pseudo = sum(&header[12..20]) + u64::from(protocol) + payload.len() as u64;
+    let pseudo = match protocol {
+        1 => 0,
+        _ => sum(&header[12..20]) + u64::from(protocol) + payload.len() as u64,
+    };
     fold(pseudo + sum(payload)) == 0xffff
 }
 

@@ -68,6 +68,13 @@ typedef struct {
     unsigned notified;
 } Guest;
 
+/*
+ * How a frame leaves the guest, and one turn of the application's loop, which sleeps for at most `sleep` milliseconds.
+ * A program that reaches the library in another way defines GUEST_OWN_LINK and these two functions itself.
+ */
+static void guest_transmit(Guest *guest, const void *frame, size_t len);
+static void guest_turn(Guest *guest, uint32_t sleep);
+
 static int64_t guest_clock_ns(void *opaque)
 {
     struct timespec now;
@@ -176,7 +183,7 @@ static void send_ip(Guest *guest, const uint8_t *to_mac, uint32_t from, uint32_t
         uint32_t sum = protocol == 1 ? sum_bytes(transport, len, 0) : sum_transport(ip, transport, len);
         put16(transport + checksum_at, ~sum & 0xffff ? ~sum : 0xffff);
     }
-    slirp_input(guest->slirp, frame, (int)(ETH + IP + len));
+    guest_transmit(guest, frame, ETH + IP + len);
 }
 
 static void send_udp(Guest *guest, const uint8_t *to_mac, uint32_t from, uint16_t port, uint32_t to, uint16_t to_port,
@@ -228,7 +235,7 @@ static void send_arp(Guest *guest, uint16_t operation, const uint8_t *to_mac, ui
     put32(frame + 28, GUEST_ADDRESS);
     memcpy(frame + 32, to_mac, 6);
     put32(frame + 38, target);
-    slirp_input(guest->slirp, frame, sizeof(frame));
+    guest_transmit(guest, frame, sizeof(frame));
 }
 
 static GuestTcp *new_tcp(Guest *guest, uint32_t peer, uint16_t peer_port, uint16_t port)
@@ -364,6 +371,12 @@ static void handle_arrived(Guest *guest)
     guest->arrived_len = 0;
 }
 
+#ifndef GUEST_OWN_LINK
+static void guest_transmit(Guest *guest, const void *frame, size_t len)
+{
+    slirp_input(guest->slirp, frame, (int)len);
+}
+
 static int guest_add_poll(int fd, int events, void *opaque)
 {
     Guest *guest = opaque;
@@ -394,7 +407,6 @@ static int guest_get_revents(int idx, void *opaque)
     return events;
 }
 
-/* One turn of the application's loop, which sleeps for at most `sleep` milliseconds. */
 static void guest_turn(Guest *guest, uint32_t sleep)
 {
     uint32_t timeout = sleep;
@@ -404,6 +416,7 @@ static void guest_turn(Guest *guest, uint32_t sleep)
     slirp_pollfds_poll(guest->slirp, ready < 0, guest_get_revents, guest);
     handle_arrived(guest);
 }
+#endif
 
 /* Runs the loop until the condition holds or `ms` milliseconds have passed. */
 #define RUN_UNTIL(guest, condition, ms)                                  \

@@ -3,17 +3,17 @@
 # Usage: run_valgrind.sh [DIRECTORY [PROGRAM...]]
 # DIRECTORY holds libslirp.so.0, for LD_LIBRARY_PATH; without it the variable SLIRP_LIBDIR names it. The word "system"
 # stands for the installed library with its own headers. HEADERS (default: this project's) is the include directory.
-# The programs are names of this folder without .c: main_paths, forward6 and null_callbacks if none is named, without the
-# last for the system's library, which does not bear what that one does.
+# The programs are names of this folder without .c: main_paths, unix_hostfwd, forward6 and null_callbacks if none is named,
+# without the last for the system's library, which does not bear what that one does.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 library=${1:-${SLIRP_LIBDIR:?usage: run_valgrind.sh [DIRECTORY [PROGRAM...]]}}
 [ $# -eq 0 ] || shift
-programs="main_paths forward6 null_callbacks"
+programs="main_paths unix_hostfwd forward6 null_callbacks"
 if [ "$library" = system ]; then
     library=$(dirname "$(cc -print-file-name=libslirp.so.0)")
     HEADERS=/usr/include
-    programs="main_paths forward6"
+    programs="main_paths unix_hostfwd forward6"
 fi
 # shellcheck disable=SC2086
 [ $# -gt 0 ] || set -- $programs
@@ -35,7 +35,7 @@ left_open() {
 }
 
 for name in "$@"; do
-    if "$CC" -std=c11 -g -Wall -Wextra -I"$HEADERS" -o "$work/$name" "$here/$name.c" "$library/libslirp.so.0" &&
+    if "$CC" -std=c11 -g -Wall -Wextra -Wno-unused-function -I"$HEADERS" -o "$work/$name" "$here/$name.c" "$library/libslirp.so.0" &&
         LD_LIBRARY_PATH=$library valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=all \
             --errors-for-leak-kinds=definite,indirect,possible --track-fds=yes --log-file="$work/log" "$work/$name" &&
         ! left_open; then

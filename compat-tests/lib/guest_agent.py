@@ -22,6 +22,10 @@ GATEWAY = "10.0.2.2"
 SERVICES = {}
 
 
+def family_of(host):
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
 def connect(host, port, timeout=30):
     return socket.create_connection((host, port), timeout)
 
@@ -175,7 +179,7 @@ def op_sequence(host, port, count):
 def op_udp(host, port, sizes, timeout=3):
     """Datagrams of these sizes there and back on one socket: the sizes that came back unchanged."""
     good = []
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    with socket.socket(family_of(host), socket.SOCK_DGRAM) as one:
         one.settimeout(timeout)
         one.connect((host, port))
         for size in sizes:
@@ -193,7 +197,7 @@ def op_udp(host, port, sizes, timeout=3):
 
 def op_udp_refused(host, port, timeout=3):
     """A datagram to a closed port: does the error come back?"""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    with socket.socket(family_of(host), socket.SOCK_DGRAM) as one:
         one.settimeout(timeout)
         one.connect((host, port))
         one.send(b"anybody?")
@@ -228,7 +232,7 @@ def op_resolve(server, name, over="udp", tries=1, timeout=2.0, same_socket=True)
                         answer = reader.read(int.from_bytes(head, "big"))
             else:
                 if one is None or not same_socket:
-                    one = socket.socket(socket.AF_INET6 if ":" in server else socket.AF_INET, socket.SOCK_DGRAM)
+                    one = socket.socket(family_of(server), socket.SOCK_DGRAM)
                     one.settimeout(timeout)
                     one.connect((server, 53))
                 one.send(names.question(name, number))
@@ -239,14 +243,14 @@ def op_resolve(server, name, over="udp", tries=1, timeout=2.0, same_socket=True)
     return {"addresses": [], "tries": tries}
 
 
-def op_serve_tcp(port=0):
-    service = services.TcpService("0.0.0.0")
+def op_serve_tcp(address="0.0.0.0"):
+    service = services.TcpService(address, family_of(address))
     SERVICES[service.port] = service
     return service.port
 
 
-def op_serve_udp():
-    service = services.UdpEcho("0.0.0.0")
+def op_serve_udp(address="0.0.0.0"):
+    service = services.UdpEcho(address, family_of(address))
     SERVICES[service.port] = service
     return service.port
 

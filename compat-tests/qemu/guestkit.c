@@ -1,6 +1,6 @@
 /*
- * What busybox lacks in the guest: a fast upload, many connections at once, UDP echo, name servers out of router
- * advertisements. Hosts are IPv4 or IPv6 addresses.
+ * What busybox lacks in the guest: a fast upload, many connections at once, both directions of a stream, UDP echo, name
+ * servers out of router advertisements. Hosts are IPv4 or IPv6 addresses.
  * Built as a static program, so that the guest needs no C library.
  */
 #include <arpa/inet.h>
@@ -186,6 +186,57 @@ static int udp(const char *host, const char *port, int count, char **sizes)
     return 0;
 }
 
+/*
+ * talk HOST PORT FILE COUNT: send the file, print what comes back. After COUNT bytes came (or a second without any) we
+ * end our direction. The standard error says how the
+ * other side ended: "end", "reset", or "open" after two seconds without either.
+ */
+static int talk(const char *host, const char *port, const char *path, long count)
+{
+    int file = open(path, O_RDONLY), s = stream_to(host, port), patience = 1000;
+    long got = 0, pending = 0, sent = 0;
+    const char *how = "open";
+    static char piece[1 << 16];
+    struct pollfd p = {.fd = s, .events = POLLIN | POLLOUT};
+    if (file < 0)
+        fail(path);
+    fcntl(s, F_SETFL, O_NONBLOCK);
+    for (;;) {
+        int ready = poll(&p, 1, patience);
+        if (ready <= 0 && patience == 2000)
+            break;
+        if (p.revents & POLLOUT) {
+            if (sent == pending) {
+                pending = read(file, buffer, sizeof buffer);
+                sent = 0;
+            }
+            if (pending <= 0) {
+                p.events = POLLIN;
+            } else {
+                ssize_t n = send(s, buffer + sent, (size_t)(pending - sent), MSG_NOSIGNAL);
+                sent += n > 0 ? n : 0;
+            }
+        }
+        if (p.revents & (POLLIN | POLLHUP | POLLERR)) {
+            ssize_t n = recv(s, piece, sizeof piece, 0);
+            if (n > 0) {
+                fwrite(piece, 1, (size_t)n, stdout);
+                got += n;
+            } else if (n == 0 || errno != EAGAIN) {
+                how = n == 0 ? "end" : "reset";
+                break;
+            }
+        }
+        if (p.events == POLLIN && patience == 1000 && (got >= count || ready <= 0)) {
+            shutdown(s, SHUT_WR);
+            patience = 2000;
+        }
+    }
+    fflush(stdout);
+    fprintf(stderr, "%s\n", how);
+    return 0;
+}
+
 static void background(void)
 {
     fflush(stdout);
@@ -323,6 +374,8 @@ int main(int argc, char **argv)
         return many(argv[2], argv[3], atoi(argv[4]), atol(argv[5]));
     if (argc > 4 && !strcmp(argv[1], "udp"))
         return udp(argv[2], argv[3], argc - 4, argv + 4);
+    if (argc == 6 && !strcmp(argv[1], "talk"))
+        return talk(argv[2], argv[3], argv[4], atol(argv[5]));
     if (argc == 3 && !strcmp(argv[1], "serve-udp"))
         serve_udp(argv[2]);
     if (argc == 3 && !strcmp(argv[1], "serve-tcp"))
@@ -331,6 +384,6 @@ int main(int argc, char **argv)
         return refused(argv[2], argv[3]);
     if (argc == 3 && !strcmp(argv[1], "rdnss"))
         return rdnss(argv[2]);
-    fprintf(stderr, "usage: guestkit put|many|udp|serve-udp|serve-tcp|refused|rdnss ...\n");
+    fprintf(stderr, "usage: guestkit put|many|udp|talk|serve-udp|talk|serve-tcp|refused|rdnss ...\n");
     return 2;
 }

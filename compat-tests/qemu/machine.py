@@ -14,6 +14,17 @@ from rig.report import Failure  # noqa: E402
 QEMU = "qemu-system-x86_64"
 
 
+FORWARDS = "hostfwd=tcp:127.0.0.1:0-:80,hostfwd=tcp:127.0.0.1:0-:2000,hostfwd=udp:127.0.0.1:0-:2001"
+
+
+def boot_words(accelerator, kernel, initramfs, card, netdev=FORWARDS):
+    """The words that boot the test guest with one network card on the user network `net0`."""
+    return ["-accel", accelerator, "-m", "384", "-kernel", kernel, "-initrd", initramfs,
+            "-append", f"console=ttyS0 quiet panic=-1 rig.nic={card}",
+            "-serial", "chardev:console", "-serial", "chardev:shell",
+            "-netdev", f"user,id=net0,{netdev}", "-device", f"{card},netdev=net0,mac=52:54:00:12:34:56,romfile="]
+
+
 class Ended(Exception):
     """QEMU ended while something still waited for it."""
 
@@ -59,9 +70,9 @@ class Line:
 
 
 class Machine:
-    """QEMU with the given extra words. `folder` takes its sockets and logs."""
+    """QEMU with the given extra words. `folder` takes its sockets and logs. `environment` chooses the library."""
 
-    def __init__(self, words, folder):
+    def __init__(self, words, folder, environment=None):
         self.folder = folder
         self.log = open(os.path.join(folder, "qemu.log"), "w+", encoding="utf-8")
         monitor, shell = os.path.join(folder, "qmp"), os.path.join(folder, "shell")
@@ -72,7 +83,7 @@ class Machine:
              "-qmp", f"unix:{monitor},server=on,wait=off",
              "-chardev", f"file,id=console,path={os.path.join(folder, 'console')}",
              "-chardev", f"socket,id=shell,path={shell},server=on,wait=off", *words],
-            env=library.environment(), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+            env=environment or library.environment(), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
             preexec_fn=waiting.die_with_parent)
         try:
             self.monitor = Line(monitor, self.process)

@@ -2,7 +2,6 @@
 """Debian's unmodified QEMU on the library under test, with a Linux guest on three network cards. See README.md."""
 
 import argparse
-import contextlib
 import os
 import re
 import socket
@@ -14,46 +13,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "lib"))
 
 import image  # noqa: E402  (the path has to be set first)
-from machine import Machine  # noqa: E402
+import ipv6  # noqa: E402
+import netboot  # noqa: E402
+import netservices  # noqa: E402
+from common import GATEWAY, MIB, NAMESERVER, client, forwards, scenario, udp_ask, usernet  # noqa: E402
+from machine import Machine, boot_words  # noqa: E402
 from rig import library, names, outer, payload, services  # noqa: E402
 from rig.report import Failure, Report, equal, truth  # noqa: E402
-
-GATEWAY = "10.0.2.2"
-NAMESERVER = "10.0.2.3"
-GATEWAY6 = "fec0::2"
-NAMESERVER6 = "fec0::3"
-# The prefix with the card's hardware address (RFC 4291 appendix A).
-GUEST6 = "fec0::5054:ff:fe12:3456"
-MIB = 1 << 20
-HEADER = "  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ"
-ROW = re.compile(r"  (TCP|UDP|ICMP)\[([^]]*)\] *$")
-FORWARD = re.compile(r"^  (TCP|UDP)\[HOST_FORWARD\] +\d+ +(\*|[\d.]+) +(\d+) +([\d.]+) +(\d+) +\d+ +\d+$")
-
-
-def usernet(machine):
-    """`info usernet` by columns: a list of (protocol, state, fd, source, port, destination, port, recvq, sendq)."""
-    lines = machine.human("info usernet").rstrip("\n").split("\n")
-    truth(re.fullmatch(r"Hub -1 \(net0\):", lines[0]), f"first line {lines[0]!r}")
-    equal(lines[1], HEADER, "second line")
-    rows = []
-    for line in lines[2:]:
-        tag = ROW.match(line[:19])
-        cells = [line[20:23], line[24:39], line[40:45], line[46:61], line[62:67], line[68:73], line[74:79]]
-        truth(tag and len(line) == 79 and all(line[gap] == " " for gap in (19, 23, 39, 45, 61, 67, 73)),
-              f"columns of {line!r}")
-        rows.append((tag.group(1), tag.group(2), *(cell.strip() for cell in cells)))
-    return rows
-
-
-def forwards(machine):
-    """Host ports of the forwards: {(protocol, guest port): host port}, found as scripts do."""
-    found = {}
-    for line in machine.human("info usernet").split("\n"):
-        match = FORWARD.match(line)
-        if match:
-            found[match.group(1).lower(), int(match.group(5))] = int(match.group(3))
-    return found
-
 
 def acceleration(report, kernel, initramfs):
     """`kvm` when a kernel really boots with it, else `tcg`. The variable RIG_ACCEL decides instead if it is set."""
@@ -75,17 +41,6 @@ def acceleration(report, kernel, initramfs):
             return "tcg"
         finally:
             machine.close()
-
-
-FORWARDS = ",hostfwd=tcp:127.0.0.1:0-:80,hostfwd=tcp:127.0.0.1:0-:2000,hostfwd=udp:127.0.0.1:0-:2001"
-
-
-def boot_words(accelerator, kernel, initramfs, card, options=FORWARDS):
-    netdev = "user,id=net0" + options
-    return ["-accel", accelerator, "-m", "384", "-kernel", kernel, "-initrd", initramfs,
-            "-append", f"console=ttyS0 quiet panic=-1 rig.nic={card}",
-            "-serial", "chardev:console", "-serial", "chardev:shell",
-            "-netdev", netdev, "-device", f"{card},netdev=net0,mac=52:54:00:12:34:56,romfile="]
 
 
 def check_address(report, machine):
@@ -130,26 +85,6 @@ def check_udp(report, machine, udp):
     sizes = "1 1472 4000 0"
     with report.check("udp.echo"):
         equal(machine.command(f"guestkit udp {GATEWAY} {udp.port} {sizes}").strip(), sizes, "sizes that came back")
-
-
-def client(port):
-    """Connect to a forward of the guest's TCP server: the stream and the address that the guest saw."""
-    stream = socket.create_connection(("127.0.0.1", port), 10)
-    stream.settimeout(10)
-    return stream, stream.makefile("rb").readline().strip()
-
-
-def udp_ask(port, data):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-        one.settimeout(3)
-        one.connect(("127.0.0.1", port))
-        for _ in range(3):
-            one.send(data)
-            try:
-                return one.recv(65536)
-            except TimeoutError:
-                continue
-    raise Failure("no answer through the UDP forward")
 
 
 def check_forward(report, machine):
@@ -234,30 +169,6 @@ def check_monitor(report, machine, ports):
             equal(udp_ask(one, b"%d" % one), b"%d" % one)
 
 
-@contextlib.contextmanager
-def scenario(report, words):
-    """One QEMU; what goes wrong outside a check is a failed check of its own."""
-    with tempfile.TemporaryDirectory(prefix="rig-") as folder:
-        machine = None
-        try:
-            with report.check("start.qemu"):
-                machine = Machine(words, folder)
-            if machine is None:
-                yield None
-                return
-            with report.check("start.library_is_mapped"):
-                report.info(f"library: {library.prove(machine.process.pid)}")
-            yield machine
-            with report.check("process.quits_cleanly"):
-                equal(machine.quit(), 0, "exit status: " + machine.said())
-        except Exception as error:  # a step outside any check
-            with report.check("scenario"):
-                raise error
-        finally:
-            if machine is not None:
-                machine.close()
-
-
 def card(report, name, words, host, size):
     report.prefix = f"qemu.{name}."
     if not report.wanted(name):
@@ -279,62 +190,6 @@ def card(report, name, words, host, size):
         check_udp(report, machine, udp)
         check_monitor(report, machine, check_forward(report, machine))
     report.info(f"{name}: {time.monotonic() - started:.1f} s")
-
-
-def ipv6(report, words, size):
-    """A guest without IPv4: its address, router and name server come from router advertisements alone."""
-    report.prefix = "qemu.ipv6."
-    if not report.wanted("ipv6"):
-        return
-    started = time.monotonic()
-    tcp, udp = services.TcpService("::", socket.AF_INET6), services.UdpEcho("::1", socket.AF_INET6)
-    with scenario(report, words) as machine:
-        if machine is None:
-            return
-        machine.wait_up(90)
-        with report.check("slaac.address"):
-            machine.command(f"for n in $(seq 100); do ip -6 addr show dev eth0 | grep {GUEST6}/64 | "
-                            "grep -qv tentative && exit 0; usleep 100000; done; ip -6 addr; exit 1")
-        with report.check("slaac.router"):
-            text = machine.command("ip -6 route")
-            truth("default via fe80::2 dev eth0" in text, text)
-        with report.check("slaac.mtu"):
-            equal(machine.command("cat /proc/sys/net/ipv6/conf/eth0/mtu").strip(), "1500")
-        with report.check("rdnss"):
-            equal(machine.command("guestkit rdnss eth0").strip(), NAMESERVER6)
-        with report.check("no_ipv4"):
-            machine.command("ip addr add 10.0.2.15/24 dev eth0")
-            equal(machine.run("ping -c 1 -W 1 10.0.2.2")[0], 1, "status of ping")
-        for name, words in (("gateway", GATEWAY6), ("nameserver", NAMESERVER6), ("router", "fe80::2%eth0"),
-                            ("gateway_4000_bytes", f"-s 4000 {GATEWAY6}"), ("outside", outer.OUTSIDE6)):
-            with report.check(f"ping.{name}", beyond=name in ("gateway_4000_bytes", "outside")):
-                machine.command(f"ping6 -c 2 -i 0.2 -W 3 {words}")
-        with report.check("dns.nslookup"):
-            text = machine.command(f"nslookup -type=a name.test {NAMESERVER6}")
-            truth("192.0.2.1" in text, text)
-        with report.check("tcp.download"):
-            machine.command(f"wget -q -O /tmp/blob http://[{GATEWAY6}]:{tcp.port}/{size}", 60)
-            equal(machine.command("sha256sum /tmp/blob").split()[0], payload.digest(size), "SHA-256")
-        with report.check("tcp.upload"):
-            equal(machine.command(f"guestkit put {GATEWAY6} {tcp.port} /tmp/blob", 60).strip(), payload.digest(size),
-                  "SHA-256")
-        with report.check("tcp.outside"):
-            machine.command(f"wget -q -O /tmp/small http://[{outer.OUTSIDE6}]:{tcp.port}/{MIB}")
-            equal(machine.command("sha256sum /tmp/small").split()[0], payload.digest(MIB), "SHA-256")
-        # A refused or unreachable host is told at once, so that programs go on with their next address.
-        for name, host, numbers in (("refused", GATEWAY6, ("111",)),
-                                    ("unreachable", "2001:db8:ffff::1", ("101", "111"))):
-            with report.check(f"tcp.{name}_at_once", beyond=name == "unreachable"):
-                found, took = machine.command(f"guestkit refused {host} {services.free_port()}", 15).split()
-                truth(found in numbers, f"error number {found}")
-                truth(int(took) < 1000, f"took {took} ms")
-        with report.check("udp.echo"):
-            equal(machine.command(f"guestkit udp {GATEWAY6} {udp.port} 1 1452 0").strip(), "1 1452 0", "sizes")
-        with report.check("udp.fragments", beyond=True):
-            equal(machine.command(f"guestkit udp {GATEWAY6} {udp.port} 4000 9000").strip(), "4000 9000", "sizes")
-    tcp.close()
-    udp.close()
-    report.info(f"ipv6: {time.monotonic() - started:.1f} s")
 
 
 def instances(report):
@@ -404,10 +259,11 @@ def main():
     accelerator = acceleration(report, kernel, initramfs)
     report.info(f"accelerator: {accelerator}")
     instances(report)
+    netservices.run(report, accelerator, kernel, initramfs, host[0])
+    netboot.run(report, accelerator)
     for name in image.CARDS:
         card(report, name, boot_words(accelerator, kernel, initramfs, name), host, chosen.size * MIB)
-    ipv6(report, boot_words(accelerator, kernel, initramfs, "virtio-net-pci", ",ipv4=off,ipv6=on"),
-         min(chosen.size, 16) * MIB)
+    ipv6.run(report, accelerator, kernel, initramfs, min(chosen.size, 16) * MIB)
     report.prefix = "qemu."
     sys.exit(report.summary())
 

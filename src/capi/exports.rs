@@ -215,7 +215,8 @@ pub unsafe extern "C" fn slirp_input(slirp: *mut Slirp, pkt: *const u8, pkt_len:
     }
     // SAFETY: the caller vouches for as many bytes, which nobody changes during the call.
     let frame = unsafe { std::slice::from_raw_parts(pkt, length) };
-    with(slirp, "slirp_input", (), |instance| instance.input(frame));
+    // SAFETY: the caller vouches for the handle.
+    fenced("slirp_input", (), || unsafe { Instance::input(slirp, frame) });
 }
 
 /// The application calls this when a timer made by `timer_new_opaque` expires, with the `id` and `cb_opaque` it was

@@ -27,7 +27,7 @@ use crate::host::unix::UnixAddress;
 use crate::inspect;
 use crate::link::outbox::Outbox;
 use crate::snapshot;
-use crate::stack::{Config, Stack};
+use crate::stack::{Config, Interest, Stack};
 use crate::time::Instant;
 
 /// Frames from the guest between two looks at the application's clock. A clock that old is exact enough for what is
@@ -48,15 +48,69 @@ struct Writer {
     opaque: *mut c_void,
 }
 
+/// Frames and effects on their way to the application.
+#[derive(Default)]
+struct Batch {
+    outbox: Outbox,
+    effects: Vec<Effect>,
+}
+
+/// A descriptor that the application watches.
+struct Watched {
+    descriptor: c_int,
+    /// What it is to watch for, and later what it saw.
+    events: c_int,
+    /// The application's index of it.
+    index: c_int,
+    /// The socket in direct mode; none for the poller.
+    token: Option<u64>,
+}
+
+impl Watched {
+    fn poller(descriptor: c_int) -> Watched {
+        Watched { descriptor, events: POLL_IN | POLL_ERR | POLL_HUP, index: -1, token: None }
+    }
+
+    fn socket(interest: Interest) -> Watched {
+        let mut events = POLL_ERR;
+        if interest.read {
+            events |= POLL_IN | POLL_HUP;
+        }
+        if interest.priority {
+            events |= POLL_PRI;
+        }
+        if interest.write {
+            events |= POLL_OUT;
+        }
+        Watched { descriptor: interest.descriptor, events, index: -1, token: Some(interest.token) }
+    }
+}
+
 /// What the lock guards.
 struct Core {
     stack: Stack,
     /// Somebody is handing over frames and effects.
     delivering: bool,
-    spare: Outbox,
+    /// Empty, for its memory.
+    spare: Batch,
     writers: HashMap<u64, Writer>,
-    /// The application's indices of the last fill, with what each one watches: a token, or none for the poller.
-    watched: Vec<(c_int, Option<u64>)>,
+    /// The descriptors of the last fill.
+    watched: Vec<Watched>,
+}
+
+impl Core {
+    /// Takes out what is to be handed over, for the caller to do so. `None` when there is nothing, or when somebody is
+    /// at it already, who then comes for this too.
+    fn next_batch(&mut self) -> Option<Batch> {
+        if self.delivering || (self.stack.outbox().is_empty() && self.stack.effects().is_empty()) {
+            return None;
+        }
+        self.delivering = true;
+        let mut batch = std::mem::take(&mut self.spare);
+        std::mem::swap(self.stack.outbox(), &mut batch.outbox);
+        std::mem::swap(self.stack.effects(), &mut batch.effects);
+        Some(batch)
+    }
 }
 
 /// One instance of the library.
@@ -90,7 +144,7 @@ impl Instance {
             core: Mutex::new(Core {
                 stack: Stack::new(config)?,
                 delivering: false,
-                spare: Outbox::default(),
+                spare: Batch::default(),
                 writers: HashMap::new(),
                 watched: Vec::new(),
             }),
@@ -108,7 +162,8 @@ impl Instance {
             *lock(&instance.timer) = instance.callbacks.timer_new(SlirpTimerId::SlirpTimerRa as u32, ra_timer, handle);
             instance.arm_ra_timer();
         }
-        instance.deliver();
+        // What the stack had to say when it was made.
+        instance.enter(|_| ());
         Ok(handle)
     }
 
@@ -168,46 +223,53 @@ impl Instance {
         Instant::from_micros(microseconds)
     }
 
-    /// The clock as a frame sees it.
-    fn now_for_frame(&self) -> Instant {
-        if self.frames_since_clock.fetch_add(1, Ordering::Relaxed) >= FRAMES_PER_CLOCK {
-            return self.now();
+    /// The clock as a frame sees it, when it need not be read again. The count may miss a frame when two threads come in
+    /// at once, which does no harm.
+    fn recent_now(&self) -> Option<Instant> {
+        let frames = self.frames_since_clock.load(Ordering::Relaxed);
+        if frames >= FRAMES_PER_CLOCK {
+            return None;
         }
-        Instant::from_micros(self.clock.load(Ordering::Relaxed))
+        self.frames_since_clock.store(frames + 1, Ordering::Relaxed);
+        Some(Instant::from_micros(self.clock.load(Ordering::Relaxed)))
     }
 
-    /// Lets `work` into the engine. A panic in it loses what was being worked on, and no more: the application is told,
-    /// and the instance goes on.
+    /// Lets `work` into the engine and hands over what it made. A panic in it loses what was being worked on, and no
+    /// more: the application is told, and the instance goes on.
     fn enter<T>(&self, work: impl FnOnce(&mut Core) -> T) -> Option<T> {
-        let mut core = lock(&self.core);
-        match catch_unwind(AssertUnwindSafe(|| work(&mut core))) {
-            Ok(result) => Some(result),
-            Err(panic) => {
-                let text = format!("libslirp: internal error, a frame was lost: {}", describe(&*panic));
-                core.stack.effects().push(Effect::GuestError(text));
-                None
-            }
+        let (result, batch) = {
+            let mut core = lock(&self.core);
+            let result = match catch_unwind(AssertUnwindSafe(|| work(&mut core))) {
+                Ok(result) => Some(result),
+                Err(panic) => {
+                    let text = format!("libslirp: internal error, a frame was lost: {}", describe(&*panic));
+                    core.stack.effects().push(Effect::GuestError(text));
+                    None
+                }
+            };
+            (result, core.next_batch())
+        };
+        if let Some(batch) = batch {
+            self.deliver(batch);
         }
+        result
     }
 
-    /// Hands over the frames and effects that the engine has made, until there are none. Nested and concurrent calls
-    /// leave theirs to the one that is at it already.
-    fn deliver(&self) {
-        loop {
-            let (mut outbox, effects) = {
-                let mut core = lock(&self.core);
-                let core = &mut *core;
-                if core.delivering || (core.stack.outbox().is_empty() && core.stack.effects().is_empty()) {
-                    return;
-                }
-                core.delivering = true;
-                std::mem::swap(core.stack.outbox(), &mut core.spare);
-                (std::mem::take(&mut core.spare), std::mem::take(core.stack.effects()))
-            };
-            for effect in effects {
+    /// Hands over the frames and effects that the engine has made, until there are none.
+    fn deliver(&self, first: Batch) {
+        // A callback may clean the instance up; it is to live until this is done.
+        // SAFETY: `self` is always behind the Arc that `create` made, and some reference to it is held by the caller.
+        let _alive = unsafe {
+            Arc::increment_strong_count(std::ptr::from_ref(self));
+            Arc::from_raw(std::ptr::from_ref(self))
+        };
+        let fallback = Handover(self);
+        let mut next = Some(first);
+        while let Some(mut batch) = next {
+            for effect in batch.effects.drain(..) {
                 self.carry_out(effect);
             }
-            for frame in outbox.frames() {
+            for frame in batch.outbox.frames() {
                 if self.closed.load(Ordering::Acquire) {
                     break;
                 }
@@ -215,11 +277,13 @@ impl Instance {
                     debug::message(SlirpDbg::Error as u32, || "send_packet failed; the frame is dropped".into());
                 }
             }
-            outbox.clear();
+            batch.outbox.clear();
             let mut core = lock(&self.core);
-            core.spare = outbox;
+            core.spare = batch;
             core.delivering = false;
+            next = core.next_batch();
         }
+        std::mem::forget(fallback);
     }
 
     fn carry_out(&self, effect: Effect) {
@@ -245,82 +309,86 @@ impl Instance {
     }
 
     /// `slirp_input`.
-    pub fn input(&self, frame: &[u8]) {
-        let now = self.now_for_frame();
-        self.enter(|core| core.stack.input(frame, now));
-        self.deliver();
+    ///
+    /// # Safety
+    /// As for [`Instance::from_handle`].
+    pub unsafe fn input(handle: *mut Slirp, frame: &[u8]) {
+        // SAFETY: the caller vouches for the handle. The reference that it stands for outlives this borrow: only a
+        // callback could end it, and callbacks are called in `now` and `deliver`, before and after which a counted
+        // reference is held; nothing here uses the borrow after them.
+        let Some(instance) = (unsafe { handle.cast_const().cast::<Instance>().as_ref() }) else { return };
+        if let Some(now) = instance.recent_now() {
+            instance.enter(|core| core.stack.input(frame, now));
+            return;
+        }
+        // SAFETY: as above.
+        if let Some(instance) = unsafe { Instance::from_handle(handle) } {
+            let now = instance.now();
+            instance.enter(|core| core.stack.input(frame, now));
+        }
     }
 
     /// `slirp_pollfds_fill`: `watch` tells the application of a descriptor and gives its index.
     pub fn fill(&self, sleep: &mut u32, mut watch: impl FnMut(c_int, c_int) -> c_int) {
         let now = self.now();
-        let mut wanted = Vec::new();
-        let result = self.enter(|core| {
-            core.watched.clear();
+        // An application that skips its poll when its sleep ran out has its round done here.
+        let turns = self.enter(|core| {
             let skipped_poll = core.stack.is_asleep();
             if skipped_poll {
                 core.stack.begin_round(now);
             }
-            skipped_poll
+            if skipped_poll { core.stack.backlog() } else { 0 }
         });
-        if result == Some(true) {
-            self.take_turns();
-        }
-        self.enter(|core| {
+        self.take_turns(turns);
+        let watched = self.enter(|core| {
             core.stack.fill(sleep, now);
+            let mut watched = std::mem::take(&mut core.watched);
+            watched.clear();
             match core.stack.descriptor() {
-                Some(descriptor) => wanted.push((descriptor, POLL_IN | POLL_ERR | POLL_HUP, None)),
-                None => core.stack.interests(|interest| {
-                    let mut events = POLL_ERR;
-                    if interest.read {
-                        events |= POLL_IN | POLL_HUP;
-                    }
-                    if interest.priority {
-                        events |= POLL_PRI;
-                    }
-                    if interest.write {
-                        events |= POLL_OUT;
-                    }
-                    wanted.push((interest.descriptor, events, Some(interest.token)));
-                }),
+                Some(descriptor) => watched.push(Watched::poller(descriptor)),
+                None => core.stack.interests(|interest| watched.push(Watched::socket(interest))),
             }
+            watched
         });
-        self.deliver();
-        let watched: Vec<_> =
-            wanted.into_iter().map(|(descriptor, events, token)| (watch(descriptor, events), token)).collect();
+        let Some(mut watched) = watched else { return };
+        for one in &mut watched {
+            one.index = watch(one.descriptor, one.events);
+        }
         lock(&self.core).watched = watched;
     }
 
     /// `slirp_pollfds_poll`: `happened` gives what the application saw at an index.
     pub fn poll(&self, select_error: bool, mut happened: impl FnMut(c_int) -> c_int) {
-        let watched = std::mem::take(&mut lock(&self.core).watched);
+        let mut watched = std::mem::take(&mut lock(&self.core).watched);
         // Asked once for each index of the last fill. What is said of the poller's own descriptor does not matter: it is
         // looked at in any case, as applications report an error after every frame.
-        let mut reports = Vec::new();
-        if !select_error {
-            for &(index, token) in watched.iter().filter(|(index, _)| *index >= 0) {
-                let events = happened(index);
-                if let Some(token) = token {
-                    reports.push((token, readiness(events)));
+        watched.retain_mut(|one| {
+            if select_error || one.index < 0 {
+                return false;
+            }
+            one.events = happened(one.index);
+            one.token.is_some()
+        });
+        let now = self.now();
+        let turns = self.enter(|core| {
+            core.stack.begin_round(now);
+            for one in watched.drain(..) {
+                if let Some(token) = one.token {
+                    core.stack.report(token, readiness(one.events));
                 }
             }
-        }
-        let now = self.now();
-        self.enter(|core| {
-            core.stack.begin_round(now);
-            for (token, ready) in reports {
-                core.stack.report(token, ready);
+            // The list goes back for its memory; a fill in a callback may have put another in its place.
+            if core.watched.is_empty() {
+                core.watched = watched;
             }
+            core.stack.backlog()
         });
-        self.deliver();
-        self.take_turns();
+        self.take_turns(turns);
     }
 
-    fn take_turns(&self) {
-        let turns = self.enter(|core| core.stack.backlog()).unwrap_or(0);
-        for _ in 0..turns.min(MAX_TURNS) {
+    fn take_turns(&self, turns: Option<usize>) {
+        for _ in 0..turns.unwrap_or(0).min(MAX_TURNS) {
             self.enter(|core| core.stack.work());
-            self.deliver();
         }
     }
 
@@ -336,7 +404,6 @@ impl Instance {
             core.stack.set_now(now);
             core.stack.advertise_router();
         });
-        self.deliver();
     }
 
     fn arm_ra_timer(&self) {
@@ -354,7 +421,6 @@ impl Instance {
             core.stack.set_now(now);
             core.stack.add_host_forward(udp, host, guest, only_v6)
         });
-        self.deliver();
         match result {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) => Err(error.raw_os_error().unwrap_or(libc::EIO)),
@@ -364,7 +430,6 @@ impl Instance {
 
     pub fn remove_host_forward(&self, udp: bool, host: SocketAddr) -> bool {
         let removed = self.enter(|core| core.stack.remove_host_forward(udp, host));
-        self.deliver();
         removed.unwrap_or(false)
     }
 
@@ -375,14 +440,12 @@ impl Instance {
             core.stack.set_now(now);
             core.stack.add_unix_host_forward(host, guest)
         });
-        self.deliver();
         let errno = |error: std::io::Error| error.raw_os_error().unwrap_or(libc::EIO);
         result.map_or(Err(libc::EIO), |result| result.map_err(errno))
     }
 
     pub fn remove_unix_host_forward(&self, host: &UnixAddress) -> bool {
         let removed = self.enter(|core| core.stack.remove_unix_host_forward(host));
-        self.deliver();
         removed.unwrap_or(false)
     }
 
@@ -415,7 +478,6 @@ impl Instance {
             core.writers.remove(&number);
             Some(())
         });
-        self.deliver();
         matches!(removed, Some(Some(())))
     }
 
@@ -429,7 +491,6 @@ impl Instance {
             core.stack.set_now(now);
             core.stack.guest_forward_receive(address, port, data);
         });
-        self.deliver();
     }
 
     pub fn connection_info(&self) -> String {
@@ -456,8 +517,16 @@ impl Instance {
             core.stack.set_now(now);
             loaded.restore(&mut core.stack)
         });
-        self.deliver();
         restored.unwrap_or(Err(snapshot::Error::Invalid))
+    }
+}
+
+/// Sees to it that a panic while frames are handed over does not leave the instance mute.
+struct Handover<'a>(&'a Instance);
+
+impl Drop for Handover<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.core).delivering = false;
     }
 }
 

@@ -380,7 +380,7 @@ mod tests {
         let other = std::fs::File::open("/dev/null").unwrap();
         // SAFETY: a plain call; the copy has no close-on-exec flag, as with a careless application's descriptors.
         let leaky = unsafe { libc::fcntl(other.as_raw_fd(), libc::F_DUPFD, 10) };
-        let listed = output("sh -c 'ls /proc/$$/fd; grep -E \"Sig(Blk|Ign)\" /proc/$$/status'");
+        let listed = output("sh -c 'ls /proc/$$/fd; exec grep -E \"Sig(Blk|Ign)\" /proc/self/status'");
         // SAFETY: the descriptor was made above and is closed once.
         unsafe { libc::close(leaky) };
         let lines: Vec<&str> = listed.lines().collect();

@@ -54,8 +54,8 @@ pub fn save(stack: &Stack) -> Vec<Vec<u8>> {
     let mut to = Writer::default();
     let mut flows: Vec<_> =
         tables.tcp.iter().map(|(_, flow)| flow).filter(|flow| matches!(flow.side(), Side::Callback(_))).collect();
-    flows.sort_by_key(|flow| std::cmp::Reverse(flow.number()));
-    // Upstream has at most one connection a forward, and reads as many as there are.
+    // Upstream saves one connection a forward, but reads as many as there are and takes the last one for the newest.
+    flows.sort_by_key(|flow| flow.number());
     for flow in flows {
         let connection = flow.connection();
         let Some(tcp) = connection.save() else { continue };
@@ -93,8 +93,8 @@ impl Loaded {
         let forwards: Option<Vec<u64>> =
             self.connections.iter().map(|record| stack.callback_forward(record.key.remote)).collect();
         let forwards = forwards.ok_or(Error::NoForward)?;
-        // Oldest first, so that the newest is the newest again.
-        for (record, forward) in self.connections.iter().zip(forwards).rev() {
+        // In the order of the stream, so that the newest is the newest again.
+        for (record, forward) in self.connections.iter().zip(forwards) {
             // Upstream loses bytes in flight when it loads, and saves what is left. Such a connection cannot go on: the
             // guest's next segment is answered with a reset.
             if let Some(connection) = stack.restored(&record.tcp, &record.received, &record.unacknowledged) {

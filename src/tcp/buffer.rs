@@ -110,10 +110,18 @@ impl Ring {
             // Behind a gap, bytes may have wrapped around before the end of the slab was ever written.
             self.slab.resize(self.capacity, 0);
         }
+        // What was ever written in the slab stays: clearing it for each user anew would cost more than filling it.
         let (first, second) = self.slices(0, self.extent);
-        slab.clear();
-        slab.extend_from_slice(first);
-        slab.extend_from_slice(second);
+        let written = first.len() + second.len();
+        if slab.len() < written {
+            slab.resize(written, 0);
+        }
+        if let Some((front, rest)) = slab.split_at_mut_checked(first.len())
+            && let Some(back) = rest.get_mut(..second.len())
+        {
+            front.copy_from_slice(first);
+            back.copy_from_slice(second);
+        }
         let old = std::mem::replace(&mut self.slab, slab);
         if self.capacity > 0 {
             pool.give(old, self.capacity);

@@ -3,10 +3,13 @@
 
 use std::time::Instant;
 
+use super::recovery::Recovery;
 use crate::wire::Header;
 
-/// The unscaled window field that the guest always advertises; with `SHIFT` 1 MiB.
+/// The window field that the guest always advertises: with its scale 1 MiB, on an impaired link 8 MiB.
 const WINDOW: u16 = 8192;
+/// The same where the library does not scale windows.
+const WINDOW_UNSCALED: u16 = u16::MAX;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum State {
@@ -44,6 +47,8 @@ pub struct Conn {
     pub(super) max: u64,
     pub(super) send_window: u32,
     pub(super) send_shift: u8,
+    /// What the window field of this end says.
+    window: u16,
     pub(super) irs: u32,
     /// Octets received in order (without SYN and FIN).
     pub(super) received: u64,
@@ -55,6 +60,9 @@ pub struct Conn {
     pub(super) force: bool,
     pub(super) in_burst: u32,
     pub(super) started: Option<Instant>,
+    /// The library takes SACK blocks (RFC 2018 §2).
+    pub(super) sack: bool,
+    pub(super) recovery: Recovery,
 }
 
 impl Conn {
@@ -70,6 +78,7 @@ impl Conn {
             max: 1,
             send_window: 0,
             send_shift: 0,
+            window: WINDOW_UNSCALED,
             irs: 0,
             received: 0,
             peer_fin: false,
@@ -79,6 +88,8 @@ impl Conn {
             force: false,
             in_burst: 0,
             started: None,
+            sack: false,
+            recovery: Recovery::default(),
         }
     }
 
@@ -90,8 +101,16 @@ impl Conn {
             seq: self.iss.wrapping_add(sent as u32),
             ack,
             flags,
-            window: WINDOW,
+            window: self.window,
         }
+    }
+
+    /// Take in the window field and the options of the other end's SYN.
+    pub(super) fn other_end(&mut self, window: u16, shift: Option<u8>) {
+        self.send_window = window.into();
+        self.send_shift = shift.unwrap_or(0);
+        // RFC 7323 §2.2: windows are scaled in both directions or in none.
+        self.window = if shift.is_some() { WINDOW } else { WINDOW_UNSCALED };
     }
 
     /// Bulk octets that may leave now: a whole rest of the current cell if the window takes it, else nothing,

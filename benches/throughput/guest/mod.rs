@@ -7,6 +7,7 @@
 
 mod conn;
 mod receive;
+mod recovery;
 mod transmit;
 
 use std::collections::VecDeque;
@@ -17,6 +18,7 @@ use conn::{Conn, State};
 use transmit::{Body, Control};
 pub use transmit::{Slot, Transmit};
 
+use crate::link::{Impairment, Link};
 use crate::wire::{self, ACK, Header, PSH, RST, SYN, Template};
 
 /// Local ports from which the guest accepts forwarded connections.
@@ -69,6 +71,9 @@ pub struct Guest {
     ack_every: u32,
     mss: u16,
     verify: bool,
+    impaired: bool,
+    /// What lies between the guest and the library.
+    pub link: Option<Link>,
     pattern: Vec<u8>,
     udp_cell: Vec<u8>,
     /// The datagram flow that is sent for ever, as (number of the next datagram).
@@ -87,6 +92,8 @@ pub struct Shape {
     /// Acknowledge every N segments; 0 = once per loop round.
     pub ack_every: u32,
     pub verify: bool,
+    /// The link loses or delays: the guest offers a larger window and SACK, and recovers from loss.
+    pub impairment: Option<Impairment>,
 }
 
 impl Guest {
@@ -116,11 +123,21 @@ impl Guest {
             ack_every: shape.ack_every,
             mss: mss as u16,
             verify: shape.verify,
+            impaired: shape.impairment.is_some(),
+            link: shape.impairment.map(Link::new),
             pattern: wire::host_pattern(wire::PERIOD + 65_536),
             udp_cell: Vec::new(),
             udp_number: None,
             counters: Counters::default(),
             progress: 0,
+        }
+    }
+
+    /// A frame left the library: it arrives now, or after the link's delay, or not at all.
+    pub fn arrive(&mut self, frame: &[u8]) {
+        match &mut self.link {
+            Some(link) => link.push(false, frame, Instant::now()),
+            None => self.receive(frame),
         }
     }
 
@@ -267,6 +284,7 @@ impl Guest {
                 (State::Established, Role::Sender) => {
                     conn.max = conn.max.max(conn.nxt);
                     conn.nxt = conn.una;
+                    conn.give_up_recovery();
                     conn.force = true;
                 }
                 _ => {}
@@ -297,7 +315,7 @@ mod tests {
     use crate::wire::ETHERNET;
 
     fn guest(burst: u32) -> Guest {
-        Guest::new(Shape { mtu: 1500, burst, ack_every: 0, verify: true }, 4)
+        Guest::new(Shape { mtu: 1500, burst, ack_every: 0, verify: true, impairment: None }, 4)
     }
 
     /// A frame as the library would send it: the guest's own builder with ports and addresses turned round.

@@ -93,8 +93,8 @@ impl Guest {
             conn.state = State::Established;
             conn.una = 1;
             conn.irs = seq;
-            conn.send_window = wire::get16(tcp, 14).into();
-            conn.send_shift = window_scale(options).unwrap_or(0);
+            conn.other_end(wire::get16(tcp, 14), window_scale(options));
+            conn.sack = self.impaired && sack_permitted(options);
             self.counters.established += 1;
             if conn.role == Role::Client {
                 let header = conn.header(conn.nxt, ACK | PSH);
@@ -111,7 +111,11 @@ impl Guest {
             conn.una += acked;
             conn.nxt = conn.nxt.max(conn.una);
         }
-        conn.send_window = u32::from(wire::get16(tcp, 14)) << conn.send_shift;
+        let window = u32::from(wire::get16(tcp, 14)) << conn.send_shift;
+        if self.impaired && payload.is_empty() {
+            conn.note_ack(acked > 0, window == conn.send_window, options);
+        }
+        conn.send_window = window;
         if conn.state == State::SynReceived {
             conn.state = State::Established;
             self.counters.established += 1;
@@ -129,13 +133,16 @@ impl Guest {
         let mut conn = Conn::new(Role::Server, local, remote, iss);
         conn.state = State::SynReceived;
         conn.irs = seq;
-        conn.send_window = window.into();
-        conn.send_shift = window_scale(options).unwrap_or(0);
+        conn.other_end(window, window_scale(options));
         self.control.push_back(Control::Syn(conn.header(0, SYN | ACK)));
         self.passive[slot] = self.store(conn);
     }
 
-    fn receive_data(&mut self, index: u32, seq: u32, payload: &[u8], fin: bool) {
+    fn receive_data(&mut self, index: u32, mut seq: u32, mut payload: &[u8], fin: bool) {
+        if self.impaired && !payload.is_empty() {
+            let Some(old) = self.place(index, seq, payload) else { return };
+            (seq, payload) = (seq.wrapping_add(old as u32), &payload[old..]);
+        }
         let conn = &mut self.conns[index as usize];
         let expected = conn.irs.wrapping_add(1).wrapping_add(conn.received as u32).wrapping_add(conn.peer_fin.into());
         let behind = expected.wrapping_sub(seq);
@@ -150,15 +157,17 @@ impl Guest {
             return;
         }
         if self.verify && conn.role == Role::Receiver {
-            let at = (conn.received % wire::PERIOD as u64) as usize;
-            if payload != &self.pattern[at..at + payload.len()] {
-                self.counters.corrupt += 1;
-            }
+            self.counters.corrupt += u64::from(!wire::pattern_matches(&self.pattern, conn.received, payload));
         }
         conn.received += payload.len() as u64;
         conn.peer_fin |= fin;
         self.counters.bytes += payload.len() as u64;
         conn.unacked_segments += 1;
+        if self.impaired && self.absorb(index) {
+            self.acknowledge_gap(index, None);
+            return;
+        }
+        let conn = &mut self.conns[index as usize];
         match conn.role {
             Role::Client if !conn.fin_sent && (conn.received >= RESPONSE as u64 || fin) => {
                 let header = conn.header(conn.nxt, FIN | ACK);
@@ -196,17 +205,36 @@ impl Guest {
     }
 }
 
-/// The shift of a window scale option (RFC 7323 §2.2), at most 14.
-fn window_scale(mut options: &[u8]) -> Option<u8> {
+/// The value of the first option of this kind, without kind and length.
+fn option(mut options: &[u8], wanted: u8) -> Option<&[u8]> {
     loop {
         match options {
             [0, ..] | [] => return None,
             [1, rest @ ..] => options = rest,
-            [3, 3, shift, ..] => return Some((*shift).min(14)),
+            [kind, length, ..] if *kind == wanted => return options.get(2..usize::from(*length)),
             [_, length, ..] if *length >= 2 => options = options.get(usize::from(*length)..)?,
             _ => return None,
         }
     }
+}
+
+/// The shift of a window scale option (RFC 7323 §2.2), at most 14.
+fn window_scale(options: &[u8]) -> Option<u8> {
+    match option(options, 3)? {
+        [shift] => Some((*shift).min(14)),
+        _ => None,
+    }
+}
+
+/// Whether SACK is permitted (RFC 2018 §2).
+fn sack_permitted(options: &[u8]) -> bool {
+    option(options, 4).is_some()
+}
+
+/// The blocks of a SACK option (RFC 2018 §3).
+pub(super) fn sack_blocks(options: &[u8]) -> impl Iterator<Item = (u32, u32)> {
+    let blocks = option(options, 5).unwrap_or(&[]);
+    blocks.chunks_exact(8).map(|block| (wire::get32(block, 0), wire::get32(block, 4)))
 }
 
 #[cfg(test)]

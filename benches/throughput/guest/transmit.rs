@@ -2,11 +2,13 @@
 #![forbid(unsafe_code)]
 
 use super::conn::State;
+use super::recovery::{BLOCKS, sack_option};
 use super::{Guest, REQUEST, RESPONSE};
 use crate::wire::{self, ACK, Header, PSH, Template};
 
-/// The window scale that the guest offers.
+/// The window scale that the guest offers, and on an impaired link.
 const SHIFT: u8 = 7;
+const SHIFT_IMPAIRED: u8 = 10;
 
 /// Payload of a queued frame.
 #[derive(Clone, Copy)]
@@ -20,6 +22,8 @@ pub(super) enum Body {
 pub(super) enum Control {
     Syn(Header),
     Segment(Header, Body),
+    /// An acknowledgement with this many of the SACK blocks.
+    SelectiveAck(Header, [(u32, u32); BLOCKS], usize),
     ArpReply([u8; 6], [u8; 4]),
     ArpRequest([u8; 4]),
     Udp(u16, u16),
@@ -62,7 +66,10 @@ impl Guest {
         !self.control.is_empty()
             || !self.acks.is_empty()
             || self.udp_number.is_some()
-            || self.senders.iter().any(|s| self.conns[*s as usize].sendable(self.cell) > 0)
+            || self.senders.iter().any(|s| {
+                let conn = &self.conns[*s as usize];
+                conn.sendable(self.cell) > 0 || conn.missing(self.cell).is_some()
+            })
     }
 
     /// Make the next frame, if there is one.
@@ -88,6 +95,9 @@ impl Guest {
         }
         for _ in 0..self.senders.len() {
             let index = *self.senders.get(self.sender)?;
+            if let Some((from, length)) = self.conns[index as usize].missing(self.cell) {
+                return Some(self.build_repeated(transmit, index, from, length));
+            }
             let length = self.conns[index as usize].sendable(self.cell);
             if length == 0 {
                 self.sender = (self.sender + 1) % self.senders.len();
@@ -112,13 +122,26 @@ impl Guest {
         if std::mem::take(&mut conn.force) {
             self.counters.retransmitted += 1;
         }
+        self.build_data(transmit, &header, offset, length)
+    }
+
+    fn build_repeated(&mut self, transmit: &mut Transmit, index: u32, from: u64, length: u64) -> Slot {
+        let conn = &mut self.conns[index as usize];
+        conn.repeated(from, length);
+        self.counters.retransmitted += 1;
+        let header = conn.header(from, ACK | PSH);
+        self.build_data(transmit, &header, from - 1, length)
+    }
+
+    /// The segment with the stream's octets from `offset`, which do not cross the end of a cell.
+    fn build_data(&self, transmit: &mut Transmit, header: &Header, offset: u64, length: u64) -> Slot {
         if length == self.cell {
-            transmit.bulk.fill_tcp(&header, offset / self.cell);
+            transmit.bulk.fill_tcp(header, offset / self.cell);
             return Slot::Bulk;
         }
         let at = (offset % self.cell) as usize;
         let whole = wire::cell(offset / self.cell, self.cell as usize);
-        transmit.slot_len = wire::tcp_frame(&mut transmit.small, &header, &[], &whole[at..at + length as usize]);
+        transmit.slot_len = wire::tcp_frame(&mut transmit.small, header, &[], &whole[at..at + length as usize]);
         Slot::Small
     }
 
@@ -129,7 +152,14 @@ impl Guest {
             Control::Syn(header) => {
                 let header =
                     Header { window: 65_535, ack: if header.flags & ACK == 0 { 0 } else { header.ack }, ..*header };
-                wire::tcp_frame(buf, &header, &[2, 4, mss_high, mss_low, 1, 3, 3, SHIFT], &[])
+                let shift = if self.impaired { SHIFT_IMPAIRED } else { SHIFT };
+                let options = [2, 4, mss_high, mss_low, 1, 3, 3, shift, 4, 2, 1, 1];
+                let length = if self.impaired { 12 } else { 8 };
+                wire::tcp_frame(buf, &header, &options[..length], &[])
+            }
+            Control::SelectiveAck(header, blocks, count) => {
+                let (option, length) = sack_option(&blocks[..*count]);
+                wire::tcp_frame(buf, header, &option[..length], &[])
             }
             Control::Segment(header, body) => {
                 const ZEROES: [u8; RESPONSE] = [0; RESPONSE];

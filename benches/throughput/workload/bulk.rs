@@ -13,17 +13,20 @@ fn metrics(span: &Span, bytes: u64) -> Result<Vec<Metric>, String> {
     if bytes == 0 {
         return Err("nothing was transferred in the measured time".into());
     }
-    Ok(vec![
+    let mut metrics = vec![
         Metric::new("rate", "Gbit/s", Better::Higher, bytes as f64 * 8.0 / 1e9 / span.wall),
         Metric::new("cpu", "s/GB", Better::Lower, span.cpu / (bytes as f64 / 1e9)),
         Metric::new("busy", "%", Better::Neither, 100.0 * span.cpu / span.wall),
-    ])
+    ];
+    metrics.extend(Metric::system_calls("per MB", span.calls, bytes as f64 / 1e6));
+    Ok(metrics)
 }
 
-fn measure_upload(context: &Context, rig: &mut Rig, streams: usize) -> Outcome {
+pub(super) fn measure_upload(context: &Context, rig: &mut Rig, streams: usize) -> Outcome {
     let cell = usize::from(rig.guest.borrow().segment_size());
     let peer = peer::sink(if context.verify { cell } else { 0 }).map_err(text)?;
     rig.connect_many(peer.port, Role::Sender, streams)?;
+    rig.begin_losing();
     rig.run_for(context.warm_up());
     let before = rig.guest.borrow().counters;
     let start = peer.counters.bytes.load(Relaxed);
@@ -48,10 +51,11 @@ pub fn upload_one_frame(context: &Context) -> Outcome {
     measure_upload(context, &mut rig, 1)
 }
 
-fn measure_download(context: &Context, rig: &mut Rig, streams: usize) -> Outcome {
+pub(super) fn measure_download(context: &Context, rig: &mut Rig, streams: usize) -> Outcome {
     let peer = peer::source().map_err(text)?;
     rig.connect_many(peer.port, Role::Receiver, streams)?;
     rig.frames_per_round = 256;
+    rig.begin_losing();
     rig.run_for(context.warm_up());
     let before = rig.guest.borrow().counters;
     let span = rig.measure(context.measured());

@@ -17,12 +17,14 @@ fn metrics(span: &Span, offered: u64, arrived: u64, handled: u64) -> Result<Vec<
         return Err("no datagram arrived in the measured time".into());
     }
     let lost = 100.0 * (1.0 - arrived as f64 / offered.max(1) as f64);
-    Ok(vec![
+    let mut metrics = vec![
         Metric::new("rate", "kpps", Better::Higher, arrived as f64 / 1e3 / span.wall),
         Metric::new("cpu", "µs each", Better::Lower, span.cpu * 1e6 / handled.max(1) as f64),
         Metric::new("lost", "%", Better::Neither, lost.max(0.0)),
         Metric::new("busy", "%", Better::Neither, 100.0 * span.cpu / span.wall),
-    ])
+    ];
+    metrics.extend(Metric::system_calls("each", span.calls, handled.max(1) as f64));
+    Ok(metrics)
 }
 
 /// Guest to host: the rate is of datagrams that reached the peer, the CPU time is per datagram given to the library.

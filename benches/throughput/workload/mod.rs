@@ -1,6 +1,7 @@
 //! The workloads: each sets up one situation, measures it for a bounded time and returns numbers.
 #![forbid(unsafe_code)]
 
+mod bad_link;
 mod bulk;
 mod datagram;
 mod idle;
@@ -25,6 +26,8 @@ pub struct Context {
     pub burst: Option<usize>,
     /// Segments per acknowledgement of the guest; 0 = one per loop round.
     pub ack_every: u32,
+    /// Time before the measurement; `None` = a fifth of it, from 0.1 s to 0.5 s.
+    pub warm_up: Option<Duration>,
 }
 
 type Outcome = Result<Vec<Metric>, String>;
@@ -58,6 +61,56 @@ pub const ALL: &[Workload] = &[
     },
     Workload { name: "tcp_h2g_65520", about: "TCP host to guest, MTU 65520", run: |c| bulk::download(c, 65_520, 1) },
     Workload {
+        name: "tcp_g2h_loss_0_1",
+        about: "TCP guest to host, MTU 1500, 0.1 % of the frames lost",
+        run: |c| bad_link::upload(c, 0, 0.001),
+    },
+    Workload {
+        name: "tcp_g2h_loss_1",
+        about: "TCP guest to host, MTU 1500, 1 % of the frames lost",
+        run: |c| bad_link::upload(c, 0, 0.01),
+    },
+    Workload {
+        name: "tcp_g2h_delay_25",
+        about: "TCP guest to host, MTU 1500, 25 ms each way",
+        run: |c| bad_link::upload(c, 25, 0.0),
+    },
+    Workload {
+        name: "tcp_g2h_delay_50",
+        about: "TCP guest to host, MTU 1500, 50 ms each way",
+        run: |c| bad_link::upload(c, 50, 0.0),
+    },
+    Workload {
+        name: "tcp_g2h_delay_25_loss_0_1",
+        about: "TCP guest to host, MTU 1500, 25 ms each way and 0.1 % lost",
+        run: |c| bad_link::upload(c, 25, 0.001),
+    },
+    Workload {
+        name: "tcp_h2g_loss_0_1",
+        about: "TCP host to guest, MTU 1500, 0.1 % of the frames lost",
+        run: |c| bad_link::download(c, 0, 0.001),
+    },
+    Workload {
+        name: "tcp_h2g_loss_1",
+        about: "TCP host to guest, MTU 1500, 1 % of the frames lost",
+        run: |c| bad_link::download(c, 0, 0.01),
+    },
+    Workload {
+        name: "tcp_h2g_delay_25",
+        about: "TCP host to guest, MTU 1500, 25 ms each way",
+        run: |c| bad_link::download(c, 25, 0.0),
+    },
+    Workload {
+        name: "tcp_h2g_delay_50",
+        about: "TCP host to guest, MTU 1500, 50 ms each way",
+        run: |c| bad_link::download(c, 50, 0.0),
+    },
+    Workload {
+        name: "tcp_h2g_delay_25_loss_0_1",
+        about: "TCP host to guest, MTU 1500, 25 ms each way and 0.1 % lost",
+        run: |c| bad_link::download(c, 25, 0.001),
+    },
+    Workload {
         name: "crr_g2h",
         about: "connect, request, response, close: guest to host, one at a time",
         run: |c| transaction::crr_guest(c, 1),
@@ -86,6 +139,8 @@ pub const ALL: &[Workload] = &[
     Workload { name: "udp_g2h_64", about: "UDP guest to host, 64 octets", run: |c| datagram::upload(c, 64) },
     Workload { name: "udp_h2g_1472", about: "UDP host to guest, 1472 octets", run: |c| datagram::download(c, 1472) },
     Workload { name: "idle_round_0", about: "a loop round without connections", run: |c| idle::rounds(c, 0) },
+    Workload { name: "idle_round_10", about: "a loop round with 10 idle connections", run: |c| idle::rounds(c, 10) },
+    Workload { name: "idle_round_100", about: "a loop round with 100 idle connections", run: |c| idle::rounds(c, 100) },
     Workload {
         name: "idle_round_1000",
         about: "a loop round with 1,000 idle connections",
@@ -113,7 +168,13 @@ impl Context {
     fn shape(&self, mtu: usize) -> Shape {
         let segment = mtu - 40;
         let bytes = self.burst.unwrap_or(if segment > 16_384 { 4 * segment } else { 65_536 });
-        Shape { mtu, burst: (bytes / segment).max(1) as u32, ack_every: self.ack_every, verify: self.verify }
+        Shape {
+            mtu,
+            burst: (bytes / segment).max(1) as u32,
+            ack_every: self.ack_every,
+            verify: self.verify,
+            impairment: None,
+        }
     }
 
     fn measured(&self) -> Duration {
@@ -121,7 +182,7 @@ impl Context {
     }
 
     fn warm_up(&self) -> Duration {
-        Duration::from_secs_f64((self.seconds * 0.2).clamp(0.1, 0.5))
+        self.warm_up.unwrap_or(Duration::from_secs_f64((self.seconds * 0.2).clamp(0.1, 0.5)))
     }
 }
 

@@ -18,11 +18,13 @@ fn metrics(span: &Span, count: u64) -> Result<Vec<Metric>, String> {
     if count == 0 {
         return Err("no transaction was completed in the measured time".into());
     }
-    Ok(vec![
+    let mut metrics = vec![
         Metric::new("rate", "1/s", Better::Higher, count as f64 / span.wall),
         Metric::new("cpu", "µs each", Better::Lower, span.cpu * 1e6 / count as f64),
         Metric::new("busy", "%", Better::Neither, 100.0 * span.cpu / span.wall),
-    ])
+    ];
+    metrics.extend(Metric::system_calls("each", span.calls, count as f64));
+    Ok(metrics)
 }
 
 /// The guest is the client, with `at_once` connections open at any time.
@@ -121,6 +123,7 @@ pub fn round_trips(context: &Context, idle: usize, same_cpu: bool) -> Outcome {
         Metric::new("rate", "1/s", Better::Higher, count / span.wall),
         Metric::new("cpu", "µs each", Better::Lower, span.cpu * 1e6 / count),
     ];
+    metrics.extend(Metric::system_calls("each", span.calls, count));
     soundness(&rig, before, None, &mut metrics)?;
     Ok(metrics)
 }

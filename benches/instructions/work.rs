@@ -1,0 +1,204 @@
+//! The workloads. A unit is a segment, a datagram, a transaction or a round, as each one says.
+#![forbid(unsafe_code)]
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
+
+use crate::guest::{REQUEST, RESPONSE, Role};
+use crate::turn::Turn;
+use crate::wire::{self, Template};
+
+pub struct Work {
+    pub name: &'static str,
+    pub about: &'static str,
+    /// Units that a count is made with.
+    pub units: u64,
+    pub run: fn(&Path, u64) -> Result<(), String>,
+}
+
+pub const ALL: &[Work] = &[
+    Work { name: "ping", about: "an ARP request and an ICMP echo, both answered", units: 1000, run: ping },
+    Work { name: "udp_g2h", about: "a datagram of 1472 octets, guest to host", units: 1000, run: udp_up },
+    Work { name: "udp_h2g", about: "a datagram of 1472 octets, host to guest", units: 1000, run: udp_down },
+    Work { name: "tcp_g2h", about: "a full segment, guest to host, in bursts of 44", units: 1980, run: tcp_up },
+    Work { name: "tcp_h2g", about: "1460 octets, host to guest, 64 KiB at a time", units: 1436, run: tcp_down },
+    Work { name: "crr", about: "connect, request, response, close: guest to host", units: 100, run: transactions },
+    Work { name: "idle", about: "a loop round beside 100 idle connections", units: 1000, run: idle },
+];
+
+const GUEST_PORT: u16 = 5000;
+const DATAGRAM: usize = 1472;
+const BATCH: u64 = 20;
+const CHUNK: usize = 65_536;
+
+fn text(error: std::io::Error) -> String {
+    error.to_string()
+}
+
+fn listener() -> Result<(TcpListener, u16), String> {
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(text)?;
+    listener.set_nonblocking(true).map_err(text)?;
+    let port = listener.local_addr().map_err(text)?.port();
+    Ok((listener, port))
+}
+
+/// A connection in the given role and the host's end of it.
+fn connected(turn: &mut Turn, role: Role) -> Result<(TcpStream, u32), String> {
+    let (listener, port) = listener()?;
+    let index = turn.connect(port, role)?;
+    let (stream, _) = listener.accept().map_err(text)?;
+    stream.set_nonblocking(true).map_err(text)?;
+    Ok((stream, index))
+}
+
+/// What is there to read, at most `buf`; 0 when there is nothing.
+fn take(stream: &mut TcpStream, buf: &mut [u8]) -> Result<usize, String> {
+    match stream.read(buf) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+        other => other.map_err(text),
+    }
+}
+
+/// An ICMP echo request to the gateway with 56 octets of data.
+fn echo_request(sequence: u16) -> Vec<u8> {
+    let mut icmp = vec![8, 0, 0, 0, 0x12, 0x34];
+    icmp.extend(sequence.to_be_bytes());
+    icmp.extend(0..56u8);
+    let checksum = !wire::fold(wire::sum(&icmp));
+    icmp[2..4].copy_from_slice(&checksum.to_be_bytes());
+    wire::ip_frame(1, &icmp)
+}
+
+fn ping(library: &Path, units: u64) -> Result<(), String> {
+    let mut turn = Turn::new(library)?;
+    for unit in 0..units {
+        let before = turn.guest.borrow().counters.frames;
+        turn.guest.borrow_mut().announce();
+        turn.round();
+        turn.round_of_frame(&echo_request(unit as u16));
+        if turn.guest.borrow().counters.frames != before + 2 {
+            return Err("an ARP request or an echo was not answered".into());
+        }
+    }
+    turn.sound()
+}
+
+fn datagram_socket() -> Result<(UdpSocket, u16), String> {
+    let socket = UdpSocket::bind("127.0.0.1:0").map_err(text)?;
+    socket.set_nonblocking(true).map_err(text)?;
+    let port = socket.local_addr().map_err(text)?.port();
+    Ok((socket, port))
+}
+
+fn udp_up(library: &Path, units: u64) -> Result<(), String> {
+    let mut turn = Turn::new(library)?;
+    let (socket, port) = datagram_socket()?;
+    let mut template = Template::udp(GUEST_PORT, port, DATAGRAM);
+    let mut buf = [0; 2048];
+    // The first datagram makes the flow.
+    turn.round_of_datagrams(&mut template, 0, 1);
+    let mut received = 0;
+    for first in (0..units).step_by(BATCH as usize) {
+        turn.round_of_datagrams(&mut template, first, BATCH.min(units - first));
+        while socket.recv(&mut buf).is_ok() {
+            received += 1;
+        }
+    }
+    if units > 0 && received != units + 1 {
+        return Err(format!("{received} of {units} and one datagrams arrived"));
+    }
+    turn.sound()
+}
+
+fn udp_down(library: &Path, units: u64) -> Result<(), String> {
+    let mut turn = Turn::new(library)?;
+    let (socket, port) = datagram_socket()?;
+    turn.guest.borrow_mut().open_udp(GUEST_PORT, port, DATAGRAM);
+    turn.round();
+    let (_, from) = socket.recv_from(&mut [0; 2048]).map_err(text)?;
+    let datagram = wire::cell(0, DATAGRAM);
+    for first in (0..units).step_by(BATCH as usize) {
+        let count = BATCH.min(units - first);
+        for _ in 0..count {
+            socket.send_to(&datagram, from).map_err(text)?;
+        }
+        turn.until("a batch", |guest| guest.counters.datagrams >= first + count)?;
+    }
+    turn.sound()
+}
+
+fn tcp_up(library: &Path, units: u64) -> Result<(), String> {
+    let mut turn = Turn::new(library)?;
+    turn.frames = 44;
+    let (mut stream, _) = connected(&mut turn, Role::Sender)?;
+    let mut buf = vec![0; 1 << 20];
+    let mut received = 0;
+    turn.until("the upload", |_| {
+        while let Ok(n @ 1..) = take(&mut stream, &mut buf) {
+            received += n as u64;
+        }
+        received >= units * 1460
+    })?;
+    turn.sound()
+}
+
+fn tcp_down(library: &Path, units: u64) -> Result<(), String> {
+    let mut turn = Turn::new(library)?;
+    let (mut stream, index) = connected(&mut turn, Role::Receiver)?;
+    let pattern = wire::host_pattern(wire::PERIOD + CHUNK);
+    let total = units * 1460;
+    let mut sent = 0;
+    while sent < total {
+        let at = (sent % wire::PERIOD as u64) as usize;
+        let length = CHUNK.min((total - sent) as usize);
+        let n = stream.write(&pattern[at..at + length]).map_err(text)?;
+        sent += n as u64;
+        turn.until("a chunk", |guest| guest.received(index) >= sent)?;
+    }
+    turn.sound()
+}
+
+fn transactions(library: &Path, units: u64) -> Result<(), String> {
+    let mut turn = Turn::new(library)?;
+    let (listener, port) = listener()?;
+    let mut stream: Option<(TcpStream, usize)> = None;
+    let mut buf = [0; 4096];
+    if units > 0 {
+        turn.guest.borrow_mut().connect(port, Role::Client);
+    }
+    turn.until("the transactions", |guest| {
+        if stream.is_none() {
+            stream = listener.accept().ok().map(|(stream, _)| (stream, 0));
+            if let Some((stream, _)) = &stream {
+                let _ = stream.set_nonblocking(true);
+            }
+        }
+        if let Some((peer, got)) = &mut stream {
+            match peer.read(&mut buf) {
+                Ok(0) => stream = None,
+                Ok(n) => {
+                    *got += n;
+                    if *got == REQUEST {
+                        let _ = peer.write_all(&[0; RESPONSE]);
+                    }
+                }
+                Err(_) => {}
+            }
+        }
+        guest.counters.completed >= units
+    })?;
+    turn.sound()
+}
+
+fn idle(library: &Path, units: u64) -> Result<(), String> {
+    let mut turn = Turn::new(library)?;
+    let mut streams = Vec::new();
+    for _ in 0..100 {
+        streams.push(connected(&mut turn, Role::Quiet)?);
+    }
+    for _ in 0..units {
+        turn.round();
+    }
+    turn.sound()
+}
