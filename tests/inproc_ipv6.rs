@@ -4,7 +4,7 @@
 mod common;
 use common::*;
 use std::io::{Read, Write};
-use std::net::{Ipv6Addr, SocketAddrV6};
+use std::net::Ipv6Addr;
 
 fn setup() -> Setup {
     Setup::with(|c| c.in6_enabled = true)
