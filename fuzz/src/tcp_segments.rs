@@ -39,6 +39,8 @@ pub fn run(data: &[u8]) {
         recv_limit: [65_535, 3000, 300_000, 1 << 20][usize::from(shape >> 2 & 3)],
         send_limit: [65_535, 3000, 300_000, 1 << 20][usize::from(shape >> 4 & 3)],
         window_scale: shape & 64 != 0,
+        sack: true,
+        timestamps: true,
     };
     let mut pool = Pool::with_budget(1 << 20);
     let mut now = Instant::from_secs(1);

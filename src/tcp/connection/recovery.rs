@@ -10,8 +10,9 @@ use crate::time::{Duration, Instant};
 
 /// Segments beyond a hole that make it a loss when no reordering was ever seen (RFC 6675 section 5, RFC 8985 section 6.2).
 const DUP_THRESH: u32 = 3;
-/// The least time before a tail loss probe: a guest that was not scheduled for a moment is not to be asked needlessly.
-const MIN_PROBE: Duration = Duration::from_millis(10);
+/// The least time before a tail loss probe. A guest that was not scheduled for a moment is asked needlessly, which costs one
+/// segment; a loss at the end of a burst costs this much time.
+const MIN_PROBE: Duration = Duration::from_millis(2);
 /// What a peer may take to acknowledge a lone segment (RFC 8985 section 7.2).
 const DELAYED_ACK: Duration = Duration::from_millis(200);
 /// The factor of the reordering window never grows past this; it bounds what duplicates can cost.
