@@ -4,9 +4,7 @@
 mod common;
 use common::*;
 use std::io::{Read, Write};
-use std::net::{Ipv6Addr, SocketAddrV6};
-
-const LOOPBACK: Ipv6Addr = Ipv6Addr::LOCALHOST;
+use std::net::Ipv6Addr;
 
 fn setup() -> Setup {
     Setup::with(|c| c.in6_enabled = true)
@@ -21,42 +19,8 @@ fn start(setup: Setup) -> Box<Instance> {
     i
 }
 
-fn ip(text: &str) -> Ipv6Addr {
-    text.parse().expect("an address")
-}
-
-fn solicit(source: Ipv6Addr, destination: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
-    Ip6::ndp(source, destination).icmp(&ndp_message(135, 0, Some(target), &[]))
-}
-
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-fn udp6_peer() -> (UdpSocket, u16) {
-    let s = UdpSocket::bind((LOOPBACK, 0)).expect("the loopback has IPv6");
-    s.set_nonblocking(true).unwrap();
-    let port = s.local_addr().unwrap().port();
-    (s, port)
-}
-
-fn host_recv6(i: &Instance, socket: &UdpSocket) -> (Vec<u8>, std::net::SocketAddr) {
-    let mut buffer = [0; 65536];
-    i.until("a datagram at the host", || {
-        socket.recv_from(&mut buffer).ok().map(|(n, from)| (buffer[..n].to_vec(), from))
-    })
-}
-
-/// Types and codes of the ICMPv6 messages that answer a frame within a few turns.
-fn codes(i: &Instance, frame: &[u8]) -> Vec<(u8, u8)> {
-    i.input(frame);
-    i.settled().iter().filter_map(packet6).filter_map(|p| p.icmp()).collect()
-}
-
-fn silent(i: &Instance, frame: &[u8], what: &str) {
-    i.input(frame);
-    let frames = i.settled();
-    assert!(frames.is_empty(), "{what}: {frames:02x?}");
 }
 
 #[test]
@@ -377,69 +341,6 @@ fn ipv6_facts_08_and_09_unreachable_and_hop_limit() {
     }
 }
 
-/// The guest's side of a TCP connection over IPv6.
-struct Conn6 {
-    ip: Ip6,
-    ports: (u16, u16),
-    seq: u32,
-    ack: u32,
-}
-
-impl Conn6 {
-    fn connect(i: &Instance, to: SocketAddrV6) -> (Conn6, Tcp6) {
-        let mut c = Conn6 { ip: Ip6::new(*to.ip(), TCP), ports: (i.fresh_port(), to.port()), seq: 1000, ack: 0 };
-        i.input(&c.ip.tcp(c.ports, c.seq, 0, SYN, b""));
-        c.seq += 1;
-        let hello = i.wait6("a SYN-ACK", |p| p.tcp().filter(|s| s.dst.port() == c.ports.0));
-        assert_eq!((hello.flags, hello.ack), (SYN | ACK, c.seq));
-        c.ack = hello.seq.wrapping_add(1);
-        c.send(i, ACK, b"");
-        (c, hello)
-    }
-
-    fn accept(i: &Instance, port: u16) -> (Conn6, Tcp6) {
-        let syn = i.wait6("a SYN", |p| p.tcp().filter(|s| s.dst.port() == port && s.flags == SYN));
-        let ip = Ip6 { src: *syn.dst.ip(), ..Ip6::new(*syn.src.ip(), TCP) };
-        let mut c = Conn6 { ip, ports: (port, syn.src.port()), seq: 5000, ack: syn.seq.wrapping_add(1) };
-        c.send(i, SYN | ACK, b"");
-        c.seq += 1;
-        i.wait6("an ACK", |p| p.tcp().filter(|s| s.flags & (ACK | SYN | RST) == ACK));
-        (c, syn)
-    }
-
-    fn send(&mut self, i: &Instance, flags: u8, data: &[u8]) {
-        i.input(&self.ip.tcp(self.ports, self.seq, self.ack, flags, data));
-        self.seq = self.seq.wrapping_add(data.len() as u32 + u32::from(flags & FIN != 0));
-    }
-
-    fn receive(&mut self, i: &Instance, len: usize) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        while bytes.len() < len {
-            let s = i.wait6("data", |p| p.tcp().filter(|s| !s.payload.is_empty()));
-            if s.seq == self.ack {
-                self.ack = self.ack.wrapping_add(s.payload.len() as u32);
-                bytes.extend(s.payload);
-            }
-            self.send(i, ACK, b"");
-        }
-        bytes
-    }
-}
-
-fn talk(i: &Instance, conn: &mut Conn6, mut host: TcpStream) {
-    host.set_nonblocking(true).unwrap();
-    conn.send(i, PSH | ACK, b"from the guest");
-    assert_eq!(host_read(i, &mut host, 14), b"from the guest");
-    host.write_all(b"from the host").unwrap();
-    assert_eq!(conn.receive(i, 13), b"from the host");
-    conn.send(i, FIN | ACK, b"");
-    assert!(matches!(host_end(i, &mut host), (rest, End::Eof) if rest.is_empty()));
-}
-
-fn accept6(i: &Instance, listener: &TcpListener) -> TcpStream {
-    i.until("a connection at the host", || listener.accept().ok().map(|(s, _)| s))
-}
-
 #[test]
 fn ipv6_fact_06_tcp_to_any_address_of_the_prefix_reaches_the_loopback() {
     let i = start(setup());
@@ -657,24 +558,6 @@ fn dns_over_ipv4_reaches_an_ipv6_server_and_a_dead_one_is_reported() {
     i.input(&Ip6::new(VDNS6, UDP).udp(5354, 53, b"query"));
     let error = i.wait6("a refusal", |p| p.icmp().map(|_| p.clone()));
     assert_eq!((error.src, error.icmp()), (VDNS6, Some((1, 4))));
-}
-
-fn sockaddr6(a: SocketAddrV6) -> libc::sockaddr_in6 {
-    // SAFETY: all zero bytes are a value of the structure.
-    let mut s: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
-    s.sin6_family = libc::AF_INET6 as _;
-    s.sin6_port = a.port().to_be();
-    s.sin6_addr.s6_addr = a.ip().octets();
-    s
-}
-
-fn hostxfwd6(i: &Instance, host: SocketAddrV6, guest: SocketAddrV6, flags: i32) -> i32 {
-    let (h, g) = (sockaddr6(host), sockaddr6(guest));
-    // SAFETY: both addresses are valid for their lengths.
-    unsafe {
-        let (h, g) = ((&raw const h).cast(), (&raw const g).cast());
-        (library().slirp_add_hostxfwd)(i.slirp.get(), h, 28, g, 28, flags)
-    }
 }
 
 fn free_port() -> u16 {

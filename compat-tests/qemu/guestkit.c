@@ -1,10 +1,15 @@
 /*
- * What busybox lacks in the guest: a fast upload, many connections at once, both directions of a stream, UDP echo.
+ * What busybox lacks in the guest: a fast upload, many connections at once, both directions of a stream, UDP echo, name
+ * servers out of router advertisements. Hosts are IPv4 or IPv6 addresses.
  * Built as a static program, so that the guest needs no C library.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/icmpv6.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -24,21 +29,45 @@ static void fail(const char *what)
     exit(1);
 }
 
-static struct sockaddr_in address(const char *host, const char *port)
+static struct sockaddr_storage address(const char *host, const char *port)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((unsigned short)atoi(port))};
-    if (inet_pton(AF_INET, host, &a.sin_addr) != 1) {
+    struct sockaddr_storage a = {0};
+    struct sockaddr_in *four = (struct sockaddr_in *)&a;
+    struct sockaddr_in6 *six = (struct sockaddr_in6 *)&a;
+    in_port_t number = htons((unsigned short)atoi(port));
+    if (inet_pton(AF_INET, host, &four->sin_addr) == 1) {
+        four->sin_family = AF_INET;
+        four->sin_port = number;
+    } else if (inet_pton(AF_INET6, host, &six->sin6_addr) == 1) {
+        six->sin6_family = AF_INET6;
+        six->sin6_port = number;
+    } else {
         errno = EINVAL;
         fail(host);
     }
     return a;
 }
 
+static socklen_t length_of(const struct sockaddr_storage *a)
+{
+    return a->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+}
+
+/* A socket of the address's family, and what connecting it gives. */
+static int connected(int kind, const struct sockaddr_storage *a, int *result)
+{
+    int s = socket(a->ss_family, kind, 0);
+    if (s < 0)
+        fail("socket");
+    *result = connect(s, (const struct sockaddr *)a, length_of(a));
+    return s;
+}
+
 static int stream_to(const char *host, const char *port)
 {
-    struct sockaddr_in a = address(host, port);
-    int s = socket(AF_INET, SOCK_STREAM, 0);
-    if (s < 0 || connect(s, (struct sockaddr *)&a, sizeof a) < 0)
+    struct sockaddr_storage a = address(host, port);
+    int result, s = connected(SOCK_STREAM, &a, &result);
+    if (result < 0)
         fail("connect");
     return s;
 }
@@ -135,9 +164,9 @@ static int many(const char *host, const char *port, int count, long size)
 static int udp(const char *host, const char *port, int count, char **sizes)
 {
     static char answer[1 << 16];
-    struct sockaddr_in a = address(host, port);
-    int s = socket(AF_INET, SOCK_DGRAM, 0);
-    if (s < 0 || connect(s, (struct sockaddr *)&a, sizeof a) < 0)
+    struct sockaddr_storage a = address(host, port);
+    int result, s = connected(SOCK_DGRAM, &a, &result);
+    if (result < 0)
         fail("connect");
     for (int i = 0; i < count; i++) {
         size_t size = (size_t)atoi(sizes[i]);
@@ -222,10 +251,10 @@ static void background(void)
 
 static int bound(int kind, const char *port)
 {
-    struct sockaddr_in a = address("0.0.0.0", port);
+    struct sockaddr_storage a = address("0.0.0.0", port);
     int one = 1, s = socket(AF_INET, kind, 0);
     setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (s < 0 || bind(s, (struct sockaddr *)&a, sizeof a) < 0)
+    if (s < 0 || bind(s, (struct sockaddr *)&a, length_of(&a)) < 0)
         fail("bind");
     return s;
 }
@@ -273,14 +302,68 @@ static _Noreturn void serve_tcp(const char *port)
 /* refused HOST PORT: connect and print the error's number and the milliseconds that it took. */
 static int refused(const char *host, const char *port)
 {
-    struct sockaddr_in a = address(host, port);
+    struct sockaddr_storage a = address(host, port);
     struct timespec before, after;
-    int s = socket(AF_INET, SOCK_STREAM, 0);
+    int result;
     clock_gettime(CLOCK_MONOTONIC, &before);
-    int number = connect(s, (struct sockaddr *)&a, sizeof a) < 0 ? errno : 0;
+    connected(SOCK_STREAM, &a, &result);
+    int number = result < 0 ? errno : 0;
     clock_gettime(CLOCK_MONOTONIC, &after);
     printf("%d %ld\n", number, (after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000);
     return 0;
+}
+
+/* The name servers in the options of a router advertisement that the kernel hands on; how many there are. */
+static int print_servers(const char *options, size_t size)
+{
+    int found = 0;
+    for (size_t at = 0; at + 8 <= size && options[at + 1] > 0; at += 8 * (size_t)options[at + 1]) {
+        size_t end = at + 8 * (size_t)options[at + 1];
+        if (options[at] != 25 || end > size)
+            continue;
+        for (size_t server = at + 8; server + 16 <= end; server += 16) {
+            char text[INET6_ADDRSTRLEN];
+            inet_ntop(AF_INET6, options + server, text, sizeof text);
+            printf("%s\n", text);
+            found++;
+        }
+    }
+    return found;
+}
+
+/*
+ * rdnss INTERFACE: solicit a router and print the name servers (RFC 8106) that the kernel takes from its advertisement;
+ * that is where rdnssd and systemd-networkd get them from as well.
+ */
+static int rdnss(const char *interface)
+{
+    struct sockaddr_nl local = {.nl_family = AF_NETLINK, .nl_groups = 1u << (RTNLGRP_ND_USEROPT - 1)};
+    struct sockaddr_in6 routers = {.sin6_family = AF_INET6, .sin6_scope_id = if_nametoindex(interface)};
+    struct icmp6hdr solicitation = {.icmp6_type = 133};
+    int hops = 255, events = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+    int raw = socket(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6);
+    inet_pton(AF_INET6, "ff02::2", &routers.sin6_addr);
+    if (events < 0 || bind(events, (struct sockaddr *)&local, sizeof local) < 0)
+        fail("netlink");
+    if (raw < 0 || setsockopt(raw, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, &hops, sizeof hops) < 0)
+        fail("raw socket");
+    for (int attempt = 0; attempt < 5; attempt++) {
+        struct pollfd p = {.fd = events, .events = POLLIN};
+        if (sendto(raw, &solicitation, sizeof solicitation, 0, (struct sockaddr *)&routers, sizeof routers) < 0)
+            fail("sendto");
+        if (poll(&p, 1, 2000) != 1)
+            continue;
+        ssize_t size = recv(events, buffer, sizeof buffer, 0);
+        struct nlmsghdr *head = (struct nlmsghdr *)buffer;
+        struct nduseroptmsg *message = NLMSG_DATA(head);
+        if (size < (ssize_t)NLMSG_LENGTH(sizeof *message) || head->nlmsg_type != RTM_NEWNDUSEROPT ||
+            (size_t)size < NLMSG_LENGTH(sizeof *message) + message->nduseropt_opts_len)
+            continue;
+        if (print_servers((char *)(message + 1), message->nduseropt_opts_len) > 0)
+            return 0;
+    }
+    printf("no name server\n");
+    return 1;
 }
 
 int main(int argc, char **argv)
@@ -299,6 +382,8 @@ int main(int argc, char **argv)
         serve_tcp(argv[2]);
     if (argc == 4 && !strcmp(argv[1], "refused"))
         return refused(argv[2], argv[3]);
-    fprintf(stderr, "usage: guestkit put|many|udp|talk|serve-udp|serve-tcp|refused ...\n");
+    if (argc == 3 && !strcmp(argv[1], "rdnss"))
+        return rdnss(argv[2]);
+    fprintf(stderr, "usage: guestkit put|many|udp|talk|serve-udp|talk|serve-tcp|refused|rdnss ...\n");
     return 2;
 }

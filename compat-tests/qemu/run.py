@@ -13,6 +13,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "lib"))
 
 import image  # noqa: E402  (the path has to be set first)
+import ipv6  # noqa: E402
 import netboot  # noqa: E402
 import netservices  # noqa: E402
 from common import GATEWAY, MIB, NAMESERVER, client, forwards, scenario, udp_ask, usernet  # noqa: E402
@@ -252,8 +253,9 @@ def main():
             raise error
         sys.exit(report.summary())
     host = services.TcpService("0.0.0.0"), services.UdpEcho("127.0.0.1")
-    names.NameServer("127.0.0.53", {"name.test": ["192.0.2.1"]})
-    outer.resolv_conf(["127.0.0.53"])
+    for address in ("127.0.0.53", "::1"):
+        names.NameServer(address, {"name.test": ["192.0.2.1"]})
+    outer.resolv_conf(["127.0.0.53", "::1"])
     accelerator = acceleration(report, kernel, initramfs)
     report.info(f"accelerator: {accelerator}")
     instances(report)
@@ -261,6 +263,7 @@ def main():
     netboot.run(report, accelerator)
     for name in image.CARDS:
         card(report, name, boot_words(accelerator, kernel, initramfs, name), host, chosen.size * MIB)
+    ipv6.run(report, accelerator, kernel, initramfs, min(chosen.size, 16) * MIB)
     report.prefix = "qemu."
     sys.exit(report.summary())
 

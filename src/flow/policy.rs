@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use super::key::Endpoint;
+use crate::link::ndp::ROUTER;
 
 /// The virtual network and what the guest may reach.
 #[derive(Clone, Debug)]
@@ -125,7 +126,9 @@ impl Policy {
             .any(|ours| ip == ours || u128::from(ip) == u128::from(self.prefix6) & mask | u128::from(ours) & !mask)
     }
 
-    /// The address that a link-local address of the virtual host or name server stands for; others as they are.
+    /// The address that a link-local address of the virtual host or name server stands for; others as they are. The
+    /// router's address is always the virtual host, whatever that one's address is: a guest that finds nobody at its
+    /// router's address gives the router up (RFC 4861 section 7.3.3).
     fn canonical6(&self, ip: Ipv6Addr) -> Ipv6Addr {
         const LINK_LOCAL: u128 = 0xfe80 << 112;
         const LOW: u128 = u64::MAX as u128;
@@ -134,7 +137,7 @@ impl Policy {
             return ip;
         }
         let ours = [self.vhost6, self.vnameserver6].into_iter().find(|ours| u128::from(*ours) & LOW == low);
-        ours.unwrap_or(ip)
+        ours.unwrap_or(if ip == ROUTER { self.vhost6 } else { ip })
     }
 
     /// The link-local address of the virtual host.
@@ -290,6 +293,10 @@ pub(crate) mod tests {
             assert!(is_ours(&Policy { prefix6_len, ..policy() }, "fec0::2"), "{prefix6_len}");
         }
         assert_eq!(usual.link_local_host6().to_string(), "fe80::2");
+        // The router stays where advertisements say it is.
+        let moved = Policy { vhost6: "fec0::102".parse().unwrap(), ..policy() };
+        assert!(is_ours(&moved, "fe80::2") && is_ours(&moved, "fe80::102") && !is_ours(&moved, "fec0::2"));
+        assert_eq!(meaning(&moved, "[fe80::2]:80"), "[::1]:80");
     }
 
     #[test]

@@ -257,6 +257,12 @@ pub const DIFFERENCES: &[Difference] = &[
         "as at the addresses under the prefix",
     ),
     d(
+        "ndp-router",
+        "ethernet-arp-ndp.md section 4: solicitations for the router's address, fe80::2, when the host has another one",
+        "silent, so that the guest gives its router up",
+        "answered; the router is always the virtual host",
+    ),
+    d(
         "hostfwd6-global",
         "ethernet-arp-ndp.md oddities: which address a forward to :: leads to",
         "the first ever learned",

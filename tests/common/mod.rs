@@ -6,6 +6,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod child;
+pub mod conn6;
 pub mod differences;
 pub mod ffi;
 pub mod frame;
@@ -18,6 +19,7 @@ pub mod smol;
 pub mod tcp;
 
 pub use child::{Isolation, isolated};
+pub use conn6::*;
 pub use differences::ours;
 pub use ffi::*;
 pub use frame::*;
