@@ -45,7 +45,7 @@ impl Context {
     /// How TCP behaves on a guest forward's callback: a saved state, which upstream may load, has no place for the options
     /// it does not know, so none are agreed on.
     pub fn callback_tcp_config(&self) -> crate::tcp::Config {
-        crate::tcp::Config { window_scale: false, ..self.tcp_config }
+        crate::tcp::Config { window_scale: false, sack: false, timestamps: false, ..self.tcp_config }
     }
 
     /// Announces a new host socket and has the poller watch it. Returns false when the poller has no room for it; the
