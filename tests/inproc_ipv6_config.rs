@@ -290,8 +290,8 @@ fn tftp_over_ipv6_moves_whole_files() {
         (2000, &b"\0\x01file\0octet\0"[..], None, 512),
         (
             2001,
-            b"\0\x01file\0octet\0blksize\01428\0tsize\00\0",
-            Some(&b"\0\x06blksize\01428\0tsize\070000\0"[..]),
+            b"\0\x01file\0octet\0blksize\x001428\0tsize\x000\0",
+            Some(&b"\0\x06blksize\x001428\0tsize\x0070000\0"[..]),
             1428,
         ),
     ];
@@ -300,7 +300,8 @@ fn tftp_over_ipv6_moves_whole_files() {
         if let Some(expected) = options {
             let mut parts: Vec<_> = answer.expect("the options")[2..].split(|b| *b == 0).map(<[u8]>::to_vec).collect();
             let mut wanted: Vec<_> = expected[2..].split(|b| *b == 0).map(<[u8]>::to_vec).collect();
-            (parts.sort(), wanted.sort());
+            parts.sort();
+            wanted.sort();
             assert_eq!(parts, wanted);
             answer = ask(port, &[0, 4, 0, 0]);
         }
