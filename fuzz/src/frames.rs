@@ -1,15 +1,17 @@
 //! A whole stack under a guest's frames. Nothing may leave: host loopback is closed, every destination is rewritten to
 //! an address of the virtual network that leads nowhere else, and a restricted network must not make any socket.
-//! TCP goes to a guest forward, whose other side echoes what it gets.
+//! The second half of the configurations speaks IPv6 as well.
+//! TCP over IPv4 goes to a guest forward, whose other side echoes what it gets.
 //!
 //! Input: one byte for the configuration, then records: flags, time, length (two bytes), frame. Bits of the flags:
 //! 1 leave checksums and destination as they are wrong, 2 leave the acknowledgment number (else it counts from what the
 //! stack has sent), 4-8 which destination, 16 a round of the application's loop before the frame.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use slirp::flow::Effect;
 use slirp::ip::ipv4::Ipv4View;
+use slirp::ip::ipv6::Ipv6View;
 use slirp::stack::{Config, Stack};
 use slirp::time::Instant;
 use slirp::wire::checksum::{Checksum, is_valid};
@@ -21,9 +23,16 @@ pub const VDNS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
 pub const FORWARD: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 100);
 pub const FORWARD_PORT: u16 = 7;
 
+pub const VHOST6: Ipv6Addr = Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 2);
+const VDNS6: Ipv6Addr = Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 3);
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+const ROUTER6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
+
 const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const FRAGMENT: u8 = 44;
+const ICMPV6: u8 = 58;
 /// More than any one frame may cause.
 const OUTBOX_MAX: usize = 1 << 20;
 
@@ -37,6 +46,7 @@ pub struct Seen {
     pub arp: usize,
     pub ncsi: usize,
     pub icmp: usize,
+    pub icmpv6: usize,
     pub udp: usize,
     pub fragments: usize,
     pub segments: usize,
@@ -51,6 +61,7 @@ pub fn play(data: &[u8]) -> Seen {
     let restricted = shape & 1 != 0;
     let config = Config {
         restricted,
+        ipv6_enabled: shape & 8 != 0,
         disable_host_loopback: true,
         mtu: [1500, 68, 576, 65520][usize::from(shape >> 1 & 3)],
         hostname: Some(b"guest".to_vec()),
@@ -156,8 +167,27 @@ impl Wire {
                     other => panic!("protocol {other} was sent"),
                 }
             }
+            [0x86, 0xdd] => self.check6(&frame[14..]),
             ref other => panic!("a frame of type {other:02x?}"),
         }
+    }
+
+    fn check6(&mut self, packet: &[u8]) {
+        let packet = Ipv6View::parse(packet).expect("a valid packet");
+        // Neighbor discovery is never cut, whatever the MTU is.
+        let limit = self.mtu.max(576);
+        assert!(packet.packet().len() <= limit, "{} bytes in a packet", packet.packet().len());
+        let (next, payload) = (packet.next_header(), &packet.packet()[40..]);
+        match next {
+            FRAGMENT => return self.seen.fragments += 1,
+            ICMPV6 => self.seen.icmpv6 += 1,
+            UDP => self.seen.udp += 1,
+            TCP => self.seen.segments += 1,
+            other => panic!("next header {other} was sent"),
+        }
+        let mut sum = Checksum::pseudo_ipv6(packet.src(), packet.dst(), next, payload.len() as u32);
+        sum.add(payload);
+        assert_eq!(sum.finish(), 0, "checksum of {payload:02x?}");
     }
 
     fn note(&mut self, tcp: &[u8]) {
@@ -171,6 +201,20 @@ impl Wire {
 
     /// Gives a frame a harmless destination and, unless the flags say otherwise, right checksums.
     fn prepare(&self, frame: &mut [u8], flags: u8) {
+        if frame.len() >= 54 && frame[12..14] == [0x86, 0xdd] {
+            // All of these are the library itself or the host's loopback, which is closed. The name server leads out.
+            let to = match (flags >> 2 & 3, self.restricted) {
+                (0, _) => ROUTER6,
+                (1, true) => VDNS6,
+                (2, _) => ALL_NODES,
+                _ => VHOST6,
+            };
+            frame[38..54].copy_from_slice(&to.octets());
+            if flags & 1 == 0 {
+                repair6(frame, to);
+            }
+            return;
+        }
         if frame.len() < 34 || frame[12..14] != [8, 0] {
             return;
         }
@@ -245,6 +289,24 @@ fn repair(frame: &mut [u8]) {
     frame[at..at + 2].copy_from_slice(&sum.finish().to_be_bytes());
 }
 
+/// Puts the right checksum into an IPv6 packet without extension headers, where the lengths allow that.
+fn repair6(frame: &mut [u8], to: Ipv6Addr) {
+    let len = usize::from(u16::from_be_bytes([frame[18], frame[19]]));
+    let next = frame[20];
+    let field = match next {
+        ICMPV6 => 2,
+        UDP => 6,
+        TCP => 16,
+        _ => return,
+    };
+    let source: [u8; 16] = frame[22..38].try_into().expect("16 bytes");
+    let Some(payload) = frame.get_mut(54..54 + len).filter(|payload| payload.len() >= field + 2) else { return };
+    payload[field..field + 2].fill(0);
+    let mut sum = Checksum::pseudo_ipv6(source.into(), to, next, len as u32);
+    sum.add(payload);
+    payload[field..field + 2].copy_from_slice(&sum.finish_udp().to_be_bytes());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,6 +327,10 @@ mod tests {
         assert_eq!(seen("fragments").icmp, 1);
         assert_eq!(seen("ttl").icmp, 1);
         assert_eq!(seen("dhcp").udp, 2);
+        // Both advertisements, replies and refusals.
+        assert!(seen("ipv6-guest").icmpv6 >= 5 && seen("ipv6-guest").udp == 1, "{:?}", seen("ipv6-guest"));
+        // Under an MTU of 68 bytes the answer to the information request comes in pieces.
+        assert!(seen("ipv6-guest-mtu").fragments > 1, "{:?}", seen("ipv6-guest-mtu"));
         // Everything that was said is echoed: 20 bytes, 1,500 out of order, and two urgent ones, whose echo comes twice
         // because it is acknowledged after seconds only.
         for name in ["tcp", "tcp-restricted"] {

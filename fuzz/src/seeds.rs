@@ -1,14 +1,15 @@
 //! The inputs a fuzzer starts from: valid traffic of every kind, made here and committed under `corpus/` as
 //! `seed-NAME`. `cargo run --bin seeds` writes them anew; a test says when they differ.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use slirp::wire::checksum::Checksum;
 
-use crate::frames::{FORWARD, VDNS, VHOST};
+use crate::frames::{FORWARD, VDNS, VHOST, VHOST6};
 use crate::input::stream;
 
 const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+const GUEST6: Ipv6Addr = Ipv6Addr::new(0xfec0, 0, 0, 0, 0x5054, 0xff, 0xfe12, 0x3456);
 const GUEST_MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 const VHOST_MAC: [u8; 6] = [0x52, 0x55, 10, 0, 2, 2];
 const FIN: u8 = 1;
@@ -115,6 +116,43 @@ fn dhcp_records(shape: u8, messages: &[Vec<u8>]) -> Vec<u8> {
     input
 }
 
+/// An IPv6 packet of the guest. Checksums are put in by the target.
+fn ip6(next: u8, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x60, 0, 0, 0];
+    packet.extend((payload.len() as u16).to_be_bytes());
+    packet.extend([next, 255]);
+    packet.extend(GUEST6.octets());
+    packet.extend(VHOST6.octets());
+    packet.extend(payload);
+    ethernet(0x86dd, &packet)
+}
+
+/// A guest that speaks IPv6: it makes itself known, asks for a router and for an address, pings, and sends more.
+fn ipv6_guest(data: &[u8]) -> Vec<(u8, u8, Vec<u8>)> {
+    let advertisement = [&[136, 0, 0, 0, 0x60, 0, 0, 0][..], &GUEST6.octets(), &[2, 1], &GUEST_MAC].concat();
+    let solicitation = [&[135, 0, 0, 0, 0, 0, 0, 0][..], &VHOST6.octets(), &[1, 1], &GUEST_MAC].concat();
+    let dhcp = b"\x02\x22\x02\x23\0\x16\0\0\x0b\x01\x02\x03\0\x06\0\x06\0\x17\0\x18\0\x3b";
+    let dhcp = [&dhcp[..4], &[0, (dhcp.len()) as u8], &dhcp[6..]].concat();
+    let syn = [&[0, 80, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2][..], &[0xff, 0xff, 0, 0, 0, 0]].concat();
+    let echo = [&[128, 0, 0, 0, 0, 1, 0, 1][..], data].concat();
+    let options = [&[58, 0, 1, 4, 0, 0, 0, 0][..], &echo].concat();
+    vec![
+        (12, 0, ip6(58, &advertisement)),
+        (8, 0, ip6(58, &[133, 0, 0, 0, 0, 0, 0, 0])),
+        (12, 0, ip6(58, &solicitation)),
+        (12, 0, ip6(58, &echo)),
+        (0, 0, ip6(58, &echo)),
+        (12, 0, ip6(0, &options)),
+        (12, 0, ip6(17, &dhcp)),
+        (12, 0, ip6(6, &syn)),
+        (12, 0, ip6(17, &[0, 80, 0, 80, 0, 8, 0, 0])),
+        (12, 0, ip6(44, &[&[58, 0, 0, 1, 0, 0, 0, 9][..], &echo[..8]].concat())),
+        (12, 0, ip6(44, &[&[58, 0, 0, 8, 0, 0, 0, 9][..], &echo[8..]].concat())),
+        (12, 0, ip6(132, b"no such protocol")),
+        (ROUND | 12, 29, ip6(58, &echo)),
+    ]
+}
+
 fn tcp_conversation() -> Vec<(u8, u8, Vec<u8>)> {
     vec![
         (0, 0, tcp(999, 0, SYN, &SYN_OPTIONS, b"")),
@@ -166,6 +204,8 @@ fn frames() -> Vec<Seed> {
             "ping",
             records(0, &[(12, 0, ip(1, VHOST, 0, &[], &ping(b"data"))), (8, 0, ip(1, VHOST, 0, &[], &ping(b"all")))]),
         ),
+        ("frames", "ipv6-guest", records(8, &ipv6_guest(b"sixteen bytes..."))),
+        ("frames", "ipv6-guest-mtu", records(8 | 2, &ipv6_guest(&stream(0, 0, 400)))),
         ("frames", "ping-mtu", records(2, &[(12, 0, ip(1, VHOST, 0, &[1, 1, 1, 0], &long))])),
         (
             "frames",
