@@ -28,6 +28,23 @@ const SUBJECTS: &[(&str, &str, u32)] = &[
     ("security", "security", 10),
 ];
 
+/// Facts that a test shows whose name tells of something else: subject, number, file and test.
+const ALSO: &[(&str, u32, &str, &str)] = &[
+    ("api", 1, "tests/c_abi.rs", "exported_functions_are_on_their_version_nodes"),
+    ("poll", 13, "tests/inproc_api.rs", "api_fact_05_version_4_gets_init_completed_and_the_opaque_timer"),
+    ("icmp", 13, "tests/inproc_ipv4.rs", "ipv4_no_route_is_reported_at_once"),
+    ("udp", 10, "tests/inproc_dns.rs", "dns_fact_09_an_answered_flow_lives_ten_seconds"),
+    ("dns", 4, "src/service/dns/resolv_conf.rs", "fact_4_indented_or_upper_case_keyword_is_no_server_line"),
+    ("dhcp", 3, "tests/inproc_dhcp.rs", "dhcp_fact_01_discover_is_offered_the_first_address"),
+    ("tftp", 11, "tests/inproc_ipv6_config.rs", "tftp_over_ipv6_moves_whole_files"),
+    ("security", 1, "tests/testing_page.rs", "the_tests_of_known_holes_exist"),
+    ("security", 3, "tests/inproc_badinput.rs", "security_cve_2014_3640_udp_from_nowhere"),
+    ("security", 5, "tests/inproc_badinput.rs", "security_lengths_that_exceed_the_frame_are_dropped"),
+    ("security", 6, "tests/inproc_ipv4.rs", "ipv4_fact_05_options_in_some_fragments_only"),
+    ("security", 9, "tests/inproc_ipv6_config.rs", "security_dhcpv6_under_a_small_mtu_fits_it"),
+    ("security", 10, "tests/inproc_state.rs", "state_a_stream_cut_anywhere_is_refused_and_changes_nothing"),
+];
+
 /// The subject, the facts and the full name of a test, when its name says so.
 fn facts(name: &str) -> Option<(&'static str, Vec<u32>)> {
     let (subject, rest) = SUBJECTS.iter().find_map(|(subject, _, _)| {
@@ -70,6 +87,12 @@ fn page() -> String {
                 found.entry((subject, number)).or_default().push(format!("`{place}` {name}"));
             }
         }
+    }
+    for (subject, number, file, name) in ALSO {
+        let source = fs::read_to_string(root.join(file)).unwrap();
+        assert!(tests_in(&source).any(|test| test == *name), "there is no test {name} in {file}");
+        let place = file.strip_prefix("tests/").unwrap_or(file);
+        found.entry((subject, *number)).or_default().push(format!("`{place}` {name}"));
     }
     let mut page = String::from(
         "# Observable facts and the tests that show them\n\n\
