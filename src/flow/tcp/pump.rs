@@ -15,7 +15,7 @@ use crate::tcp::{Flags, Segment, State};
 use crate::time::Duration;
 
 /// The most one read from the host brings.
-const MAX_READ: u32 = 256 * 1024;
+const MAX_READ: u32 = 512 * 1024;
 /// The least one read asks for.
 const MIN_READ: u32 = 16 * 1024;
 /// Segments at least this long may be part of a run; what is shorter never waits.
