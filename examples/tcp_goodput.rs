@@ -122,6 +122,7 @@ fn main() {
                 window_scale: true,
                 sack: modern,
                 timestamps: modern,
+                ..Config::default()
             };
             print!("| {} ms | {name} |", delay as f64 / 1000.0);
             for loss in [0, 10, 100, 300, 1000] {

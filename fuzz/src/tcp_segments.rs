@@ -41,6 +41,9 @@ pub fn run(data: &[u8]) {
         window_scale: shape & 64 != 0,
         sack: true,
         timestamps: true,
+        recv_max: 2 << 20,
+        send_max: 2 << 20,
+        ..Config::default()
     };
     let mut pool = Pool::with_budget(1 << 20);
     let mut now = Instant::from_secs(1);

@@ -105,21 +105,27 @@ impl Config {
     }
 
     /// How the TCP towards the guest behaves. The windows are bounded by segments as well as by bytes: a guest behind a
-    /// tap device has a queue of 1,000 packets, which a larger window would overrun.
+    /// tap device has a queue of 1,000 packets, which a larger window would overrun. They grow only where the round trip is
+    /// long.
     pub(super) fn tcp(&self) -> crate::tcp::Config {
         const HEADERS: usize = 40;
         const LEAST: usize = 256 * 1024;
         const MOST: usize = 2 * 1024 * 1024;
         const SEGMENTS: usize = 512;
+        // The most that a shift count of 9 can offer: 2.6 Gbit/s at a round trip of 100 ms.
+        const GROWN: usize = 65_535 << 9;
         let mss = self.mtu.min(self.mru).saturating_sub(HEADERS).clamp(32, 65495);
         let limit = (mss * SEGMENTS).clamp(LEAST, MOST);
         crate::tcp::Config {
             mss: mss as u16,
             recv_limit: limit,
             send_limit: limit,
+            recv_max: GROWN,
+            send_max: GROWN,
             window_scale: true,
             sack: true,
             timestamps: true,
+            ..crate::tcp::Config::default()
         }
     }
 

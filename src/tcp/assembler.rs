@@ -2,8 +2,9 @@
 
 use super::seq::SeqNumber;
 
-/// Separate ranges kept at one time. What would make one more is refused: the peer sends it again.
-const MAX_RANGES: usize = 64;
+/// Separate ranges kept at one time, enough for the holes of a long path's window. What would make one more is refused:
+/// the peer sends it again.
+const MAX_RANGES: usize = 4096;
 
 /// Ranges of sequence numbers that came early, and the place of a FIN that did.
 ///
@@ -51,7 +52,7 @@ impl Assembler {
         self.recent.rotate_right(1);
         self.recent[0] = start;
         // Ranges first..last touch or overlap the new one.
-        let first = self.ranges.iter().position(|range| range.1.ge(start)).unwrap_or(self.ranges.len());
+        let first = self.ranges.partition_point(|range| range.1.lt(start));
         let touching = self.ranges.iter().skip(first).take_while(|range| range.0.le(end)).count();
         if touching == 0 {
             if self.ranges.len() >= MAX_RANGES && start != next {
@@ -99,7 +100,10 @@ impl Assembler {
     /// The range that holds what arrived last, then those of what arrived before it, then others: the order in which RFC
     /// 2018 section 4 has them reported.
     pub fn newest_first(&self) -> impl Iterator<Item = (SeqNumber, SeqNumber)> {
-        let holding = |at: SeqNumber| self.ranges.iter().position(|range| range.0.le(at) && at.lt(range.1));
+        let holding = |at: SeqNumber| {
+            let index = self.ranges.partition_point(|range| range.1.le(at));
+            self.ranges.get(index).is_some_and(|range| range.0.le(at)).then_some(index)
+        };
         let recent = self.recent.map(holding);
         let known =
             (0..recent.len()).filter_map(move |nth| recent[nth].filter(|found| !recent[..nth].contains(&Some(*found))));
@@ -144,7 +148,7 @@ mod tests {
         for index in 1..=MAX_RANGES as u32 {
             assert!(insert(&mut assembler, index * 10, index * 10 + 1).is_some());
         }
-        assert_eq!(insert(&mut assembler, 5000, 5001), None);
+        assert_eq!(insert(&mut assembler, 50_000, 50_001), None);
         assert_eq!(insert(&mut assembler, 11, 12), Some(vec![(11, 12)]), "growing a range needs no new one");
         assert_eq!(insert(&mut assembler, 0, 3), Some(vec![(0, 3)]));
         assert_eq!(assembler.take_in_order(SeqNumber(0)), 3);

@@ -3,9 +3,9 @@
 use std::fmt;
 
 /// The sizes in which the pool lends memory, in bytes. All are powers of two.
-const CLASSES: [usize; 5] = [16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20];
+const CLASSES: [usize; 8] = [16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 8 << 20, 16 << 20, 32 << 20];
 /// How many slabs of each class are kept when they come back; more are freed.
-const KEPT: [usize; 5] = [64, 32, 8, 2, 0];
+const KEPT: [usize; 8] = [64, 32, 8, 2, 0, 0, 0, 0];
 /// The most that a buffer takes at once because it held as much before, in bytes.
 const MAX_FIRST: usize = 256 << 10;
 /// What a pool lends in all unless told otherwise.
@@ -36,7 +36,7 @@ impl fmt::Debug for Pool {
 
 impl Pool {
     /// The largest buffer there can be, in bytes.
-    pub const MAX_BUFFER: usize = 4 << 20;
+    pub const MAX_BUFFER: usize = 32 << 20;
 
     /// A pool with a budget of 512 MiB. Nothing is allocated until it is lent.
     pub fn new() -> Pool {
@@ -51,6 +51,11 @@ impl Pool {
     /// How many bytes are lent at this moment.
     pub fn lent(&self) -> usize {
         self.lent
+    }
+
+    /// Whether less than half of the budget is lent: buffers may grow.
+    pub(super) fn has_plenty(&self) -> bool {
+        self.lent < self.budget / 2
     }
 
     /// Lends a slab of at least `size` bytes. The slab's length tells how much of it was written before.

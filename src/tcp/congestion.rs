@@ -69,13 +69,17 @@ impl Congestion {
         self.ssthresh
     }
 
-    /// `acked` new bytes were delivered out of `flight` that were in flight, outside of recovery.
+    /// `acked` new bytes were delivered out of `flight` that were in flight, outside of recovery. The window does not grow
+    /// past `most`.
     #[inline]
-    pub fn on_ack(&mut self, acked: u32, flight: u32, now: Instant, srtt: Option<Duration>) {
+    pub fn on_ack(&mut self, acked: u32, flight: u32, most: u32, now: Instant, srtt: Option<Duration>) {
         // A window that was not used says nothing about what the path carries (RFC 7661 section 4.3). It is kept all the
         // same: the path is a queue in memory, an idle time does not make it narrower.
         if flight < self.cwnd / 2 {
             self.epoch = None;
+            return;
+        }
+        if self.cwnd >= most {
             return;
         }
         if self.cwnd < self.ssthresh {
@@ -84,6 +88,7 @@ impl Congestion {
         } else {
             self.avoid(acked, now, srtt.unwrap_or(Duration::ZERO));
         }
+        self.cwnd = self.cwnd.min(most);
     }
 
     /// Congestion avoidance, RFC 9438 sections 4.2 to 4.5.
@@ -153,9 +158,9 @@ mod tests {
     #[test]
     fn slow_start_doubles_and_an_unused_window_does_not_grow() {
         let mut c = Congestion::new(MSS);
-        c.on_ack(10_000, 10_000, Instant::ZERO, RTT);
+        c.on_ack(10_000, 10_000, MAX_WINDOW, Instant::ZERO, RTT);
         assert_eq!(c.cwnd(), 20_000);
-        c.on_ack(1_000, 1_000, Instant::ZERO, RTT);
+        c.on_ack(1_000, 1_000, MAX_WINDOW, Instant::ZERO, RTT);
         assert_eq!(c.cwnd(), 20_000);
     }
 
@@ -165,7 +170,7 @@ mod tests {
             .map(|_| {
                 *now += Duration::from_millis(50);
                 for _ in 0..c.cwnd() / MSS {
-                    c.on_ack(MSS, c.cwnd(), *now, RTT);
+                    c.on_ack(MSS, c.cwnd(), MAX_WINDOW, *now, RTT);
                 }
                 c.cwnd()
             })

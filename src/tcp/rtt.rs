@@ -18,12 +18,14 @@ pub(super) struct RttEstimator {
     srtt: u32,
     rttvar: u32,
     rto: u32,
+    /// The least that was measured.
+    least: u32,
     measured: bool,
 }
 
 impl Default for RttEstimator {
     fn default() -> RttEstimator {
-        RttEstimator { srtt: 0, rttvar: 0, rto: INITIAL.total_micros() as u32, measured: false }
+        RttEstimator { srtt: 0, rttvar: 0, rto: INITIAL.total_micros() as u32, least: u32::MAX, measured: false }
     }
 }
 
@@ -32,6 +34,7 @@ impl RttEstimator {
     pub fn sample(&mut self, sent: Instant, now: Instant) {
         let elapsed = now.total_micros().saturating_sub(sent.total_micros());
         let rtt = elapsed.clamp(0, MAX.total_micros() as i64) as u32;
+        self.least = self.least.min(rtt);
         if self.measured {
             self.rttvar = self.rttvar - self.rttvar / 4 + self.srtt.abs_diff(rtt) / 4;
             self.srtt = self.srtt - self.srtt / 8 + rtt / 8;
@@ -61,6 +64,11 @@ impl RttEstimator {
 
     pub fn srtt(&self) -> Option<Duration> {
         self.measured.then(|| Duration::from_micros(u64::from(self.srtt)))
+    }
+
+    /// The least round trip that was measured on this connection: what is on top of it is spent in queues.
+    pub fn least(&self) -> Option<Duration> {
+        (self.least < u32::MAX).then(|| Duration::from_micros(u64::from(self.least)))
     }
 
     pub fn rttvar(&self) -> Option<Duration> {

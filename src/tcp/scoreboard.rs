@@ -11,7 +11,7 @@ use crate::time::{Duration, Instant};
 
 /// Runs kept at one time. At the bound selective acknowledgments are ignored and new segments join the last run: what is
 /// lost is then found later, by the retransmission timer at the latest.
-const MAX_RUNS: usize = 1024;
+const MAX_RUNS: usize = 16_384;
 /// Runs whose memory is kept while nothing is in flight.
 const KEPT_RUNS: usize = 8;
 
@@ -79,6 +79,8 @@ pub(super) struct Scoreboard {
     una: SeqNumber,
     sacked: u32,
     lost: u32,
+    /// No run that ends here or before is lost.
+    intact: SeqNumber,
 }
 
 impl Scoreboard {
@@ -113,6 +115,7 @@ impl Scoreboard {
     /// Nothing is in flight; `una` is the next number to be sent.
     pub fn clear(&mut self, una: SeqNumber) {
         self.una = una;
+        self.intact = una;
         self.runs.clear();
         self.runs.shrink_to(KEPT_RUNS);
         self.sacked = 0;
@@ -157,6 +160,7 @@ impl Scoreboard {
             }
         }
         self.una = self.una.max(ack);
+        self.intact = self.intact.max(self.una);
         if self.runs.is_empty() {
             self.clear(self.una);
         }
@@ -227,10 +231,16 @@ impl Scoreboard {
         let mut wait = None;
         let mut start = self.una;
         for run in &mut self.runs {
-            if run.fate == Fate::Flying && newest.is_after(run.sent, run.end) {
+            let before = newest.is_after(run.sent, run.end);
+            if !before && !run.resent {
+                // All that lies beyond was sent later still.
+                break;
+            }
+            if run.fate == Fate::Flying && before {
                 let due = run.sent + window;
                 if due <= now {
                     run.fate = Fate::Lost;
+                    self.intact = self.intact.min(start);
                     lost = lost.saturating_add(run.end.distance(start));
                 } else {
                     wait = wait.max(Some(due - now));
@@ -253,6 +263,7 @@ impl Scoreboard {
         }
         let bytes = run.end.distance(self.una);
         self.set_fate(0, Fate::Lost);
+        self.intact = self.una;
         self.lost = self.lost.saturating_add(bytes);
         bytes
     }
@@ -260,6 +271,7 @@ impl Scoreboard {
     /// Takes everything in flight for lost but what the peer has selectively acknowledged; with `reneged`, that as well: a
     /// peer may drop it again (RFC 2018 section 8).
     pub fn lose_all(&mut self, reneged: bool) {
+        self.intact = self.una;
         let reneged = reneged || self.runs.front().is_some_and(|run| run.fate == Fate::Sacked);
         let mut start = self.una;
         for run in &mut self.runs {
@@ -277,9 +289,14 @@ impl Scoreboard {
     }
 
     /// The first bytes to send again: where they begin and how many there are.
-    pub fn next_lost(&self) -> Option<(SeqNumber, u32)> {
-        let index = self.runs.iter().position(|run| run.fate == Fate::Lost)?;
+    pub fn next_lost(&mut self) -> Option<(SeqNumber, u32)> {
+        if self.lost == 0 {
+            return None;
+        }
+        let from = self.runs.partition_point(|run| run.end.le(self.intact));
+        let index = from + self.runs.range(from..).position(|run| run.fate == Fate::Lost)?;
         let start = self.start_of(index);
+        self.intact = start;
         let end = self.runs.get(index)?.end;
         Some((start, end.distance(start)))
     }
@@ -322,6 +339,7 @@ impl Scoreboard {
             start = run.end;
         }
         assert_eq!(sums, (self.sacked, self.lost), "{self:?}");
+        assert!(self.runs.iter().all(|run| run.fate != Fate::Lost || run.end.gt(self.intact)), "{self:?}");
         self.runs.len()
     }
 }

@@ -97,6 +97,7 @@ impl End {
             window_scale: random.percent(70),
             sack: random.percent(70),
             timestamps: random.percent(50),
+            ..Config::default()
         };
         End {
             connection: None,
@@ -257,8 +258,7 @@ fn every_byte_arrives_once_and_every_connection_ends() {
 fn nothing_waits_on_a_clean_link() {
     let (mut a_pool, mut b_pool) = (Pool::new(), Pool::new());
     for mss in [100, 1460, 65480] {
-        let config =
-            Config { mss, recv_limit: 1 << 20, send_limit: 1 << 20, window_scale: true, sack: true, timestamps: true };
+        let config = Config { mss, recv_limit: 1 << 20, send_limit: 1 << 20, ..Config::default() };
         let mut now = Instant::from_millis(5);
         let mut left = Connection::active(&config, SeqNumber(1), now);
         let mut right: Option<Connection> = None;

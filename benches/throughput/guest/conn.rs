@@ -6,7 +6,8 @@ use std::time::Instant;
 use super::recovery::Recovery;
 use crate::wire::Header;
 
-/// The window field that the guest always advertises: with its scale 1 MiB, on an impaired link 8 MiB.
+/// The window field that the guest always advertises: with its scale 1 MiB, on a link that loses 8 MiB, on one that
+/// delays 32 MiB.
 const WINDOW: u16 = 8192;
 /// The same where the library does not scale windows.
 const WINDOW_UNSCALED: u16 = u16::MAX;

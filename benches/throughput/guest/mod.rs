@@ -72,6 +72,8 @@ pub struct Guest {
     mss: u16,
     verify: bool,
     impaired: bool,
+    /// The link delays.
+    long: bool,
     /// What lies between the guest and the library.
     pub link: Option<Link>,
     pattern: Vec<u8>,
@@ -124,6 +126,7 @@ impl Guest {
             mss: mss as u16,
             verify: shape.verify,
             impaired: shape.impairment.is_some(),
+            long: shape.impairment.is_some_and(|impairment| !impairment.delay.is_zero()),
             link: shape.impairment.map(Link::new),
             pattern: wire::host_pattern(wire::PERIOD + 65_536),
             udp_cell: Vec::new(),

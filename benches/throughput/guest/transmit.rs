@@ -6,9 +6,10 @@ use super::recovery::{BLOCKS, sack_option};
 use super::{Guest, REQUEST, RESPONSE};
 use crate::wire::{self, ACK, Header, PSH, Template};
 
-/// The window scale that the guest offers, and on an impaired link.
+/// The window scale that the guest offers, on a link that loses, and on one that delays.
 const SHIFT: u8 = 7;
-const SHIFT_IMPAIRED: u8 = 10;
+const SHIFT_LOSSY: u8 = 10;
+const SHIFT_LONG: u8 = 12;
 
 /// Payload of a queued frame.
 #[derive(Clone, Copy)]
@@ -152,7 +153,11 @@ impl Guest {
             Control::Syn(header) => {
                 let header =
                     Header { window: 65_535, ack: if header.flags & ACK == 0 { 0 } else { header.ack }, ..*header };
-                let shift = if self.impaired { SHIFT_IMPAIRED } else { SHIFT };
+                let shift = match (self.impaired, self.long) {
+                    (_, true) => SHIFT_LONG,
+                    (true, false) => SHIFT_LOSSY,
+                    (false, false) => SHIFT,
+                };
                 let options = [2, 4, mss_high, mss_low, 1, 3, 3, shift, 4, 2, 1, 1];
                 let length = if self.impaired { 12 } else { 8 };
                 wire::tcp_frame(buf, &header, &options[..length], &[])

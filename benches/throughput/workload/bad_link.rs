@@ -11,7 +11,7 @@ use crate::stats::{Better, Metric};
 /// Measured seconds at least, as one timeout of upstream can take more than a second.
 const LEAST_WITH_LOSS: f64 = 4.0;
 /// Time for slow start to reach what the path carries.
-const WARM_UP: Duration = Duration::from_secs(1);
+const WARM_UP: Duration = Duration::from_secs(2);
 
 fn rig(context: &Context, delay: u64, loss: f64) -> Result<(Context, Rig), String> {
     let delay = Duration::from_millis(delay);

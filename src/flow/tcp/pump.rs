@@ -203,7 +203,7 @@ impl TcpFlow {
         if self.connecting.is_some() || !self.can_pull() {
             return;
         }
-        let limit = cx.tcp_config.send_limit;
+        let limit = self.conn.send_limit();
         let want = self.conn.send_room().min(self.read_size as usize);
         let (first, second) = self.conn.send.spaces(want, limit, &mut cx.pool);
         let (first_length, second_length) = (first.len().min(want), second.len().min(want - first.len().min(want)));

@@ -26,7 +26,7 @@ impl Connection {
             State::Opening => self.in_opening(segment, pool),
             State::SynSent => self.in_syn_sent(segment, now, pool),
             _ => {
-                if !self.take_expected(segment, pool) {
+                if !self.take_expected(segment, now, pool) {
                     self.in_other_states(segment, now, pool);
                 }
             }
@@ -35,7 +35,7 @@ impl Connection {
 
     /// The common case of a bulk transfer: the next bytes, nothing else new, nothing out of order.
     #[inline]
-    fn take_expected(&mut self, segment: &Segment<'_>, pool: &mut Pool) -> bool {
+    fn take_expected(&mut self, segment: &Segment<'_>, now: Instant, pool: &mut Pool) -> bool {
         let len = segment.payload.len();
         if self.state != State::Established
             || (segment.flags & !Flags::PSH) != Flags::ACK
@@ -52,6 +52,9 @@ impl Connection {
         }
         self.take_stamp(segment);
         self.update_window(segment);
+        if now >= self.growth.until {
+            self.grow_recv_limit(segment, now, pool);
+        }
         let taken = self.recv.push(segment.payload, pool);
         self.rcv_nxt += taken as u32;
         self.owed = self.owed.max(if taken == len { Owed::Batched } else { Owed::Now });
@@ -358,6 +361,9 @@ impl Connection {
             if data.is_empty() && !fin {
                 return;
             }
+        }
+        if now >= self.growth.until {
+            self.grow_recv_limit(segment, now, pool);
         }
         // Nothing comes after a FIN.
         let mut room = (self.rcv_nxt + self.rcv_wnd()).distance(start);

@@ -3,6 +3,7 @@
 //! `input` takes segments, `output` makes them, `timers` says what passing time means, `window` decides how much the peer
 //! may send.
 
+mod growth;
 mod input;
 mod output;
 mod recovery;
@@ -23,6 +24,7 @@ use super::scoreboard::Scoreboard;
 use super::segment::{Flags, Options, Segment};
 use super::seq::SeqNumber;
 use crate::time::{Duration, Instant};
+use growth::Growth;
 use recovery::Recovery;
 use timers::Timer;
 use timestamps::Timestamps;
@@ -34,7 +36,7 @@ const DEFAULT_MSS: u16 = 536;
 /// The largest shift count (RFC 7323 section 2.3).
 const MAX_SHIFT: u8 = 14;
 
-/// What connections of a stack have in common.
+/// How a connection behaves. All but `stamp_offset` is what the connections of a stack have in common.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Config {
     /// The segment size we advertise, in bytes.
@@ -43,12 +45,41 @@ pub struct Config {
     pub recv_limit: usize,
     /// The most that is kept of what the peer has not acknowledged, in bytes, at most [`Pool::MAX_BUFFER`].
     pub send_limit: usize,
+    /// What `recv_limit` grows to when the round trip to the peer is so long that it would hold the peer back. Less than
+    /// `recv_limit`: it does not grow.
+    pub recv_max: usize,
+    /// What `send_limit` grows to in the same way.
+    pub send_max: usize,
     /// Offer and accept window scaling (RFC 7323 section 2).
     pub window_scale: bool,
     /// Offer and accept selective acknowledgments (RFC 2018).
     pub sack: bool,
     /// Offer and accept timestamps (RFC 7323 section 3).
     pub timestamps: bool,
+    /// What the clock of the timestamps starts from, different for each connection (RFC 7323 section 5.4): its values
+    /// must not tell how long the host has been up.
+    pub stamp_offset: u32,
+    /// How long an established connection may be silent before the peer is asked whether it is alive (RFC 9293 section
+    /// 3.8.4). `None`: it may be silent for ever.
+    pub keep_alive: Option<Duration>,
+}
+
+impl Default for Config {
+    /// Ethernet's segment size and windows of 256 KiB that do not grow, all options, no keep-alive.
+    fn default() -> Config {
+        Config {
+            mss: 1460,
+            recv_limit: 256 << 10,
+            send_limit: 256 << 10,
+            recv_max: 0,
+            send_max: 0,
+            window_scale: true,
+            sack: true,
+            timestamps: true,
+            stamp_offset: 0,
+            keep_alive: None,
+        }
+    }
 }
 
 /// The states of RFC 9293 section 3.3.2, with one more before the handshake.
@@ -129,7 +160,9 @@ pub struct Connection {
     rcv_scale: u8,
     advertised_mss: u16,
     recv_limit: u32,
+    /// What the send buffer begins with; [`Connection::send_limit`] is what it may hold now.
     send_limit: u32,
+    growth: Growth,
     /// Window scaling is offered in our SYN, or was agreed on.
     window_scale: bool,
     /// Selective acknowledgments are offered in our SYN, or were agreed on.
@@ -204,6 +237,7 @@ impl Connection {
             advertised_mss: config.mss,
             recv_limit: limit(config.recv_limit),
             send_limit: limit(config.send_limit),
+            growth: Growth::new(config.recv_max, config.send_max, now),
             window_scale: config.window_scale,
             sack: config.sack,
             timestamps: config.timestamps.then(Timestamps::default),
@@ -261,6 +295,7 @@ impl Connection {
     fn take_syn(&mut self, syn: &Segment<'_>) {
         self.irs = syn.seq;
         self.rcv_nxt = syn.seq + 1;
+        self.growth.from = self.rcv_nxt;
         self.rcv_adv = self.rcv_nxt + u32::from(self.syn_window());
         self.snd_wnd = u32::from(syn.window);
         self.max_snd_wnd = self.snd_wnd;
@@ -404,7 +439,7 @@ impl Connection {
         if self.send.is_closed() || self.aborting.is_some() || self.state == State::Closed {
             return 0;
         }
-        (self.send_limit as usize).saturating_sub(self.send.len())
+        self.send_limit().saturating_sub(self.send.len())
     }
 
     /// Whether the peer has acknowledged everything that was handed in, the FIN included.

@@ -222,7 +222,8 @@ impl Connection {
             Phase::Recovery => {}
             Phase::Open | Phase::Loss => {
                 self.recovery.left = 0;
-                self.congestion.on_ack(delivered, flight, now, self.rtt.srtt());
+                let most = self.most_in_flight();
+                self.congestion.on_ack(delivered, flight, most, now, self.rtt.srtt());
             }
         }
     }

@@ -104,6 +104,7 @@ impl Connection {
         connection.snd_scale = saved.snd_scale.min(super::MAX_SHIFT);
         connection.irs = saved.irs;
         connection.rcv_nxt = saved.rcv_nxt;
+        connection.growth.from = saved.rcv_nxt;
         connection.rcv_adv = saved.rcv_adv;
         connection.rcv_scale = saved.rcv_scale.min(super::MAX_SHIFT);
         connection.window_scale = saved.snd_scale > 0 || saved.rcv_scale > 0;

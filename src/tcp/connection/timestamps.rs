@@ -104,18 +104,20 @@ impl Connection {
         }
     }
 
+    /// How long ago the value was sent that a segment echoes; `None` when it cannot be told.
+    pub(super) fn echo_age(&self, segment: &Segment<'_>, now: Instant) -> Option<Duration> {
+        let (_, echo) = segment.options.timestamps?;
+        let elapsed = clock(now).wrapping_add(self.timestamps?.offset).wrapping_sub(echo);
+        (echo != 0 && elapsed < 60_000).then(|| Duration::from_millis(u64::from(elapsed)))
+    }
+
     /// The round trip that an echoed value tells, which is right for repeated segments as well (RFC 7323 section 4.1).
     pub(super) fn measure_echo(&mut self, segment: &Segment<'_>, now: Instant) {
-        if let Some(stamps) = self.timestamps
-            && let Some((_, echo)) = segment.options.timestamps
-            && echo != 0
-            && segment.ack.ge(self.rtt_next)
+        if segment.ack.ge(self.rtt_next)
+            && let Some(age) = self.echo_age(segment, now)
         {
-            let elapsed = clock(now).wrapping_add(stamps.offset).wrapping_sub(echo);
-            if elapsed < 60_000 {
-                self.rtt.sample(now - Duration::from_millis(u64::from(elapsed)), now);
-                self.rtt_next = self.snd_max;
-            }
+            self.rtt.sample(now - age, now);
+            self.rtt_next = self.snd_max;
         }
     }
 

@@ -6,9 +6,10 @@
 use super::{Connection, MAX_SHIFT};
 
 impl Connection {
-    /// The shift count with which the whole receive buffer can be offered.
+    /// The shift count with which the whole receive buffer can be offered, also when it has grown.
     pub(super) fn shift_for_limit(&self) -> u8 {
-        (0..MAX_SHIFT).find(|shift| (u32::from(u16::MAX) << shift) >= self.recv_limit).unwrap_or(MAX_SHIFT)
+        let most = self.recv_max();
+        (0..MAX_SHIFT).find(|shift| (u32::from(u16::MAX) << shift) >= most).unwrap_or(MAX_SHIFT)
     }
 
     /// The window field of a SYN, which is never scaled (RFC 7323 section 2.2).

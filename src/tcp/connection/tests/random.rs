@@ -53,7 +53,7 @@ proptest! {
         mss in prop_oneof![Just(1u16), Just(1460), Just(65495)],
         steps in proptest::collection::vec(step(), 1..60),
     ) {
-        let config = Config { mss, recv_limit: limit, send_limit: limit, window_scale: scale, sack: scale, timestamps: scale };
+        let config = Config { mss, recv_limit: limit, send_limit: limit, window_scale: scale, sack: scale, timestamps: scale, ..CONFIG };
         let mut script = match start {
             0 => Script { connection: Connection::active(&config, SeqNumber(u32::MAX - 2), Instant::ZERO), pool: Pool::new(), now: Instant::ZERO },
             1 => Script::passive_with(&config, &syn()),

@@ -1,0 +1,145 @@
+//! Windows that grow on a long path, and only there.
+
+use super::*;
+
+const LONG: Config = Config { window_scale: true, sack: true, recv_max: 16 << 20, send_max: 16 << 20, ..CONFIG };
+const MSS: u32 = 1460;
+
+/// The SYN of a peer whose window is nearly 1 GiB.
+fn wide_syn() -> Segment<'static> {
+    let options = Options { mss: Some(1460), window_scale: Some(14), sack_permitted: true, ..Options::default() };
+    Segment { options, ..syn() }
+}
+
+/// Established with a round trip of so many microseconds.
+fn path(rtt: u64) -> Script {
+    let mut script = Script::passive_with(&LONG, &wide_syn());
+    script.connection.accept(script.now);
+    script.one();
+    script.now += Duration::from_micros(rtt);
+    script.receive(segment(Flags::ACK, IRS + 1, ISS + 1));
+    script
+}
+
+/// A peer that fills the window each round trip, and a host that takes everything: the windows it was offered.
+fn received_windows(script: &mut Script, rtt: u64, rounds: usize) -> Vec<u32> {
+    let data = vec![1; MSS as usize];
+    (0..rounds)
+        .map(|_| {
+            let window = script.connection.rcv_wnd();
+            for _ in 0..window / MSS {
+                let offset = script.connection.rcv_nxt.0.wrapping_sub(IRS + 1);
+                script.data(offset, &data);
+                script.take(MSS as usize);
+            }
+            script.connection.flush_ack();
+            script.sent();
+            script.now += Duration::from_micros(rtt);
+            window
+        })
+        .collect()
+}
+
+#[test]
+fn the_receive_window_doubles_each_round_trip_of_a_long_path() {
+    let mut script = path(100_000);
+    let windows = received_windows(&mut script, 100_000, 12);
+    assert!(windows[1] <= 100_000 && windows[11] >= (16 << 20) - (1 << 10), "{windows:?}");
+}
+
+/// The handshake was repeated and there are no timestamps: a window that was filled tells the round trip.
+#[test]
+fn a_window_grows_without_a_measured_handshake() {
+    let mut script = Script::passive_with(&LONG, &wide_syn());
+    script.connection.accept(script.now);
+    script.one();
+    script.receive(wide_syn());
+    script.one();
+    script.now += Duration::from_millis(100);
+    script.receive(segment(Flags::ACK, IRS + 1, ISS + 1));
+    assert_eq!(script.connection.srtt(), None);
+    let windows = received_windows(&mut script, 100_000, 14);
+    assert!(windows[13] >= (16 << 20) - (1 << 10), "{windows:?}");
+}
+
+#[test]
+fn the_receive_window_of_a_short_path_stays() {
+    let mut script = path(50);
+    let windows = received_windows(&mut script, 50, 200);
+    assert!(windows[199] <= 100_000, "{}", windows[199]);
+}
+
+/// RATE in src/tcp/connection/growth.rs: 1250 bytes a microsecond.
+#[test]
+fn no_window_grows_past_what_a_path_can_hold() {
+    let mut script = path(1000);
+    let windows = received_windows(&mut script, 1000, 30);
+    assert!((1_240_000..1_260_000).contains(&windows[29]), "{}", windows[29]);
+}
+
+#[test]
+fn a_host_that_takes_nothing_does_not_have_the_window_grow() {
+    let mut script = path(100_000);
+    for _ in 0..20 {
+        let window = script.connection.rcv_wnd() as usize;
+        let offset = script.connection.rcv_nxt.0 - IRS - 1;
+        script.data(offset, &vec![1; window.min(MSS as usize)]);
+        script.connection.flush_ack();
+        script.sent();
+        script.now += Duration::from_millis(100);
+    }
+    assert!(script.connection.recv.len() <= 100_000);
+}
+
+#[test]
+fn without_memory_no_window_grows() {
+    let mut script = path(100_000);
+    script.pool = Pool::with_budget(16 << 10);
+    script.push(1);
+    let windows = received_windows(&mut script, 100_000, 8);
+    assert!(windows[7] <= 100_000, "{windows:?}");
+}
+
+/// How much is sent in each round trip by a host that always has more.
+fn sent_in_rounds(script: &mut Script, rtt: u64, rounds: usize) -> Vec<u32> {
+    let mut acked = 0;
+    (0..rounds)
+        .map(|_| {
+            let mut bytes = 0;
+            loop {
+                let room = script.connection.send_room();
+                script.connection.send.push(&vec![1; room], script.connection.send_limit(), &mut script.pool);
+                let sent: u32 = script.sent().iter().map(|sent| sent.len as u32).sum();
+                if sent == 0 {
+                    break;
+                }
+                bytes += sent;
+            }
+            script.now += Duration::from_micros(rtt);
+            acked += bytes;
+            script.ack(acked);
+            bytes
+        })
+        .collect()
+}
+
+#[test]
+fn slow_start_fills_a_long_path_and_the_buffer_keeps_up() {
+    let mut script = path(100_000);
+    let bytes = sent_in_rounds(&mut script, 100_000, 12);
+    assert_eq!(bytes[0], 10 * MSS);
+    assert!(bytes.iter().take(9).zip(&bytes[1..]).all(|(a, b)| *b >= 2 * a - MSS), "{bytes:?}");
+    assert!(bytes[11] >= 15 << 20, "{bytes:?}");
+    assert!(script.connection.send.len() <= 16 << 20);
+}
+
+#[test]
+fn on_a_short_path_no_more_is_in_flight_than_the_configuration_says() {
+    let mut script = path(50);
+    let bytes = sent_in_rounds(&mut script, 50, 50);
+    assert_eq!(bytes[49], 100_000);
+    // A path that was taken for long is found to be short.
+    let mut script = path(100_000);
+    sent_in_rounds(&mut script, 100, 50);
+    assert_eq!(script.connection.send_limit(), 125_000);
+}
