@@ -35,7 +35,8 @@ pub fn run(data: &[u8]) {
             totals[key].push(offset + len);
         }
         if table.deadline().is_some_and(|deadline| deadline <= now) {
-            table.on_deadline(now);
+            // What is told to the sender begins with the headers and the first bytes.
+            table.on_deadline(now, |first| assert!(first.len() > usize::from(first[0]) && first[1] == 0xee));
         }
         match table.on_fragment(key, &Fragment { offset, more, header: &header, payload: &payload }, now) {
             Outcome::Complete(packet) => {
@@ -53,7 +54,7 @@ pub fn run(data: &[u8]) {
     }
     // Nothing stays for ever.
     now += limits.age;
-    table.on_deadline(now);
+    table.on_deadline(now, |_| {});
     assert!(table.is_empty(), "{} datagrams outlive their time", table.len());
     assert_eq!(table.bytes(), 0);
 }

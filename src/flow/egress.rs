@@ -334,6 +334,15 @@ impl Egress {
         self.error(IcmpError::TimeExceeded { code: icmp::TTL_EXCEEDED }, self.vhost, packet, now);
     }
 
+    /// Tells the guest that the rest of a datagram did not come in time; `first` is its first fragment (RFC 792, RFC 8200
+    /// section 4.5).
+    pub fn reassembly_timed_out(&mut self, first: &[u8], now: Instant) {
+        if is_v6(first) {
+            return self.error6(Icmpv6Error::TimeExceeded { code: icmpv6::REASSEMBLY_TIME_EXCEEDED }, first, now);
+        }
+        self.error(IcmpError::TimeExceeded { code: icmp::REASSEMBLY_TIME_EXCEEDED }, self.vhost, first, now);
+    }
+
     fn error(&mut self, error: IcmpError, source: Ipv4Addr, offending: &[u8], now: Instant) {
         let Ok(view) = Ipv4View::parse(offending) else { return };
         if !icmp::may_answer(&view, &self.subnet) || !self.errors.allow(now) {

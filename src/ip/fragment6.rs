@@ -79,7 +79,7 @@ mod tests {
                 };
                 assert_eq!((piece.id, piece.offset, piece.more), (0xabcd_1234, together.len(), index + 1 < count));
                 assert_eq!(piece.problem(), None);
-                assert_eq!(piece.unfragmentable(&bytes)[6], 17);
+                assert_eq!(piece.place(), (40..48, 17, 6));
                 together.extend_from_slice(piece.payload);
             }
             if count > 1 {

@@ -31,6 +31,8 @@ pub const NO_ROUTE: u8 = 0;
 pub const ADDRESS_UNREACHABLE: u8 = 3;
 /// Code of destination unreachable: port unreachable.
 pub const PORT_UNREACHABLE: u8 = 4;
+/// Code of time exceeded: fragment reassembly time exceeded.
+pub const REASSEMBLY_TIME_EXCEEDED: u8 = 1;
 
 /// Length of the part that echo messages and errors have in common: type, code, checksum and four more bytes.
 pub const ICMPV6_LEN: usize = 8;
@@ -86,9 +88,15 @@ impl Icmpv6Error {
         if offending.dst().is_multicast() && !for_groups {
             return false;
         }
+        let answerable = |message: &[u8]| {
+            message.first().is_some_and(|&kind| kind >= FIRST_INFORMATIONAL && kind != REDIRECT)
+        };
         match offending.content() {
-            Content::Upper(upper) if upper.protocol == PROTOCOL_ICMPV6 => {
-                upper.payload.first().is_some_and(|&kind| kind >= FIRST_INFORMATIONAL && kind != REDIRECT)
+            Content::Upper(upper) if upper.protocol == PROTOCOL_ICMPV6 => answerable(upper.payload),
+            // The type stands in the first piece alone; of a later one nothing is known (and it is never the later one
+            // whose time runs out).
+            Content::Fragment(piece) if piece.offset == 0 && piece.follows() == PROTOCOL_ICMPV6 => {
+                answerable(piece.payload)
             }
             _ => true,
         }

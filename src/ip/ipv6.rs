@@ -4,6 +4,7 @@
 //! headers serves no purpose here and is dropped.
 
 use std::net::Ipv6Addr;
+use std::ops::Range;
 
 use crate::ip::icmpv6::Icmpv6Error;
 use crate::wire::checksum::Checksum;
@@ -226,14 +227,15 @@ pub struct Piece<'a> {
 }
 
 impl Piece<'_> {
-    /// What the whole packet begins with when this is its first piece: the headers before the fragment header. Their
-    /// payload length is still that of the piece.
-    pub fn unfragmentable(&self, packet: &[u8]) -> Vec<u8> {
-        let mut headers = packet.get(..self.at).unwrap_or_default().to_vec();
-        if let Some(field) = headers.get_mut(self.named_at) {
-            *field = self.follows;
-        }
-        headers
+    /// Where the fragment header stands in the packet, what follows it, and where the field stands that names it: what
+    /// has to be known to take it out.
+    pub fn place(&self) -> (Range<usize>, u8, usize) {
+        (self.at..self.at + FRAGMENT_LEN, self.follows, self.named_at)
+    }
+
+    /// What follows the fragment header: a protocol, or one more extension header.
+    pub fn follows(&self) -> u8 {
+        self.follows
     }
 
     /// The error for a piece that cannot be placed: one that is followed by others and has no multiple of 8 bytes, or
@@ -369,9 +371,7 @@ mod tests {
         let Content::Fragment(piece) = content(&bytes) else { panic!("no fragment") };
         assert_eq!((piece.id, piece.offset, piece.more, piece.payload), (7, 24, true, &b"datadata"[..]));
         assert_eq!(piece.problem(), None);
-        let mut whole = packet(17, b"");
-        whole[4..6].copy_from_slice(&16u16.to_be_bytes());
-        assert_eq!(piece.unfragmentable(&bytes), whole);
+        assert_eq!(piece.place(), (40..48, 17, 6));
         let odd = packet(44, b"\x11\0\0\x19\0\0\0\x07datadat");
         let Content::Fragment(piece) = content(&odd) else { panic!("no fragment") };
         assert_eq!(piece.problem(), Some(parameter_problem(0, 4)));
@@ -392,7 +392,7 @@ mod tests {
             let bytes = packet(next, &payload);
             if let Content::Fragment(piece) = content(&bytes) {
                 let _ = piece.problem();
-                prop_assert!(piece.unfragmentable(&bytes).len() >= 40);
+                prop_assert!(piece.place().0.end <= bytes.len());
             }
             let _ = Ipv6View::parse_beginning(&payload).map(|view| view.content());
         }

@@ -2,19 +2,21 @@
 //!
 //! The table holds at most [`Limits::datagrams`] incomplete datagrams and [`Limits::bytes`] bytes. When either is
 //! exceeded the datagrams that began first are given up. Every datagram is given up [`Limits::age`] after its first
-//! fragment.
+//! fragment; only then is there something to tell its sender.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::ip::ipv4::Ipv4View;
-use crate::ip::ipv6::{Ipv6View, Piece, set_payload_len};
+use crate::ip::ipv6::{Content, FRAGMENT_LEN, Ipv6View, Piece, set_payload_len};
 use crate::time::{Duration, Instant};
 use crate::wire::checksum::Checksum;
-use crate::wire::header::IPV4_LEN;
+use crate::wire::header::{IPV4_LEN, IPV6_LEN};
 
-/// The largest IP packet.
-const MAX_PACKET: usize = 65535;
+/// The largest IPv4 packet.
+const MAX_IPV4: usize = 65535;
+/// The largest IPv6 packet, with the fragment header that its first piece still has.
+const MAX_IPV6: usize = IPV6_LEN + FRAGMENT_LEN + 65535;
 /// What a held piece costs besides its bytes: its place in the tree and the allocation's own overhead.
 const PIECE_COST: usize = 64;
 /// What a datagram costs besides its pieces.
@@ -55,7 +57,7 @@ pub struct Fragment<'a> {
     pub offset: usize,
     /// Whether more fragments follow.
     pub more: bool,
-    /// What the whole packet begins with if this is the first fragment (IPv6: without the fragment header).
+    /// What stands before the payload: of the first fragment, what the whole packet begins with.
     pub header: &'a [u8],
     /// The fragment's bytes.
     pub payload: &'a [u8],
@@ -64,8 +66,8 @@ pub struct Fragment<'a> {
 /// What became of a fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was the missing one: the whole packet. The length and fragment fields of the header are still those of the
-    /// first fragment, unless the packet came through [`Reassembler::on_ipv4`].
+    /// It was the missing one: the whole packet. Its headers are still those of the first fragment, unless the packet
+    /// came through [`Reassembler::on_ipv4`] or [`Reassembler::on_ipv6`].
     Complete(Vec<u8>),
     /// It is kept, or it was a repetition.
     Pending,
@@ -128,6 +130,11 @@ impl<K> Datagram<K> {
         self.pieces.insert(start, new.into());
     }
 
+    /// The first fragment as it came, if it did. (Whatever else comes, the piece at offset 0 stays the first one there.)
+    fn first_fragment(&self) -> Option<Vec<u8>> {
+        Some([self.header.as_deref()?, self.pieces.get(&0)?].concat())
+    }
+
     fn into_packet(self) -> Vec<u8> {
         let header = self.header.unwrap_or_default();
         let mut packet = Vec::with_capacity(header.len() + self.held);
@@ -144,6 +151,8 @@ impl<K> Datagram<K> {
 pub struct Reassembler<K> {
     limits: Limits,
     overlap: Overlap,
+    /// The longest packet, headers of its first fragment included.
+    longest: usize,
     /// In the order in which the datagrams began.
     datagrams: VecDeque<Datagram<K>>,
     /// Sum of the datagrams' costs.
@@ -151,9 +160,9 @@ pub struct Reassembler<K> {
 }
 
 impl<K: PartialEq> Reassembler<K> {
-    /// An empty table.
+    /// An empty table, for packets of up to 65535 bytes.
     pub fn new(limits: Limits, overlap: Overlap) -> Self {
-        Reassembler { limits, overlap, datagrams: VecDeque::new(), bytes: 0 }
+        Reassembler { limits, overlap, longest: MAX_IPV4, datagrams: VecDeque::new(), bytes: 0 }
     }
 
     /// Number of incomplete datagrams.
@@ -182,29 +191,39 @@ impl<K: PartialEq> Reassembler<K> {
         self.datagrams.iter().map(|datagram| datagram.deadline).min()
     }
 
-    /// Gives up the datagrams whose time is over and returns their number.
-    pub fn on_deadline(&mut self, now: Instant) -> usize {
+    /// Gives up the datagrams whose time is over and returns their number. `first` is called with the first fragment
+    /// of each as it came: its sender is to be told (RFC 792, RFC 8200 section 4.5). Of a datagram whose first fragment
+    /// is missing, or whose fragments overlapped, nothing is said.
+    pub fn on_deadline(&mut self, now: Instant, mut first: impl FnMut(&[u8])) -> usize {
         let before = self.datagrams.len();
-        self.datagrams.retain(|datagram| datagram.deadline > now);
+        self.datagrams.retain(|datagram| {
+            let keep = datagram.deadline > now;
+            if !keep && let Some(packet) = datagram.first_fragment() {
+                first(&packet);
+            }
+            keep
+        });
         self.bytes = self.datagrams.iter().map(Datagram::cost).sum();
         before - self.datagrams.len()
     }
 
     /// Takes a fragment. Fragments without payload, with more to follow but a length that is no multiple of 8, or
-    /// reaching beyond 65535 bytes are dropped; so are those that contradict the length given by the last fragment.
+    /// reaching beyond the longest packet are dropped; so are those that contradict the length given by the last
+    /// fragment. Datagrams whose time is over are given up silently; to tell their senders, call
+    /// [`on_deadline`](Self::on_deadline) before.
     pub fn on_fragment(&mut self, key: K, fragment: &Fragment<'_>, now: Instant) -> Outcome {
         let Fragment { offset, more, header, payload } = *fragment;
         let end = offset.saturating_add(payload.len());
         let unusable = payload.is_empty()
             || (more && !payload.len().is_multiple_of(8))
-            || end.saturating_add(header.len()) > MAX_PACKET;
+            || end.saturating_add(header.len()) > self.longest;
         if unusable {
             return Outcome::Dropped;
         }
         // An overdue datagram must not take fragments of a later one with the same key, even if the caller is late
         // with the deadline.
         if self.deadline().is_some_and(|deadline| deadline <= now) {
-            self.on_deadline(now);
+            self.on_deadline(now, |_| {});
         }
         let index = match self.datagrams.iter().position(|datagram| datagram.key == key) {
             Some(index) => index,
@@ -270,7 +289,7 @@ impl<K: PartialEq> Reassembler<K> {
         let Some(datagram) = self.datagrams.remove(index) else { return Outcome::Dropped };
         self.bytes -= datagram.cost();
         // The first fragment's header may be longer than that of the fragments checked on arrival.
-        if datagram.held + datagram.header.as_ref().map_or(0, |header| header.len()) > MAX_PACKET {
+        if datagram.held + datagram.header.as_ref().map_or(0, |header| header.len()) > self.longest {
             return Outcome::Dropped;
         }
         Outcome::Complete(datagram.into_packet())
@@ -341,23 +360,34 @@ pub struct Ipv6Key {
 impl Reassembler<Ipv6Key> {
     /// A table for IPv6: datagrams live for a minute (RFC 8200 section 4.5), overlaps end them (RFC 5722).
     pub fn ipv6() -> Self {
-        Reassembler::new(Limits { age: Duration::from_secs(60), ..Limits::default() }, Overlap::DropDatagram)
+        let limits = Limits { age: Duration::from_secs(60), ..Limits::default() };
+        Reassembler { longest: MAX_IPV6, ..Reassembler::new(limits, Overlap::DropDatagram) }
     }
 
     /// Takes an IPv6 fragment. A complete packet has the headers of the first fragment, without the fragment header,
     /// and the payload length of the whole.
     pub fn on_ipv6(&mut self, packet: &Ipv6View<'_>, piece: &Piece<'_>, now: Instant) -> Outcome {
         let key = Ipv6Key { id: piece.id, src: packet.src(), dst: packet.dst() };
-        let header = if piece.offset == 0 { piece.unfragmentable(packet.packet()) } else { Vec::new() };
-        let fragment = Fragment { offset: piece.offset, more: piece.more, header: &header, payload: piece.payload };
+        let length = packet.packet().len() - piece.payload.len();
+        let header = packet.packet().get(..length).unwrap_or_default();
+        let fragment = Fragment { offset: piece.offset, more: piece.more, header, payload: piece.payload };
         match self.on_fragment(key, &fragment, now) {
-            Outcome::Complete(mut packet) => match set_payload_len(&mut packet) {
+            Outcome::Complete(mut packet) => match without_fragment_header(&mut packet) {
                 Some(()) => Outcome::Complete(packet),
                 None => Outcome::Dropped,
             },
             other => other,
         }
     }
+}
+
+/// Takes the fragment header out of an IPv6 packet put together from fragments and sets its payload length.
+fn without_fragment_header(packet: &mut Vec<u8>) -> Option<()> {
+    let Content::Fragment(first) = Ipv6View::parse_beginning(packet)?.content() else { return None };
+    let (header, follows, named_at) = first.place();
+    *packet.get_mut(named_at)? = follows;
+    packet.drain(header);
+    set_payload_len(packet)
 }
 
 /// Sets total length, flags, offset and checksum of an IPv4 packet put together from fragments.

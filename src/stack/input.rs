@@ -89,6 +89,7 @@ impl Stack {
             return;
         }
         if packet.is_fragment() {
+            self.expire_fragments();
             let Outcome::Complete(whole) = self.reassembly.on_ipv4(packet, self.cx.now) else { return };
             if let Ok(whole) = Ipv4View::parse(&whole) {
                 self.dispatch_ipv4(&whole);

@@ -42,6 +42,7 @@ impl Stack {
                 if let Some(problem) = piece.problem() {
                     return self.cx.egress.error6(problem, packet.packet(), self.cx.now);
                 }
+                self.expire_fragments();
                 let Outcome::Complete(whole) = self.reassembly6.on_ipv6(&packet, &piece, self.cx.now) else { return };
                 let Some(whole) = Ipv6View::parse(&whole) else { return };
                 match whole.content() {

@@ -182,14 +182,20 @@ impl Stack {
         if self.cx.egress.deadline().is_some_and(|deadline| deadline <= now) {
             self.cx.egress.on_deadline(now);
         }
-        if self.reassembly.deadline().is_some_and(|deadline| deadline <= now) {
-            self.reassembly.on_deadline(now);
-        }
-        if self.reassembly6.deadline().is_some_and(|deadline| deadline <= now) {
-            self.reassembly6.on_deadline(now);
-        }
+        self.expire_fragments();
         if self.tftp.deadline().is_some_and(|deadline| deadline <= now) {
             self.tftp_deadline();
+        }
+    }
+
+    /// Gives up the datagrams whose missing fragments did not come in time.
+    pub(super) fn expire_fragments(&mut self) {
+        let (now, egress) = (self.cx.now, &mut self.cx.egress);
+        if self.reassembly.deadline().is_some_and(|deadline| deadline <= now) {
+            self.reassembly.on_deadline(now, |first| egress.reassembly_timed_out(first, now));
+        }
+        if self.reassembly6.deadline().is_some_and(|deadline| deadline <= now) {
+            self.reassembly6.on_deadline(now, |first| egress.reassembly_timed_out(first, now));
         }
     }
 

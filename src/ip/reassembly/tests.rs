@@ -70,8 +70,10 @@ fn incomplete_fragments_vanish_after_30_seconds() {
     give(&mut reassembler, &piece(&whole, 0, 48, &[]));
     let deadline = NOW + Duration::from_secs(30);
     assert_eq!(reassembler.deadline(), Some(deadline));
-    assert_eq!(reassembler.on_deadline(deadline - Duration::from_micros(1)), 0);
-    assert_eq!(reassembler.on_deadline(deadline), 1);
+    assert_eq!(reassembler.on_deadline(deadline - Duration::from_micros(1), |_| panic!("too early")), 0);
+    let mut told = Vec::new();
+    assert_eq!(reassembler.on_deadline(deadline, |first| told.push(first.to_vec())), 1);
+    assert_eq!(told, [piece(&whole, 0, 48, &[])]);
     assert!(reassembler.is_empty());
     check(&reassembler);
 }
@@ -85,6 +87,73 @@ fn an_overdue_datagram_takes_no_fragment_even_without_on_deadline() {
     let late = NOW + Duration::from_secs(31);
     assert_eq!(reassembler.on_ipv4(&Ipv4View::parse(&last).unwrap(), late), Outcome::Pending);
     assert_eq!(reassembler.deadline(), Some(late + Duration::from_secs(30)));
+}
+
+#[test]
+fn without_the_first_fragment_there_is_nothing_to_tell() {
+    let mut table = table(Overlap::EarlierOffsetWins);
+    table.on_fragment(1, &fragment(8, false, b"rest"), NOW);
+    assert_eq!(table.on_deadline(NOW + Duration::from_secs(30), |_| panic!("nobody knows whose it is")), 1);
+    // The first fragment is told as it came first, whatever came after it.
+    for (offset, more, payload) in [(8, true, [b'b'; 8]), (0, true, [b'a'; 8]), (0, true, [b'x'; 8])] {
+        table.on_fragment(1, &fragment(offset, more, &payload), NOW);
+    }
+    let mut told = Vec::new();
+    table.on_deadline(NOW + Duration::from_secs(30), |first| told.extend_from_slice(first));
+    assert_eq!(told, b"HEADaaaaaaaa");
+}
+
+/// An IPv6 packet from fec0::15 to fec0::2 with these fragments of a UDP payload, behind a destination options header.
+fn piece6(offset: usize, more: bool, payload: &[u8]) -> Vec<u8> {
+    let rest = [&[44, 0, 1, 4, 0, 0, 0, 0, 17, 0][..], &(offset as u16 | u16::from(more)).to_be_bytes(), &[0, 0, 0, 9]];
+    let rest = [&rest.concat(), payload].concat();
+    let mut bytes = [&[0x60, 0, 0, 0][..], &(rest.len() as u16).to_be_bytes(), &[60, 64]].concat();
+    bytes.extend("fec0::15".parse::<Ipv6Addr>().unwrap().octets());
+    bytes.extend("fec0::2".parse::<Ipv6Addr>().unwrap().octets());
+    bytes.extend(rest);
+    bytes
+}
+
+fn give6(table: &mut Reassembler<Ipv6Key>, bytes: &[u8]) -> Outcome {
+    let view = Ipv6View::parse(bytes).unwrap();
+    let Content::Fragment(piece) = view.content() else { panic!("no fragment") };
+    assert_eq!(piece.problem(), None);
+    table.on_ipv6(&view, &piece, NOW)
+}
+
+#[test]
+fn an_ipv6_packet_loses_its_fragment_header_and_keeps_the_others() {
+    let mut table = Reassembler::ipv6();
+    assert_eq!(give6(&mut table, &piece6(16, false, b"the end")), Outcome::Pending);
+    let Outcome::Complete(whole) = give6(&mut table, &piece6(0, true, &[b'a'; 16])) else { panic!("incomplete") };
+    let mut expected = piece6(0, false, b"");
+    expected.drain(48..56);
+    expected[40] = 17;
+    expected[4..6].copy_from_slice(&31u16.to_be_bytes());
+    assert_eq!(whole, [&expected[..], &[b'a'; 16], b"the end"].concat());
+    check(&table);
+    // What is told of one that stays incomplete is its first fragment as it came.
+    assert_eq!(give6(&mut table, &piece6(0, true, &[b'a'; 16])), Outcome::Pending);
+    let mut told = Vec::new();
+    assert_eq!(table.on_deadline(NOW + Duration::from_secs(60), |first| told.push(first.to_vec())), 1);
+    assert_eq!(told, [piece6(0, true, &[b'a'; 16])]);
+}
+
+#[test]
+fn an_ipv6_packet_may_have_65535_bytes_after_its_fixed_header_and_no_more() {
+    // The destination options take 8 of them.
+    let data = vec![7; 65535 - 8];
+    for (extra, fits) in [(0, true), (1, false)] {
+        let mut table = Reassembler::ipv6();
+        assert_eq!(give6(&mut table, &piece6(0, true, &data[..32000])), Outcome::Pending);
+        assert_eq!(give6(&mut table, &piece6(32000, true, &data[..32000])), Outcome::Pending);
+        let last = piece6(64000, false, &data[..data.len() - 64000 + extra]);
+        let view = Ipv6View::parse(&last).unwrap();
+        let Content::Fragment(piece) = view.content() else { panic!("no fragment") };
+        assert_eq!(piece.problem().is_none(), fits);
+        let outcome = table.on_ipv6(&view, &piece, NOW);
+        assert_eq!(matches!(&outcome, Outcome::Complete(whole) if whole.len() == 40 + 65535), fits);
+    }
 }
 
 #[test]
@@ -176,7 +245,7 @@ fn with_the_strict_policy_an_overlap_drops_the_datagram_until_its_deadline() {
     assert_eq!(table.on_fragment(1, &fragment(0, true, &[b'a'; 16]), NOW), Outcome::Dropped);
     assert_eq!(table.on_fragment(1, &fragment(16, false, b"b"), NOW), Outcome::Dropped);
     check(&table);
-    assert_eq!(table.on_deadline(NOW + Duration::from_secs(30)), 1);
+    assert_eq!(table.on_deadline(NOW + Duration::from_secs(30), |_| panic!("overlaps are not told")), 1);
     assert_eq!(table.on_fragment(1, &fragment(0, true, &[b'a'; 16]), NOW), Outcome::Pending);
     let whole = b"HEADaaaaaaaaaaaaaaaab".to_vec();
     assert_eq!(table.on_fragment(1, &fragment(16, false, b"b"), NOW), Outcome::Complete(whole));
@@ -261,10 +330,10 @@ proptest! {
             let outcome = table.on_fragment(key, &fragment(offset * 8, more, &data[..len]), now);
             check(&table);
             if let Outcome::Complete(packet) = outcome {
-                prop_assert!(packet.len() <= MAX_PACKET && packet.starts_with(b"HEAD"));
+                prop_assert!(packet.len() <= MAX_IPV4 && packet.starts_with(b"HEAD"));
             }
         }
-        table.on_deadline(now + Duration::from_secs(30));
+        table.on_deadline(now + Duration::from_secs(30), |first| assert!(first.starts_with(b"HEAD")));
         prop_assert!(table.is_empty());
         check(&table);
     }
