@@ -589,27 +589,3 @@ fn hostfwd_udp_remembers_as_many_clients_as_it_says() {
     i.input(&udp_frame(22, names[0], b"late"));
     host_gets_nothing(&i, &clients[0]);
 }
-
-#[test]
-fn hostfwd_mixed_families_are_refused_at_once() {
-    if !ours("hostxfwd-family") {
-        return;
-    }
-    let i = Setup::default().start();
-    // SAFETY: all zero bytes are a value of this structure.
-    let mut guest: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
-    guest.sin6_family = libc::AF_INET6 as _;
-    guest.sin6_port = 80u16.to_be();
-    guest.sin6_addr.s6_addr = "fec0::5".parse::<std::net::Ipv6Addr>().unwrap().octets();
-    let host = sockaddr_in(at(LOCALHOST, 0));
-    for flags in [0, HOSTFWD_UDP] {
-        // SAFETY: both addresses are valid for their lengths.
-        let result = unsafe {
-            let (h, g) = ((&raw const host).cast(), (&raw const guest).cast());
-            (library().slirp_add_hostxfwd)(i.slirp.get(), h, 16, g, 28, flags)
-        };
-        assert_eq!(result, -1);
-        assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::EAFNOSUPPORT));
-    }
-    assert!(i.flows("").is_empty());
-}

@@ -5,44 +5,6 @@ mod common;
 use common::*;
 use std::net::{Ipv6Addr, SocketAddrV6};
 
-fn setup() -> Setup {
-    Setup::with(|c| c.in6_enabled = true)
-}
-
-/// An instance that knows the guest's address under the prefix.
-fn start(setup: Setup) -> Box<Instance> {
-    let i = setup.start();
-    i.greet6(GUEST6);
-    i.settle();
-    i.drain();
-    i
-}
-
-/// The library still answers, and nothing else was under way.
-fn alive(i: &Instance) {
-    i.settle();
-    i.drain();
-    let replies = i.answer6(&Ip6::new(VHOST6, ICMPV6).icmp(&echo6(0x7777, 1, b"ping")));
-    assert_eq!(replies.iter().map(|p| p.icmp()).collect::<Vec<_>>(), [Some((129, 0))]);
-    i.expect_silence();
-}
-
-/// Gives the loopback interface of this network namespace one more address.
-fn add_loopback_address(address: Ipv6Addr) {
-    let socket = UdpSocket::bind((LOOPBACK, 0)).expect("the loopback has IPv6");
-    let name = c"lo";
-    // SAFETY: the name is a C string; the request is whole and only read.
-    unsafe {
-        let request = libc::in6_ifreq {
-            ifr6_addr: libc::in6_addr { s6_addr: address.octets() },
-            ifr6_prefixlen: 128,
-            ifr6_ifindex: libc::if_nametoindex(name.as_ptr()) as _,
-        };
-        let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
-        assert_eq!(libc::ioctl(fd, libc::SIOCSIFADDR, &request), 0, "{}", std::io::Error::last_os_error());
-    }
-}
-
 #[test]
 fn the_outbound_address_is_what_hosts_see() {
     if !isolated("the_outbound_address_is_what_hosts_see", Isolation::Network) {
@@ -51,9 +13,9 @@ fn the_outbound_address_is_what_hosts_see() {
     let own = ip("fd00::5");
     add_loopback_address(own);
     let address = Box::new(sockaddr6(at6(own, 0)));
-    let mut setup = setup();
+    let mut setup = setup6();
     (setup.config.version, setup.config.outbound_addr6) = (2, &raw const *address);
-    let i = start(setup);
+    let i = start6(setup);
     let (host, port) = udp6_peer();
     i.input(&Ip6::new(VHOST6, UDP).udp(5000, port, b"x"));
     let (_, from) = host_recv6(&i, &host);
@@ -222,7 +184,7 @@ fn any_prefix_and_any_length() {
 
 #[test]
 fn ipv6_alone_moves_tcp_udp_and_forwards() {
-    let i = start(Setup::with(|c| (c.in_enabled, c.in6_enabled) = (false, true)));
+    let i = start6(Setup::with(|c| (c.in_enabled, c.in6_enabled) = (false, true)));
     let (host, port) = udp6_peer();
     i.input(&Ip6::new(VHOST6, UDP).udp(5000, port, b"question"));
     let (_, from) = host_recv6(&i, &host);
@@ -274,9 +236,9 @@ fn tftp_over_ipv6_moves_whole_files() {
     std::fs::create_dir_all(&folder).unwrap();
     let content: Vec<u8> = (0..70_000u32).map(|n| (n ^ n >> 7) as u8).collect();
     std::fs::write(folder.join("file"), &content).unwrap();
-    let mut s = setup();
+    let mut s = setup6();
     s.tftp_path = Some(folder.to_str().expect("a text").into());
-    let i = start(s);
+    let i = start6(s);
     let ask = |port, packet: &[u8]| {
         let replies = i.answer6(&Ip6::new(VHOST6, UDP).udp(port, 69, packet));
         if replies.is_empty() {
@@ -320,7 +282,7 @@ fn tftp_over_ipv6_moves_whole_files() {
 
 #[test]
 fn dhcpv6_odd_option_requests_are_silent() {
-    let i = start(setup());
+    let i = start6(setup6());
     for length in [1u8, 3, 5] {
         let request = [&[11, 1, 2, 3, 0, 6, 0, length][..], &[0, 23, 0, 24, 0][..usize::from(length)]].concat();
         silent(&i, &Ip6::new(VHOST6, UDP).udp(546, 547, &request), &format!("{length} bytes of option codes"));
@@ -335,11 +297,11 @@ fn security_dhcpv6_under_a_small_mtu_fits_it() {
         return;
     }
     for mtu in [100, 300, 576, 1280] {
-        let mut s = setup().mtu(mtu, 1500);
+        let mut s = setup6().mtu(mtu, 1500);
         s.bootfile = Some("b".repeat(127));
         s.search = Some((0..9).map(|n| format!("{}{n}.example.com", "d".repeat(50))).collect());
         // The harness refuses every frame that is longer than the MTU.
-        let i = start(s);
+        let i = start6(s);
         for id in [1, 17, 255, 256] {
             let mut request = vec![11, 1, 2, 3, 0, 6, 0, 6, 0, 23, 0, 24, 0, 59, 0, 1];
             request.extend((id as u16).to_be_bytes());
@@ -359,13 +321,13 @@ fn security_dhcpv6_under_a_small_mtu_fits_it() {
             assert_eq!((at, data[..4].to_vec()), (data.len(), vec![7, 1, 2, 3]), "MTU {mtu}");
             assert_eq!(kinds, [1, 2, 23, 24, 59], "MTU {mtu}");
         }
-        alive(&i);
+        alive6(&i);
     }
 }
 
 #[test]
 fn cve_2020_10756_ipv6_lengths_beyond_the_packet() {
-    let i = start(setup());
+    let i = start6(setup6());
     let echo = Ip6::new(VHOST6, ICMPV6).icmp(&echo6(1, 1, b"a short payload"));
     let payload_len = u16::from_be_bytes([echo[18], echo[19]]);
     for claimed in [payload_len + 1, payload_len + 8, 1460, 1480, 9000, u16::MAX] {
@@ -393,7 +355,7 @@ fn cve_2020_10756_ipv6_lengths_beyond_the_packet() {
     longer.extend([0x5a; 500]);
     let replies = i.answer6(&longer);
     assert_eq!(replies.iter().map(|p| p.payload.len()).collect::<Vec<_>>(), [usize::from(payload_len)]);
-    alive(&i);
+    alive6(&i);
 }
 
 #[test]
@@ -401,7 +363,7 @@ fn cve_2021_3593_short_udp_over_ipv6() {
     if !ours("ipv6-extensions") {
         return;
     }
-    let i = start(setup());
+    let i = start6(setup6());
     let (host, port) = udp6_peer();
     let ip = Ip6::new(VHOST6, UDP);
     for to in [port, 53, 69, 547] {
@@ -426,5 +388,5 @@ fn cve_2021_3593_short_udp_over_ipv6() {
     // Eight bytes are a whole datagram without data.
     i.input(&ip.udp(5000, port, b""));
     assert_eq!(host_recv6(&i, &host).0, b"");
-    alive(&i);
+    alive6(&i);
 }

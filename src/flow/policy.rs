@@ -41,6 +41,19 @@ pub enum Destination {
     Refused,
 }
 
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
+/// Whether `ip` is a group of interface-local scope, or of the reserved scope 0: packets to one do not come over a link
+/// (RFC 4291 section 2.7).
+fn names_no_link(ip: Ipv6Addr) -> bool {
+    ip.is_multicast() && ip.octets()[1] & 0x0f <= 1
+}
+
+/// Whether `ip` is a unicast address of link-local scope (RFC 4291 section 2.5.6).
+fn is_link_local(ip: Ipv6Addr) -> bool {
+    ip.segments()[0] & 0xffc0 == 0xfe80
+}
+
 impl Policy {
     /// What `destination` means for TCP and UDP.
     pub fn translate(&self, destination: Endpoint) -> Destination {
@@ -79,13 +92,15 @@ impl Policy {
         if ip == self.vnameserver6 && !self.disable_dns {
             return if port == 53 { Destination::NameServer } else { Destination::Refused };
         }
-        const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-        if self.in_prefix6(ip) || ip == ALL_NODES || ip.is_loopback() || ip.is_unspecified() {
+        if self.in_prefix6(ip) || ip == self.vhost6 || ip == ALL_NODES || ip.is_loopback() || ip.is_unspecified() {
             return loopback();
+        }
+        if names_no_link(ip) {
+            return Destination::Refused;
         }
         if let Some(mapped) = ip.to_ipv4_mapped()
             && self.disable_host_loopback
-            && (mapped.is_loopback() || mapped.is_unspecified())
+            && (mapped.is_loopback() || mapped.is_unspecified() || mapped.is_broadcast())
         {
             return Destination::Refused;
         }
@@ -162,15 +177,20 @@ impl Policy {
         !(source == self.vhost || source == self.vnameserver || source.is_loopback() || source.is_multicast())
     }
 
-    /// The address the guest is shown for a host peer that came to it: the host's own loopback is the virtual host.
-    pub fn visible(&self, peer: IpAddr) -> IpAddr {
-        match peer {
-            IpAddr::V4(ip) if ip.is_loopback() || ip.is_unspecified() => self.vhost.into(),
-            IpAddr::V6(ip) if ip.is_loopback() || ip.is_unspecified() => self.vhost6.into(),
-            // An IPv4 peer of a dual-stack socket: systems drop packets from such addresses on a wire.
-            IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => self.vhost6.into(),
-            IpAddr::V6(_) => peer,
-            IpAddr::V4(_) => peer,
+    /// The address that a guest with an address of version 6 (or 4) is shown for a host peer that came to it: the host's
+    /// own loopback is the virtual host, and so is a peer whose address would mean nothing to the guest, which answers to
+    /// the router or asks its own link: an address of the other family, one of the host's link, one of the virtual prefix.
+    pub fn visible(&self, peer: IpAddr, v6: bool) -> IpAddr {
+        // An IPv4 peer of a dual-stack socket. Systems drop packets from mapped addresses on a wire.
+        match (peer.to_canonical(), v6) {
+            (IpAddr::V4(ip), false) if !(ip.is_loopback() || ip.is_unspecified()) => ip.into(),
+            (IpAddr::V6(ip), true)
+                if !(ip.is_loopback() || ip.is_unspecified() || is_link_local(ip) || self.in_prefix6(ip)) =>
+            {
+                ip.into()
+            }
+            (_, false) => self.vhost.into(),
+            (_, true) => self.vhost6.into(),
         }
     }
 
@@ -245,13 +265,27 @@ pub(crate) mod tests {
             "[::1]:80",
             "[::]:80",
             "[::ffff:127.0.0.1]:80",
+            "[::ffff:127.9.9.9]:80",
+            "[::ffff:0.0.0.0]:80",
+            "[::ffff:255.255.255.255]:80",
+            "[ff01::1]:80",
             "[ff02::1]:80",
+            "[ff11::5]:80",
             "[fe80::2]:80",
+            "[fec0::3]:80",
+            "[fe80::3]:80",
         ] {
             assert_eq!(meaning(&closed, used), "Refused", "{used}");
         }
         assert_eq!(meaning(&closed, "10.0.2.3:53"), "NameServer");
-        assert_eq!(meaning(&closed, "192.0.2.1:80"), "192.0.2.1:80");
+        assert_eq!(meaning(&closed, "[fec0::3]:53"), "NameServer");
+        // What is no road to the loopback stays open.
+        for used in ["192.0.2.1:80", "[::ffff:192.0.2.1]:80", "[2001:db8::1]:80", "[ff0e::5]:80", "[fe80::9]:80"] {
+            assert_eq!(meaning(&closed, used), used);
+        }
+        // A virtual host that is not under the prefix is no other host for that.
+        let apart = Policy { vhost6: "fd00::2".parse().unwrap(), ..closed };
+        assert_eq!(meaning(&apart, "[fd00::2]:80"), "Refused");
     }
 
     #[test]
@@ -266,6 +300,8 @@ pub(crate) mod tests {
             ("[fe80::2]:80", "[::1]:80"),
             ("[fe80::9]:80", "[fe80::9]:80"),
             ("[ff02::1]:9", "[::1]:9"),
+            ("[ff01::1]:9", "Refused"),
+            ("[ff02::fb]:9", "[ff02::fb]:9"),
             ("[::1]:9", "[::1]:9"),
             ("[fec0:0:0:1::2]:9", "[fec0:0:0:1::2]:9"),
             ("[2001:db8::1]:443", "[2001:db8::1]:443"),
@@ -302,17 +338,20 @@ pub(crate) mod tests {
     #[test]
     fn host_peers_on_loopback_appear_as_the_virtual_host() {
         let policy = policy();
-        for (peer, seen) in [
-            ("127.0.0.1", "10.0.2.2"),
-            ("127.3.2.1", "10.0.2.2"),
-            ("0.0.0.0", "10.0.2.2"),
-            ("::1", "fec0::2"),
-            ("::ffff:127.0.0.1", "fec0::2"),
-            ("::ffff:192.0.2.7", "fec0::2"),
-            ("192.0.2.7", "192.0.2.7"),
-            ("2001:db8::1", "2001:db8::1"),
+        for (peer, seen, seen6) in [
+            ("127.0.0.1", "10.0.2.2", "fec0::2"),
+            ("127.3.2.1", "10.0.2.2", "fec0::2"),
+            ("0.0.0.0", "10.0.2.2", "fec0::2"),
+            ("::1", "10.0.2.2", "fec0::2"),
+            ("::ffff:127.0.0.1", "10.0.2.2", "fec0::2"),
+            ("::ffff:192.0.2.7", "192.0.2.7", "fec0::2"),
+            ("192.0.2.7", "192.0.2.7", "fec0::2"),
+            ("2001:db8::1", "10.0.2.2", "2001:db8::1"),
+            ("fe80::1", "10.0.2.2", "fec0::2"),
+            ("fec0::77", "10.0.2.2", "fec0::2"),
         ] {
-            assert_eq!(policy.visible(peer.parse().unwrap()).to_string(), seen, "{peer}");
+            assert_eq!(policy.visible(peer.parse().unwrap(), false).to_string(), seen, "{peer}");
+            assert_eq!(policy.visible(peer.parse().unwrap(), true).to_string(), seen6, "{peer}");
         }
     }
 }

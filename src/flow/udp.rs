@@ -65,7 +65,8 @@ pub struct UdpFlow {
     /// Where the guest last sent to, as it named it.
     remote: Option<Endpoint>,
     socket: Datagram,
-    /// The family of the socket. It is the guest's, but for queries to a name server of the other family.
+    /// The family of the socket. It is the guest's, but for queries to a name server of the other family and for
+    /// forwards between the two.
     v6: bool,
     forward: bool,
     peers: VecDeque<Peer>,
@@ -138,8 +139,11 @@ impl UdpFlow {
         } else if let Some(peer) = by_address() {
             // Another port of a host the guest talks to: it answers from that port of the known address.
             Endpoint::new(peer.known_as.ip, real.port())
+        } else if self.forward || self.v6 == self.guest.ip.is_ipv6() {
+            Endpoint::new(policy.visible(real.ip(), self.guest.ip.is_ipv6()), real.port())
         } else {
-            Endpoint::new(policy.visible(real.ip()), real.port())
+            // The socket for a name server of the other family is for nobody else.
+            real.into()
         }
     }
 }
@@ -215,6 +219,8 @@ impl UdpTable {
             cx.egress.unreachable(Unreachable::Network, datagram.packet, cx.now);
             return;
         };
+        // A forward whose socket is of the other family reaches the peers that came through it, and nobody else.
+        let forward = forward.filter(|&id| self.flows.get(id).is_some_and(|flow| flow.v6 == real.is_ipv6()));
         let Some(id) = forward.or_else(|| self.flow_of(datagram.source, real, cx)) else { return };
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.used = true;
@@ -412,7 +418,7 @@ impl UdpTable {
         if self.forward_count >= MAX_FORWARDS {
             return Err(std::io::Error::from_raw_os_error(libc::ENOMEM));
         }
-        let v6 = guest.ip.is_ipv6();
+        let v6 = socket.local_address().is_some_and(|local| local.is_ipv6());
         let id =
             self.insert(guest, socket, v6, true, cx).ok_or_else(|| std::io::Error::from_raw_os_error(libc::ENOMEM))?;
         self.forwards.entry(guest).or_default().push(id);

@@ -88,9 +88,8 @@ impl Icmpv6Error {
         if offending.dst().is_multicast() && !for_groups {
             return false;
         }
-        let answerable = |message: &[u8]| {
-            message.first().is_some_and(|&kind| kind >= FIRST_INFORMATIONAL && kind != REDIRECT)
-        };
+        let answerable =
+            |message: &[u8]| message.first().is_some_and(|&kind| kind >= FIRST_INFORMATIONAL && kind != REDIRECT);
         match offending.content() {
             Content::Upper(upper) if upper.protocol == PROTOCOL_ICMPV6 => answerable(upper.payload),
             // The type stands in the first piece alone; of a later one nothing is known (and it is never the later one

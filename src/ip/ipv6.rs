@@ -84,6 +84,7 @@ impl<'a> Ipv6View<'a> {
         let mut next = self.next_header();
         // Where the field stands that named `next`, and where the header of that name begins.
         let (mut field, mut at) = (NEXT_HEADER, IPV6_LEN);
+        let mut atomic = false;
         for index in 0..=MAX_EXTENSIONS {
             match next {
                 // Only directly behind the fixed header (RFC 8200 section 4.1).
@@ -116,6 +117,7 @@ impl<'a> Ipv6View<'a> {
                     if offset == 0 && !more {
                         // A fragment that is the whole (RFC 6946).
                         (field, next, at) = (at, follows, at + FRAGMENT_LEN);
+                        atomic = true;
                         continue;
                     }
                     return Content::Fragment(Piece {
@@ -131,7 +133,7 @@ impl<'a> Ipv6View<'a> {
                 NO_NEXT_HEADER => return Content::Dropped,
                 protocol => {
                     let Some(payload) = self.packet.get(at..) else { return Content::Dropped };
-                    return Content::Upper(Upper { protocol, payload, named_at: field });
+                    return Content::Upper(Upper { protocol, payload, atomic, named_at: field });
                 }
             }
         }
@@ -200,6 +202,8 @@ pub struct Upper<'a> {
     pub protocol: u8,
     /// The message.
     pub payload: &'a [u8],
+    /// Whether it came as a fragment that is the whole (RFC 6946).
+    pub atomic: bool,
     named_at: usize,
 }
 

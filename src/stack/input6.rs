@@ -37,7 +37,10 @@ impl Stack {
             return self.cx.egress.time_exceeded(packet.packet(), self.cx.now);
         }
         match packet.content() {
-            Content::Upper(upper) => self.dispatch_ipv6(&packet, &upper, Some(EthernetAddress(*sender))),
+            Content::Upper(upper) => {
+                let sender = (!upper.atomic).then_some(EthernetAddress(*sender));
+                self.dispatch_ipv6(&packet, &upper, sender);
+            }
             Content::Fragment(piece) => {
                 if let Some(problem) = piece.problem() {
                     return self.cx.egress.error6(problem, packet.packet(), self.cx.now);
@@ -57,7 +60,7 @@ impl Stack {
         }
     }
 
-    /// `sender` is the frame's source, for a packet that came in one piece.
+    /// `sender` is the frame's source, for a packet without a fragment header.
     fn dispatch_ipv6(&mut self, packet: &Ipv6View<'_>, upper: &Upper<'_>, sender: Option<EthernetAddress>) {
         let (source, destination) = (packet.src(), packet.dst());
         let nameless = source.is_unspecified();
@@ -136,7 +139,7 @@ impl Stack {
         if kind == icmpv6::ECHO_REQUEST {
             return self.input_echo6(packet, message);
         }
-        // Neighbor discovery never comes in fragments (RFC 6980).
+        // Neighbor discovery never comes behind a fragment header (RFC 6980).
         let Some(sender) = sender else { return };
         let (source, destination) = (packet.src(), packet.dst());
         match ndp::parse(source, destination, packet.hop_limit(), message) {
@@ -164,7 +167,7 @@ impl Stack {
     /// Notes where an address of the guest is and sends what waited for that.
     fn learn6(&mut self, address: Ipv6Addr, mac: EthernetAddress) {
         let policy = &self.cx.policy;
-        if self.cx.egress.neighbors.learn_ipv6(address, mac, |ip| policy.is_virtual6(ip)) {
+        if self.cx.egress.neighbors.learn_ipv6(address, mac, |ip| !policy.plausible_source6(ip)) {
             self.cx.egress.resolved6(address, self.cx.now);
         }
     }

@@ -11,11 +11,11 @@ use crate::host::unix::UnixAddress;
 
 impl Stack {
     /// Forwards what host peers send to `host` to the guest at `guest`; the unspecified guest address means the first
-    /// one the DHCP server gives out, port 0 of the host lets the kernel choose. Source: contract/hostfwd.md.
+    /// one the DHCP server gives out (IPv4) or one known by neighbor discovery (IPv6), port 0 of the host lets the kernel
+    /// choose. The two may be of different families: the guest then sees the virtual host. Source: contract/hostfwd.md.
     ///
     /// # Errors
-    /// What `socket`, `bind` or `listen` said; `EAFNOSUPPORT` when the two are of different families; `ENOMEM` when
-    /// there are too many forwards.
+    /// What `socket`, `bind` or `listen` said; `ENOMEM` when there are too many forwards.
     pub fn add_host_forward(
         &mut self,
         udp: bool,
@@ -23,9 +23,6 @@ impl Stack {
         guest: SocketAddr,
         only_v6: bool,
     ) -> io::Result<()> {
-        if host.is_ipv4() != guest.is_ipv4() {
-            return Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
-        }
         let mut guest = Endpoint::from(guest);
         if guest.ip == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
             guest.ip = self.dhcp_start.into();

@@ -2,7 +2,30 @@
 
 use super::*;
 use std::io::Write;
-use std::net::{Ipv6Addr, SocketAddrV6};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+
+/// A network with both families.
+pub fn setup6() -> Setup {
+    Setup::with(|c| c.in6_enabled = true)
+}
+
+/// An instance that knows the guest's address under the prefix.
+pub fn start6(setup: Setup) -> Box<Instance> {
+    let i = setup.start();
+    i.greet6(GUEST6);
+    i.settle();
+    i.drain();
+    i
+}
+
+/// The library still answers, and nothing else was under way.
+pub fn alive6(i: &Instance) {
+    i.settle();
+    i.drain();
+    let replies = i.answer6(&Ip6::new(VHOST6, ICMPV6).icmp(&echo6(0x7777, 1, b"ping")));
+    assert_eq!(replies.iter().map(|p| p.icmp()).collect::<Vec<_>>(), [Some((129, 0))]);
+    i.expect_silence();
+}
 
 /// The host's loopback address.
 pub const LOOPBACK: Ipv6Addr = Ipv6Addr::LOCALHOST;
@@ -116,6 +139,7 @@ pub fn sockaddr6(a: SocketAddrV6) -> libc::sockaddr_in6 {
     s.sin6_family = libc::AF_INET6 as _;
     s.sin6_port = a.port().to_be();
     s.sin6_addr.s6_addr = a.ip().octets();
+    s.sin6_scope_id = a.scope_id();
     s
 }
 
@@ -126,4 +150,44 @@ pub fn hostxfwd6(i: &Instance, host: SocketAddrV6, guest: SocketAddrV6, flags: i
         let (h, g) = ((&raw const h).cast(), (&raw const g).cast());
         (library().slirp_add_hostxfwd)(i.slirp.get(), h, 28, g, 28, flags)
     }
+}
+
+/// Gives the loopback interface of this network namespace one more address.
+pub fn add_loopback_address(address: Ipv6Addr) {
+    let socket = UdpSocket::bind((LOOPBACK, 0)).expect("the loopback has IPv6");
+    let name = c"lo";
+    // SAFETY: the name is a C string; the request is whole and only read.
+    unsafe {
+        let request = libc::in6_ifreq {
+            ifr6_addr: libc::in6_addr { s6_addr: address.octets() },
+            ifr6_prefixlen: 128,
+            ifr6_ifindex: libc::if_nametoindex(name.as_ptr()) as _,
+        };
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
+        assert_eq!(libc::ioctl(fd, libc::SIOCSIFADDR, &request), 0, "{}", std::io::Error::last_os_error());
+    }
+}
+
+/// slirp_add_hostxfwd for addresses of any families; errno when it fails.
+pub fn hostxfwd(i: &Instance, host: SocketAddr, guest: SocketAddr, flags: i32) -> Result<(), i32> {
+    let (host, guest) = (socket2::SockAddr::from(host), socket2::SockAddr::from(guest));
+    // SAFETY: both addresses are valid for their lengths.
+    let result = unsafe {
+        (library().slirp_add_hostxfwd)(
+            i.slirp.get(),
+            host.as_ptr().cast(),
+            host.len(),
+            guest.as_ptr().cast(),
+            guest.len(),
+            flags,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(0)) }
+}
+
+/// slirp_remove_hostxfwd.
+pub fn remove_hostxfwd(i: &Instance, host: SocketAddr, flags: i32) -> i32 {
+    let host = socket2::SockAddr::from(host);
+    // SAFETY: the address is valid for its length.
+    unsafe { (library().slirp_remove_hostxfwd)(i.slirp.get(), host.as_ptr().cast(), host.len(), flags) }
 }

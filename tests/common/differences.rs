@@ -40,6 +40,12 @@ pub const DIFFERENCES: &[Difference] = &[
         "at most 1000 ms; the deadline is what counts",
     ),
     d(
+        "reassembly-timeout",
+        "ipv4.md section 2: fragments whose rest does not come",
+        "forgotten silently",
+        "ICMP time exceeded, code 1, when the first fragment is among them (RFC 792, RFC 8200)",
+    ),
+    d(
         "udp-broadcast-reply",
         "ipv4.md oddities: replies for 255.255.255.255",
         "come from 127.0.0.1",
@@ -92,6 +98,12 @@ pub const DIFFERENCES: &[Difference] = &[
         "hostfwd.md fact 12: answers on UDP forwards in restricted mode",
         "dropped",
         "reach the peer that asked, and no one else",
+    ),
+    d(
+        "hostfwd-mixed",
+        "hostfwd.md section 2: forwards between the two families",
+        "accepted; the first client aborts the process, or gets no answer",
+        "translated: the guest sees the virtual host",
     ),
     d("hostfwd-backlog", "hostfwd.md oddities: listen backlog", "1", "larger"),
     d(
@@ -273,6 +285,18 @@ pub const DIFFERENCES: &[Difference] = &[
         "hostfwd.md section 3: IPv4 clients of a dual-stack forward",
         "shown with their mapped address",
         "shown as the virtual host",
+    ),
+    d(
+        "hostfwd6-on-link",
+        "hostfwd.md section 3: clients with an address of the guest's own link",
+        "shown unchanged, where the guest looks for them in vain",
+        "shown as the virtual host",
+    ),
+    d(
+        "interface-local",
+        "ipv6.md section 3: groups of interface-local scope",
+        "sent out on the host",
+        "dropped (RFC 4291 section 2.7)",
     ),
     d(
         "unix-path-length",

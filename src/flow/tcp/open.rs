@@ -1,6 +1,6 @@
 //! New TCP flows: from the guest, and from host peers through host forwards.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::table::{FromGuest, TcpId, TcpTable, reset};
@@ -103,15 +103,10 @@ impl TcpTable {
             stream.reset_on_close();
             return;
         }
+        let v6 = guest.ip.is_ipv6();
         let (ip, port) = match peer {
-            Some(peer) => (cx.policy.visible(peer.ip()), peer.port()),
-            None => (cx.policy.vhost.into(), 0),
-        };
-        // A dual-stack listener's IPv4 clients, and the like: the guest is shown an address of its own family.
-        let ip = match (ip, guest.ip) {
-            (IpAddr::V6(_), IpAddr::V4(_)) => cx.policy.vhost.into(),
-            (IpAddr::V4(_), IpAddr::V6(_)) => cx.policy.vhost6.into(),
-            (ip, _) => ip,
+            Some(peer) => (cx.policy.visible(peer.ip(), v6), peer.port()),
+            None => (cx.policy.visible(Ipv4Addr::LOCALHOST.into(), v6), 0),
         };
         let Some(key) = self.free_key(guest, ip, port, cx) else {
             stream.reset_on_close();

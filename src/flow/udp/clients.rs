@@ -29,7 +29,7 @@ impl UdpFlow {
         }
         // The address is seen by everybody as its own, so two clients differ in it or in the port; but the host's loopback
         // addresses, and the addresses asked, are all one to the guest.
-        let own = Endpoint::new(policy.visible(real.ip()), real.port());
+        let own = Endpoint::new(policy.visible(real.ip(), self.guest.ip.is_ipv6()), real.port());
         let other = |step: u16| Endpoint { port: 49152 + real.port().wrapping_add(step * 251) % 16384, ..own };
         let mut names = std::iter::once(own).chain((1..=TRIES).map(other));
         let Some(known_as) = names.find(|name| self.peers.iter().all(|peer| peer.known_as != *name)) else { return };
