@@ -26,6 +26,12 @@ fn ethernet_fact_12_a_router_solicitation_is_answered_by_an_advertisement() {
     );
     if ours("ra-options") {
         assert!(body.ends_with("05010000000005dc"));
+        let mut searching = setup6().silent();
+        searching.search = Some(vec!["example.com".into(), "a.".into()]);
+        let i = searching.start();
+        let ra = i.answer6(&Ip6::ndp(GUEST_LL, ALL_ROUTERS).icmp(&solicitation)).remove(0);
+        // The search list (RFC 8106 section 5.2): 1800 s, the names, padding.
+        assert!(hex(&ra.payload).ends_with("1f03000000000708076578616d706c6503636f6d00016100"));
     }
     // One from nobody is answered as well; a foreign one is not.
     assert_eq!(i.answer6(&Ip6::ndp(Ipv6Addr::UNSPECIFIED, ALL_ROUTERS).icmp(&solicitation)), replies);
@@ -345,7 +351,7 @@ fn dhcp_facts_18_to_20_information_requests() {
         i.input(&Ip6::new(to, UDP).udp(546, 547, request));
         let replies: Vec<Packet6> = i.settled().iter().filter_map(packet6).collect();
         assert!(replies.iter().all(|p| p.icmp().is_some_and(|(kind, _)| kind == 1)), "{to}: {replies:02x?}");
-        assert_eq!(replies.len(), 1, "{to}");
+        assert!(replies.len() == 1 || !library().at_least(9), "{to}");
     }
     let longest = [&b"\x0b\x01\x02\x03\0\x01\x01\0"[..], &[0; 256]].concat();
     assert_eq!(ask(VHOST6, &longest).len(), 1);
@@ -382,7 +388,8 @@ fn ethernet_fact_13_the_name_server_is_announced_when_there_is_one() {
         let option = [&[25, 3, 0, 0][..], &lifetime, &server].concat();
         replies[0].payload.windows(24).any(|w| w == option)
     };
-    assert!(announced("", setup6()));
+    // Upstream before 4.9 has no option for it.
+    assert_eq!(announced("", setup6()), library().at_least(9));
     // Upstream keeps what it found for the whole process; ours looks again for each instance.
     if ours("dns-cross-family") {
         assert!(announced("nameserver 192.0.2.1\n", setup6()));
@@ -424,6 +431,38 @@ fn dns_over_ipv6_reaches_servers_of_both_families() {
             i.input(&Ip6::new(VHOST6, UDP).udp(5353, port, b"other"));
             assert_eq!(host_recv6(&i, &host).0, b"other");
         }
+    }
+}
+
+#[test]
+fn dns_reaches_a_server_that_is_named_with_its_interface() {
+    if !isolated("dns_reaches_a_server_that_is_named_with_its_interface", Isolation::Resolver) {
+        return;
+    }
+    let (own, interface) = (ip("fe80::1"), 1);
+    add_loopback_address(own);
+    let at_own = std::net::SocketAddr::from(std::net::SocketAddrV6::new(own, 53, 0, interface));
+    let server = UdpSocket::bind(at_own).unwrap();
+    server.set_nonblocking(true).unwrap();
+    let listener = TcpListener::bind(at_own).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    for zone in ["lo", "1"] {
+        if zone == "1" && !ours("dns-zone-number") {
+            continue;
+        }
+        let line = format!("nameserver {own}%{zone}\n");
+        resolv(&line);
+        let i = start6(setup6());
+        i.input(&Ip6::new(VDNS6, UDP).udp(5353, 53, b"query"));
+        let (_, from) = host_recv6(&i, &server);
+        server.send_to(b"answer", from).unwrap();
+        assert_eq!(
+            i.wait6("the answer", |p| p.udp()),
+            (at6(VDNS6, 53), at6(GUEST6, 5353), b"answer".to_vec()),
+            "{line}"
+        );
+        let (mut conn, _) = Conn6::connect(&i, at6(VDNS6, 53));
+        talk(&i, &mut conn, accept6(&i, &listener));
     }
 }
 

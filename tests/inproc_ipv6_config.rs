@@ -48,7 +48,7 @@ struct Network {
     link_local: &'static str,
 }
 
-const NETWORKS: [Network; 5] = [
+const NETWORKS: [Network; 7] = [
     Network {
         prefix: "fd00:1:2::",
         len: 48,
@@ -88,6 +88,26 @@ const NETWORKS: [Network; 5] = [
         inside: Some("fd00:1:2:3:4:5:ffff:1"),
         beside: "fd00:1:2:3:4:6:0:2",
         link_local: "fe80::4:5:0:2",
+    },
+    Network {
+        prefix: "fd00:1:2:3:4:5:6:0",
+        len: 112,
+        host: "fd00:1:2:3:4:5:6:2",
+        name_server: "fd00:1:2:3:4:5:6:3",
+        guest: "fd00:1:2:3:4:5:6:15",
+        inside: Some("fd00:1:2:3:4:5:6:ffff"),
+        beside: "fd00:1:2:3:4:5:7:2",
+        link_local: "fe80::4:5:6:2",
+    },
+    Network {
+        prefix: "fd00::7:4",
+        len: 126,
+        host: "fd00::7:6",
+        name_server: "fd00::7:7",
+        guest: "fd00::7:5",
+        inside: Some("fd00::7:4"),
+        beside: "fd00::7:2",
+        link_local: "fe80::7:6",
     },
     Network {
         prefix: "fd00::9:2",

@@ -189,6 +189,9 @@ fn ten_thousand_neighbors_are_bounded_and_the_guest_is_found_again() {
         for n in first..first + 10_000 {
             let address = nobody_yet(n);
             i.greet6(address);
+            if !ours("arp-queue-bound") {
+                continue;
+            }
             // And one that nobody claims, which the reply has to wait for.
             let unknown = Ip6 { src: Ipv6Addr::from(u128::from(address) ^ 1 << 40), ..Ip6::new(VHOST6, ICMPV6) };
             i.input(&unknown.icmp(&echo6(1, 1, &[0; 1000])));
@@ -201,6 +204,9 @@ fn ten_thousand_neighbors_are_bounded_and_the_guest_is_found_again() {
     flood(10_000);
     let grown = resident().saturating_sub(before);
     assert!(grown < 2 << 20, "{grown} bytes more for 10,000 neighbors");
+    if !ours("arp-queue-bound") {
+        return;
+    }
     // The guest was pushed out of the table: it is asked for and found.
     let request = Ip6::new(VHOST6, ICMPV6).icmp(&echo6(2, 2, b"still there?"));
     let solicited = i.answer6(&request);

@@ -244,7 +244,7 @@ fn poll_readiness_is_not_lost_without_polls() {
 fn exchange_in(style: LoopStyle) {
     let i = Setup::default().real_clock().style(style).start();
     let (listener, port) = tcp_listener();
-    let mut guest = SmolGuest::configured(&i, 1500);
+    let mut guest = SmolGuest::configured(&i, 1500, Family::V4);
     let handle = guest.start_connect(128 << 10, at_vhost(port));
     let mut host = None;
     guest.until("the connection", |g| {

@@ -1,13 +1,26 @@
-//! What routers between the host and a destination say reaches the guest: traceroute hop by hop, path MTU. The routers
-//! are network namespaces that the test makes.
+//! What routers between the host and a destination say reaches the guest, over IPv4 and IPv6: traceroute hop by hop, path
+//! MTU. The routers are network namespaces that the test makes.
 
 mod common;
 
 use common::*;
+use std::net::IpAddr;
 use std::process::{Child, Command, Stdio};
 
-const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
-const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
+both_families![
+    icmp_a_traceroute_sees_each_hop,
+    icmp_a_traceroute_by_pings_sees_each_hop,
+    icmp_the_path_mtu_reaches_the_guest
+];
+
+fn router(family: Family) -> IpAddr {
+    if family == Family::V4 { "192.0.2.2" } else { "2001:db8:1::2" }.parse().expect("an address")
+}
+
+fn server(family: Family) -> IpAddr {
+    if family == Family::V4 { "198.51.100.9" } else { "2001:db8:2::9" }.parse().expect("an address")
+}
+
 /// What the link behind the router takes, in bytes.
 const NARROW: u16 = 1280;
 
@@ -55,57 +68,153 @@ fn network() -> [Namespace; 2] {
     let (router, server) = (Namespace::new(), Namespace::new());
     let script = format!(
         "ip link add v0 type veth peer name v1 netns {router}
-         ip address add 192.0.2.1/24 dev v0; ip link set v0 up
-         ip route add 198.51.100.0/24 via {ROUTER}",
+         ip address add 192.0.2.1/24 dev v0; ip address add 2001:db8:1::1/64 dev v0 nodad; ip link set v0 up
+         ip route add 198.51.100.0/24 via 192.0.2.2; ip route add 2001:db8:2::/64 via 2001:db8:1::2
+         echo 0 0 > /proc/sys/net/ipv4/ping_group_range",
         router = router.pid()
     );
     run(Command::new("sh").args(["-ec", &script]));
     router.run(&format!(
         "ip link set lo up
-         ip address add {ROUTER}/24 dev v1; ip link set v1 up
+         ip address add 192.0.2.2/24 dev v1; ip address add 2001:db8:1::2/64 dev v1 nodad; ip link set v1 up
          ip link add w0 mtu {NARROW} type veth peer name w1 mtu {NARROW} netns {server}
-         ip address add 198.51.100.1/24 dev w0; ip link set w0 up
-         echo 1 > /proc/sys/net/ipv4/ip_forward",
+         ip address add 198.51.100.1/24 dev w0; ip address add 2001:db8:2::1/64 dev w0 nodad; ip link set w0 up
+         echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding",
         server = server.pid()
     ));
-    server.run(&format!(
-        "ip link set lo up; ip address add {SERVER}/24 dev w1; ip link set w1 up
-         ip route add default via 198.51.100.1"
-    ));
+    server.run(
+        "ip link set lo up
+         ip address add 198.51.100.9/24 dev w1; ip address add 2001:db8:2::9/64 dev w1 nodad; ip link set w1 up
+         ip route add default via 198.51.100.1; ip route add default via 2001:db8:2::1",
+    );
     [router, server]
 }
 
-#[test]
-fn icmp_a_traceroute_sees_each_hop() {
-    if !isolated("icmp_a_traceroute_sees_each_hop", Isolation::Network) {
-        return;
+fn start(family: Family) -> Box<Instance> {
+    let i = family.setup().real_clock().start();
+    if family == Family::V6 {
+        i.greet6(GUEST6);
     }
-    let _network = network();
-    let i = Setup::default().real_clock().start();
-    // (time to live, who answers, ICMP type and code)
-    for (ttl, who, answer) in [(1, VHOST, (11, 0)), (2, ROUTER, (11, 0)), (3, SERVER, (3, 3))] {
-        let datagram = udp(at(GUEST, 40000), at(SERVER, 33434), b"where are you");
-        i.input(&Ip { ttl, ..Ip::new(SERVER, UDP) }.frame(&datagram));
-        let (packet, icmp) = i.wait_icmp("an answer of a hop");
-        assert_eq!((packet.src, (icmp.kind, icmp.code)), (who, answer), "TTL {ttl}");
-        // The quote names the guest and the server, so that the guest finds its socket.
-        assert_eq!((&icmp.data[12..16], &icmp.data[16..20]), (&GUEST.octets()[..], &SERVER.octets()[..]));
-        assert_eq!(icmp.data[20..24], datagram[..4]);
+    i
+}
+
+/// Sends a datagram to the server.
+fn send_udp(i: &Instance, family: Family, ttl: u8, to: u16, data: &[u8]) {
+    match server(family) {
+        IpAddr::V4(server) => {
+            i.input(&Ip { ttl, ..Ip::new(server, UDP) }.frame(&udp(at(GUEST, 40000), at(server, to), data)));
+        }
+        IpAddr::V6(server) => i.input(&Ip6 { hop_limit: ttl, ..Ip6::new(server, UDP) }.udp(40000, to, data)),
     }
 }
 
-#[test]
-fn icmp_the_path_mtu_reaches_the_guest() {
-    if !isolated("icmp_the_path_mtu_reaches_the_guest", Isolation::Network) {
+fn send_ping(i: &Instance, family: Family, ttl: u8) {
+    match server(family) {
+        IpAddr::V4(server) => {
+            i.input(&Ip { ttl, ..Ip::new(server, ICMP) }.frame(&echo_request(7, ttl.into(), b"ping")))
+        }
+        IpAddr::V6(server) => {
+            i.input(&Ip6 { hop_limit: ttl, ..Ip6::new(server, ICMPV6) }.icmp(&echo6(7, ttl.into(), b"ping")));
+        }
+    }
+}
+
+/// An ICMP message for the guest: who says it, type, code, the four bytes after the checksum, and the rest.
+type Message = (IpAddr, (u8, u8), [u8; 4], Vec<u8>);
+
+fn wait_message(i: &Instance, family: Family, what: &str) -> Message {
+    match family {
+        Family::V4 => {
+            let (packet, icmp) = i.wait_icmp(what);
+            (packet.src.into(), (icmp.kind, icmp.code), icmp.rest, icmp.data)
+        }
+        Family::V6 => i.wait6(what, |p| {
+            let code = p.icmp().filter(|(kind, _)| *kind < 133 || *kind > 136)?;
+            Some((p.src.into(), code, p.payload[4..8].try_into().expect("four bytes"), p.payload[8..].to_vec()))
+        }),
+    }
+}
+
+/// The addresses in a quoted packet, and what follows its header.
+fn quoted(family: Family, quote: &[u8]) -> (IpAddr, IpAddr, &[u8]) {
+    match family {
+        Family::V4 => {
+            let address = |at: usize| IpAddr::from(<[u8; 4]>::try_from(&quote[at..at + 4]).expect("four bytes"));
+            (address(12), address(16), &quote[20..])
+        }
+        Family::V6 => {
+            let address = |at: usize| IpAddr::from(<[u8; 16]>::try_from(&quote[at..at + 16]).expect("16 bytes"));
+            (address(8), address(24), &quote[40..])
+        }
+    }
+}
+
+/// Type and code: time exceeded, and port unreachable.
+fn codes_of(family: Family) -> [(u8, u8); 2] {
+    if family == Family::V4 { [(11, 0), (3, 3)] } else { [(3, 0), (1, 4)] }
+}
+
+/// The first hop, which is the virtual one.
+fn first_hop(family: Family) -> IpAddr {
+    if family == Family::V4 { VHOST.into() } else { ROUTER6.into() }
+}
+
+fn icmp_a_traceroute_sees_each_hop(family: Family) {
+    if !isolated(&family.test("icmp_a_traceroute_sees_each_hop"), Isolation::Network) {
+        return;
+    }
+    let _network = network();
+    let i = start(family);
+    let [exceeded, unreachable] = codes_of(family);
+    let hops = [(1, first_hop(family), exceeded), (2, router(family), exceeded), (3, server(family), unreachable)];
+    for (ttl, who, code) in hops {
+        send_udp(&i, family, ttl, 33434, b"where are you");
+        let (from, answer, _, data) = wait_message(&i, family, "an answer of a hop");
+        assert_eq!((from, answer), (who, code), "TTL {ttl}");
+        // The quote names the guest and the server, so that the guest finds its socket.
+        let (src, dst, datagram) = quoted(family, &data);
+        assert_eq!((src, dst), (family.guest(), server(family)));
+        assert_eq!(datagram[..4], [40000u16.to_be_bytes(), 33434u16.to_be_bytes()].concat());
+    }
+}
+
+fn icmp_a_traceroute_by_pings_sees_each_hop(family: Family) {
+    if !isolated(&family.test("icmp_a_traceroute_by_pings_sees_each_hop"), Isolation::Network) {
+        return;
+    }
+    if !ours("ping-ttl") {
+        return;
+    }
+    let _network = network();
+    let i = start(family);
+    let [exceeded, _] = codes_of(family);
+    for (ttl, who) in [(1, first_hop(family)), (2, router(family))] {
+        send_ping(&i, family, ttl);
+        let (from, answer, _, data) = wait_message(&i, family, "an answer of a hop");
+        assert_eq!((from, answer), (who, exceeded), "TTL {ttl}");
+        let (src, dst, request) = quoted(family, &data);
+        assert_eq!((src, dst), (family.guest(), server(family)));
+        assert_eq!(request[4..8], [0, 7, 0, ttl], "identifier and sequence number are the guest's");
+    }
+    send_ping(&i, family, 3);
+    let (from, answer, rest, data) = wait_message(&i, family, "the server's answer");
+    let reply = if family == Family::V4 { (0, 0) } else { (129, 0) };
+    assert_eq!((from, answer, rest, data.as_slice()), (server(family), reply, [0, 7, 0, 3], &b"ping"[..]));
+}
+
+fn icmp_the_path_mtu_reaches_the_guest(family: Family) {
+    if !isolated(&family.test("icmp_the_path_mtu_reaches_the_guest"), Isolation::Network) {
         return;
     }
     if !ours("path-mtu") {
         return;
     }
     let _network = network();
-    let i = Setup::default().real_clock().start();
-    i.input(&udp_frame(40000, at(SERVER, 9), &[0; 1400]));
-    let (packet, icmp) = i.wait_icmp("fragmentation needed");
-    assert_eq!((packet.src, icmp.kind, icmp.code), (ROUTER, 3, 4));
-    assert_eq!(icmp.rest[2..4], NARROW.to_be_bytes(), "the next hop's MTU (RFC 1191)");
+    let i = start(family);
+    send_udp(&i, family, 64, 9, &[0; 1400]);
+    let (from, code, rest, data) = wait_message(&i, family, "word of the next hop's MTU");
+    // RFC 1191, RFC 4443 section 3.2.
+    assert_eq!((from, code), (router(family), if family == Family::V4 { (3, 4) } else { (2, 0) }));
+    assert_eq!(rest[2..4], NARROW.to_be_bytes());
+    assert_eq!(quoted(family, &data).1, server(family));
 }

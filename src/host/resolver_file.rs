@@ -115,9 +115,12 @@ fn read_bounded(file: File) -> Option<Vec<u8>> {
 /// The index of the interface called `name`, 0 when there is none.
 #[must_use]
 pub fn interface_index(name: &str) -> u32 {
-    let Ok(name) = CString::new(name) else { return 0 };
+    let Ok(text) = CString::new(name) else { return 0 };
     // SAFETY: the pointer is to a string that ends in zero and lives until the call is over.
-    unsafe { libc::if_nametoindex(name.as_ptr()) }
+    match unsafe { libc::if_nametoindex(text.as_ptr()) } {
+        0 => name.parse().unwrap_or(0),
+        index => index,
+    }
 }
 
 #[cfg(test)]
@@ -299,6 +302,7 @@ mod tests {
     fn interface_index_of_names() {
         assert_eq!(interface_index("no such interface"), 0);
         assert_eq!(interface_index("with\0zero"), 0);
+        assert_eq!((interface_index("7"), interface_index("-7"), interface_index("99999999999")), (7, 0, 0));
         assert_ne!(interface_index(if cfg!(target_os = "linux") { "lo" } else { "lo0" }), 0);
     }
 }

@@ -152,7 +152,7 @@ pub fn hostxfwd6(i: &Instance, host: SocketAddrV6, guest: SocketAddrV6, flags: i
     }
 }
 
-/// Gives the loopback interface of this network namespace one more address.
+/// Gives the loopback interface of this network namespace one more address, and waits until it may be used.
 pub fn add_loopback_address(address: Ipv6Addr) {
     let socket = UdpSocket::bind((LOOPBACK, 0)).expect("the loopback has IPv6");
     let name = c"lo";
@@ -165,6 +165,12 @@ pub fn add_loopback_address(address: Ipv6Addr) {
         };
         let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
         assert_eq!(libc::ioctl(fd, libc::SIOCSIFADDR, &request), 0, "{}", std::io::Error::last_os_error());
+    }
+    let scoped = SocketAddrV6::new(address, 0, 0, u32::from(address.is_unicast_link_local()));
+    let end = std::time::Instant::now() + Duration::from_secs(10);
+    while let Err(error) = UdpSocket::bind(scoped) {
+        assert!(std::time::Instant::now() < end, "{address}: {error}");
+        std::thread::yield_now();
     }
 }
 

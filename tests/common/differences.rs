@@ -145,6 +145,12 @@ pub const DIFFERENCES: &[Difference] = &[
         "the pointer is right",
     ),
     d("dns-cross-family", "dns.md oddities: only a server of the other family", "refused", "relayed across families"),
+    d(
+        "dns-zone-number",
+        "dns.md section 1: an interface by number behind a '%'",
+        "not understood",
+        "understood (RFC 4007)",
+    ),
     d("dns-mtime", "dns.md oddities: an edit of equal size within a second", "goes unnoticed", "is noticed"),
     d(
         "dns-failover",

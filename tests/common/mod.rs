@@ -8,6 +8,7 @@
 pub mod child;
 pub mod conn6;
 pub mod differences;
+pub mod family;
 pub mod ffi;
 pub mod frame;
 pub mod frame6;
@@ -21,6 +22,8 @@ pub mod tcp;
 pub use child::{Isolation, isolated};
 pub use conn6::*;
 pub use differences::ours;
+pub use family::Family;
+pub(crate) use family::both_families;
 pub use ffi::*;
 pub use frame::*;
 pub use frame6::*;

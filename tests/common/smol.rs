@@ -1,14 +1,16 @@
 //! A guest with a real TCP/IP stack: smoltcp on top of slirp_input and send_packet.
 
-use super::frame::GUEST_MAC;
+use super::family::Family;
+use super::frame::{GUEST_MAC, VHOST};
+use super::frame6::GUEST_LL;
 use super::instance::{Instance, LoopStyle};
 use super::poll::DEADLINE;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp;
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, Ipv4Address, Ipv4Cidr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant as Wall};
 
 /// The link: frames of the library in, frames of the guest out.
@@ -74,21 +76,42 @@ pub struct SmolGuest<'a> {
 }
 
 impl<'a> SmolGuest<'a> {
-    /// A guest without an address.
+    /// A guest without an address that takes none from router advertisements either.
     pub fn new(instance: &'a Instance, mtu: usize) -> SmolGuest<'a> {
+        SmolGuest::start(instance, mtu, false)
+    }
+
+    /// A guest with its link-local address, which solicits a router and makes itself an address of what that advertises.
+    pub fn autoconfiguring(instance: &'a Instance, mtu: usize) -> SmolGuest<'a> {
+        let mut guest = SmolGuest::start(instance, mtu, true);
+        guest.iface.update_ip_addrs(|a| a.push(IpCidr::new(GUEST_LL.into(), 64)).expect("room for one address"));
+        guest
+    }
+
+    fn start(instance: &'a Instance, mtu: usize, slaac: bool) -> SmolGuest<'a> {
         let mut link = Link { instance, mtu };
         let mut config = Config::new(EthernetAddress(GUEST_MAC).into());
-        config.random_seed = 0x5eed;
+        (config.random_seed, config.slaac) = (0x5eed, slaac);
         let now = Instant::from_micros(instance.now() / 1000);
         let iface = Interface::new(config, &mut link, now);
         SmolGuest { instance, link, iface, sockets: SocketSet::new(Vec::new()), next_port: 50_000 }
     }
 
-    /// A guest at 10.0.2.15 with 10.0.2.2 as its router.
-    pub fn configured(instance: &'a Instance, mtu: usize) -> SmolGuest<'a> {
-        let mut guest = SmolGuest::new(instance, mtu);
-        guest.configure(Ipv4Cidr::new(Ipv4Address::new(10, 0, 2, 15), 24), Ipv4Address::new(10, 0, 2, 2));
-        guest
+    /// A guest with its address and router: 10.0.2.15 with 10.0.2.2, or what the router advertises.
+    pub fn configured(instance: &'a Instance, mtu: usize, family: Family) -> SmolGuest<'a> {
+        match family {
+            Family::V4 => {
+                let mut guest = SmolGuest::new(instance, mtu);
+                guest.configure(Ipv4Cidr::new(Ipv4Address::new(10, 0, 2, 15), 24), VHOST);
+                guest
+            }
+            Family::V6 => {
+                let mut guest = SmolGuest::autoconfiguring(instance, mtu);
+                let address = IpAddress::from(family.guest());
+                guest.until("an address from the router's prefix", |g| g.iface.has_ip_addr(address).then_some(()));
+                guest
+            }
+        }
     }
 
     pub fn configure(&mut self, address: Ipv4Cidr, router: Ipv4Address) {
@@ -140,16 +163,16 @@ impl<'a> SmolGuest<'a> {
     }
 
     /// Starts to connect from a fresh port.
-    pub fn start_connect(&mut self, size: usize, to: SocketAddrV4) -> SocketHandle {
+    pub fn start_connect(&mut self, size: usize, to: impl Into<SocketAddr>) -> SocketHandle {
         let handle = self.tcp_socket(size);
         self.next_port += 1;
         let port = self.next_port;
         let socket = self.sockets.get_mut::<tcp::Socket>(handle);
-        socket.connect(self.iface.context(), (*to.ip(), to.port()), port).expect("the socket is fresh");
+        socket.connect(self.iface.context(), to.into(), port).expect("the socket is fresh");
         handle
     }
 
-    pub fn connect(&mut self, size: usize, to: SocketAddrV4) -> SocketHandle {
+    pub fn connect(&mut self, size: usize, to: impl Into<SocketAddr>) -> SocketHandle {
         let handle = self.start_connect(size, to);
         self.until("the connection", |g| (g.tcp(handle).state() == tcp::State::Established).then_some(()));
         handle
@@ -184,9 +207,4 @@ impl<'a> SmolGuest<'a> {
         });
         bytes
     }
-}
-
-/// The address of a peer on the host as the guest writes it.
-pub fn via_vhost(address: std::net::SocketAddr) -> SocketAddrV4 {
-    SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 2), address.port())
 }

@@ -1,0 +1,101 @@
+//! The two IP families as one test body sees them: the same network, peers and ports, under the addresses of either.
+
+use super::frame::{GUEST, VDNS, VHOST};
+use super::frame6::{GUEST6, VDNS6, VHOST6};
+use super::instance::Setup;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+
+/// Which IP a test speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+/// Makes two tests of each function that takes a family: `name::v4` and `name::v6`.
+#[allow(unused_macros)]
+macro_rules! both_families {
+    ($($name:ident),* $(,)?) => {$(
+        mod $name {
+            #[test]
+            fn v4() {
+                super::$name($crate::common::Family::V4);
+            }
+
+            #[test]
+            fn v6() {
+                super::$name($crate::common::Family::V6);
+            }
+        }
+    )*};
+}
+pub(crate) use both_families;
+
+impl Family {
+    fn pick<T>(self, v4: impl Into<T>, v6: impl Into<T>) -> T {
+        if self == Family::V4 { v4.into() } else { v6.into() }
+    }
+
+    /// The name of the test that runs `body` for this family.
+    pub fn test(self, body: &str) -> String {
+        format!("{body}::{}", if self == Family::V4 { "v4" } else { "v6" })
+    }
+
+    /// A network that has this family and not the other one.
+    pub fn setup(self) -> Setup {
+        Setup::with(|c| (c.in_enabled, c.in6_enabled) = (self == Family::V4, self == Family::V6))
+    }
+
+    pub fn vhost(self) -> IpAddr {
+        self.pick(VHOST, VHOST6)
+    }
+
+    pub fn name_server(self) -> IpAddr {
+        self.pick(VDNS, VDNS6)
+    }
+
+    /// The guest's address: the first one of the DHCP server, or the one it makes of the prefix.
+    pub fn guest(self) -> IpAddr {
+        self.pick(GUEST, GUEST6)
+    }
+
+    /// The host's loopback address.
+    pub fn loopback(self) -> IpAddr {
+        self.pick(Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST)
+    }
+
+    pub fn unspecified(self) -> IpAddr {
+        self.pick(Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED)
+    }
+
+    /// A port of the virtual host.
+    pub fn at_vhost(self, port: u16) -> SocketAddr {
+        (self.vhost(), port).into()
+    }
+
+    /// Bytes of an IP header and a UDP header.
+    pub fn udp_headers(self) -> usize {
+        self.pick::<usize>(28usize, 48usize)
+    }
+
+    /// A listener on a free port of the loopback.
+    pub fn tcp_listener(self) -> (TcpListener, u16) {
+        let listener = TcpListener::bind((self.loopback(), 0)).expect("a free port");
+        listener.set_nonblocking(true).expect("a socket can be non-blocking");
+        let port = listener.local_addr().expect("bound").port();
+        (listener, port)
+    }
+
+    /// A UDP socket on a free port of the loopback.
+    pub fn udp_peer(self) -> (UdpSocket, u16) {
+        let socket = UdpSocket::bind((self.loopback(), 0)).expect("a free port");
+        socket.set_nonblocking(true).expect("a socket can be non-blocking");
+        let port = socket.local_addr().expect("bound").port();
+        (socket, port)
+    }
+
+    /// A port of the loopback on which nothing listens.
+    pub fn closed_port(self) -> u16 {
+        self.tcp_listener().1
+    }
+}
