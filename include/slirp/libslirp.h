@@ -519,11 +519,12 @@ int slirp_remove_hostfwd(struct Slirp *slirp,
  * Forwards a port of the host to the guest for any address family.
  *
  * `haddr` is where to listen: IPv4, IPv6, or the path of a Unix stream socket (or, on Linux, an abstract name). A socket
- * file whose owner is gone is replaced, and the file that is made goes with the forward. `gaddr` is the guest's address: IPv4 (0.0.0.0 for the first DHCP address) or IPv6 (:: for the first
- * neighbor that is known when a client comes). `flags` combines `SLIRP_HOSTFWD_UDP` and `SLIRP_HOSTFWD_V6ONLY`.
+ * file whose owner is gone is replaced, and the file that is made goes with the forward. `gaddr` is the guest's address:
+ * IPv4 (0.0.0.0 for the first DHCP address) or IPv6 (:: for a neighbor that is known when a client comes, one under the
+ * prefix if there is one). The two may be of different families. `flags` combines `SLIRP_HOSTFWD_UDP` and `SLIRP_HOSTFWD_V6ONLY`.
  *
  * Returns 0, or -1 with errno: that of the system call that failed, EINVAL when an address is too short or NULL,
- * EAFNOSUPPORT for a family or a combination of families that cannot work, or ENOTSUP for datagrams from a Unix socket.
+ * EAFNOSUPPORT for another family, or ENOTSUP for datagrams from a Unix socket.
  * Since 4.5.
  */
 SLIRP_EXPORT
