@@ -15,7 +15,8 @@ Compares this library with upstream's libslirp, run by run in turn (A B A B ...)
   --verify          check every checksum and every byte (slower guest and peers; rates are lower)
   --syscalls        add one run each that counts the system calls of the library's thread (needs tracefs; see script/bench)
   --ours PATH       the library under test (default: $OXISLIRP_LIB, then libslirp.so beside the benchmark)
-  --upstream PATH   the library to compare with (default: $UPSTREAM_LIBSLIRP, then the distribution's libslirp.so.0)
+  --upstream PATH   the library to compare with (default: $UPSTREAM_LIBSLIRP, then what script/lib/upstream.sh downloaded,
+                    then the distribution's libslirp.so.0)
   --lib PATH        one run of one library only; with one workload in this process: for perf, strace and gdb
   --burst BYTES     what the guest sends from one PSH to the next (default 65536; 4 segments at an MTU of 65520)
   --ack-every N     the guest acknowledges every N segments (default 0: once per loop round)
@@ -117,10 +118,14 @@ pub fn find_ours(option: Option<&Path>) -> Result<PathBuf, String> {
     present(path)
 }
 
-/// Upstream's library: the option, the environment, or where distributions install it.
+/// Upstream's library: the option, the environment, what `script/lib/upstream.sh` downloaded, or where distributions
+/// install it.
 pub fn find_upstream(option: Option<&Path>) -> Result<PathBuf, String> {
     let given = option.map(Path::to_path_buf).or_else(|| std::env::var_os("UPSTREAM_LIBSLIRP").map(PathBuf::from));
     if let Some(path) = given {
+        return present(path);
+    }
+    if let Some(path) = downloaded_upstream() {
         return present(path);
     }
     let multiarch = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
@@ -128,7 +133,19 @@ pub fn find_upstream(option: Option<&Path>) -> Result<PathBuf, String> {
         .chain(["/usr/lib64".into(), "/usr/lib".into()])
         .map(|directory| directory.join("libslirp.so.0"))
         .find(|path| path.exists())
-        .ok_or("no libslirp.so.0 under /usr/lib; install libslirp0 or give --upstream PATH".into())
+        .ok_or(
+            "There is no upstream library to compare with. script/bench gets one; or install libslirp0, or give \
+             --upstream PATH or UPSTREAM_LIBSLIRP."
+                .into(),
+        )
+}
+
+/// The latest of the libraries in `target/upstream`, by its folder's name.
+fn downloaded_upstream() -> Option<PathBuf> {
+    let exe = std::env::current_exe().ok()?;
+    let folders = exe.ancestors().nth(3)?.join("upstream").read_dir().ok()?;
+    let libraries = folders.flatten().filter(|f| f.file_name().to_string_lossy().starts_with("libslirp-"));
+    libraries.map(|folder| folder.path().join("libslirp.so.0")).filter(|path| path.exists()).max()
 }
 
 fn present(path: PathBuf) -> Result<PathBuf, String> {

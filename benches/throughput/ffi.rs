@@ -6,6 +6,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::Path;
 
 use libloading::Library;
+use libloading::os::unix::{self, RTLD_GLOBAL, RTLD_NOW};
 
 use crate::guest::Guest;
 use crate::sys::PollSet;
@@ -102,9 +103,18 @@ extern "C" fn get_revents(index: c_int, opaque: *mut c_void) -> c_int {
 type AddPoll = extern "C" fn(c_int, c_int, *mut c_void) -> c_int;
 type GetRevents = extern "C" fn(c_int, *mut c_void) -> c_int;
 
+/// Open the library at `path`. Where `preload.so` stands beside it (see `script/lib/upstream.sh`), that is opened first, and
+/// what it defines is there for the library.
 fn open(path: &Path) -> Result<Library, String> {
+    let text = |error: libloading::Error| format!("{}: {error}", path.display());
+    let preload = path.with_file_name("preload.so");
+    if preload.exists() {
+        let flags = RTLD_NOW | RTLD_GLOBAL;
+        // SAFETY: the file holds plain functions and no constructor. It is never closed.
+        std::mem::forget(unsafe { unix::Library::open(Some(preload), flags) }.map_err(text)?);
+    }
     // SAFETY: opening a libslirp runs its constructors only.
-    unsafe { Library::new(path) }.map_err(|error| format!("{}: {error}", path.display()))
+    unsafe { Library::new(path) }.map_err(text)
 }
 
 /// The function `name` of a library that was opened from `path`.

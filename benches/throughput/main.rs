@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(dead_code, unused_imports))]
 
 mod args;
+mod bars;
 mod ffi;
 mod guest;
 mod impaired;
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
         Ok(())
     } else if args.list {
         for workload in workload::ALL {
-            println!("{:<23} {}", workload.name, workload.about);
+            println!("{:<25} {}", workload.name, workload.about);
         }
         Ok(())
     } else {
@@ -93,12 +94,12 @@ fn run_one_library(args: &Args, library: &Path, workloads: &[&'static Workload])
             Err(reason) if args.child => println!("error\t{reason}"),
             Ok(metrics) => {
                 for metric in metrics {
-                    println!("{:<23} {:<13} {:>12.3} {}", workload.name, metric.name, metric.value, metric.unit);
+                    println!("{:<25} {:<13} {:>12.3} {}", workload.name, metric.name, metric.value, metric.unit);
                 }
             }
             Err(reason) => {
                 failed += 1;
-                println!("{:<23} failed: {reason}", workload.name);
+                println!("{:<25} failed: {reason}", workload.name);
             }
         }
     }

@@ -269,6 +269,19 @@ pub fn datagram_sink(size: usize, verify: bool) -> std::io::Result<Peer> {
     }))
 }
 
+/// Sends each datagram back, on the library's CPU.
+pub fn datagram_echo() -> std::io::Result<Peer> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    let port = socket.local_addr()?.port();
+    Ok(spawn_on(LIBRARY_CPU, port, move |_| {
+        let mut buf = [0; 2048];
+        loop {
+            let (n, from) = socket.recv_from(&mut buf)?;
+            socket.send_to(&buf[..n], from)?;
+        }
+    }))
+}
+
 /// Waits for one datagram, then sends datagrams of `size` octets to its sender as fast as the host lets it.
 pub fn datagram_source(size: usize) -> std::io::Result<Peer> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;

@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use crate::bars::Verdict;
 use crate::stats::{Better, Summary};
 
 /// One metric of one workload over all rounds on both sides; a side without results is `None`.
@@ -13,6 +14,8 @@ pub struct Row {
     pub better: Better,
     pub ours: Option<Summary>,
     pub theirs: Option<Summary>,
+    /// What is asked of this row and whether it is so.
+    pub verdict: Option<Verdict>,
 }
 
 impl Row {
@@ -52,8 +55,8 @@ fn cells(summary: Option<&Summary>) -> (String, String) {
 /// The table's heading.
 pub fn heading() -> String {
     format!(
-        "{:<23} {:<13} {:<8} {:>9} {:>19} {:>9} {:>19} {:>9}\n",
-        "workload", "metric", "unit", "ours", "range", "upstream", "range", "ours/up."
+        "{:<25} {:<13} {:<8} {:>9} {:>19} {:>9} {:>19} {:>9}  {}\n",
+        "workload", "metric", "unit", "ours", "range", "upstream", "range", "ours/up.", "bar"
     )
 }
 
@@ -67,8 +70,12 @@ pub fn line(row: &Row) -> String {
         Better::Lower => "↓",
         Better::Neither => "",
     };
+    let bar = row.verdict.as_ref().map_or(String::new(), |v| {
+        let said = if v.met { "met" } else { "MISSED" };
+        format!("  {} {said}", v.bar)
+    });
     format!(
-        "{:<23} {:<13} {:<8} {ours:>9} {ours_range:>19} {theirs:>9} {theirs_range:>19} {ratio:>8}{arrow:<1}\n",
+        "{:<25} {:<13} {:<8} {ours:>9} {ours_range:>19} {theirs:>9} {theirs_range:>19} {ratio:>8}{arrow:<1}{bar}\n",
         row.workload, row.metric, row.unit
     )
 }
@@ -103,7 +110,7 @@ pub fn json(report: &Report) -> String {
         .iter()
         .map(|row| {
             format!(
-                "    {{\"workload\":{},\"metric\":{},\"unit\":{},\"better\":{},\"ours\":{},\"upstream\":{},\"ratio\":{}}}",
+                "    {{\"workload\":{},\"metric\":{},\"unit\":{},\"better\":{},\"ours\":{},\"upstream\":{},\"ratio\":{},\"bar\":{},\"met\":{}}}",
                 quote(row.workload),
                 quote(&row.metric),
                 quote(&row.unit),
@@ -111,6 +118,8 @@ pub fn json(report: &Report) -> String {
                 summary_json(row.ours.as_ref()),
                 summary_json(row.theirs.as_ref()),
                 row.ratio().map_or("null".into(), |r| r.to_string()),
+                row.verdict.as_ref().map_or("null".into(), |v| quote(&v.bar)),
+                row.verdict.as_ref().map_or("null".into(), |v| v.met.to_string()),
             )
         })
         .collect();
@@ -143,6 +152,7 @@ mod tests {
             better,
             ours: Summary::of(ours),
             theirs: Summary::of(theirs),
+            verdict: None,
         }
     }
 

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::args::Args;
+use crate::bars;
 use crate::report::{self, Report, Row};
 use crate::stats::{Metric, SYSTEM_CALLS, Summary};
 use crate::workload::Workload;
@@ -72,17 +73,18 @@ pub fn compare(args: &Args, ours: &Path, theirs: &Path, workloads: &[&'static Wo
                         results.push(metrics);
                     }
                     Err(reason) => {
-                        println!("{:<23} {side} failed: {reason}", workload.name);
+                        println!("{:<25} {side} failed: {reason}", workload.name);
                         report.failures.push((workload.name, side, reason));
                     }
                 }
             }
         }
         let rows = summarize(workload.name, &runs);
-        for row in &rows {
-            print!("{}", report::line(row));
+        for mut row in rows {
+            row.verdict = bars::verdict(&row, &report.rows);
+            print!("{}", report::line(&row));
+            report.rows.push(row);
         }
-        report.rows.extend(rows);
     }
     report
 }
@@ -108,6 +110,7 @@ fn summarize(workload: &'static str, [ours, theirs]: &[Vec<Vec<Metric>>; 2]) -> 
             better: shape.better,
             ours: values(ours, &shape.name),
             theirs: values(theirs, &shape.name),
+            verdict: None,
         })
         .collect()
 }

@@ -35,11 +35,19 @@ pub fn pin(cpu: usize) {
     }
 }
 
-/// Raise the soft limit of open descriptors to the hard limit and return it.
+/// Descriptors that the largest workload needs, with room to spare.
+const DESCRIPTORS: libc::rlim_t = 32_768;
+
+/// Raise the limit of open descriptors as far as the largest workload needs, or else to the hard limit; returns the limit.
 pub fn raise_descriptor_limit() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is valid to write to and to read from.
     unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+        // Only a privileged process may do this.
+        limit.rlim_max = limit.rlim_max.max(DESCRIPTORS);
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
         libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
         limit.rlim_cur = limit.rlim_max;
         libc::setrlimit(libc::RLIMIT_NOFILE, &limit);

@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 mod args;
+mod bars;
 mod guest;
 mod link;
 mod report;

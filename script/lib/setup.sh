@@ -23,10 +23,10 @@ setup_has() {
     dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'
 }
 
-# setup_backports FOLDER: print a source entry for this release's backports, derived from the machine's own entry for
-# the release, so that no server is named here. FOLDER is the folder of apt's configuration.
-setup_backports() {
-    python3 - "$1" <<'PYTHON'
+# setup_suite FOLDER SUITE: print a source entry for another suite, derived from the machine's own entry for its release,
+# so that no server is named here. FOLDER is the folder of apt's configuration.
+setup_suite() {
+    python3 - "$1" "$2" <<'PYTHON'
 import glob
 import re
 import sys
@@ -40,7 +40,7 @@ for path in sorted(glob.glob(sys.argv[1] + "/sources.list.d/*.sources")):
         lines = [line for line in entry.split("\n") if line and not line.startswith("#")]
         fields = dict(line.split(":", 1) for line in lines if re.match(r"[\w-]+:", line))
         if release in fields.get("Suites", "").split():
-            fields["Suites"] = f" {release}-backports"
+            fields["Suites"] = f" {sys.argv[2]}"
             fields["Components"] = " main"
             print("\n".join(f"{key}:{value}" for key, value in fields.items()))
             raise SystemExit
@@ -54,12 +54,17 @@ for path in [sys.argv[1] + "/sources.list", *sorted(glob.glob(sys.argv[1] + "/so
         found = re.match(rf"deb\s+(?:\[(.*?)\]\s+)?(\S+)\s+{release}\s", line)
         if found:
             signed = re.search(r"signed-by=(\S+)", found.group(1) or "")
-            print(f"Types: deb\nURIs: {found.group(2)}\nSuites: {release}-backports\nComponents: main")
+            print(f"Types: deb\nURIs: {found.group(2)}\nSuites: {sys.argv[2]}\nComponents: main")
             if signed:
                 print(f"Signed-By: {signed.group(1)}")
             raise SystemExit
-raise SystemExit("setup: found no entry for this release to derive backports from")
+raise SystemExit(f"setup: found no entry for this release to derive one for {sys.argv[2]} from")
 PYTHON
+}
+
+# setup_backports FOLDER: as setup_suite, for this release's backports.
+setup_backports() {
+    setup_suite "$1" "$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)-backports"
 }
 
 # Where qemu-utils came from backports, QEMU has to come from there as well.

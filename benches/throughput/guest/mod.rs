@@ -78,8 +78,11 @@ pub struct Guest {
     pub link: Option<Link>,
     pattern: Vec<u8>,
     udp_cell: Vec<u8>,
-    /// The datagram flow that is sent for ever, as (number of the next datagram).
-    udp_number: Option<u64>,
+    /// Number of the flow's next datagram, and how many are to be sent now.
+    udp_number: u64,
+    udp_due: u64,
+    /// Number in the last datagram that came.
+    udp_seen: Option<u64>,
     pub counters: Counters,
     /// Moves whenever the library acknowledged or delivered something.
     pub progress: u64,
@@ -130,7 +133,9 @@ impl Guest {
             link: shape.impairment.map(Link::new),
             pattern: wire::host_pattern(wire::PERIOD + 65_536),
             udp_cell: Vec::new(),
-            udp_number: None,
+            udp_number: 0,
+            udp_due: 0,
+            udp_seen: None,
             counters: Counters::default(),
             progress: 0,
         }
@@ -218,12 +223,29 @@ impl Guest {
     /// Send datagrams of `size` octets for ever.
     pub fn stream_udp(&mut self, transmit: &mut Transmit, local: u16, remote: u16, size: usize) {
         transmit.udp = Some(Template::udp(local, remote, size));
-        self.udp_number = Some(0);
+        self.udp_due = u64::MAX;
     }
 
-    /// Datagrams handed to the library by `stream_udp`.
+    /// Prepare a flow of datagrams of `size` octets (at least 8) of which each is asked for, and answered by an equal one.
+    pub fn exchange_udp(&mut self, transmit: &mut Transmit, local: u16, remote: u16, size: usize) {
+        transmit.udp = Some(Template::udp(local, remote, size));
+        self.udp_cell = wire::cell(0, size);
+    }
+
+    /// Send the next datagram of `exchange_udp`; returns its number.
+    pub fn send_datagram(&mut self) -> u64 {
+        self.udp_due = 1;
+        self.udp_number
+    }
+
+    /// Whether the last datagram that came was this one.
+    pub fn datagram_came(&self, number: u64) -> bool {
+        self.udp_seen == Some(number)
+    }
+
+    /// Datagrams of the flow that were handed to the library.
     pub fn udp_sent(&self) -> u64 {
-        self.udp_number.unwrap_or(0)
+        self.udp_number
     }
 
     fn isn(&mut self) -> u32 {

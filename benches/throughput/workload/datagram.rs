@@ -3,12 +3,11 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Context, Outcome, soundness, text};
+use super::{Context, GUEST_PORT, Outcome, soundness, text};
 use crate::peer;
 use crate::rig::{Rig, Span};
 use crate::stats::{Better, Metric};
 
-const GUEST_PORT: u16 = 5000;
 /// Datagrams that the guest hands over in one loop round.
 const PER_ROUND: u32 = 64;
 

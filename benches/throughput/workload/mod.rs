@@ -30,6 +30,9 @@ pub struct Context {
     pub warm_up: Option<Duration>,
 }
 
+/// The guest's port of datagram flows.
+const GUEST_PORT: u16 = 5000;
+
 type Outcome = Result<Vec<Metric>, String>;
 
 pub struct Workload {
@@ -135,10 +138,16 @@ pub const ALL: &[Workload] = &[
         about: "TCP round trips of one byte, peer on another CPU",
         run: |c| transaction::round_trips(c, 0, false),
     },
+    Workload {
+        name: "udp_rr",
+        about: "UDP round trips of 8 octets, peer on the same CPU",
+        run: transaction::datagram_trips,
+    },
     Workload { name: "udp_g2h_1472", about: "UDP guest to host, 1472 octets", run: |c| datagram::upload(c, 1472) },
     Workload { name: "udp_g2h_64", about: "UDP guest to host, 64 octets", run: |c| datagram::upload(c, 64) },
     Workload { name: "udp_h2g_1472", about: "UDP host to guest, 1472 octets", run: |c| datagram::download(c, 1472) },
     Workload { name: "idle_round_0", about: "a loop round without connections", run: |c| idle::rounds(c, 0) },
+    Workload { name: "idle_round_1", about: "a loop round with 1 idle connection", run: |c| idle::rounds(c, 1) },
     Workload { name: "idle_round_10", about: "a loop round with 10 idle connections", run: |c| idle::rounds(c, 10) },
     Workload { name: "idle_round_100", about: "a loop round with 100 idle connections", run: |c| idle::rounds(c, 100) },
     Workload {
@@ -151,6 +160,11 @@ pub const ALL: &[Workload] = &[
         about: "a loop round with 10,000 idle connections",
         run: |c| idle::rounds(c, 10_000),
     },
+    Workload {
+        name: "idle_round_20000",
+        about: "a loop round with 20,000 idle connections",
+        run: |c| idle::rounds(c, 20_000),
+    },
     Workload { name: "idle_memory", about: "resident memory per idle TCP connection", run: idle::memory },
     Workload {
         name: "rr_with_1000_idle",
@@ -161,6 +175,16 @@ pub const ALL: &[Workload] = &[
         name: "tcp_h2g_with_1000_idle",
         about: "TCP host to guest beside 1,000 idle connections",
         run: |c| bulk::download_beside(c, 1000),
+    },
+    Workload {
+        name: "rr_with_10000_idle",
+        about: "TCP round trips beside 10,000 idle connections, peer on the same CPU",
+        run: |c| transaction::round_trips(c, 10_000, true),
+    },
+    Workload {
+        name: "tcp_h2g_with_10000_idle",
+        about: "TCP host to guest beside 10,000 idle connections",
+        run: |c| bulk::download_beside(c, 10_000),
     },
 ];
 

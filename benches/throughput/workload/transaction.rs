@@ -5,8 +5,8 @@ use std::net::TcpListener;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use super::{Context, Outcome, soundness, text};
-use crate::guest::{LISTEN_BASE, LISTEN_COUNT, Role};
+use super::{Context, GUEST_PORT, Outcome, soundness, text};
+use crate::guest::{Guest, LISTEN_BASE, LISTEN_COUNT, Role};
 use crate::peer::{self, Holder};
 use crate::rig::{Rig, Span};
 use crate::stats::{Better, Metric, percentile};
@@ -90,6 +90,28 @@ pub fn round_trips(context: &Context, idle: usize, same_cpu: bool) -> Outcome {
     let peer = peer::echo(same_cpu).map_err(text)?;
     let indices = rig.connect_many(peer.port, Role::Quiet, 1)?;
     let index = indices.first().copied().ok_or("no connection")?;
+    let ask = |guest: &mut Guest| {
+        guest.send_byte(index);
+        guest.received(index) + 1
+    };
+    trips(context, &mut rig, ask, |guest, want| guest.received(index) >= want)
+}
+
+/// One datagram of 8 octets there and back, one at a time, the peer on the library's CPU. A lost one fails the run.
+pub fn datagram_trips(context: &Context) -> Outcome {
+    let mut rig = Rig::new(&context.library, context.shape(1500), 1)?;
+    let peer = peer::datagram_echo().map_err(text)?;
+    rig.guest.borrow_mut().exchange_udp(&mut rig.transmit, GUEST_PORT, peer.port, 8);
+    trips(context, &mut rig, Guest::send_datagram, |guest, want| guest.datagram_came(want))
+}
+
+/// Round trips one at a time: `ask` lets the guest send and returns what `came` waits for.
+fn trips(
+    context: &Context,
+    rig: &mut Rig,
+    ask: impl Fn(&mut Guest) -> u64,
+    came: impl Fn(&Guest, u64) -> bool,
+) -> Outcome {
     let mut trips: Vec<f64> = Vec::with_capacity(1 << 18);
     let warm = Instant::now() + context.warm_up();
     let before = rig.guest.borrow().counters;
@@ -107,10 +129,9 @@ pub fn round_trips(context: &Context, idle: usize, same_cpu: bool) -> Outcome {
         if start >= end {
             break;
         }
-        rig.guest.borrow_mut().send_byte(index);
-        let want = rig.guest.borrow().received(index) + 1;
-        if !rig.run_until(Duration::from_secs(2), |g| g.received(index) >= want) {
-            return Err("a byte did not come back within 2 s".into());
+        let want = ask(&mut rig.guest.borrow_mut());
+        if !rig.run_until(Duration::from_secs(2), |guest| came(guest, want)) {
+            return Err("an answer did not come back within 2 s".into());
         }
         trips.push(start.elapsed().as_secs_f64() * 1e6);
     }
@@ -124,6 +145,6 @@ pub fn round_trips(context: &Context, idle: usize, same_cpu: bool) -> Outcome {
         Metric::new("cpu", "µs each", Better::Lower, span.cpu * 1e6 / count),
     ];
     metrics.extend(Metric::system_calls("each", span.calls, count));
-    soundness(&rig, before, None, &mut metrics)?;
+    soundness(rig, before, None, &mut metrics)?;
     Ok(metrics)
 }
