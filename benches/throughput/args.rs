@@ -103,13 +103,10 @@ fn number(name: &str, text: &str, least: f64, most: f64) -> Result<f64, String> 
     }
 }
 
-/// The library under test: the option, the environment, or the library that Cargo built beside this program.
+/// The library under test: the option, the environment, or the library that Cargo built with this program. That is the one
+/// beside it: `cargo bench` leaves an older one, a folder above, as it is.
 pub fn find_ours(option: Option<&Path>) -> Result<PathBuf, String> {
-    let beside = || {
-        let exe = std::env::current_exe().ok()?;
-        let deps = exe.parent()?;
-        Some(deps.parent()?.join("libslirp.so"))
-    };
+    let beside = || Some(std::env::current_exe().ok()?.with_file_name("libslirp.so"));
     let path = option
         .map(Path::to_path_buf)
         .or_else(|| std::env::var_os("OXISLIRP_LIB").map(PathBuf::from))

@@ -21,13 +21,19 @@ def libdir():
 
 
 def environment():
-    """Environment for the consumer: as ours, with the library's folder in front of the search path."""
+    """Environment for the consumer: as ours, with the library's folder in front of the search path.
+
+    A `preload.so` in that folder has what the library needs and the machine lacks (see script/lib/upstream.sh).
+    """
     env = dict(os.environ)
     env.pop("LD_LIBRARY_PATH", None)
     env.pop("LD_PRELOAD", None)
     folder = libdir()
     if folder:
         env["LD_LIBRARY_PATH"] = folder
+        preload = os.path.join(folder, "preload.so")
+        if os.path.exists(preload):
+            env["LD_PRELOAD"] = preload
     return env
 
 
