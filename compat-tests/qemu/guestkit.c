@@ -83,6 +83,36 @@ static void send_all(int s, const char *data, size_t size)
     }
 }
 
+/*
+ * send HOST PORT SECONDS: send as fast as the host takes it. take HOST PORT SECONDS: read as fast as the host sends. Both
+ * end the connection after that time and print how many bytes went through and how many milliseconds it took.
+ */
+static int flood(const char *host, const char *port, int seconds, int sending)
+{
+    int s = stream_to(host, port);
+    long long total = 0, took;
+    struct timespec start, now;
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    do {
+        ssize_t n = sending ? send(s, buffer, sizeof buffer, MSG_NOSIGNAL) : recv(s, buffer, sizeof buffer, 0);
+        if (n <= 0)
+            fail(sending ? "send" : "recv");
+        total += n;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        took = (now.tv_sec - start.tv_sec) * 1000LL + (now.tv_nsec - start.tv_nsec) / 1000000;
+    } while (took < seconds * 1000LL);
+    if (sending) {
+        /* What is still on its way belongs to the time. */
+        shutdown(s, SHUT_WR);
+        if (recv(s, buffer, 1, 0) < 0)
+            fail("recv");
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        took = (now.tv_sec - start.tv_sec) * 1000LL + (now.tv_nsec - start.tv_nsec) / 1000000;
+    }
+    printf("%lld %lld\n", total, took);
+    return 0;
+}
+
 /* put HOST PORT FILE: upload after the word PUT, half-close, print what the service answers (its digest). */
 static int put(const char *host, const char *port, const char *path)
 {
@@ -370,6 +400,8 @@ int main(int argc, char **argv)
 {
     if (argc == 5 && !strcmp(argv[1], "put"))
         return put(argv[2], argv[3], argv[4]);
+    if (argc == 5 && (!strcmp(argv[1], "send") || !strcmp(argv[1], "take")))
+        return flood(argv[2], argv[3], atoi(argv[4]), argv[1][0] == 's');
     if (argc == 6 && !strcmp(argv[1], "many"))
         return many(argv[2], argv[3], atoi(argv[4]), atol(argv[5]));
     if (argc > 4 && !strcmp(argv[1], "udp"))
@@ -384,6 +416,6 @@ int main(int argc, char **argv)
         return refused(argv[2], argv[3]);
     if (argc == 3 && !strcmp(argv[1], "rdnss"))
         return rdnss(argv[2]);
-    fprintf(stderr, "usage: guestkit put|many|udp|talk|serve-udp|talk|serve-tcp|refused|rdnss ...\n");
+    fprintf(stderr, "usage: guestkit put|send|take|many|udp|talk|serve-udp|serve-tcp|refused|rdnss ...\n");
     return 2;
 }

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 
@@ -162,3 +163,25 @@ class Machine:
             if line is not None:
                 line.close()
         waiting.end(self.process)
+
+
+def acceleration(kernel, initramfs, say=print):
+    """`kvm` when a kernel really boots with it, else `tcg`. The variable RIG_ACCEL decides instead if it is set."""
+    wanted = os.environ.get("RIG_ACCEL")
+    if wanted:
+        return wanted
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "tcg"
+    with tempfile.TemporaryDirectory(prefix="rig-") as folder:
+        try:
+            machine = Machine(boot_words("kvm", kernel, initramfs, "e1000"), folder)
+        except Failure:
+            return "tcg"
+        try:
+            machine.wait_up(8)
+            return "kvm"
+        except Failure:
+            say("/dev/kvm exists but boots no kernel, falling back to tcg")
+            return "tcg"
+        finally:
+            machine.close()

@@ -6,7 +6,6 @@ import os
 import re
 import socket
 import sys
-import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -17,30 +16,9 @@ import ipv6  # noqa: E402
 import netboot  # noqa: E402
 import netservices  # noqa: E402
 from common import GATEWAY, MIB, NAMESERVER, client, forwards, scenario, udp_ask, usernet  # noqa: E402
-from machine import Machine, boot_words  # noqa: E402
+from machine import acceleration, boot_words  # noqa: E402
 from rig import library, names, outer, payload, services  # noqa: E402
 from rig.report import Failure, Report, equal, truth  # noqa: E402
-
-def acceleration(report, kernel, initramfs):
-    """`kvm` when a kernel really boots with it, else `tcg`. The variable RIG_ACCEL decides instead if it is set."""
-    wanted = os.environ.get("RIG_ACCEL")
-    if wanted:
-        return wanted
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return "tcg"
-    with tempfile.TemporaryDirectory(prefix="rig-") as folder:
-        try:
-            machine = Machine(boot_words("kvm", kernel, initramfs, "e1000"), folder)
-        except Failure:
-            return "tcg"
-        try:
-            machine.wait_up(8)
-            return "kvm"
-        except Failure:
-            report.info("/dev/kvm exists but boots no kernel, falling back to tcg")
-            return "tcg"
-        finally:
-            machine.close()
 
 
 def check_address(report, machine):
@@ -256,7 +234,7 @@ def main():
     for address in ("127.0.0.53", "::1"):
         names.NameServer(address, {"name.test": ["192.0.2.1"]})
     outer.resolv_conf(["127.0.0.53", "::1"])
-    accelerator = acceleration(report, kernel, initramfs)
+    accelerator = acceleration(kernel, initramfs, report.info)
     report.info(f"accelerator: {accelerator}")
     instances(report)
     netservices.run(report, accelerator, kernel, initramfs, host[0])

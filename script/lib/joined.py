@@ -61,12 +61,12 @@ def measured(command, words, pid=None):
 
 
 class Slirp4netns:
-    """A guest behind slirp4netns on the library in `folder` (None: the installed one)."""
+    """A guest behind slirp4netns on the library in `folder` ("system": the installed one)."""
 
     address = "10.0.2.2"
 
     def __init__(self, folder, mtu):
-        os.environ["SLIRP_LIBDIR"] = folder or "system"
+        os.environ["SLIRP_LIBDIR"] = folder
         self._place = tempfile.TemporaryDirectory()
         self.guest = Guest(["--configure", f"--mtu={mtu}"], self._place.name)
         self.pid = self.guest.slirp.pid
