@@ -22,16 +22,24 @@ pub struct Turn {
     pub set: PollSet,
     /// Frames handed over in one round, at most.
     pub frames: u32,
+    /// Report `select_error` in rounds that brought a frame, as slirp4netns does.
+    pub error_after_frame: bool,
 }
 
 impl Turn {
     pub fn new(library: &Path) -> Result<Turn, String> {
-        let shape = Shape { mtu: 1500, burst: 44, ack_every: 0, verify: true, impairment: None };
+        Turn::with_mtu(library, 1500)
+    }
+
+    /// A guest and a library with this MTU.
+    pub fn with_mtu(library: &Path, mtu: usize) -> Result<Turn, String> {
+        let shape = Shape { mtu, burst: 44, ack_every: 0, verify: true, impairment: None };
         // Leaked: the library keeps its address until the process ends.
         let guest: &'static RefCell<Guest> = Box::leak(Box::new(RefCell::new(Guest::new(shape, 64))));
         let transmit = guest.borrow().transmit();
         let instance = Instance::new(library, shape.mtu, guest)?;
-        let mut turn = Turn { instance, guest, transmit, set: PollSet::touched(1024), frames: 64 };
+        let set = PollSet::touched(1024);
+        let mut turn = Turn { instance, guest, transmit, set, frames: 64, error_after_frame: false };
         turn.guest.borrow_mut().announce();
         turn.round();
         turn.round();
@@ -41,11 +49,13 @@ impl Turn {
     /// One round that does not wait.
     pub fn round(&mut self) {
         self.begin();
+        let mut came = false;
         for _ in 0..self.frames {
             let Some(slot) = self.guest.borrow_mut().next_frame(&mut self.transmit) else { break };
             self.instance.input(self.transmit.frame(&slot));
+            came = true;
         }
-        self.instance.poll(false, &self.set);
+        self.instance.poll(self.error_after_frame && came, &self.set);
     }
 
     /// One round that hands over `count` datagrams from a template, numbered from `first`.

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 
-use crate::guest::{REQUEST, RESPONSE, Role};
+use crate::guest::{LISTEN_BASE, REQUEST, RESPONSE, Role};
 use crate::turn::Turn;
 use crate::wire::{self, Template};
 
@@ -22,8 +22,32 @@ pub const ALL: &[Work] = &[
     Work { name: "udp_g2h", about: "a datagram of 1472 octets, guest to host", units: 1000, run: udp_up },
     Work { name: "udp_h2g", about: "a datagram of 1472 octets, host to guest", units: 1000, run: udp_down },
     Work { name: "tcp_g2h", about: "a full segment, guest to host, in bursts of 44", units: 1980, run: tcp_up },
-    Work { name: "tcp_h2g", about: "1460 octets, host to guest, 64 KiB at a time", units: 1436, run: tcp_down },
+    Work {
+        name: "tcp_g2h_one_frame",
+        about: "a full segment, guest to host, one in a round as in slirp4netns",
+        units: 1980,
+        run: tcp_up_one_frame,
+    },
+    Work {
+        name: "tcp_h2g",
+        about: "1460 octets, host to guest, 64 KiB at a time",
+        // Enough that it does not matter whether the kernel's timing makes the library take one more buffer at the start.
+        units: 14360,
+        run: |library, units| tcp_down(library, 1500, units),
+    },
+    Work {
+        name: "tcp_h2g_65520",
+        about: "1460 octets, host to guest at MTU 65520, 64 KiB at a time",
+        units: 14360,
+        run: |library, units| tcp_down(library, 65_520, units),
+    },
     Work { name: "crr", about: "connect, request, response, close: guest to host", units: 100, run: transactions },
+    Work {
+        name: "crr_hostfwd",
+        about: "connect, request, response, close: through a host forward",
+        units: 100,
+        run: forwarded,
+    },
     Work { name: "idle", about: "a loop round beside 100 idle connections", units: 1000, run: idle },
 ];
 
@@ -129,8 +153,17 @@ fn udp_down(library: &Path, units: u64) -> Result<(), String> {
 }
 
 fn tcp_up(library: &Path, units: u64) -> Result<(), String> {
+    upload(Turn::new(library)?, 44, units)
+}
+
+fn tcp_up_one_frame(library: &Path, units: u64) -> Result<(), String> {
     let mut turn = Turn::new(library)?;
-    turn.frames = 44;
+    turn.error_after_frame = true;
+    upload(turn, 1, units)
+}
+
+fn upload(mut turn: Turn, frames: u32, units: u64) -> Result<(), String> {
+    turn.frames = frames;
     let (mut stream, _) = connected(&mut turn, Role::Sender)?;
     let mut buf = vec![0; 1 << 20];
     let mut received = 0;
@@ -143,8 +176,8 @@ fn tcp_up(library: &Path, units: u64) -> Result<(), String> {
     turn.sound()
 }
 
-fn tcp_down(library: &Path, units: u64) -> Result<(), String> {
-    let mut turn = Turn::new(library)?;
+fn tcp_down(library: &Path, mtu: usize, units: u64) -> Result<(), String> {
+    let mut turn = Turn::with_mtu(library, mtu)?;
     let (mut stream, index) = connected(&mut turn, Role::Receiver)?;
     let pattern = wire::host_pattern(wire::PERIOD + CHUNK);
     let total = units * 1460;
@@ -188,6 +221,37 @@ fn transactions(library: &Path, units: u64) -> Result<(), String> {
         }
         guest.counters.completed >= units
     })?;
+    turn.sound()
+}
+
+fn forwarded(library: &Path, units: u64) -> Result<(), String> {
+    let mut turn = Turn::new(library)?;
+    turn.guest.borrow_mut().listen();
+    let (listener, port) = listener()?;
+    drop(listener);
+    if !turn.instance.add_hostfwd(port, LISTEN_BASE) {
+        return Err(format!("slirp_add_hostfwd refused: {}", std::io::Error::last_os_error()));
+    }
+    let mut buf = [0; 4096];
+    for _ in 0..units {
+        // The kernel's part of the handshake ends before the library accepts.
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(text)?;
+        stream.set_nonblocking(true).map_err(text)?;
+        stream.write_all(&[0; REQUEST]).map_err(text)?;
+        let mut got = 0;
+        let mut failed = None;
+        turn.until("an answer", |_| {
+            match take(&mut stream, &mut buf) {
+                Ok(n) => got += n,
+                Err(error) => failed = Some(error),
+            }
+            got >= RESPONSE || failed.is_some()
+        })?;
+        failed.map_or(Ok(()), Err)?;
+        let closed = turn.guest.borrow().counters.released;
+        drop(stream);
+        turn.until("the end of a connection", |guest| guest.counters.released > closed)?;
+    }
     turn.sound()
 }
 

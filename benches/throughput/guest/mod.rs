@@ -40,6 +40,8 @@ pub struct Counters {
     /// Client connections that ran to their end.
     pub completed: u64,
     pub established: u64,
+    /// Connections whose records were given back.
+    pub released: u64,
     /// Frames from the library.
     pub frames: u64,
     /// Bulk segments that were sent again or forced into a closed window.
@@ -271,6 +273,7 @@ impl Guest {
             _ => self.active[usize::from(local)] = NONE,
         }
         self.free.push(index);
+        self.counters.released += 1;
     }
 
     fn passive_slot(local: u16, remote: u16) -> Option<usize> {
