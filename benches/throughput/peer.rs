@@ -305,10 +305,14 @@ pub fn datagram_source(size: usize) -> std::io::Result<Peer> {
     }))
 }
 
+/// Ports on which the holder of idle connections listens.
+const HOLDER_PORTS: u64 = 4;
+
 /// A process of its own that accepts any number of connections, echoes what comes and keeps them open.
 /// It ends when this value is dropped (or this process dies), because its standard input then ends.
 pub struct Holder {
-    pub port: u16,
+    /// Several, as the kernel looks for a free port the longer the more of those towards one port are taken.
+    pub ports: Vec<u16>,
     child: Child,
 }
 
@@ -325,8 +329,9 @@ impl Holder {
         if let Some(out) = child.stdout.take() {
             BufReader::new(out).read_line(&mut line).map_err(|e| e.to_string())?;
         }
-        let port = line.trim().parse().map_err(|_| format!("holder process said {line:?}"))?;
-        Ok(Holder { port, child })
+        let ports: Vec<u16> = line.split_whitespace().filter_map(|port| port.parse().ok()).collect();
+        let holder = Holder { ports, child };
+        if holder.ports.is_empty() { Err(format!("holder process said {line:?}")) } else { Ok(holder) }
     }
 }
 
@@ -341,12 +346,15 @@ impl Drop for Holder {
 pub fn holder_main() -> std::io::Result<()> {
     sys::raise_descriptor_limit();
     sys::pin(PEER_CPU);
-    let (listener, port) = listener()?;
-    println!("{port}");
+    let listeners = (0..HOLDER_PORTS).map(|_| listener()).collect::<std::io::Result<Vec<_>>>()?;
+    let ports: Vec<String> = listeners.iter().map(|(_, port)| port.to_string()).collect();
+    println!("{}", ports.join(" "));
     const STDIN: u64 = u64::MAX;
     let mut epoll = Epoll::new()?;
     epoll.add(&std::io::stdin(), false, STDIN)?;
-    epoll.add(&listener, false, STDIN - 1)?;
+    for (key, (listener, _)) in (STDIN - HOLDER_PORTS..STDIN).zip(&listeners) {
+        epoll.add(listener, false, key)?;
+    }
     let (mut ready, mut buf) = (Vec::new(), [0u8; 65_536]);
     let mut streams: Vec<Option<TcpStream>> = Vec::new();
     loop {
@@ -355,7 +363,8 @@ pub fn holder_main() -> std::io::Result<()> {
             if *key == STDIN {
                 return Ok(());
             }
-            if *key == STDIN - 1 {
+            if *key >= STDIN - HOLDER_PORTS {
+                let Some((listener, _)) = listeners.get((*key - (STDIN - HOLDER_PORTS)) as usize) else { continue };
                 let (stream, _) = listener.accept()?;
                 stream.set_nodelay(true)?;
                 epoll.add(&stream, false, streams.len() as u64)?;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::ffi::Instance;
 use crate::guest::{Guest, Role, Shape, Transmit};
+use crate::peer::Holder;
 use crate::sys::{self, PollSet};
 use crate::syscalls;
 
@@ -158,11 +159,15 @@ impl Rig {
 
     /// Open `count` connections to a host port, at most 64 at a time in the handshake; their indices.
     pub fn connect_many(&mut self, port: u16, role: Role, count: usize) -> Result<Vec<u32>, String> {
+        self.connect_in_turn(port, role, count, 64)
+    }
+
+    fn connect_in_turn(&mut self, port: u16, role: Role, count: usize, at_once: usize) -> Result<Vec<u32>, String> {
         let mut indices = Vec::with_capacity(count);
-        let frames = std::mem::replace(&mut self.frames_per_round, 64);
+        let frames = std::mem::replace(&mut self.frames_per_round, at_once as u32);
         while indices.len() < count {
             let before = self.guest.borrow().counters.established;
-            let some = (count - indices.len()).min(64);
+            let some = (count - indices.len()).min(at_once);
             for _ in 0..some {
                 let index = self.guest.borrow_mut().connect(port, role);
                 indices.push(index);
@@ -178,6 +183,17 @@ impl Rig {
             self.round(0);
         }
         self.frames_per_round = frames;
+        Ok(indices)
+    }
+
+    /// Open `count` connections that do nothing to the holder, spread over its ports; their indices. Up to 512 at a time
+    /// are in the handshake, as with 64 the rounds of upstream's library would take a minute for the largest numbers.
+    pub fn connect_idle(&mut self, holder: &Holder, count: usize) -> Result<Vec<u32>, String> {
+        let mut indices = Vec::with_capacity(count);
+        for (done, port) in holder.ports.iter().enumerate() {
+            let share = (count - indices.len()) / (holder.ports.len() - done);
+            indices.extend(self.connect_in_turn(*port, Role::Quiet, share, 512)?);
+        }
         Ok(indices)
     }
 }

@@ -75,6 +75,6 @@ pub fn download(context: &Context, mtu: usize, streams: usize) -> Outcome {
 pub fn download_beside(context: &Context, idle: usize) -> Outcome {
     let mut rig = Rig::new(&context.library, context.shape(1500), idle + 1)?;
     let holder = Holder::start()?;
-    rig.connect_many(holder.port, Role::Quiet, idle)?;
+    rig.connect_idle(&holder, idle)?;
     measure_download(context, &mut rig, 1)
 }

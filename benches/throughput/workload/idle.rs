@@ -37,7 +37,7 @@ pub fn rounds(context: &Context, idle: usize) -> Outcome {
     let mut rig = Rig::new(&context.library, context.shape(1500), idle)?;
     let holder = if idle > 0 { Some(Holder::start()?) } else { None };
     if let Some(holder) = &holder {
-        rig.connect_many(holder.port, Role::Quiet, idle)?;
+        rig.connect_idle(&holder, idle)?;
     }
     rig.run_for(context.warm_up());
     let before = rig.guest.borrow().counters;
@@ -91,12 +91,13 @@ pub fn memory(context: &Context) -> Outcome {
     let holder = Holder::start()?;
     rig.frames_per_round = 64;
     let settle = Duration::from_millis(300);
-    let warm = rig.connect_many(holder.port, Role::Quiet, WARM)?;
+    let port = holder.ports.first().copied().ok_or("no holder")?;
+    let warm = rig.connect_many(port, Role::Quiet, WARM)?;
     exchange(&mut rig, &warm)?;
     rig.run_for(settle);
     let counters = rig.guest.borrow().counters;
     let before = sys::resident_anonymous().map_err(text)?;
-    let indices = rig.connect_many(holder.port, Role::Quiet, COUNTED)?;
+    let indices = rig.connect_many(port, Role::Quiet, COUNTED)?;
     rig.run_for(settle);
     let established = sys::resident_anonymous().map_err(text)?;
     exchange(&mut rig, &indices)?;

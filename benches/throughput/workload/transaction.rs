@@ -85,7 +85,7 @@ pub fn round_trips(context: &Context, idle: usize, same_cpu: bool) -> Outcome {
     let mut rig = Rig::new(&context.library, context.shape(1500), idle + 1)?;
     let holder = if idle > 0 { Some(Holder::start()?) } else { None };
     if let Some(holder) = &holder {
-        rig.connect_many(holder.port, Role::Quiet, idle)?;
+        rig.connect_idle(&holder, idle)?;
     }
     let peer = peer::echo(same_cpu).map_err(text)?;
     let indices = rig.connect_many(peer.port, Role::Quiet, 1)?;
