@@ -10,6 +10,7 @@ use super::name_server::NameServers;
 use super::policy::Policy;
 use super::timers::TimerQueue;
 use crate::host::poller::Poller;
+use crate::host::process::{ThreadNumber, current_thread};
 use crate::tcp::{Pool, SeqNumber};
 use crate::time::Instant;
 use crate::wire::header::{IPV4_LEN, IPV6_LEN};
@@ -33,6 +34,10 @@ pub struct Context {
     pub tcp_config: crate::tcp::Config,
     /// How many flows and forwards were made.
     pub made: u64,
+    /// Bytes that streams have brought from hosts since the application last slept.
+    pub brought: usize,
+    /// The thread that runs the application's loop: after what it hands in comes the end of a round.
+    pub loop_thread: ThreadNumber,
 }
 
 impl Context {
@@ -46,6 +51,11 @@ impl Context {
     /// it does not know, so none are agreed on.
     pub fn callback_tcp_config(&self) -> crate::tcp::Config {
         crate::tcp::Config { window_scale: false, sack: false, timestamps: false, ..self.tcp_config }
+    }
+
+    /// Whether the caller is the application's loop, so that a round ends soon after what it hands in.
+    pub fn in_loop(&self) -> bool {
+        self.loop_thread == current_thread()
     }
 
     /// Announces a new host socket and has the poller watch it. Returns false when the poller has no room for it; the

@@ -1,12 +1,11 @@
 //! Moving bytes between the two sides of one flow.
 //!
 //! Guest to host: in-order bytes are staged in the connection's receive buffer; a segment that ends a burst (PSH, FIN,
-//! URG, or shorter than the guest's full ones) has them sent at once, a run of full segments is sent as one batch. One
-//! acknowledgment answers a batch. Host to guest: one read of what window and buffer allow, cut into segments.
+//! URG, or shorter than the guest's full ones) has them sent at once, a run of full segments is sent as one batch, and so
+//! is a long burst with what follows it directly. One acknowledgment answers a batch. Host to guest: one read of what window and buffer allow, cut into segments.
 
 use std::io::{self, ErrorKind};
 
-use super::table::STAGE_LIMIT;
 use super::{Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::effect::{Effect, HostSocket};
@@ -18,6 +17,10 @@ use crate::time::Duration;
 const MAX_READ: u32 = 512 * 1024;
 /// The least one read asks for.
 const MIN_READ: u32 = 16 * 1024;
+/// Staged bytes that are sent without waiting for more.
+const STAGE_LIMIT: usize = 128 * 1024;
+/// A burst of so many bytes may wait for the next one although it has ended.
+const LONG_BURST: usize = 32 * 1024;
 /// Segments at least this long may be part of a run; what is shorter never waits.
 const MIN_BULK: usize = 536;
 /// How long a half-closed flow lives on which nothing moves; source: contract/tcp.md section 6.
@@ -37,15 +40,19 @@ impl TcpFlow {
 
         let length = segment.payload.len();
         self.full_segment = self.full_segment.max(length.min(usize::from(u16::MAX)) as u16);
+        let staged = self.conn.recv.len();
         let ends_burst = segment.flags.intersects(Flags::PSH | Flags::FIN | Flags::URG | Flags::SYN)
             || length < usize::from(self.full_segment)
             || length < MIN_BULK
             || self.is_callback();
-        if self.has_unflushed() && (ends_burst || self.conn.recv.len() >= STAGE_LIMIT) {
+        // Each batch that the host gets wakes it.
+        let waits = || staged >= LONG_BURST && (segment.flags & !Flags::PSH) == Flags::ACK && cx.in_loop();
+        if self.has_unflushed() && (staged >= STAGE_LIMIT || (ends_burst && !waits())) {
+            self.held = 0;
             self.flush(cx);
         }
-        // The guest took bytes: there may be room for more from the host. Half the buffer is worth a read.
-        if self.conn.send.len() < buffered && self.conn.send_room() >= cx.tcp_config.send_limit / 2 {
+        // The guest took bytes: there may be room for more from the host.
+        if self.conn.send.len() < buffered {
             self.pull(cx);
         }
         self.transmit(cx);
@@ -193,8 +200,11 @@ impl TcpFlow {
         self.part_with_host(cx);
     }
 
+    /// Whether a read from the host is worth its system call: with a guest that acknowledges two segments at a time, a full
+    /// buffer would be filled up two segments at a time.
     fn can_pull(&self) -> bool {
-        self.readable && !self.host_finished && self.conn.is_established() && self.conn.send_room() > 0
+        let (room, held) = (self.conn.send_room(), self.conn.send.len());
+        self.readable && !self.host_finished && self.conn.is_established() && room > 0 && room >= held / 4
     }
 
     /// Reads from the host what one turn may bring.
@@ -224,6 +234,7 @@ impl TcpFlow {
             }
             Ok(length) => {
                 self.conn.send.commit(length);
+                cx.brought = cx.brought.saturating_add(length);
                 if std::mem::take(&mut self.urgent) {
                     self.conn.send.mark_urgent();
                 }

@@ -21,10 +21,9 @@ use crate::tcp::{Closed, Flags, Segment, SeqNumber, State};
 const MAX_FLOWS: usize = 65536;
 /// Flows in TIME_WAIT at one time; the oldest goes.
 const MAX_TIME_WAIT: usize = 4096;
-/// Staged bytes that are sent without waiting for more.
-pub(super) const STAGE_LIMIT: usize = 128 * 1024;
-/// Rounds of the application's loop for which staged bytes are held while more frames keep coming.
+/// Rounds of the application's loop for which staged bytes are held while frames keep coming: one a round, or several.
 const MAX_HELD: u8 = 64;
+const MAX_HELD_SEVERAL: u8 = 1;
 
 new_key_type! {
     /// Names a TCP flow.
@@ -205,13 +204,19 @@ impl TcpTable {
         !self.staged.is_empty()
     }
 
-    /// Hands staged bytes to the host. While `more_coming`, a burst that may still grow is held, for a bounded number of
-    /// rounds.
-    pub fn flush(&mut self, more_coming: bool, cx: &mut Context) {
+    /// Hands staged bytes to the host. When the round brought `frames` from the guest, a burst may still grow and is held,
+    /// for a bounded number of rounds.
+    pub fn flush(&mut self, frames: u32, cx: &mut Context) {
+        // One frame a round is how slirp4netns hands over a burst: its end shows as a round without a frame.
+        let max_held = match frames {
+            0 => 0,
+            1 => MAX_HELD,
+            _ => MAX_HELD_SEVERAL,
+        };
         let mut index = 0;
         while let Some(&id) = self.staged.get(index) {
             if let Some(flow) = self.flows.get_mut(id) {
-                if more_coming && flow.held < MAX_HELD {
+                if flow.held < max_held {
                     flow.held += 1;
                     index += 1;
                     continue;
