@@ -10,6 +10,9 @@ use crate::rig::{Rig, Span};
 use crate::stats::{Better, Metric};
 use crate::sys;
 
+/// Descriptors that are not those of connections.
+const OTHER_DESCRIPTORS: usize = 64;
+
 /// Run `round` for `duration`; CPU nanoseconds per call.
 fn time_rounds(duration: Duration, mut round: impl FnMut()) -> f64 {
     let end = Instant::now() + duration;
@@ -27,7 +30,10 @@ fn time_rounds(duration: Duration, mut round: impl FnMut()) -> f64 {
 
 /// CPU time of a loop round with `idle` established connections: the whole round (fill, poll(2) without waiting,
 /// poll), and the library's two calls alone.
+/// Where the machine's limit of descriptors is lower, as many as it permits.
 pub fn rounds(context: &Context, idle: usize) -> Outcome {
+    let idle =
+        idle.min(usize::try_from(sys::raise_descriptor_limit()).unwrap_or(idle).saturating_sub(OTHER_DESCRIPTORS));
     let mut rig = Rig::new(&context.library, context.shape(1500), idle)?;
     let holder = if idle > 0 { Some(Holder::start()?) } else { None };
     if let Some(holder) = &holder {
@@ -51,6 +57,7 @@ pub fn rounds(context: &Context, idle: usize) -> Outcome {
     let mut metrics = vec![
         Metric::new("round", "ns", Better::Lower, whole),
         Metric::new("library", "ns", Better::Lower, library),
+        Metric::new("connections", "", Better::Neither, idle as f64),
         Metric::new("descriptors", "", Better::Neither, rig.set.len() as f64),
     ];
     soundness(&rig, before, None, &mut metrics)?;

@@ -6,13 +6,18 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::{Context, Outcome, soundness, text};
-use crate::guest::{LISTEN_BASE, LISTEN_COUNT, Role};
+use crate::guest::{Guest, LISTEN_BASE, LISTEN_COUNT, Role};
 use crate::peer::{self, Holder};
 use crate::rig::{Rig, Span};
 use crate::stats::{Better, Metric, percentile};
 
 /// A client connection older than this counts as stuck and is replaced.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Longer than upstream keeps a connection that has ended.
+const STEADY: Duration = Duration::from_secs(11);
+/// The guest's port and the size in octets of datagrams that go there and back.
+const DATAGRAM_PORT: u16 = 5000;
+const DATAGRAM: usize = 8;
 
 fn metrics(span: &Span, count: u64) -> Result<Vec<Metric>, String> {
     if count == 0 {
@@ -27,10 +32,10 @@ fn metrics(span: &Span, count: u64) -> Result<Vec<Metric>, String> {
     Ok(metrics)
 }
 
-/// The guest is the client, with `at_once` connections open at any time.
-pub fn crr_guest(context: &Context, at_once: usize) -> Outcome {
+/// The guest is the client, with `at_once` connections open at any time; the peer on the library's CPU or not.
+pub fn crr_guest(context: &Context, at_once: usize, same_cpu: bool) -> Outcome {
     let mut rig = Rig::new(&context.library, context.shape(1500), 1024)?;
-    let (ports, _peer) = peer::request_server(usize::from(LISTEN_COUNT)).map_err(text)?;
+    let (ports, _peer) = peer::request_server(usize::from(LISTEN_COUNT), same_cpu).map_err(text)?;
     for port in ports.iter().cycle().take(at_once) {
         rig.guest.borrow_mut().connect(*port, Role::Client);
     }
@@ -80,6 +85,27 @@ fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
     listeners.iter().map(|l| l.local_addr().map(|a| a.port())).collect()
 }
 
+/// As [`crr_forward`], measured only when the connections that end have come into balance with those that are made: a
+/// library that keeps closed connections for a while has all of them by then.
+pub fn crr_forward_steady(context: &Context, at_once: usize) -> Outcome {
+    crr_forward(&Context { warm_up: Some(STEADY), ..context.clone() }, at_once)
+}
+
+/// One datagram of 8 octets there and back, one at a time; the peer on the library's CPU or not.
+pub fn datagram_round_trips(context: &Context, same_cpu: bool) -> Outcome {
+    let mut rig = Rig::new(&context.library, context.shape(1500), 1)?;
+    let peer = peer::datagram_echo(same_cpu).map_err(text)?;
+    measure_trips(
+        context,
+        &mut rig,
+        |guest| {
+            guest.open_udp(DATAGRAM_PORT, peer.port, DATAGRAM);
+            guest.counters.datagrams + 1
+        },
+        |guest| guest.counters.datagrams,
+    )
+}
+
 /// One byte there and back, one at a time, beside `idle` connections that do nothing; the peer on the library's CPU or not.
 pub fn round_trips(context: &Context, idle: usize, same_cpu: bool) -> Outcome {
     let mut rig = Rig::new(&context.library, context.shape(1500), idle + 1)?;
@@ -90,6 +116,24 @@ pub fn round_trips(context: &Context, idle: usize, same_cpu: bool) -> Outcome {
     let peer = peer::echo(same_cpu).map_err(text)?;
     let indices = rig.connect_many(peer.port, Role::Quiet, 1)?;
     let index = indices.first().copied().ok_or("no connection")?;
+    measure_trips(
+        context,
+        &mut rig,
+        |guest| {
+            guest.send_byte(index);
+            guest.received(index) + 1
+        },
+        |guest| guest.received(index),
+    )
+}
+
+/// Round trips one at a time: `send` starts one and says what `received` is to give when it has come back.
+fn measure_trips(
+    context: &Context,
+    rig: &mut Rig,
+    mut send: impl FnMut(&mut Guest) -> u64,
+    received: impl Fn(&Guest) -> u64,
+) -> Outcome {
     let mut trips: Vec<f64> = Vec::with_capacity(1 << 18);
     let warm = Instant::now() + context.warm_up();
     let before = rig.guest.borrow().counters;
@@ -107,10 +151,9 @@ pub fn round_trips(context: &Context, idle: usize, same_cpu: bool) -> Outcome {
         if start >= end {
             break;
         }
-        rig.guest.borrow_mut().send_byte(index);
-        let want = rig.guest.borrow().received(index) + 1;
-        if !rig.run_until(Duration::from_secs(2), |g| g.received(index) >= want) {
-            return Err("a byte did not come back within 2 s".into());
+        let want = send(&mut rig.guest.borrow_mut());
+        if !rig.run_until(Duration::from_secs(2), |guest| received(guest) >= want) {
+            return Err("a round trip did not end within 2 s".into());
         }
         trips.push(start.elapsed().as_secs_f64() * 1e6);
     }
@@ -124,6 +167,6 @@ pub fn round_trips(context: &Context, idle: usize, same_cpu: bool) -> Outcome {
         Metric::new("cpu", "µs each", Better::Lower, span.cpu * 1e6 / count),
     ];
     metrics.extend(Metric::system_calls("each", span.calls, count));
-    soundness(&rig, before, None, &mut metrics)?;
+    soundness(rig, before, None, &mut metrics)?;
     Ok(metrics)
 }
