@@ -16,6 +16,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
 use crate::flow::key::FlowKey;
+use crate::flow::ready::Mark;
 use crate::flow::timers::Slot;
 use crate::host::socket::Stream;
 use crate::tcp::Connection;
@@ -70,7 +71,7 @@ pub struct TcpFlow {
     /// Poll rounds the staged bytes were held for more to come.
     held: u8,
     /// The flow is on the list of those with news from the host.
-    queued: bool,
+    queued: Mark,
     time_wait: bool,
     /// The largest segment the guest has sent: shorter ones end a burst.
     full_segment: u16,

@@ -9,6 +9,7 @@ use crate::flow::context::Context;
 use crate::flow::egress::Unreachable;
 use crate::flow::key::{Endpoint, FlowKey};
 use crate::flow::policy::Destination;
+use crate::flow::ready::Mark;
 use crate::flow::timers::Slot;
 use crate::flow::token::{self, Kind};
 use crate::host::socket::Stream;
@@ -170,7 +171,7 @@ impl TcpTable {
             write_failed: false,
             staged: false,
             held: 0,
-            queued: false,
+            queued: Mark::default(),
             time_wait: false,
             full_segment: 0,
             read_size: FIRST_READ,

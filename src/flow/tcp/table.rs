@@ -1,6 +1,5 @@
 //! The table of TCP flows: finding them, the lists of those with something to do, the bounds.
 
-use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use super::{GuestForward, Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::effect::{Effect, HostSocket};
 use crate::flow::key::{Endpoint, FlowKey};
+use crate::flow::ready::{ReadyQueue, newest_first};
 use crate::flow::token::{self, Kind};
 use crate::host::poller::Readiness;
 use crate::ip::rate_limit::RateLimit;
@@ -48,7 +48,7 @@ pub struct TcpTable {
     /// The flow of the last segment: bulk transfers come in runs.
     last: Option<(FlowKey, TcpId)>,
     staged: Vec<TcpId>,
-    ready: VecDeque<TcpId>,
+    ready: ReadyQueue<TcpId>,
     time_wait: VecDeque<TcpId>,
     time_waiting: usize,
     /// Of warnings that a guest can cause; made with the first one.
@@ -122,8 +122,8 @@ impl TcpTable {
         if flow.has_staged() && !std::mem::replace(&mut flow.staged, true) {
             self.staged.push(id);
         }
-        if flow.wants_turn() && !std::mem::replace(&mut flow.queued, true) {
-            self.ready.push_back(id);
+        if flow.wants_turn() {
+            self.ready.push(id, &mut flow.queued);
         }
         if flow.conn.state() == State::TimeWait && !std::mem::replace(&mut flow.time_wait, true) {
             self.time_waiting += 1;
@@ -179,16 +179,16 @@ impl TcpTable {
         flow.writable |= ready.writable;
         flow.read_closed |= ready.read_closed || ready.error;
         flow.urgent |= ready.priority;
-        if flow.wants_turn() && !std::mem::replace(&mut flow.queued, true) {
-            self.ready.push_back(id);
+        if flow.wants_turn() {
+            self.ready.push(id, &mut flow.queued);
         }
     }
 
     /// Takes one turn of one flow that is ready; false when none is.
     pub fn work(&mut self, cx: &mut Context) -> bool {
-        let Some(id) = self.ready.pop_front() else { return false };
+        let Some(id) = self.ready.pop() else { return false };
         let Some(flow) = self.flows.get_mut(id) else { return true };
-        flow.queued = false;
+        flow.queued.taken();
         flow.turn(cx);
         self.settle(id, cx);
         true
@@ -299,9 +299,7 @@ impl TcpTable {
 
     /// Ends all flows without a word to the guest.
     pub fn clear(&mut self, cx: &mut Context) {
-        let mut ids: Vec<TcpId> = self.flows.keys().collect();
-        ids.sort_by_key(|&id| Reverse(self.flows.get(id).map(|flow| flow.number)));
-        for id in ids {
+        for id in newest_first(self.flows.iter().map(|(id, flow)| (id, flow.number))) {
             self.remove(id, cx);
         }
     }
