@@ -149,6 +149,8 @@ impl Connection {
             // The answer to our SYN, when both sides opened at once.
             segment.flags &= !Flags::SYN;
             segment.seq += 1;
+            // The window of a SYN is not scaled (RFC 7323 section 2.2), as that of every other segment is below.
+            segment.window >>= self.snd_scale;
             self.owed = Owed::Now;
         }
 
@@ -269,7 +271,9 @@ impl Connection {
         self.on_progress(delivered.bytes, acked, flight, now);
         self.restart_timer(now);
         self.detect_losses(now);
-        self.update_window(segment);
+        // What acknowledges more was sent later, also where its sequence number is an older one. Its window counts from its
+        // acknowledgment: with the window of before, the right edge would lie further on than the peer ever said.
+        self.take_window(segment);
         if fin_acked {
             match self.state {
                 State::FinWait1 => self.state = State::FinWait2,
@@ -314,10 +318,14 @@ impl Connection {
     fn update_window(&mut self, segment: &Segment<'_>) {
         let newer = self.snd_wl1.lt(segment.seq) || (self.snd_wl1 == segment.seq && self.snd_wl2.le(segment.ack));
         if newer {
-            self.snd_wl1 = segment.seq;
-            self.snd_wl2 = segment.ack;
-            self.set_window(segment);
+            self.take_window(segment);
         }
+    }
+
+    fn take_window(&mut self, segment: &Segment<'_>) {
+        self.snd_wl1 = segment.seq;
+        self.snd_wl2 = segment.ack;
+        self.set_window(segment);
     }
 
     fn set_window(&mut self, segment: &Segment<'_>) {

@@ -77,7 +77,10 @@ impl Connection {
         }
         if self.owed == Owed::Now && self.state == State::SynReceived {
             self.owed = Owed::No;
-            return Some(self.bare(self.snd_nxt, now));
+            // Only the window of a SYN is not scaled (RFC 7323 section 2.2).
+            let window = self.window_field();
+            self.rcv_adv = self.rcv_adv.max(self.rcv_nxt + (u32::from(window) << self.rcv_scale));
+            return Some(Transmit { window, ..self.bare(self.snd_nxt, now) });
         }
         None
     }

@@ -57,9 +57,16 @@ impl Connection {
         self.learning = true;
     }
 
-    /// Takes up the options that the peer goes on to use.
+    /// Takes up the options that the peer goes on to use. Only a segment that could be taken counts: an old SYN offers what
+    /// was never agreed on, and others could make one up.
     #[cold]
     pub(super) fn learn(&mut self, segment: &Segment<'_>, now: Instant) {
+        let controls = Flags::SYN | Flags::RST | Flags::ACK;
+        let inside = segment.seq.ge(self.rcv_nxt) && segment.seq.le(self.rcv_nxt + self.rcv_wnd());
+        let acks = segment.ack.le(self.snd_max) && segment.ack.ge(self.snd_una - self.max_snd_wnd);
+        if segment.flags & controls != Flags::ACK || !inside || !acks {
+            return;
+        }
         if segment.options.sack.iter().any(Option::is_some) {
             self.sack = true;
         }

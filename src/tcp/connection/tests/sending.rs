@@ -235,3 +235,14 @@ fn the_round_trip_is_measured_but_not_of_repeated_segments() {
     script.ack(20);
     assert_eq!(script.connection.srtt(), Some(Duration::from_millis(20)));
 }
+
+/// Seed 14 of the simulator, before its link changed: the peer's segments have overtaken each other.
+#[test]
+fn the_window_counts_from_the_acknowledgment_that_it_came_with() {
+    let mut script = Script::established();
+    script.push(3000);
+    script.sent();
+    script.receive(Segment { window: 3000, payload: b"later", ..segment(Flags::ACK, IRS + 6, ISS + 1 + 1000) });
+    script.receive(Segment { window: 1500, payload: b"early", ..segment(Flags::ACK, IRS + 1, ISS + 1 + 2500) });
+    assert_eq!((script.connection.snd_una().0, script.connection.snd_wnd()), (ISS + 1 + 2500, 1500));
+}
