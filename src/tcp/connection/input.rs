@@ -264,13 +264,16 @@ impl Connection {
             self.measure_echo(segment, now);
         }
         self.on_delivered(&delivered, now);
-        self.judge_probe(segment, true, twice.is_some(), now);
-        if twice.is_some() {
-            self.on_duplicate_report();
+        self.detect_by_echo(segment);
+        self.detect_by_new_data(&delivered, true);
+        if let Some(twice) = twice {
+            self.on_duplicate_report(twice);
         }
+        self.judge_probe(segment, true, twice.is_some(), now);
         self.on_progress(delivered.bytes, acked, flight, now);
         self.restart_timer(now);
-        self.detect_losses(now);
+        let lost = self.detect_losses(delivered.bytes, now);
+        self.reduce_in_proportion(delivered.bytes, !lost);
         // What acknowledges more was sent later, also where its sequence number is an older one. Its window counts from its
         // acknowledgment: with the window of before, the right edge would lie further on than the peer ever said.
         self.take_window(segment);
@@ -300,13 +303,16 @@ impl Connection {
         }
         let mut delivered = Delivered::default();
         let twice = self.take_sack(segment, &mut delivered);
-        self.judge_probe(segment, false, twice.is_some(), now);
-        if twice.is_some() {
-            self.on_duplicate_report();
+        if let Some(twice) = twice {
+            self.on_duplicate_report(twice);
         }
+        self.judge_probe(segment, false, twice.is_some(), now);
         if delivered.bytes > 0 {
+            self.recovery.probes = 0;
             self.on_delivered(&delivered, now);
-            self.detect_losses(now);
+            self.detect_by_new_data(&delivered, false);
+            self.detect_losses(delivered.bytes, now);
+            self.reduce_in_proportion(delivered.bytes, false);
             if self.timer.is_some_and(|(timer, _)| timer == Timer::Probe) {
                 // What is known now to be missing is found by its time or by the retransmission timer.
                 self.rearm(now);

@@ -6,12 +6,14 @@
 mod growth;
 mod input;
 mod output;
+mod prr;
 mod recovery;
 mod saved;
 #[cfg(test)]
 mod tests;
 mod timers;
 mod timestamps;
+mod undo;
 mod window;
 
 pub use saved::Saved;
@@ -25,9 +27,11 @@ use super::segment::{Flags, Options, Segment};
 use super::seq::SeqNumber;
 use crate::time::{Duration, Instant};
 use growth::Growth;
+use prr::Reduction;
 use recovery::Recovery;
 use timers::Timer;
 use timestamps::Timestamps;
+use undo::Undo;
 
 /// The least segment size that a peer's option is believed, in bytes; source: contract/tcp.md section 2.3.
 const MIN_MSS: u16 = 32;
@@ -205,6 +209,8 @@ pub struct Connection {
     congestion: Congestion,
     scoreboard: Scoreboard,
     recovery: Recovery,
+    reduction: Reduction,
+    undo: Option<Box<Undo>>,
     challenges: u8,
     challenges_since: Instant,
 }
@@ -261,6 +267,8 @@ impl Connection {
             congestion: Congestion::new(u32::from(config.mss)),
             scoreboard: Scoreboard::default(),
             recovery: Recovery::new(iss),
+            reduction: Reduction::default(),
+            undo: None,
             challenges: 0,
             challenges_since: now,
         }

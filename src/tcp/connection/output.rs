@@ -2,6 +2,7 @@
 
 use super::recovery::Probe;
 use super::timers::Timer;
+use super::undo::Frto;
 use super::{Connection, Owed, State};
 use crate::tcp::segment::{Flags, Options, Transmit};
 use crate::tcp::seq::SeqNumber;
@@ -86,7 +87,17 @@ impl Connection {
     }
 
     fn poll_stream(&mut self, now: Instant) -> Option<Transmit> {
+        // F-RTO asks with new segments before it sends more of what may have arrived (RFC 5682 section 3.1, step 2b).
+        if self.recovery.frto == Frto::New {
+            if let Some(transmit) = self.next_new(false, now) {
+                return Some(transmit);
+            }
+            if self.pipe() == 0 {
+                self.recovery.frto = Frto::Off;
+            }
+        }
         if self.scoreboard.lost() > 0
+            && self.recovery.frto != Frto::New
             && (std::mem::take(&mut self.retransmit) || self.pipe() < self.congestion.cwnd())
             && let Some(transmit) = self.next_lost(now)
         {
@@ -97,7 +108,7 @@ impl Connection {
         {
             return Some(transmit);
         }
-        if let Some(transmit) = self.next_new(now) {
+        if let Some(transmit) = self.next_new(false, now) {
             return Some(transmit);
         }
         if self.owed == Owed::Now {
@@ -114,7 +125,7 @@ impl Connection {
         let (start, count) = self.scoreboard.next_lost()?;
         let transmit = self.again(start, count, now);
         if transmit.is_some() && start == self.snd_una {
-            self.arm(Timer::Retransmit, now);
+            self.rearm(now);
         }
         transmit
     }
@@ -126,18 +137,19 @@ impl Connection {
         let unsent = self.send.len().saturating_sub(flight as usize);
         if unsent > 0 && self.snd_wnd > flight {
             self.force = true;
-            if let Some(transmit) = self.next_new(now) {
+            if let Some(transmit) = self.next_new(true, now) {
                 let end = transmit.seq + transmit.len as u32;
-                self.recovery.probe = Some(Probe { end, resent: false });
+                if self.recovery.probe.is_some() {
+                    self.recovery.probe = Some(Probe { end, resent: false });
+                }
                 return Some(transmit);
             }
         }
-        let count = flight.min(self.segment_room() as u32);
-        if count == 0 || self.scoreboard.lost() > 0 || self.scoreboard.is_empty() {
+        let Some((start, count)) = self.scoreboard.last_unsacked(self.segment_room() as u32) else {
             self.recovery.probe = None;
             return None;
-        }
-        self.again(self.snd_nxt - count, count, now)
+        };
+        self.again(start, count, now)
     }
 
     /// At most `count` numbers from `start` on, in flight already, as one segment.
@@ -154,11 +166,13 @@ impl Connection {
         }
         let end = start + len as u32 + u32::from(fin);
         self.scoreboard.resent(start, end, now);
+        self.note_out(end.distance(start));
+        self.note_again(end.distance(start));
         Some(self.emit(start, offset, len, fin, now))
     }
 
-    /// The next segment from `snd_nxt` on, as far as the windows allow.
-    fn next_new(&mut self, now: Instant) -> Option<Transmit> {
+    /// The next segment from `snd_nxt` on, as far as the windows allow. `beyond` the congestion window when it is a probe.
+    fn next_new(&mut self, beyond: bool, now: Instant) -> Option<Transmit> {
         let offset = self.snd_nxt.distance(self.snd_una) as usize;
         let buffered = self.send.len();
         if offset > buffered || matches!(self.state, State::FinWait2 | State::TimeWait) {
@@ -170,7 +184,7 @@ impl Connection {
         if unsent == 0 && !self.send.is_closed() {
             return None;
         }
-        let room = self.congestion.cwnd().saturating_sub(self.pipe()) as usize;
+        let room = if beyond { u32::MAX } else { self.congestion.cwnd().saturating_sub(self.pipe()) } as usize;
         let usable = (self.snd_wnd as usize).saturating_sub(offset).min(room);
         let full = unsent.min(self.segment_room());
         let mut len = full.min(usable);
@@ -201,6 +215,7 @@ impl Connection {
             return Some(self.emit(seq, offset, len, false, now));
         }
         self.snd_nxt = end;
+        self.note_out(len as u32);
         // A lone segment's probe waits for the peer's delayed acknowledgment; with a second one it need not.
         let lone = self.scoreboard.pipe() <= u32::from(self.payload_mss());
         self.scoreboard.sent(end, now, !fresh);
