@@ -219,13 +219,16 @@ impl Connection {
         // A lone segment's probe waits for the peer's delayed acknowledgment; with a second one it need not.
         let lone = self.scoreboard.pipe() <= u32::from(self.payload_mss());
         self.scoreboard.sent(end, now, !fresh);
-        let rearm = match self.timer {
-            None | Some((Timer::Persist, _)) => true,
-            Some((Timer::Probe, _)) => lone,
-            Some(_) => false,
-        };
-        if rearm {
-            self.rearm(now);
+        match self.timer {
+            None | Some((Timer::Persist, _)) => self.rearm(now),
+            Some((Timer::Probe | Timer::Retransmit, at)) if lone => {
+                let known = self.timer;
+                self.rearm(now);
+                if self.timer.is_some_and(|(_, new)| new > at) {
+                    self.timer = known;
+                }
+            }
+            Some(_) => {}
         }
         if fin {
             self.fin_sent = true;

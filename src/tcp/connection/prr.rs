@@ -41,7 +41,8 @@ impl Connection {
         let reduction = &mut self.reduction;
         reduction.delivered = reduction.delivered.saturating_add(delivered);
         let mut count = if pipe > threshold {
-            let share = (u64::from(reduction.delivered) * u64::from(threshold)).div_ceil(u64::from(reduction.flight.max(1)));
+            let share =
+                (u64::from(reduction.delivered) * u64::from(threshold)).div_ceil(u64::from(reduction.flight.max(1)));
             (share.min(u64::from(u32::MAX)) as u32).saturating_sub(reduction.out)
         } else {
             let bound = reduction.delivered.saturating_sub(reduction.out).max(delivered);

@@ -8,8 +8,8 @@
 use super::Connection;
 use super::recovery::Phase;
 use crate::tcp::congestion::Congestion;
-use crate::tcp::segment::Segment;
 use crate::tcp::scoreboard::Delivered;
+use crate::tcp::segment::Segment;
 use crate::tcp::seq::SeqNumber;
 use crate::time::Instant;
 

@@ -8,6 +8,7 @@ mod random;
 mod receiving;
 mod recovery;
 mod sending;
+mod undo;
 
 use super::*;
 use crate::tcp::segment::Transmit;

@@ -6,7 +6,7 @@ const SACK: Config = Config { sack: true, ..CONFIG };
 const STAMPS: Config = Config { timestamps: true, ..CONFIG };
 
 /// A peer with selective acknowledgments and a round trip of 10 ms, with `bytes` in flight.
-fn in_flight(bytes: usize) -> Script {
+pub(super) fn in_flight(bytes: usize) -> Script {
     let options = Options { mss: Some(1000), sack_permitted: true, ..Options::default() };
     let mut script = Script::passive_with(&SACK, &Segment { options, ..syn() });
     script.connection.accept(script.now);
@@ -25,7 +25,7 @@ fn block(start: u32, end: u32) -> Option<(SeqNumber, SeqNumber)> {
 
 impl Script {
     /// An acknowledgment of `bytes` of our stream with blocks beyond it.
-    fn sack(&mut self, bytes: u32, blocks: &[(u32, u32)]) {
+    pub(super) fn sack(&mut self, bytes: u32, blocks: &[(u32, u32)]) {
         let mut options = Options::default();
         for (slot, &(start, end)) in options.sack.iter_mut().zip(blocks) {
             *slot = block(start, end);
@@ -34,7 +34,7 @@ impl Script {
     }
 
     /// Where in our stream the segments begin that are sent now.
-    fn offsets(&mut self) -> Vec<u32> {
+    pub(super) fn offsets(&mut self) -> Vec<u32> {
         self.sent().iter().map(|sent| sent.seq.0 - ISS - 1).collect()
     }
 }
@@ -152,7 +152,7 @@ fn a_smaller_path_has_what_is_in_flight_cut_anew() {
 }
 
 /// A peer with timestamps; its SYN carries 500.
-fn stamped() -> Script {
+pub(super) fn stamped() -> Script {
     let options = Options { mss: Some(1460), timestamps: Some((500, 0)), ..Options::default() };
     let mut script = Script::passive_with(&STAMPS, &Segment { options, ..syn() });
     script.connection.accept(script.now);
@@ -162,7 +162,7 @@ fn stamped() -> Script {
 }
 
 impl Script {
-    fn stamp(&mut self, value: u32, echo: u32, offset: u32, ack: u32, payload: &[u8]) {
+    pub(super) fn stamp(&mut self, value: u32, echo: u32, offset: u32, ack: u32, payload: &[u8]) {
         let options = Options { timestamps: Some((value, echo)), ..Options::default() };
         self.receive(Segment { options, payload, ..segment(Flags::ACK, IRS + 1 + offset, ISS + 1 + ack) });
     }

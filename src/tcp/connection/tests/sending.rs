@@ -97,6 +97,11 @@ fn after_a_timeout_one_segment_goes_and_an_answer_goes_on() {
     let mut script = Script::established();
     script.push(10_000);
     assert_eq!(script.sent().len(), 7);
+    // Five probes come before it.
+    for _ in 0..5 {
+        script.expire();
+        assert_eq!(script.one().offset, 0);
+    }
     script.expire();
     assert_eq!((script.one().offset, script.connection.cwnd()), (0, 1460));
     // The peer had everything but the first segment: nothing more is sent again.
