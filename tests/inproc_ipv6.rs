@@ -494,3 +494,28 @@ fn dns_over_ipv4_reaches_an_ipv6_server_and_a_dead_one_is_reported() {
     let error = i.wait6("a refusal", |p| p.icmp().map(|_| p.clone()));
     assert_eq!((error.src, error.icmp()), (VDNS6, Some((1, 4))));
 }
+
+/// RFC 8201: what goes to the guest through a link of 1280 bytes becomes smaller, and never less than that.
+#[test]
+fn a_packet_too_big_makes_segments_smaller() {
+    let i = start(setup());
+    let listener = TcpListener::bind((LOOPBACK, 0)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let (mut conn, _) = Conn6::connect(&i, at6(VHOST6, listener.local_addr().unwrap().port()));
+    let mut host = accept6(&i, &listener);
+    host.write_all(&[7; 2000]).unwrap();
+    let full = i.wait6("a segment", |p| p.tcp().filter(|s| !s.payload.is_empty()).map(|_| p.clone()));
+    assert_eq!(full.payload.len(), 20 + 1420, "without the option as upstream has it");
+    i.settle();
+    i.drain();
+    let quoted = Ip6 { src: full.src, ..Ip6::new(full.dst, TCP) }.packet(&full.payload);
+    let too_big = |mtu: u32| {
+        let message = [&[2, 0, 0, 0][..], &mtu.to_be_bytes(), &quoted[..48]].concat();
+        let packets = i.answer6(&Ip6::new(VHOST6, ICMPV6).icmp(&message));
+        packets.iter().filter_map(|p| Some(p.tcp()?.payload.len())).collect::<Vec<_>>()
+    };
+    assert_eq!(too_big(1300), [1240, 760]);
+    assert_eq!(too_big(100), [1220, 780]);
+    assert_eq!(too_big(1290), [0; 0], "larger than what is known");
+    assert_eq!(conn.receive(&i, 0), []);
+}

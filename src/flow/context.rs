@@ -78,9 +78,11 @@ impl Context {
         self.effects.push(Effect::Unregister(socket));
     }
 
-    /// How the TCP of a flow behaves towards the guest: IPv6's header leaves less for the segment.
+    /// How the TCP of a flow behaves towards the guest: IPv6's header leaves less for the segment, and the timestamps of
+    /// each pair of ends begin at a place of their own, the same each time (RFC 7323 section 5.4).
     pub fn tcp_config_for(&self, key: &FlowKey) -> crate::tcp::Config {
         let mut config = self.tcp_config;
+        config.stamp_offset = self.secret.hash_one((key, "timestamps")) as u32;
         if key.guest.ip.is_ipv6() {
             config.mss = config.mss.saturating_sub((IPV6_LEN - IPV4_LEN) as u16).max(32);
         }

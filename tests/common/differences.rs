@@ -158,6 +158,12 @@ pub const DIFFERENCES: &[Difference] = &[
         "it is asked again for ever",
         "a retry goes to the next server",
     ),
+    d(
+        "path-mtu",
+        "icmp.md: fragmentation needed from the guest's side",
+        "ignored",
+        "the connection's segments become smaller",
+    ),
     d("window-scaling", "tcp.md oddities: RFC 7323", "no window scaling", "offered back when the guest offers it"),
     d(
         "mss-1460",

@@ -1,9 +1,10 @@
 //! TCP flows: the protocol state towards the guest ([`crate::tcp::Connection`]) joined to what is on the host's side.
 //!
 //! `table` finds and bounds the flows, `pump` moves bytes between the two sides of one flow, `open` makes new ones,
-//! `target` is what is behind a guest forward.
+//! `target` is what is behind a guest forward, `path` hears of a smaller MTU on the way to the guest.
 
 mod open;
+mod path;
 mod pump;
 mod table;
 mod target;

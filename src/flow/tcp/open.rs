@@ -37,7 +37,7 @@ impl TcpTable {
             }
             let (side, config) = match forward.target {
                 Target::Callback => (Side::Callback(forward.number), cx.callback_tcp_config()),
-                Target::Command(_) | Target::Unix(_) => (Side::Waiting(Attaching::default()), cx.tcp_config),
+                Target::Command(_) | Target::Unix(_) => (Side::Waiting(Attaching::default()), cx.tcp_config_for(&key)),
             };
             let conn = Connection::passive(&config, segment, cx.initial_sequence(&key), cx.now, &mut cx.pool);
             let id = self.insert(key, conn, side, Origin::Guest, cx);

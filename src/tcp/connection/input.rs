@@ -42,7 +42,7 @@ impl Connection {
             || segment.seq != self.rcv_nxt
             || segment.ack != self.snd_una
             || len == 0
-            || !self.stamp_is_good(segment)
+            || !self.stamp_is_good(segment, now)
             || (self.scoreboard.sacked() > 0 || segment.options.sack[0].is_some())
             || len > self.rcv_wnd() as usize
             || self.assembler.is_some()
@@ -50,7 +50,7 @@ impl Connection {
         {
             return false;
         }
-        self.take_stamp(segment);
+        self.take_stamp(segment, now);
         self.update_window(segment);
         if now >= self.growth.until {
             self.grow_recv_limit(segment, now, pool);
@@ -155,7 +155,7 @@ impl Connection {
         }
 
         // RFC 7323 section 5.3, before the sequence number: what is older than what came is an old duplicate.
-        if !segment.flags.contains(Flags::RST) && !self.stamp_is_good(&segment) {
+        if !segment.flags.contains(Flags::RST) && !self.stamp_is_good(&segment, now) {
             if !segment.is_empty() {
                 self.owed = Owed::Now;
             }
@@ -197,7 +197,7 @@ impl Connection {
         if !segment.flags.contains(Flags::ACK) {
             return;
         }
-        self.take_stamp(&segment);
+        self.take_stamp(&segment, now);
         if old && segment.is_empty() {
             // A probe of whether we are alive, or a late segment.
             self.challenge(now);

@@ -246,7 +246,7 @@ impl Connection {
             growth: Growth::new(config.recv_max, config.send_max, now),
             window_scale: config.window_scale,
             sack: config.sack,
-            timestamps: config.timestamps.then(Timestamps::default),
+            timestamps: config.timestamps.then(|| Timestamps::new(config.stamp_offset, now)),
             learning: false,
             twice: None,
             peer_finished: false,

@@ -315,6 +315,14 @@ impl Connection {
         }
     }
 
+    /// A router on the way to the peer reports that the segment that begins at `seq` was too large, and that `mss` bytes
+    /// would not be. Believed when such a segment is in flight (RFC 5927 section 7).
+    pub fn on_too_big(&mut self, seq: SeqNumber, mss: u16) {
+        if self.established && seq.ge(self.snd_una) && seq.lt(self.snd_max) {
+            self.lower_mss(mss);
+        }
+    }
+
     /// The path carries smaller segments than was believed: they are `mss` bytes from now on, headers excluded and options
     /// included, and what is in flight is sent again. A value that is not smaller, or below what any path carries, is
     /// refused (RFC 9293 section 3.9.2.2, RFC 1191 section 6.4).

@@ -191,6 +191,63 @@ fn an_old_duplicate_is_refused_by_its_timestamp() {
     assert_eq!(script.received(), b"abcnew");
 }
 
+/// RFC 7323 section 5.5: after 24 idle days the peer's clock may have wrapped.
+#[test]
+fn after_24_days_an_older_timestamp_is_taken() {
+    let day = Duration::from_secs(86_400);
+    let mut script = stamped();
+    script.stamp(600, 0, 0, 0, b"abc");
+    script.connection.flush_ack();
+    script.acks(3);
+    script.now += day * 23;
+    script.stamp(500, 0, 3, 0, b"old");
+    script.acks(3);
+    script.now += day * 2;
+    script.stamp(500, 0, 3, 0, b"new");
+    assert_eq!(script.received(), b"abcnew");
+    script.connection.flush_ack();
+    script.acks(6);
+    script.stamp(499, 0, 6, 0, b"old");
+    assert_eq!(script.received(), b"abcnew", "and from then on as before");
+}
+
+#[test]
+fn timestamps_begin_where_the_connection_is_told() {
+    let config = Config { stamp_offset: u32::MAX, ..STAMPS };
+    let options = Options { mss: Some(1460), timestamps: Some((500, 0)), ..Options::default() };
+    let mut script = Script::passive_with(&config, &Segment { options, ..syn() });
+    script.connection.accept(script.now);
+    assert_eq!(script.one().options.timestamps, Some((99_999, 500)));
+}
+
+/// RFC 6191 section 2: a SYN whose number is old takes the place of a connection in TIME_WAIT when its timestamp is newer.
+#[test]
+fn a_newer_timestamp_ends_time_wait() {
+    let mut script = stamped();
+    script.connection.close_send();
+    script.one();
+    script.stamp(700, 100_000, 0, 1, b"");
+    let options = Options { timestamps: Some((701, 100_000)), ..Options::default() };
+    script.receive(Segment { options, ..segment(FIN_ACK, IRS + 1, ISS + 2) });
+    assert_eq!(script.connection.state(), State::TimeWait);
+    let again = |value: u32, seq: u32| {
+        let options = Options { timestamps: Some((value, 0)), ..Options::default() };
+        script.connection.reusable_by(&Segment { options, ..segment(Flags::SYN, seq, 0) })
+    };
+    let (old, new) = (IRS - 1000, IRS + 1000);
+    assert_eq!([again(702, old), again(701, old), again(700, old), again(700, new)], [true, false, false, true]);
+}
+
+/// RFC 5927 section 7: an error about a segment that is not in flight is not believed.
+#[test]
+fn an_error_about_size_must_be_about_what_is_in_flight() {
+    for (offset, believed) in [(-1i32, false), (3000, false), (0, true), (2999, true)] {
+        let mut script = in_flight(3000);
+        script.connection.on_too_big(SeqNumber((ISS + 1).wrapping_add_signed(offset)), 600);
+        assert_eq!(!script.sent().is_empty(), believed, "{offset}");
+    }
+}
+
 #[test]
 fn a_repeated_segment_is_measured_by_its_echo() {
     let mut script = stamped();
