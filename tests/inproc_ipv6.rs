@@ -3,6 +3,7 @@
 
 mod common;
 use common::*;
+use std::io::Write;
 use std::net::Ipv6Addr;
 
 fn hex(bytes: &[u8]) -> String {
@@ -342,7 +343,7 @@ fn dhcp_facts_18_to_20_information_requests() {
         assert!(data.ends_with(url));
         if ours("dhcpv6-server") {
             assert_eq!(data[11..25], *b"\0\x02\0\x0a\0\x03\0\x01\x52\x56\0\0\0\x02");
-            assert!(data.windows(17).any(|w| w == b"\0\x18\0\x0d\x07example\x03com\0"[..17].as_ref()));
+            assert!(data.windows(17).any(|w| *w == b"\0\x18\0\x0d\x07example\x03com\0"[..17]));
         }
     }
     silent(&i, &Ip6::new(VHOST6, UDP).udp(546, 547, &[1, 1, 2, 3]), "SOLICIT");
@@ -498,7 +499,7 @@ fn dns_over_ipv4_reaches_an_ipv6_server_and_a_dead_one_is_reported() {
 /// RFC 8201: what goes to the guest through a link of 1280 bytes becomes smaller, and never less than that.
 #[test]
 fn a_packet_too_big_makes_segments_smaller() {
-    let i = start(setup());
+    let i = start6(setup6());
     let listener = TcpListener::bind((LOOPBACK, 0)).unwrap();
     listener.set_nonblocking(true).unwrap();
     let (mut conn, _) = Conn6::connect(&i, at6(VHOST6, listener.local_addr().unwrap().port()));
