@@ -19,6 +19,7 @@ use transmit::{Body, Control};
 pub use transmit::{Slot, Transmit};
 
 use crate::link::{Impairment, Link};
+use crate::sys;
 use crate::wire::{self, ACK, Header, PSH, RST, SYN, Template};
 
 /// Local ports from which the guest accepts forwarded connections.
@@ -139,7 +140,7 @@ impl Guest {
     /// A frame left the library: it arrives now, or after the link's delay, or not at all.
     pub fn arrive(&mut self, frame: &[u8]) {
         match &mut self.link {
-            Some(link) => link.push(false, frame, Instant::now()),
+            Some(link) => link.push(false, frame, sys::monotonic_ns()),
             None => self.receive(frame),
         }
     }
