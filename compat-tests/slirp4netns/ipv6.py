@@ -25,6 +25,17 @@ HOST6 = "127.6.0.1"
 GUEST6 = "6.6.6.6"
 MIB = 1 << 20
 
+# Has ISC's client ask for what is not in its address (RFC 8415 section 18.2.6), and prints what it was told.
+DHCLIENT = """
+folder=$(mktemp -d)
+trap 'rm -rf $folder' EXIT
+printf '#!/bin/sh\\nenv >>%s/told\\n' $folder >$folder/script
+chmod +x $folder/script
+timeout 20 dhclient -6 -S -1 -d -cf /dev/null -sf $folder/script -lf $folder/leases -pf $folder/pid tap0 >$folder/log 2>&1 ||
+    cat $folder/log
+cat $folder/told
+"""
+
 
 @functools.cache
 class Host:
@@ -80,7 +91,7 @@ def check(report, guest):
     with report.check("v6.udp_gateway"):
         equal(guest.ask("udp", host=GATEWAY, port=host.udp.port, sizes=[1, 1200]), [1, 1200])
     with report.check("v6.udp_fragments", beyond=True):
-        equal(guest.ask("udp", host=GATEWAY, port=host.udp.port, sizes=[4000]), [4000])
+        equal(guest.ask("udp", host=GATEWAY, port=host.udp.port, sizes=[4000, 16385]), [4000, 16385])
     with report.check("v6.udp_outside"):
         equal(guest.ask("udp", host=outer.OUTSIDE6, port=host.udp_outside.port, sizes=[100]), [100])
     with report.check("v6.udp_refused", beyond=True):
@@ -118,6 +129,11 @@ def check(report, guest):
                                                "Router lifetime")},
               {"Recursive DNS server": NAMESERVER, "DNS server lifetime": "1800", "MTU": "1500 bytes",
                "Prefix": "fd00::/64", "Router lifetime": "1800"}, said)
+    with report.check("v6.dhclient_stateless", beyond=True):
+        said = guest.command("sh", "-ec", DHCLIENT)
+        told = dict(line.split("=", 1) for line in said.split("\n") if line.startswith("new_dhcp6_"))
+        equal((told.get("new_dhcp6_name_servers"), told.get("new_dhcp6_server_id")),
+              (NAMESERVER, "0:3:0:1:52:56:0:0:0:2"), said[-400:])
 
 
 def check_no_host_loopback(report, guest):

@@ -15,7 +15,8 @@ pub struct QueuedError {
     pub destination: Option<SocketAddr>,
     /// The operating system's error number.
     pub errno: i32,
-    /// For "fragmentation needed" and "packet too big": the MTU of the next hop, else 0.
+    /// For "fragmentation needed" and "packet too big": the MTU of the next hop; for a parameter problem over IPv6: where
+    /// it is; else 0.
     pub info: u32,
     /// How many bytes of the datagram's payload came with the error.
     pub quoted: usize,
