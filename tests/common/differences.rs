@@ -164,6 +164,18 @@ pub const DIFFERENCES: &[Difference] = &[
         "ignored",
         "the connection's segments become smaller",
     ),
+    d(
+        "tcp-bounds",
+        "tcp.md section 9: no limit on the number of connections",
+        "a flood of SYNs makes a connection each",
+        "half-open connections are bounded; the oldest is reset",
+    ),
+    d(
+        "connect-errors",
+        "tcp.md section 2.1: what the guest hears of a failed connect",
+        "a FIN with sequence number 0 for what is no refusal, or an ICMP error alone",
+        "a reset at once, after the ICMP error where there is one",
+    ),
     d("window-scaling", "tcp.md oddities: RFC 7323", "no window scaling", "offered back when the guest offers it"),
     d(
         "mss-1460",

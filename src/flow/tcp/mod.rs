@@ -1,14 +1,16 @@
 //! TCP flows: the protocol state towards the guest ([`crate::tcp::Connection`]) joined to what is on the host's side.
 //!
-//! `table` finds and bounds the flows, `pump` moves bytes between the two sides of one flow, `open` makes new ones,
+//! `table` finds the flows, `bounds` bounds them, `pump` moves bytes between the two sides of one flow, `open` makes new ones,
 //! `target` is what is behind a guest forward, `path` hears of a smaller MTU on the way to the guest.
 
+mod bounds;
 mod open;
 mod path;
 mod pump;
 mod table;
 mod target;
 
+use bounds::Stage;
 pub use table::{FromGuest, TcpId, TcpTable};
 pub use target::{Attaching, GuestForward, Target};
 
@@ -73,7 +75,8 @@ pub struct TcpFlow {
     held: u8,
     /// The flow is on the list of those with news from the host.
     queued: Mark,
-    time_wait: bool,
+    /// The stage that the flow is counted in.
+    stage: Stage,
     /// The largest segment the guest has sent: shorter ones end a burst.
     full_segment: u16,
     /// How much the next read from the host asks for; grows with use.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use super::bounds::Stage;
 use super::table::{FromGuest, TcpId, TcpTable, reset};
 use super::{Attaching, Connecting, GuestForward, Origin, Side, Target, TcpFlow};
 use crate::flow::context::Context;
@@ -73,7 +74,14 @@ impl TcpTable {
                 return match error.raw_os_error() {
                     Some(libc::EHOSTUNREACH) => refuse(&key, segment, Unreachable::Host, from.packet, cx),
                     // Out of descriptors, ports or memory: this one flow is refused, at once.
-                    Some(libc::ECONNREFUSED | libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS) => {
+                    Some(
+                        libc::ECONNREFUSED
+                        | libc::EMFILE
+                        | libc::ENFILE
+                        | libc::ENOMEM
+                        | libc::ENOBUFS
+                        | libc::EADDRNOTAVAIL,
+                    ) => {
                         reset(&key, segment, cx);
                     }
                     _ => refuse(&key, segment, Unreachable::Network, from.packet, cx),
@@ -172,7 +180,7 @@ impl TcpTable {
             staged: false,
             held: 0,
             queued: Mark::default(),
-            time_wait: false,
+            stage: Stage::Open,
             full_segment: 0,
             read_size: FIRST_READ,
             connecting: None,
@@ -196,13 +204,12 @@ impl TcpTable {
     }
 }
 
-/// Tells the guest that a connection will not come about. Over IPv6 the error is followed by a reset: there are guests
-/// that take the error alone for a passing trouble, and would wait in place of trying IPv4 (RFC 8305).
+/// Tells the guest that a connection will not come about. The error is followed by a reset: there are guests that take the
+/// error alone for a passing trouble, as RFC 1122 section 4.2.3.9 has it, and would wait in place of trying another address
+/// (RFC 8305); and errors are limited in number.
 fn refuse(key: &FlowKey, segment: &Segment<'_>, why: Unreachable, packet: &[u8], cx: &mut Context) {
     cx.egress.unreachable(why, packet, cx.now);
-    if key.guest.ip.is_ipv6() {
-        reset(key, segment, cx);
-    }
+    reset(key, segment, cx);
 }
 
 /// The type of service of packets to the guest; source: contract/tcp.md section 8.

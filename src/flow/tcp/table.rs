@@ -1,12 +1,12 @@
 //! The table of TCP flows: finding them, the lists of those with something to do, the bounds.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use slotmap::{SlotMap, new_key_type};
 
+use super::bounds::Bounds;
 use super::{GuestForward, Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::effect::{Effect, HostSocket};
@@ -15,12 +15,8 @@ use crate::flow::ready::{ReadyQueue, newest_first};
 use crate::flow::token::{self, Kind};
 use crate::host::poller::Readiness;
 use crate::ip::rate_limit::RateLimit;
-use crate::tcp::{Closed, Flags, Segment, SeqNumber, State};
+use crate::tcp::{Closed, Flags, Segment, SeqNumber};
 
-/// Flows at one time. When they are all taken the oldest in TIME_WAIT goes; without one the new flow is refused.
-const MAX_FLOWS: usize = 65536;
-/// Flows in TIME_WAIT at one time; the oldest goes.
-const MAX_TIME_WAIT: usize = 4096;
 /// Rounds of the application's loop for which staged bytes are held while frames keep coming: one a round, or several.
 const MAX_HELD: u8 = 64;
 const MAX_HELD_SEVERAL: u8 = 1;
@@ -49,8 +45,7 @@ pub struct TcpTable {
     last: Option<(FlowKey, TcpId)>,
     staged: Vec<TcpId>,
     ready: ReadyQueue<TcpId>,
-    time_wait: VecDeque<TcpId>,
-    time_waiting: usize,
+    pub(super) bounds: Bounds,
     /// Of warnings that a guest can cause; made with the first one.
     pub(super) warnings: Option<RateLimit>,
 }
@@ -125,30 +120,13 @@ impl TcpTable {
         if flow.wants_turn() {
             self.ready.push(id, &mut flow.queued);
         }
-        if flow.conn.state() == State::TimeWait && !std::mem::replace(&mut flow.time_wait, true) {
-            self.time_waiting += 1;
-            self.time_wait.push_back(id);
-        }
         let deadline = flow.deadline();
         cx.timers.arm(&mut flow.timer, deadline, token::pack(Kind::Tcp, id));
-        if self.time_waiting > MAX_TIME_WAIT {
-            self.drop_oldest_time_wait(cx);
+        let stage = flow.stage_now();
+        let before = std::mem::replace(&mut flow.stage, stage);
+        if stage != before {
+            self.change_stage(id, before, stage, cx);
         }
-    }
-
-    fn drop_oldest_time_wait(&mut self, cx: &mut Context) -> bool {
-        while let Some(id) = self.time_wait.pop_front() {
-            if self.flows.contains_key(id) {
-                self.remove(id, cx);
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Whether there is room for one more flow; makes some where the rule of the table allows it.
-    pub(super) fn has_room(&mut self, cx: &mut Context) -> bool {
-        self.flows.len() < MAX_FLOWS || self.drop_oldest_time_wait(cx)
     }
 
     /// Ends a flow. The guest was told before, or need not be.
@@ -159,13 +137,7 @@ impl TcpTable {
         if self.last.is_some_and(|(_, last)| last == id) {
             self.last = None;
         }
-        if flow.time_wait {
-            self.time_waiting -= 1;
-            if self.time_wait.len() > 2 * self.time_waiting + 64 {
-                let flows = &self.flows;
-                self.time_wait.retain(|&id| flows.contains_key(id));
-            }
-        }
+        self.leave_stage(flow.stage);
         flow.conn.release(&mut cx.pool);
         if let Side::Host(stream) = flow.side {
             cx.unwatch(HostSocket::Stream(stream));

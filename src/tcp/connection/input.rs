@@ -18,6 +18,9 @@ impl Connection {
         if self.aborting.is_some() {
             return;
         }
+        if let Some(keep) = &mut self.keep_alive {
+            keep.heard(now);
+        }
         if self.learning {
             self.learn(segment, now);
         }

@@ -5,6 +5,7 @@
 
 mod growth;
 mod input;
+mod keepalive;
 mod output;
 mod prr;
 mod recovery;
@@ -27,6 +28,7 @@ use super::segment::{Flags, Options, Segment};
 use super::seq::SeqNumber;
 use crate::time::{Duration, Instant};
 use growth::Growth;
+use keepalive::KeepAlive;
 use prr::Reduction;
 use recovery::Recovery;
 use timers::Timer;
@@ -211,6 +213,7 @@ pub struct Connection {
     recovery: Recovery,
     reduction: Reduction,
     undo: Option<Box<Undo>>,
+    keep_alive: Option<Box<KeepAlive>>,
     challenges: u8,
     challenges_since: Instant,
 }
@@ -269,6 +272,7 @@ impl Connection {
             recovery: Recovery::new(iss),
             reduction: Reduction::default(),
             undo: None,
+            keep_alive: config.keep_alive.map(|idle| KeepAlive::new(idle, now)),
             challenges: 0,
             challenges_since: now,
         }
@@ -348,6 +352,7 @@ impl Connection {
         self.stray_reset = None;
         self.timer = None;
         self.lifetime = None;
+        self.keep_alive = None;
     }
 
     /// The application's end of stream: a FIN follows what is buffered, and the send buffer takes no more.

@@ -111,6 +111,10 @@ impl Connection {
         if let Some(transmit) = self.next_new(false, now) {
             return Some(transmit);
         }
+        if self.keep_alive.as_mut().is_some_and(|keep| std::mem::take(&mut keep.due)) {
+            // An old number: whoever is alive answers with what it expects.
+            return Some(self.emit(self.snd_nxt - 1, 0, 0, false, now));
+        }
         if self.owed == Owed::Now {
             // What was sent counts, even if it is about to be sent again; but a probe of a closed window was hardly taken.
             let probing = self.timer.is_some_and(|(timer, _)| timer == Timer::Persist);

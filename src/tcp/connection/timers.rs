@@ -4,7 +4,7 @@ use super::recovery::{Phase, Probe};
 use super::undo::Frto;
 use super::{Closed, Connection, State};
 use crate::tcp::rtt;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, earliest};
 
 /// How long the handshake may take; source: contract/tcp.md section 2.1.
 const HANDSHAKE: Duration = Duration::from_secs(75);
@@ -32,11 +32,8 @@ pub(super) enum Timer {
 impl Connection {
     /// The next moment at which [`Connection::on_deadline`] has something to do. Cheap.
     pub fn deadline(&self) -> Option<Instant> {
-        match (self.timer, self.lifetime) {
-            (Some((_, at)), Some(end)) => Some(at.min(end)),
-            (Some((_, at)), None) => Some(at),
-            (None, end) => end,
-        }
+        let keep_alive = self.keep_alive.as_ref().map(|keep| keep.deadline());
+        earliest(earliest(self.timer.map(|(_, at)| at), self.lifetime), keep_alive)
     }
 
     /// Handles the deadline that has come. One call handles one: when the clock has jumped, what follows is armed from
@@ -44,6 +41,9 @@ impl Connection {
     pub fn on_deadline(&mut self, now: Instant) {
         if self.lifetime.is_some_and(|end| end <= now) {
             self.close(Closed::Finished);
+            return;
+        }
+        if !self.on_keep_alive(now) {
             return;
         }
         let Some((timer, at)) = self.timer else { return };
