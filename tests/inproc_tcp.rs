@@ -254,6 +254,26 @@ fn tcp_fact_13_a_reset_by_the_host_reaches_the_guest() {
 }
 
 #[test]
+fn tcp_data_for_a_host_that_has_closed_is_reset() {
+    let i = Setup::default().start();
+    let (mut conn, mut host) = connected(&i);
+    host_write_some(&mut host, b"last words");
+    drop(host);
+    // What the host has sent is delivered in any case.
+    i.settle();
+    conn.data(&i, b"are you there?");
+    assert_eq!(conn.receive(&i, 10).1, b"last words");
+    conn.expect_fin(&i);
+    // Who asks the application only for what can be read or written needs a second segment to find out.
+    if library().upstream || std::env::var_os("OXISLIRP_POLL").is_some_and(|mode| mode == "direct") {
+        conn.data(&i, b"hello?");
+    }
+    conn.expect(&i, "a reset", |s| s.has(RST));
+    i.settle();
+    assert!(!conn.listed(&i, ""), "{}", i.connection_info());
+}
+
+#[test]
 fn tcp_fact_14_a_reset_by_the_guest_ends_the_host_side() {
     let i = Setup::default().start();
     let (mut conn, mut host) = connected(&i);
@@ -310,6 +330,27 @@ fn tcp_fact_21_urgent_data_passes_both_ways() {
     socket.send_out_of_band(b"!").unwrap();
     let s = conn.expect(&i, "urgent data for the guest", |s| s.has(URG));
     assert_eq!((s.payload.as_slice(), s.urgent), (&b"!"[..], 1));
+}
+
+#[test]
+fn tcp_urgent_data_among_other_data_is_marked_at_its_place() {
+    let i = Setup::default().start();
+    let (mut conn, mut host) = connected(&i);
+    socket2::SockRef::from(&host).send_out_of_band(b"abcd!").unwrap();
+    host_write_some(&mut host, b"efg");
+    let mut bytes = Vec::new();
+    let mut mark = None;
+    while bytes.len() < 8 {
+        let s = conn.expect(&i, "data", |s| !s.payload.is_empty());
+        if s.has(URG) {
+            mark = mark.max(Some(bytes.len() + usize::from(s.urgent)));
+        }
+        conn.rcv_nxt = s.seq.wrapping_add(s.payload.len() as u32);
+        bytes.extend_from_slice(&s.payload);
+        conn.send(&i, ACK, b"");
+    }
+    assert_eq!(bytes, b"abcd!efg");
+    assert_eq!(mark, Some(if ours("urgent-place") { 5 } else { 8 }), "the byte before the mark is the urgent one");
 }
 
 #[test]

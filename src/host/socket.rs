@@ -16,6 +16,11 @@ use super::unix::{UnixAddress, UnixName};
 /// Waiting connections the kernel keeps for a forward; upstream's 1 refuses bursts.
 const BACKLOG: i32 = 512;
 
+unsafe extern "C" {
+    /// POSIX; missing in the libc crate.
+    fn sockatmark(socket: libc::c_int) -> libc::c_int;
+}
+
 /// A stream to a host peer.
 #[derive(Debug)]
 pub struct Stream(pub(super) Socket);
@@ -67,6 +72,12 @@ impl Stream {
             return (&self.0).read(first);
         }
         (&self.0).read_vectored(&mut [IoSliceMut::new(first), IoSliceMut::new(second)])
+    }
+
+    /// Whether the next byte to read is the urgent one. A read never goes beyond the byte before it.
+    pub fn at_urgent_mark(&self) -> bool {
+        // SAFETY: the function takes a descriptor, which is open as long as the stream is, and touches no memory of ours.
+        unsafe { sockatmark(self.0.as_raw_fd()) == 1 }
     }
 
     /// Writes from two buffers, one after the other, and says how many bytes the kernel took.

@@ -377,6 +377,12 @@ pub const DIFFERENCES: &[Difference] = &[
         "answers from the address that was asked",
     ),
     d(
+        "urgent-place",
+        "tcp.md section 7: what is urgent of the bytes that are read with an out-of-band one",
+        "all of them",
+        "those up to the out-of-band byte",
+    ),
+    d(
         "tftp-acknowledgments",
         "tftp.md section 3: which acknowledgment brings which block",
         "any brings the next one; nothing is ever sent again",

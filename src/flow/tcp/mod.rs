@@ -67,8 +67,10 @@ pub struct TcpFlow {
     host_finished: bool,
     /// The guest's end was passed on to the host.
     shut: bool,
-    /// A write failed: the host takes no more.
+    /// A write failed, or what was written was refused: the host takes no more.
     write_failed: bool,
+    /// The poller has told of an error.
+    failed: bool,
     /// The flow is on the list of those with bytes staged for the host.
     staged: bool,
     /// Poll rounds the staged bytes were held for more to come.

@@ -173,6 +173,7 @@ impl TcpTable {
             readable: false,
             writable: false,
             read_closed: false,
+            failed: false,
             urgent: false,
             host_finished: false,
             shut: false,

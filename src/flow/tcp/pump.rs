@@ -55,6 +55,7 @@ impl TcpFlow {
         if self.conn.send.len() < buffered {
             self.pull(cx);
         }
+        self.reset_when_delivered(cx);
         self.transmit(cx);
         if callback_was_full && self.callback_room() > 0 {
             cx.effects.push(Effect::Notify);
@@ -69,10 +70,14 @@ impl TcpFlow {
             }
             self.on_connected(cx);
         }
+        if self.failed && self.host_finished {
+            self.on_refused(cx);
+        }
         if self.has_unflushed() && !self.staged {
             self.flush(cx);
         }
         self.pull(cx);
+        self.reset_when_delivered(cx);
         self.transmit(cx);
     }
 
@@ -84,7 +89,9 @@ impl TcpFlow {
         if !matches!(self.side, Side::Host(_)) {
             return false;
         }
-        self.can_pull() || (self.writable && !self.staged && self.has_unflushed())
+        self.can_pull()
+            || (self.writable && !self.staged && self.has_unflushed())
+            || (self.failed && self.host_finished)
     }
 
     /// Bytes, or an end, that the host has not been given yet, or an acknowledgment that waits for that.
@@ -214,7 +221,9 @@ impl TcpFlow {
             return;
         }
         let limit = self.conn.send_limit();
-        let want = self.conn.send_room().min(self.read_size as usize);
+        // The urgent byte is read by itself, so that the mark for the guest is where the host has put it.
+        let urgent = self.urgent && stream.at_urgent_mark();
+        let want = if urgent { 1 } else { self.conn.send_room().min(self.read_size as usize) };
         let (first, second) = self.conn.send.spaces(want, limit, &mut cx.pool);
         let (first_length, second_length) = (first.len().min(want), second.len().min(want - first.len().min(want)));
         let offered = first_length + second_length;
@@ -235,10 +244,12 @@ impl TcpFlow {
             Ok(length) => {
                 self.conn.send.commit(length);
                 cx.brought = cx.brought.saturating_add(length);
-                if std::mem::take(&mut self.urgent) {
+                if urgent {
+                    self.urgent = false;
                     self.conn.send.mark_urgent();
-                }
-                if length == offered {
+                } else if self.urgent {
+                    // A read ends before the urgent byte, which the next one brings.
+                } else if length == offered {
                     self.read_size = self.read_size.saturating_mul(4).min(MAX_READ);
                 } else {
                     // The kernel has no more, and the poller tells when it has; but an end that it told of already is
@@ -259,11 +270,30 @@ impl TcpFlow {
     fn on_read_error(&mut self, error: &io::Error, cx: &mut Context) {
         self.readable = false;
         if error.kind() == ErrorKind::WouldBlock {
+            self.urgent = false;
             return;
         }
         // Reset, timed out or unreachable: whatever it is, the host's side of the connection is gone.
         self.host_finished = true;
         self.conn.abort(cx.now);
+    }
+
+    /// The host's program has closed, after which bytes of the guest came.
+    fn on_refused(&mut self, cx: &mut Context) {
+        self.failed = false;
+        let Side::Host(stream) = &self.side else { return };
+        if stream.take_error().is_err() {
+            self.write_failed = true;
+            self.conn.discard_received(&mut cx.pool);
+        }
+    }
+
+    /// Where the host takes no more and has ended, a guest that has all that was sent before is told that nobody reads
+    /// what it sends (RFC 9293 section 3.6.1).
+    fn reset_when_delivered(&mut self, cx: &mut Context) {
+        if self.write_failed && self.host_finished && self.conn.state() == State::FinWait2 {
+            self.conn.abort(cx.now);
+        }
     }
 
     /// Once both directions have ended, the host's descriptor is of no use: it goes before the guest's side has played

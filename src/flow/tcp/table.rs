@@ -150,6 +150,7 @@ impl TcpTable {
         flow.readable |= ready.readable;
         flow.writable |= ready.writable;
         flow.read_closed |= ready.read_closed || ready.error;
+        flow.failed |= ready.error;
         flow.urgent |= ready.priority;
         if flow.wants_turn() {
             self.ready.push(id, &mut flow.queued);

@@ -430,13 +430,18 @@ impl Connection {
         let next = self.rcv_nxt;
         let recv = &mut self.recv;
         let assembler = self.assembler.get_or_insert_default();
+        let mut fresh = false;
         let write = |from: SeqNumber, to: SeqNumber| {
+            fresh = true;
             let part = data.get(from.distance(start) as usize..to.distance(start) as usize);
             if let Some(part) = part {
                 recv.write_ahead(from.distance(next) as usize, part);
             }
         };
         let taken = assembler.insert(next, start, end, write);
+        if taken && !fresh && start.lt(end) {
+            self.twice = Some((start, end));
+        }
         // A FIN before bytes that came already is not believed.
         if let Some(fin) = fin
             && taken

@@ -132,6 +132,27 @@ fn windows_are_scaled_only_when_both_want_it() {
 }
 
 #[test]
+fn we_accept_and_bytes_go_both_ways() {
+    let mut script = Script::passive_with(&CONFIG, &syn());
+    script.connection.accept(script.now);
+    let answer = script.one();
+    assert_eq!((answer.flags, answer.seq, answer.ack), (SYN_ACK, SeqNumber(ISS), SeqNumber(IRS + 1)));
+    assert_eq!(answer.options, Options { mss: Some(1460), ..Options::default() });
+    script.receive(segment(Flags::ACK, IRS + 1, ISS + 1));
+    assert_eq!(script.connection.state(), State::Established);
+    script.data(0, &[7; 500]);
+    script.connection.flush_ack();
+    script.acks(500);
+    assert_eq!(script.received(), [7; 500]);
+    script.push(300);
+    let data = script.one();
+    assert_eq!((data.seq, data.ack, data.len), (SeqNumber(ISS + 1), SeqNumber(IRS + 501), 300));
+    script.ack(300);
+    assert!(script.connection.send_idle());
+    assert_eq!(script.sent(), []);
+}
+
+#[test]
 fn we_open() {
     let mut script = Script::active();
     let first = script.one();

@@ -138,6 +138,8 @@ fn what_came_early_is_reported_newest_first() {
     assert_eq!(reported(0, 100), (120, vec![(300, 310)]));
     // What came twice is told once (RFC 2883).
     assert_eq!(reported(50, 10), (120, vec![(50, 60), (300, 310)]));
+    // Also what came early twice, before the range that holds it.
+    assert_eq!(reported(302, 5), (120, vec![(302, 307), (300, 310)]));
     assert_eq!(reported(120, 180), (310, vec![]));
 }
 

@@ -40,6 +40,36 @@ fn the_peers_window_bounds_what_is_sent() {
 }
 
 #[test]
+fn a_window_that_opens_a_little_is_not_used() {
+    let mut script = Script::established();
+    script.push(20_000);
+    assert_eq!(script.sent().len(), 10);
+    let window = |window, acked: u32| Segment { window, ..segment(Flags::ACK, IRS + 1, ISS + 1 + acked) };
+    script.receive(window(0, 14_600));
+    assert_eq!(script.sent(), []);
+    // Neither a full segment nor half of the largest window there was.
+    script.receive(window(300, 14_600));
+    assert_eq!(script.sent(), []);
+    script.receive(window(1459, 14_600));
+    assert_eq!(script.sent(), []);
+    script.receive(window(1460, 14_600));
+    assert_eq!(script.one().len, 1460);
+}
+
+#[test]
+fn the_first_two_duplicates_let_out_a_new_segment_each() {
+    let mut script = Script::established();
+    script.push(20_000);
+    assert_eq!(script.sent().len(), 10);
+    for new in [14_600, 16_060] {
+        script.ack(0);
+        assert_eq!(script.one().seq, SeqNumber(ISS + 1 + new));
+    }
+    script.ack(0);
+    assert_eq!(script.one().seq, SeqNumber(ISS + 1), "the third brings the first segment again");
+}
+
+#[test]
 fn an_older_segment_does_not_change_the_window() {
     let mut script = Script::established();
     script.data(0, b"ab");
