@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant as Wall};
 
-use slirp::stack::{Config, Stack};
+use slirp::stack::{Config, Glance, Stack};
 use slirp::time::Instant;
 use smoltcp::iface::{Config as InterfaceConfig, Interface, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium};
@@ -46,7 +46,7 @@ impl Cable {
         let now = self.now();
         let mut sleep = 0;
         self.stack.fill(&mut sleep, now);
-        self.stack.begin_round(now);
+        self.stack.begin_round(now, Glance::Unknown);
         for _ in 0..self.stack.backlog() {
             self.stack.work();
         }

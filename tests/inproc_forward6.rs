@@ -106,6 +106,30 @@ fn hostfwd6_v6only_and_dual_stack_for_udp() {
 }
 
 #[test]
+fn hostfwd6_udp_answers_leave_from_the_address_that_was_asked() {
+    if !isolated("hostfwd6_udp_answers_leave_from_the_address_that_was_asked", Isolation::Network) {
+        return;
+    }
+    if !ours("udp-forward-address") {
+        return;
+    }
+    let others = [ip("2001:db8::7"), ip("fd00::8")];
+    others.iter().for_each(|address| add_loopback_address(*address));
+    let i = start6(setup6());
+    let port = free_port();
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    assert_eq!(hostxfwd(&i, any, (GUEST6, 53).into(), HOSTFWD_UDP), Ok(()));
+    // A client without an address of its own asks each address of the host, from the loopback as from the outside.
+    let client = udp_client((Ipv6Addr::UNSPECIFIED, 0));
+    for asked in [LOOPBACK, others[0], others[1], others[0]] {
+        client.send_to(b"question", (asked, port)).unwrap();
+        let (src, ..) = i.wait6("the question", |p| p.udp());
+        i.input(&Ip6::new(*src.ip(), UDP).udp(53, src.port(), b"answer"));
+        assert_eq!(host_recv6(&i, &client), (b"answer".to_vec(), (asked, port).into()));
+    }
+}
+
+#[test]
 fn hostfwd6_works_in_restricted_mode() {
     let i = start6(Setup::with(|c| (c.in6_enabled, c.restricted) = (true, 1)));
     let port = free_port();

@@ -301,3 +301,33 @@ fn hostfwd_two_udp_forwards_to_one_guest_port_answer_from_their_own() {
         assert_eq!((fa.port(), fb.port()), (a, b));
     }
 }
+
+#[test]
+fn hostfwd_a_burst_of_answers_leaves_from_the_address_that_was_asked_whole_and_in_order() {
+    let i = Setup::default().start();
+    i.add_hostfwd(true, at(ANY, 0), guest_at(22)).unwrap();
+    let line = i.flows("UDP[HOST_FORWARD]").remove(0);
+    let port: u16 = line.split_whitespace().nth(3).unwrap().parse().unwrap();
+    let ((client, _), (second, _)) = (udp_peer(), udp_peer());
+    client.send_to(b"ask", ("127.0.0.3", port)).unwrap();
+    let asked = i.wait_udp("the first client's question").1.src;
+    second.send_to(b"ask", ("127.0.0.4", port)).unwrap();
+    let also = i.wait_udp("the second client's question").1.src;
+    for n in 0..40u8 {
+        i.input(&udp_frame(22, asked, &vec![n; if n % 7 == 0 { 100 } else { 1000 }]));
+    }
+    i.input(&udp_frame(22, also, b"to the second"));
+    let asked_address = |last| std::net::SocketAddr::from(([127, 0, 0, last], port));
+    for n in 0..40u8 {
+        let (got, from) = host_recv(&i, &client);
+        assert_eq!((got.len(), got.first()), (if n % 7 == 0 { 100 } else { 1000 }, Some(&n)));
+        if ours("udp-forward-peer") {
+            assert_eq!(from, asked_address(3));
+        }
+    }
+    let (got, from) = host_recv(&i, &second);
+    assert_eq!(got, b"to the second");
+    if ours("udp-forward-peer") {
+        assert_eq!(from, asked_address(4));
+    }
+}

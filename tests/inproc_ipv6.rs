@@ -3,6 +3,7 @@
 
 mod common;
 use common::*;
+use std::io::Write;
 use std::net::Ipv6Addr;
 
 fn hex(bytes: &[u8]) -> String {
@@ -237,6 +238,80 @@ fn icmp_fact_12_a_closed_udp_port_is_reported() {
     assert!(error.payload.ends_with(b"knock"));
 }
 
+/// Has the host hear an ICMPv6 error for a datagram that went from one port of its loopback to another.
+fn host_hears(kind: u8, code: u8, info: u32, from: u16, to: u16, payload: &[u8]) {
+    let icmp = Some(socket2::Protocol::ICMPV6);
+    let raw = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::RAW, icmp).expect("we are root here");
+    let quoted = Ip6 { src: LOOPBACK, ..Ip6::new(LOOPBACK, UDP) };
+    let message = [&[kind, code, 0, 0][..], &info.to_be_bytes(), &quoted.udp(from, to, payload)[14..]].concat();
+    // The kernel fills in the checksum.
+    raw.send_to(&message, &std::net::SocketAddr::from((LOOPBACK, 0)).into()).expect("the loopback takes it");
+}
+
+#[test]
+fn errors_that_the_host_hears_reach_the_guest_with_its_own_addresses() {
+    if !isolated("errors_that_the_host_hears_reach_the_guest_with_its_own_addresses", Isolation::Network) {
+        return;
+    }
+    if !ours("path-mtu") {
+        return;
+    }
+    let i = start6(setup6());
+    let (host, port) = udp6_peer();
+    // No route, prohibited, beyond scope, address, port, policy, reject; size; hops, reassembly; field, header, option.
+    let unreachable = (0..=6).map(|code| (1, code, 0));
+    let others = [(2, 0, 1280), (3, 0, 0), (3, 1, 0), (4, 0, 4), (4, 1, 6), (4, 2, 40)];
+    for (n, (kind, code, info)) in unreachable.chain(others).enumerate() {
+        let payload = format!("datagram {n}");
+        i.input(&Ip6::new(VHOST6, UDP).udp(5000, port, payload.as_bytes()));
+        let (_, from) = host_recv6(&i, &host);
+        host_hears(kind, code, info, from.port(), port, payload.as_bytes());
+        let error = i.wait6("the error", |p| p.icmp().map(|_| p.clone()));
+        assert_eq!((error.icmp(), &error.payload[4..8]), (Some((kind, code)), &info.to_be_bytes()[..]));
+        // From whom the guest had spoken to, about what the guest had sent.
+        assert_eq!((error.src, error.dst), (VHOST6, GUEST6));
+        let sent = Ip6 { hop_limit: error.payload[15], ..Ip6::new(VHOST6, UDP) }.udp(5000, port, payload.as_bytes());
+        assert_eq!(error.payload[8..], sent[14..], "{kind}/{code}");
+    }
+    // One that belongs to nothing, and what is no error.
+    host_hears(1, 4, 0, 1, port, b"never sent");
+    host_hears(128, 0, 0, 1, port, b"a ping of the host itself");
+    assert!(i.settled().is_empty());
+}
+
+#[test]
+fn a_datagram_in_fragments_arrives_as_one_and_so_does_its_answer() {
+    if !ours("ipv6-fragments") {
+        return;
+    }
+    let i = start6(setup6());
+    let (host, port) = udp6_peer();
+    for (id, length) in [(1, 2000), (2, 16_385), (3, 65_527)] {
+        let data: Vec<u8> = (0..length).map(|n: u32| (n ^ n >> 8) as u8).collect();
+        let whole = Ip6::new(VHOST6, UDP).udp_datagram(5000, port, &data);
+        let mut pieces = Ip6::new(VHOST6, UDP).fragments(&whole, 1448, id);
+        pieces.rotate_left(1);
+        pieces.iter().for_each(|piece| i.input(piece));
+        let (got, from) = host_recv6(&i, &host);
+        assert!(got == data, "{} of {length} bytes came", got.len());
+        host.send_to(&data, from).unwrap();
+        let mut together = Vec::new();
+        i.until("all fragments of the answer", || {
+            while let Some(p) = i.take(packet6) {
+                assert_eq!((p.next, p.payload[0]), (44, UDP));
+                let field = u16::from_be_bytes([p.payload[2], p.payload[3]]);
+                assert_eq!(usize::from(field & 0xfff8), together.len());
+                together.extend_from_slice(&p.payload[8..]);
+                if field & 1 == 0 {
+                    return Some(());
+                }
+            }
+            None
+        });
+        assert!(together[8..] == data, "{} of {length} bytes came back", together.len() - 8);
+    }
+}
+
 #[test]
 fn ipv6_facts_08_and_09_unreachable_and_hop_limit() {
     if !isolated("ipv6_facts_08_and_09_unreachable_and_hop_limit", Isolation::Network) {
@@ -342,7 +417,7 @@ fn dhcp_facts_18_to_20_information_requests() {
         assert!(data.ends_with(url));
         if ours("dhcpv6-server") {
             assert_eq!(data[11..25], *b"\0\x02\0\x0a\0\x03\0\x01\x52\x56\0\0\0\x02");
-            assert!(data.windows(17).any(|w| w == b"\0\x18\0\x0d\x07example\x03com\0"[..17].as_ref()));
+            assert!(data.windows(17).any(|w| *w == b"\0\x18\0\x0d\x07example\x03com\0"[..17]));
         }
     }
     silent(&i, &Ip6::new(VHOST6, UDP).udp(546, 547, &[1, 1, 2, 3]), "SOLICIT");
@@ -493,4 +568,29 @@ fn dns_over_ipv4_reaches_an_ipv6_server_and_a_dead_one_is_reported() {
     i.input(&Ip6::new(VDNS6, UDP).udp(5354, 53, b"query"));
     let error = i.wait6("a refusal", |p| p.icmp().map(|_| p.clone()));
     assert_eq!((error.src, error.icmp()), (VDNS6, Some((1, 4))));
+}
+
+/// RFC 8201: what goes to the guest through a link of 1280 bytes becomes smaller, and never less than that.
+#[test]
+fn a_packet_too_big_makes_segments_smaller() {
+    let i = start6(setup6());
+    let listener = TcpListener::bind((LOOPBACK, 0)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let (mut conn, _) = Conn6::connect(&i, at6(VHOST6, listener.local_addr().unwrap().port()));
+    let mut host = accept6(&i, &listener);
+    host.write_all(&[7; 2000]).unwrap();
+    let full = i.wait6("a segment", |p| p.tcp().filter(|s| !s.payload.is_empty()).map(|_| p.clone()));
+    assert_eq!(full.payload.len(), 20 + 1420, "without the option as upstream has it");
+    i.settle();
+    i.drain();
+    let quoted = Ip6 { src: full.src, ..Ip6::new(full.dst, TCP) }.packet(&full.payload);
+    let too_big = |mtu: u32| {
+        let message = [&[2, 0, 0, 0][..], &mtu.to_be_bytes(), &quoted[..48]].concat();
+        let packets = i.answer6(&Ip6::new(VHOST6, ICMPV6).icmp(&message));
+        packets.iter().filter_map(|p| Some(p.tcp()?.payload.len())).collect::<Vec<_>>()
+    };
+    assert_eq!(too_big(1300), [1240, 760]);
+    assert_eq!(too_big(100), [1220, 780]);
+    assert_eq!(too_big(1290), [0; 0], "larger than what is known");
+    assert_eq!(conn.receive(&i, 0), []);
 }

@@ -288,3 +288,93 @@ fn poll_loop_of_reslirp_loses_nothing() {
 fn poll_loop_of_qemu_loses_nothing() {
     exchange_in(LoopStyle::Plain);
 }
+
+/// A burst as a guest's bulk transfer makes it: full segments, the last one with PSH. Returns its bytes.
+fn long_burst(conn: &mut Conn, mut input: impl FnMut(&[u8])) -> Vec<u8> {
+    let data = pattern(40 * 1400);
+    let segments = data.chunks(1400).count();
+    for (n, payload) in data.chunks(1400).enumerate() {
+        let flags = if n + 1 == segments { PSH | ACK } else { ACK };
+        input(&conn.segment(flags, payload).frame());
+        conn.snd_nxt = conn.snd_nxt.wrapping_add(payload.len() as u32);
+    }
+    data
+}
+
+/// What the host can read now.
+fn host_has(host: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = vec![0; 1 << 20];
+    let mut have = 0;
+    while let Ok(n @ 1..) = std::io::Read::read(host, &mut bytes[have..]) {
+        have += n;
+    }
+    bytes.truncate(have);
+    bytes
+}
+
+#[test]
+fn poll_a_long_burst_waits_for_no_more_than_the_next_round() {
+    let i = Setup::default().start();
+    let (mut conn, mut host, _) = connected(&i);
+    let data = long_burst(&mut conn, |frame| i.input(frame));
+    let mut got = Vec::new();
+    for _ in 0..2 {
+        let n = i.fill(1000).wanted.len();
+        i.poll_with(false, &vec![0; n]);
+        got.extend(host_has(&mut host));
+        if got.len() < data.len() {
+            assert_eq!(i.fill(1000).timeout, 0, "the application may sleep although bytes wait");
+        }
+    }
+    assert!(got == data, "{} of {} bytes after two rounds", got.len(), data.len());
+    conn.expect_acked(&i);
+}
+
+#[test]
+fn poll_a_burst_from_outside_the_loop_reaches_the_host_at_once() {
+    let i = Setup::default().start();
+    let (mut conn, mut host, _) = connected(&i);
+    // The loop sleeps now, and frames come from another thread, as from a virtual CPU of QEMU.
+    i.fill(1000);
+    let handle = Handed(i.slirp.get());
+    let data = std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let Handed(slirp) = { handle };
+            long_burst(&mut conn, |frame| {
+                // SAFETY: the frame is a live slice, and this thread's work is waited for by the one that owns the instance.
+                unsafe { (library().slirp_input)(slirp, frame.as_ptr(), frame.len() as i32) }
+            })
+        });
+        other.join().unwrap()
+    });
+    assert!(host_has(&mut host) == data);
+}
+
+/// A handle that is given to another thread.
+#[derive(Clone, Copy)]
+struct Handed(*mut common::ffi::Slirp);
+
+// SAFETY: the test uses the instance in one thread at a time.
+unsafe impl Send for Handed {}
+// SAFETY: as above.
+unsafe impl Sync for Handed {}
+
+#[test]
+fn poll_an_application_that_never_reports_its_descriptors_gets_everything() {
+    let i = Setup::default().start();
+    let (_conn, mut host, _) = connected(&i);
+    i.drain();
+    if direct() {
+        println!("SKIPPED: upstream reads only what get_revents reports");
+        return;
+    }
+    for byte in 0..3u8 {
+        host_write_some(&mut host, &[byte; 7]);
+        for _ in 0..40 {
+            let n = i.fill(0).wanted.len();
+            i.poll_with(false, &vec![0; n]);
+        }
+        let came: Vec<u8> = i.drain().iter().filter_map(|f| f.tcp().map(|s| s.payload.clone())).flatten().collect();
+        assert_eq!(came, [byte; 7]);
+    }
+}

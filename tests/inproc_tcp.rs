@@ -2,6 +2,7 @@
 
 mod common;
 use common::*;
+use std::io::Write;
 
 /// A connection from the guest to a listener on the host, and both of its ends.
 fn connected(i: &Instance) -> (Conn, TcpStream) {
@@ -253,6 +254,26 @@ fn tcp_fact_13_a_reset_by_the_host_reaches_the_guest() {
 }
 
 #[test]
+fn tcp_data_for_a_host_that_has_closed_is_reset() {
+    let i = Setup::default().start();
+    let (mut conn, mut host) = connected(&i);
+    host_write_some(&mut host, b"last words");
+    drop(host);
+    // What the host has sent is delivered in any case.
+    i.settle();
+    conn.data(&i, b"are you there?");
+    assert_eq!(conn.receive(&i, 10).1, b"last words");
+    conn.expect_fin(&i);
+    // Who asks the application only for what can be read or written needs a second segment to find out.
+    if library().upstream || std::env::var_os("OXISLIRP_POLL").is_some_and(|mode| mode == "direct") {
+        conn.data(&i, b"hello?");
+    }
+    conn.expect(&i, "a reset", |s| s.has(RST));
+    i.settle();
+    assert!(!conn.listed(&i, ""), "{}", i.connection_info());
+}
+
+#[test]
 fn tcp_fact_14_a_reset_by_the_guest_ends_the_host_side() {
     let i = Setup::default().start();
     let (mut conn, mut host) = connected(&i);
@@ -309,6 +330,27 @@ fn tcp_fact_21_urgent_data_passes_both_ways() {
     socket.send_out_of_band(b"!").unwrap();
     let s = conn.expect(&i, "urgent data for the guest", |s| s.has(URG));
     assert_eq!((s.payload.as_slice(), s.urgent), (&b"!"[..], 1));
+}
+
+#[test]
+fn tcp_urgent_data_among_other_data_is_marked_at_its_place() {
+    let i = Setup::default().start();
+    let (mut conn, mut host) = connected(&i);
+    socket2::SockRef::from(&host).send_out_of_band(b"abcd!").unwrap();
+    host_write_some(&mut host, b"efg");
+    let mut bytes = Vec::new();
+    let mut mark = None;
+    while bytes.len() < 8 {
+        let s = conn.expect(&i, "data", |s| !s.payload.is_empty());
+        if s.has(URG) {
+            mark = mark.max(Some(bytes.len() + usize::from(s.urgent)));
+        }
+        conn.rcv_nxt = s.seq.wrapping_add(s.payload.len() as u32);
+        bytes.extend_from_slice(&s.payload);
+        conn.send(&i, ACK, b"");
+    }
+    assert_eq!(bytes, b"abcd!efg");
+    assert_eq!(mark, Some(if ours("urgent-place") { 5 } else { 8 }), "the byte before the mark is the urgent one");
 }
 
 #[test]
@@ -527,4 +569,77 @@ fn tcp_a_repeated_syn_opens_one_connection() {
     i.settle();
     assert!(listener.accept().is_err());
     assert_eq!(i.flows("TCP[").len(), 1);
+}
+
+/// The error of a router whose link carries `mtu` bytes, about a segment of the library (RFC 1191 section 4).
+fn too_big(about: &Segment, mtu: u16) -> Vec<u8> {
+    let packet = Ip { src: *about.src.ip(), ..Ip::new(*about.dst.ip(), TCP) }.packet(&about.bytes());
+    let [high, low] = mtu.to_be_bytes();
+    Ip::new(*about.src.ip(), ICMP).frame(&icmp(3, 4, [0, 0, high, low], &packet[..28]))
+}
+
+#[test]
+fn tcp_a_router_before_the_guest_asks_for_smaller_segments() {
+    if !ours("path-mtu") {
+        return;
+    }
+    let i = Setup::default().start();
+    let (mut conn, mut host) = connected(&i);
+    host.write_all(&[7; 2920]).unwrap();
+    let first = conn.expect(&i, "a full segment", |s| !s.payload.is_empty());
+    assert_eq!(first.payload.len(), 1460);
+    let second = conn.expect(&i, "another", |s| !s.payload.is_empty());
+    // Not of this connection's numbers, or larger than the link: not believed (RFC 5927 section 7).
+    for wrong in [
+        too_big(&Segment { seq: first.seq.wrapping_sub(1), ..first.clone() }, 1000),
+        too_big(&Segment { seq: first.seq.wrapping_add(5000), ..first.clone() }, 1000),
+        too_big(&first, 9000),
+    ] {
+        i.input(&wrong);
+        i.settle();
+        assert_eq!(segments(&i, &mut conn), []);
+    }
+    i.input(&too_big(&second, 1000));
+    i.settle();
+    assert_eq!(segments(&i, &mut conn).iter().map(|s| s.payload.len()).collect::<Vec<_>>(), [960, 960, 960, 40]);
+    // A router that does not name its MTU: the next likely one below what was sent (RFC 1191 section 7), but never less
+    // than every host takes.
+    conn.rcv_nxt = conn.rcv_nxt.wrapping_add(2920);
+    conn.send(&i, ACK, b"");
+    host.write_all(&[7; 3000]).unwrap();
+    let large = conn.expect(&i, "a segment", |s| !s.payload.is_empty());
+    i.settle();
+    segments(&i, &mut conn);
+    for (mtu, largest) in [(0, Some(536)), (100, None)] {
+        i.input(&too_big(&large, mtu));
+        i.settle();
+        assert_eq!(segments(&i, &mut conn).iter().map(|s| s.payload.len()).max(), largest);
+    }
+}
+
+/// The timestamps of each connection begin somewhere else (RFC 7323 section 5.4), and at the same place each time.
+#[test]
+fn tcp_timestamps_do_not_tell_the_hosts_clock() {
+    if !ours("window-scaling") {
+        return;
+    }
+    let i = Setup::default().start();
+    let (_listener, port) = tcp_listener();
+    let value = |conn: &Conn| {
+        let options = &conn.hello.as_ref().unwrap().options;
+        let at = options.windows(2).position(|pair| pair == [8, 10]).expect("timestamps");
+        u32::from_be_bytes(options[at + 2..at + 6].try_into().unwrap())
+    };
+    let offer = [&mss_option(1460)[..], &[1, 1, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0]].concat();
+    let values: Vec<u32> = (0..3).map(|_| value(&Conn::connect_with(&i, at_vhost(port), &offer))).collect();
+    let close = |a: u32, b: u32| (a.wrapping_sub(b) as i32).unsigned_abs() < 1 << 16;
+    assert!(!close(values[0], values[1]) && !close(values[1], values[2]), "{values:?}");
+    let mut again = Conn::connect_with(&i, at_vhost(port), &offer);
+    let before = value(&again);
+    again.send(&i, RST | ACK, b"");
+    i.settle();
+    let mut same = Conn { snd_nxt: GUEST_ISS, ..again };
+    same.syn(&i, &offer);
+    let Reply::SynAck(same) = same.reply(&i) else { panic!("no connection") };
+    assert!(close(value(&same), before));
 }

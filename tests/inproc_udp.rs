@@ -2,6 +2,7 @@
 
 mod common;
 use common::*;
+use std::os::fd::AsRawFd;
 
 /// Sends one datagram from the guest's port 5000 and returns what the host socket sees.
 fn send(i: &Instance, host: &UdpSocket, to: SocketAddrV4, data: &[u8]) -> std::net::SocketAddr {
@@ -314,4 +315,29 @@ fn udp_the_first_datagram_of_a_burst_goes_at_once_and_the_others_whole_and_in_or
         assert!(got == *data, "{} bytes of {} came", got.len(), data.len());
     }
     assert_eq!(host_recv(&i, &b).0, b"to another");
+}
+
+/// A sender that leaves the cutting to its kernel: over loopback its datagrams reach a prepared socket put together.
+#[test]
+fn udp_datagrams_of_a_sender_with_segmentation_come_apart_and_in_order() {
+    let i = Setup::default().start();
+    let (host, port) = udp_peer();
+    let from = send(&i, &host, at_vhost(port), b"x");
+    host.connect(from).unwrap();
+    let segment: libc::c_int = 500;
+    // SAFETY: the value is an int of the stated size.
+    let set = unsafe {
+        let size = std::mem::size_of::<libc::c_int>() as libc::socklen_t;
+        libc::setsockopt(host.as_raw_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, (&raw const segment).cast(), size)
+    };
+    assert_eq!(set, 0, "this test needs Linux 4.18");
+    // The first runs are cut by the kernel; after them the library's socket takes them whole.
+    for run in 0..8u8 {
+        let cells: Vec<Vec<u8>> = (0..30).map(|n| vec![run * 30 + n; if n < 29 { 500 } else { 77 }]).collect();
+        host.send(&cells.concat()).unwrap();
+        for cell in &cells {
+            let d = receive(&i).2;
+            assert_eq!((d.data.len(), d.data.first(), d.src), (cell.len(), cell.first(), at_vhost(port)));
+        }
+    }
 }

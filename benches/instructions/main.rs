@@ -20,24 +20,9 @@ mod real;
 #[path = "../throughput/wire.rs"]
 mod wire;
 
+mod sys;
 mod turn;
 mod work;
-
-/// The system as `ffi` sees it, with a clock that only the loop moves.
-mod sys {
-    pub use crate::real::{PollSet, raise_descriptor_limit};
-    use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
-
-    static NOW: AtomicI64 = AtomicI64::new(1_000_000_000);
-
-    pub fn monotonic_ns() -> i64 {
-        NOW.load(Relaxed)
-    }
-
-    pub fn advance(ns: i64) {
-        NOW.fetch_add(ns, Relaxed);
-    }
-}
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,9 +1,8 @@
 //! The application's loop where a bad link lies between it and the guest.
 #![forbid(unsafe_code)]
 
-use std::time::Instant;
-
 use crate::rig::Rig;
+use crate::sys;
 
 impl Rig {
     /// One turn of the loop; frames of both directions go through the link.
@@ -18,7 +17,7 @@ impl Rig {
         let due = self.guest.borrow().link.as_ref().and_then(|link| link.next_due());
         if let Some(due) = due {
             // poll(2) counts milliseconds: rounded up, as a round too early would find nothing to do.
-            let left = due.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000);
+            let left = u64::try_from(due - sys::monotonic_ns()).unwrap_or(0).div_ceil(1_000_000);
             timeout = timeout.min(left as u32);
         }
         if self.guest.borrow().has_frame() {
@@ -48,7 +47,7 @@ impl Rig {
         for _ in 0..self.frames_per_round {
             let Some(slot) = guest.next_frame(&mut self.transmit) else { break };
             if let Some(link) = &mut guest.link {
-                link.push(true, self.transmit.frame(&slot), Instant::now());
+                link.push(true, self.transmit.frame(&slot), sys::monotonic_ns());
             }
         }
     }
@@ -62,7 +61,7 @@ impl Rig {
 
     // The guest is borrowed for these moments only, as the library's callbacks borrow it as well.
     fn pop(&self, up: bool) -> Option<Vec<u8>> {
-        self.guest.borrow_mut().link.as_mut()?.pop(up, Instant::now())
+        self.guest.borrow_mut().link.as_mut()?.pop(up, sys::monotonic_ns())
     }
 
     fn recycle(&self, up: bool, frame: Vec<u8>) {

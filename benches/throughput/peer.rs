@@ -149,12 +149,25 @@ pub fn echo(beside: bool) -> std::io::Result<Peer> {
     }))
 }
 
+/// Sends every datagram back to its sender. `beside` as in [`echo`].
+pub fn datagram_echo(beside: bool) -> std::io::Result<Peer> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    let port = socket.local_addr()?.port();
+    Ok(spawn_on(if beside { LIBRARY_CPU } else { PEER_CPU }, port, move |_| {
+        let mut buf = [0; 4096];
+        loop {
+            let (n, from) = socket.recv_from(&mut buf)?;
+            socket.send_to(&buf[..n], from)?;
+        }
+    }))
+}
+
 /// Serves one request per connection on each of `count` ports and closes when the client has closed.
-/// Several ports, because each client port rests in TIME_WAIT after use.
-pub fn request_server(count: usize) -> std::io::Result<(Vec<u16>, Peer)> {
+/// Several ports, because each client port rests in TIME_WAIT after use. `beside` as in [`echo`].
+pub fn request_server(count: usize, beside: bool) -> std::io::Result<(Vec<u16>, Peer)> {
     let listeners = (0..count).map(|_| listener()).collect::<std::io::Result<Vec<_>>>()?;
     let ports: Vec<u16> = listeners.iter().map(|(_, port)| *port).collect();
-    let peer = spawn(0, move |_| {
+    let peer = spawn_on(if beside { LIBRARY_CPU } else { PEER_CPU }, 0, move |_| {
         let mut epoll = Epoll::new()?;
         for (key, (listener, _)) in listeners.iter().enumerate() {
             listener.set_nonblocking(true)?;
@@ -269,38 +282,28 @@ pub fn datagram_sink(size: usize, verify: bool) -> std::io::Result<Peer> {
     }))
 }
 
-/// Sends each datagram back, on the library's CPU.
-pub fn datagram_echo() -> std::io::Result<Peer> {
+/// Waits for one datagram, then sends datagrams of `size` octets to its sender as fast as the host lets it: one by one, or
+/// (`run` above 1) that many in one piece that the kernel cuts (UDP_SEGMENT), as fast senders do.
+pub fn datagram_source(size: usize, run: usize) -> std::io::Result<Peer> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     let port = socket.local_addr()?.port();
-    Ok(spawn_on(LIBRARY_CPU, port, move |_| {
-        let mut buf = [0; 2048];
-        loop {
-            let (n, from) = socket.recv_from(&mut buf)?;
-            socket.send_to(&buf[..n], from)?;
-        }
-    }))
-}
-
-/// Waits for one datagram, then sends datagrams of `size` octets to its sender as fast as the host lets it.
-pub fn datagram_source(size: usize) -> std::io::Result<Peer> {
-    let socket = UdpSocket::bind("127.0.0.1:0")?;
-    let port = socket.local_addr()?.port();
+    if run > 1 {
+        sys::segment_datagrams(&socket, size)?;
+    }
     Ok(spawn(port, move |counters| {
         let (_, from) = socket.recv_from(&mut [0; 64])?;
         socket.connect(from)?;
-        let mut batch = DatagramBatch::new(32, size);
+        let mut batch = DatagramBatch::new(if run > 1 { 1 } else { 32 }, size * run);
+        for buffer in batch.buffers() {
+            buffer.chunks_exact_mut(size).for_each(|cell| cell.copy_from_slice(&wire::cell(0, size)));
+        }
         let mut number = 0u64;
         loop {
-            for buffer in batch.buffers() {
-                if number < 64 {
-                    buffer.copy_from_slice(&wire::cell(number, size));
-                } else {
-                    buffer[..8].copy_from_slice(&number.to_be_bytes());
-                }
+            for cell in batch.buffers().flat_map(|buffer| buffer.chunks_exact_mut(size)) {
+                cell[..8].copy_from_slice(&number.to_be_bytes());
                 number += 1;
             }
-            counters.datagrams.fetch_add(batch.send(&socket) as u64, Relaxed);
+            counters.datagrams.fetch_add((batch.send(&socket) * run) as u64, Relaxed);
         }
     }))
 }

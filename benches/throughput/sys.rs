@@ -35,20 +35,20 @@ pub fn pin(cpu: usize) {
     }
 }
 
-/// Descriptors that the largest workload needs, with room to spare.
-const DESCRIPTORS: libc::rlim_t = 32_768;
+/// What the largest workload needs.
+const DESCRIPTORS: libc::rlim_t = 24_000;
 
-/// Raise the limit of open descriptors as far as the largest workload needs, or else to the hard limit; returns the limit.
+/// Raise the soft limit of open descriptors to the hard limit (which root may raise as well) and return it.
 pub fn raise_descriptor_limit() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is valid to write to and to read from.
     unsafe {
         libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
-        // Only a privileged process may do this.
-        limit.rlim_max = limit.rlim_max.max(DESCRIPTORS);
-        limit.rlim_cur = limit.rlim_max;
-        libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
-        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+        if limit.rlim_max < DESCRIPTORS {
+            let raised = libc::rlimit { rlim_cur: DESCRIPTORS, rlim_max: DESCRIPTORS };
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raised);
+            libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+        }
         limit.rlim_cur = limit.rlim_max;
         libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
         libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
@@ -162,6 +162,17 @@ impl Epoll {
             unsafe { libc::epoll_wait(self.fd.as_raw_fd(), self.events.as_mut_ptr(), self.events.len() as c_int, -1) };
         ready.extend(self.events.iter().take(usize::try_from(n).unwrap_or(0)).map(|event| event.u64));
     }
+}
+
+/// Has the kernel cut what is sent on `socket` into datagrams of `size` octets.
+pub fn segment_datagrams(socket: &impl AsRawFd, size: usize) -> io::Result<()> {
+    let size = size as c_int;
+    let length = size_of::<c_int>() as libc::socklen_t;
+    // SAFETY: the value is an int of the stated size.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, (&raw const size).cast(), length)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Buffers for sending or receiving up to `count` datagrams of one connected socket with one system call.

@@ -8,4 +8,5 @@ mod guest;
 mod link;
 mod report;
 mod stats;
+mod sys;
 mod wire;

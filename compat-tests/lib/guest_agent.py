@@ -126,6 +126,17 @@ def op_refused(host, port, timeout):
     return {"errno": number, "text": text, "seconds": time.monotonic() - started}
 
 
+def op_first_of(addresses, port, timeout=10):
+    """Try one address after the other, as programs do with those of a name: the first that is reached."""
+    for address in addresses:
+        try:
+            connect(address, port, timeout).close()
+            return address
+        except OSError:
+            continue
+    return None
+
+
 def op_peer(host, port):
     with connect(host, port, 5) as stream:
         stream.sendall(b"PEER\n")

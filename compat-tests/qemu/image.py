@@ -20,6 +20,10 @@ CARDS = {
 }
 
 
+# Programs of the distribution that come with their libraries: the client of name server advertisements.
+PROGRAMS = ("rdnssd",)
+
+
 class Missing(Exception):
     """Something that the guest is made of is not installed."""
 
@@ -86,6 +90,20 @@ def _module_content(path):
     return data
 
 
+def installed(name):
+    """Path of a program that may stand where only root looks."""
+    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if not found:
+        raise Missing(f"no {name} (package {name})")
+    return os.path.realpath(found)
+
+
+def libraries(program):
+    """The shared libraries of a program, the one that loads them included."""
+    listing = subprocess.run(["ldd", program], stdout=subprocess.PIPE, text=True, check=True).stdout
+    return [word for line in listing.split("\n") for word in line.split() if word.startswith("/")]
+
+
 def build(cache):
     """Make what is missing in the folder `cache`; the paths of the kernel and of the initramfs."""
     os.makedirs(cache, exist_ok=True)
@@ -99,7 +117,8 @@ def build(cache):
     key = hashlib.sha256(kernel.encode())
     status = os.stat(f"/boot/vmlinuz-{kernel}")
     paths = [os.path.join(cache, f"{kernel}-{status.st_mtime_ns}.kernel")]
-    for path in (busybox, os.path.join(HERE, "guestkit.c"), os.path.join(HERE, "init"),
+    programs = [installed(name) for name in PROGRAMS]
+    for path in (busybox, *programs, os.path.join(HERE, "guestkit.c"), os.path.join(HERE, "init"),
                  os.path.join(LIB, "udhcpc.sh"), __file__):
         status = os.stat(path)
         key.update(f"{path} {status.st_size} {status.st_mtime_ns}".encode())
@@ -119,6 +138,14 @@ def build(cache):
         shutil.copy(os.path.join(HERE, "init"), os.path.join(top, "init"))
         shutil.copy(os.path.join(LIB, "udhcpc.sh"), os.path.join(top, "udhcpc.sh"))
         os.chmod(os.path.join(top, "init"), 0o755)
+        for program in programs:
+            shutil.copy(program, os.path.join(top, "bin"))
+            for library in libraries(program):
+                os.makedirs(top + os.path.dirname(library), exist_ok=True)
+                shutil.copy(library, top + library)
+        os.makedirs(os.path.join(top, "etc"))
+        with open(os.path.join(top, "etc/passwd"), "w", encoding="ascii") as file:
+            file.write("root:x:0:0:root:/:/bin/sh\n")
         subprocess.run([compiler, "-static", "-O2", "-Wall", "-Wextra", "-o", os.path.join(top, "bin/guestkit"),
                         os.path.join(HERE, "guestkit.c")], check=True)
         for card, wanted in CARDS.items():

@@ -12,6 +12,12 @@ GATEWAY6 = "fec0::2"
 NAMESERVER6 = "fec0::3"
 # The prefix with the card's hardware address (RFC 4291 appendix A).
 GUEST6 = "fec0::5054:ff:fe12:3456"
+SEARCH = ["example.test", "sub.example.test"]
+# Runs rdnssd until it has written a resolv.conf, and prints that. The kernel hands it what is advertised from then on, so a
+# router is solicited until it has.
+RDNSSD = ("mkdir -p /tmp/rd; rdnssd -f -u root -r /tmp/rd/resolv.conf -p /tmp/rd/pid -H /bin/true 2>/tmp/rd/log & "
+          "for n in $(seq 50); do guestkit rdnss eth0 >/dev/null; usleep 50000; [ -s /tmp/rd/resolv.conf ] && break; done; "
+          "kill $!; cat /tmp/rd/log /tmp/rd/resolv.conf")
 
 
 def run(report, accelerator, kernel, initramfs, size):
@@ -19,7 +25,7 @@ def run(report, accelerator, kernel, initramfs, size):
     if not report.wanted("ipv6"):
         return
     started = time.monotonic()
-    words = boot_words(accelerator, kernel, initramfs, "virtio-net-pci", "ipv4=off,ipv6=on")
+    words = boot_words(accelerator, kernel, initramfs, "virtio-net-pci", "ipv4=off,ipv6=on" + "".join(f",dnssearch={one}" for one in SEARCH))
     tcp, udp = services.TcpService("::", socket.AF_INET6), services.UdpEcho("::1", socket.AF_INET6)
     with scenario(report, words) as machine:
         if machine is None:
@@ -35,6 +41,16 @@ def run(report, accelerator, kernel, initramfs, size):
             equal(machine.command("cat /proc/sys/net/ipv6/conf/eth0/mtu").strip(), "1500")
         with report.check("rdnss"):
             equal(machine.command("guestkit rdnss eth0").strip(), NAMESERVER6)
+        # What a program of the distribution makes of it: the name server (RDNSS) and the search list (DNSSL).
+        with report.check("rdnssd", beyond=True):
+            found = machine.command(RDNSSD, 60)
+            lines = [line.split() for line in found.split("\n") if line.strip()]
+            equal([line[1:] for line in lines if line[0] == "nameserver"], [[NAMESERVER6]], found)
+            equal([line[1:] for line in lines if line[0] == "search"], [SEARCH], found)
+        with report.check("dns.by_what_rdnssd_wrote", beyond=True):
+            machine.command("cp /tmp/rd/resolv.conf /etc/resolv.conf")
+            text = machine.command("nslookup -type=a name.test")
+            truth("192.0.2.1" in text, text)
         with report.check("no_ipv4"):
             machine.command("ip addr add 10.0.2.15/24 dev eth0")
             equal(machine.run("ping -c 1 -W 1 10.0.2.2")[0], 1, "status of ping")
@@ -61,6 +77,7 @@ def run(report, accelerator, kernel, initramfs, size):
                 found, took = machine.command(f"guestkit refused {host} {services.free_port()}", 15).split()
                 truth(found in numbers, f"error number {found}")
                 truth(int(took) < 1000, f"took {took} ms")
+                report.info(f"{name}: connect() told it after {took} ms")
         with report.check("udp.echo"):
             equal(machine.command(f"guestkit udp {GATEWAY6} {udp.port} 1 1452 0").strip(), "1 1452 0", "sizes")
         with report.check("udp.fragments", beyond=True):

@@ -17,7 +17,7 @@ from rig.report import Failure, truth  # noqa: E402
 class Guest:
     """A network namespace with the agent in it, and a slirp4netns attached to it."""
 
-    def __init__(self, options, folder, attach=True):
+    def __init__(self, options, folder, attach=True, preload=None):
         flags = ["-r", "-n"] if outer.user_namespaces() else ["-n"]
         self.agent = subprocess.Popen(
             ["unshare", *flags, sys.executable, os.path.join(LIB, "guest_agent.py")],
@@ -27,6 +27,7 @@ class Guest:
         self.api = os.path.join(folder, "api")
         self.log = open(os.path.join(folder, "log"), "w+", encoding="utf-8")
         self.slirp = None
+        self.preload = preload
         if attach:
             self.start(options)
 
@@ -36,7 +37,10 @@ class Guest:
         exit_child, self.exit = os.pipe()
         words = ["slirp4netns", f"--ready-fd={ready_child}", f"--exit-fd={exit_child}", f"--api-socket={self.api}",
                  *options, str(self.agent.pid), "tap0"]
-        self.slirp = subprocess.Popen(words, pass_fds=(ready_child, exit_child), env=library.environment(),
+        env = library.environment()
+        if self.preload:
+            env["LD_PRELOAD"] = self.preload
+        self.slirp = subprocess.Popen(words, pass_fds=(ready_child, exit_child), env=env,
                                       stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
                                       preexec_fn=waiting.die_with_parent)
         os.close(ready_child)
@@ -106,9 +110,10 @@ class Guest:
                     return json.loads(answer)
                 answer += piece
 
-    def forward(self, proto, host_port, guest_port, host="127.0.0.1"):
+    def forward(self, proto, host_port, guest_port, host="127.0.0.1", **more):
         """Add a host forward and return its number."""
-        answer = self.request("add_hostfwd", proto=proto, host_addr=host, host_port=host_port, guest_port=guest_port)
+        answer = self.request("add_hostfwd", proto=proto, host_addr=host, host_port=host_port, guest_port=guest_port,
+                              **more)
         truth("return" in answer, f"add_hostfwd answered {answer}")
         return answer["return"]["id"]
 

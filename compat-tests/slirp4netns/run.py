@@ -311,8 +311,9 @@ def check_end(report, guest, locked):
 
 
 @contextlib.contextmanager
-def scenario(report, name, options, before=None):
-    """One slirp4netns with the library under test. What cannot start is one failed check."""
+def scenario(report, name, options, preload=None):
+    """One slirp4netns with the library under test. What cannot start is one failed check. `preload` makes a library in a
+    folder to be loaded before it, and gives its path."""
     report.prefix = f"slirp4netns.{name}."
     if not report.wanted(name):
         yield None
@@ -321,7 +322,7 @@ def scenario(report, name, options, before=None):
         guest = None
         try:
             with report.check("start.ready"):
-                guest = Guest(options, folder)
+                guest = Guest(options, folder, preload=preload(folder) if preload else None)
             if guest is None:
                 yield None
                 return
@@ -428,6 +429,14 @@ def options(report, host):
                 got = guest.ask("resolve", server=NAMESERVER, name="name.test", tries=3)
                 equal(got["addresses"], ["192.0.2.1"])
             ipv6.check(report, guest)
+    with scenario(report, "no_host_loopback6", ["--configure", "--enable-ipv6", "--disable-host-loopback", *LOCKED]) as guest:
+        if guest is not None:
+            ipv6.check_no_host_loopback(report, guest)
+    if socket.has_ipv6 and not report.upstream:
+        words = ["--configure", "--enable-ipv6", "--mtu=1500", *LOCKED]
+        with scenario(report, "ipv6_forwards", words, preload=ipv6.preload) as guest:
+            if guest is not None:
+                ipv6.check_forwards(report, guest)
 
 
 def main():

@@ -12,7 +12,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use slirp::flow::Effect;
 use slirp::ip::ipv4::Ipv4View;
 use slirp::ip::ipv6::Ipv6View;
-use slirp::stack::{Config, Stack};
+use slirp::stack::{Config, Glance, Stack};
 use slirp::time::Instant;
 use slirp::wire::checksum::{Checksum, is_valid};
 
@@ -86,7 +86,7 @@ pub fn play(data: &[u8]) -> Seen {
             let mut sleep = 1000;
             stack.fill(&mut sleep, now);
             wire.take(&mut stack, number);
-            stack.begin_round(now);
+            stack.begin_round(now, Glance::Unknown);
             wire.take(&mut stack, number);
             while stack.backlog() > 0 {
                 stack.work();

@@ -27,7 +27,7 @@ use crate::host::unix::UnixAddress;
 use crate::inspect;
 use crate::link::outbox::Outbox;
 use crate::snapshot;
-use crate::stack::{Config, Interest, Stack};
+use crate::stack::{Config, Glance, Interest, Stack};
 use crate::time::Instant;
 
 /// Frames from the guest between two looks at the application's clock. A clock that old is exact enough for what is
@@ -335,7 +335,7 @@ impl Instance {
         let turns = self.enter(|core| {
             let skipped_poll = core.stack.is_asleep();
             if skipped_poll {
-                core.stack.begin_round(now);
+                core.stack.begin_round(now, Glance::Unknown);
             }
             if skipped_poll { core.stack.backlog() } else { 0 }
         });
@@ -360,18 +360,21 @@ impl Instance {
     /// `slirp_pollfds_poll`: `happened` gives what the application saw at an index.
     pub fn poll(&self, select_error: bool, mut happened: impl FnMut(c_int) -> c_int) {
         let mut watched = std::mem::take(&mut lock(&self.core).watched);
-        // Asked once for each index of the last fill. What is said of the poller's own descriptor does not matter: it is
-        // looked at in any case, as applications report an error after every frame.
+        let mut glance = Glance::Unknown;
+        // Asked once for each index of the last fill.
         watched.retain_mut(|one| {
             if select_error || one.index < 0 {
                 return false;
             }
             one.events = happened(one.index);
+            if one.token.is_none() {
+                glance = if one.events == 0 { Glance::Quiet } else { Glance::News };
+            }
             one.token.is_some()
         });
         let now = self.now();
         let turns = self.enter(|core| {
-            core.stack.begin_round(now);
+            core.stack.begin_round(now, glance);
             for one in watched.drain(..) {
                 if let Some(token) = one.token {
                     core.stack.report(token, readiness(one.events));

@@ -10,6 +10,7 @@ use super::name_server::NameServers;
 use super::policy::Policy;
 use super::timers::TimerQueue;
 use crate::host::poller::Poller;
+use crate::host::process::{ThreadNumber, current_thread};
 use crate::tcp::{Pool, SeqNumber};
 use crate::time::Instant;
 use crate::wire::header::{IPV4_LEN, IPV6_LEN};
@@ -33,6 +34,10 @@ pub struct Context {
     pub tcp_config: crate::tcp::Config,
     /// How many flows and forwards were made.
     pub made: u64,
+    /// Bytes that streams have brought from hosts since the application last slept.
+    pub brought: usize,
+    /// The thread that runs the application's loop: after what it hands in comes the end of a round.
+    pub loop_thread: ThreadNumber,
 }
 
 impl Context {
@@ -46,6 +51,11 @@ impl Context {
     /// it does not know, so none are agreed on.
     pub fn callback_tcp_config(&self) -> crate::tcp::Config {
         crate::tcp::Config { window_scale: false, sack: false, timestamps: false, ..self.tcp_config }
+    }
+
+    /// Whether the caller is the application's loop, so that a round ends soon after what it hands in.
+    pub fn in_loop(&self) -> bool {
+        self.loop_thread == current_thread()
     }
 
     /// Announces a new host socket and has the poller watch it. Returns false when the poller has no room for it; the
@@ -68,9 +78,11 @@ impl Context {
         self.effects.push(Effect::Unregister(socket));
     }
 
-    /// How the TCP of a flow behaves towards the guest: IPv6's header leaves less for the segment.
+    /// How the TCP of a flow behaves towards the guest: IPv6's header leaves less for the segment, and the timestamps of
+    /// each pair of ends begin at a place of their own, the same each time (RFC 7323 section 5.4).
     pub fn tcp_config_for(&self, key: &FlowKey) -> crate::tcp::Config {
         let mut config = self.tcp_config;
+        config.stamp_offset = self.secret.hash_one((key, "timestamps")) as u32;
         if key.guest.ip.is_ipv6() {
             config.mss = config.mss.saturating_sub((IPV6_LEN - IPV4_LEN) as u16).max(32);
         }

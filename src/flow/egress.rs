@@ -43,7 +43,7 @@ pub enum Unreachable {
 pub struct Reported {
     pub kind: u8,
     pub code: u8,
-    /// The MTU of the next hop where the error is about size, else 0.
+    /// The MTU of the next hop where the error is about size, the offset of what is wrong in a parameter problem, else 0.
     pub info: u32,
     /// Who is to be shown as the sender of the error.
     pub offender: IpAddr,

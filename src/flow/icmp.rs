@@ -1,8 +1,6 @@
 //! ICMP echo flows: the guest's pings to the outside, through a ping socket of the host (a raw one where that is all
 //! the host allows). One socket serves one guest address, destination and identifier. Source: contract/icmp.md.
 
-use std::cmp::Reverse;
-use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,6 +13,7 @@ use super::context::Context;
 use super::effect::HostSocket;
 use super::egress::{Reported, Unreachable};
 use super::policy::Destination;
+use super::ready::{Mark, ReadyQueue, newest_first};
 use super::timers::Slot;
 use super::token::{self, Kind};
 use crate::host::poller::Readiness;
@@ -56,7 +55,7 @@ pub struct IcmpFlow {
     expires: Instant,
     readable: bool,
     errored: bool,
-    queued: bool,
+    queued: Mark,
     used: bool,
     number: u64,
     timer: Slot,
@@ -104,7 +103,7 @@ pub struct IcmpTable {
     flows: SlotMap<IcmpId, IcmpFlow>,
     by_key: HashMap<EchoKey, IcmpId, foldhash::fast::RandomState>,
     hand: ClockHand<IcmpId>,
-    ready: VecDeque<IcmpId>,
+    ready: ReadyQueue<IcmpId>,
 }
 
 impl IcmpTable {
@@ -200,7 +199,7 @@ impl IcmpTable {
             expires: cx.now + LIFETIME,
             readable: false,
             errored: false,
-            queued: false,
+            queued: Mark::default(),
             used: true,
             number: cx.number(),
             timer: Slot::default(),
@@ -231,20 +230,17 @@ impl IcmpTable {
         }
         flow.readable = true;
         flow.errored |= ready.error;
-        if !std::mem::replace(&mut flow.queued, true) {
-            self.ready.push_back(id);
-        }
+        self.ready.push(id, &mut flow.queued);
     }
 
     /// Takes one turn of one flow that is ready; false when none is.
     pub fn work(&mut self, cx: &mut Context) -> bool {
-        let Some(id) = self.ready.pop_front() else { return false };
+        let Some(id) = self.ready.pop() else { return false };
         let Some(flow) = self.flows.get_mut(id) else { return true };
-        flow.queued = false;
+        flow.queued.taken();
         receive(flow, cx);
         if flow.readable {
-            flow.queued = true;
-            self.ready.push_back(id);
+            self.ready.push(id, &mut flow.queued);
         }
         true
     }
@@ -272,9 +268,7 @@ impl IcmpTable {
 
     /// Ends all flows.
     pub fn clear(&mut self, cx: &mut Context) {
-        let mut ids: Vec<IcmpId> = self.flows.keys().collect();
-        ids.sort_by_key(|&id| Reverse(self.flows.get(id).map(|flow| flow.number)));
-        for id in ids {
+        for id in newest_first(self.flows.iter().map(|(id, flow)| (id, flow.number))) {
             self.remove(id, cx);
         }
     }

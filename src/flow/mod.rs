@@ -12,6 +12,7 @@ pub mod icmp;
 pub mod key;
 pub mod name_server;
 pub mod policy;
+pub mod ready;
 pub mod tcp;
 pub mod timers;
 pub mod token;

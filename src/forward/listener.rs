@@ -1,7 +1,6 @@
 //! Host forwards for streams: TCP and Unix sockets that listen on the host for peers that want to reach the guest.
 //! (A UDP forward has no connections to accept; its socket is a flow.) Source: contract/hostfwd.md.
 
-use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
@@ -10,6 +9,7 @@ use slotmap::{SlotMap, new_key_type};
 use crate::flow::Context;
 use crate::flow::effect::HostSocket;
 use crate::flow::key::Endpoint;
+use crate::flow::ready::{Mark, ReadyQueue};
 use crate::flow::tcp::TcpTable;
 use crate::flow::timers::Slot;
 use crate::flow::token::{self, Kind};
@@ -34,7 +34,7 @@ new_key_type! {
 pub struct TcpForward {
     listener: Listener,
     guest: Endpoint,
-    queued: bool,
+    queued: Mark,
     number: u64,
     timer: Slot,
 }
@@ -58,7 +58,7 @@ impl TcpForward {
 #[derive(Default)]
 pub struct TcpForwards {
     forwards: SlotMap<ListenerId, TcpForward>,
-    ready: VecDeque<ListenerId>,
+    ready: ReadyQueue<ListenerId>,
 }
 
 impl TcpForwards {
@@ -74,7 +74,7 @@ impl TcpForwards {
         let id = self.forwards.insert(TcpForward {
             listener,
             guest,
-            queued: false,
+            queued: Mark::default(),
             number: cx.number(),
             timer: Slot::default(),
         });
@@ -113,15 +113,16 @@ impl TcpForwards {
     /// Takes a report of the poller.
     pub fn on_ready(&mut self, id: ListenerId, ready: Readiness) {
         let Some(forward) = self.forwards.get_mut(id) else { return };
-        if ready.readable && !std::mem::replace(&mut forward.queued, true) {
-            self.ready.push_back(id);
+        if ready.readable {
+            self.ready.push(id, &mut forward.queued);
         }
     }
 
     /// Takes one turn of one listener that is ready; false when none is.
     pub fn work(&mut self, tcp: &mut TcpTable, cx: &mut Context) -> bool {
-        let Some(id) = self.ready.pop_front() else { return false };
+        let Some(id) = self.ready.pop() else { return false };
         let Some(forward) = self.forwards.get_mut(id) else { return true };
+        forward.queued.taken();
         for _ in 0..BUDGET {
             match forward.listener.accept() {
                 Ok((stream, peer)) => tcp.open_from_host(stream, peer, forward.guest, cx),
@@ -129,7 +130,6 @@ impl TcpForwards {
                 Err(error) if matches!(error.raw_os_error(), Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO)) => {
                 }
                 Err(error) => {
-                    forward.queued = false;
                     if error.kind() != ErrorKind::WouldBlock {
                         // Out of descriptors or memory: the peer keeps waiting in the kernel, which will not report it
                         // again, so the listener is tried again after a while.
@@ -140,7 +140,7 @@ impl TcpForwards {
                 }
             }
         }
-        self.ready.push_back(id);
+        self.ready.push(id, &mut forward.queued);
         true
     }
 
@@ -148,9 +148,7 @@ impl TcpForwards {
     pub fn on_deadline(&mut self, id: ListenerId) {
         let Some(forward) = self.forwards.get_mut(id) else { return };
         forward.timer.fired();
-        if !std::mem::replace(&mut forward.queued, true) {
-            self.ready.push_back(id);
-        }
+        self.ready.push(id, &mut forward.queued);
     }
 
     /// Listeners that still have something to bring in.

@@ -24,55 +24,22 @@ impl LocalAddress {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod messages {
     use std::io;
-    use std::mem::MaybeUninit;
-    use std::net::{IpAddr, SocketAddr};
+    use std::mem::offset_of;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
     use std::os::fd::AsRawFd;
-    use std::ptr;
 
-    use socket2::{SockAddr, SockAddrStorage};
+    use socket2::SockAddr;
 
     use super::LocalAddress;
+    use crate::host::control::{Control, int};
     use crate::host::socket::Datagram;
 
-    /// Room for one control message with an `in_pktinfo` or an `in6_pktinfo`, and for one the kernel may add.
-    #[repr(C, align(8))]
-    struct Control([u8; 128]);
-
     impl Datagram {
-        /// Has [`Datagram::receive_at`] tell addresses.
+        /// Has what is received tell which of the host's addresses it was sent to.
         pub(in crate::host) fn tell_local_addresses(&self, v6: bool) -> io::Result<()> {
             let (level, option) =
                 if v6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO) } else { (libc::IPPROTO_IP, libc::IP_PKTINFO) };
-            let on: libc::c_int = 1;
-            let size = size_of::<libc::c_int>() as libc::socklen_t;
-            // SAFETY: the descriptor is open for the length of the call and the value is an int of the stated size.
-            let result = unsafe { libc::setsockopt(self.as_raw_fd(), level, option, (&raw const on).cast(), size) };
-            if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-        }
-
-        /// Receives one datagram: its length, its sender, and, on a socket bound to all addresses, which one it was sent
-        /// to.
-        ///
-        /// # Errors
-        /// As for [`Datagram::receive_from`].
-        pub fn receive_at(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<SocketAddr>, Option<LocalAddress>)> {
-            let mut control = Control([0; 128]);
-            let mut name = SockAddrStorage::zeroed();
-            let mut vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-            // SAFETY: msghdr is plain data for which all zero bytes are a valid value.
-            let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-            message.msg_name = (&raw mut name).cast();
-            message.msg_namelen = name.size_of();
-            message.msg_iov = &raw mut vector;
-            message.msg_iovlen = 1;
-            message.msg_control = control.0.as_mut_ptr().cast();
-            message.msg_controllen = size_of::<Control>() as _;
-            // SAFETY: every pointer in `message` is to a live local, or to the buffer, of the stated length.
-            let length = unsafe { libc::recvmsg(self.as_raw_fd(), &raw mut message, 0) };
-            let Ok(length) = usize::try_from(length) else { return Err(io::Error::last_os_error()) };
-            // SAFETY: the kernel wrote an address of this length into the storage, which was zeroed before.
-            let sender = unsafe { SockAddr::new(name, message.msg_namelen.min(SockAddrStorage::zeroed().size_of())) };
-            Ok((length, sender.as_socket(), local_address(&message)))
+            self.set_option(level, option, 1)
         }
 
         /// Sends one datagram from one of the host's addresses, or from any.
@@ -88,43 +55,15 @@ mod messages {
             let Some(source) = source else { return self.send_to(data, destination) };
             let name = SockAddr::from(destination);
             let mut vector = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
-            let mut control = Control([0; 128]);
+            let mut control = Control::EMPTY;
+            source.push_to(&mut control);
             // SAFETY: msghdr is plain data for which all zero bytes are a valid value.
             let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
             message.msg_name = name.as_ptr().cast_mut().cast();
             message.msg_namelen = name.len();
             message.msg_iov = &raw mut vector;
             message.msg_iovlen = 1;
-            message.msg_control = control.0.as_mut_ptr().cast();
-            message.msg_controllen = size_of::<Control>() as _;
-            // SAFETY: the control buffer is aligned for a header and larger than header and information of either kind,
-            // so that there is a first header and the data behind it lies in the buffer; all of it is initialised.
-            unsafe {
-                let header = libc::CMSG_FIRSTHDR(&raw const message);
-                let (level, kind, size) = match source.ip {
-                    IpAddr::V4(ip) => {
-                        let information = libc::in_pktinfo {
-                            ipi_ifindex: source.interface as libc::c_int,
-                            ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(ip.octets()) },
-                            ipi_addr: libc::in_addr { s_addr: 0 },
-                        };
-                        ptr::write_unaligned(libc::CMSG_DATA(header).cast(), information);
-                        (libc::IPPROTO_IP, libc::IP_PKTINFO, size_of::<libc::in_pktinfo>())
-                    }
-                    IpAddr::V6(ip) => {
-                        let information = libc::in6_pktinfo {
-                            ipi6_addr: libc::in6_addr { s6_addr: ip.octets() },
-                            ipi6_ifindex: source.interface as _,
-                        };
-                        ptr::write_unaligned(libc::CMSG_DATA(header).cast(), information);
-                        (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, size_of::<libc::in6_pktinfo>())
-                    }
-                };
-                (*header).cmsg_level = level;
-                (*header).cmsg_type = kind;
-                (*header).cmsg_len = libc::CMSG_LEN(size as libc::c_uint) as _;
-                message.msg_controllen = libc::CMSG_SPACE(size as libc::c_uint) as _;
-            }
+            control.send_with(&mut message);
             // SAFETY: every pointer in `message` is to a live local, or to the data, of the stated length; the kernel
             // only reads them.
             let sent = unsafe { libc::sendmsg(self.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) };
@@ -132,42 +71,47 @@ mod messages {
         }
     }
 
-    /// What the control messages of a received datagram say.
-    #[allow(clippy::unnecessary_cast, reason = "the fields' types differ between C libraries")]
-    fn local_address(message: &libc::msghdr) -> Option<LocalAddress> {
-        // SAFETY: the kernel filled the control buffer and set its length; the macros stay within it, and what they point
-        // to is read as plain data of the type that goes with level and type, after its length was checked.
-        unsafe {
-            let mut header = libc::CMSG_FIRSTHDR(message);
-            while let Some(found) = header.as_ref() {
-                let holds = |size: usize| found.cmsg_len as usize >= libc::CMSG_LEN(size as libc::c_uint) as usize;
-                match (found.cmsg_level, found.cmsg_type) {
-                    (libc::IPPROTO_IP, libc::IP_PKTINFO) if holds(size_of::<libc::in_pktinfo>()) => {
-                        let mut information = MaybeUninit::<libc::in_pktinfo>::uninit();
-                        ptr::copy_nonoverlapping(
-                            libc::CMSG_DATA(header),
-                            information.as_mut_ptr().cast(),
-                            size_of::<libc::in_pktinfo>(),
-                        );
-                        let ip = information.assume_init().ipi_spec_dst.s_addr.to_ne_bytes();
-                        return Some(LocalAddress::v4(ip.into()));
-                    }
-                    (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) if holds(size_of::<libc::in6_pktinfo>()) => {
-                        let mut information = MaybeUninit::<libc::in6_pktinfo>::uninit();
-                        ptr::copy_nonoverlapping(
-                            libc::CMSG_DATA(header),
-                            information.as_mut_ptr().cast(),
-                            size_of::<libc::in6_pktinfo>(),
-                        );
-                        let information = information.assume_init();
-                        let ip = std::net::Ipv6Addr::from(information.ipi6_addr.s6_addr);
-                        // A datagram to a group is answered from wherever the kernel sees fit.
-                        return (!ip.is_multicast()).then(|| LocalAddress::v6(ip, information.ipi6_ifindex as u32));
-                    }
-                    _ => header = libc::CMSG_NXTHDR(message, header),
+    impl LocalAddress {
+        /// The control message that has a datagram leave from this address: an `in_pktinfo` or an `in6_pktinfo`.
+        pub(in crate::host) fn push_to(self, control: &mut Control) {
+            match self.ip {
+                IpAddr::V4(ip) => {
+                    let mut information = [0; size_of::<libc::in_pktinfo>()];
+                    put(&mut information, offset_of!(libc::in_pktinfo, ipi_ifindex), &self.interface.to_ne_bytes());
+                    put(&mut information, offset_of!(libc::in_pktinfo, ipi_spec_dst), &ip.octets());
+                    control.push(libc::IPPROTO_IP, libc::IP_PKTINFO, &information);
+                }
+                IpAddr::V6(ip) => {
+                    let mut information = [0; size_of::<libc::in6_pktinfo>()];
+                    put(&mut information, offset_of!(libc::in6_pktinfo, ipi6_addr), &ip.octets());
+                    put(&mut information, offset_of!(libc::in6_pktinfo, ipi6_ifindex), &self.interface.to_ne_bytes());
+                    control.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &information);
                 }
             }
-            None
+        }
+
+        /// The address that a received control message tells, if it is one of those.
+        pub(in crate::host) fn told(level: libc::c_int, kind: libc::c_int, data: &[u8]) -> Option<LocalAddress> {
+            match (level, kind) {
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                    let octets: [u8; 4] = *data.get(offset_of!(libc::in_pktinfo, ipi_spec_dst)..)?.first_chunk()?;
+                    Some(LocalAddress::v4(Ipv4Addr::from(octets)))
+                }
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                    let octets: [u8; 16] = *data.get(offset_of!(libc::in6_pktinfo, ipi6_addr)..)?.first_chunk()?;
+                    let ip = Ipv6Addr::from(octets);
+                    let interface = int(data, offset_of!(libc::in6_pktinfo, ipi6_ifindex))?;
+                    // A datagram to a group is answered from wherever the kernel sees fit.
+                    (!ip.is_multicast()).then(|| LocalAddress::v6(ip, interface as u32))
+                }
+                _ => None,
+            }
+        }
+    }
+
+    fn put(bytes: &mut [u8], offset: usize, field: &[u8]) {
+        if let Some(place) = bytes.get_mut(offset..offset + field.len()) {
+            place.copy_from_slice(field);
         }
     }
 }
@@ -184,14 +128,6 @@ mod messages {
         /// Other systems' ways are not used: the kernel chooses the address of an answer.
         pub(in crate::host) fn tell_local_addresses(&self, _v6: bool) -> io::Result<()> {
             Ok(())
-        }
-
-        /// As [`Datagram::receive_from`]; there is never a local address.
-        ///
-        /// # Errors
-        /// As for [`Datagram::receive_from`].
-        pub fn receive_at(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<SocketAddr>, Option<LocalAddress>)> {
-            self.receive_from(buffer).map(|(length, sender)| (length, sender, None))
         }
 
         /// As [`Datagram::send_to`].
@@ -212,13 +148,16 @@ mod messages {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+    use crate::host::mmsg::ReceiveBuffer;
     use crate::host::socket::Datagram;
     use std::net::{SocketAddr, UdpSocket};
 
     /// Receives what is there already: loopback delivers within the send.
-    fn receive(socket: &Datagram, buffer: &mut [u8]) -> (usize, SocketAddr, Option<LocalAddress>) {
-        let (length, sender, local) = socket.receive_at(buffer).expect("a datagram waits");
-        (length, sender.expect("it has a sender"), local)
+    fn receive(socket: &Datagram) -> (Vec<u8>, SocketAddr, Option<LocalAddress>) {
+        let mut buffer = ReceiveBuffer::default();
+        assert_eq!(buffer.receive(socket, 2).expect("a datagram waits"), 1);
+        let received = buffer.get(0).unwrap();
+        (received.datagrams().collect::<Vec<_>>().concat(), received.sender.expect("it has a sender"), received.local)
     }
 
     #[test]
@@ -228,13 +167,12 @@ mod tests {
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         client.send_to(b"ask", ("127.0.0.7", port)).unwrap();
         let mut buffer = [0; 16];
-        let (length, sender, local) = receive(&server, &mut buffer);
-        assert_eq!((&buffer[..length], sender), (&b"ask"[..], client.local_addr().unwrap()));
+        let (asked, sender, local) = receive(&server);
+        assert_eq!((&asked[..], sender), (&b"ask"[..], client.local_addr().unwrap()));
         assert_eq!(local, Some(LocalAddress::v4([127, 0, 0, 7].into())));
         server.send_from(b"tell", sender, local).unwrap();
         let (length, from) = client.recv_from(&mut buffer).unwrap();
         assert_eq!((&buffer[..length], from), (&b"tell"[..], SocketAddr::from(([127, 0, 0, 7], port))));
-        assert_eq!(server.receive_at(&mut buffer).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     }
 
     #[test]
@@ -246,7 +184,7 @@ mod tests {
             let Ok(client) = UdpSocket::bind(client) else { continue };
             client.send_to(b"ask", (asked, port)).unwrap();
             let mut buffer = [0; 16];
-            let (_, sender, local) = receive(&server, &mut buffer);
+            let (_, sender, local) = receive(&server);
             server.send_from(b"tell", sender, local).unwrap();
             let (_, from) = client.recv_from(&mut buffer).unwrap();
             assert_eq!(from, SocketAddr::new(asked.parse().unwrap(), port));
@@ -258,6 +196,6 @@ mod tests {
         let server = Datagram::bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         client.send_to(b"ask", server.local_address().unwrap()).unwrap();
-        assert_eq!(receive(&server, &mut [0; 16]).2, None);
+        assert_eq!(receive(&server).2, None);
     }
 }

@@ -3,6 +3,8 @@
 //!
 //! Every socket made here is non-blocking and close-on-exec, and never raises SIGPIPE.
 
+mod control;
+pub mod error_queue;
 pub mod local_address;
 pub mod mmsg;
 pub mod poller;

@@ -29,6 +29,15 @@ const REPORT: c_int = 3;
 /// The most descriptors that are closed one by one, where there is no call that closes them all.
 const MOST_CLOSED: libc::c_long = 1 << 20;
 
+/// Which thread of the process it is.
+pub type ThreadNumber = libc::pthread_t;
+
+/// The calling thread. Numbers of threads that have ended may be used again.
+pub fn current_thread() -> ThreadNumber {
+    // SAFETY: pthread_self has no conditions.
+    unsafe { libc::pthread_self() }
+}
+
 /// Starts a command line, split as a shell does with quotes and backslashes but without any expansion, on one end of a
 /// connection, and gives the other end. The program gets the connection as its descriptors 0, 1 and 2 and no other one,
 /// a session of its own, no blocked signals, and the environment and directory of this process.

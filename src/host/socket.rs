@@ -16,6 +16,11 @@ use super::unix::{UnixAddress, UnixName};
 /// Waiting connections the kernel keeps for a forward; upstream's 1 refuses bursts.
 const BACKLOG: i32 = 512;
 
+unsafe extern "C" {
+    /// POSIX; missing in the libc crate.
+    fn sockatmark(socket: libc::c_int) -> libc::c_int;
+}
+
 /// A stream to a host peer.
 #[derive(Debug)]
 pub struct Stream(pub(super) Socket);
@@ -67,6 +72,12 @@ impl Stream {
             return (&self.0).read(first);
         }
         (&self.0).read_vectored(&mut [IoSliceMut::new(first), IoSliceMut::new(second)])
+    }
+
+    /// Whether the next byte to read is the urgent one. A read never goes beyond the byte before it.
+    pub fn at_urgent_mark(&self) -> bool {
+        // SAFETY: the function takes a descriptor, which is open as long as the stream is, and touches no memory of ours.
+        unsafe { sockatmark(self.0.as_raw_fd()) == 1 }
     }
 
     /// Writes from two buffers, one after the other, and says how many bytes the kernel took.
@@ -189,23 +200,6 @@ impl AsRawFd for Listener {
 #[derive(Debug)]
 pub struct Datagram(Socket);
 
-/// An error the kernel kept for a datagram socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueuedError {
-    /// The ICMP type and code, when a router or host sent one.
-    pub icmp: Option<(u8, u8)>,
-    /// Who reported it.
-    pub offender: Option<IpAddr>,
-    /// Where the datagram had been sent.
-    pub destination: Option<SocketAddr>,
-    /// The operating system's error number.
-    pub errno: i32,
-    /// For "fragmentation needed" and "packet too big": the MTU of the next hop, else 0.
-    pub info: u32,
-    /// How many bytes of the datagram's payload came with the error.
-    pub quoted: usize,
-}
-
 impl Datagram {
     /// A socket for the guest's datagrams of one family, bound to `source` when one is given; the kernel chooses the
     /// port with the first send.
@@ -224,7 +218,7 @@ impl Datagram {
     }
 
     /// A socket that receives what host peers send to `address`; when that is all of the host's addresses,
-    /// [`Datagram::receive_at`] tells which.
+    /// what is received tells which.
     ///
     /// # Errors
     /// What `socket` or `bind` said.
@@ -260,26 +254,12 @@ impl Datagram {
         Ok((datagram, raw))
     }
 
-    /// Asks the kernel to keep ICMP errors for [`Datagram::queued_error`].
-    fn keep_errors(&self, v6: bool) {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        {
-            let (level, option) =
-                if v6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) } else { (libc::IPPROTO_IP, libc::IP_RECVERR) };
-            let on: libc::c_int = 1;
-            // SAFETY: the descriptor is open for the length of the call and the value is an int of the stated size.
-            unsafe {
-                libc::setsockopt(
-                    self.as_raw_fd(),
-                    level,
-                    option,
-                    (&raw const on).cast(),
-                    size_of::<libc::c_int>() as libc::socklen_t,
-                );
-            }
-        }
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        let _ = v6;
+    /// Sets an option whose value is an `int`.
+    pub(super) fn set_option(&self, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+        let size = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: the descriptor is open for the length of the call and the value is an int of the stated size.
+        let result = unsafe { libc::setsockopt(self.as_raw_fd(), level, option, (&raw const value).cast(), size) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     /// Sends one datagram.
@@ -310,19 +290,6 @@ impl Datagram {
     /// The socket's own address, with the port the kernel chose.
     pub fn local_address(&self) -> Option<SocketAddr> {
         self.0.local_addr().ok()?.as_socket()
-    }
-
-    /// Takes the oldest error the kernel kept (Linux: the error queue of `IP_RECVERR`). `None` when there is none. What is
-    /// left of the datagram's payload is put into `quoted`.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub fn queued_error(&self, quoted: &mut [u8]) -> Option<QueuedError> {
-        error_queue::take(self.as_raw_fd(), quoted)
-    }
-
-    /// Other systems keep no queue: the error is what the next receive returns.
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    pub fn queued_error(&self, _quoted: &mut [u8]) -> Option<QueuedError> {
-        None
     }
 }
 
@@ -365,133 +332,34 @@ fn in_progress(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EINPROGRESS) || error.kind() == io::ErrorKind::WouldBlock
 }
 
+/// The address in a name, which may be of either family: the kernel says which.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-mod error_queue {
-    //! Reading of the error queue, `recvmsg(MSG_ERRQUEUE)`: see ip(7).
-
-    use super::QueuedError;
-    use std::mem::{MaybeUninit, offset_of};
-    use std::net::{IpAddr, SocketAddr};
-    use std::os::fd::RawFd;
-
-    /// Room for one extended error with its offender's address, and then some.
-    #[repr(C, align(16))]
-    struct Control([u8; 512]);
-
-    pub(super) fn take(descriptor: RawFd, quoted: &mut [u8]) -> Option<QueuedError> {
-        let mut control = Control([0; 512]);
-        let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
-        let mut vector = libc::iovec { iov_base: quoted.as_mut_ptr().cast(), iov_len: quoted.len() };
-        // SAFETY: msghdr is plain data for which all zero bytes are a valid value.
-        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-        message.msg_name = name.as_mut_ptr().cast();
-        message.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-        message.msg_iov = &raw mut vector;
-        message.msg_iovlen = 1;
-        message.msg_control = control.0.as_mut_ptr().cast();
-        message.msg_controllen = size_of::<Control>() as _;
-        // SAFETY: every pointer in `message` is to a live local of the stated length.
-        let length = unsafe { libc::recvmsg(descriptor, &raw mut message, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) };
-        let quoted = usize::try_from(length).ok()?;
-        // SAFETY: the storage was zeroed, so it is initialised whatever the kernel wrote.
-        let name = unsafe { name.assume_init() };
-        let destination = address(&name);
-        let used = (message.msg_controllen as usize).min(control.0.len());
-        let (errno, origin, kind, code, info, offender) = extended_error(control.0.get(..used)?)?;
-        let icmp = (origin == libc::SO_EE_ORIGIN_ICMP || origin == libc::SO_EE_ORIGIN_ICMP6).then_some((kind, code));
-        Some(QueuedError { icmp, offender, destination, errno, info, quoted })
-    }
-
-    /// Walks the control messages with checked offsets, in place of the CMSG macros.
-    fn extended_error(mut control: &[u8]) -> Option<(i32, u8, u8, u8, u32, Option<IpAddr>)> {
-        let header = size_of::<libc::cmsghdr>();
-        loop {
-            let length = usize::from_ne_bytes(
-                control.get(offset_of!(libc::cmsghdr, cmsg_len)..)?.get(..size_of::<usize>())?.try_into().ok()?,
-            );
-            let level = int(control, offset_of!(libc::cmsghdr, cmsg_level))?;
-            let kind = int(control, offset_of!(libc::cmsghdr, cmsg_type))?;
-            let data = control.get(header..length)?;
-            let v4 = level == libc::SOL_IP && kind == libc::IP_RECVERR;
-            let v6 = level == libc::SOL_IPV6 && kind == libc::IPV6_RECVERR;
-            if v4 || v6 {
-                let errno = int(data, offset_of!(libc::sock_extended_err, ee_errno))?;
-                let origin = *data.get(offset_of!(libc::sock_extended_err, ee_origin))?;
-                let icmp_kind = *data.get(offset_of!(libc::sock_extended_err, ee_type))?;
-                let code = *data.get(offset_of!(libc::sock_extended_err, ee_code))?;
-                let info = int(data, offset_of!(libc::sock_extended_err, ee_info))? as u32;
-                let offender = offender(data.get(size_of::<libc::sock_extended_err>()..)?);
-                return Some((errno, origin, icmp_kind, code, info, offender));
-            }
-            control = control.get(length.next_multiple_of(size_of::<usize>())..)?;
+pub(super) fn ip_address(name: &libc::sockaddr_in6) -> Option<SocketAddr> {
+    match i32::from(name.sin6_family) {
+        libc::AF_INET => {
+            // SAFETY: a sockaddr_in is smaller than a sockaddr_in6 and aligned alike; the family says it is one.
+            let v4 = unsafe { &*std::ptr::from_ref(name).cast::<libc::sockaddr_in>() };
+            Some(SocketAddr::new(IpAddr::from(v4.sin_addr.s_addr.to_ne_bytes()), u16::from_be(v4.sin_port)))
         }
-    }
-
-    fn int(data: &[u8], offset: usize) -> Option<i32> {
-        Some(i32::from_ne_bytes(data.get(offset..)?.get(..4)?.try_into().ok()?))
-    }
-
-    /// The `sockaddr` that follows the extended error.
-    fn offender(data: &[u8]) -> Option<IpAddr> {
-        let family = i32::from(u16::from_ne_bytes(data.get(..2)?.try_into().ok()?));
-        if family == libc::AF_INET {
-            let at = offset_of!(libc::sockaddr_in, sin_addr);
-            let octets: [u8; 4] = data.get(at..)?.get(..4)?.try_into().ok()?;
-            Some(IpAddr::from(octets))
-        } else if family == libc::AF_INET6 {
-            let at = offset_of!(libc::sockaddr_in6, sin6_addr);
-            let octets: [u8; 16] = data.get(at..)?.get(..16)?.try_into().ok()?;
-            Some(IpAddr::from(octets))
-        } else {
-            None
+        libc::AF_INET6 => {
+            let ip = std::net::Ipv6Addr::from(name.sin6_addr.s6_addr);
+            let port = u16::from_be(name.sin6_port);
+            Some(std::net::SocketAddrV6::new(ip, port, name.sin6_flowinfo, name.sin6_scope_id).into())
         }
-    }
-
-    fn address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
-        let pointer = std::ptr::from_ref(storage);
-        match i32::from(storage.ss_family) {
-            libc::AF_INET => {
-                // SAFETY: the storage is larger than and aligned for a sockaddr_in, and its family says it is one.
-                let v4 = unsafe { &*pointer.cast::<libc::sockaddr_in>() };
-                let ip = IpAddr::from(v4.sin_addr.s_addr.to_ne_bytes());
-                Some(SocketAddr::new(ip, u16::from_be(v4.sin_port)))
-            }
-            libc::AF_INET6 => {
-                // SAFETY: as above, for sockaddr_in6.
-                let v6 = unsafe { &*pointer.cast::<libc::sockaddr_in6>() };
-                Some(SocketAddr::new(IpAddr::from(v6.sin6_addr.s6_addr), u16::from_be(v6.sin6_port)))
-            }
-            _ => None,
-        }
+        _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+    use std::net::{Ipv4Addr, TcpListener};
 
     #[test]
     fn a_stream_to_a_closed_port_reports_the_refusal() {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let outcome = Stream::connect((Ipv4Addr::LOCALHOST, port).into(), None).and_then(|s| s.take_error());
         assert_eq!(outcome.unwrap_err().raw_os_error(), Some(libc::ECONNREFUSED));
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn the_error_queue_tells_who_refused_a_datagram() {
-        let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let socket = Datagram::outgoing(false, None).unwrap();
-        socket.send_to(b"payload", closed).unwrap();
-        let mut quoted = [0; 16];
-        let error = socket.queued_error(&mut quoted).expect("loopback reports within the send");
-        assert_eq!(error.icmp, Some((3, 3)));
-        assert_eq!(error.offender, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
-        assert_eq!(error.destination, Some(closed));
-        assert_eq!(error.errno, libc::ECONNREFUSED);
-        assert_eq!(&quoted[..error.quoted], b"payload");
-        assert_eq!(socket.queued_error(&mut quoted), None);
     }
 
     #[test]

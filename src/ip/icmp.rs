@@ -79,6 +79,11 @@ impl<'a> IcmpView<'a> {
         u16::from_be_bytes([self.fixed[6], self.fixed[7]])
     }
 
+    /// The MTU in bytes of an error that says that fragmentation was needed, 0 when it does not tell (RFC 1191 section 4).
+    pub fn next_hop_mtu(&self) -> u16 {
+        u16::from_be_bytes([self.fixed[6], self.fixed[7]])
+    }
+
     /// What follows the first 8 bytes.
     pub fn data(&self) -> &'a [u8] {
         self.data

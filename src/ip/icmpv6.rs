@@ -53,13 +53,15 @@ pub enum Icmpv6Error {
 }
 
 impl Icmpv6Error {
-    /// The error for a type and code that the host reported, with the MTU it reported where the error is about size.
-    /// `None` for types that are no errors.
-    pub fn from_wire(message_type: u8, code: u8, mtu: u32) -> Option<Self> {
+    /// The error for a type and code that the host reported. `info` is the word behind the checksum: the MTU where the
+    /// error is about size, the offset of what is wrong in a parameter problem (which is the same in the guest's packet, as
+    /// neither has extension headers). `None` for types that are no errors.
+    pub fn from_wire(message_type: u8, code: u8, info: u32) -> Option<Self> {
         match message_type {
             DESTINATION_UNREACHABLE => Some(Icmpv6Error::DestinationUnreachable { code }),
-            PACKET_TOO_BIG => Some(Icmpv6Error::PacketTooBig { mtu }),
+            PACKET_TOO_BIG => Some(Icmpv6Error::PacketTooBig { mtu: info }),
             TIME_EXCEEDED => Some(Icmpv6Error::TimeExceeded { code }),
+            PARAMETER_PROBLEM => Some(Icmpv6Error::ParameterProblem { code, pointer: info }),
             _ => None,
         }
     }
@@ -218,6 +220,7 @@ mod tests {
         );
         assert_eq!(Icmpv6Error::from_wire(2, 0, 1280), Some(Icmpv6Error::PacketTooBig { mtu: 1280 }));
         assert_eq!(Icmpv6Error::from_wire(3, 1, 0), Some(Icmpv6Error::TimeExceeded { code: 1 }));
-        assert!((0..=255).filter(|&kind| Icmpv6Error::from_wire(kind, 0, 0).is_some()).eq(1..=3));
+        assert_eq!(Icmpv6Error::from_wire(4, 1, 6), Some(Icmpv6Error::ParameterProblem { code: 1, pointer: 6 }));
+        assert!((0..=255).filter(|&kind| Icmpv6Error::from_wire(kind, 0, 0).is_some()).eq(1..=4));
     }
 }

@@ -47,6 +47,9 @@ pub struct Config {
     pub ncsi: ncsi::Config,
     /// Have the application watch each socket itself, in place of the one descriptor of the nested poller.
     pub direct_poll: bool,
+    /// How long an established TCP connection may be silent before the guest is asked whether it is alive; `None`, which is
+    /// also what the C API has: for ever (RFC 9293 section 3.8.4).
+    pub tcp_keep_alive: Option<crate::time::Duration>,
 }
 
 impl Default for Config {
@@ -79,6 +82,7 @@ impl Default for Config {
             outbound6: None,
             ncsi: ncsi::Config::default(),
             direct_poll: false,
+            tcp_keep_alive: None,
         }
     }
 }
@@ -122,6 +126,7 @@ impl Config {
             send_limit: limit,
             recv_max: GROWN,
             send_max: GROWN,
+            keep_alive: self.tcp_keep_alive,
             window_scale: true,
             sack: true,
             timestamps: true,

@@ -156,6 +156,9 @@ impl Stack {
 
     fn input_icmp(&mut self, packet: &Ipv4View<'_>) {
         let Some(message) = IcmpView::parse(packet.payload()) else { return };
+        if (message.message_type(), message.code()) == (icmp::DESTINATION_UNREACHABLE, icmp::FRAGMENTATION_NEEDED) {
+            return self.tcp.on_too_big4(message.data(), message.next_hop_mtu(), &mut self.cx);
+        }
         if message.message_type() != icmp::ECHO_REQUEST {
             return;
         }

@@ -139,6 +139,11 @@ impl Stack {
         if kind == icmpv6::ECHO_REQUEST {
             return self.input_echo6(packet, message);
         }
+        if let Some((&[icmpv6::PACKET_TOO_BIG, _, _, _, a, b, c, d], quoted)) =
+            message.split_first_chunk::<ICMPV6_LEN>()
+        {
+            return self.tcp.on_too_big6(quoted, u32::from_be_bytes([a, b, c, d]), &mut self.cx);
+        }
         // Neighbor discovery never comes behind a fragment header (RFC 6980).
         let Some(sender) = sender else { return };
         let (source, destination) = (packet.src(), packet.dst());

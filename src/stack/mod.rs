@@ -2,12 +2,13 @@
 //! frames and effects are results. No C type, no callback may come in.
 //!
 //! `config` says what a stack is made from, `input` and `input6` take frames apart, `rounds` is the application's loop seen
-//! from inside, `rules` adds and removes forwards, `tftp` gives the TFTP server its datagrams and its files.
+//! from inside, `patience` says when it is kept from sleeping, `rules` adds and removes forwards, `tftp` gives the TFTP server its datagrams and its files.
 #![forbid(unsafe_code)]
 
 pub mod config;
 mod input;
 mod input6;
+mod patience;
 mod rounds;
 mod rules;
 mod tftp;
@@ -17,7 +18,7 @@ use std::io;
 use std::net::Ipv4Addr;
 
 pub use config::Config;
-pub use rounds::Interest;
+pub use rounds::{Glance, Interest};
 use smoltcp::wire::EthernetAddress;
 
 use crate::flow::egress::Egress;
@@ -31,6 +32,7 @@ use crate::flow::{Context, Effect, FlowKey};
 use crate::forward::guest::GuestForwards;
 use crate::forward::listener::TcpForwards;
 use crate::host::poller::Poller;
+use crate::host::process::current_thread;
 use crate::host::tftp_files::Directory;
 use crate::ip::reassembly::{Ipv4Key, Ipv6Key, Reassembler};
 use crate::link::outbox::Outbox;
@@ -94,6 +96,8 @@ impl Stack {
             secret: RandomState::new(),
             tcp_config: config.tcp(),
             made: 0,
+            brought: 0,
+            loop_thread: current_thread(),
         };
         if let Some(dhcp) = &dhcp {
             cx.effects.extend(dhcp.warnings().iter().cloned().map(Effect::Warning));

@@ -3,10 +3,14 @@
 //! When bytes staged for the host may wait: from one frame of a burst to the next, and from round to round while the
 //! guest's frames come one a round; never while the application may be asleep without having been told, and never for a
 //! timer.
+//!
+//! The poller is asked in a system call of its own. That is saved where the application has seen already that the poller
+//! has no news.
 
 use std::os::fd::{AsRawFd, RawFd};
 
 use super::Stack;
+use super::patience::Patience;
 use crate::flow::Effect;
 use crate::flow::icmp::IcmpId;
 use crate::flow::tcp::TcpId;
@@ -14,12 +18,17 @@ use crate::flow::token::{self, Kind};
 use crate::flow::udp::UdpId;
 use crate::forward::listener::ListenerId;
 use crate::host::poller::Readiness;
+use crate::host::process::current_thread;
 use crate::time::{Instant, earliest};
 
 /// The longest sleep the application is left, in milliseconds; source: contract/poll-and-timers.md section 2.
 const LONGEST_SLEEP: u32 = 1000;
 /// Sleeps up to this length, in milliseconds, are left alone.
 const SHORTEST_SLEEP: u32 = 2;
+/// Rounds for which the poller is not asked, at most, when the application does not tell what it saw and frames keep
+/// coming (slirp4netns, which reports an error after every frame), and when it says that there was nothing.
+const UNASKED_UNKNOWN: u8 = 7;
+const UNASKED_QUIET: u8 = 31;
 
 /// Where the application is in its loop.
 #[derive(Debug, Default)]
@@ -32,6 +41,19 @@ pub(super) struct LoopState {
     wakes: Option<Instant>,
     /// Frames from the guest since the last round.
     frames: u32,
+    /// Rounds since the poller was last asked.
+    unasked: u8,
+    patience: Patience,
+}
+
+/// What the application saw of the poller's descriptor while it slept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Glance {
+    /// It does not tell.
+    Unknown,
+    /// Nothing: no host socket had news.
+    Quiet,
+    News,
 }
 
 /// What the application is to watch in direct mode.
@@ -66,6 +88,11 @@ impl Stack {
         } else if self.has_backlog() {
             *sleep = 0;
         }
+        let brought = std::mem::take(&mut self.cx.brought);
+        if self.loop_state.patience.before_sleep(brought, self.cx.now) {
+            *sleep = 0;
+        }
+        self.cx.loop_thread = current_thread();
         self.loop_state.asleep = true;
         self.loop_state.notified = false;
         self.loop_state.wakes = Some(self.cx.now + crate::time::Duration::from_millis(u64::from(*sleep)));
@@ -95,14 +122,26 @@ impl Stack {
 
     /// After the application's sleep: deadlines, staged bytes, and what the poller has to say. The caller then works off
     /// the backlog with [`Stack::work`].
-    pub fn begin_round(&mut self, now: Instant) {
+    pub fn begin_round(&mut self, now: Instant, glance: Glance) {
         self.set_now(now);
         self.loop_state.asleep = false;
+        self.loop_state.patience.after_sleep(self.cx.now);
         self.run_deadlines();
+        let frames = std::mem::take(&mut self.loop_state.frames);
+        self.tcp.flush(frames, &mut self.cx);
         // One frame a round is how slirp4netns hands over a burst: its end shows as a round without a frame.
-        let more_coming = std::mem::take(&mut self.loop_state.frames) == 1;
-        self.tcp.flush(more_coming, &mut self.cx);
-        self.udp.begin_round(more_coming, &mut self.cx);
+        self.udp.begin_round(frames == 1, &mut self.cx);
+        let may_wait = match glance {
+            Glance::News => 0,
+            Glance::Unknown if frames == 0 => 0,
+            Glance::Unknown => UNASKED_UNKNOWN,
+            Glance::Quiet => UNASKED_QUIET,
+        };
+        if self.loop_state.unasked < may_wait {
+            self.loop_state.unasked += 1;
+            return;
+        }
+        self.loop_state.unasked = 0;
         let Some(poller) = &mut self.cx.poller else { return };
         let (tcp, udp, icmp, forwards) = (&mut self.tcp, &mut self.udp, &mut self.icmp, &mut self.tcp_forwards);
         poller.wait(|token, ready| match token::unpack(token) {

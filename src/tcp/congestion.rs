@@ -61,6 +61,17 @@ impl Congestion {
         self.ssthresh = ssthresh.clamp(self.mss.saturating_mul(2), MAX_WINDOW);
     }
 
+    /// What may be in flight while losses are repaired, in bytes.
+    pub fn set_window(&mut self, bytes: u32) {
+        self.cwnd = bytes.clamp(self.mss, MAX_WINDOW);
+    }
+
+    /// Takes a reduction back (RFC 4015 section 3.2, RFC 9438 section 4.9): the window is at least what it was.
+    pub fn take_back(&mut self, before: &Congestion) {
+        let cwnd = self.cwnd.max(before.cwnd);
+        *self = Congestion { cwnd, mss: self.mss, ..*before };
+    }
+
     pub fn cwnd(&self) -> u32 {
         self.cwnd
     }

@@ -12,6 +12,8 @@ mod assembler;
 mod buffer;
 mod congestion;
 mod connection;
+#[cfg(test)]
+mod properties;
 mod rtt;
 mod scoreboard;
 mod segment;

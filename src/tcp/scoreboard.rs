@@ -56,7 +56,7 @@ pub(super) struct Delivered {
     /// The transmission that was sent last.
     pub newest: Option<Newest>,
     /// The least end of a run that was sent only once.
-    pub lowest: Option<SeqNumber>,
+    pub once: Option<SeqNumber>,
 }
 
 impl Delivered {
@@ -66,7 +66,7 @@ impl Delivered {
             self.newest = Some(Newest { sent: run.sent, end: run.end, resent: run.resent });
         }
         if !run.resent {
-            self.lowest = Some(self.lowest.map_or(run.end, |lowest| lowest.min(run.end)));
+            self.once = Some(self.once.map_or(run.end, |least| least.min(run.end)));
         }
     }
 }
@@ -106,10 +106,16 @@ impl Scoreboard {
         self.runs.back().map_or(self.una, |run| run.end)
     }
 
+    /// Bytes from the first one in flight to the last.
+    #[inline]
+    pub fn flight(&self) -> u32 {
+        self.end().distance(self.una)
+    }
+
     /// Bytes that are believed to be on their way: the "pipe" of RFC 6675 section 4.
     #[inline]
     pub fn pipe(&self) -> u32 {
-        self.end().distance(self.una).saturating_sub(self.sacked).saturating_sub(self.lost)
+        self.flight().saturating_sub(self.sacked).saturating_sub(self.lost)
     }
 
     /// Nothing is in flight; `una` is the next number to be sent.
@@ -286,6 +292,26 @@ impl Scoreboard {
                 self.lost = self.lost.saturating_add(bytes);
             }
         }
+    }
+
+    /// What was taken for lost was not.
+    pub fn unlose(&mut self) {
+        self.lost = 0;
+        self.intact = self.end();
+        for run in &mut self.runs {
+            if run.fate == Fate::Lost {
+                run.fate = Fate::Flying;
+            }
+        }
+    }
+
+    /// The last `most` bytes, or fewer, of the last run that the peer has not acknowledged: where they begin and how many
+    /// there are. `None` when that run is lost, or there is none.
+    pub fn last_unsacked(&self, most: u32) -> Option<(SeqNumber, u32)> {
+        let index = self.runs.iter().rposition(|run| run.fate != Fate::Sacked)?;
+        let run = self.runs.get(index).filter(|run| run.fate == Fate::Flying)?;
+        let count = run.end.distance(self.start_of(index)).min(most);
+        Some((run.end - count, count))
     }
 
     /// The first bytes to send again: where they begin and how many there are.

@@ -158,6 +158,24 @@ pub const DIFFERENCES: &[Difference] = &[
         "it is asked again for ever",
         "a retry goes to the next server",
     ),
+    d(
+        "path-mtu",
+        "icmp.md: fragmentation needed from the guest's side",
+        "ignored",
+        "the connection's segments become smaller",
+    ),
+    d(
+        "tcp-bounds",
+        "tcp.md section 9: no limit on the number of connections",
+        "a flood of SYNs makes a connection each",
+        "half-open connections are bounded; the oldest is reset",
+    ),
+    d(
+        "connect-errors",
+        "tcp.md section 2.1: what the guest hears of a failed connect",
+        "a FIN with sequence number 0 for what is no refusal, or an ICMP error alone",
+        "a reset at once, after the ICMP error where there is one",
+    ),
     d("window-scaling", "tcp.md oddities: RFC 7323", "no window scaling", "offered back when the guest offers it"),
     d(
         "mss-1460",
@@ -357,6 +375,12 @@ pub const DIFFERENCES: &[Difference] = &[
         "hostfwd.md section 3: a UDP forward on all addresses",
         "answers from whichever address routing prefers",
         "answers from the address that was asked",
+    ),
+    d(
+        "urgent-place",
+        "tcp.md section 7: what is urgent of the bytes that are read with an out-of-band one",
+        "all of them",
+        "those up to the out-of-band byte",
     ),
     d(
         "tftp-acknowledgments",

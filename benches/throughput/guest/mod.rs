@@ -19,6 +19,7 @@ use transmit::{Body, Control};
 pub use transmit::{Slot, Transmit};
 
 use crate::link::{Impairment, Link};
+use crate::sys;
 use crate::wire::{self, ACK, Header, PSH, RST, SYN, Template};
 
 /// Local ports from which the guest accepts forwarded connections.
@@ -80,11 +81,8 @@ pub struct Guest {
     pub link: Option<Link>,
     pattern: Vec<u8>,
     udp_cell: Vec<u8>,
-    /// Number of the flow's next datagram, and how many are to be sent now.
-    udp_number: u64,
-    udp_due: u64,
-    /// Number in the last datagram that came.
-    udp_seen: Option<u64>,
+    /// The datagram flow that is sent for ever, as (number of the next datagram).
+    udp_number: Option<u64>,
     pub counters: Counters,
     /// Moves whenever the library acknowledged or delivered something.
     pub progress: u64,
@@ -135,9 +133,7 @@ impl Guest {
             link: shape.impairment.map(Link::new),
             pattern: wire::host_pattern(wire::PERIOD + 65_536),
             udp_cell: Vec::new(),
-            udp_number: 0,
-            udp_due: 0,
-            udp_seen: None,
+            udp_number: None,
             counters: Counters::default(),
             progress: 0,
         }
@@ -146,7 +142,7 @@ impl Guest {
     /// A frame left the library: it arrives now, or after the link's delay, or not at all.
     pub fn arrive(&mut self, frame: &[u8]) {
         match &mut self.link {
-            Some(link) => link.push(false, frame, Instant::now()),
+            Some(link) => link.push(false, frame, sys::monotonic_ns()),
             None => self.receive(frame),
         }
     }
@@ -225,29 +221,12 @@ impl Guest {
     /// Send datagrams of `size` octets for ever.
     pub fn stream_udp(&mut self, transmit: &mut Transmit, local: u16, remote: u16, size: usize) {
         transmit.udp = Some(Template::udp(local, remote, size));
-        self.udp_due = u64::MAX;
+        self.udp_number = Some(0);
     }
 
-    /// Prepare a flow of datagrams of `size` octets (at least 8) of which each is asked for, and answered by an equal one.
-    pub fn exchange_udp(&mut self, transmit: &mut Transmit, local: u16, remote: u16, size: usize) {
-        transmit.udp = Some(Template::udp(local, remote, size));
-        self.udp_cell = wire::cell(0, size);
-    }
-
-    /// Send the next datagram of `exchange_udp`; returns its number.
-    pub fn send_datagram(&mut self) -> u64 {
-        self.udp_due = 1;
-        self.udp_number
-    }
-
-    /// Whether the last datagram that came was this one.
-    pub fn datagram_came(&self, number: u64) -> bool {
-        self.udp_seen == Some(number)
-    }
-
-    /// Datagrams of the flow that were handed to the library.
+    /// Datagrams handed to the library by `stream_udp`.
     pub fn udp_sent(&self) -> u64 {
-        self.udp_number
+        self.udp_number.unwrap_or(0)
     }
 
     fn isn(&mut self) -> u32 {

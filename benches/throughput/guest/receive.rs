@@ -53,7 +53,6 @@ impl Guest {
             return;
         }
         self.counters.datagrams += 1;
-        self.udp_seen = payload.first_chunk().map(|number| u64::from_be_bytes(*number));
         if self.verify && payload[8..] != self.udp_cell[8..] {
             self.counters.corrupt += 1;
         }

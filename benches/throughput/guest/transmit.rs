@@ -66,7 +66,7 @@ impl Guest {
     pub fn has_frame(&self) -> bool {
         !self.control.is_empty()
             || !self.acks.is_empty()
-            || self.udp_due > 0
+            || self.udp_number.is_some()
             || self.senders.iter().any(|s| {
                 let conn = &self.conns[*s as usize];
                 conn.sendable(self.cell) > 0 || conn.missing(self.cell).is_some()
@@ -89,12 +89,9 @@ impl Guest {
             transmit.slot_len = wire::tcp_frame(&mut transmit.small, &header, &[], &[]);
             return Some(Slot::Small);
         }
-        if self.udp_due > 0
-            && let Some(template) = &mut transmit.udp
-        {
-            template.fill_udp(self.udp_number);
-            self.udp_number += 1;
-            self.udp_due -= 1;
+        if let (Some(number), Some(template)) = (&mut self.udp_number, &mut transmit.udp) {
+            template.fill_udp(*number);
+            *number += 1;
             return Some(Slot::Udp);
         }
         for _ in 0..self.senders.len() {

@@ -16,7 +16,7 @@ const WARM_UP: Duration = Duration::from_secs(2);
 fn rig(context: &Context, delay: u64, loss: f64) -> Result<(Context, Rig), String> {
     let delay = Duration::from_millis(delay);
     let mut shape = context.shape(1500);
-    shape.impairment = Some(Impairment { delay, loss });
+    shape.impairment = Some(Impairment { delay, loss, ..Impairment::default() });
     let mut rig = Rig::new(&context.library, shape, 1)?;
     rig.run_for(2 * delay);
     let warm_up = if delay.is_zero() { None } else { Some(WARM_UP) };

@@ -3,11 +3,12 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Context, GUEST_PORT, Outcome, soundness, text};
+use super::{Context, Outcome, soundness, text};
 use crate::peer;
 use crate::rig::{Rig, Span};
 use crate::stats::{Better, Metric};
 
+const GUEST_PORT: u16 = 5000;
 /// Datagrams that the guest hands over in one loop round.
 const PER_ROUND: u32 = 64;
 
@@ -43,10 +44,10 @@ pub fn upload(context: &Context, size: usize) -> Outcome {
     Ok(metrics)
 }
 
-/// Host to guest: the peer sends without pause, so that the rate is what the library can take.
-pub fn download(context: &Context, size: usize) -> Outcome {
+/// Host to guest: the peer sends without pause, `run` datagrams in one piece.
+pub fn download(context: &Context, size: usize, run: usize) -> Outcome {
     let mut rig = Rig::new(&context.library, context.shape(1500), 1)?;
-    let peer = peer::datagram_source(size).map_err(text)?;
+    let peer = peer::datagram_source(size, run).map_err(text)?;
     rig.guest.borrow_mut().open_udp(GUEST_PORT, peer.port, size);
     rig.run_for(context.warm_up());
     let before = rig.guest.borrow().counters;

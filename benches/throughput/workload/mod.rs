@@ -30,9 +30,6 @@ pub struct Context {
     pub warm_up: Option<Duration>,
 }
 
-/// The guest's port of datagram flows.
-const GUEST_PORT: u16 = 5000;
-
 type Outcome = Result<Vec<Metric>, String>;
 
 pub struct Workload {
@@ -116,17 +113,27 @@ pub const ALL: &[Workload] = &[
     Workload {
         name: "crr_g2h",
         about: "connect, request, response, close: guest to host, one at a time",
-        run: |c| transaction::crr_guest(c, 1),
+        run: |c| transaction::crr_guest(c, 1, false),
+    },
+    Workload {
+        name: "crr_g2h_one_cpu",
+        about: "the same, peer on the same CPU",
+        run: |c| transaction::crr_guest(c, 1, true),
     },
     Workload {
         name: "crr_g2h_16",
         about: "connect, request, response, close: guest to host, 16 at once",
-        run: |c| transaction::crr_guest(c, 16),
+        run: |c| transaction::crr_guest(c, 16, false),
     },
     Workload {
         name: "crr_hostfwd",
         about: "connect, request, response, close: through host forwards, 16 at once",
         run: |c| transaction::crr_forward(c, 16),
+    },
+    Workload {
+        name: "crr_hostfwd_steady",
+        about: "the same after 11 s, when what closed is forgotten as fast as it is made",
+        run: |c| transaction::crr_forward_steady(c, 16),
     },
     Workload {
         name: "tcp_rr",
@@ -141,11 +148,21 @@ pub const ALL: &[Workload] = &[
     Workload {
         name: "udp_rr",
         about: "UDP round trips of 8 octets, peer on the same CPU",
-        run: transaction::datagram_trips,
+        run: |c| transaction::datagram_round_trips(c, true),
+    },
+    Workload {
+        name: "udp_rr_two_cpus",
+        about: "UDP round trips of 8 octets, peer on another CPU",
+        run: |c| transaction::datagram_round_trips(c, false),
     },
     Workload { name: "udp_g2h_1472", about: "UDP guest to host, 1472 octets", run: |c| datagram::upload(c, 1472) },
     Workload { name: "udp_g2h_64", about: "UDP guest to host, 64 octets", run: |c| datagram::upload(c, 64) },
-    Workload { name: "udp_h2g_1472", about: "UDP host to guest, 1472 octets", run: |c| datagram::download(c, 1472) },
+    Workload { name: "udp_h2g_1472", about: "UDP host to guest, 1472 octets", run: |c| datagram::download(c, 1472, 1) },
+    Workload {
+        name: "udp_h2g_1472_runs",
+        about: "the same from a peer that hands its kernel 44 datagrams in one piece",
+        run: |c| datagram::download(c, 1472, 44),
+    },
     Workload { name: "idle_round_0", about: "a loop round without connections", run: |c| idle::rounds(c, 0) },
     Workload { name: "idle_round_1", about: "a loop round with 1 idle connection", run: |c| idle::rounds(c, 1) },
     Workload { name: "idle_round_10", about: "a loop round with 10 idle connections", run: |c| idle::rounds(c, 10) },
@@ -162,7 +179,7 @@ pub const ALL: &[Workload] = &[
     },
     Workload {
         name: "idle_round_20000",
-        about: "a loop round with 20,000 idle connections",
+        about: "a loop round with 20,000 idle connections, or what the limit of descriptors permits",
         run: |c| idle::rounds(c, 20_000),
     },
     Workload { name: "idle_memory", about: "resident memory per idle TCP connection", run: idle::memory },
@@ -172,14 +189,14 @@ pub const ALL: &[Workload] = &[
         run: |c| transaction::round_trips(c, 1000, true),
     },
     Workload {
-        name: "tcp_h2g_with_1000_idle",
-        about: "TCP host to guest beside 1,000 idle connections",
-        run: |c| bulk::download_beside(c, 1000),
-    },
-    Workload {
         name: "rr_with_10000_idle",
         about: "TCP round trips beside 10,000 idle connections, peer on the same CPU",
         run: |c| transaction::round_trips(c, 10_000, true),
+    },
+    Workload {
+        name: "tcp_h2g_with_1000_idle",
+        about: "TCP host to guest beside 1,000 idle connections",
+        run: |c| bulk::download_beside(c, 1000),
     },
     Workload {
         name: "tcp_h2g_with_10000_idle",

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use super::{Context, GUEST_PORT, Outcome, soundness, text};
+use super::{Context, Outcome, soundness, text};
 use crate::guest::{Guest, LISTEN_BASE, LISTEN_COUNT, Role};
 use crate::peer::{self, Holder};
 use crate::rig::{Rig, Span};
@@ -13,6 +13,11 @@ use crate::stats::{Better, Metric, percentile};
 
 /// A client connection older than this counts as stuck and is replaced.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Longer than upstream keeps a connection that has ended.
+const STEADY: Duration = Duration::from_secs(11);
+/// The guest's port and the size in octets of datagrams that go there and back.
+const DATAGRAM_PORT: u16 = 5000;
+const DATAGRAM: usize = 8;
 
 fn metrics(span: &Span, count: u64) -> Result<Vec<Metric>, String> {
     if count == 0 {
@@ -27,10 +32,10 @@ fn metrics(span: &Span, count: u64) -> Result<Vec<Metric>, String> {
     Ok(metrics)
 }
 
-/// The guest is the client, with `at_once` connections open at any time.
-pub fn crr_guest(context: &Context, at_once: usize) -> Outcome {
+/// The guest is the client, with `at_once` connections open at any time; the peer on the library's CPU or not.
+pub fn crr_guest(context: &Context, at_once: usize, same_cpu: bool) -> Outcome {
     let mut rig = Rig::new(&context.library, context.shape(1500), 1024)?;
-    let (ports, _peer) = peer::request_server(usize::from(LISTEN_COUNT)).map_err(text)?;
+    let (ports, _peer) = peer::request_server(usize::from(LISTEN_COUNT), same_cpu).map_err(text)?;
     for port in ports.iter().cycle().take(at_once) {
         rig.guest.borrow_mut().connect(*port, Role::Client);
     }
@@ -80,37 +85,54 @@ fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
     listeners.iter().map(|l| l.local_addr().map(|a| a.port())).collect()
 }
 
+/// As [`crr_forward`], measured only when the connections that end have come into balance with those that are made: a
+/// library that keeps closed connections for a while has all of them by then.
+pub fn crr_forward_steady(context: &Context, at_once: usize) -> Outcome {
+    crr_forward(&Context { warm_up: Some(STEADY), ..context.clone() }, at_once)
+}
+
+/// One datagram of 8 octets there and back, one at a time; the peer on the library's CPU or not.
+pub fn datagram_round_trips(context: &Context, same_cpu: bool) -> Outcome {
+    let mut rig = Rig::new(&context.library, context.shape(1500), 1)?;
+    let peer = peer::datagram_echo(same_cpu).map_err(text)?;
+    measure_trips(
+        context,
+        &mut rig,
+        |guest| {
+            guest.open_udp(DATAGRAM_PORT, peer.port, DATAGRAM);
+            guest.counters.datagrams + 1
+        },
+        |guest| guest.counters.datagrams,
+    )
+}
+
 /// One byte there and back, one at a time, beside `idle` connections that do nothing; the peer on the library's CPU or not.
 pub fn round_trips(context: &Context, idle: usize, same_cpu: bool) -> Outcome {
     let mut rig = Rig::new(&context.library, context.shape(1500), idle + 1)?;
     let holder = if idle > 0 { Some(Holder::start()?) } else { None };
     if let Some(holder) = &holder {
-        rig.connect_idle(&holder, idle)?;
+        rig.connect_idle(holder, idle)?;
     }
     let peer = peer::echo(same_cpu).map_err(text)?;
     let indices = rig.connect_many(peer.port, Role::Quiet, 1)?;
     let index = indices.first().copied().ok_or("no connection")?;
-    let ask = |guest: &mut Guest| {
-        guest.send_byte(index);
-        guest.received(index) + 1
-    };
-    trips(context, &mut rig, ask, |guest, want| guest.received(index) >= want)
+    measure_trips(
+        context,
+        &mut rig,
+        |guest| {
+            guest.send_byte(index);
+            guest.received(index) + 1
+        },
+        |guest| guest.received(index),
+    )
 }
 
-/// One datagram of 8 octets there and back, one at a time, the peer on the library's CPU. A lost one fails the run.
-pub fn datagram_trips(context: &Context) -> Outcome {
-    let mut rig = Rig::new(&context.library, context.shape(1500), 1)?;
-    let peer = peer::datagram_echo().map_err(text)?;
-    rig.guest.borrow_mut().exchange_udp(&mut rig.transmit, GUEST_PORT, peer.port, 8);
-    trips(context, &mut rig, Guest::send_datagram, |guest, want| guest.datagram_came(want))
-}
-
-/// Round trips one at a time: `ask` lets the guest send and returns what `came` waits for.
-fn trips(
+/// Round trips one at a time: `send` starts one and says what `received` is to give when it has come back.
+fn measure_trips(
     context: &Context,
     rig: &mut Rig,
-    ask: impl Fn(&mut Guest) -> u64,
-    came: impl Fn(&Guest, u64) -> bool,
+    mut send: impl FnMut(&mut Guest) -> u64,
+    received: impl Fn(&Guest) -> u64,
 ) -> Outcome {
     let mut trips: Vec<f64> = Vec::with_capacity(1 << 18);
     let warm = Instant::now() + context.warm_up();
@@ -129,9 +151,9 @@ fn trips(
         if start >= end {
             break;
         }
-        let want = ask(&mut rig.guest.borrow_mut());
-        if !rig.run_until(Duration::from_secs(2), |guest| came(guest, want)) {
-            return Err("an answer did not come back within 2 s".into());
+        let want = send(&mut rig.guest.borrow_mut());
+        if !rig.run_until(Duration::from_secs(2), |guest| received(guest) >= want) {
+            return Err("a round trip did not end within 2 s".into());
         }
         trips.push(start.elapsed().as_secs_f64() * 1e6);
     }

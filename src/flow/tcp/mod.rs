@@ -1,13 +1,16 @@
 //! TCP flows: the protocol state towards the guest ([`crate::tcp::Connection`]) joined to what is on the host's side.
 //!
-//! `table` finds and bounds the flows, `pump` moves bytes between the two sides of one flow, `open` makes new ones,
-//! `target` is what is behind a guest forward.
+//! `table` finds the flows, `bounds` bounds them, `pump` moves bytes between the two sides of one flow, `open` makes new ones,
+//! `target` is what is behind a guest forward, `path` hears of a smaller MTU on the way to the guest.
 
+mod bounds;
 mod open;
+mod path;
 mod pump;
 mod table;
 mod target;
 
+use bounds::Stage;
 pub use table::{FromGuest, TcpId, TcpTable};
 pub use target::{Attaching, GuestForward, Target};
 
@@ -16,6 +19,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
 use crate::flow::key::FlowKey;
+use crate::flow::ready::Mark;
 use crate::flow::timers::Slot;
 use crate::host::socket::Stream;
 use crate::tcp::Connection;
@@ -63,15 +67,18 @@ pub struct TcpFlow {
     host_finished: bool,
     /// The guest's end was passed on to the host.
     shut: bool,
-    /// A write failed: the host takes no more.
+    /// A write failed, or what was written was refused: the host takes no more.
     write_failed: bool,
+    /// The poller has told of an error.
+    failed: bool,
     /// The flow is on the list of those with bytes staged for the host.
     staged: bool,
     /// Poll rounds the staged bytes were held for more to come.
     held: u8,
     /// The flow is on the list of those with news from the host.
-    queued: bool,
-    time_wait: bool,
+    queued: Mark,
+    /// The stage that the flow is counted in.
+    stage: Stage,
     /// The largest segment the guest has sent: shorter ones end a burst.
     full_segment: u16,
     /// How much the next read from the host asks for; grows with use.

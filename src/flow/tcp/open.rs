@@ -3,12 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use super::bounds::Stage;
 use super::table::{FromGuest, TcpId, TcpTable, reset};
 use super::{Attaching, Connecting, GuestForward, Origin, Side, Target, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::egress::Unreachable;
 use crate::flow::key::{Endpoint, FlowKey};
 use crate::flow::policy::Destination;
+use crate::flow::ready::Mark;
 use crate::flow::timers::Slot;
 use crate::flow::token::{self, Kind};
 use crate::host::socket::Stream;
@@ -36,7 +38,7 @@ impl TcpTable {
             }
             let (side, config) = match forward.target {
                 Target::Callback => (Side::Callback(forward.number), cx.callback_tcp_config()),
-                Target::Command(_) | Target::Unix(_) => (Side::Waiting(Attaching::default()), cx.tcp_config),
+                Target::Command(_) | Target::Unix(_) => (Side::Waiting(Attaching::default()), cx.tcp_config_for(&key)),
             };
             let conn = Connection::passive(&config, segment, cx.initial_sequence(&key), cx.now, &mut cx.pool);
             let id = self.insert(key, conn, side, Origin::Guest, cx);
@@ -72,7 +74,14 @@ impl TcpTable {
                 return match error.raw_os_error() {
                     Some(libc::EHOSTUNREACH) => refuse(&key, segment, Unreachable::Host, from.packet, cx),
                     // Out of descriptors, ports or memory: this one flow is refused, at once.
-                    Some(libc::ECONNREFUSED | libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS) => {
+                    Some(
+                        libc::ECONNREFUSED
+                        | libc::EMFILE
+                        | libc::ENFILE
+                        | libc::ENOMEM
+                        | libc::ENOBUFS
+                        | libc::EADDRNOTAVAIL,
+                    ) => {
                         reset(&key, segment, cx);
                     }
                     _ => refuse(&key, segment, Unreachable::Network, from.packet, cx),
@@ -164,14 +173,15 @@ impl TcpTable {
             readable: false,
             writable: false,
             read_closed: false,
+            failed: false,
             urgent: false,
             host_finished: false,
             shut: false,
             write_failed: false,
             staged: false,
             held: 0,
-            queued: false,
-            time_wait: false,
+            queued: Mark::default(),
+            stage: Stage::Open,
             full_segment: 0,
             read_size: FIRST_READ,
             connecting: None,
@@ -195,13 +205,12 @@ impl TcpTable {
     }
 }
 
-/// Tells the guest that a connection will not come about. Over IPv6 the error is followed by a reset: there are guests
-/// that take the error alone for a passing trouble, and would wait in place of trying IPv4 (RFC 8305).
+/// Tells the guest that a connection will not come about. The error is followed by a reset: there are guests that take the
+/// error alone for a passing trouble, as RFC 1122 section 4.2.3.9 has it, and would wait in place of trying another address
+/// (RFC 8305); and errors are limited in number.
 fn refuse(key: &FlowKey, segment: &Segment<'_>, why: Unreachable, packet: &[u8], cx: &mut Context) {
     cx.egress.unreachable(why, packet, cx.now);
-    if key.guest.ip.is_ipv6() {
-        reset(key, segment, cx);
-    }
+    reset(key, segment, cx);
 }
 
 /// The type of service of packets to the guest; source: contract/tcp.md section 8.

@@ -1,12 +1,11 @@
 //! Moving bytes between the two sides of one flow.
 //!
 //! Guest to host: in-order bytes are staged in the connection's receive buffer; a segment that ends a burst (PSH, FIN,
-//! URG, or shorter than the guest's full ones) has them sent at once, a run of full segments is sent as one batch. One
-//! acknowledgment answers a batch. Host to guest: one read of what window and buffer allow, cut into segments.
+//! URG, or shorter than the guest's full ones) has them sent at once, a run of full segments is sent as one batch, and so
+//! is a long burst with what follows it directly. One acknowledgment answers a batch. Host to guest: one read of what window and buffer allow, cut into segments.
 
 use std::io::{self, ErrorKind};
 
-use super::table::STAGE_LIMIT;
 use super::{Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::effect::{Effect, HostSocket};
@@ -18,6 +17,10 @@ use crate::time::Duration;
 const MAX_READ: u32 = 512 * 1024;
 /// The least one read asks for.
 const MIN_READ: u32 = 16 * 1024;
+/// Staged bytes that are sent without waiting for more.
+const STAGE_LIMIT: usize = 128 * 1024;
+/// A burst of so many bytes may wait for the next one although it has ended.
+const LONG_BURST: usize = 32 * 1024;
 /// Segments at least this long may be part of a run; what is shorter never waits.
 const MIN_BULK: usize = 536;
 /// How long a half-closed flow lives on which nothing moves; source: contract/tcp.md section 6.
@@ -37,17 +40,22 @@ impl TcpFlow {
 
         let length = segment.payload.len();
         self.full_segment = self.full_segment.max(length.min(usize::from(u16::MAX)) as u16);
+        let staged = self.conn.recv.len();
         let ends_burst = segment.flags.intersects(Flags::PSH | Flags::FIN | Flags::URG | Flags::SYN)
             || length < usize::from(self.full_segment)
             || length < MIN_BULK
             || self.is_callback();
-        if self.has_unflushed() && (ends_burst || self.conn.recv.len() >= STAGE_LIMIT) {
+        // Each batch that the host gets wakes it.
+        let waits = || staged >= LONG_BURST && (segment.flags & !Flags::PSH) == Flags::ACK && cx.in_loop();
+        if self.has_unflushed() && (staged >= STAGE_LIMIT || (ends_burst && !waits())) {
+            self.held = 0;
             self.flush(cx);
         }
-        // The guest took bytes: there may be room for more from the host. Half the buffer is worth a read.
-        if self.conn.send.len() < buffered && self.conn.send_room() >= cx.tcp_config.send_limit / 2 {
+        // The guest took bytes: there may be room for more from the host.
+        if self.conn.send.len() < buffered {
             self.pull(cx);
         }
+        self.reset_when_delivered(cx);
         self.transmit(cx);
         if callback_was_full && self.callback_room() > 0 {
             cx.effects.push(Effect::Notify);
@@ -62,10 +70,14 @@ impl TcpFlow {
             }
             self.on_connected(cx);
         }
+        if self.failed && self.host_finished {
+            self.on_refused(cx);
+        }
         if self.has_unflushed() && !self.staged {
             self.flush(cx);
         }
         self.pull(cx);
+        self.reset_when_delivered(cx);
         self.transmit(cx);
     }
 
@@ -77,7 +89,9 @@ impl TcpFlow {
         if !matches!(self.side, Side::Host(_)) {
             return false;
         }
-        self.can_pull() || (self.writable && !self.staged && self.has_unflushed())
+        self.can_pull()
+            || (self.writable && !self.staged && self.has_unflushed())
+            || (self.failed && self.host_finished)
     }
 
     /// Bytes, or an end, that the host has not been given yet, or an acknowledgment that waits for that.
@@ -193,8 +207,11 @@ impl TcpFlow {
         self.part_with_host(cx);
     }
 
+    /// Whether a read from the host is worth its system call: with a guest that acknowledges two segments at a time, a full
+    /// buffer would be filled up two segments at a time.
     fn can_pull(&self) -> bool {
-        self.readable && !self.host_finished && self.conn.is_established() && self.conn.send_room() > 0
+        let (room, held) = (self.conn.send_room(), self.conn.send.len());
+        self.readable && !self.host_finished && self.conn.is_established() && room > 0 && room >= held / 4
     }
 
     /// Reads from the host what one turn may bring.
@@ -204,7 +221,9 @@ impl TcpFlow {
             return;
         }
         let limit = self.conn.send_limit();
-        let want = self.conn.send_room().min(self.read_size as usize);
+        // The urgent byte is read by itself, so that the mark for the guest is where the host has put it.
+        let urgent = self.urgent && stream.at_urgent_mark();
+        let want = if urgent { 1 } else { self.conn.send_room().min(self.read_size as usize) };
         let (first, second) = self.conn.send.spaces(want, limit, &mut cx.pool);
         let (first_length, second_length) = (first.len().min(want), second.len().min(want - first.len().min(want)));
         let offered = first_length + second_length;
@@ -224,10 +243,13 @@ impl TcpFlow {
             }
             Ok(length) => {
                 self.conn.send.commit(length);
-                if std::mem::take(&mut self.urgent) {
+                cx.brought = cx.brought.saturating_add(length);
+                if urgent {
+                    self.urgent = false;
                     self.conn.send.mark_urgent();
-                }
-                if length == offered {
+                } else if self.urgent {
+                    // A read ends before the urgent byte, which the next one brings.
+                } else if length == offered {
                     self.read_size = self.read_size.saturating_mul(4).min(MAX_READ);
                 } else {
                     // The kernel has no more, and the poller tells when it has; but an end that it told of already is
@@ -248,11 +270,30 @@ impl TcpFlow {
     fn on_read_error(&mut self, error: &io::Error, cx: &mut Context) {
         self.readable = false;
         if error.kind() == ErrorKind::WouldBlock {
+            self.urgent = false;
             return;
         }
         // Reset, timed out or unreachable: whatever it is, the host's side of the connection is gone.
         self.host_finished = true;
         self.conn.abort(cx.now);
+    }
+
+    /// The host's program has closed, after which bytes of the guest came.
+    fn on_refused(&mut self, cx: &mut Context) {
+        self.failed = false;
+        let Side::Host(stream) = &self.side else { return };
+        if stream.take_error().is_err() {
+            self.write_failed = true;
+            self.conn.discard_received(&mut cx.pool);
+        }
+    }
+
+    /// Where the host takes no more and has ended, a guest that has all that was sent before is told that nobody reads
+    /// what it sends (RFC 9293 section 3.6.1).
+    fn reset_when_delivered(&mut self, cx: &mut Context) {
+        if self.write_failed && self.host_finished && self.conn.state() == State::FinWait2 {
+            self.conn.abort(cx.now);
+        }
     }
 
     /// Once both directions have ended, the host's descriptor is of no use: it goes before the guest's side has played

@@ -1,30 +1,25 @@
 //! The table of TCP flows: finding them, the lists of those with something to do, the bounds.
 
-use std::cmp::Reverse;
-use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use slotmap::{SlotMap, new_key_type};
 
+use super::bounds::Bounds;
 use super::{GuestForward, Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::effect::{Effect, HostSocket};
 use crate::flow::key::{Endpoint, FlowKey};
+use crate::flow::ready::{ReadyQueue, newest_first};
 use crate::flow::token::{self, Kind};
 use crate::host::poller::Readiness;
 use crate::ip::rate_limit::RateLimit;
-use crate::tcp::{Closed, Flags, Segment, SeqNumber, State};
+use crate::tcp::{Closed, Flags, Segment, SeqNumber};
 
-/// Flows at one time. When they are all taken the oldest in TIME_WAIT goes; without one the new flow is refused.
-const MAX_FLOWS: usize = 65536;
-/// Flows in TIME_WAIT at one time; the oldest goes.
-const MAX_TIME_WAIT: usize = 4096;
-/// Staged bytes that are sent without waiting for more.
-pub(super) const STAGE_LIMIT: usize = 128 * 1024;
-/// Rounds of the application's loop for which staged bytes are held while more frames keep coming.
+/// Rounds of the application's loop for which staged bytes are held while frames keep coming: one a round, or several.
 const MAX_HELD: u8 = 64;
+const MAX_HELD_SEVERAL: u8 = 1;
 
 new_key_type! {
     /// Names a TCP flow.
@@ -49,9 +44,8 @@ pub struct TcpTable {
     /// The flow of the last segment: bulk transfers come in runs.
     last: Option<(FlowKey, TcpId)>,
     staged: Vec<TcpId>,
-    ready: VecDeque<TcpId>,
-    time_wait: VecDeque<TcpId>,
-    time_waiting: usize,
+    ready: ReadyQueue<TcpId>,
+    pub(super) bounds: Bounds,
     /// Of warnings that a guest can cause; made with the first one.
     pub(super) warnings: Option<RateLimit>,
 }
@@ -123,33 +117,16 @@ impl TcpTable {
         if flow.has_staged() && !std::mem::replace(&mut flow.staged, true) {
             self.staged.push(id);
         }
-        if flow.wants_turn() && !std::mem::replace(&mut flow.queued, true) {
-            self.ready.push_back(id);
-        }
-        if flow.conn.state() == State::TimeWait && !std::mem::replace(&mut flow.time_wait, true) {
-            self.time_waiting += 1;
-            self.time_wait.push_back(id);
+        if flow.wants_turn() {
+            self.ready.push(id, &mut flow.queued);
         }
         let deadline = flow.deadline();
         cx.timers.arm(&mut flow.timer, deadline, token::pack(Kind::Tcp, id));
-        if self.time_waiting > MAX_TIME_WAIT {
-            self.drop_oldest_time_wait(cx);
+        let stage = flow.stage_now();
+        let before = std::mem::replace(&mut flow.stage, stage);
+        if stage != before {
+            self.change_stage(id, before, stage, cx);
         }
-    }
-
-    fn drop_oldest_time_wait(&mut self, cx: &mut Context) -> bool {
-        while let Some(id) = self.time_wait.pop_front() {
-            if self.flows.contains_key(id) {
-                self.remove(id, cx);
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Whether there is room for one more flow; makes some where the rule of the table allows it.
-    pub(super) fn has_room(&mut self, cx: &mut Context) -> bool {
-        self.flows.len() < MAX_FLOWS || self.drop_oldest_time_wait(cx)
     }
 
     /// Ends a flow. The guest was told before, or need not be.
@@ -160,13 +137,7 @@ impl TcpTable {
         if self.last.is_some_and(|(_, last)| last == id) {
             self.last = None;
         }
-        if flow.time_wait {
-            self.time_waiting -= 1;
-            if self.time_wait.len() > 2 * self.time_waiting + 64 {
-                let flows = &self.flows;
-                self.time_wait.retain(|&id| flows.contains_key(id));
-            }
-        }
+        self.leave_stage(flow.stage);
         flow.conn.release(&mut cx.pool);
         if let Side::Host(stream) = flow.side {
             cx.unwatch(HostSocket::Stream(stream));
@@ -179,17 +150,18 @@ impl TcpTable {
         flow.readable |= ready.readable;
         flow.writable |= ready.writable;
         flow.read_closed |= ready.read_closed || ready.error;
+        flow.failed |= ready.error;
         flow.urgent |= ready.priority;
-        if flow.wants_turn() && !std::mem::replace(&mut flow.queued, true) {
-            self.ready.push_back(id);
+        if flow.wants_turn() {
+            self.ready.push(id, &mut flow.queued);
         }
     }
 
     /// Takes one turn of one flow that is ready; false when none is.
     pub fn work(&mut self, cx: &mut Context) -> bool {
-        let Some(id) = self.ready.pop_front() else { return false };
+        let Some(id) = self.ready.pop() else { return false };
         let Some(flow) = self.flows.get_mut(id) else { return true };
-        flow.queued = false;
+        flow.queued.taken();
         flow.turn(cx);
         self.settle(id, cx);
         true
@@ -205,13 +177,19 @@ impl TcpTable {
         !self.staged.is_empty()
     }
 
-    /// Hands staged bytes to the host. While `more_coming`, a burst that may still grow is held, for a bounded number of
-    /// rounds.
-    pub fn flush(&mut self, more_coming: bool, cx: &mut Context) {
+    /// Hands staged bytes to the host. When the round brought `frames` from the guest, a burst may still grow and is held,
+    /// for a bounded number of rounds.
+    pub fn flush(&mut self, frames: u32, cx: &mut Context) {
+        // One frame a round is how slirp4netns hands over a burst: its end shows as a round without a frame.
+        let max_held = match frames {
+            0 => 0,
+            1 => MAX_HELD,
+            _ => MAX_HELD_SEVERAL,
+        };
         let mut index = 0;
         while let Some(&id) = self.staged.get(index) {
             if let Some(flow) = self.flows.get_mut(id) {
-                if more_coming && flow.held < MAX_HELD {
+                if flow.held < max_held {
                     flow.held += 1;
                     index += 1;
                     continue;
@@ -294,9 +272,7 @@ impl TcpTable {
 
     /// Ends all flows without a word to the guest.
     pub fn clear(&mut self, cx: &mut Context) {
-        let mut ids: Vec<TcpId> = self.flows.keys().collect();
-        ids.sort_by_key(|&id| Reverse(self.flows.get(id).map(|flow| flow.number)));
-        for id in ids {
+        for id in newest_first(self.flows.iter().map(|(id, flow)| (id, flow.number))) {
             self.remove(id, cx);
         }
     }

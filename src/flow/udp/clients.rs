@@ -3,7 +3,8 @@
 
 use std::net::SocketAddr;
 
-use super::{MAX_PEERS, Peer, UdpFlow};
+use super::UdpFlow;
+use super::peers::{MAX_PEERS, Peer};
 use crate::flow::key::Endpoint;
 use crate::flow::policy::Policy;
 use crate::host::local_address::LocalAddress;

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use super::{FromGuest, UdpId};
 use crate::flow::key::Endpoint;
+use crate::host::local_address::LocalAddress;
 use crate::host::mmsg::MAX_SEND;
 
 /// The most bytes staged, counted as IP packets.
@@ -24,8 +25,9 @@ pub(super) struct Burst {
     pub source: Endpoint,
     pub destination: Endpoint,
     pub ttl: u8,
-    /// Where the host is to send them.
+    /// Where the host is to send them, and from which of its addresses.
     pub real: SocketAddr,
+    pub local: Option<LocalAddress>,
 }
 
 /// A staged datagram: the places of its IP packet and of its payload.

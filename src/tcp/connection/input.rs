@@ -18,6 +18,9 @@ impl Connection {
         if self.aborting.is_some() {
             return;
         }
+        if let Some(keep) = &mut self.keep_alive {
+            keep.heard(now);
+        }
         if self.learning {
             self.learn(segment, now);
         }
@@ -42,7 +45,7 @@ impl Connection {
             || segment.seq != self.rcv_nxt
             || segment.ack != self.snd_una
             || len == 0
-            || !self.stamp_is_good(segment)
+            || !self.stamp_is_good(segment, now)
             || (self.scoreboard.sacked() > 0 || segment.options.sack[0].is_some())
             || len > self.rcv_wnd() as usize
             || self.assembler.is_some()
@@ -50,7 +53,7 @@ impl Connection {
         {
             return false;
         }
-        self.take_stamp(segment);
+        self.take_stamp(segment, now);
         self.update_window(segment);
         if now >= self.growth.until {
             self.grow_recv_limit(segment, now, pool);
@@ -149,11 +152,13 @@ impl Connection {
             // The answer to our SYN, when both sides opened at once.
             segment.flags &= !Flags::SYN;
             segment.seq += 1;
+            // The window of a SYN is not scaled (RFC 7323 section 2.2), as that of every other segment is below.
+            segment.window >>= self.snd_scale;
             self.owed = Owed::Now;
         }
 
         // RFC 7323 section 5.3, before the sequence number: what is older than what came is an old duplicate.
-        if !segment.flags.contains(Flags::RST) && !self.stamp_is_good(&segment) {
+        if !segment.flags.contains(Flags::RST) && !self.stamp_is_good(&segment, now) {
             if !segment.is_empty() {
                 self.owed = Owed::Now;
             }
@@ -195,7 +200,7 @@ impl Connection {
         if !segment.flags.contains(Flags::ACK) {
             return;
         }
-        self.take_stamp(&segment);
+        self.take_stamp(&segment, now);
         if old && segment.is_empty() {
             // A probe of whether we are alive, or a late segment.
             self.challenge(now);
@@ -262,14 +267,19 @@ impl Connection {
             self.measure_echo(segment, now);
         }
         self.on_delivered(&delivered, now);
-        self.judge_probe(segment, true, twice.is_some(), now);
-        if twice.is_some() {
-            self.on_duplicate_report();
+        self.detect_by_echo(segment);
+        self.detect_by_new_data(&delivered, true);
+        if let Some(twice) = twice {
+            self.on_duplicate_report(twice);
         }
+        self.judge_probe(segment, true, twice.is_some(), now);
         self.on_progress(delivered.bytes, acked, flight, now);
         self.restart_timer(now);
-        self.detect_losses(now);
-        self.update_window(segment);
+        let lost = self.detect_losses(delivered.bytes, now);
+        self.reduce_in_proportion(delivered.bytes, !lost);
+        // What acknowledges more was sent later, also where its sequence number is an older one. Its window counts from its
+        // acknowledgment: with the window of before, the right edge would lie further on than the peer ever said.
+        self.take_window(segment);
         if fin_acked {
             match self.state {
                 State::FinWait1 => self.state = State::FinWait2,
@@ -296,13 +306,16 @@ impl Connection {
         }
         let mut delivered = Delivered::default();
         let twice = self.take_sack(segment, &mut delivered);
-        self.judge_probe(segment, false, twice.is_some(), now);
-        if twice.is_some() {
-            self.on_duplicate_report();
+        if let Some(twice) = twice {
+            self.on_duplicate_report(twice);
         }
+        self.judge_probe(segment, false, twice.is_some(), now);
         if delivered.bytes > 0 {
+            self.recovery.probes = 0;
             self.on_delivered(&delivered, now);
-            self.detect_losses(now);
+            self.detect_by_new_data(&delivered, false);
+            self.detect_losses(delivered.bytes, now);
+            self.reduce_in_proportion(delivered.bytes, false);
             if self.timer.is_some_and(|(timer, _)| timer == Timer::Probe) {
                 // What is known now to be missing is found by its time or by the retransmission timer.
                 self.rearm(now);
@@ -314,10 +327,14 @@ impl Connection {
     fn update_window(&mut self, segment: &Segment<'_>) {
         let newer = self.snd_wl1.lt(segment.seq) || (self.snd_wl1 == segment.seq && self.snd_wl2.le(segment.ack));
         if newer {
-            self.snd_wl1 = segment.seq;
-            self.snd_wl2 = segment.ack;
-            self.set_window(segment);
+            self.take_window(segment);
         }
+    }
+
+    fn take_window(&mut self, segment: &Segment<'_>) {
+        self.snd_wl1 = segment.seq;
+        self.snd_wl2 = segment.ack;
+        self.set_window(segment);
     }
 
     fn set_window(&mut self, segment: &Segment<'_>) {
@@ -413,13 +430,18 @@ impl Connection {
         let next = self.rcv_nxt;
         let recv = &mut self.recv;
         let assembler = self.assembler.get_or_insert_default();
+        let mut fresh = false;
         let write = |from: SeqNumber, to: SeqNumber| {
+            fresh = true;
             let part = data.get(from.distance(start) as usize..to.distance(start) as usize);
             if let Some(part) = part {
                 recv.write_ahead(from.distance(next) as usize, part);
             }
         };
         let taken = assembler.insert(next, start, end, write);
+        if taken && !fresh && start.lt(end) {
+            self.twice = Some((start, end));
+        }
         // A FIN before bytes that came already is not believed.
         if let Some(fin) = fin
             && taken

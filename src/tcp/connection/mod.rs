@@ -5,13 +5,16 @@
 
 mod growth;
 mod input;
+mod keepalive;
 mod output;
+mod prr;
 mod recovery;
 mod saved;
 #[cfg(test)]
 mod tests;
 mod timers;
 mod timestamps;
+mod undo;
 mod window;
 
 pub use saved::Saved;
@@ -25,9 +28,12 @@ use super::segment::{Flags, Options, Segment};
 use super::seq::SeqNumber;
 use crate::time::{Duration, Instant};
 use growth::Growth;
+use keepalive::KeepAlive;
+use prr::Reduction;
 use recovery::Recovery;
 use timers::Timer;
 use timestamps::Timestamps;
+use undo::Undo;
 
 /// The least segment size that a peer's option is believed, in bytes; source: contract/tcp.md section 2.3.
 const MIN_MSS: u16 = 32;
@@ -205,6 +211,9 @@ pub struct Connection {
     congestion: Congestion,
     scoreboard: Scoreboard,
     recovery: Recovery,
+    reduction: Reduction,
+    undo: Option<Box<Undo>>,
+    keep_alive: Option<Box<KeepAlive>>,
     challenges: u8,
     challenges_since: Instant,
 }
@@ -240,7 +249,7 @@ impl Connection {
             growth: Growth::new(config.recv_max, config.send_max, now),
             window_scale: config.window_scale,
             sack: config.sack,
-            timestamps: config.timestamps.then(Timestamps::default),
+            timestamps: config.timestamps.then(|| Timestamps::new(config.stamp_offset, now)),
             learning: false,
             twice: None,
             peer_finished: false,
@@ -261,6 +270,9 @@ impl Connection {
             congestion: Congestion::new(u32::from(config.mss)),
             scoreboard: Scoreboard::default(),
             recovery: Recovery::new(iss),
+            reduction: Reduction::default(),
+            undo: None,
+            keep_alive: config.keep_alive.map(|idle| KeepAlive::new(idle, now)),
             challenges: 0,
             challenges_since: now,
         }
@@ -340,6 +352,7 @@ impl Connection {
         self.stray_reset = None;
         self.timer = None;
         self.lifetime = None;
+        self.keep_alive = None;
     }
 
     /// The application's end of stream: a FIN follows what is buffered, and the send buffer takes no more.

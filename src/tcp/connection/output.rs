@@ -2,6 +2,7 @@
 
 use super::recovery::Probe;
 use super::timers::Timer;
+use super::undo::Frto;
 use super::{Connection, Owed, State};
 use crate::tcp::segment::{Flags, Options, Transmit};
 use crate::tcp::seq::SeqNumber;
@@ -77,13 +78,26 @@ impl Connection {
         }
         if self.owed == Owed::Now && self.state == State::SynReceived {
             self.owed = Owed::No;
-            return Some(self.bare(self.snd_nxt, now));
+            // Only the window of a SYN is not scaled (RFC 7323 section 2.2).
+            let window = self.window_field();
+            self.rcv_adv = self.rcv_adv.max(self.rcv_nxt + (u32::from(window) << self.rcv_scale));
+            return Some(Transmit { window, ..self.bare(self.snd_nxt, now) });
         }
         None
     }
 
     fn poll_stream(&mut self, now: Instant) -> Option<Transmit> {
+        // F-RTO asks with new segments before it sends more of what may have arrived (RFC 5682 section 3.1, step 2b).
+        if self.recovery.frto == Frto::New {
+            if let Some(transmit) = self.next_new(false, now) {
+                return Some(transmit);
+            }
+            if self.pipe() == 0 {
+                self.recovery.frto = Frto::Off;
+            }
+        }
         if self.scoreboard.lost() > 0
+            && self.recovery.frto != Frto::New
             && (std::mem::take(&mut self.retransmit) || self.pipe() < self.congestion.cwnd())
             && let Some(transmit) = self.next_lost(now)
         {
@@ -94,8 +108,12 @@ impl Connection {
         {
             return Some(transmit);
         }
-        if let Some(transmit) = self.next_new(now) {
+        if let Some(transmit) = self.next_new(false, now) {
             return Some(transmit);
+        }
+        if self.keep_alive.as_mut().is_some_and(|keep| std::mem::take(&mut keep.due)) {
+            // An old number: whoever is alive answers with what it expects.
+            return Some(self.emit(self.snd_nxt - 1, 0, 0, false, now));
         }
         if self.owed == Owed::Now {
             // What was sent counts, even if it is about to be sent again; but a probe of a closed window was hardly taken.
@@ -111,7 +129,7 @@ impl Connection {
         let (start, count) = self.scoreboard.next_lost()?;
         let transmit = self.again(start, count, now);
         if transmit.is_some() && start == self.snd_una {
-            self.arm(Timer::Retransmit, now);
+            self.rearm(now);
         }
         transmit
     }
@@ -123,18 +141,19 @@ impl Connection {
         let unsent = self.send.len().saturating_sub(flight as usize);
         if unsent > 0 && self.snd_wnd > flight {
             self.force = true;
-            if let Some(transmit) = self.next_new(now) {
+            if let Some(transmit) = self.next_new(true, now) {
                 let end = transmit.seq + transmit.len as u32;
-                self.recovery.probe = Some(Probe { end, resent: false });
+                if self.recovery.probe.is_some() {
+                    self.recovery.probe = Some(Probe { end, resent: false });
+                }
                 return Some(transmit);
             }
         }
-        let count = flight.min(self.segment_room() as u32);
-        if count == 0 || self.scoreboard.lost() > 0 || self.scoreboard.is_empty() {
+        let Some((start, count)) = self.scoreboard.last_unsacked(self.segment_room() as u32) else {
             self.recovery.probe = None;
             return None;
-        }
-        self.again(self.snd_nxt - count, count, now)
+        };
+        self.again(start, count, now)
     }
 
     /// At most `count` numbers from `start` on, in flight already, as one segment.
@@ -151,11 +170,13 @@ impl Connection {
         }
         let end = start + len as u32 + u32::from(fin);
         self.scoreboard.resent(start, end, now);
+        self.note_out(end.distance(start));
+        self.note_again(end.distance(start));
         Some(self.emit(start, offset, len, fin, now))
     }
 
-    /// The next segment from `snd_nxt` on, as far as the windows allow.
-    fn next_new(&mut self, now: Instant) -> Option<Transmit> {
+    /// The next segment from `snd_nxt` on, as far as the windows allow. `beyond` the congestion window when it is a probe.
+    fn next_new(&mut self, beyond: bool, now: Instant) -> Option<Transmit> {
         let offset = self.snd_nxt.distance(self.snd_una) as usize;
         let buffered = self.send.len();
         if offset > buffered || matches!(self.state, State::FinWait2 | State::TimeWait) {
@@ -167,7 +188,7 @@ impl Connection {
         if unsent == 0 && !self.send.is_closed() {
             return None;
         }
-        let room = self.congestion.cwnd().saturating_sub(self.pipe()) as usize;
+        let room = if beyond { u32::MAX } else { self.congestion.cwnd().saturating_sub(self.pipe()) } as usize;
         let usable = (self.snd_wnd as usize).saturating_sub(offset).min(room);
         let full = unsent.min(self.segment_room());
         let mut len = full.min(usable);
@@ -198,16 +219,20 @@ impl Connection {
             return Some(self.emit(seq, offset, len, false, now));
         }
         self.snd_nxt = end;
+        self.note_out(len as u32);
         // A lone segment's probe waits for the peer's delayed acknowledgment; with a second one it need not.
         let lone = self.scoreboard.pipe() <= u32::from(self.payload_mss());
         self.scoreboard.sent(end, now, !fresh);
-        let rearm = match self.timer {
-            None | Some((Timer::Persist, _)) => true,
-            Some((Timer::Probe, _)) => lone,
-            Some(_) => false,
-        };
-        if rearm {
-            self.rearm(now);
+        match self.timer {
+            None | Some((Timer::Persist, _)) => self.rearm(now),
+            Some((Timer::Probe | Timer::Retransmit, at)) if lone => {
+                let known = self.timer;
+                self.rearm(now);
+                if self.timer.is_some_and(|(_, new)| new > at) {
+                    self.timer = known;
+                }
+            }
+            Some(_) => {}
         }
         if fin {
             self.fin_sent = true;

@@ -1,7 +1,12 @@
 //! Loss detection and repair: RFC 8985 (RACK-TLP) for a peer with selective acknowledgments, RFC 6582 (NewReno) for one
 //! without. Both mark bytes as lost on the scoreboard, and the pipe of RFC 6675 says when these may be sent again.
+//!
+//! Where the round trip is short, waiting for the retransmission timer, 200 ms at the least, costs thousands of round
+//! trips. So probes go on where RFC 8985 has one: the interval doubles each time, as RFC 9002 section 6.2 has it, and
+//! probes are also sent while losses are repaired, as a repetition may be lost with all that followed it.
 
 use super::timers::Timer;
+use super::undo::Frto;
 use super::{Connection, Owed};
 use crate::tcp::scoreboard::{Delivered, Newest};
 use crate::tcp::segment::Segment;
@@ -13,10 +18,16 @@ const DUP_THRESH: u32 = 3;
 /// The least time before a tail loss probe. A guest that was not scheduled for a moment is asked needlessly, which costs one
 /// segment; a loss at the end of a burst costs this much time.
 const MIN_PROBE: Duration = Duration::from_millis(2);
+/// The same for a peer without selective acknowledgments, where a needless one shrinks the window.
+const MIN_REPEAT: Duration = Duration::from_millis(10);
+/// Probes without an answer; then the retransmission timer is waited for.
+const MAX_PROBES: u8 = 5;
 /// What a peer may take to acknowledge a lone segment (RFC 8985 section 7.2).
 const DELAYED_ACK: Duration = Duration::from_millis(200);
 /// The factor of the reordering window never grows past this; it bounds what duplicates can cost.
 const MAX_REORDER: u8 = 16;
+/// Recoveries after which a reordering window that has grown is narrowed again (RFC 8985 section 6.2, step 4).
+const REORDER_PERSISTS: u8 = 16;
 
 /// What the sender is busy with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +65,11 @@ pub(super) struct Recovery {
     /// The reordering window in quarters of the least round-trip time, and when it may grow again.
     reorder: u8,
     reorder_next: SeqNumber,
+    /// Recoveries for which it stays as wide.
+    reorder_left: u8,
+    pub frto: Frto,
+    /// Probes that were sent since something was last delivered.
+    pub probes: u8,
     pub probe: Option<Probe>,
     /// A probe is to be sent.
     pub probe_due: bool,
@@ -73,6 +89,9 @@ impl Recovery {
             reordering: false,
             reorder: 1,
             reorder_next: iss,
+            reorder_left: 0,
+            frto: Frto::Off,
+            probes: 0,
             probe: None,
             probe_due: false,
         }
@@ -120,7 +139,7 @@ impl Connection {
             recovery.newest = Some(newest);
         }
         // Step 3: what was sent once and arrives after what was sent behind it has been overtaken.
-        if delivered.lowest.is_some_and(|lowest| lowest.lt(recovery.highest)) {
+        if delivered.once.is_some_and(|least| least.lt(recovery.highest)) {
             recovery.reordering = true;
         }
         recovery.highest = recovery.highest.max(newest.end);
@@ -133,8 +152,14 @@ impl Connection {
 
     /// The peer had bytes twice: something was sent again needlessly, so that more time is given to what is overtaken
     /// (RFC 8985 section 6.2, step 4).
-    pub(super) fn on_duplicate_report(&mut self) {
+    pub(super) fn on_duplicate_report(&mut self, duplicate: (SeqNumber, SeqNumber)) {
+        self.detect_by_duplicates(duplicate);
         let recovery = &mut self.recovery;
+        if recovery.probe.is_some_and(|probe| probe.end == duplicate.1) {
+            // A probe is a duplicate whenever nothing was lost, and says nothing about order.
+            return;
+        }
+        recovery.reorder_left = REORDER_PERSISTS;
         if self.snd_una.ge(recovery.reorder_next) {
             recovery.reorder = recovery.reorder.saturating_add(1).min(MAX_REORDER);
             recovery.reorder_next = self.snd_max;
@@ -155,31 +180,35 @@ impl Connection {
         self.rtt.srtt().map_or(window, |srtt| window.min(srtt))
     }
 
-    /// Looks for losses. Cheap when nothing was reported beyond a hole.
-    pub(super) fn detect_losses(&mut self, now: Instant) {
+    /// Looks for losses after `delivered` bytes have arrived. Cheap when nothing was reported beyond a hole. Whether any
+    /// were found.
+    pub(super) fn detect_losses(&mut self, delivered: u32, now: Instant) -> bool {
         if !self.sack || (self.scoreboard.sacked() == 0 && self.recovery.phase == Phase::Open) {
-            return;
+            return false;
         }
-        let Some(newest) = self.recovery.newest else { return };
+        let Some(newest) = self.recovery.newest else { return false };
         let window = self.recovery.rtt + self.reorder_window();
         let (lost, wait) = self.scoreboard.detect(&newest, window, now);
         if lost > 0 {
-            self.on_loss(now);
+            self.on_loss(delivered, now);
         }
         if let Some(wait) = wait {
             self.timer = Some((Timer::Reorder, now + wait));
         }
+        lost > 0
     }
 
-    /// Bytes were found lost.
-    pub(super) fn on_loss(&mut self, now: Instant) {
+    /// Bytes were found lost when `delivered` bytes arrived.
+    pub(super) fn on_loss(&mut self, delivered: u32, now: Instant) {
         self.recovery.probe = None;
         if self.recovery.phase != Phase::Open {
             return;
         }
         self.recovery.phase = Phase::Recovery;
         self.recovery.recover = self.snd_max;
+        self.remember_window(now);
         self.congestion.reduce(now);
+        self.begin_reduction(delivered);
         // RFC 6675 section 5, step 4.3: the first one goes at once.
         self.retransmit = true;
     }
@@ -196,7 +225,7 @@ impl Connection {
         recovery.duplicates = recovery.duplicates.saturating_add(1);
         if recovery.phase == Phase::Open && u32::from(recovery.duplicates) >= DUP_THRESH {
             self.scoreboard.lose_first(segment);
-            self.on_loss(now);
+            self.on_loss(0, now);
         }
     }
 
@@ -207,7 +236,13 @@ impl Connection {
         if self.recovery.phase != Phase::Open && self.snd_una.ge(self.recovery.recover) {
             let repaired = std::mem::replace(&mut self.recovery.phase, Phase::Open) == Phase::Recovery;
             self.recovery.left = 0;
+            self.recovery.frto = Frto::Off;
             if repaired {
+                self.end_reduction();
+                self.recovery.reorder_left = self.recovery.reorder_left.saturating_sub(1);
+                if self.recovery.reorder_left == 0 {
+                    self.recovery.reorder = 1;
+                }
                 // What was sent before the reduction does not open the window again.
                 return;
             }
@@ -252,25 +287,39 @@ impl Connection {
             self.timer = None;
             return;
         }
-        let probing = self.sack
-            && self.established
+        let phase = self.recovery.phase;
+        let probing = self.established
             && self.backoff == 0
-            && self.recovery.phase == Phase::Open
-            && self.recovery.probe.is_none()
-            && self.scoreboard.sacked() == 0
-            && !self.scoreboard.is_empty();
+            && self.recovery.probes < MAX_PROBES
+            && self.scoreboard.flight() > self.scoreboard.sacked()
+            && self.snd_wnd > 0
+            && (self.sack || phase != Phase::Loss);
         self.arm(Timer::Retransmit, now);
         if !probing {
             return;
         }
         // RFC 8985 section 7.2.
         let srtt = self.rtt.srtt().unwrap_or(Duration::from_millis(500));
-        let mut wait = (srtt + srtt).max(MIN_PROBE);
-        if self.scoreboard.pipe() <= u32::from(self.payload_mss()) {
+        let mut wait = (srtt + srtt).max(if self.sack { MIN_PROBE } else { MIN_REPEAT });
+        wait = Duration::from_micros(wait.total_micros() << self.recovery.probes);
+        // A segment behind a hole is acknowledged at once (RFC 5681 section 4.2).
+        if phase == Phase::Open && self.scoreboard.pipe() <= u32::from(self.payload_mss()) {
             wait += DELAYED_ACK;
         }
-        if let Some((_, at)) = self.timer {
+        // RFC 8985 has the first probe in place of a timeout that would come sooner.
+        let first = self.sack && phase == Phase::Open && self.recovery.probes == 0;
+        if let Some((_, at)) = self.timer
+            && (first || now + wait < at)
+        {
             self.timer = Some((Timer::Probe, at.min(now + wait)));
+        }
+    }
+
+    /// A router on the way to the peer reports that the segment that begins at `seq` was too large, and that `mss` bytes
+    /// would not be. Believed when such a segment is in flight (RFC 5927 section 7).
+    pub fn on_too_big(&mut self, seq: SeqNumber, mss: u16) {
+        if self.established && seq.ge(self.snd_una) && seq.lt(self.snd_max) {
+            self.lower_mss(mss);
         }
     }
 

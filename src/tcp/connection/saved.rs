@@ -1,7 +1,7 @@
 //! What is kept of a connection in a saved state, and the way back.
 
 use super::recovery::Recovery;
-use super::{Config, Connection, State};
+use super::{Config, Connection, Owed, State};
 use crate::tcp::buffer::Pool;
 use crate::tcp::seq::SeqNumber;
 use crate::time::{Duration, Instant};
@@ -121,6 +121,8 @@ impl Connection {
             return None;
         }
         connection.peer_finished = peer_finished;
+        // An acknowledgment may have been owed, or a window update.
+        connection.owed = Owed::Now;
         if closed {
             connection.send.close();
             // FIN_WAIT_1 and its like say that the FIN was sent, or may be sent again.

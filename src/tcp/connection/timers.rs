@@ -1,9 +1,10 @@
 //! What passing time means: retransmission, probing of a closed window, the ends of FIN_WAIT_2 and TIME_WAIT.
 
 use super::recovery::{Phase, Probe};
+use super::undo::Frto;
 use super::{Closed, Connection, State};
 use crate::tcp::rtt;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, earliest};
 
 /// How long the handshake may take; source: contract/tcp.md section 2.1.
 const HANDSHAKE: Duration = Duration::from_secs(75);
@@ -31,11 +32,8 @@ pub(super) enum Timer {
 impl Connection {
     /// The next moment at which [`Connection::on_deadline`] has something to do. Cheap.
     pub fn deadline(&self) -> Option<Instant> {
-        match (self.timer, self.lifetime) {
-            (Some((_, at)), Some(end)) => Some(at.min(end)),
-            (Some((_, at)), None) => Some(at),
-            (None, end) => end,
-        }
+        let keep_alive = self.keep_alive.as_ref().map(|keep| keep.deadline());
+        earliest(earliest(self.timer.map(|(_, at)| at), self.lifetime), keep_alive)
     }
 
     /// Handles the deadline that has come. One call handles one: when the clock has jumped, what follows is armed from
@@ -43,6 +41,9 @@ impl Connection {
     pub fn on_deadline(&mut self, now: Instant) {
         if self.lifetime.is_some_and(|end| end <= now) {
             self.close(Closed::Finished);
+            return;
+        }
+        if !self.on_keep_alive(now) {
             return;
         }
         let Some((timer, at)) = self.timer else { return };
@@ -89,7 +90,12 @@ impl Connection {
         if timer == Timer::Retransmit && !probing {
             let again = self.backoff > 0;
             // A second loss while one is repaired is not a second sign of congestion.
-            self.congestion.on_timeout(again || self.recovery.phase == Phase::Loss);
+            let known = again || self.recovery.phase == Phase::Loss;
+            if !known {
+                self.remember_window(now);
+            }
+            self.recovery.frto = if known || !self.sack { Frto::Off } else { Frto::First };
+            self.congestion.on_timeout(known);
             self.recovery.phase = Phase::Loss;
             self.recovery.recover = self.snd_max;
             self.scoreboard.lose_all(again);
@@ -131,19 +137,45 @@ impl Connection {
         self.backoff = 0;
         self.tries = 0;
         self.waited = Duration::ZERO;
+        self.recovery.probes = 0;
         self.rearm(now);
     }
 
     /// A time of RACK-TLP has come.
     fn on_early_timer(&mut self, timer: Timer, now: Instant) {
-        self.rearm(now);
         if timer == Timer::Probe {
-            self.recovery.probe_due = true;
-            self.recovery.probe = Some(Probe { end: self.snd_max, resent: true });
-            self.arm(Timer::Retransmit, now);
+            self.on_probe_timer(now);
         } else {
-            self.detect_losses(now);
+            self.rearm(now);
+            self.detect_losses(0, now);
+            self.reduce_in_proportion(0, false);
         }
+    }
+
+    /// Nothing was heard for two round trips: a segment is sent whose answer tells what is missing.
+    fn on_probe_timer(&mut self, now: Instant) {
+        let open = self.recovery.phase == Phase::Open;
+        self.recovery.probes = self.recovery.probes.saturating_add(1);
+        if !self.sack {
+            // Only the first segment's acknowledgment tells anything.
+            let segment = u32::from(self.payload_mss());
+            if open {
+                self.scoreboard.lose_first(segment);
+                self.on_loss(0, now);
+            } else if self.scoreboard.lost() == 0 {
+                self.scoreboard.lose_first(segment);
+            }
+            self.retransmit = true;
+        } else if self.scoreboard.lost() > 0 {
+            // The window is closed, as too little is known to have arrived.
+            self.retransmit = true;
+        } else {
+            self.recovery.probe_due = true;
+            if open && self.recovery.probe.is_none() {
+                self.recovery.probe = Some(Probe { end: self.snd_max, resent: true });
+            }
+        }
+        self.rearm(now);
     }
 
     pub(super) fn enter_time_wait(&mut self, now: Instant) {

@@ -10,15 +10,28 @@ use crate::time::{Duration, Instant};
 const OPTION_LEN: u16 = 12;
 
 /// The variables of RFC 7323 section 4.3.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Timestamps {
     /// The peer's value that is echoed; `None` before its SYN.
     recent: Option<u32>,
+    /// When it was taken over.
+    recent_at: Instant,
     /// The last acknowledgment that was sent.
     last_ack: SeqNumber,
     /// What is added to the clock. A connection that was restored continues the values of its former life.
     offset: u32,
 }
+
+impl Timestamps {
+    /// Before the handshake; `offset` is what is added to the clock.
+    pub fn new(offset: u32, now: Instant) -> Timestamps {
+        Timestamps { recent: None, recent_at: now, last_ack: SeqNumber(0), offset }
+    }
+}
+
+/// A value that was kept for as long as this is no longer compared: the peer's clock may have wrapped (RFC 7323 section
+/// 5.5, for the fastest clock it allows).
+const OUTDATED: Duration = Duration::from_secs(24 * 86_400);
 
 /// The clock of our values: milliseconds (RFC 7323 section 5.4).
 fn clock(now: Instant) -> u32 {
@@ -57,9 +70,16 @@ impl Connection {
         self.learning = true;
     }
 
-    /// Takes up the options that the peer goes on to use.
+    /// Takes up the options that the peer goes on to use. Only a segment that could be taken counts: an old SYN offers what
+    /// was never agreed on, and others could make one up.
     #[cold]
     pub(super) fn learn(&mut self, segment: &Segment<'_>, now: Instant) {
+        let controls = Flags::SYN | Flags::RST | Flags::ACK;
+        let inside = segment.seq.ge(self.rcv_nxt) && segment.seq.le(self.rcv_nxt + self.rcv_wnd());
+        let acks = segment.ack.le(self.snd_max) && segment.ack.ge(self.snd_una - self.max_snd_wnd);
+        if segment.flags & controls != Flags::ACK || !inside || !acks {
+            return;
+        }
         if segment.options.sack.iter().any(Option::is_some) {
             self.sack = true;
         }
@@ -68,32 +88,32 @@ impl Connection {
         {
             // What it echoes is the last value that it had of us; ours go on from there.
             let offset = echo.wrapping_add(1).wrapping_sub(clock(now));
-            self.timestamps = Some(Timestamps { recent: Some(value), last_ack: self.rcv_nxt, offset });
+            self.timestamps = Some(Timestamps { recent: Some(value), recent_at: now, last_ack: self.rcv_nxt, offset });
             self.congestion.lower_mss(u32::from(self.payload_mss()));
         }
     }
 
     /// Protection against wrapped sequence numbers (RFC 7323 section 5.3). A segment without the option is accepted, as
     /// other systems do: the numbers still have to fit.
-    ///
-    /// Not done yet: section 5.5's rule that a value older than 24 days is no longer compared. A peer that was silent for as
-    /// long as that, on an open connection, is refused until its clock has wrapped.
     #[inline]
-    pub(super) fn stamp_is_good(&self, segment: &Segment<'_>) -> bool {
+    pub(super) fn stamp_is_good(&self, segment: &Segment<'_>, now: Instant) -> bool {
         match (self.timestamps, segment.options.timestamps) {
-            (Some(Timestamps { recent: Some(recent), .. }), Some((value, _))) => !older(value, recent),
+            (Some(Timestamps { recent: Some(recent), recent_at, .. }), Some((value, _))) => {
+                !older(value, recent) || now > recent_at + OUTDATED
+            }
             _ => true,
         }
     }
 
     /// Keeps the peer's value of a segment that reaches to what was acknowledged last (RFC 7323 section 4.3).
     #[inline]
-    pub(super) fn take_stamp(&mut self, segment: &Segment<'_>) {
+    pub(super) fn take_stamp(&mut self, segment: &Segment<'_>, now: Instant) {
         if let Some(stamps) = &mut self.timestamps
             && let Some((value, _)) = segment.options.timestamps
             && segment.seq.le(stamps.last_ack)
         {
             stamps.recent = Some(value);
+            stamps.recent_at = now;
         }
     }
 

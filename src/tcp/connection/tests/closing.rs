@@ -150,3 +150,47 @@ fn an_abort_sends_one_reset() {
     script.connection.abort(script.now);
     assert_eq!((script.sent(), script.connection.closed()), (vec![], Some(Closed::Aborted)));
 }
+
+/// RFC 9293 section 3.8.4.
+#[test]
+fn a_silent_peer_is_asked_and_given_up_where_that_is_configured() {
+    let config = Config { keep_alive: Some(Duration::from_secs(7200)), ..CONFIG };
+    let mut script = Script::established_with(&config);
+    assert_eq!(script.expire(), Duration::from_secs(7200));
+    let question = script.one();
+    assert_eq!((question.seq, question.len, question.flags), (SeqNumber(ISS), 0, Flags::ACK));
+    script.now += Duration::from_secs(1);
+    script.receive(segment(Flags::ACK, IRS + 1, ISS + 1));
+    assert_eq!(script.sent(), []);
+    // The answer counts; then there is none.
+    while script.sent().is_empty() {
+        script.expire();
+    }
+    assert_eq!(script.now, Instant::from_secs(100 + 7200 + 1 + 7200));
+    for _ in 0..8 {
+        assert_eq!(script.expire(), Duration::from_secs(75));
+        script.one();
+    }
+    assert_eq!(script.expire(), Duration::from_secs(75));
+    assert_eq!(script.one().flags, RST_ACK);
+    assert_eq!((script.connection.closed(), script.connection.deadline()), (Some(Closed::TimedOut), None));
+}
+
+#[test]
+fn what_is_in_flight_is_a_question_already() {
+    let config = Config { keep_alive: Some(Duration::from_secs(10)), ..CONFIG };
+    let mut script = Script::established_with(&config);
+    script.push(10);
+    script.one();
+    script.now += Duration::from_secs(9);
+    script.ack(10);
+    while script.sent().is_empty() {
+        script.expire();
+    }
+    assert_eq!(script.now, Instant::from_secs(119));
+}
+
+#[test]
+fn an_idle_connection_stays_for_ever() {
+    assert_eq!(Script::established().connection.deadline(), None);
+}

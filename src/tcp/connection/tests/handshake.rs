@@ -132,6 +132,27 @@ fn windows_are_scaled_only_when_both_want_it() {
 }
 
 #[test]
+fn we_accept_and_bytes_go_both_ways() {
+    let mut script = Script::passive_with(&CONFIG, &syn());
+    script.connection.accept(script.now);
+    let answer = script.one();
+    assert_eq!((answer.flags, answer.seq, answer.ack), (SYN_ACK, SeqNumber(ISS), SeqNumber(IRS + 1)));
+    assert_eq!(answer.options, Options { mss: Some(1460), ..Options::default() });
+    script.receive(segment(Flags::ACK, IRS + 1, ISS + 1));
+    assert_eq!(script.connection.state(), State::Established);
+    script.data(0, &[7; 500]);
+    script.connection.flush_ack();
+    script.acks(500);
+    assert_eq!(script.received(), [7; 500]);
+    script.push(300);
+    let data = script.one();
+    assert_eq!((data.seq, data.ack, data.len), (SeqNumber(ISS + 1), SeqNumber(IRS + 501), 300));
+    script.ack(300);
+    assert!(script.connection.send_idle());
+    assert_eq!(script.sent(), []);
+}
+
+#[test]
 fn we_open() {
     let mut script = Script::active();
     let first = script.one();
@@ -155,6 +176,38 @@ fn both_open_at_once() {
     script.receive(Segment { flags: SYN_ACK, ack: SeqNumber(ISS + 1), ..syn() });
     assert_eq!(script.connection.state(), State::Established);
     script.acks(0);
+}
+
+/// Seed 621 of the simulator, before its link changed.
+#[test]
+fn the_window_of_the_second_syn_is_not_scaled_either() {
+    let config = Config { window_scale: true, ..CONFIG };
+    let now = Instant::from_secs(100);
+    let connection = Connection::active(&config, SeqNumber(ISS), now);
+    let mut script = Script { connection, pool: Pool::new(), now };
+    script.one();
+    let scaled = Options { mss: Some(1460), window_scale: Some(3), ..Options::default() };
+    script.receive(Segment { options: scaled, ..syn() });
+    script.one();
+    script.receive(Segment { flags: SYN_ACK, ack: SeqNumber(ISS + 1), options: scaled, ..syn() });
+    assert_eq!((script.connection.state(), script.connection.snd_wnd()), (State::Established, 60_000));
+    script.receive(segment(Flags::ACK, IRS + 1, ISS + 1));
+    assert_eq!(script.connection.snd_wnd(), 60_000 << 3);
+}
+
+/// Seed 112390 of the simulator, before its link changed.
+#[test]
+fn an_acknowledgment_before_the_handshake_is_complete_has_a_scaled_window() {
+    let config = Config { window_scale: true, recv_limit: 1 << 20, ..CONFIG };
+    let scaled = Options { mss: Some(1460), window_scale: Some(3), ..Options::default() };
+    let mut script = Script::passive_with(&config, &Segment { options: scaled, ..syn() });
+    script.connection.accept(script.now);
+    assert_eq!((script.one().flags, script.connection.state()), (SYN_ACK, State::SynReceived));
+    // Too far on to be taken: it is answered with what is expected.
+    script.receive(Segment { payload: b"x", ..segment(Flags::ACK, IRS + 1 + 200_000, ISS + 1) });
+    let ack = script.one();
+    assert_eq!(ack.flags, Flags::ACK);
+    assert!(usize::from(ack.window) << 5 <= 1 << 20, "{ack:?}");
 }
 
 #[test]

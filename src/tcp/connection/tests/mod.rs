@@ -8,6 +8,7 @@ mod random;
 mod receiving;
 mod recovery;
 mod sending;
+mod undo;
 
 use super::*;
 use crate::tcp::segment::Transmit;
@@ -180,4 +181,37 @@ fn a_saved_connection_goes_on() {
     let wrong = Saved { snd_max: saved.snd_una + 13, ..saved };
     assert!(Connection::restore(&CONFIG, &wrong, b"", &[0; 12], script.now, &mut script.pool).is_none());
     assert_eq!(Script::active().connection.save(), None);
+}
+
+/// Seed 96783 of the simulator, before its link changed: the acknowledgment was owed when the connection was saved.
+#[test]
+fn a_restored_connection_acknowledges_at_once() {
+    let mut script = Script::established();
+    script.data(0, b"owed");
+    let saved = script.connection.save().unwrap();
+    let mut pool = Pool::new();
+    let connection = Connection::restore(&CONFIG, &saved, b"owed", b"", script.now, &mut pool).unwrap();
+    let mut script = Script { connection, pool, now: script.now };
+    script.acks(4);
+}
+
+/// Seed 116 of the simulator, before its link changed.
+#[test]
+fn a_restored_connection_learns_options_from_good_segments_only() {
+    let config = Config { sack: true, timestamps: true, ..CONFIG };
+    let saved = Script::established_with(&config).connection.save().unwrap();
+    let mut pool = Pool::new();
+    let now = Instant::from_secs(100);
+    let connection = Connection::restore(&config, &saved, b"", b"", now, &mut pool).unwrap();
+    let mut script = Script { connection, pool, now };
+    let stamped = Options { timestamps: Some((7, 0)), sack: [None; 4], ..Options::default() };
+    script.receive(Segment { options: stamped, ..syn() });
+    script.receive(Segment { options: stamped, ..segment(Flags::ACK, IRS + 1 + 200_000, ISS + 1) });
+    script.receive(Segment { options: stamped, ..segment(Flags::ACK, IRS + 1, ISS + 2) });
+    script.sent();
+    script.push(1);
+    assert_eq!(script.one().options.timestamps, None);
+    script.receive(Segment { options: stamped, ..segment(Flags::ACK, IRS + 1, ISS + 2) });
+    script.push(1);
+    assert_eq!(script.one().options.timestamps.map(|(_, echo)| echo), Some(7));
 }

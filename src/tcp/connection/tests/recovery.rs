@@ -6,7 +6,7 @@ const SACK: Config = Config { sack: true, ..CONFIG };
 const STAMPS: Config = Config { timestamps: true, ..CONFIG };
 
 /// A peer with selective acknowledgments and a round trip of 10 ms, with `bytes` in flight.
-fn in_flight(bytes: usize) -> Script {
+pub(super) fn in_flight(bytes: usize) -> Script {
     let options = Options { mss: Some(1000), sack_permitted: true, ..Options::default() };
     let mut script = Script::passive_with(&SACK, &Segment { options, ..syn() });
     script.connection.accept(script.now);
@@ -25,7 +25,7 @@ fn block(start: u32, end: u32) -> Option<(SeqNumber, SeqNumber)> {
 
 impl Script {
     /// An acknowledgment of `bytes` of our stream with blocks beyond it.
-    fn sack(&mut self, bytes: u32, blocks: &[(u32, u32)]) {
+    pub(super) fn sack(&mut self, bytes: u32, blocks: &[(u32, u32)]) {
         let mut options = Options::default();
         for (slot, &(start, end)) in options.sack.iter_mut().zip(blocks) {
             *slot = block(start, end);
@@ -34,7 +34,7 @@ impl Script {
     }
 
     /// Where in our stream the segments begin that are sent now.
-    fn offsets(&mut self) -> Vec<u32> {
+    pub(super) fn offsets(&mut self) -> Vec<u32> {
         self.sent().iter().map(|sent| sent.seq.0 - ISS - 1).collect()
     }
 }
@@ -90,7 +90,7 @@ fn a_lost_tail_is_found_by_a_probe() {
     script.sack(3000, &[(4000, 5000)]);
     // The answer was to what was sent last, so that what was sent before it is lost.
     assert_eq!(script.offsets(), [3000]);
-    assert!(script.connection.cwnd() < 14_600 && script.connection.cwnd() > 5000, "no collapse");
+    assert!((5000..14_600).contains(&script.connection.ssthresh()), "no collapse");
 }
 
 #[test]
@@ -138,6 +138,8 @@ fn what_came_early_is_reported_newest_first() {
     assert_eq!(reported(0, 100), (120, vec![(300, 310)]));
     // What came twice is told once (RFC 2883).
     assert_eq!(reported(50, 10), (120, vec![(50, 60), (300, 310)]));
+    // Also what came early twice, before the range that holds it.
+    assert_eq!(reported(302, 5), (120, vec![(302, 307), (300, 310)]));
     assert_eq!(reported(120, 180), (310, vec![]));
 }
 
@@ -152,7 +154,7 @@ fn a_smaller_path_has_what_is_in_flight_cut_anew() {
 }
 
 /// A peer with timestamps; its SYN carries 500.
-fn stamped() -> Script {
+pub(super) fn stamped() -> Script {
     let options = Options { mss: Some(1460), timestamps: Some((500, 0)), ..Options::default() };
     let mut script = Script::passive_with(&STAMPS, &Segment { options, ..syn() });
     script.connection.accept(script.now);
@@ -162,7 +164,7 @@ fn stamped() -> Script {
 }
 
 impl Script {
-    fn stamp(&mut self, value: u32, echo: u32, offset: u32, ack: u32, payload: &[u8]) {
+    pub(super) fn stamp(&mut self, value: u32, echo: u32, offset: u32, ack: u32, payload: &[u8]) {
         let options = Options { timestamps: Some((value, echo)), ..Options::default() };
         self.receive(Segment { options, payload, ..segment(Flags::ACK, IRS + 1 + offset, ISS + 1 + ack) });
     }
@@ -189,6 +191,63 @@ fn an_old_duplicate_is_refused_by_its_timestamp() {
     script.acks(3);
     script.stamp(600, 0, 3, 0, b"new");
     assert_eq!(script.received(), b"abcnew");
+}
+
+/// RFC 7323 section 5.5: after 24 idle days the peer's clock may have wrapped.
+#[test]
+fn after_24_days_an_older_timestamp_is_taken() {
+    let day = Duration::from_secs(86_400);
+    let mut script = stamped();
+    script.stamp(600, 0, 0, 0, b"abc");
+    script.connection.flush_ack();
+    script.acks(3);
+    script.now += day * 23;
+    script.stamp(500, 0, 3, 0, b"old");
+    script.acks(3);
+    script.now += day * 2;
+    script.stamp(500, 0, 3, 0, b"new");
+    assert_eq!(script.received(), b"abcnew");
+    script.connection.flush_ack();
+    script.acks(6);
+    script.stamp(499, 0, 6, 0, b"old");
+    assert_eq!(script.received(), b"abcnew", "and from then on as before");
+}
+
+#[test]
+fn timestamps_begin_where_the_connection_is_told() {
+    let config = Config { stamp_offset: u32::MAX, ..STAMPS };
+    let options = Options { mss: Some(1460), timestamps: Some((500, 0)), ..Options::default() };
+    let mut script = Script::passive_with(&config, &Segment { options, ..syn() });
+    script.connection.accept(script.now);
+    assert_eq!(script.one().options.timestamps, Some((99_999, 500)));
+}
+
+/// RFC 6191 section 2: a SYN whose number is old takes the place of a connection in TIME_WAIT when its timestamp is newer.
+#[test]
+fn a_newer_timestamp_ends_time_wait() {
+    let mut script = stamped();
+    script.connection.close_send();
+    script.one();
+    script.stamp(700, 100_000, 0, 1, b"");
+    let options = Options { timestamps: Some((701, 100_000)), ..Options::default() };
+    script.receive(Segment { options, ..segment(FIN_ACK, IRS + 1, ISS + 2) });
+    assert_eq!(script.connection.state(), State::TimeWait);
+    let again = |value: u32, seq: u32| {
+        let options = Options { timestamps: Some((value, 0)), ..Options::default() };
+        script.connection.reusable_by(&Segment { options, ..segment(Flags::SYN, seq, 0) })
+    };
+    let (old, new) = (IRS - 1000, IRS + 1000);
+    assert_eq!([again(702, old), again(701, old), again(700, old), again(700, new)], [true, false, false, true]);
+}
+
+/// RFC 5927 section 7: an error about a segment that is not in flight is not believed.
+#[test]
+fn an_error_about_size_must_be_about_what_is_in_flight() {
+    for (offset, believed) in [(-1i32, false), (3000, false), (0, true), (2999, true)] {
+        let mut script = in_flight(3000);
+        script.connection.on_too_big(SeqNumber((ISS + 1).wrapping_add_signed(offset)), 600);
+        assert_eq!(!script.sent().is_empty(), believed, "{offset}");
+    }
 }
 
 #[test]

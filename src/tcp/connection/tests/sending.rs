@@ -40,6 +40,36 @@ fn the_peers_window_bounds_what_is_sent() {
 }
 
 #[test]
+fn a_window_that_opens_a_little_is_not_used() {
+    let mut script = Script::established();
+    script.push(20_000);
+    assert_eq!(script.sent().len(), 10);
+    let window = |window, acked: u32| Segment { window, ..segment(Flags::ACK, IRS + 1, ISS + 1 + acked) };
+    script.receive(window(0, 14_600));
+    assert_eq!(script.sent(), []);
+    // Neither a full segment nor half of the largest window there was.
+    script.receive(window(300, 14_600));
+    assert_eq!(script.sent(), []);
+    script.receive(window(1459, 14_600));
+    assert_eq!(script.sent(), []);
+    script.receive(window(1460, 14_600));
+    assert_eq!(script.one().len, 1460);
+}
+
+#[test]
+fn the_first_two_duplicates_let_out_a_new_segment_each() {
+    let mut script = Script::established();
+    script.push(20_000);
+    assert_eq!(script.sent().len(), 10);
+    for new in [14_600, 16_060] {
+        script.ack(0);
+        assert_eq!(script.one().seq, SeqNumber(ISS + 1 + new));
+    }
+    script.ack(0);
+    assert_eq!(script.one().seq, SeqNumber(ISS + 1), "the third brings the first segment again");
+}
+
+#[test]
 fn an_older_segment_does_not_change_the_window() {
     let mut script = Script::established();
     script.data(0, b"ab");
@@ -97,6 +127,11 @@ fn after_a_timeout_one_segment_goes_and_an_answer_goes_on() {
     let mut script = Script::established();
     script.push(10_000);
     assert_eq!(script.sent().len(), 7);
+    // Five probes come before it.
+    for _ in 0..5 {
+        script.expire();
+        assert_eq!(script.one().offset, 0);
+    }
     script.expire();
     assert_eq!((script.one().offset, script.connection.cwnd()), (0, 1460));
     // The peer had everything but the first segment: nothing more is sent again.
@@ -234,4 +269,15 @@ fn the_round_trip_is_measured_but_not_of_repeated_segments() {
     script.now += Duration::from_millis(1);
     script.ack(20);
     assert_eq!(script.connection.srtt(), Some(Duration::from_millis(20)));
+}
+
+/// Seed 14 of the simulator, before its link changed: the peer's segments have overtaken each other.
+#[test]
+fn the_window_counts_from_the_acknowledgment_that_it_came_with() {
+    let mut script = Script::established();
+    script.push(3000);
+    script.sent();
+    script.receive(Segment { window: 3000, payload: b"later", ..segment(Flags::ACK, IRS + 6, ISS + 1 + 1000) });
+    script.receive(Segment { window: 1500, payload: b"early", ..segment(Flags::ACK, IRS + 1, ISS + 1 + 2500) });
+    assert_eq!((script.connection.snd_una().0, script.connection.snd_wnd()), (ISS + 1 + 2500, 1500));
 }

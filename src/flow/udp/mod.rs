@@ -1,0 +1,87 @@
+//! UDP flows. One host socket serves one guest address and port whatever it talks to (RFC 4787: endpoint-independent
+//! mapping, and filtering too: any peer may answer); a host forward is a flow whose socket is bound by the rule and
+//! that never expires. Source: contract/udp.md.
+//!
+//! `table` finds and bounds the flows, `peers` says who is who on the two sides of a flow, `clients` the same for a host
+//! forward, `send` takes datagrams from the guest (with `stage` for bursts), `receive` brings those of the host.
+
+mod clients;
+mod peers;
+mod receive;
+mod send;
+mod stage;
+mod table;
+
+use std::collections::VecDeque;
+
+pub use send::FromGuest;
+pub use table::{UdpId, UdpTable};
+
+use super::key::Endpoint;
+use super::ready::Mark;
+use super::timers::Slot;
+use crate::host::socket::Datagram;
+use crate::time::{Duration, Instant};
+
+/// How long a flow lives after its last datagram.
+const LIFETIME: Duration = Duration::from_secs(240);
+/// Queued errors of a flow that are passed on at one go.
+const ERROR_BUDGET: usize = 64;
+
+/// One UDP mapping.
+pub struct UdpFlow {
+    guest: Endpoint,
+    /// Where the guest last sent to, as it named it.
+    remote: Option<Endpoint>,
+    socket: Datagram,
+    /// The family of the socket. It is the guest's, but for queries to a name server of the other family and for
+    /// forwards between the two.
+    v6: bool,
+    forward: bool,
+    peers: VecDeque<peers::Peer>,
+    expires: Instant,
+    ttl: u8,
+    readable: bool,
+    errored: bool,
+    queued: Mark,
+    used: bool,
+    /// The kernel cuts runs of datagrams itself, as far as we know.
+    segmenting: bool,
+    /// How many messages the next read asks for; grows with use.
+    batch: u8,
+    /// The socket was prepared for much traffic.
+    prepared: bool,
+    number: u64,
+    timer: Slot,
+}
+
+impl UdpFlow {
+    pub fn guest(&self) -> Endpoint {
+        self.guest
+    }
+
+    pub fn remote(&self) -> Option<Endpoint> {
+        self.remote
+    }
+
+    /// Flows are numbered as they are made.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub fn socket(&self) -> &Datagram {
+        &self.socket
+    }
+
+    pub fn is_forward(&self) -> bool {
+        self.forward
+    }
+
+    /// What is left of the flow's life; `None` for a host forward.
+    pub fn remaining(&self, now: Instant) -> Option<Duration> {
+        if self.forward {
+            return None;
+        }
+        Some(if self.expires > now { self.expires - now } else { Duration::ZERO })
+    }
+}

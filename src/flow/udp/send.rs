@@ -1,0 +1,166 @@
+//! Datagrams from the guest, on their way to the host.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::receive::drain_errors;
+use super::stage::{Burst, Stage};
+use super::table::UdpTable;
+use super::{LIFETIME, UdpFlow};
+use crate::flow::context::Context;
+use crate::flow::egress::Unreachable;
+use crate::flow::key::Endpoint;
+use crate::flow::policy::Destination;
+use crate::flow::token::{self, Kind};
+use crate::host::mmsg::MAX_SEND;
+
+/// A datagram from the guest.
+pub struct FromGuest<'a> {
+    pub source: Endpoint,
+    pub destination: Endpoint,
+    pub ttl: u8,
+    pub payload: &'a [u8],
+    /// The whole IP packet, for ICMP errors.
+    pub packet: &'a [u8],
+}
+
+impl UdpTable {
+    /// Takes a datagram from the guest.
+    pub fn on_datagram(&mut self, datagram: &FromGuest<'_>, cx: &mut Context) {
+        if self.stage.continued_by(datagram) {
+            if !self.stage.has_room(datagram) {
+                self.flush(cx);
+            }
+            self.stage.push(datagram);
+            return;
+        }
+        self.end_burst(cx);
+        let forward = self.forward_for(datagram, cx.policy.restricted);
+        if cx.policy.restricted && forward.is_none() {
+            return;
+        }
+        if datagram.ttl <= 1 {
+            cx.egress.time_exceeded(datagram.packet, cx.now);
+            return;
+        }
+        let known = forward.and_then(|id| self.flows.get(id)?.peer_known_as(datagram.destination));
+        let real = known.or_else(|| match cx.policy.translate(datagram.destination) {
+            Destination::Host(real) => Some(real),
+            Destination::NameServer => name_server(datagram, cx),
+            Destination::Refused => None,
+        });
+        let Some(real) = real else {
+            cx.egress.unreachable(Unreachable::Network, datagram.packet, cx.now);
+            return;
+        };
+        // A forward whose socket is of the other family reaches the peers that came through it, and nobody else.
+        let forward = forward.filter(|&id| self.flows.get(id).is_some_and(|flow| flow.v6 == real.is_ipv6()));
+        let Some(id) = forward.or_else(|| self.flow_of(datagram.source, real, cx)) else { return };
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        flow.used = true;
+        flow.remote = Some(datagram.destination);
+        if !flow.forward {
+            flow.expires = cx.now + LIFETIME;
+            cx.timers.arm(&mut flow.timer, Some(flow.expires), token::pack(Kind::Udp, id));
+        }
+        // What is not translated needs no remembering, but for the loopback: it is also what the virtual host stands for.
+        if real.ip() != datagram.destination.ip || real.ip().is_loopback() || flow.forward {
+            let known_as = match datagram.destination.ip {
+                // Nobody answers from the broadcast address.
+                IpAddr::V4(ip) if ip.is_broadcast() => Endpoint::new(cx.policy.vhost, datagram.destination.port),
+                // Nor from a group, and least of all from the host's own loopback.
+                IpAddr::V6(ip) if ip.is_multicast() => Endpoint::new(cx.policy.vhost6, datagram.destination.port),
+                _ => datagram.destination,
+            };
+            flow.remember(real, known_as);
+        }
+        if flow.ttl != datagram.ttl - 1 {
+            flow.ttl = datagram.ttl - 1;
+            flow.socket.set_ttl(real.is_ipv6(), flow.ttl);
+        }
+        let FromGuest { source, destination, ttl, .. } = *datagram;
+        let burst = Burst { flow: id, source, destination, ttl, real, local: flow.local_for(destination) };
+        send(flow, datagram, &burst, cx);
+        // Each query may go to another server.
+        if forward.is_some() || !cx.policy.is_name_server(destination) {
+            self.stage.begin(burst);
+        }
+    }
+
+    /// Whether datagrams are staged for the host.
+    pub fn has_staged(&self) -> bool {
+        !self.stage.is_empty()
+    }
+
+    /// A round of the application's loop begins: staged datagrams go to the host. While `more_coming`, a burst that may
+    /// still grow is held, for a bounded number of rounds.
+    pub fn begin_round(&mut self, more_coming: bool, cx: &mut Context) {
+        if !self.stage.hold(more_coming) {
+            self.end_burst(cx);
+        }
+    }
+
+    pub(super) fn end_burst(&mut self, cx: &mut Context) {
+        self.flush(cx);
+        self.stage.end();
+    }
+
+    /// Sends what is staged.
+    fn flush(&mut self, cx: &mut Context) {
+        if self.stage.is_empty() {
+            return;
+        }
+        if let Some(&burst) = self.stage.burst()
+            && let Some(flow) = self.flows.get_mut(burst.flow)
+        {
+            send_staged(flow, &burst, &self.stage, cx);
+            flow.used = true;
+            flow.expires = cx.now + LIFETIME;
+        }
+        self.stage.clear();
+    }
+}
+
+/// The name server this query is to go to.
+fn name_server(datagram: &FromGuest<'_>, cx: &mut Context) -> Option<SocketAddr> {
+    cx.name_servers.for_query(datagram.payload, datagram.source, datagram.destination.ip.is_ipv6(), cx.now)
+}
+
+/// Sends one datagram as the others of its burst.
+fn send(flow: &mut UdpFlow, datagram: &FromGuest<'_>, burst: &Burst, cx: &mut Context) {
+    // The first try may report an error of an *earlier* datagram; then that error is passed on and the send repeated.
+    for _ in 0..2 {
+        let Err(error) = flow.socket.send_from(datagram.payload, burst.real, burst.local) else { return };
+        match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => return,
+            Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::EPROTO | libc::ENOPROTOOPT)
+                if drain_errors(flow, cx) => {}
+            Some(libc::EHOSTUNREACH) => {
+                cx.egress.unreachable(Unreachable::Host, datagram.packet, cx.now);
+                return;
+            }
+            Some(libc::ECONNREFUSED) => {}
+            _ => {
+                cx.egress.unreachable(Unreachable::Network, datagram.packet, cx.now);
+                return;
+            }
+        }
+    }
+}
+
+/// Sends the staged datagrams of a burst.
+fn send_staged(flow: &mut UdpFlow, burst: &Burst, stage: &Stage, cx: &mut Context) {
+    let mut payloads: [&[u8]; MAX_SEND] = [&[]; MAX_SEND];
+    for (index, slot) in payloads.iter_mut().enumerate() {
+        *slot = stage.get(index).1;
+    }
+    let mut done = 0;
+    while let Some(rest) = payloads.get(done..stage.len()) {
+        let Err((sent, _)) = flow.socket.send_many(rest, burst.real, burst.local, &mut flow.segmenting) else { return };
+        done += sent;
+        // The one that failed is tried on its own, which finds out whose error it was.
+        let (packet, payload) = stage.get(done);
+        let Burst { source, destination, ttl, .. } = *burst;
+        send(flow, &FromGuest { source, destination, ttl, payload, packet }, burst, cx);
+        done += 1;
+    }
+}

@@ -1,0 +1,288 @@
+//! The table of UDP flows: finding them, the forwards, the bounds.
+
+use std::collections::VecDeque;
+use std::net::{Ipv6Addr, SocketAddr};
+
+use hashbrown::HashMap;
+use slotmap::{SlotMap, new_key_type};
+
+use super::receive::{self, FIRST_BATCH};
+use super::stage::Stage;
+use super::{FromGuest, LIFETIME, UdpFlow};
+use crate::flow::clock_hand::{ClockHand, Visit};
+use crate::flow::context::Context;
+use crate::flow::effect::HostSocket;
+use crate::flow::key::Endpoint;
+use crate::flow::ready::{Mark, ReadyQueue, newest_first};
+use crate::flow::timers::Slot;
+use crate::flow::token::{self, Kind};
+use crate::host::mmsg::ReceiveBuffer;
+use crate::host::poller::Readiness;
+use crate::host::socket::Datagram;
+
+/// Flows of the guest at one time. When they are all taken, the one least used goes (second chance).
+const MAX_FLOWS: usize = 4096;
+/// Flows that go at once when the process runs out of descriptors.
+const SPARE: usize = 4;
+/// Host forwards at one time; a further one is refused.
+const MAX_FORWARDS: usize = 4096;
+
+new_key_type! {
+    /// Names a UDP flow.
+    pub struct UdpId;
+}
+
+/// All UDP flows of a stack.
+pub struct UdpTable {
+    /// How many flows of the guest there may be: [`MAX_FLOWS`], or less while the process has no more descriptors.
+    room: usize,
+    pub(super) flows: SlotMap<UdpId, UdpFlow>,
+    /// By the guest's address and port and the family of the socket.
+    by_guest: HashMap<(Endpoint, bool), UdpId, foldhash::fast::RandomState>,
+    /// The forwards to a guest address and port, oldest first.
+    forwards: HashMap<Endpoint, Vec<UdpId>, foldhash::fast::RandomState>,
+    forward_count: usize,
+    hand: ClockHand<UdpId>,
+    ready: ReadyQueue<UdpId>,
+    pub(super) stage: Stage,
+    buffer: ReceiveBuffer,
+}
+
+impl Default for UdpTable {
+    fn default() -> UdpTable {
+        UdpTable {
+            room: MAX_FLOWS,
+            flows: SlotMap::default(),
+            by_guest: HashMap::default(),
+            forwards: HashMap::default(),
+            forward_count: 0,
+            hand: ClockHand::default(),
+            ready: ReadyQueue::default(),
+            stage: Stage::default(),
+            buffer: ReceiveBuffer::default(),
+        }
+    }
+}
+
+impl UdpTable {
+    /// The host forward a datagram from the guest belongs to: the one whose peer it is addressed to, else (not in
+    /// restricted mode) the first one of that guest address and port.
+    pub(super) fn forward_for(&self, datagram: &FromGuest<'_>, only_peers: bool) -> Option<UdpId> {
+        if self.forwards.is_empty() {
+            return None;
+        }
+        // A forward to the unspecified address is one to whatever address the guest has.
+        let anywhere = Endpoint::new(Ipv6Addr::UNSPECIFIED, datagram.source.port);
+        let anywhere = if datagram.source.ip.is_ipv6() { self.forwards.get(&anywhere) } else { None };
+        let ids = self.forwards.get(&datagram.source).into_iter().chain(anywhere).flatten().copied();
+        let talks =
+            |id: &UdpId| self.flows.get(*id).is_some_and(|flow| flow.peer_known_as(datagram.destination).is_some());
+        let peer = ids.clone().find(talks);
+        if only_peers { peer } else { peer.or_else(|| ids.clone().next()) }
+    }
+
+    pub(super) fn flow_of(&mut self, guest: Endpoint, real: SocketAddr, cx: &mut Context) -> Option<UdpId> {
+        let v6 = real.is_ipv6();
+        if let Some(&id) = self.by_guest.get(&(guest, v6)) {
+            return Some(id);
+        }
+        if self.by_guest.len() >= self.room {
+            self.evict(cx);
+        }
+        let source = cx.policy.outbound(real);
+        let socket = match Datagram::outgoing(v6, source) {
+            Ok(socket) => socket,
+            Err(error) => {
+                if out_of_descriptors(&error) {
+                    self.make_room(cx);
+                }
+                return None;
+            }
+        };
+        let id = self.insert(guest, socket, v6, false, cx)?;
+        self.by_guest.insert((guest, v6), id);
+        let flows = &self.flows;
+        self.hand.insert(id, self.by_guest.len(), |id| flows.contains_key(id));
+        Some(id)
+    }
+
+    fn insert(
+        &mut self,
+        guest: Endpoint,
+        socket: Datagram,
+        v6: bool,
+        forward: bool,
+        cx: &mut Context,
+    ) -> Option<UdpId> {
+        let id = self.flows.insert(UdpFlow {
+            guest,
+            remote: None,
+            socket,
+            v6,
+            forward,
+            peers: VecDeque::new(),
+            expires: cx.now + LIFETIME,
+            ttl: 0,
+            readable: false,
+            errored: false,
+            queued: Mark::default(),
+            used: true,
+            segmenting: true,
+            batch: FIRST_BATCH,
+            prepared: false,
+            number: cx.number(),
+            timer: Slot::default(),
+        });
+        let flow = self.flows.get(id)?;
+        if cx.watch(&flow.socket, token::pack(Kind::Udp, id), false) {
+            return Some(id);
+        }
+        self.flows.remove(id);
+        None
+    }
+
+    /// The process has no descriptor left: the table shrinks a little. The descriptors of the flows that go are closed
+    /// only once the application was told, so this datagram is lost; but from the next one on there is one to spare.
+    fn make_room(&mut self, cx: &mut Context) {
+        for _ in 0..SPARE {
+            self.evict(cx);
+        }
+        self.room = self.by_guest.len().max(1);
+    }
+
+    /// Makes room by the rule of the table; false when nothing may go.
+    fn evict(&mut self, cx: &mut Context) -> bool {
+        let flows = &mut self.flows;
+        let victim = self.hand.victim(|id| match flows.get_mut(id) {
+            None => Visit::Gone,
+            Some(flow) => Visit::of(&mut flow.used),
+        });
+        match victim {
+            Some(id) => {
+                self.remove(id, cx);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn remove(&mut self, id: UdpId, cx: &mut Context) {
+        if self.stage.burst().is_some_and(|burst| burst.flow == id) {
+            self.end_burst(cx);
+        }
+        let Some(mut flow) = self.flows.remove(id) else { return };
+        cx.timers.disarm(&mut flow.timer, token::pack(Kind::Udp, id));
+        if flow.forward {
+            self.forward_count -= 1;
+            if let Some(ids) = self.forwards.get_mut(&flow.guest) {
+                ids.retain(|&other| other != id);
+                if ids.is_empty() {
+                    self.forwards.remove(&flow.guest);
+                }
+            }
+        } else {
+            self.by_guest.remove(&(flow.guest, flow.v6));
+            if self.by_guest.len() < self.room / 2 {
+                self.room = MAX_FLOWS;
+            }
+        }
+        cx.unwatch(HostSocket::Datagram(flow.socket));
+    }
+
+    /// Adds a host forward: what arrives at `socket` goes to `guest`. Gives the socket back when there is no room.
+    ///
+    /// # Errors
+    /// `OutOfMemory` when the table of forwards is full or the poller refuses the socket.
+    pub fn add_forward(&mut self, socket: Datagram, guest: Endpoint, cx: &mut Context) -> std::io::Result<()> {
+        // The guest's datagrams may belong to the forward from now on.
+        self.end_burst(cx);
+        if self.forward_count >= MAX_FORWARDS {
+            return Err(std::io::Error::from_raw_os_error(libc::ENOMEM));
+        }
+        let v6 = socket.local_address().is_some_and(|local| local.is_ipv6());
+        let id =
+            self.insert(guest, socket, v6, true, cx).ok_or_else(|| std::io::Error::from_raw_os_error(libc::ENOMEM))?;
+        self.forwards.entry(guest).or_default().push(id);
+        self.forward_count += 1;
+        Ok(())
+    }
+
+    /// Removes the host forward bound to `address`; false when there is none.
+    pub fn remove_forward(&mut self, address: SocketAddr, cx: &mut Context) -> bool {
+        let found = self.flows.iter().find(|(_, flow)| {
+            flow.forward && flow.socket.local_address().is_some_and(|local| Endpoint::from(local) == address.into())
+        });
+        let Some((id, _)) = found else { return false };
+        self.remove(id, cx);
+        true
+    }
+
+    /// Takes a report of the poller.
+    pub fn on_ready(&mut self, id: UdpId, ready: Readiness) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        if !(ready.readable || ready.error) {
+            return;
+        }
+        flow.readable = true;
+        flow.errored |= ready.error;
+        self.ready.push(id, &mut flow.queued);
+    }
+
+    /// Takes one turn of one flow that is ready; false when none is.
+    pub fn work(&mut self, cx: &mut Context) -> bool {
+        let Some(id) = self.ready.pop() else { return false };
+        let Some(flow) = self.flows.get_mut(id) else { return true };
+        flow.queued.taken();
+        receive::receive(flow, &mut self.buffer, cx);
+        if flow.readable {
+            self.ready.push(id, &mut flow.queued);
+        }
+        if !flow.forward {
+            cx.timers.arm(&mut flow.timer, Some(flow.expires), token::pack(Kind::Udp, id));
+        }
+        true
+    }
+
+    /// Flows that still have something to bring in.
+    pub fn backlog(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// The deadline of a flow has come.
+    pub fn on_deadline(&mut self, id: UdpId, cx: &mut Context) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        flow.timer.fired();
+        if flow.forward {
+            return;
+        }
+        if flow.expires <= cx.now {
+            self.remove(id, cx);
+        } else {
+            cx.timers.arm(&mut flow.timer, Some(flow.expires), token::pack(Kind::Udp, id));
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    /// All flows, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (UdpId, &UdpFlow)> {
+        self.flows.iter()
+    }
+
+    /// Ends all flows.
+    pub fn clear(&mut self, cx: &mut Context) {
+        for id in newest_first(self.flows.iter().map(|(id, flow)| (id, flow.number))) {
+            self.remove(id, cx);
+        }
+    }
+}
+
+fn out_of_descriptors(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}

@@ -1,0 +1,8 @@
+//! Many datagrams in one system call: `send` with `sendmmsg` and `UDP_SEGMENT` (udp(7)), `receive` with `recvmmsg` and
+//! `UDP_GRO`, both where the kernel has them. Other systems take one datagram per call behind the same functions.
+
+mod receive;
+mod send;
+
+pub use receive::{MAX_RECEIVE, ReceiveBuffer, Received};
+pub use send::MAX_SEND;

@@ -1,0 +1,127 @@
+//! Whether the application may sleep while a host sends in bulk.
+//!
+//! When everything was read and the application sleeps, the host's next bytes wake it, and that costs the sender so much
+//! that it holds up the bytes behind them. So after bulk the application comes round a few times more before it sleeps, as
+//! long as that is worth it: rounds are granted while what it waits for comes soon, and taken back when it does not.
+
+use crate::time::{Duration, Instant};
+
+/// So many bytes from hosts in one round are bulk.
+const BULK: usize = 16 * 1024;
+/// Rounds without sleep after bulk: when the wait for more was found to be short, and at most.
+const FIRST_ROUNDS: u8 = 8;
+const MOST_ROUNDS: u8 = 64;
+/// A wait up to this long is short, and the application is kept from sleeping for no longer. The rounds are counted as
+/// well, because the application's clock may stand still.
+const SHORT: Duration = Duration::from_micros(50);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    /// Rounds that are granted after bulk.
+    granted: u8,
+    /// Those that are left.
+    left: u8,
+    /// When bulk had last come.
+    since: Option<Instant>,
+    /// The application was allowed to sleep since then.
+    slept: bool,
+    /// When it last woke.
+    woke: Option<Instant>,
+}
+
+impl Patience {
+    /// After the application's sleep.
+    pub fn after_sleep(&mut self, now: Instant) {
+        self.woke = Some(now);
+    }
+
+    /// Before the application's sleep, when `brought` bytes have come from hosts since the last one. True when it is to
+    /// come round at once instead.
+    pub fn before_sleep(&mut self, brought: usize, now: Instant) -> bool {
+        if brought >= BULK {
+            if std::mem::take(&mut self.slept)
+                && let (Some(since), Some(woke)) = (self.since, self.woke)
+            {
+                let short = woke - since <= SHORT;
+                self.granted = if short {
+                    self.granted.saturating_mul(2).clamp(FIRST_ROUNDS, MOST_ROUNDS)
+                } else {
+                    self.granted / 2
+                };
+            }
+            self.left = self.granted;
+            self.since = Some(now);
+        }
+        let Some(since) = self.since else { return false };
+        if self.slept {
+            return false;
+        }
+        if self.left > 0 && now - since < SHORT {
+            self.left -= 1;
+            return true;
+        }
+        self.slept = true;
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bulk has come, and more comes `wait` microseconds later; a round without sleep takes one. Returns how many were not
+    /// slept through.
+    fn cycle(patience: &mut Patience, clock: &mut i64, wait: i64) -> i64 {
+        let arrives = *clock + wait;
+        let mut awake = 0;
+        let mut brought = BULK;
+        while *clock < arrives {
+            if patience.before_sleep(brought, Instant::from_micros(*clock)) {
+                awake += 1;
+                *clock += 1;
+            } else {
+                *clock = arrives;
+            }
+            patience.after_sleep(Instant::from_micros(*clock));
+            brought = 0;
+        }
+        awake
+    }
+
+    #[test]
+    fn short_waits_are_waited_out_awake_and_long_ones_asleep() {
+        let (mut patience, mut clock) = (Patience::default(), 0);
+        for _ in 0..6 {
+            cycle(&mut patience, &mut clock, 20);
+        }
+        assert_eq!(cycle(&mut patience, &mut clock, 20), 20);
+        for _ in 0..12 {
+            cycle(&mut patience, &mut clock, 2000);
+        }
+        assert_eq!(cycle(&mut patience, &mut clock, 2000), 0);
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_does_not_keep_the_application_awake() {
+        let mut patience = Patience::default();
+        let now = Instant::from_micros(7);
+        let mut awake = 0;
+        for round in 0..10_000 {
+            let brought = if round < 100 { BULK } else { 0 };
+            patience.after_sleep(now);
+            awake += u32::from(patience.before_sleep(brought, now));
+        }
+        assert!(awake <= 100 + u32::from(MOST_ROUNDS), "{awake}");
+    }
+
+    #[test]
+    fn little_at_a_time_is_no_reason_to_stay_awake() {
+        let mut patience = Patience::default();
+        for round in 0..1000 {
+            let now = Instant::from_micros(round * 3);
+            patience.after_sleep(now);
+            assert!(!patience.before_sleep(1, now));
+        }
+    }
+}
