@@ -36,12 +36,12 @@ const ALSO: &[(&str, u32, &str, &str)] = &[
     ("udp", 10, "tests/inproc_dns.rs", "dns_fact_09_an_answered_flow_lives_ten_seconds"),
     ("dns", 4, "src/service/dns/resolv_conf.rs", "fact_4_indented_or_upper_case_keyword_is_no_server_line"),
     ("dhcp", 3, "tests/inproc_dhcp.rs", "dhcp_fact_01_discover_is_offered_the_first_address"),
-    ("tftp", 11, "tests/inproc_ipv6_config.rs", "tftp_over_ipv6_moves_whole_files"),
+    ("tftp", 11, "tests/inproc_ipv6_services.rs", "tftp_over_ipv6_moves_whole_files"),
     ("security", 1, "tests/testing_page.rs", "the_tests_of_known_holes_exist"),
     ("security", 3, "tests/inproc_badinput.rs", "security_cve_2014_3640_udp_from_nowhere"),
     ("security", 5, "tests/inproc_badinput.rs", "security_lengths_that_exceed_the_frame_are_dropped"),
     ("security", 6, "tests/inproc_ipv4.rs", "ipv4_fact_05_options_in_some_fragments_only"),
-    ("security", 9, "tests/inproc_ipv6_config.rs", "security_dhcpv6_under_a_small_mtu_fits_it"),
+    ("security", 9, "tests/inproc_ipv6_services.rs", "security_dhcpv6_under_a_small_mtu_fits_it"),
     ("security", 10, "tests/inproc_state.rs", "state_a_stream_cut_anywhere_is_refused_and_changes_nothing"),
 ];
 

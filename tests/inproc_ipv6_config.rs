@@ -1,9 +1,8 @@
-//! IPv6 under unusual configurations, and the malformed packets that were holes of upstream: contract/ipv6.md, dhcp.md part B,
-//! tftp.md and security.md.
+//! IPv6 under unusual configurations, and the malformed packets that were holes of upstream: contract/ipv6.md and security.md.
 
 mod common;
 use common::*;
-use std::net::{Ipv6Addr, SocketAddrV6};
+use std::net::Ipv6Addr;
 
 #[test]
 fn the_outbound_address_is_what_hosts_see() {
@@ -33,6 +32,26 @@ fn the_outbound_address_is_what_hosts_see() {
     i.input(&udp_frame(5000, at_vhost(port), b"x"));
     assert_eq!(host_recv(&i, &host).1.ip(), Ipv4Addr::LOCALHOST);
     drop(i);
+}
+
+#[test]
+fn a_source_that_the_host_does_not_have_is_as_no_route_at_once() {
+    let not_here = Box::new(sockaddr6(at6(ip("2001:db8:5::1"), 0)));
+    let mut setup = setup6();
+    (setup.config.version, setup.config.outbound_addr6) = (2, &raw const *not_here);
+    let i = start6(setup);
+    let (_host, port) = udp6_peer();
+    if !ours("tcp6-refused") {
+        return;
+    }
+    assert_eq!(codes(&i, &Ip6::new(VHOST6, UDP).udp(5000, port, b"x")), [(1, 0)]);
+    i.input(&Ip6::new(VHOST6, TCP).tcp((i.fresh_port(), port), 1, 0, SYN, b""));
+    let packets: Vec<Packet6> = i.settled().iter().filter_map(packet6).collect();
+    let (reset, errors) = packets.split_last().expect("an answer");
+    assert_eq!(reset.tcp().map(|s| s.flags & RST), Some(RST));
+    assert!(errors.iter().all(|p| p.icmp() == Some((1, 0))), "{errors:?}");
+    assert!(i.flows("").is_empty(), "{:?}", i.flows(""));
+    alive6(&i);
 }
 
 /// One network: its prefix, the addresses of the virtual host and name server, a guest, one more address under the prefix and
@@ -229,120 +248,6 @@ fn ipv6_alone_moves_tcp_udp_and_forwards() {
     silent(&i, &udp_frame(5000, at_vhost(port), b"x"), "UDP");
     assert!(host.recv_from(&mut [0; 8]).is_err());
     silent(&i, &udp_frame(68, at(Ipv4Addr::BROADCAST, 67), &[1; 300]), "DHCP");
-}
-
-/// The payload of the only UDP datagram among `packets`, put together when it came in fragments.
-fn datagram(packets: &[Packet6]) -> (SocketAddrV6, SocketAddrV6, Vec<u8>) {
-    if let [one] = packets
-        && let Some(whole) = one.udp()
-    {
-        return whole;
-    }
-    let mut together = Vec::new();
-    for p in packets {
-        assert_eq!((p.next, p.payload[0]), (44, UDP), "{packets:02x?}");
-        assert_eq!(usize::from(u16::from_be_bytes([p.payload[2], p.payload[3]]) & 0xfff8), together.len());
-        together.extend_from_slice(&p.payload[8..]);
-    }
-    assert_eq!(packets.last().expect("at least one packet").payload[3] & 1, 0, "the last fragment is there");
-    assert_eq!(usize::from(u16::from_be_bytes([together[4], together[5]])), together.len());
-    let port = |at: usize| u16::from_be_bytes([together[at], together[at + 1]]);
-    (at6(packets[0].src, port(0)), at6(packets[0].dst, port(2)), together[8..].to_vec())
-}
-
-#[test]
-fn tftp_over_ipv6_moves_whole_files() {
-    let folder = std::env::temp_dir().join(format!("slirp-tftp6-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let content: Vec<u8> = (0..70_000u32).map(|n| (n ^ n >> 7) as u8).collect();
-    std::fs::write(folder.join("file"), &content).unwrap();
-    let mut s = setup6();
-    s.tftp_path = Some(folder.to_str().expect("a text").into());
-    let i = start6(s);
-    let ask = |port, packet: &[u8]| {
-        let replies = i.answer6(&Ip6::new(VHOST6, UDP).udp(port, 69, packet));
-        if replies.is_empty() {
-            return None;
-        }
-        let (src, dst, data) = datagram(&replies);
-        assert_eq!((src, dst), (at6(VHOST6, 69), at6(GUEST6, port)));
-        Some(data)
-    };
-    let requests = [
-        (2000, &b"\0\x01file\0octet\0"[..], None, 512),
-        (
-            2001,
-            b"\0\x01file\0octet\0blksize\x001428\0tsize\x000\0",
-            Some(&b"\0\x06blksize\x001428\0tsize\x0070000\0"[..]),
-            1428,
-        ),
-    ];
-    for (port, request, options, block) in requests {
-        let mut answer = ask(port, request);
-        if let Some(expected) = options {
-            let mut parts: Vec<_> = answer.expect("the options")[2..].split(|b| *b == 0).map(<[u8]>::to_vec).collect();
-            let mut wanted: Vec<_> = expected[2..].split(|b| *b == 0).map(<[u8]>::to_vec).collect();
-            parts.sort();
-            wanted.sort();
-            assert_eq!(parts, wanted);
-            answer = ask(port, &[0, 4, 0, 0]);
-        }
-        let (mut got, mut number) = (Vec::new(), 0u16);
-        while let Some(data) = answer {
-            number += 1;
-            assert_eq!(data[..4], [[0, 3], number.to_be_bytes()].concat());
-            assert!(data.len() - 4 == block || got.len() + data.len() - 4 == content.len());
-            got.extend_from_slice(&data[4..]);
-            answer = ask(port, &[[0, 4], number.to_be_bytes()].concat());
-        }
-        assert!(got == content, "{} bytes came with blocks of {block}", got.len());
-    }
-    let _ = std::fs::remove_dir_all(&folder);
-}
-
-#[test]
-fn dhcpv6_odd_option_requests_are_silent() {
-    let i = start6(setup6());
-    for length in [1u8, 3, 5] {
-        let request = [&[11, 1, 2, 3, 0, 6, 0, length][..], &[0, 23, 0, 24, 0][..usize::from(length)]].concat();
-        silent(&i, &Ip6::new(VHOST6, UDP).udp(546, 547, &request), &format!("{length} bytes of option codes"));
-    }
-    let replies = i.answer6(&Ip6::new(VHOST6, UDP).udp(546, 547, b"\x0b\x01\x02\x03\0\x06\0\x02\0\x17"));
-    assert_eq!(datagram(&replies).2[..4], [7, 1, 2, 3]);
-}
-
-#[test]
-fn security_dhcpv6_under_a_small_mtu_fits_it() {
-    if !ours("ipv6-fragments") {
-        return;
-    }
-    for mtu in [100, 300, 576, 1280] {
-        let mut s = setup6().mtu(mtu, 1500);
-        s.bootfile = Some("b".repeat(127));
-        s.search = Some((0..9).map(|n| format!("{}{n}.example.com", "d".repeat(50))).collect());
-        // The harness refuses every frame that is longer than the MTU.
-        let i = start6(s);
-        for id in [1, 17, 255, 256] {
-            let mut request = vec![11, 1, 2, 3, 0, 6, 0, 6, 0, 23, 0, 24, 0, 59, 0, 1];
-            request.extend((id as u16).to_be_bytes());
-            request.resize(request.len() + id, 0xd5);
-            if 48 + request.len() > mtu {
-                continue;
-            }
-            let replies = i.answer6(&Ip6::new(VHOST6, UDP).udp(546, 547, &request));
-            let (src, dst, data) = datagram(&replies);
-            assert_eq!((src, dst), (at6(VHOST6, 547), at6(GUEST6, 546)));
-            // Options follow one another to the very end.
-            let (mut at, mut kinds) = (4, Vec::new());
-            while at < data.len() {
-                kinds.push(u16::from_be_bytes([data[at], data[at + 1]]));
-                at += 4 + usize::from(u16::from_be_bytes([data[at + 2], data[at + 3]]));
-            }
-            assert_eq!((at, data[..4].to_vec()), (data.len(), vec![7, 1, 2, 3]), "MTU {mtu}");
-            assert_eq!(kinds, [1, 2, 23, 24, 59], "MTU {mtu}");
-        }
-        alive6(&i);
-    }
 }
 
 #[test]

@@ -30,6 +30,7 @@ both_families![
     smoltcp_a_refused_port_closes_the_socket,
     smoltcp_serves_clients_of_a_host_forward,
     smoltcp_serves_udp_clients_of_a_host_forward,
+    smoltcp_reaches_other_networks_by_the_router_and_is_refused_where_there_is_none,
 ];
 
 fn network(family: Family) -> Box<Instance> {
@@ -410,17 +411,20 @@ fn smoltcp_serves_clients_of_a_host_forward(family: Family) {
     }
 }
 
-/// Over IPv6: IPv4 tells it by ICMP alone, which this guest's TCP does not listen to.
-#[test]
-fn smoltcp_reaches_other_networks_by_the_router_and_is_refused_where_there_is_none() {
+fn smoltcp_reaches_other_networks_by_the_router_and_is_refused_where_there_is_none(family: Family) {
     let name = "smoltcp_reaches_other_networks_by_the_router_and_is_refused_where_there_is_none";
-    if !isolated(name, Isolation::Network) {
+    if !isolated(&family.test(name), Isolation::Network) {
         return;
     }
-    let outside = ip("2001:db8::7");
-    add_loopback_address(outside);
-    let i = network(Family::V6);
-    let mut guest = SmolGuest::configured(&i, 1500, Family::V6);
+    let (outside, nowhere) = match family {
+        Family::V4 => ("127.9.9.9", "192.0.2.55"),
+        Family::V6 => ("2001:db8::7", "2001:db8:ffff::1"),
+    };
+    if family == Family::V6 {
+        add_loopback_address(ip(outside));
+    }
+    let i = network(family);
+    let mut guest = SmolGuest::configured(&i, 1500, family);
     let listener = TcpListener::bind((outside, 0)).unwrap();
     listener.set_nonblocking(true).unwrap();
     let handle = guest.connect(4096, listener.local_addr().unwrap());
@@ -432,8 +436,9 @@ fn smoltcp_reaches_other_networks_by_the_router_and_is_refused_where_there_is_no
         drain(&mut host, &mut got);
         (got == b"by the router").then_some(())
     });
+    // This guest's TCP does not listen to ICMP: it is the reset that tells it.
     if ours("tcp6-refused") {
-        let handle = guest.start_connect(4096, (ip("2001:db8:ffff::1"), 443));
+        let handle = guest.start_connect(4096, (nowhere.parse::<IpAddr>().unwrap(), 443));
         guest.until("the refusal", |g| (g.tcp(handle).state() == tcp::State::Closed).then_some(()));
     }
 }

@@ -38,6 +38,12 @@ static struct sockaddr_in6 at(const char *text, uint16_t port)
     return a;
 }
 
+static struct sockaddr_in at4(uint16_t port)
+{
+    struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    return a;
+}
+
 /* The sum of a transport header and its data with the pseudo header (RFC 8200 section 8.1). */
 static uint32_t sum6(const uint8_t *ip, const uint8_t *payload, size_t len)
 {
@@ -149,7 +155,7 @@ static uint16_t free_port(int kind)
 /* Whether a connection over IPv4 to the port is taken. */
 static bool takes_ipv4(uint16_t port)
 {
-    struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct sockaddr_in a = at4(port);
     int s = host_socket(AF_INET, SOCK_STREAM);
     bool taken = connect(s, (struct sockaddr *)&a, sizeof(a)) == 0;
     close(s);
@@ -163,15 +169,18 @@ static ssize_t receive(Guest *guest, int s, char *text, size_t size)
     return n;
 }
 
-/* A client of the host speaks with the guest's port 80 through the forward at `port` of ::1. */
-static void check_tcp(Guest *guest, uint16_t port, const char *what)
+/* A client of the host speaks with the guest's port 80 through the forward at `port` of the loopback. */
+static void check_tcp_over(int family, Guest *guest, uint16_t port, const char *what)
 {
-    struct sockaddr_in6 forward = at("::1", port);
+    struct sockaddr_in6 forward6 = at("::1", port);
+    struct sockaddr_in forward4 = at4(port);
+    const struct sockaddr *forward = family == AF_INET6 ? (struct sockaddr *)&forward6 : (struct sockaddr *)&forward4;
+    socklen_t forward_len = family == AF_INET6 ? sizeof(forward6) : sizeof(forward4);
     const uint8_t *ip = NULL, *segment;
     char text[100];
     size_t len = 0;
-    int s = host_socket(AF_INET6, SOCK_STREAM);
-    CHECK(connect(s, (struct sockaddr *)&forward, sizeof(forward)) == 0, "%s: %s", what, strerror(errno));
+    int s = host_socket(family, SOCK_STREAM);
+    CHECK(connect(s, forward, forward_len) == 0, "%s: %s", what, strerror(errno));
     RUN_UNTIL(guest, (ip = find6(guest, TCP, 80, &len)) != NULL, 5000);
     CHECK(ip != NULL, "%s: no SYN", what);
     if (ip != NULL) {
@@ -194,6 +203,11 @@ static void check_tcp(Guest *guest, uint16_t port, const char *what)
     }
     close(s);
     empty_inbox(guest);
+}
+
+static void check_tcp(Guest *guest, uint16_t port, const char *what)
+{
+    check_tcp_over(AF_INET6, guest, port, what);
 }
 
 static void check_udp(Guest *guest, uint16_t port)
@@ -323,6 +337,20 @@ int main(void)
     CHECK(drop(&guest, at("::", tcp), SLIRP_HOSTFWD_V6ONLY) == 0, "removal");
     CHECK(add(&guest, at("::", tcp), web, 0) == 0, "%s", strerror(errno));
     CHECK(takes_ipv4(tcp), "a forward for both families took no IPv4 client");
+    CHECK(drop(&guest, at("::", tcp), 0) == 0, "removal");
+    empty_inbox(&guest);
+
+    /* From IPv4 to IPv6, which upstream accepts and then aborts at. */
+#ifndef UPSTREAM
+    struct sockaddr_in from = at4(tcp);
+    CHECK(slirp_add_hostxfwd(guest.slirp, (struct sockaddr *)&from, sizeof(from), (struct sockaddr *)&web, sizeof(web), 0) == 0,
+          "%s", strerror(errno));
+    check_tcp_over(AF_INET, &guest, tcp, "a client over IPv4");
+    CHECK(slirp_remove_hostxfwd(guest.slirp, (struct sockaddr *)&from, sizeof(from), 0) == 0, "removal");
+
+#endif
+    /* An address of a link needs its interface. */
+    CHECK(add(&guest, at("fe80::1", tcp), web, 0) == -1 && errno == EINVAL, "%s", strerror(errno));
 
     slirp_cleanup(guest.slirp);
     guest_free(&guest);

@@ -7,12 +7,14 @@
 # without the last for the system's library, which does not bear what that one does.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
+define=
 library=${1:-${SLIRP_LIBDIR:?usage: run_valgrind.sh [DIRECTORY [PROGRAM...]]}}
 [ $# -eq 0 ] || shift
 programs="main_paths unix_hostfwd forward6 null_callbacks"
 if [ "$library" = system ]; then
     library=$(dirname "$(cc -print-file-name=libslirp.so.0)")
     HEADERS=/usr/include
+    define=-DUPSTREAM
     programs="main_paths unix_hostfwd forward6"
 fi
 # shellcheck disable=SC2086
@@ -35,7 +37,7 @@ left_open() {
 }
 
 for name in "$@"; do
-    if "$CC" -std=c11 -g -Wall -Wextra -Wno-unused-function -I"$HEADERS" -o "$work/$name" "$here/$name.c" "$library/libslirp.so.0" &&
+    if "$CC" -std=c11 -g -Wall -Wextra -Wno-unused-function $define -I"$HEADERS" -o "$work/$name" "$here/$name.c" "$library/libslirp.so.0" &&
         LD_LIBRARY_PATH=$library valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=all \
             --errors-for-leak-kinds=definite,indirect,possible --track-fds=yes --log-file="$work/log" "$work/$name" &&
         ! left_open; then

@@ -67,6 +67,33 @@ def op_put(host, port, size, word="PUT", pause_after=None):
     return {"digest": answer.decode().strip(), "mine": mine.hexdigest(), "seconds": time.monotonic() - started}
 
 
+def op_inside(host, port, word, size):
+    """In the middle of a download (GET) or an upload (PUT): what `ss` shows of the connection; then the rest."""
+    with connect(host, port) as stream:
+        stream.settimeout(60)
+        mine = hashlib.sha256()
+        stream.sendall(b"GET %d\n" % size if word == "GET" else b"PUT\n")
+        done, text, blocks = 0, "", payload.blocks(size)
+        while done < size:
+            if word == "GET":
+                piece = stream.recv(services.CHUNK)
+                if not piece:
+                    break
+                mine.update(piece)
+            else:
+                piece = next(blocks)
+                stream.sendall(piece)
+            done += len(piece)
+            if done >= size * 3 // 4 and not text:
+                local = stream.getsockname()[1]
+                text = op_run(["ss", "-tinoH", "sport", "=", f":{local}"])["output"]
+        if word == "GET":
+            return {"ss": text, "digest": mine.hexdigest()}
+        stream.shutdown(socket.SHUT_WR)
+        with stream.makefile() as reader:
+            return {"ss": text, "digest": reader.readline().strip()}
+
+
 def op_tail(host, port, size):
     """We end first; the service answers only afterwards."""
     with connect(host, port) as stream:

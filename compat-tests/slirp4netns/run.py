@@ -17,6 +17,7 @@ LIB = os.path.join(os.path.dirname(HERE), "lib")
 sys.path.insert(0, LIB)
 
 import ipv6  # noqa: E402  (the path has to be set first)
+import kernel  # noqa: E402
 from guest import Guest  # noqa: E402
 from rig import library, names, outer, payload, services, waiting  # noqa: E402
 from rig.report import Failure, Report, equal, truth  # noqa: E402
@@ -349,6 +350,7 @@ def static(report, host, name, mtu, size, locked):
         check_dns(report, guest, host)
         check_bulk(report, guest, host, size, f"MTU {mtu}")
         check_tcp(report, guest, host)
+        kernel.check(report, guest, host, GATEWAY)
         check_udp(report, guest, host)
         check_forward(report, guest)
 

@@ -247,8 +247,23 @@ fn segment(flags: u8, offset: i16, ack: i16, len: u16) -> Vec<u8> {
     record
 }
 
+/// The same with a timestamp, and a selective acknowledgment of `block` bytes from `from` on when these are not 0.
+fn stamped(flags: u8, offset: i16, ack: i16, len: u16, (from, block): (u16, u16)) -> Vec<u8> {
+    let mut record = segment(flags, offset, ack, len);
+    record[0] |= 64;
+    let window = record.split_off(record.len() - 2);
+    record.extend(from.to_be_bytes());
+    record.extend(block.to_be_bytes());
+    record.extend(window);
+    record
+}
+
 fn tcp_segments() -> Vec<Seed> {
-    let calls = |records: &[&[u8]], shape: u8, len: u16| [&[shape][..], &len.to_be_bytes(), &records.concat()].concat();
+    let with = |records: &[&[u8]], shape: u8, extra: u8, len: u16| {
+        [&[shape, extra][..], &len.to_be_bytes(), &records.concat()].concat()
+    };
+    let calls = |records: &[&[u8]], shape: u8, len: u16| with(records, shape, 0, len);
+    let rebuild = [10, 1];
     let give = [1, 0, 0x0f, 0xa0];
     let (accept, take, close, deadline) = ([0, 1], [3, 1], [4, 0], [8, 0]);
     let handshake = segment(ACK, 0, 0, 0);
@@ -306,6 +321,52 @@ fn tcp_segments() -> Vec<Seed> {
             calls(&[&segment(SYN | ACK, 0, 0, 0), &segment(ACK | FIN, 0, 0, 400), &take, &close], 0x80, 100),
         ),
         ("tcp_segments", "reset", calls(&[&accept, &handshake, &segment(RST, 1, 0, 0), &segment(RST, 0, 0, 0)], 0, 5)),
+        (
+            "tcp_segments",
+            "options",
+            with(
+                &[
+                    &accept,
+                    &stamped(ACK, 0, 0, 0, (0, 0)),
+                    &give,
+                    &stamped(ACK, 0, -4000, 0, (1448, 1448)),
+                    &stamped(ACK, 0, -4000, 0, (1448, 2552)),
+                    &deadline,
+                    &stamped(ACK, 1448, 0, 1448, (0, 0)),
+                    &stamped(ACK, 0, 0, 1448, (0, 0)),
+                    &take,
+                    &close,
+                    &stamped(ACK | FIN, 0, 0, 1104, (0, 0)),
+                ],
+                0x47,
+                3,
+                1000,
+            ),
+        ),
+        (
+            "tcp_segments",
+            "rebuilt",
+            with(
+                &[
+                    &accept,
+                    &stamped(ACK, 0, 0, 1448, (0, 0)),
+                    &give,
+                    &rebuild,
+                    &stamped(ACK, 0, -2000, 0, (0, 0)),
+                    &take,
+                    &stamped(ACK, 1448, 0, 1000, (0, 0)),
+                    &rebuild,
+                    &stamped(ACK | FIN, 0, 0, 2552, (0, 0)),
+                    &close,
+                    &rebuild,
+                    &deadline,
+                    &stamped(ACK, 0, 0, 0, (0, 0)),
+                ],
+                0x40,
+                3,
+                1000,
+            ),
+        ),
         (
             "tcp_segments",
             "urgent",

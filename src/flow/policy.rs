@@ -141,6 +141,11 @@ impl Policy {
             .any(|ours| ip == ours || u128::from(ip) == u128::from(self.prefix6) & mask | u128::from(ours) & !mask)
     }
 
+    /// Whether `ip` is an address of the virtual host: its own, or one on the link.
+    pub fn is_virtual_host6(&self, ip: Ipv6Addr) -> bool {
+        self.canonical6(ip) == self.vhost6
+    }
+
     /// The address that a link-local address of the virtual host or name server stands for; others as they are. The
     /// router's address is always the virtual host, whatever that one's address is: a guest that finds nobody at its
     /// router's address gives the router up (RFC 4861 section 7.3.3).

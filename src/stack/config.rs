@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 
-use crate::flow::Effect;
 use crate::flow::policy::Policy;
+use crate::flow::{Effect, FlowKey};
 use crate::host::tftp_files::Directory;
 use crate::link::addresses::mac_of_ipv6;
 use crate::link::ndp::encode_search_list;
@@ -146,7 +146,7 @@ impl Config {
     }
 
     /// The TFTP server, which refuses every request when it has no directory.
-    pub(super) fn tftp(&self) -> Tftp<Directory> {
+    pub(super) fn tftp(&self) -> Tftp<Directory, FlowKey> {
         Tftp::new(self.tftp_path.as_deref().and_then(Directory::new), self.mtu)
     }
 

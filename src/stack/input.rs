@@ -137,7 +137,7 @@ impl Stack {
             return self.input_dhcp(payload);
         }
         if destination.port == PORT_TFTP && to_vhost {
-            return self.input_tftp(source, payload);
+            return self.input_tftp(source, destination, payload);
         }
         let datagram = udp::FromGuest { source, destination, ttl: packet.ttl(), payload, packet: packet.packet() };
         self.udp.on_datagram(&datagram, &mut self.cx);

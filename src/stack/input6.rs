@@ -21,18 +21,20 @@ impl Stack {
     pub(super) fn input_ipv6(&mut self, frame: &[u8]) {
         let Some(sender) = frame.get(6..12).and_then(|mac| mac.first_chunk::<6>()) else { return };
         let Some(bytes) = frame.get(ETHERNET_LEN..) else { return };
-        let Some(length) = Ipv6View::announced_len(bytes) else { return };
+        let (Some(length), Some(beginning)) = (Ipv6View::announced_len(bytes), Ipv6View::parse_beginning(bytes)) else {
+            return;
+        };
+        // Without an address the guest can do no more than look for one.
+        let source = beginning.src();
+        if !source.is_unspecified() && !self.cx.policy.plausible_source6(source) {
+            return;
+        }
         let mtu = self.cx.egress.mtu();
         if length > mtu {
             let error = Icmpv6Error::PacketTooBig { mtu: u32::try_from(mtu).unwrap_or(u32::MAX) };
             return self.cx.egress.error6(error, bytes, self.cx.now);
         }
         let Some(packet) = Ipv6View::parse(bytes) else { return };
-        let source = packet.src();
-        // Without an address the guest can do no more than look for one.
-        if !source.is_unspecified() && !self.cx.policy.plausible_source6(source) {
-            return;
-        }
         if packet.hop_limit() == 0 {
             return self.cx.egress.time_exceeded(packet.packet(), self.cx.now);
         }
@@ -105,13 +107,15 @@ impl Stack {
         };
         let source = Endpoint::new(packet.src(), u16::from_be_bytes([source_high, source_low]));
         let destination = Endpoint::new(packet.dst(), u16::from_be_bytes([high, low]));
-        let to_vhost = packet.dst() == self.cx.policy.vhost6;
+        let policy = &self.cx.policy;
+        let to_vhost = packet.dst() == policy.vhost6;
         if destination.port == dhcpv6::SERVER_PORT && (to_vhost || packet.dst() == dhcpv6::ALL_AGENTS) {
             return self.input_dhcpv6(source, payload);
         }
-        if destination.port == PORT_TFTP && to_vhost {
-            if !self.cx.policy.restricted {
-                self.input_tftp(source, payload);
+        // The link-local address of the virtual host serves as well.
+        if destination.port == PORT_TFTP && policy.is_virtual_host6(packet.dst()) {
+            if !policy.restricted {
+                self.input_tftp(source, destination, payload);
             }
             return;
         }

@@ -66,7 +66,7 @@ pub struct Stack {
     dhcp: Option<Dhcp>,
     dhcp_start: Ipv4Addr,
     ncsi: ncsi::Config,
-    tftp: Tftp<Directory>,
+    tftp: Tftp<Directory, FlowKey>,
     /// What the application's clock has gone back by, in all.
     clock_shift: Duration,
     loop_state: rounds::LoopState,

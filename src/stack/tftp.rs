@@ -1,11 +1,10 @@
 //! The TFTP server between the guest's datagrams and the host's directory.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 
 use super::Stack;
+use crate::flow::FlowKey;
 use crate::flow::key::Endpoint;
-use crate::flow::policy::Policy;
 use crate::host::tftp_files::{Directory, ServedFile};
 use crate::service::tftp::{Contents, Files};
 
@@ -14,25 +13,19 @@ pub(super) const PORT_TFTP: u16 = 69;
 const TOS_TFTP: u8 = 0x10;
 
 impl Stack {
-    pub(super) fn input_tftp(&mut self, client: Endpoint, payload: &[u8]) {
-        let (now, egress, policy) = (self.cx.now, &mut self.cx.egress, &self.cx.policy);
-        self.tftp.on_datagram(client.socket_address(), payload, now, |client, packet| {
-            egress.udp(server_for(client, policy), client.into(), packet, TOS_TFTP, now);
+    /// A datagram of `client` to port 69 of `server`, one of the virtual host's addresses.
+    pub(super) fn input_tftp(&mut self, client: Endpoint, server: Endpoint, payload: &[u8]) {
+        let (now, egress) = (self.cx.now, &mut self.cx.egress);
+        let ends = FlowKey { guest: client, remote: server };
+        self.tftp.on_datagram(ends, payload, now, |ends, packet| {
+            egress.udp(ends.remote, ends.guest, packet, TOS_TFTP, now);
         });
     }
 
     pub(super) fn tftp_deadline(&mut self) {
-        let (now, egress, policy) = (self.cx.now, &mut self.cx.egress, &self.cx.policy);
-        self.tftp.on_deadline(now, |client, packet| {
-            egress.udp(server_for(client, policy), client.into(), packet, TOS_TFTP, now);
-        });
+        let (now, egress) = (self.cx.now, &mut self.cx.egress);
+        self.tftp.on_deadline(now, |ends, packet| egress.udp(ends.remote, ends.guest, packet, TOS_TFTP, now));
     }
-}
-
-/// The server's address in the client's family.
-fn server_for(client: SocketAddr, policy: &Policy) -> Endpoint {
-    let host: IpAddr = if client.is_ipv6() { policy.vhost6.into() } else { policy.vhost.into() };
-    Endpoint::new(host, PORT_TFTP)
 }
 
 impl Files for Directory {

@@ -197,3 +197,24 @@ pub fn remove_hostxfwd(i: &Instance, host: SocketAddr, flags: i32) -> i32 {
     // SAFETY: the address is valid for its length.
     unsafe { (library().slirp_remove_hostxfwd)(i.slirp.get(), host.as_ptr().cast(), host.len(), flags) }
 }
+
+/// Whether the library has learned this neighbor.
+pub fn knows(i: &Instance, address: Ipv6Addr) -> bool {
+    i.neighbor_info().lines().any(|line| line.trim_end().ends_with(&format!(" {address}")))
+}
+
+/// Memory of this process in bytes.
+pub fn resident() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("proc is mounted");
+    let pages: usize = text.split(' ').nth(1).expect("a second number").parse().expect("a number");
+    pages * 4096
+}
+
+/// The messages of neighbor discovery that the library listens to, with their addresses.
+pub fn discovery(guest: Ipv6Addr, options: &[u8]) -> [(Ip6, Vec<u8>); 3] {
+    [
+        (Ip6::ndp(guest, ALL_ROUTERS), ndp_message(133, 0, None, options)),
+        (Ip6::ndp(guest, VHOST6), ndp_message(135, 0, Some(VHOST6), options)),
+        (Ip6::ndp(guest, VHOST6), ndp_message(136, 0x60, Some(guest), options)),
+    ]
+}

@@ -54,7 +54,12 @@ impl UdpTable {
         };
         // A forward whose socket is of the other family reaches the peers that came through it, and nobody else.
         let forward = forward.filter(|&id| self.flows.get(id).is_some_and(|flow| flow.v6 == real.is_ipv6()));
-        let Some(id) = forward.or_else(|| self.flow_of(datagram.source, real, cx)) else { return };
+        let id = match forward.map_or_else(|| self.flow_of(datagram.source, real, cx), |id| Ok(Some(id))) {
+            Ok(Some(id)) => id,
+            Ok(None) => return,
+            // The host does not speak this family, or has no such source address: there is no route.
+            Err(_) => return cx.egress.unreachable(Unreachable::Network, datagram.packet, cx.now),
+        };
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.used = true;
         flow.remote = Some(datagram.destination);

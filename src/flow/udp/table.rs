@@ -81,10 +81,19 @@ impl UdpTable {
         if only_peers { peer } else { peer.or_else(|| ids.clone().next()) }
     }
 
-    pub(super) fn flow_of(&mut self, guest: Endpoint, real: SocketAddr, cx: &mut Context) -> Option<UdpId> {
+    /// The flow for what `guest` sends to `real`, a new one if need be; `None` when there is no room for it now.
+    ///
+    /// # Errors
+    /// What `socket` or `bind` said, but for a lack of descriptors or memory.
+    pub(super) fn flow_of(
+        &mut self,
+        guest: Endpoint,
+        real: SocketAddr,
+        cx: &mut Context,
+    ) -> std::io::Result<Option<UdpId>> {
         let v6 = real.is_ipv6();
         if let Some(&id) = self.by_guest.get(&(guest, v6)) {
-            return Some(id);
+            return Ok(Some(id));
         }
         if self.by_guest.len() >= self.room {
             self.evict(cx);
@@ -92,18 +101,17 @@ impl UdpTable {
         let source = cx.policy.outbound(real);
         let socket = match Datagram::outgoing(v6, source) {
             Ok(socket) => socket,
-            Err(error) => {
-                if out_of_descriptors(&error) {
-                    self.make_room(cx);
-                }
-                return None;
+            Err(error) if out_of_descriptors(&error) => {
+                self.make_room(cx);
+                return Ok(None);
             }
+            Err(error) => return Err(error),
         };
-        let id = self.insert(guest, socket, v6, false, cx)?;
+        let Some(id) = self.insert(guest, socket, v6, false, cx) else { return Ok(None) };
         self.by_guest.insert((guest, v6), id);
         let flows = &self.flows;
         self.hand.insert(id, self.by_guest.len(), |id| flows.contains_key(id));
-        Some(id)
+        Ok(Some(id))
     }
 
     fn insert(

@@ -11,7 +11,6 @@ mod session;
 mod tests;
 
 use std::io;
-use std::net::SocketAddr;
 
 use crate::time::{Duration, Instant};
 use request::{Refusal, Request, opcode};
@@ -50,29 +49,24 @@ pub trait Contents {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 }
 
-/// The server and its transfers.
-pub struct Tftp<F: Files> {
+/// The server and its transfers. `P` tells the two ends of a transfer: the client, and which of its addresses the server was
+/// asked at.
+pub struct Tftp<F: Files, P> {
     files: Option<F>,
-    sessions: Vec<Session<F::File>>,
+    sessions: Vec<Session<F::File, P>>,
     block_size_max: usize,
 }
 
-impl<F: Files> Tftp<F> {
+impl<F: Files, P: Copy + PartialEq> Tftp<F, P> {
     /// A server of `files`, or one that refuses every request. No block is larger than a packet of `mtu` bytes takes,
     /// but for the 512 bytes that RFC 1350 prescribes to clients without the block size option.
-    pub fn new(files: Option<F>, mtu: usize) -> Tftp<F> {
+    pub fn new(files: Option<F>, mtu: usize) -> Tftp<F, P> {
         let block_size_max = mtu.saturating_sub(OVERHEAD).clamp(8, BLOCK_SIZE_MAX);
         Tftp { files, sessions: Vec::new(), block_size_max }
     }
 
     /// Takes the payload of a datagram from `client` to port 69.
-    pub fn on_datagram(
-        &mut self,
-        client: SocketAddr,
-        payload: &[u8],
-        now: Instant,
-        mut send: impl FnMut(SocketAddr, &[u8]),
-    ) {
+    pub fn on_datagram(&mut self, client: P, payload: &[u8], now: Instant, mut send: impl FnMut(P, &[u8])) {
         let Some((kind, body)) = payload.split_first_chunk::<2>() else { return };
         match u16::from_be_bytes(*kind) {
             opcode::READ => self.on_read_request(client, body, now, &mut send),
@@ -95,7 +89,7 @@ impl<F: Files> Tftp<F> {
     }
 
     /// Sends again what was not answered in time, and ends the transfers of clients that are gone.
-    pub fn on_deadline(&mut self, now: Instant, mut send: impl FnMut(SocketAddr, &[u8])) {
+    pub fn on_deadline(&mut self, now: Instant, mut send: impl FnMut(P, &[u8])) {
         // From the back, as ending one moves the last into its place.
         for at in (0..self.sessions.len()).rev() {
             let Some(session) = self.sessions.get_mut(at).filter(|session| session.deadline() <= now) else { continue };
@@ -104,13 +98,7 @@ impl<F: Files> Tftp<F> {
         }
     }
 
-    fn on_read_request(
-        &mut self,
-        client: SocketAddr,
-        body: &[u8],
-        now: Instant,
-        send: &mut impl FnMut(SocketAddr, &[u8]),
-    ) {
+    fn on_read_request(&mut self, client: P, body: &[u8], now: Instant, send: &mut impl FnMut(P, &[u8])) {
         self.end(client);
         if !self.make_room(now) {
             return;
@@ -125,7 +113,7 @@ impl<F: Files> Tftp<F> {
     }
 
     /// The checks are in the order of contract/tftp.md section 1.
-    fn begin(&self, client: SocketAddr, body: &[u8], now: Instant) -> Result<Session<F::File>, Refusal> {
+    fn begin(&self, client: P, body: &[u8], now: Instant) -> Result<Session<F::File, P>, Refusal> {
         let files = self.files.as_ref().ok_or(Refusal::AccessViolation)?;
         let request = Request::parse(body)?;
         let file = files.open(request.name).map_err(|_| Refusal::FileNotFound)?;
@@ -150,7 +138,7 @@ impl<F: Files> Tftp<F> {
         true
     }
 
-    fn carry_out(&mut self, at: usize, outcome: Outcome, send: &mut impl FnMut(SocketAddr, &[u8])) {
+    fn carry_out(&mut self, at: usize, outcome: Outcome, send: &mut impl FnMut(P, &[u8])) {
         let Some(session) = self.sessions.get(at) else { return };
         match outcome {
             Outcome::Send => return send(session.client, session.packet()),
@@ -161,11 +149,11 @@ impl<F: Files> Tftp<F> {
         self.sessions.swap_remove(at);
     }
 
-    fn find(&self, client: SocketAddr) -> Option<usize> {
+    fn find(&self, client: P) -> Option<usize> {
         self.sessions.iter().position(|session| session.client == client)
     }
 
-    fn end(&mut self, client: SocketAddr) {
+    fn end(&mut self, client: P) {
         if let Some(at) = self.find(client) {
             self.sessions.swap_remove(at);
         }

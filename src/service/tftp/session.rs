@@ -8,7 +8,6 @@
 //! nothing; only one more than those means that the client waits.
 
 use std::io;
-use std::net::SocketAddr;
 
 use super::Contents;
 use super::request::{Mode, Options, Wish, opcode};
@@ -36,8 +35,8 @@ pub(super) enum Outcome {
     Failed,
 }
 
-pub(super) struct Session<C> {
-    pub client: SocketAddr,
+pub(super) struct Session<C, P> {
+    pub client: P,
     reader: Reader<C>,
     block_size: usize,
     /// The number of the block in `packet`, not wrapped; 0 for the acknowledgment of options.
@@ -56,19 +55,19 @@ pub(super) struct Session<C> {
     timeout: Option<Duration>,
 }
 
-impl<C: Contents> Session<C> {
+impl<C: Contents, P> Session<C, P> {
     /// Begins a transfer; [`Session::packet`] is what to send first.
     ///
     /// # Errors
     /// The file's.
     pub fn new(
-        client: SocketAddr,
+        client: P,
         file: C,
         mode: Mode,
         options: &Options,
         block_size_max: usize,
         now: Instant,
-    ) -> io::Result<Session<C>> {
+    ) -> io::Result<Session<C, P>> {
         let size = file.size();
         let mut session = Session {
             client,

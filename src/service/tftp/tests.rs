@@ -1,7 +1,9 @@
 //! The observable facts of contract/tftp.md, and what happens when packets are lost.
 
-use super::*;
 use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use super::*;
 
 const MTU: usize = 1500;
 
@@ -63,7 +65,7 @@ impl Contents for Content {
     }
 }
 
-fn server(mtu: usize) -> Tftp<Memory> {
+fn server(mtu: usize) -> Tftp<Memory, SocketAddr> {
     let sizes = [("empty", 0), ("short", 511), ("whole", 1024), ("file", 1300), ("sub/x", 5), ("large", 40 << 20)];
     let files =
         Memory { sizes: sizes.into(), texts: [("text", &b"one\ntwo\r\n\rthree"[..])].into(), broken: Some("broken") };
@@ -80,7 +82,7 @@ fn client(port: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 2, 15], port))
 }
 
-fn say(tftp: &mut Tftp<Memory>, port: u16, packet: &[u8], now: Instant) -> Option<Vec<u8>> {
+fn say(tftp: &mut Tftp<Memory, SocketAddr>, port: u16, packet: &[u8], now: Instant) -> Option<Vec<u8>> {
     let mut sent = Vec::new();
     tftp.on_datagram(client(port), packet, now, |to, packet| {
         assert_eq!(to, client(port));
@@ -90,7 +92,7 @@ fn say(tftp: &mut Tftp<Memory>, port: u16, packet: &[u8], now: Instant) -> Optio
     sent.pop()
 }
 
-fn expire(tftp: &mut Tftp<Memory>, now: Instant) -> Vec<Vec<u8>> {
+fn expire(tftp: &mut Tftp<Memory, SocketAddr>, now: Instant) -> Vec<Vec<u8>> {
     let mut sent = Vec::new();
     tftp.on_deadline(now, |_, packet| sent.push(packet.to_vec()));
     sent
@@ -128,7 +130,7 @@ fn options(packet: Option<Vec<u8>>) -> String {
 }
 
 /// Gets a whole file with `first` as the answer to the request; gives the lengths of the blocks and the bytes.
-fn get(tftp: &mut Tftp<Memory>, request: &[u8]) -> (Vec<usize>, Vec<u8>) {
+fn get(tftp: &mut Tftp<Memory, SocketAddr>, request: &[u8]) -> (Vec<usize>, Vec<u8>) {
     let mut answer = say(tftp, 1, request, NOW);
     let mut expected = 1u16;
     let (mut lengths, mut bytes) = (Vec::new(), Vec::new());
@@ -192,7 +194,7 @@ fn fact_5_names() {
 
 #[test]
 fn without_a_directory_every_request_is_refused() {
-    let mut tftp = Tftp::<Memory>::new(None, MTU);
+    let mut tftp = Tftp::<Memory, SocketAddr>::new(None, MTU);
     assert_eq!(error(say(&mut tftp, 1, &read("file"), NOW)), 2);
     assert_eq!(error(say(&mut tftp, 1, b"\0\x01", NOW)), 2);
 }
