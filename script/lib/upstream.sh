@@ -39,8 +39,9 @@ refresh() {
     [ -z "$(find "$store/apt/fresh" -mtime -1 2>/dev/null)" ] || return 0
     mkdir -p "$store/apt/lists/partial" "$store/apt/cache/archives/partial"
     setup_suite /etc/apt sid >"$store/apt/sid.sources" || return 1
-    if ! private apt-get update >"$store/apt/log" 2>&1; then
-        say "the package list of unstable cannot be fetched: $(tail -n 1 "$store/apt/log")"
+    # Without the option apt calls it a success when a list could not be fetched.
+    if ! private apt-get -o APT::Update::Error-Mode=any update >"$store/apt/log" 2>&1; then
+        say "the package list of unstable cannot be fetched: $(grep -m 1 '^[EW]: ' "$store/apt/log")"
         return 1
     fi
     touch "$store/apt/fresh"
@@ -56,7 +57,7 @@ unpack() {
     rm -rf "$3"
     mkdir -p "$3"
     if ! (cd "$3" && private apt-get download "$1=$2" >"$store/apt/log" 2>&1); then
-        say "$1 $2 cannot be downloaded: $(tail -n 1 "$store/apt/log")"
+        say "$1 $2 cannot be downloaded: $(grep -m 1 '^[EW]: ' "$store/apt/log")"
         rm -rf "$3"
         return 1
     fi
@@ -100,14 +101,14 @@ downloaded() {
         if [ -n "$downloaded_missing" ]; then
             compiler=$(command -v cc || command -v gcc || true)
             if [ -z "$compiler" ]; then
-                say "libslirp $1 needs $downloaded_missing, and there is no C compiler to make them"
+                say "libslirp $1 needs ${downloaded_missing% }, and there is no C compiler to make it"
                 return 1
             fi
             printf '%s' "$preload_source" >"$downloaded_folder.new/preload.c"
             "$compiler" -O2 -shared -fPIC -o "$downloaded_folder.new/preload.so" "$downloaded_folder.new/preload.c" -l:libglib-2.0.so.0 >&2 || return 1
             downloaded_missing=$(missing "$downloaded_folder.new/library" "$downloaded_folder.new/preload.so")
             if [ -n "$downloaded_missing" ]; then
-                say "libslirp $1 does not run on this machine; it needs $downloaded_missing"
+                say "libslirp $1 does not run on this machine; it needs ${downloaded_missing% }"
                 return 1
             fi
         fi
@@ -155,7 +156,13 @@ library() {
 
 # pasta: a program that runs unstable's pasta on unstable's C library, both unpacked only.
 pasta() {
-    refresh || return 1
+    if ! refresh; then
+        # What was unpacked another day will do.
+        for pasta_folder in "$store"/passt-*; do
+            "$pasta_folder/pasta" --version >/dev/null 2>&1 && echo "$pasta_folder/pasta" && return 0
+        done
+        return 1
+    fi
     pasta_version=$(candidate passt)
     if [ -z "$pasta_version" ]; then
         say "unstable has no package passt for this machine"
