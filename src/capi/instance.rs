@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant as HostInstant;
 
@@ -19,15 +19,15 @@ use super::callbacks::Callbacks;
 use super::debug;
 use super::fence::describe;
 use super::log::{self, Level};
-use super::types::{POLL_ERR, POLL_HUP, POLL_IN, POLL_OUT, POLL_PRI, Slirp, SlirpDbg, SlirpTimerId};
+use super::types::{POLL_ERR, POLL_HUP, POLL_IN, Slirp, SlirpDbg, SlirpTimerId};
+use super::watch::{Watch, Watched, readiness};
 use crate::flow::Effect;
 use crate::flow::tcp::Target;
-use crate::host::poller::Readiness;
 use crate::host::unix::UnixAddress;
 use crate::inspect;
 use crate::link::outbox::Outbox;
 use crate::snapshot;
-use crate::stack::{Config, Glance, Interest, Stack};
+use crate::stack::{Config, Glance, Stack};
 use crate::time::Instant;
 
 /// Frames from the guest between two looks at the application's clock. A clock that old is exact enough for what is
@@ -55,37 +55,6 @@ struct Batch {
     effects: Vec<Effect>,
 }
 
-/// A descriptor that the application watches.
-struct Watched {
-    descriptor: c_int,
-    /// What it is to watch for, and later what it saw.
-    events: c_int,
-    /// The application's index of it.
-    index: c_int,
-    /// The socket in direct mode; none for the poller.
-    token: Option<u64>,
-}
-
-impl Watched {
-    fn poller(descriptor: c_int) -> Watched {
-        Watched { descriptor, events: POLL_IN | POLL_ERR | POLL_HUP, index: -1, token: None }
-    }
-
-    fn socket(interest: Interest) -> Watched {
-        let mut events = POLL_ERR;
-        if interest.read {
-            events |= POLL_IN | POLL_HUP;
-        }
-        if interest.priority {
-            events |= POLL_PRI;
-        }
-        if interest.write {
-            events |= POLL_OUT;
-        }
-        Watched { descriptor: interest.descriptor, events, index: -1, token: Some(interest.token) }
-    }
-}
-
 /// What the lock guards.
 struct Core {
     stack: Stack,
@@ -94,11 +63,23 @@ struct Core {
     /// Empty, for its memory.
     spare: Batch,
     writers: HashMap<u64, Writer>,
-    /// The descriptors of the last fill.
+    /// The sockets of the last fill, in direct mode.
     watched: Vec<Watched>,
 }
 
 impl Core {
+    /// Before the application's sleep.
+    fn fill(&mut self, sleep: &mut u32, now: Instant) -> Watch {
+        self.stack.fill(sleep, now);
+        if let Some(descriptor) = self.stack.descriptor() {
+            return Watch::Poller(descriptor);
+        }
+        let mut watched = std::mem::take(&mut self.watched);
+        watched.clear();
+        self.stack.interests(|interest| watched.push(Watched::socket(interest)));
+        Watch::Sockets(watched)
+    }
+
     /// Takes out what is to be handed over, for the caller to do so. `None` when there is nothing, or when somebody is
     /// at it already, who then comes for this too.
     fn next_batch(&mut self) -> Option<Batch> {
@@ -117,12 +98,16 @@ impl Core {
 pub struct Instance {
     core: Mutex<Core>,
     callbacks: Callbacks,
+    /// The application watches each socket itself.
+    direct: bool,
     /// The application has called cleanup: it is not to be called any more.
     closed: AtomicBool,
     /// The handle of the router advertisement timer, when IPv6 is on and the application has timers.
     timer: Mutex<Option<*mut c_void>>,
     started: HostInstant,
     clock: AtomicI64,
+    /// The application's index of the poller in the last fill; negative when there is none, or it was asked already.
+    poller: AtomicI32,
     frames_since_clock: AtomicU32,
     random: RandomState,
 }
@@ -139,7 +124,7 @@ impl Instance {
     /// # Errors
     /// What the operating system says when it has no descriptor left.
     pub fn create(config: Config, callbacks: Callbacks) -> std::io::Result<*mut Slirp> {
-        let ipv6 = config.ipv6_enabled;
+        let (ipv6, direct) = (config.ipv6_enabled, config.direct_poll);
         let instance = Arc::new(Instance {
             core: Mutex::new(Core {
                 stack: Stack::new(config)?,
@@ -149,10 +134,12 @@ impl Instance {
                 watched: Vec::new(),
             }),
             callbacks,
+            direct,
             closed: AtomicBool::new(false),
             timer: Mutex::new(None),
             started: HostInstant::now(),
             clock: AtomicI64::new(0),
+            poller: AtomicI32::new(-1),
             frames_since_clock: AtomicU32::new(FRAMES_PER_CLOCK),
             random: RandomState::new(),
         });
@@ -331,54 +318,58 @@ impl Instance {
     /// `slirp_pollfds_fill`: `watch` tells the application of a descriptor and gives its index.
     pub fn fill(&self, sleep: &mut u32, mut watch: impl FnMut(c_int, c_int) -> c_int) {
         let now = self.now();
-        // An application that skips its poll when its sleep ran out has its round done here.
-        let turns = self.enter(|core| {
-            let skipped_poll = core.stack.is_asleep();
-            if skipped_poll {
-                core.stack.begin_round(now, Glance::Unknown);
+        let filled = self.enter(|core| {
+            if !core.stack.is_asleep() {
+                return Ok(core.fill(sleep, now));
             }
-            if skipped_poll { core.stack.backlog() } else { 0 }
+            // An application that skips its poll when its sleep ran out has its round done here.
+            core.stack.begin_round(now, Glance::Unknown);
+            Err(core.stack.backlog())
         });
-        self.take_turns(turns);
-        let watched = self.enter(|core| {
-            core.stack.fill(sleep, now);
-            let mut watched = std::mem::take(&mut core.watched);
-            watched.clear();
-            match core.stack.descriptor() {
-                Some(descriptor) => watched.push(Watched::poller(descriptor)),
-                None => core.stack.interests(|interest| watched.push(Watched::socket(interest))),
+        let watch_for = match filled {
+            Some(Ok(watch_for)) => Some(watch_for),
+            Some(Err(turns)) => {
+                self.take_turns(turns);
+                self.enter(|core| core.fill(sleep, now))
             }
-            watched
-        });
-        let Some(mut watched) = watched else { return };
-        for one in &mut watched {
-            one.index = watch(one.descriptor, one.events);
+            None => None,
+        };
+        match watch_for {
+            Some(Watch::Poller(descriptor)) => {
+                self.poller.store(watch(descriptor, POLL_IN | POLL_ERR | POLL_HUP), Ordering::Relaxed);
+            }
+            Some(Watch::Sockets(mut watched)) => {
+                for one in &mut watched {
+                    one.index = watch(one.descriptor, one.events);
+                }
+                lock(&self.core).watched = watched;
+            }
+            None => {}
         }
-        lock(&self.core).watched = watched;
     }
 
     /// `slirp_pollfds_poll`: `happened` gives what the application saw at an index.
     pub fn poll(&self, select_error: bool, mut happened: impl FnMut(c_int) -> c_int) {
-        let mut watched = std::mem::take(&mut lock(&self.core).watched);
-        let mut glance = Glance::Unknown;
-        // Asked once for each index of the last fill.
-        watched.retain_mut(|one| {
-            if select_error || one.index < 0 {
-                return false;
+        // Each index of the last fill is asked for once.
+        let poller = self.poller.swap(-1, Ordering::Relaxed);
+        let glance = match poller {
+            0.. if !select_error && happened(poller) == 0 => Glance::Quiet,
+            0.. if !select_error => Glance::News,
+            _ => Glance::Unknown,
+        };
+        let mut watched = Vec::new();
+        if self.direct {
+            watched = std::mem::take(&mut lock(&self.core).watched);
+            watched.retain(|one| !select_error && one.index >= 0);
+            for one in &mut watched {
+                one.events = happened(one.index);
             }
-            one.events = happened(one.index);
-            if one.token.is_none() {
-                glance = if one.events == 0 { Glance::Quiet } else { Glance::News };
-            }
-            one.token.is_some()
-        });
+        }
         let now = self.now();
         let turns = self.enter(|core| {
             core.stack.begin_round(now, glance);
             for one in watched.drain(..) {
-                if let Some(token) = one.token {
-                    core.stack.report(token, readiness(one.events));
-                }
+                core.stack.report(one.token, readiness(one.events));
             }
             // The list goes back for its memory; a fill in a callback may have put another in its place.
             if core.watched.is_empty() {
@@ -386,11 +377,11 @@ impl Instance {
             }
             core.stack.backlog()
         });
-        self.take_turns(turns);
+        self.take_turns(turns.unwrap_or(0));
     }
 
-    fn take_turns(&self, turns: Option<usize>) {
-        for _ in 0..turns.unwrap_or(0).min(MAX_TURNS) {
+    fn take_turns(&self, turns: usize) {
+        for _ in 0..turns.min(MAX_TURNS) {
             self.enter(|core| core.stack.work());
         }
     }
@@ -544,16 +535,4 @@ unsafe extern "C" fn ra_timer(slirp: *mut c_void) {
 /// Takes a lock; a thread that panicked while it held it has left nothing that is worse than unfinished.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// What the application saw, in the engine's words. An error or a hang-up is found out by reading and writing.
-fn readiness(events: c_int) -> Readiness {
-    let broken = events & (POLL_ERR | POLL_HUP) != 0;
-    Readiness {
-        readable: events & (POLL_IN | POLL_PRI) != 0 || broken,
-        writable: events & POLL_OUT != 0 || broken,
-        read_closed: broken,
-        priority: events & POLL_PRI != 0,
-        error: events & POLL_ERR != 0,
-    }
 }

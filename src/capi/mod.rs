@@ -12,3 +12,4 @@ mod fence;
 mod instance;
 mod log;
 pub mod types;
+mod watch;

@@ -245,7 +245,8 @@ impl Stack {
     }
 
     pub(super) fn wake_application(&mut self) {
-        if !self.loop_state.asleep || self.loop_state.notified {
+        // The application's loop is not asleep when it calls, and ends its round before it sleeps.
+        if !self.loop_state.asleep || self.loop_state.notified || self.cx.in_loop() {
             return;
         }
         let due_sooner = match (self.cx.timers.next(), self.loop_state.wakes) {
