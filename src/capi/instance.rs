@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant as HostInstant;
 
@@ -19,22 +19,20 @@ use super::callbacks::Callbacks;
 use super::debug;
 use super::fence::describe;
 use super::log::{self, Level};
-use super::types::{POLL_ERR, POLL_HUP, POLL_IN, Slirp, SlirpDbg, SlirpTimerId};
-use super::watch::{Watch, Watched, readiness};
+use super::polling::Watching;
+use super::types::{Slirp, SlirpDbg, SlirpTimerId};
 use crate::flow::Effect;
 use crate::flow::tcp::Target;
 use crate::host::unix::UnixAddress;
 use crate::inspect;
 use crate::link::outbox::Outbox;
 use crate::snapshot;
-use crate::stack::{Config, Glance, Stack};
+use crate::stack::{Config, Stack};
 use crate::time::Instant;
 
 /// Frames from the guest between two looks at the application's clock. A clock that old is exact enough for what is
 /// measured with it, and calling it for each frame would cost more than the frame.
 const FRAMES_PER_CLOCK: u32 = 16;
-/// Turns one poll takes at most before the application's loop comes round again.
-const MAX_TURNS: usize = 1024;
 /// Bounds of the time between two router advertisements, in milliseconds; source: contract/poll-and-timers.md section 5.
 const RA_INTERVAL_MS: std::ops::Range<u64> = 200_000..600_000;
 
@@ -56,30 +54,16 @@ struct Batch {
 }
 
 /// What the lock guards.
-struct Core {
-    stack: Stack,
+pub(super) struct Core {
+    pub(super) stack: Stack,
     /// Somebody is handing over frames and effects.
     delivering: bool,
     /// Empty, for its memory.
     spare: Batch,
     writers: HashMap<u64, Writer>,
-    /// The sockets of the last fill, in direct mode.
-    watched: Vec<Watched>,
 }
 
 impl Core {
-    /// Before the application's sleep.
-    fn fill(&mut self, sleep: &mut u32, now: Instant) -> Watch {
-        self.stack.fill(sleep, now);
-        if let Some(descriptor) = self.stack.descriptor() {
-            return Watch::Poller(descriptor);
-        }
-        let mut watched = std::mem::take(&mut self.watched);
-        watched.clear();
-        self.stack.interests(|interest| watched.push(Watched::socket(interest)));
-        Watch::Sockets(watched)
-    }
-
     /// Takes out what is to be handed over, for the caller to do so. `None` when there is nothing, or when somebody is
     /// at it already, who then comes for this too.
     fn next_batch(&mut self) -> Option<Batch> {
@@ -97,17 +81,15 @@ impl Core {
 /// One instance of the library.
 pub struct Instance {
     core: Mutex<Core>,
+    /// What the application watches.
+    pub(super) watching: Watching,
     callbacks: Callbacks,
-    /// The application watches each socket itself.
-    direct: bool,
     /// The application has called cleanup: it is not to be called any more.
     closed: AtomicBool,
     /// The handle of the router advertisement timer, when IPv6 is on and the application has timers.
     timer: Mutex<Option<*mut c_void>>,
     started: HostInstant,
     clock: AtomicI64,
-    /// The application's index of the poller in the last fill; negative when there is none, or it was asked already.
-    poller: AtomicI32,
     frames_since_clock: AtomicU32,
     random: RandomState,
 }
@@ -124,22 +106,16 @@ impl Instance {
     /// # Errors
     /// What the operating system says when it has no descriptor left.
     pub fn create(config: Config, callbacks: Callbacks) -> std::io::Result<*mut Slirp> {
-        let (ipv6, direct) = (config.ipv6_enabled, config.direct_poll);
+        let ipv6 = config.ipv6_enabled;
+        let stack = Stack::new(config)?;
         let instance = Arc::new(Instance {
-            core: Mutex::new(Core {
-                stack: Stack::new(config)?,
-                delivering: false,
-                spare: Batch::default(),
-                writers: HashMap::new(),
-                watched: Vec::new(),
-            }),
+            watching: Watching::new(stack.descriptor()),
+            core: Mutex::new(Core { stack, delivering: false, spare: Batch::default(), writers: HashMap::new() }),
             callbacks,
-            direct,
             closed: AtomicBool::new(false),
             timer: Mutex::new(None),
             started: HostInstant::now(),
             clock: AtomicI64::new(0),
-            poller: AtomicI32::new(-1),
             frames_since_clock: AtomicU32::new(FRAMES_PER_CLOCK),
             random: RandomState::new(),
         });
@@ -199,7 +175,7 @@ impl Instance {
     }
 
     /// Reads the clock.
-    fn now(&self) -> Instant {
+    pub(super) fn now(&self) -> Instant {
         let nanoseconds = match self.callbacks.clock_get_ns() {
             Some(nanoseconds) => nanoseconds,
             None => i64::try_from(self.started.elapsed().as_nanos()).unwrap_or(i64::MAX),
@@ -223,7 +199,7 @@ impl Instance {
 
     /// Lets `work` into the engine and hands over what it made. A panic in it loses what was being worked on, and no
     /// more: the application is told, and the instance goes on.
-    fn enter<T>(&self, work: impl FnOnce(&mut Core) -> T) -> Option<T> {
+    pub(super) fn enter<T>(&self, work: impl FnOnce(&mut Core) -> T) -> Option<T> {
         let (result, batch) = {
             let mut core = lock(&self.core);
             let result = match catch_unwind(AssertUnwindSafe(|| work(&mut core))) {
@@ -312,77 +288,6 @@ impl Instance {
         if let Some(instance) = unsafe { Instance::from_handle(handle) } {
             let now = instance.now();
             instance.enter(|core| core.stack.input(frame, now));
-        }
-    }
-
-    /// `slirp_pollfds_fill`: `watch` tells the application of a descriptor and gives its index.
-    pub fn fill(&self, sleep: &mut u32, mut watch: impl FnMut(c_int, c_int) -> c_int) {
-        let now = self.now();
-        let filled = self.enter(|core| {
-            if !core.stack.is_asleep() {
-                return Ok(core.fill(sleep, now));
-            }
-            // An application that skips its poll when its sleep ran out has its round done here.
-            core.stack.begin_round(now, Glance::Unknown);
-            Err(core.stack.backlog())
-        });
-        let watch_for = match filled {
-            Some(Ok(watch_for)) => Some(watch_for),
-            Some(Err(turns)) => {
-                self.take_turns(turns);
-                self.enter(|core| core.fill(sleep, now))
-            }
-            None => None,
-        };
-        match watch_for {
-            Some(Watch::Poller(descriptor)) => {
-                self.poller.store(watch(descriptor, POLL_IN | POLL_ERR | POLL_HUP), Ordering::Relaxed);
-            }
-            Some(Watch::Sockets(mut watched)) => {
-                for one in &mut watched {
-                    one.index = watch(one.descriptor, one.events);
-                }
-                lock(&self.core).watched = watched;
-            }
-            None => {}
-        }
-    }
-
-    /// `slirp_pollfds_poll`: `happened` gives what the application saw at an index.
-    pub fn poll(&self, select_error: bool, mut happened: impl FnMut(c_int) -> c_int) {
-        // Each index of the last fill is asked for once.
-        let poller = self.poller.swap(-1, Ordering::Relaxed);
-        let glance = match poller {
-            0.. if !select_error && happened(poller) == 0 => Glance::Quiet,
-            0.. if !select_error => Glance::News,
-            _ => Glance::Unknown,
-        };
-        let mut watched = Vec::new();
-        if self.direct {
-            watched = std::mem::take(&mut lock(&self.core).watched);
-            watched.retain(|one| !select_error && one.index >= 0);
-            for one in &mut watched {
-                one.events = happened(one.index);
-            }
-        }
-        let now = self.now();
-        let turns = self.enter(|core| {
-            core.stack.begin_round(now, glance);
-            for one in watched.drain(..) {
-                core.stack.report(one.token, readiness(one.events));
-            }
-            // The list goes back for its memory; a fill in a callback may have put another in its place.
-            if core.watched.is_empty() {
-                core.watched = watched;
-            }
-            core.stack.backlog()
-        });
-        self.take_turns(turns.unwrap_or(0));
-    }
-
-    fn take_turns(&self, turns: usize) {
-        for _ in 0..turns.min(MAX_TURNS) {
-            self.enter(|core| core.stack.work());
         }
     }
 
@@ -533,6 +438,6 @@ unsafe extern "C" fn ra_timer(slirp: *mut c_void) {
 }
 
 /// Takes a lock; a thread that panicked while it held it has left nothing that is worse than unfinished.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
