@@ -393,6 +393,18 @@ fn tcp_fact_23_data_in_the_syn_is_delivered() {
 }
 
 #[test]
+fn tcp_data_in_a_syn_lets_the_application_sleep() {
+    let i = Setup::default().start();
+    let (_listener, port) = tcp_listener();
+    let mut conn = Conn::new(&i, at_vhost(port));
+    conn.send(&i, SYN, b"early");
+    i.wait_tcp("the SYN-ACK");
+    i.settle();
+    // The data waits for the guest, who may never come back.
+    assert!(i.fill(u32::MAX).timeout > 100);
+}
+
+#[test]
 fn tcp_fact_24_keep_alive_probes_are_acknowledged() {
     let i = Setup::default().start();
     let (mut conn, mut host) = connected(&i);
