@@ -655,3 +655,49 @@ fn tcp_timestamps_do_not_tell_the_hosts_clock() {
     let Reply::SynAck(same) = same.reply(&i) else { panic!("no connection") };
     assert!(close(value(&same), before));
 }
+
+/// A guest that takes nothing stops the host: what is read from the host's socket is bounded, and goes on afterwards.
+#[test]
+fn tcp_a_guest_that_takes_nothing_stops_the_host() {
+    let i = Setup::default().start();
+    let (mut conn, mut host) = connected(&i);
+    conn.window = 0;
+    conn.send(&i, ACK, b"");
+    let data = pattern(64 << 20);
+    let mut sent = 0;
+    // Until the kernel's buffers are full and stay so.
+    let mut quiet = 0;
+    while quiet < 5 {
+        let more = host_write_some(&mut host, &data[sent..]);
+        i.settle();
+        sent += more;
+        quiet = if more == 0 { quiet + 1 } else { 0 };
+        assert!(sent < data.len(), "the host was never stopped");
+    }
+    let first = conn.rcv_nxt;
+    assert!(segments(&i, &mut conn).iter().all(|s| s.seq.wrapping_sub(first) <= 1 && s.payload.len() <= 1));
+    conn.window = 65535;
+    conn.send(&i, ACK, b"");
+    let (_, bytes) = conn.receive(&i, sent);
+    assert!(bytes == data[..sent]);
+}
+
+/// A full segment without PSH, and nothing behind it: the acknowledgment waits for no timer, or a sender whose window is one
+/// segment would move one segment per delay.
+#[test]
+fn tcp_a_lone_full_segment_is_acknowledged_without_a_timer() {
+    for style in [LoopStyle::Plain, LoopStyle::OneFrameSelectError, LoopStyle::SkipPollOnTimeout] {
+        let i = Setup::default().style(style).start();
+        let (mut conn, mut host) = connected(&i);
+        for n in 1..=5 {
+            conn.send(&i, ACK, &[n; 1460]);
+            // The virtual clock stands still.
+            let ack = (0..3).find_map(|_| {
+                i.turn(Duration::ZERO);
+                segments(&i, &mut conn).pop()
+            });
+            assert_eq!(ack.map(|s| s.ack), Some(conn.snd_nxt), "segment {n}, {style:?}");
+            assert_eq!(host_read(&i, &mut host, 1460), [n; 1460]);
+        }
+    }
+}
