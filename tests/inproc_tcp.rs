@@ -701,3 +701,29 @@ fn tcp_a_lone_full_segment_is_acknowledged_without_a_timer() {
         }
     }
 }
+
+/// A frame that comes after the application slept is judged by the time at which it came, not by that of the last round:
+/// round trips would seem short by as much.
+#[test]
+fn tcp_a_frame_after_a_sleep_has_the_time_of_its_arrival() {
+    if !ours("window-scaling") {
+        return;
+    }
+    let i = Setup::default().start();
+    let (listener, port) = tcp_listener();
+    let stamps = [1, 1, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0];
+    let mut conn = Conn::connect_with(&i, at_vhost(port), &[&mss_option(1460)[..], &stamps].concat());
+    let _host = accept(&i, &listener);
+    let mut value = || {
+        i.input(&Segment { options: stamps.to_vec(), ..conn.segment(PSH | ACK, b"x") }.frame());
+        conn.snd_nxt = conn.snd_nxt.wrapping_add(1);
+        let ack = conn.expect(&i, "an acknowledgment", |s| s.has(ACK));
+        let at = ack.options.windows(2).position(|pair| pair == [8, 10]).expect("timestamps");
+        u32::from_be_bytes(ack.options[at + 2..at + 6].try_into().unwrap())
+    };
+    let before = value();
+    i.settle();
+    i.fill(u32::MAX);
+    i.move_clock(Duration::from_secs(5));
+    assert!((5000..5500).contains(&value().wrapping_sub(before)));
+}

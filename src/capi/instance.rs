@@ -197,6 +197,12 @@ impl Instance {
         Some(Instant::from_micros(self.clock.load(Ordering::Relaxed)))
     }
 
+    /// The application may sleep from now on: what the clock said is too old for the frame that wakes it. Round trips would
+    /// look shorter than they are by the time it slept.
+    pub(super) fn clock_is_old(&self) {
+        self.frames_since_clock.store(FRAMES_PER_CLOCK, Ordering::Relaxed);
+    }
+
     /// Lets `work` into the engine and hands over what it made. A panic in it loses what was being worked on, and no
     /// more: the application is told, and the instance goes on.
     pub(super) fn enter<T>(&self, work: impl FnOnce(&mut Core) -> T) -> Option<T> {

@@ -76,6 +76,9 @@ impl Instance {
             self.take_turns(turns);
             self.enter(|core| core.stack.fill(sleep, now));
         }
+        if *sleep > 0 {
+            self.clock_is_old();
+        }
         let Some(poller) = self.watching.poller else { return self.fill_directly(watch) };
         self.watching.index.store(watch(poller, POLL_IN | POLL_ERR | POLL_HUP), Ordering::Relaxed);
     }

@@ -89,7 +89,8 @@ impl Context {
     /// each pair of ends begin at a place of their own, the same each time (RFC 7323 section 5.4).
     pub fn tcp_config_for(&self, key: &FlowKey) -> crate::tcp::Config {
         let mut config = self.tcp_config;
-        config.stamp_offset = self.secret.hash_one((key, "timestamps")) as u32;
+        // The half of the hash that initial sequence numbers do not show.
+        config.stamp_offset = (self.secret.hash_one(key) >> 32) as u32;
         if key.guest.ip.is_ipv6() {
             config.mss = config.mss.saturating_sub((IPV6_LEN - IPV4_LEN) as u16).max(32);
         }
