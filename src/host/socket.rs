@@ -14,8 +14,9 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::unix::{UnixAddress, UnixName};
 
-/// Waiting connections the kernel keeps for a forward; upstream's 1 refuses bursts.
-const BACKLOG: i32 = 512;
+/// Waiting connections the kernel keeps for a forward, or as many as its own limit (`net.core.somaxconn`) permits;
+/// upstream's 1 refuses bursts.
+const BACKLOG: i32 = 4096;
 const LINUX: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 unsafe extern "C" {

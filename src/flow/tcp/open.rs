@@ -190,6 +190,9 @@ impl TcpTable {
             number,
             timer: Slot::default(),
         });
+        if let Some(flow) = self.flows.get(id) {
+            self.callbacks.insert(id, flow);
+        }
         if let Some(old) = self.by_key.insert(key, id) {
             // Callers look first; were this ever to happen, two flows must not share one key.
             self.remove(old, cx);
