@@ -6,7 +6,7 @@ use super::ours::{Answer, Ours};
 use super::random::Random;
 use super::smol::{self, Smol};
 use crate::tcp::{Config, SeqNumber};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// IPv4 and TCP headers, in bytes.
 const HEADERS: usize = 40;
@@ -75,7 +75,7 @@ fn config(random: &mut Random, mtu: usize) -> Config {
         sack: random.percent(70),
         timestamps: random.percent(60),
         stamp_offset: random.next() as u32,
-        ..Config::default()
+        keep_alive: random.percent(20).then_some(Duration::from_secs(5)),
     }
 }
 
