@@ -244,6 +244,10 @@ impl Datagram {
     pub fn outgoing(v6: bool, source: Option<SocketAddr>) -> io::Result<Datagram> {
         let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
         let socket = new_socket(domain, Type::DGRAM, Some(Protocol::UDP))?;
+        if v6 {
+            // Peers over IPv4 have nothing to say there.
+            socket.set_only_v6(true)?;
+        }
         if let Some(source) = source {
             socket.bind(&source.into())?;
         }
