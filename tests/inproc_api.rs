@@ -405,6 +405,21 @@ fn guestfwd_facts_03_to_05_the_handshake_and_data_are_immediate() {
 }
 
 #[test]
+fn guestfwd_what_the_application_gives_goes_to_the_newest_connection() {
+    let i = Setup::default().start();
+    keeping(&i);
+    let mut conns: Vec<Conn> = (0..3).map(|_| Conn::connect_with(&i, at(FWD, 1000), &mss_option(1460))).collect();
+    while let Some(mut newest) = conns.pop() {
+        i.drain();
+        i.socket_recv(FWD, 1000, b"to the guest");
+        let s = i.drain().first().and_then(Frame::tcp).expect("the data leaves inside the call");
+        assert_eq!((s.dst, s.payload.as_slice()), (newest.guest, &b"to the guest"[..]));
+        newest.send(&i, RST, b"");
+    }
+    assert_eq!(i.can_recv(FWD, 1000), 0);
+}
+
+#[test]
 fn guestfwd_fact_06_can_recv_tells_the_room() {
     let i = Setup::default().start();
     keeping(&i);

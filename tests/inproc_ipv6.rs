@@ -253,6 +253,24 @@ fn errors_that_the_host_hears_reach_the_guest_with_its_own_addresses() {
 }
 
 #[test]
+fn a_flow_over_ipv6_hears_no_peers_over_ipv4() {
+    if !ours("mapped-destination") {
+        return;
+    }
+    let i = start6(setup6());
+    let (host, port) = udp6_peer();
+    i.input(&Ip6::new(VHOST6, UDP).udp(5000, port, b"question"));
+    let (_, from) = host_recv6(&i, &host);
+    let (stranger, _) = udp_peer();
+    let _ = stranger.send_to(b"unasked", (LOCALHOST, from.port()));
+    assert!(i.settled().is_empty());
+    // Any peer over IPv6 may answer (RFC 4787), as over IPv4.
+    let (third, third_port) = udp6_peer();
+    third.send_to(b"me too", from).unwrap();
+    assert_eq!(i.wait6("a third party", |p| p.udp()), (at6(VHOST6, third_port), at6(GUEST6, 5000), b"me too".to_vec()));
+}
+
+#[test]
 fn ipv6_facts_08_and_09_unreachable_and_hop_limit() {
     if !isolated("ipv6_facts_08_and_09_unreachable_and_hop_limit", Isolation::Network) {
         return;
@@ -341,6 +359,9 @@ fn ipv6_fact_12_the_hosts_loopback_is_closed_on_every_road() {
 /// RFC 8201: what goes to the guest through a link of 1280 bytes becomes smaller, and never less than that.
 #[test]
 fn a_packet_too_big_makes_segments_smaller() {
+    if !ours("path-mtu") {
+        return;
+    }
     let i = start6(setup6());
     let listener = TcpListener::bind((LOOPBACK, 0)).unwrap();
     listener.set_nonblocking(true).unwrap();

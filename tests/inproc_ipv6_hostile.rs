@@ -378,7 +378,11 @@ fn disabled_host_loopback_is_closed_on_every_ipv6_road_and_nothing_else_is() {
             }
             // The name server's address is refused in any case; groups are not answered (RFC 4443 section 2.4).
             let no_link = target.is_multicast() && target.octets()[1] & 15 < 2;
-            let refused = closed || no_link || ["fec0::3", "fe80::3"].map(ip).contains(&target);
+            let mapped = target.to_ipv4_mapped().is_some();
+            if !closed && mapped && !ours("mapped-destination") {
+                continue;
+            }
+            let refused = closed || no_link || mapped || ["fec0::3", "fe80::3"].map(ip).contains(&target);
             if !refused && !ours("link-local-services") && target.segments()[0] == 0xfe80 {
                 continue;
             }

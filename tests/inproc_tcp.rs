@@ -393,6 +393,18 @@ fn tcp_fact_23_data_in_the_syn_is_delivered() {
 }
 
 #[test]
+fn tcp_data_in_a_syn_lets_the_application_sleep() {
+    let i = Setup::default().start();
+    let (_listener, port) = tcp_listener();
+    let mut conn = Conn::new(&i, at_vhost(port));
+    conn.send(&i, SYN, b"early");
+    i.wait_tcp("the SYN-ACK");
+    i.settle();
+    // The data waits for the guest, who may never come back.
+    assert!(i.fill(u32::MAX).timeout > 100);
+}
+
+#[test]
 fn tcp_fact_24_keep_alive_probes_are_acknowledged() {
     let i = Setup::default().start();
     let (mut conn, mut host) = connected(&i);
@@ -642,4 +654,76 @@ fn tcp_timestamps_do_not_tell_the_hosts_clock() {
     same.syn(&i, &offer);
     let Reply::SynAck(same) = same.reply(&i) else { panic!("no connection") };
     assert!(close(value(&same), before));
+}
+
+/// A guest that takes nothing stops the host: what is read from the host's socket is bounded, and goes on afterwards.
+#[test]
+fn tcp_a_guest_that_takes_nothing_stops_the_host() {
+    let i = Setup::default().start();
+    let (mut conn, mut host) = connected(&i);
+    conn.window = 0;
+    conn.send(&i, ACK, b"");
+    let data = pattern(64 << 20);
+    let mut sent = 0;
+    // Until the kernel's buffers are full and stay so.
+    let mut quiet = 0;
+    while quiet < 5 {
+        let more = host_write_some(&mut host, &data[sent..]);
+        i.settle();
+        sent += more;
+        quiet = if more == 0 { quiet + 1 } else { 0 };
+        assert!(sent < data.len(), "the host was never stopped");
+    }
+    let first = conn.rcv_nxt;
+    assert!(segments(&i, &mut conn).iter().all(|s| s.seq.wrapping_sub(first) <= 1 && s.payload.len() <= 1));
+    conn.window = 65535;
+    conn.send(&i, ACK, b"");
+    let (_, bytes) = conn.receive(&i, sent);
+    assert!(bytes == data[..sent]);
+}
+
+/// A full segment without PSH, and nothing behind it: the acknowledgment waits for no timer, or a sender whose window is one
+/// segment would move one segment per delay.
+#[test]
+fn tcp_a_lone_full_segment_is_acknowledged_without_a_timer() {
+    for style in [LoopStyle::Plain, LoopStyle::OneFrameSelectError, LoopStyle::SkipPollOnTimeout] {
+        let i = Setup::default().style(style).start();
+        let (mut conn, mut host) = connected(&i);
+        for n in 1..=5 {
+            conn.send(&i, ACK, &[n; 1460]);
+            // The virtual clock stands still.
+            let ack = (0..3).find_map(|_| {
+                i.turn(Duration::ZERO);
+                segments(&i, &mut conn).pop()
+            });
+            assert_eq!(ack.map(|s| s.ack), Some(conn.snd_nxt), "segment {n}, {style:?}");
+            assert_eq!(host_read(&i, &mut host, 1460), [n; 1460]);
+        }
+    }
+}
+
+/// A frame that comes after the application slept is judged by the time at which it came, not by that of the last round:
+/// round trips would seem short by as much.
+#[test]
+fn tcp_a_frame_after_a_sleep_has_the_time_of_its_arrival() {
+    if !ours("window-scaling") {
+        return;
+    }
+    let i = Setup::default().start();
+    let (listener, port) = tcp_listener();
+    let stamps = [1, 1, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0];
+    let mut conn = Conn::connect_with(&i, at_vhost(port), &[&mss_option(1460)[..], &stamps].concat());
+    let _host = accept(&i, &listener);
+    let mut value = || {
+        i.input(&Segment { options: stamps.to_vec(), ..conn.segment(PSH | ACK, b"x") }.frame());
+        conn.snd_nxt = conn.snd_nxt.wrapping_add(1);
+        let ack = conn.expect(&i, "an acknowledgment", |s| s.has(ACK));
+        let at = ack.options.windows(2).position(|pair| pair == [8, 10]).expect("timestamps");
+        u32::from_be_bytes(ack.options[at + 2..at + 6].try_into().unwrap())
+    };
+    let before = value();
+    i.settle();
+    i.fill(u32::MAX);
+    i.move_clock(Duration::from_secs(5));
+    assert!((5000..5500).contains(&value().wrapping_sub(before)));
 }

@@ -341,3 +341,22 @@ fn udp_datagrams_of_a_sender_with_segmentation_come_apart_and_in_order() {
         }
     }
 }
+
+/// The loop of slirp4netns, one frame a round: a question that follows an answer does not wait for the round after it.
+#[test]
+fn udp_questions_and_answers_never_wait_for_a_round() {
+    let i = Setup::default().start();
+    let (host, port) = udp_peer();
+    let from = send(&i, &host, at_vhost(port), b"warm");
+    host.send_to(b"warm", from).unwrap();
+    receive(&i);
+    for n in 0..6u8 {
+        i.input(&udp_frame(5000, at_vhost(port), &[n]));
+        let mut got = [0; 16];
+        let (length, _) = host.recv_from(&mut got).expect("the question goes at once");
+        assert_eq!(got[..length], [n]);
+        i.turn(Duration::ZERO);
+        host.send_to(&[n, n], from).unwrap();
+        assert_eq!(receive(&i).2.data, [n, n]);
+    }
+}

@@ -30,6 +30,35 @@ static void plugin_release(void *own)
     pthread_mutex_unlock(&rig_lock);
 }
 
+/* What the host's own TCP and IP would heed or answer, and no library behind a socket can. */
+static const char *option_name(int level, int option)
+{
+    static const struct {
+        int level, option;
+        const char *name;
+    } known[] = {
+        { SOL_SOCKET, SO_TIMESTAMPING, "SO_TIMESTAMPING" },
+        { SOL_SOCKET, SO_ZEROCOPY, "SO_ZEROCOPY" },
+        { IPPROTO_IP, IP_MTU_DISCOVER, "IP_MTU_DISCOVER" },
+        { IPPROTO_IP, IP_FREEBIND, "IP_FREEBIND" },
+        { IPPROTO_TCP, TCP_MAXSEG, "TCP_MAXSEG" },
+        { IPPROTO_TCP, TCP_CORK, "TCP_CORK" },
+        { IPPROTO_TCP, TCP_INFO, "TCP_INFO" },
+        { IPPROTO_TCP, TCP_USER_TIMEOUT, "TCP_USER_TIMEOUT" },
+        { IPPROTO_TCP, TCP_FASTOPEN, "TCP_FASTOPEN" },
+        { IPPROTO_TCP, TCP_NOTSENT_LOWAT, "TCP_NOTSENT_LOWAT" },
+        { IPPROTO_TCP, TCP_FASTOPEN_CONNECT, "TCP_FASTOPEN_CONNECT" },
+        { IPPROTO_TCP, TCP_FASTOPEN_KEY, "TCP_FASTOPEN_KEY" },
+        { IPPROTO_TCP, TCP_INQ, "TCP_INQ" },
+    };
+    static char number[48];
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (known[i].level == level && known[i].option == option)
+            return known[i].name;
+    snprintf(number, sizeof number, "option %d of level %d", option, level);
+    return number;
+}
+
 /* Options of the host's socket that mean the same here as on a host of its own. */
 static bool has_meaning(int level, int option)
 {
@@ -51,7 +80,7 @@ static int plugin_getsockopt(void *own, int fd, int level, int option, void *val
     (void)own;
     struct end *end = end_of(fd);
     if (!has_meaning(level, option)) {
-        not_applicable("getsockopt of level %d, option %d: the host's own TCP would answer", level, option);
+        not_applicable("%s, which the host's own TCP would answer", option_name(level, option));
         errno = ENOPROTOOPT;
         return -1;
     }
@@ -78,7 +107,7 @@ static int plugin_setsockopt(void *own, int fd, int level, int option, const voi
     (void)own;
     struct end *end = end_of(fd);
     if (!has_meaning(level, option)) {
-        not_applicable("setsockopt of level %d, option %d: the host's own TCP would heed it", level, option);
+        not_applicable("%s, which the host's own TCP would heed", option_name(level, option));
         errno = ENOPROTOOPT;
         return -1;
     }

@@ -82,12 +82,9 @@ static bool answered(struct waiting *call, long result)
 int do_socket(void *own, int domain, int type, int protocol)
 {
     (void)own;
-    if (type != SOCK_STREAM && type != (SOCK_STREAM | SOCK_NONBLOCK)) {
-        not_applicable("a socket of type %d, not TCP", type);
-        errno = EPROTONOSUPPORT;
-        return -1;
-    }
     int fd = socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+    if (fd >= 0 && (type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != SOCK_STREAM)
+        not_applicable("a socket of type %d, not TCP", type);
     if (fd >= (int)(sizeof ends / sizeof *ends)) {
         close(fd);
         errno = EMFILE;

@@ -34,7 +34,8 @@ struct queue {
 /* Where the fields of a TCP segment in an IP packet are. */
 struct segment {
     int family;
-    const uint8_t *from, *to;
+    const uint8_t *from, *to, *options;
+    size_t options_len;
     uint16_t from_port, to_port;
     uint8_t flags;
 };
@@ -104,6 +105,9 @@ static bool read_segment(const uint8_t *packet, size_t len, struct segment *segm
     segment->from_port = be16(tcp);
     segment->to_port = be16(tcp + 2);
     segment->flags = tcp[13];
+    size_t header = (tcp[12] >> 4) * 4;
+    segment->options = tcp + 20;
+    segment->options_len = header > 20 && header <= (size_t)(packet + len - tcp) ? header - 20 : 0;
     return true;
 }
 
@@ -135,6 +139,24 @@ static struct wire_connection *add(struct segment segment, bool from_guest)
     return one;
 }
 
+/* TCP Fast Open (RFC 7413): the option, or the one of the experiments before it. */
+static bool asks_for_fast_open(const struct segment *segment)
+{
+    for (size_t i = 0; i + 1 < segment->options_len && segment->options[i] != 0;) {
+        const uint8_t *option = segment->options + i;
+        if (option[0] == 1) {
+            i++;
+            continue;
+        }
+        if (option[0] == 34 || (option[0] == 254 && i + 4 <= segment->options_len && be16(option + 2) == 0xf989))
+            return true;
+        if (option[1] < 2)
+            return false;
+        i += option[1];
+    }
+    return false;
+}
+
 static void follow(const uint8_t *packet, size_t len, bool from_guest)
 {
     struct segment segment;
@@ -144,6 +166,8 @@ static void follow(const uint8_t *packet, size_t len, bool from_guest)
     uint16_t host_port = from_guest ? segment.to_port : segment.from_port;
     struct wire_connection *one = find(segment.family, guest_port, host_port);
     if ((segment.flags & (SYN | ACK | RST)) == SYN) {
+        if (from_guest && asks_for_fast_open(&segment))
+            not_applicable("TCP Fast Open, which the library does not offer");
         bool over = one != NULL && (one->reset_by_guest || one->reset_by_library || one->established);
         if (one == NULL || over)
             add(segment, from_guest);

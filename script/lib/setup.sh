@@ -91,6 +91,10 @@ setup_packages() {
     done
     [ -n "$setup_missing" ] || return 0
     echo "setup: installing$setup_missing"
+    # Of rdnssd the program is wanted, not the service, which would have this machine's resolv.conf changed.
+    case "$setup_missing" in
+        *rdnssd*) [ ! -d /run/systemd/system ] || setup_as_root systemctl mask rdnssd ;;
+    esac
     setup_as_root apt-get update -q || echo "setup: apt-get update failed" >&2
     # One at a time after a common failure, so that one package that does not fit keeps no other away.
     if ! setup_install $setup_missing; then

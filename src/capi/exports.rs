@@ -196,7 +196,8 @@ pub unsafe extern "C" fn slirp_pollfds_poll(
     opaque: *mut c_void,
 ) {
     with(slirp, "slirp_pollfds_poll", (), |instance| {
-        instance.poll(select_error != 0, |index| match get_revents {
+        // Without a way to ask, nothing is known of what happened.
+        instance.poll(select_error != 0 || get_revents.is_none(), |index| match get_revents {
             // SAFETY: the caller gave this function for this opaque pointer.
             Some(get_revents) => unsafe { get_revents(index, opaque) },
             None => 0,

@@ -19,22 +19,20 @@ use super::callbacks::Callbacks;
 use super::debug;
 use super::fence::describe;
 use super::log::{self, Level};
-use super::types::{POLL_ERR, POLL_HUP, POLL_IN, POLL_OUT, POLL_PRI, Slirp, SlirpDbg, SlirpTimerId};
+use super::polling::Watching;
+use super::types::{Slirp, SlirpDbg, SlirpTimerId};
 use crate::flow::Effect;
 use crate::flow::tcp::Target;
-use crate::host::poller::Readiness;
 use crate::host::unix::UnixAddress;
 use crate::inspect;
 use crate::link::outbox::Outbox;
 use crate::snapshot;
-use crate::stack::{Config, Glance, Interest, Stack};
+use crate::stack::{Config, Stack};
 use crate::time::Instant;
 
 /// Frames from the guest between two looks at the application's clock. A clock that old is exact enough for what is
 /// measured with it, and calling it for each frame would cost more than the frame.
 const FRAMES_PER_CLOCK: u32 = 16;
-/// Turns one poll takes at most before the application's loop comes round again.
-const MAX_TURNS: usize = 1024;
 /// Bounds of the time between two router advertisements, in milliseconds; source: contract/poll-and-timers.md section 5.
 const RA_INTERVAL_MS: std::ops::Range<u64> = 200_000..600_000;
 
@@ -55,47 +53,14 @@ struct Batch {
     effects: Vec<Effect>,
 }
 
-/// A descriptor that the application watches.
-struct Watched {
-    descriptor: c_int,
-    /// What it is to watch for, and later what it saw.
-    events: c_int,
-    /// The application's index of it.
-    index: c_int,
-    /// The socket in direct mode; none for the poller.
-    token: Option<u64>,
-}
-
-impl Watched {
-    fn poller(descriptor: c_int) -> Watched {
-        Watched { descriptor, events: POLL_IN | POLL_ERR | POLL_HUP, index: -1, token: None }
-    }
-
-    fn socket(interest: Interest) -> Watched {
-        let mut events = POLL_ERR;
-        if interest.read {
-            events |= POLL_IN | POLL_HUP;
-        }
-        if interest.priority {
-            events |= POLL_PRI;
-        }
-        if interest.write {
-            events |= POLL_OUT;
-        }
-        Watched { descriptor: interest.descriptor, events, index: -1, token: Some(interest.token) }
-    }
-}
-
 /// What the lock guards.
-struct Core {
-    stack: Stack,
+pub(super) struct Core {
+    pub(super) stack: Stack,
     /// Somebody is handing over frames and effects.
     delivering: bool,
     /// Empty, for its memory.
     spare: Batch,
     writers: HashMap<u64, Writer>,
-    /// The descriptors of the last fill.
-    watched: Vec<Watched>,
 }
 
 impl Core {
@@ -116,6 +81,8 @@ impl Core {
 /// One instance of the library.
 pub struct Instance {
     core: Mutex<Core>,
+    /// What the application watches.
+    pub(super) watching: Watching,
     callbacks: Callbacks,
     /// The application has called cleanup: it is not to be called any more.
     closed: AtomicBool,
@@ -140,14 +107,10 @@ impl Instance {
     /// What the operating system says when it has no descriptor left.
     pub fn create(config: Config, callbacks: Callbacks) -> std::io::Result<*mut Slirp> {
         let ipv6 = config.ipv6_enabled;
+        let stack = Stack::new(config)?;
         let instance = Arc::new(Instance {
-            core: Mutex::new(Core {
-                stack: Stack::new(config)?,
-                delivering: false,
-                spare: Batch::default(),
-                writers: HashMap::new(),
-                watched: Vec::new(),
-            }),
+            watching: Watching::new(stack.descriptor()),
+            core: Mutex::new(Core { stack, delivering: false, spare: Batch::default(), writers: HashMap::new() }),
             callbacks,
             closed: AtomicBool::new(false),
             timer: Mutex::new(None),
@@ -212,7 +175,7 @@ impl Instance {
     }
 
     /// Reads the clock.
-    fn now(&self) -> Instant {
+    pub(super) fn now(&self) -> Instant {
         let nanoseconds = match self.callbacks.clock_get_ns() {
             Some(nanoseconds) => nanoseconds,
             None => i64::try_from(self.started.elapsed().as_nanos()).unwrap_or(i64::MAX),
@@ -234,9 +197,15 @@ impl Instance {
         Some(Instant::from_micros(self.clock.load(Ordering::Relaxed)))
     }
 
+    /// The application may sleep from now on: what the clock said is too old for the frame that wakes it. Round trips would
+    /// look shorter than they are by the time it slept.
+    pub(super) fn clock_is_old(&self) {
+        self.frames_since_clock.store(FRAMES_PER_CLOCK, Ordering::Relaxed);
+    }
+
     /// Lets `work` into the engine and hands over what it made. A panic in it loses what was being worked on, and no
     /// more: the application is told, and the instance goes on.
-    fn enter<T>(&self, work: impl FnOnce(&mut Core) -> T) -> Option<T> {
+    pub(super) fn enter<T>(&self, work: impl FnOnce(&mut Core) -> T) -> Option<T> {
         let (result, batch) = {
             let mut core = lock(&self.core);
             let result = match catch_unwind(AssertUnwindSafe(|| work(&mut core))) {
@@ -325,73 +294,6 @@ impl Instance {
         if let Some(instance) = unsafe { Instance::from_handle(handle) } {
             let now = instance.now();
             instance.enter(|core| core.stack.input(frame, now));
-        }
-    }
-
-    /// `slirp_pollfds_fill`: `watch` tells the application of a descriptor and gives its index.
-    pub fn fill(&self, sleep: &mut u32, mut watch: impl FnMut(c_int, c_int) -> c_int) {
-        let now = self.now();
-        // An application that skips its poll when its sleep ran out has its round done here.
-        let turns = self.enter(|core| {
-            let skipped_poll = core.stack.is_asleep();
-            if skipped_poll {
-                core.stack.begin_round(now, Glance::Unknown);
-            }
-            if skipped_poll { core.stack.backlog() } else { 0 }
-        });
-        self.take_turns(turns);
-        let watched = self.enter(|core| {
-            core.stack.fill(sleep, now);
-            let mut watched = std::mem::take(&mut core.watched);
-            watched.clear();
-            match core.stack.descriptor() {
-                Some(descriptor) => watched.push(Watched::poller(descriptor)),
-                None => core.stack.interests(|interest| watched.push(Watched::socket(interest))),
-            }
-            watched
-        });
-        let Some(mut watched) = watched else { return };
-        for one in &mut watched {
-            one.index = watch(one.descriptor, one.events);
-        }
-        lock(&self.core).watched = watched;
-    }
-
-    /// `slirp_pollfds_poll`: `happened` gives what the application saw at an index.
-    pub fn poll(&self, select_error: bool, mut happened: impl FnMut(c_int) -> c_int) {
-        let mut watched = std::mem::take(&mut lock(&self.core).watched);
-        let mut glance = Glance::Unknown;
-        // Asked once for each index of the last fill.
-        watched.retain_mut(|one| {
-            if select_error || one.index < 0 {
-                return false;
-            }
-            one.events = happened(one.index);
-            if one.token.is_none() {
-                glance = if one.events == 0 { Glance::Quiet } else { Glance::News };
-            }
-            one.token.is_some()
-        });
-        let now = self.now();
-        let turns = self.enter(|core| {
-            core.stack.begin_round(now, glance);
-            for one in watched.drain(..) {
-                if let Some(token) = one.token {
-                    core.stack.report(token, readiness(one.events));
-                }
-            }
-            // The list goes back for its memory; a fill in a callback may have put another in its place.
-            if core.watched.is_empty() {
-                core.watched = watched;
-            }
-            core.stack.backlog()
-        });
-        self.take_turns(turns);
-    }
-
-    fn take_turns(&self, turns: Option<usize>) {
-        for _ in 0..turns.unwrap_or(0).min(MAX_TURNS) {
-            self.enter(|core| core.stack.work());
         }
     }
 
@@ -542,18 +444,6 @@ unsafe extern "C" fn ra_timer(slirp: *mut c_void) {
 }
 
 /// Takes a lock; a thread that panicked while it held it has left nothing that is worse than unfinished.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// What the application saw, in the engine's words. An error or a hang-up is found out by reading and writing.
-fn readiness(events: c_int) -> Readiness {
-    let broken = events & (POLL_ERR | POLL_HUP) != 0;
-    Readiness {
-        readable: events & (POLL_IN | POLL_PRI) != 0 || broken,
-        writable: events & POLL_OUT != 0 || broken,
-        read_closed: broken,
-        priority: events & POLL_PRI != 0,
-        error: events & POLL_ERR != 0,
-    }
 }

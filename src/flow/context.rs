@@ -9,7 +9,7 @@ use super::key::{Endpoint, FlowKey};
 use super::name_server::NameServers;
 use super::policy::Policy;
 use super::timers::TimerQueue;
-use crate::host::poller::Poller;
+use crate::host::poller::{News, Poller};
 use crate::host::process::{ThreadNumber, current_thread};
 use crate::tcp::{Pool, SeqNumber};
 use crate::time::Instant;
@@ -34,6 +34,8 @@ pub struct Context {
     pub tcp_config: crate::tcp::Config,
     /// How many flows and forwards were made.
     pub made: u64,
+    /// A stream was made since the poller was last asked: it may be connected already.
+    pub new_stream: bool,
     /// Bytes that streams have brought from hosts since the application last slept.
     pub brought: usize,
     /// The thread that runs the application's loop: after what it hands in comes the end of a round.
@@ -60,19 +62,24 @@ impl Context {
 
     /// Announces a new host socket and has the poller watch it. Returns false when the poller has no room for it; the
     /// socket is of no use then.
-    pub fn watch(&mut self, socket: &impl std::os::fd::AsRawFd, token: u64, urgent: bool) -> bool {
+    pub fn watch(&mut self, socket: &impl std::os::fd::AsRawFd, token: u64, news: News) -> bool {
         if let Some(poller) = &self.poller
-            && poller.add(socket, token, urgent).is_err()
+            && poller.add(socket, token, news).is_err()
         {
             return false;
         }
+        self.new_stream |= news == News::Stream;
         self.effects.push(Effect::Register(socket.as_raw_fd()));
         true
     }
 
     /// Stops watching a host socket and lets it close once the application was told.
     pub fn unwatch(&mut self, socket: HostSocket) {
-        if let Some(poller) = &self.poller {
+        // Streams come and go by the thousand, so the system call is saved for them: the close ends the watch. Should a
+        // child process of the application hold a copy of one, there may be reports of it, with a token that names nobody.
+        if let Some(poller) = &self.poller
+            && !matches!(socket, HostSocket::Stream(_))
+        {
             poller.remove(&socket);
         }
         self.effects.push(Effect::Unregister(socket));
@@ -82,7 +89,8 @@ impl Context {
     /// each pair of ends begin at a place of their own, the same each time (RFC 7323 section 5.4).
     pub fn tcp_config_for(&self, key: &FlowKey) -> crate::tcp::Config {
         let mut config = self.tcp_config;
-        config.stamp_offset = self.secret.hash_one((key, "timestamps")) as u32;
+        // The half of the hash that initial sequence numbers do not show.
+        config.stamp_offset = (self.secret.hash_one(key) >> 32) as u32;
         if key.guest.ip.is_ipv6() {
             config.mss = config.mss.saturating_sub((IPV6_LEN - IPV4_LEN) as u16).max(32);
         }

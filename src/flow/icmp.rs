@@ -16,7 +16,7 @@ use super::policy::Destination;
 use super::ready::{Mark, ReadyQueue, newest_first};
 use super::timers::Slot;
 use super::token::{self, Kind};
-use crate::host::poller::Readiness;
+use crate::host::poller::{News, Readiness};
 use crate::host::socket::Datagram;
 use crate::time::{Duration, Instant};
 use crate::wire::checksum::Checksum;
@@ -204,7 +204,8 @@ impl IcmpTable {
             number: cx.number(),
             timer: Slot::default(),
         });
-        let watched = self.flows.get(id).is_some_and(|flow| cx.watch(&flow.socket, token::pack(Kind::Icmp, id), false));
+        let watched =
+            self.flows.get(id).is_some_and(|flow| cx.watch(&flow.socket, token::pack(Kind::Icmp, id), News::Incoming));
         if !watched {
             self.flows.remove(id);
             return Err(std::io::Error::from_raw_os_error(libc::ENOMEM));

@@ -95,13 +95,8 @@ impl Policy {
         if self.in_prefix6(ip) || ip == self.vhost6 || ip == ALL_NODES || ip.is_loopback() || ip.is_unspecified() {
             return loopback();
         }
-        if names_no_link(ip) {
-            return Destination::Refused;
-        }
-        if let Some(mapped) = ip.to_ipv4_mapped()
-            && self.disable_host_loopback
-            && (mapped.is_loopback() || mapped.is_unspecified() || mapped.is_broadcast())
-        {
+        // IPv4 has a way of its own, with rules of its own: what is closed there must not be open here.
+        if names_no_link(ip) || ip.to_ipv4_mapped().is_some() {
             return Destination::Refused;
         }
         Destination::Host((ip, port).into())
@@ -285,7 +280,7 @@ pub(crate) mod tests {
         assert_eq!(meaning(&closed, "10.0.2.3:53"), "NameServer");
         assert_eq!(meaning(&closed, "[fec0::3]:53"), "NameServer");
         // What is no road to the loopback stays open.
-        for used in ["192.0.2.1:80", "[::ffff:192.0.2.1]:80", "[2001:db8::1]:80", "[ff0e::5]:80", "[fe80::9]:80"] {
+        for used in ["192.0.2.1:80", "[2001:db8::1]:80", "[ff0e::5]:80", "[fe80::9]:80"] {
             assert_eq!(meaning(&closed, used), used);
         }
         // A virtual host that is not under the prefix is no other host for that.
@@ -306,6 +301,8 @@ pub(crate) mod tests {
             ("[fe80::9]:80", "[fe80::9]:80"),
             ("[ff02::1]:9", "[::1]:9"),
             ("[ff01::1]:9", "Refused"),
+            ("[::ffff:127.0.0.1]:9", "Refused"),
+            ("[::ffff:192.0.2.1]:9", "Refused"),
             ("[ff02::fb]:9", "[ff02::fb]:9"),
             ("[::1]:9", "[::1]:9"),
             ("[fec0:0:0:1::2]:9", "[fec0:0:0:1::2]:9"),

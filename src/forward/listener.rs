@@ -13,7 +13,7 @@ use crate::flow::ready::{Mark, ReadyQueue};
 use crate::flow::tcp::TcpTable;
 use crate::flow::timers::Slot;
 use crate::flow::token::{self, Kind};
-use crate::host::poller::Readiness;
+use crate::host::poller::{News, Readiness};
 use crate::host::socket::Listener;
 use crate::host::unix::UnixAddress;
 use crate::time::Duration;
@@ -81,7 +81,7 @@ impl TcpForwards {
         let watched = self
             .forwards
             .get(id)
-            .is_some_and(|forward| cx.watch(&forward.listener, token::pack(Kind::TcpListener, id), false));
+            .is_some_and(|forward| cx.watch(&forward.listener, token::pack(Kind::TcpListener, id), News::Incoming));
         if watched {
             return Ok(());
         }

@@ -1,5 +1,5 @@
 //! Everything that touches the operating system: sockets, the poller, the resolver file, processes, the files TFTP
-//! serves. Beside `capi` the only room with `unsafe`. Knows nothing of guests.
+//! serves; and vector instructions. Beside `capi` the only room with `unsafe`. Knows nothing of guests.
 //!
 //! Every socket made here is non-blocking and close-on-exec, and never raises SIGPIPE.
 
@@ -13,3 +13,4 @@ pub mod resolver_file;
 pub mod socket;
 pub mod tftp_files;
 pub mod unix;
+pub mod vector;

@@ -31,6 +31,16 @@ pub struct Readiness {
     pub error: bool,
 }
 
+/// What is news of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// All that happens to a stream.
+    Stream,
+    /// What comes in, and errors. That a datagram socket can be written to would be reported whenever a datagram has left
+    /// it.
+    Incoming,
+}
+
 /// A nestable poller.
 pub struct Poller {
     poll: Poll,
@@ -55,15 +65,16 @@ impl Poller {
     ///
     /// # Errors
     /// What the operating system says, for instance when its limit of watches is reached.
-    pub fn add(&self, socket: &impl AsRawFd, token: u64, urgent: bool) -> io::Result<()> {
-        let mut interest = Interest::READABLE | Interest::WRITABLE;
-        if urgent {
-            interest = with_priority(interest);
-        }
+    pub fn add(&self, socket: &impl AsRawFd, token: u64, news: News) -> io::Result<()> {
+        let interest = match news {
+            News::Stream => with_priority(Interest::READABLE | Interest::WRITABLE),
+            News::Incoming => Interest::READABLE,
+        };
         self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(token as usize), interest)
     }
 
-    /// Stops watching a socket. To be called before the socket is closed: a child process may hold it open.
+    /// Stops watching a socket. Its close does so as well, unless a child process holds a copy of it, of which there would
+    /// be reports then.
     pub fn remove(&self, socket: &impl AsRawFd) {
         // The only errors are "not registered" and "not open"; in both there is nothing left to stop.
         let _ = self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()));
@@ -118,7 +129,7 @@ mod tests {
         let mut poller = Poller::new().unwrap();
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        poller.add(&ours, 77, false).unwrap();
+        poller.add(&ours, 77, News::Stream).unwrap();
         let mut seen = Vec::new();
         poller.wait(|token, ready| seen.push((token, ready.readable, ready.writable)));
         assert_eq!(seen, [(77, false, true)]);
@@ -132,5 +143,20 @@ mod tests {
         poller.remove(&ours);
         theirs.write_all(b"y").unwrap();
         poller.wait(|token, _| panic!("{token} reported after removal"));
+    }
+
+    #[test]
+    fn a_datagram_that_leaves_is_no_news() {
+        let mut poller = Poller::new().unwrap();
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        poller.add(&socket, 5, News::Incoming).unwrap();
+        socket.send_to(b"ask", peer.local_addr().unwrap()).unwrap();
+        peer.recv_from(&mut [0; 8]).unwrap();
+        poller.wait(|token, ready| panic!("{token} reported {ready:?}"));
+        peer.send_to(b"tell", socket.local_addr().unwrap()).unwrap();
+        let mut seen = Vec::new();
+        poller.wait(|token, ready| seen.push((token, ready.readable, ready.error)));
+        assert_eq!(seen, [(5, true, false)]);
     }
 }

@@ -61,7 +61,7 @@ fn connection() -> io::Result<(Stream, OwnedFd)> {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::ENETUNREACH)) => {
             let (ours, theirs) = Socket::pair(Domain::UNIX, Type::STREAM, None)?;
             ours.set_nonblocking(true)?;
-            Ok((Stream(ours), theirs.into()))
+            Ok((Stream::connected(ours), theirs.into()))
         }
         Err(error) => Err(error),
     }

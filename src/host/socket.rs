@@ -3,6 +3,7 @@
 //! The types say what the engine may do with a socket and hide the flags that keep it safe (`MSG_NOSIGNAL`,
 //! `SOCK_CLOEXEC`). Errors are the operating system's own, with its number in `raw_os_error()`.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Shutdown, SocketAddr};
@@ -13,8 +14,10 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::unix::{UnixAddress, UnixName};
 
-/// Waiting connections the kernel keeps for a forward; upstream's 1 refuses bursts.
-const BACKLOG: i32 = 512;
+/// Waiting connections the kernel keeps for a forward, or as many as its own limit (`net.core.somaxconn`) permits;
+/// upstream's 1 refuses bursts.
+const BACKLOG: i32 = 4096;
+const LINUX: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 unsafe extern "C" {
     /// POSIX; missing in the libc crate.
@@ -23,7 +26,22 @@ unsafe extern "C" {
 
 /// A stream to a host peer.
 #[derive(Debug)]
-pub struct Stream(pub(super) Socket);
+pub struct Stream {
+    socket: Socket,
+    delay: Cell<Delay>,
+}
+
+/// Where a TCP stream stands with Nagle's delay, which is to be off: the guest's own TCP decides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Delay {
+    /// Switched off, or unknown to this kind of socket.
+    Off,
+    /// Not switched off, which does not matter to the first send: Linux delays only behind an earlier small segment
+    /// (Minshall's rule). Many a connection sends only once.
+    Unsent,
+    /// Something was sent.
+    Sent,
+}
 
 impl Stream {
     /// Starts connecting to `destination`, from `source` when one is given. Returns the stream while the connect is
@@ -36,20 +54,37 @@ impl Stream {
         if let Some(source) = source {
             socket.bind(&source.into())?;
         }
-        let stream = Stream(socket);
-        stream.prepare();
-        match stream.0.connect(&destination.into()) {
-            Ok(()) => Ok(stream),
-            Err(error) if in_progress(&error) => Ok(stream),
-            Err(error) => Err(error),
+        // It cannot fail on a TCP socket.
+        let _ = socket.set_out_of_band_inline(true);
+        let delay = if LINUX {
+            Delay::Unsent
+        } else {
+            let _ = socket.set_tcp_nodelay(true);
+            Delay::Off
+        };
+        match socket.connect(&destination.into()) {
+            Ok(()) => {}
+            Err(error) if in_progress(&error) => {}
+            Err(error) => return Err(error),
         }
+        Ok(Stream { socket, delay: Cell::new(delay) })
     }
 
-    /// The options of every stream: no Nagle delay (the guest's own TCP decides), urgent bytes kept in line.
-    pub(super) fn prepare(&self) {
-        // Neither can fail on a TCP socket; on a Unix stream they do, and mean nothing there.
-        let _ = self.0.set_tcp_nodelay(true);
-        let _ = self.0.set_out_of_band_inline(true);
+    /// A connected stream that needs no option more.
+    pub(super) fn connected(socket: Socket) -> Stream {
+        Stream { socket, delay: Cell::new(Delay::Off) }
+    }
+
+    /// Something is about to be sent.
+    fn hurry(&self) {
+        match self.delay.get() {
+            Delay::Off => {}
+            Delay::Unsent => self.delay.set(Delay::Sent),
+            Delay::Sent => {
+                let _ = self.socket.set_tcp_nodelay(true);
+                self.delay.set(Delay::Off);
+            }
+        }
     }
 
     /// How the connect ended: `Ok(())` when it succeeded.
@@ -57,7 +92,7 @@ impl Stream {
     /// # Errors
     /// The connect's error.
     pub fn take_error(&self) -> io::Result<()> {
-        match self.0.take_error()? {
+        match self.socket.take_error()? {
             Some(error) => Err(error),
             None => Ok(()),
         }
@@ -69,15 +104,15 @@ impl Stream {
     /// `WouldBlock` when nothing is waiting; otherwise the stream's error.
     pub fn receive(&self, first: &mut [u8], second: &mut [u8]) -> io::Result<usize> {
         if second.is_empty() {
-            return (&self.0).read(first);
+            return (&self.socket).read(first);
         }
-        (&self.0).read_vectored(&mut [IoSliceMut::new(first), IoSliceMut::new(second)])
+        (&self.socket).read_vectored(&mut [IoSliceMut::new(first), IoSliceMut::new(second)])
     }
 
     /// Whether the next byte to read is the urgent one. A read never goes beyond the byte before it.
     pub fn at_urgent_mark(&self) -> bool {
         // SAFETY: the function takes a descriptor, which is open as long as the stream is, and touches no memory of ours.
-        unsafe { sockatmark(self.0.as_raw_fd()) == 1 }
+        unsafe { sockatmark(self.socket.as_raw_fd()) == 1 }
     }
 
     /// Writes from two buffers, one after the other, and says how many bytes the kernel took.
@@ -85,10 +120,11 @@ impl Stream {
     /// # Errors
     /// `WouldBlock` when the kernel's buffer is full; otherwise the stream's error.
     pub fn send(&self, first: &[u8], second: &[u8]) -> io::Result<usize> {
+        self.hurry();
         if second.is_empty() {
-            return self.0.send_with_flags(first, libc::MSG_NOSIGNAL);
+            return self.socket.send_with_flags(first, libc::MSG_NOSIGNAL);
         }
-        self.0.send_vectored_with_flags(&[IoSlice::new(first), IoSlice::new(second)], libc::MSG_NOSIGNAL)
+        self.socket.send_vectored_with_flags(&[IoSlice::new(first), IoSlice::new(second)], libc::MSG_NOSIGNAL)
     }
 
     /// Writes `data` so that its last byte is the urgent one; on a Unix socket it is a byte like any other, as the peer
@@ -97,32 +133,33 @@ impl Stream {
     /// # Errors
     /// As for [`Stream::send`].
     pub fn send_urgent(&self, data: &[u8]) -> io::Result<usize> {
-        if self.0.local_addr().is_ok_and(|address| address.is_unix()) {
+        if self.socket.local_addr().is_ok_and(|address| address.is_unix()) {
             return self.send(data, &[]);
         }
-        self.0.send_with_flags(data, libc::MSG_NOSIGNAL | libc::MSG_OOB)
+        self.hurry();
+        self.socket.send_with_flags(data, libc::MSG_NOSIGNAL | libc::MSG_OOB)
     }
 
     /// Tells the peer that no more bytes will come.
     pub fn shutdown_write(&self) {
         // Fails only when the peer is gone already, which reading reports.
-        let _ = self.0.shutdown(Shutdown::Write);
+        let _ = self.socket.shutdown(Shutdown::Write);
     }
 
     /// Makes the coming close a reset, so that the peer learns that the guest did not end in order.
     pub fn reset_on_close(&self) {
-        let _ = self.0.set_linger(Some(Duration::ZERO));
+        let _ = self.socket.set_linger(Some(Duration::ZERO));
     }
 
     /// This end's address; `None` for a Unix socket or a broken one.
     pub fn local_address(&self) -> Option<SocketAddr> {
-        self.0.local_addr().ok()?.as_socket()
+        self.socket.local_addr().ok()?.as_socket()
     }
 }
 
 impl AsRawFd for Stream {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.socket.as_raw_fd()
     }
 }
 
@@ -146,11 +183,10 @@ impl Listener {
         }
         socket.bind(&address.into())?;
         // What is accepted inherits the options of the listener there, which saves two system calls per connection.
-        let socket = Stream(socket);
-        if cfg!(any(target_os = "linux", target_os = "android")) {
-            socket.prepare();
+        if LINUX {
+            prepare(&socket);
         }
-        Listener::listening(socket.0, None)
+        Listener::listening(socket, None)
     }
 
     /// Has a bound socket listen.
@@ -167,15 +203,14 @@ impl Listener {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         {
             let (socket, peer) = accept_non_blocking(&self.socket)?;
-            Ok((Stream(socket), peer.as_socket()))
+            Ok((Stream::connected(socket), peer.as_socket()))
         }
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         {
             let (socket, peer) = self.socket.accept()?;
             socket.set_nonblocking(true)?;
-            let stream = Stream(socket);
-            stream.prepare();
-            Ok((stream, peer.as_socket()))
+            prepare(&socket);
+            Ok((Stream::connected(socket), peer.as_socket()))
         }
     }
 
@@ -209,6 +244,10 @@ impl Datagram {
     pub fn outgoing(v6: bool, source: Option<SocketAddr>) -> io::Result<Datagram> {
         let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
         let socket = new_socket(domain, Type::DGRAM, Some(Protocol::UDP))?;
+        if v6 {
+            // Peers over IPv4 have nothing to say there.
+            socket.set_only_v6(true)?;
+        }
         if let Some(source) = source {
             socket.bind(&source.into())?;
         }
@@ -299,6 +338,13 @@ impl AsRawFd for Datagram {
     }
 }
 
+/// The options of an accepted stream: no Nagle delay, urgent bytes kept in line.
+fn prepare(socket: &Socket) {
+    // Neither can fail on a TCP socket; on a Unix stream they do, and mean nothing there.
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_out_of_band_inline(true);
+}
+
 /// A socket as every one here is: close-on-exec and non-blocking from the start.
 pub(super) fn new_socket(domain: Domain, kind: Type, protocol: Option<Protocol>) -> io::Result<Socket> {
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
@@ -370,9 +416,21 @@ mod tests {
         assert_eq!(address, Some(peer.local_addr().unwrap()));
         // SAFETY: F_GETFD only reads the flags of a descriptor that is open.
         let flags = unsafe { libc::fcntl(stream.as_raw_fd(), libc::F_GETFD) };
-        assert!(stream.0.nonblocking().unwrap() && flags & libc::FD_CLOEXEC != 0);
-        assert!(stream.0.tcp_nodelay().unwrap() && stream.0.out_of_band_inline().unwrap());
+        assert!(stream.socket.nonblocking().unwrap() && flags & libc::FD_CLOEXEC != 0);
+        assert!(stream.socket.tcp_nodelay().unwrap() && stream.socket.out_of_band_inline().unwrap());
         assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn only_the_first_send_leaves_nagles_delay_as_it_is() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = Stream::connect(listener.local_addr().unwrap(), None).unwrap();
+        assert!(stream.socket.out_of_band_inline().unwrap());
+        let _peer = listener.accept().unwrap();
+        for send in 0..3 {
+            assert_eq!(stream.send(b"x", &[]).unwrap(), 1);
+            assert_eq!(stream.socket.tcp_nodelay().unwrap(), send > 0 || !LINUX);
+        }
     }
 
     #[test]

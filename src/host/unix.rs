@@ -62,7 +62,7 @@ impl Stream {
     pub fn connect_unix(address: &UnixAddress) -> io::Result<Stream> {
         let socket = new_socket(Domain::UNIX, Type::STREAM, None)?;
         socket.connect(&address.socket_address()?)?;
-        Ok(Stream(socket))
+        Ok(Stream::connected(socket))
     }
 }
 

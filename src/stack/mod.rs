@@ -2,9 +2,11 @@
 //! frames and effects are results. No C type, no callback may come in.
 //!
 //! `config` says what a stack is made from, `input` and `input6` take frames apart, `rounds` is the application's loop seen
-//! from inside, `patience` says when it is kept from sleeping, `rules` adds and removes forwards, `tftp` gives the TFTP server its datagrams and its files.
+//! from inside, `patience` says when it is kept from sleeping, `asking` when the poller is asked, `rules` adds and removes
+//! forwards, `tftp` gives the TFTP server its datagrams and its files.
 #![forbid(unsafe_code)]
 
+mod asking;
 pub mod config;
 mod input;
 mod input6;
@@ -17,8 +19,9 @@ use std::hash::RandomState;
 use std::io;
 use std::net::Ipv4Addr;
 
+pub use asking::Glance;
 pub use config::Config;
-pub use rounds::{Glance, Interest};
+pub use rounds::Interest;
 use smoltcp::wire::EthernetAddress;
 
 use crate::flow::egress::Egress;
@@ -96,6 +99,7 @@ impl Stack {
             secret: RandomState::new(),
             tcp_config: config.tcp(),
             made: 0,
+            new_stream: false,
             brought: 0,
             loop_thread: current_thread(),
         };

@@ -3,13 +3,11 @@
 //! When bytes staged for the host may wait: from one frame of a burst to the next, and from round to round while the
 //! guest's frames come one a round; never while the application may be asleep without having been told, and never for a
 //! timer.
-//!
-//! The poller is asked in a system call of its own. That is saved where the application has seen already that the poller
-//! has no news.
 
 use std::os::fd::{AsRawFd, RawFd};
 
 use super::Stack;
+use super::asking::{Asking, Glance};
 use super::patience::Patience;
 use crate::flow::Effect;
 use crate::flow::icmp::IcmpId;
@@ -25,11 +23,6 @@ use crate::time::{Instant, earliest};
 const LONGEST_SLEEP: u32 = 1000;
 /// Sleeps up to this length, in milliseconds, are left alone.
 const SHORTEST_SLEEP: u32 = 2;
-/// Rounds for which the poller is not asked, at most, when the application does not tell what it saw and frames keep
-/// coming (slirp4netns, which reports an error after every frame), and when it says that there was nothing.
-const UNASKED_UNKNOWN: u8 = 7;
-const UNASKED_QUIET: u8 = 31;
-
 /// Where the application is in its loop.
 #[derive(Debug, Default)]
 pub(super) struct LoopState {
@@ -41,19 +34,8 @@ pub(super) struct LoopState {
     wakes: Option<Instant>,
     /// Frames from the guest since the last round.
     frames: u32,
-    /// Rounds since the poller was last asked.
-    unasked: u8,
+    asking: Asking,
     patience: Patience,
-}
-
-/// What the application saw of the poller's descriptor while it slept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Glance {
-    /// It does not tell.
-    Unknown,
-    /// Nothing: no host socket had news.
-    Quiet,
-    News,
 }
 
 /// What the application is to watch in direct mode.
@@ -131,26 +113,24 @@ impl Stack {
         self.tcp.flush(frames, &mut self.cx);
         // One frame a round is how slirp4netns hands over a burst: its end shows as a round without a frame.
         self.udp.begin_round(frames == 1, &mut self.cx);
-        let may_wait = match glance {
-            Glance::News => 0,
-            Glance::Unknown if frames == 0 => 0,
-            Glance::Unknown => UNASKED_UNKNOWN,
-            Glance::Quiet => UNASKED_QUIET,
-        };
-        if self.loop_state.unasked < may_wait {
-            self.loop_state.unasked += 1;
+        let new_stream = std::mem::take(&mut self.cx.new_stream);
+        if !self.loop_state.asking.is_due(glance, frames, new_stream) {
             return;
         }
-        self.loop_state.unasked = 0;
+        let mut any = false;
         let Some(poller) = &mut self.cx.poller else { return };
         let (tcp, udp, icmp, forwards) = (&mut self.tcp, &mut self.udp, &mut self.icmp, &mut self.tcp_forwards);
-        poller.wait(|token, ready| match token::unpack(token) {
-            (Kind::Tcp, key) => tcp.on_ready(TcpId::from(key), ready),
-            (Kind::Udp, key) => udp.on_ready(UdpId::from(key), ready),
-            (Kind::Icmp, key) => icmp.on_ready(IcmpId::from(key), ready),
-            (Kind::TcpListener, key) => forwards.on_ready(ListenerId::from(key), ready),
-            (Kind::Stack, _) => {}
+        poller.wait(|token, ready| {
+            any = true;
+            match token::unpack(token) {
+                (Kind::Tcp, key) => tcp.on_ready(TcpId::from(key), ready),
+                (Kind::Udp, key) => udp.on_ready(UdpId::from(key), ready),
+                (Kind::Icmp, key) => icmp.on_ready(IcmpId::from(key), ready),
+                (Kind::TcpListener, key) => forwards.on_ready(ListenerId::from(key), ready),
+                (Kind::Stack, _) => {}
+            }
         });
+        self.loop_state.asking.answered(any);
     }
 
     /// What the application says of a socket it watches in direct mode.
@@ -245,7 +225,8 @@ impl Stack {
     }
 
     pub(super) fn wake_application(&mut self) {
-        if !self.loop_state.asleep || self.loop_state.notified {
+        // The application's loop is not asleep when it calls, and ends its round before it sleeps.
+        if !self.loop_state.asleep || self.loop_state.notified || self.cx.in_loop() {
             return;
         }
         let due_sooner = match (self.cx.timers.next(), self.loop_state.wakes) {

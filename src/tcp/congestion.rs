@@ -81,9 +81,16 @@ impl Congestion {
     }
 
     /// `acked` new bytes were delivered out of `flight` that were in flight, outside of recovery. The window does not grow
-    /// past `most`.
+    /// past `most`. `below`: the path is known to carry more, whatever the threshold says.
     #[inline]
-    pub fn on_ack(&mut self, acked: u32, flight: u32, most: u32, now: Instant, srtt: Option<Duration>) {
+    pub fn on_ack(
+        &mut self,
+        acked: u32,
+        (flight, most): (u32, u32),
+        below: bool,
+        now: Instant,
+        srtt: Option<Duration>,
+    ) {
         // A window that was not used says nothing about what the path carries (RFC 7661 section 4.3). It is kept all the
         // same: the path is a queue in memory, an idle time does not make it narrower.
         if flight < self.cwnd / 2 {
@@ -93,9 +100,10 @@ impl Congestion {
         if self.cwnd >= most {
             return;
         }
-        if self.cwnd < self.ssthresh {
+        if self.cwnd < self.ssthresh || below {
             // Acknowledgments of many segments count in full: a guest that merges segments acknowledges them together.
             self.cwnd = self.cwnd.saturating_add(acked).min(MAX_WINDOW);
+            self.epoch = None;
         } else {
             self.avoid(acked, now, srtt.unwrap_or(Duration::ZERO));
         }
@@ -169,9 +177,9 @@ mod tests {
     #[test]
     fn slow_start_doubles_and_an_unused_window_does_not_grow() {
         let mut c = Congestion::new(MSS);
-        c.on_ack(10_000, 10_000, MAX_WINDOW, Instant::ZERO, RTT);
+        c.on_ack(10_000, (10_000, MAX_WINDOW), false, Instant::ZERO, RTT);
         assert_eq!(c.cwnd(), 20_000);
-        c.on_ack(1_000, 1_000, MAX_WINDOW, Instant::ZERO, RTT);
+        c.on_ack(1_000, (1_000, MAX_WINDOW), false, Instant::ZERO, RTT);
         assert_eq!(c.cwnd(), 20_000);
     }
 
@@ -181,7 +189,7 @@ mod tests {
             .map(|_| {
                 *now += Duration::from_millis(50);
                 for _ in 0..c.cwnd() / MSS {
-                    c.on_ack(MSS, c.cwnd(), MAX_WINDOW, *now, RTT);
+                    c.on_ack(MSS, (c.cwnd(), MAX_WINDOW), false, *now, RTT);
                 }
                 c.cwnd()
             })

@@ -6,8 +6,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Bytes the inner loop takes per step: wide enough for two 32-byte or four 16-byte vector registers.
-const BLOCK: usize = 64;
+use crate::host::vector;
 
 /// Bytes copied and then summed at a time: source and destination fit the first-level cache of any machine.
 const COPY_STEP: usize = 4096;
@@ -136,56 +135,10 @@ fn fold(sum: u64) -> u16 {
     sum as u16
 }
 
-/// Lanes of the inner loop. Each takes 32-bit words, so it cannot overflow before 2^32 blocks, which is 256 GiB.
-type Lanes = [u64; BLOCK / 4];
-
-#[inline(always)]
-fn add_block(lanes: &mut Lanes, block: &[u8; BLOCK]) {
-    let (words, _) = block.as_chunks::<4>();
-    for (lane, word) in lanes.iter_mut().zip(words) {
-        *lane += u64::from(u32::from_ne_bytes(*word));
-    }
-}
-
-/// The sum over the lanes, folded so far that a tail can be added without overflow.
-#[inline(always)]
-fn join(lanes: &Lanes) -> u64 {
-    lanes.iter().map(|lane| (lane & 0xffff_ffff) + (lane >> 32)).sum()
-}
-
-/// Sums what is left after the last whole block.
-#[inline(always)]
-fn sum_tail(tail: &[u8]) -> u64 {
-    let (words, rest) = tail.as_chunks::<4>();
-    let sum: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
-    let last = match *rest {
-        [a] => u16::from_ne_bytes([a, 0]).into(),
-        [a, b] => u16::from_ne_bytes([a, b]).into(),
-        [a, b, c] => u64::from(u16::from_ne_bytes([a, b])) + u64::from(u16::from_ne_bytes([c, 0])),
-        _ => 0,
-    };
-    sum + last
-}
-
 /// The sum of a run of bytes.
 #[inline]
 pub fn sum(data: &[u8]) -> Partial {
-    let odd = data.len() % 2 == 1;
-    // Headers are shorter than a block; for them the lanes would cost more than the sum.
-    if data.len() < BLOCK {
-        return Partial { sum: fold(sum_tail(data)), odd };
-    }
-    Partial { sum: fold(sum_blocks(data)), odd }
-}
-
-/// Sums a run over the lanes.
-fn sum_blocks(data: &[u8]) -> u64 {
-    let (blocks, tail) = data.as_chunks::<BLOCK>();
-    let mut lanes: Lanes = [0; BLOCK / 4];
-    for block in blocks {
-        add_block(&mut lanes, block);
-    }
-    join(&lanes) + sum_tail(tail)
+    Partial { sum: fold(vector::sum(data)), odd: data.len() % 2 == 1 }
 }
 
 /// Copies `src` to the start of `dst` and sums the bytes while they are in the first-level cache.

@@ -317,6 +317,12 @@ pub const DIFFERENCES: &[Difference] = &[
         "shown as the virtual host",
     ),
     d(
+        "mapped-destination",
+        "ipv6.md section 3: destinations that are IPv4 addresses mapped into IPv6",
+        "reached over IPv4, whatever the options for IPv4 say",
+        "refused: IPv4 has a way of its own",
+    ),
+    d(
         "interface-local",
         "ipv6.md section 3: groups of interface-local scope",
         "sent out on the host",

@@ -1,9 +1,10 @@
 //! TCP flows: the protocol state towards the guest ([`crate::tcp::Connection`]) joined to what is on the host's side.
 //!
 //! `table` finds the flows, `bounds` bounds them, `pump` moves bytes between the two sides of one flow, `open` makes new ones,
-//! `target` is what is behind a guest forward, `path` hears of a smaller MTU on the way to the guest.
+//! `target` is what is behind a guest forward, `callback` serves the application that is, `path` hears of a smaller MTU on the way to the guest.
 
 mod bounds;
+mod callback;
 mod open;
 mod path;
 mod pump;

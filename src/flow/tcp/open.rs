@@ -13,6 +13,7 @@ use crate::flow::policy::Destination;
 use crate::flow::ready::Mark;
 use crate::flow::timers::Slot;
 use crate::flow::token::{self, Kind};
+use crate::host::poller::News;
 use crate::host::socket::Stream;
 use crate::tcp::{Connection, Segment};
 use crate::time::Duration;
@@ -189,6 +190,9 @@ impl TcpTable {
             number,
             timer: Slot::default(),
         });
+        if let Some(flow) = self.flows.get(id) {
+            self.callbacks.insert(id, flow);
+        }
         if let Some(old) = self.by_key.insert(key, id) {
             // Callers look first; were this ever to happen, two flows must not share one key.
             self.remove(old, cx);
@@ -199,7 +203,7 @@ impl TcpTable {
 
     fn watch(&mut self, id: TcpId, cx: &mut Context) -> bool {
         match self.flows.get(id).map(|flow| &flow.side) {
-            Some(Side::Host(stream)) => cx.watch(stream, token::pack(Kind::Tcp, id), true),
+            Some(Side::Host(stream)) => cx.watch(stream, token::pack(Kind::Tcp, id), News::Stream),
             _ => true,
         }
     }

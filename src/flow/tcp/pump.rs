@@ -90,7 +90,7 @@ impl TcpFlow {
             return false;
         }
         self.can_pull()
-            || (self.writable && !self.staged && self.has_unflushed())
+            || (self.writable && !self.staged && self.conn.is_established() && self.has_unflushed())
             || (self.failed && self.host_finished)
     }
 

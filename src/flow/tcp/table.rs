@@ -7,9 +7,10 @@ use hashbrown::HashMap;
 use slotmap::{SlotMap, new_key_type};
 
 use super::bounds::Bounds;
+use super::callback::CallbackFlows;
 use super::{GuestForward, Side, TcpFlow};
 use crate::flow::context::Context;
-use crate::flow::effect::{Effect, HostSocket};
+use crate::flow::effect::HostSocket;
 use crate::flow::key::{Endpoint, FlowKey};
 use crate::flow::ready::{ReadyQueue, newest_first};
 use crate::flow::token::{self, Kind};
@@ -46,6 +47,7 @@ pub struct TcpTable {
     staged: Vec<TcpId>,
     ready: ReadyQueue<TcpId>,
     pub(super) bounds: Bounds,
+    pub(super) callbacks: CallbackFlows,
     /// Of warnings that a guest can cause; made with the first one.
     pub(super) warnings: Option<RateLimit>,
 }
@@ -134,6 +136,7 @@ impl TcpTable {
         let Some(mut flow) = self.flows.remove(id) else { return };
         cx.timers.disarm(&mut flow.timer, token::pack(Kind::Tcp, id));
         self.by_key.remove(&flow.key);
+        self.callbacks.remove(id, &flow);
         if self.last.is_some_and(|(_, last)| last == id) {
             self.last = None;
         }
@@ -212,48 +215,6 @@ impl TcpTable {
         if let Side::Waiting(_) = flow.side {
             self.attach(id, cx);
         }
-        self.settle(id, cx);
-    }
-
-    /// Resets the connections of a guest forward that was removed: the application may free what its callback uses.
-    pub fn end_forward(&mut self, number: u64, cx: &mut Context) {
-        let of_forward = |flow: &TcpFlow| {
-            matches!(flow.side, Side::Callback(of) if of == number)
-                || flow.forward.as_ref().is_some_and(|forward| forward.number == number)
-        };
-        let ids: Vec<TcpId> = self.flows.iter().filter(|(_, flow)| of_forward(flow)).map(|(id, _)| id).collect();
-        for id in ids {
-            if let Some(flow) = self.flows.get_mut(id) {
-                flow.conn.abort(cx.now);
-                flow.transmit(cx);
-            }
-            self.settle(id, cx);
-        }
-    }
-
-    /// The newest flow of a guest forward's callback.
-    fn newest_callback(&self, remote: Endpoint) -> Option<TcpId> {
-        // Slot-map keys do not tell age; flows of one forward are few, and this path is not per frame.
-        self.flows
-            .iter()
-            .filter(|(_, flow)| flow.key.remote == remote && matches!(flow.side, Side::Callback(_)))
-            .max_by_key(|(_, flow)| flow.number)
-            .map(|(id, _)| id)
-    }
-
-    /// How many bytes [`TcpTable::receive_for`] takes now; source: contract/guestfwd-exec-unix.md section 3.
-    pub fn room_for(&self, remote: Endpoint) -> usize {
-        self.newest_callback(remote).and_then(|id| self.flows.get(id)).map_or(0, TcpFlow::callback_room)
-    }
-
-    /// Takes bytes for the guest from a guest forward's application.
-    pub fn receive_for(&mut self, remote: Endpoint, data: &[u8], cx: &mut Context) {
-        let Some(id) = self.newest_callback(remote) else { return };
-        let Some(flow) = self.flows.get_mut(id) else { return };
-        if !flow.push_from_callback(data, cx) {
-            cx.effects.push(Effect::Warning("slirp_socket_recv: more bytes than slirp_socket_can_recv allows".into()));
-        }
-        flow.transmit(cx);
         self.settle(id, cx);
     }
 

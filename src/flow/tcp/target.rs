@@ -8,6 +8,7 @@ use super::{Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::effect::Effect;
 use crate::flow::token::{self, Kind};
+use crate::host::poller::News;
 use crate::host::process;
 use crate::host::socket::Stream;
 use crate::host::unix::UnixAddress;
@@ -85,7 +86,7 @@ impl TcpTable {
         let crowded = matches!(forward.target, Target::Command(_)) && self.commands() >= MAX_COMMANDS;
         let opened = if crowded { Err(io::Error::other("there are too many already")) } else { forward.target.open() };
         let opened = opened.and_then(|stream| {
-            let watched = cx.watch(&stream, token::pack(Kind::Tcp, id), true);
+            let watched = cx.watch(&stream, token::pack(Kind::Tcp, id), News::Stream);
             if watched { Ok(stream) } else { Err(io::Error::from_raw_os_error(libc::ENOMEM)) }
         });
         let Some(flow) = self.flows.get_mut(id) else { return };

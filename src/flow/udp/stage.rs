@@ -2,8 +2,8 @@
 //!
 //! The first datagram of a flow in a round of the application's loop is sent at once, so that questions and answers never
 //! wait. One that follows it directly, from the same guest port to the same destination, shows a burst: it is staged,
-//! and what is staged goes when it is full, when another flow or destination comes in between, and in any case in the
-//! application's next round.
+//! and what is staged goes when it is full, when another flow or destination comes in between, when an answer comes, and in
+//! any case in the application's next round, unless frames keep coming one a round.
 
 use std::net::SocketAddr;
 use std::ops::Range;

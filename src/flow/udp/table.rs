@@ -17,7 +17,7 @@ use crate::flow::ready::{Mark, ReadyQueue, newest_first};
 use crate::flow::timers::Slot;
 use crate::flow::token::{self, Kind};
 use crate::host::mmsg::ReceiveBuffer;
-use crate::host::poller::Readiness;
+use crate::host::poller::{News, Readiness};
 use crate::host::socket::Datagram;
 
 /// Flows of the guest at one time. When they are all taken, the one least used goes (second chance).
@@ -142,7 +142,7 @@ impl UdpTable {
             timer: Slot::default(),
         });
         let flow = self.flows.get(id)?;
-        if cx.watch(&flow.socket, token::pack(Kind::Udp, id), false) {
+        if cx.watch(&flow.socket, token::pack(Kind::Udp, id), News::Incoming) {
             return Some(id);
         }
         self.flows.remove(id);
@@ -239,6 +239,10 @@ impl UdpTable {
     /// Takes one turn of one flow that is ready; false when none is.
     pub fn work(&mut self, cx: &mut Context) -> bool {
         let Some(id) = self.ready.pop() else { return false };
+        // After an answer the guest's next datagram is a new question, which is not to wait for others.
+        if self.stage.burst().is_some_and(|burst| burst.flow == id) {
+            self.end_burst(cx);
+        }
         let Some(flow) = self.flows.get_mut(id) else { return true };
         flow.queued.taken();
         receive::receive(flow, &mut self.buffer, cx);

@@ -55,16 +55,17 @@ impl Connection {
         self.recv_limit.max(self.growth.recv_max)
     }
 
-    /// The most that the congestion window grows to, in bytes.
+    /// The most that the congestion window grows to, in bytes. Without selective acknowledgments a burst of losses takes a
+    /// round trip for each segment to repair, so that there the window stays.
     pub(super) fn most_in_flight(&self) -> u32 {
-        path_holds(self.rtt.least(), self.send_limit, self.growth.send_max)
+        let most = if self.sack { self.growth.send_max } else { 0 };
+        path_holds(self.rtt.least(), self.send_limit, most)
     }
 
     /// How many bytes the send buffer may hold now: what is in flight and as much again, so that the host has time to
     /// bring more.
     pub fn send_limit(&self) -> usize {
-        let long = path_holds(self.rtt.least(), self.send_limit, self.growth.send_max);
-        self.congestion.cwnd().saturating_mul(2).clamp(self.send_limit, long) as usize
+        self.congestion.cwnd().saturating_mul(2).clamp(self.send_limit, self.most_in_flight()) as usize
     }
 
     /// The round trip of a connection that only receives: the answer to an acknowledgment carries its timestamp, and a byte

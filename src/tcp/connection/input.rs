@@ -200,7 +200,6 @@ impl Connection {
         if !segment.flags.contains(Flags::ACK) {
             return;
         }
-        self.take_stamp(&segment, now);
         if old && segment.is_empty() {
             // A probe of whether we are alive, or a late segment.
             self.challenge(now);
@@ -209,6 +208,8 @@ impl Connection {
         if !self.take_ack(&segment, now, pool) {
             return;
         }
+        // Not before: who guesses only the window is not to make the peer's own segments look old.
+        self.take_stamp(&segment, now);
         self.take_text(&segment, now, pool);
         self.bound_fin_wait_2(now);
     }

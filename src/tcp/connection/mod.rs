@@ -14,6 +14,7 @@ mod saved;
 mod tests;
 mod timers;
 mod timestamps;
+mod tolerance;
 mod undo;
 mod window;
 
@@ -33,6 +34,7 @@ use prr::Reduction;
 use recovery::Recovery;
 use timers::Timer;
 use timestamps::Timestamps;
+use tolerance::Record;
 use undo::Undo;
 
 /// The least segment size that a peer's option is believed, in bytes; source: contract/tcp.md section 2.3.
@@ -212,6 +214,7 @@ pub struct Connection {
     scoreboard: Scoreboard,
     recovery: Recovery,
     reduction: Reduction,
+    record: Record,
     undo: Option<Box<Undo>>,
     keep_alive: Option<Box<KeepAlive>>,
     challenges: u8,
@@ -271,6 +274,7 @@ impl Connection {
             scoreboard: Scoreboard::default(),
             recovery: Recovery::new(iss),
             reduction: Reduction::default(),
+            record: Record::default(),
             undo: None,
             keep_alive: config.keep_alive.map(|idle| KeepAlive::new(idle, now)),
             challenges: 0,

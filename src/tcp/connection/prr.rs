@@ -32,7 +32,7 @@ impl Connection {
     /// An acknowledgment that delivered so many bytes was taken in: sets the congestion window to what may be sent for it.
     /// `safe`: it advanced and told of no further loss.
     pub(super) fn reduce_in_proportion(&mut self, delivered: u32, safe: bool) {
-        if self.recovery.phase != Phase::Recovery || !self.sack {
+        if self.recovery.phase != Phase::Recovery || self.recovery.tolerated || !self.sack {
             return;
         }
         let segment = u32::from(self.payload_mss());

@@ -68,6 +68,8 @@ pub(super) struct Recovery {
     /// Recoveries for which it stays as wide.
     reorder_left: u8,
     pub frto: Frto,
+    /// The losses that are being repaired did not reduce the window.
+    pub tolerated: bool,
     /// Probes that were sent since something was last delivered.
     pub probes: u8,
     pub probe: Option<Probe>,
@@ -91,10 +93,18 @@ impl Recovery {
             reorder_next: iss,
             reorder_left: 0,
             frto: Frto::Off,
+            tolerated: false,
             probes: 0,
             probe: None,
             probe_due: false,
         }
+    }
+}
+
+impl Recovery {
+    /// The round trip of what was delivered last.
+    pub fn latest_rtt(&self) -> Duration {
+        self.rtt
     }
 }
 
@@ -125,6 +135,7 @@ impl Connection {
 
     /// What the bytes that were newly delivered say about round trips, order and losses.
     pub(super) fn on_delivered(&mut self, delivered: &Delivered, now: Instant) {
+        self.note_fate(delivered.bytes, 0);
         let Some(newest) = delivered.newest else { return };
         let elapsed =
             Duration::from_micros(now.total_micros().saturating_sub(newest.sent.total_micros()).max(0) as u64);
@@ -190,6 +201,7 @@ impl Connection {
         let window = self.recovery.rtt + self.reorder_window();
         let (lost, wait) = self.scoreboard.detect(&newest, window, now);
         if lost > 0 {
+            self.note_fate(0, lost);
             self.on_loss(delivered, now);
         }
         if let Some(wait) = wait {
@@ -201,14 +213,20 @@ impl Connection {
     /// Bytes were found lost when `delivered` bytes arrived.
     pub(super) fn on_loss(&mut self, delivered: u32, now: Instant) {
         self.recovery.probe = None;
-        if self.recovery.phase != Phase::Open {
-            return;
+        match self.recovery.phase {
+            Phase::Open => {}
+            // More is lost than was thought.
+            Phase::Recovery if self.recovery.tolerated && !self.loss_is_tolerable() => {}
+            _ => return,
         }
         self.recovery.phase = Phase::Recovery;
         self.recovery.recover = self.snd_max;
         self.remember_window(now);
-        self.congestion.reduce(now);
-        self.begin_reduction(delivered);
+        self.recovery.tolerated = self.loss_is_tolerable();
+        if !self.recovery.tolerated {
+            self.congestion.reduce(now);
+            self.begin_reduction(delivered);
+        }
         // RFC 6675 section 5, step 4.3: the first one goes at once.
         self.retransmit = true;
     }
@@ -238,13 +256,18 @@ impl Connection {
             self.recovery.left = 0;
             self.recovery.frto = Frto::Off;
             if repaired {
-                self.end_reduction();
+                let tolerated = std::mem::take(&mut self.recovery.tolerated);
+                if !tolerated {
+                    self.end_reduction();
+                }
                 self.recovery.reorder_left = self.recovery.reorder_left.saturating_sub(1);
                 if self.recovery.reorder_left == 0 {
                     self.recovery.reorder = 1;
                 }
-                // What was sent before the reduction does not open the window again.
-                return;
+                if !tolerated {
+                    // What was sent before the reduction does not open the window again.
+                    return;
+                }
             }
         }
         match self.recovery.phase {
@@ -254,11 +277,12 @@ impl Connection {
                 self.scoreboard.lose_first(segment);
                 self.retransmit = true;
             }
-            Phase::Recovery => {}
-            Phase::Open | Phase::Loss => {
+            Phase::Recovery if !self.recovery.tolerated => {}
+            Phase::Open | Phase::Recovery | Phase::Loss => {
                 self.recovery.left = 0;
                 let most = self.most_in_flight();
-                self.congestion.on_ack(delivered, flight, most, now, self.rtt.srtt());
+                let below = self.link_is_lossy() && self.loss_is_tolerable();
+                self.congestion.on_ack(delivered, (flight, most), below, now, self.rtt.srtt());
             }
         }
     }

@@ -97,6 +97,7 @@ impl Connection {
             self.recovery.frto = if known || !self.sack { Frto::Off } else { Frto::First };
             self.congestion.on_timeout(known);
             self.recovery.phase = Phase::Loss;
+            self.recovery.tolerated = false;
             self.recovery.recover = self.snd_max;
             self.scoreboard.lose_all(again);
         } else {

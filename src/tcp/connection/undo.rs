@@ -97,6 +97,7 @@ impl Connection {
         self.congestion.take_back(&undo.before);
         self.scoreboard.unlose();
         self.recovery.phase = Phase::Open;
+        self.recovery.tolerated = false;
         self.recovery.frto = Frto::Off;
         self.retransmit = false;
     }

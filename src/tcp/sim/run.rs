@@ -11,7 +11,7 @@ use super::watch::{Sights, Watch};
 use crate::time::{Duration, Instant};
 
 /// Moments after which a run that is not over will never be.
-const PATIENCE: u64 = 400_000;
+const PATIENCE: u64 = 100_000;
 /// Moments without the clock moving after which something spins.
 const STILL: u32 = 200;
 
@@ -116,7 +116,15 @@ impl Run {
             still = if self.now == before { still + 1 } else { 0 };
             assert!(still < STILL, "time stands still");
         }
-        panic!("no end after {PATIENCE} moments: {}", self.describe());
+        assert!(self.is_forgotten(), "no end after {PATIENCE} moments: {}", self.describe());
+        self.forgotten = true;
+    }
+
+    /// Our end has nothing to send and its window is open, but smoltcp (0.14) does not go on. It may stop its timer for good:
+    /// when a window closes while more is in flight than fits, or while what was sent before its FIN is acknowledged once
+    /// more. And it may probe for ever behind a hole that it does not fill.
+    fn is_forgotten(&self) -> bool {
+        self.scenario.other == Other::Smol && self.ends[0].get().waits() && !self.ends[1].get().waits()
     }
 
     fn describe(&self) -> String {
@@ -190,9 +198,7 @@ impl Run {
     /// as it may; the simulator does not.
     fn nobody_moves(&mut self) {
         let gone = self.ends.iter().any(|end| end.get().standing() == Standing::Broken || end.get().app().aborted);
-        // smoltcp 0.14 may stop its timer for good: when a window closes while more is in flight than fits, or while what was
-        // sent before its FIN is acknowledged once more.
-        let forgotten = self.scenario.other == Other::Smol && self.ends[0].get().waits() && !self.ends[1].get().waits();
+        let forgotten = self.is_forgotten();
         assert!(gone || forgotten, "nothing will ever happen: {}", self.describe());
         self.forgotten |= forgotten && !gone;
         for end in &mut self.ends {

@@ -6,7 +6,7 @@ use super::ours::{Answer, Ours};
 use super::random::Random;
 use super::smol::{self, Smol};
 use crate::tcp::{Config, SeqNumber};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// IPv4 and TCP headers, in bytes.
 const HEADERS: usize = 40;
@@ -75,7 +75,7 @@ fn config(random: &mut Random, mtu: usize) -> Config {
         sack: random.percent(70),
         timestamps: random.percent(60),
         stamp_offset: random.next() as u32,
-        ..Config::default()
+        keep_alive: random.percent(20).then_some(Duration::from_secs(5)),
     }
 }
 
@@ -110,7 +110,10 @@ impl Scenario {
             });
             apps.iter_mut().for_each(|app| app.pauses = 0);
         }
-        let configs = [config(random, mtu), config(random, mtu)];
+        let mut configs = [config(random, mtu), config(random, mtu)];
+        if clean {
+            configs.iter_mut().for_each(|config| config.keep_alive = None);
+        }
         let smol = smol::Shape {
             mtu,
             recv: random.pick(&[3000, 20_000, 65_535, 300_000]),
@@ -182,6 +185,7 @@ impl Scenario {
             && self.links.iter().all(clean)
             && self.apps.iter().all(|app| app.pauses == 0)
             && self.narrows.is_none()
+            && self.configs.iter().all(|config| config.keep_alive.is_none())
             && self.rebuild == 0
             && self.answer.1 < 100_000
             && self.opening != Opening::Both

@@ -143,3 +143,15 @@ fn on_a_short_path_no_more_is_in_flight_than_the_configuration_says() {
     sent_in_rounds(&mut script, 100, 50);
     assert_eq!(script.connection.send_limit(), 125_000);
 }
+
+#[test]
+fn without_selective_acknowledgments_the_sending_window_stays() {
+    let config = Config { sack: false, ..LONG };
+    let mut script = Script::passive_with(&config, &wide_syn());
+    script.connection.accept(script.now);
+    script.one();
+    script.now += Duration::from_millis(100);
+    script.receive(segment(Flags::ACK, IRS + 1, ISS + 1));
+    let bytes = sent_in_rounds(&mut script, 100_000, 12);
+    assert_eq!(bytes[11], 100_000);
+}

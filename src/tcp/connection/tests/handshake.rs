@@ -29,6 +29,20 @@ fn an_acceptable_reset_closes_while_opening() {
 }
 
 #[test]
+fn a_reset_in_the_handshake_must_match_exactly() {
+    let mut script = Script::passive_with(&CONFIG, &syn());
+    script.connection.accept(script.now);
+    assert_eq!(script.one().flags, SYN_ACK);
+    script.receive(segment(Flags::RST, IRS + 100, 0));
+    script.acks(0);
+    assert_eq!(script.connection.closed(), None);
+    script.receive(segment(Flags::RST, IRS, 0));
+    assert_eq!((script.connection.closed(), script.sent().len()), (None, 0));
+    script.receive(segment(Flags::RST, IRS + 1, 0));
+    assert_eq!(script.connection.closed(), Some(Closed::ResetByPeer));
+}
+
+#[test]
 fn a_newer_syn_takes_over_while_opening() {
     let mut script = Script::passive_with(&CONFIG, &Segment { payload: b"old", ..syn() });
     script.receive(Segment { seq: SeqNumber(9000), ..syn() });

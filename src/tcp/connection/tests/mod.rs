@@ -8,6 +8,7 @@ mod random;
 mod receiving;
 mod recovery;
 mod sending;
+mod tolerance;
 mod undo;
 
 use super::*;

@@ -251,6 +251,16 @@ fn an_error_about_size_must_be_about_what_is_in_flight() {
 }
 
 #[test]
+fn a_wrong_acknowledgment_leaves_no_timestamp() {
+    let mut script = stamped();
+    // Who does not see the connection guesses the window more easily than an acknowledgment.
+    script.stamp(600_000, 0, 0, 99_999, b"");
+    script.sent();
+    script.stamp(601, 0, 0, 0, b"abc");
+    assert_eq!(script.received(), b"abc");
+}
+
+#[test]
 fn a_repeated_segment_is_measured_by_its_echo() {
     let mut script = stamped();
     script.push(10);

@@ -1,0 +1,165 @@
+//! The application's loop at the door: what it is to watch, what it saw, and the turns that follow.
+//!
+//! With the poller there is one descriptor, always the same, and no list; in direct mode there is a list of sockets, made
+//! anew by each fill.
+
+use std::ffi::c_int;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use super::instance::{Instance, lock};
+use super::types::{POLL_ERR, POLL_HUP, POLL_IN, POLL_OUT, POLL_PRI};
+use crate::host::poller::Readiness;
+use crate::stack::{Glance, Interest};
+
+/// Turns one poll takes at most before the application's loop comes round again.
+const MAX_TURNS: usize = 1024;
+/// The index of what the application does not watch.
+const UNWATCHED: c_int = -1;
+
+/// What the application watches since the last fill.
+pub(super) struct Watching {
+    /// The poller's descriptor; none in direct mode.
+    poller: Option<c_int>,
+    /// The application's index of it.
+    index: AtomicI32,
+    /// The sockets of direct mode.
+    sockets: Mutex<Vec<Watched>>,
+}
+
+/// A socket that the application watches.
+struct Watched {
+    descriptor: c_int,
+    /// What it is to watch for, and later what it saw.
+    events: c_int,
+    /// The application's index of it.
+    index: c_int,
+    token: u64,
+}
+
+impl Watching {
+    pub fn new(poller: Option<c_int>) -> Watching {
+        Watching { poller, index: AtomicI32::new(UNWATCHED), sockets: Mutex::default() }
+    }
+}
+
+impl Watched {
+    fn new(interest: Interest) -> Watched {
+        let mut events = POLL_ERR;
+        if interest.read {
+            events |= POLL_IN | POLL_HUP;
+        }
+        if interest.priority {
+            events |= POLL_PRI;
+        }
+        if interest.write {
+            events |= POLL_OUT;
+        }
+        Watched { descriptor: interest.descriptor, events, index: UNWATCHED, token: interest.token }
+    }
+}
+
+impl Instance {
+    /// `slirp_pollfds_fill`: `watch` tells the application of a descriptor and gives its index.
+    pub fn fill(&self, sleep: &mut u32, mut watch: impl FnMut(c_int, c_int) -> c_int) {
+        let now = self.now();
+        // An application that skips its poll when its sleep ran out has its round done here.
+        let skipped_poll = self.enter(|core| {
+            if core.stack.is_asleep() {
+                core.stack.begin_round(now, Glance::Unknown);
+                return Some(core.stack.backlog());
+            }
+            core.stack.fill(sleep, now);
+            None
+        });
+        if let Some(Some(turns)) = skipped_poll {
+            self.take_turns(turns);
+            self.enter(|core| core.stack.fill(sleep, now));
+        }
+        if *sleep > 0 {
+            self.clock_is_old();
+        }
+        let Some(poller) = self.watching.poller else { return self.fill_directly(watch) };
+        self.watching.index.store(watch(poller, POLL_IN | POLL_ERR | POLL_HUP), Ordering::Relaxed);
+    }
+
+    fn fill_directly(&self, mut watch: impl FnMut(c_int, c_int) -> c_int) {
+        let mut sockets = std::mem::take(&mut *lock(&self.watching.sockets));
+        sockets.clear();
+        self.enter(|core| core.stack.interests(|interest| sockets.push(Watched::new(interest))));
+        for one in &mut sockets {
+            one.index = watch(one.descriptor, one.events);
+        }
+        *lock(&self.watching.sockets) = sockets;
+    }
+
+    /// `slirp_pollfds_poll`: `happened` gives what the application saw at an index. Asked once for each index of the last
+    /// fill.
+    pub fn poll(&self, select_error: bool, mut happened: impl FnMut(c_int) -> c_int) {
+        if self.watching.poller.is_none() {
+            return self.poll_directly(select_error, happened);
+        }
+        let index = self.watching.index.swap(UNWATCHED, Ordering::Relaxed);
+        let glance = match index {
+            _ if select_error || index < 0 => Glance::Unknown,
+            _ if happened(index) == 0 => Glance::Quiet,
+            _ => Glance::News,
+        };
+        let now = self.now();
+        // What the beginning of the round has made is handed over with the first turn.
+        let turns = self.enter(|core| {
+            core.stack.begin_round(now, glance);
+            let turns = core.stack.backlog();
+            if turns > 0 {
+                core.stack.work();
+            }
+            turns.saturating_sub(1)
+        });
+        self.take_turns(turns.unwrap_or(0));
+    }
+
+    fn poll_directly(&self, select_error: bool, mut happened: impl FnMut(c_int) -> c_int) {
+        let mut sockets = std::mem::take(&mut *lock(&self.watching.sockets));
+        sockets.retain_mut(|one| {
+            let asked = !select_error && one.index >= 0;
+            if asked {
+                one.events = happened(one.index);
+            }
+            asked
+        });
+        let now = self.now();
+        let turns = self.enter(|core| {
+            core.stack.begin_round(now, Glance::Unknown);
+            for one in &sockets {
+                core.stack.report(one.token, readiness(one.events));
+            }
+            core.stack.backlog()
+        });
+        // The list goes back for its memory; a fill in a callback may have put another in its place.
+        sockets.clear();
+        let mut place = lock(&self.watching.sockets);
+        if place.is_empty() {
+            *place = sockets;
+        }
+        drop(place);
+        self.take_turns(turns.unwrap_or(0));
+    }
+
+    fn take_turns(&self, turns: usize) {
+        for _ in 0..turns.min(MAX_TURNS) {
+            self.enter(|core| core.stack.work());
+        }
+    }
+}
+
+/// What the application saw, in the engine's words. An error or a hang-up is found out by reading and writing.
+fn readiness(events: c_int) -> Readiness {
+    let broken = events & (POLL_ERR | POLL_HUP) != 0;
+    Readiness {
+        readable: events & (POLL_IN | POLL_PRI) != 0 || broken,
+        writable: events & POLL_OUT != 0 || broken,
+        read_closed: broken,
+        priority: events & POLL_PRI != 0,
+        error: events & POLL_ERR != 0,
+    }
+}

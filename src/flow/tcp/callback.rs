@@ -1,0 +1,74 @@
+//! Guest forwards behind which the application's callback sits: their flows by address and age, as what the application
+//! gives for an address goes to the newest flow there. Source: contract/guestfwd-exec-unix.md section 3.
+
+use std::collections::BTreeSet;
+
+use super::table::{TcpId, TcpTable};
+use super::{Side, TcpFlow};
+use crate::flow::context::Context;
+use crate::flow::effect::Effect;
+use crate::flow::key::Endpoint;
+
+/// The flows of callbacks, oldest first at each address and port.
+#[derive(Debug, Default)]
+pub(super) struct CallbackFlows {
+    /// Where, the flow's number, and the flow.
+    flows: BTreeSet<(Endpoint, u64, TcpId)>,
+}
+
+impl CallbackFlows {
+    /// Notes a new flow, if it is one of a callback.
+    pub fn insert(&mut self, id: TcpId, flow: &TcpFlow) {
+        if let Side::Callback(_) = flow.side {
+            self.flows.insert((flow.key.remote, flow.number, id));
+        }
+    }
+
+    /// Forgets a flow that is going.
+    pub fn remove(&mut self, id: TcpId, flow: &TcpFlow) {
+        if let Side::Callback(_) = flow.side {
+            self.flows.remove(&(flow.key.remote, flow.number, id));
+        }
+    }
+
+    fn newest(&self, remote: Endpoint) -> Option<TcpId> {
+        let first = (remote, 0, TcpId::default());
+        let behind = (remote, u64::MAX, TcpId::default());
+        self.flows.range(first..behind).next_back().map(|&(_, _, id)| id)
+    }
+}
+
+impl TcpTable {
+    /// How many bytes [`TcpTable::receive_for`] takes now.
+    pub fn room_for(&self, remote: Endpoint) -> usize {
+        self.callbacks.newest(remote).and_then(|id| self.flows.get(id)).map_or(0, TcpFlow::callback_room)
+    }
+
+    /// Takes bytes for the guest from a guest forward's application.
+    pub fn receive_for(&mut self, remote: Endpoint, data: &[u8], cx: &mut Context) {
+        let Some(id) = self.callbacks.newest(remote) else { return };
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        if !flow.push_from_callback(data, cx) {
+            cx.effects.push(Effect::Warning("slirp_socket_recv: more bytes than slirp_socket_can_recv allows".into()));
+        }
+        flow.transmit(cx);
+        self.settle(id, cx);
+    }
+
+    /// Resets the connections of a guest forward that was removed: the application may free what its callback uses.
+    pub fn end_forward(&mut self, number: u64, cx: &mut Context) {
+        let of_forward = |flow: &TcpFlow| {
+            matches!(flow.side, Side::Callback(of) if of == number)
+                || flow.forward.as_ref().is_some_and(|forward| forward.number == number)
+        };
+        // The application removes a forward now and then; this is no place for an index.
+        let ids: Vec<TcpId> = self.flows.iter().filter(|(_, flow)| of_forward(flow)).map(|(id, _)| id).collect();
+        for id in ids {
+            if let Some(flow) = self.flows.get_mut(id) {
+                flow.conn.abort(cx.now);
+                flow.transmit(cx);
+            }
+            self.settle(id, cx);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Whether a round of the application's loop asks the poller.
+//!
+//! That is a system call, and the application has mostly seen already whether the poller has news. But what it saw is older
+//! than the frames that it brought: a connect may have been done at once, and a host on the same machine may have answered
+//! while its question was being sent. Asking then saves a round; asking in vain costs about as much. So it is tried now and
+//! then, and goes on for as long as there are answers.
+
+/// What the application saw of the poller's descriptor while it slept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Glance {
+    /// It does not tell.
+    Unknown,
+    /// Nothing: no host socket had news.
+    Quiet,
+    News,
+}
+
+/// Rounds for which the poller is not asked, at most, when the application does not tell what it saw and frames keep
+/// coming (slirp4netns, which reports an error after every frame), and when it says that there was nothing.
+const UNASKED_UNKNOWN: u8 = 7;
+const UNASKED_QUIET: u8 = 31;
+/// How often in a row the poller is asked in vain before it is not, and at most.
+const CHANCES: u8 = 4;
+const MOST_CHANCES: u8 = 16;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Asking {
+    /// Rounds in which the poller was not asked, since it was last asked although the application had seen no news.
+    unasked: u8,
+    /// How often it is still asked on the off chance.
+    chances: u8,
+    /// It is being asked on the off chance, and the answer says something of the next time.
+    tried: bool,
+}
+
+impl Asking {
+    /// Whether to ask in a round that brought `frames`, in which a stream was made or not.
+    pub fn is_due(&mut self, glance: Glance, frames: u32, new_stream: bool) -> bool {
+        let off_chance = frames > 0 && glance != Glance::News;
+        let may_wait = match glance {
+            Glance::News => 0,
+            Glance::Unknown if frames == 0 => 0,
+            _ if new_stream || (off_chance && self.chances > 0) => 0,
+            Glance::Unknown => UNASKED_UNKNOWN,
+            Glance::Quiet => UNASKED_QUIET,
+        };
+        if self.unasked < may_wait {
+            self.unasked += 1;
+            return false;
+        }
+        // Rounds with news do not count, or a host that answers at once would never be found out.
+        if may_wait > 0 {
+            self.unasked = 0;
+        }
+        // A new stream soon has news in any case: that it is connected.
+        self.tried = off_chance && !new_stream;
+        true
+    }
+
+    /// Whether there was any news.
+    pub fn answered(&mut self, any: bool) {
+        if std::mem::take(&mut self.tried) {
+            self.chances =
+                if any { (self.chances + CHANCES).min(MOST_CHANCES) } else { self.chances.saturating_sub(1) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs rounds with one frame each, after each of which the application is told of news in a further round unless the
+    /// poller was asked and had the answer. How often it was asked in the rounds with frames.
+    fn exchanges(asking: &mut Asking, count: u32, answered_at_once: impl Fn(u32) -> bool) -> u32 {
+        let mut asked = 0;
+        for round in 0..count {
+            let mut done = false;
+            if asking.is_due(Glance::Quiet, 1, false) {
+                asked += 1;
+                done = answered_at_once(round);
+                asking.answered(done);
+            }
+            if !done {
+                assert!(asking.is_due(Glance::News, 0, false));
+                asking.answered(true);
+            }
+        }
+        asked
+    }
+
+    #[test]
+    fn a_host_that_answers_at_once_is_found_out_and_the_poller_asked_each_time() {
+        let mut asking = Asking::default();
+        exchanges(&mut asking, 40, |_| true);
+        assert_eq!(exchanges(&mut asking, 100, |_| true), 100);
+        // Now and then an answer takes longer.
+        assert_eq!(exchanges(&mut asking, 100, |round| round % 3 != 0), 100);
+    }
+
+    #[test]
+    fn a_host_that_takes_longer_is_hardly_asked_for() {
+        let mut asking = Asking::default();
+        exchanges(&mut asking, 40, |_| true);
+        exchanges(&mut asking, 40, |_| false);
+        let asked = exchanges(&mut asking, 320, |_| false);
+        assert!((1..=10).contains(&asked), "{asked}");
+    }
+
+    #[test]
+    fn what_the_application_saw_and_a_new_stream_are_looked_at_at_once() {
+        let mut asking = Asking::default();
+        for _ in 0..3 {
+            assert!(asking.is_due(Glance::News, 0, false) && asking.is_due(Glance::News, 5, false));
+            assert!(asking.is_due(Glance::Unknown, 0, false));
+            assert!(asking.is_due(Glance::Quiet, 1, true) && asking.is_due(Glance::Unknown, 1, true));
+            assert!(!asking.is_due(Glance::Quiet, 0, false) && !asking.is_due(Glance::Quiet, 1, false));
+        }
+    }
+
+    #[test]
+    fn an_application_that_never_sees_news_is_not_believed_for_ever() {
+        let mut asking = Asking::default();
+        let due = (0..320).filter(|_| asking.is_due(Glance::Quiet, 0, false)).count();
+        assert_eq!(due, 10);
+        let mut asking = Asking::default();
+        let due = (0..320).filter(|_| asking.is_due(Glance::Unknown, 1, false)).count();
+        assert_eq!(due, 40);
+    }
+}
