@@ -10,7 +10,8 @@ use std::process::{Child, Command, Stdio};
 both_families![
     icmp_a_traceroute_sees_each_hop,
     icmp_a_traceroute_by_pings_sees_each_hop,
-    icmp_the_path_mtu_reaches_the_guest
+    icmp_the_path_mtu_reaches_the_guest,
+    tcp_a_router_that_knows_no_way_refuses_the_connection,
 ];
 
 fn router(family: Family) -> IpAddr {
@@ -70,6 +71,7 @@ fn network() -> [Namespace; 2] {
         "ip link add v0 type veth peer name v1 netns {router}
          ip address add 192.0.2.1/24 dev v0; ip address add 2001:db8:1::1/64 dev v0 nodad; ip link set v0 up
          ip route add 198.51.100.0/24 via 192.0.2.2; ip route add 2001:db8:2::/64 via 2001:db8:1::2
+         ip route add 203.0.113.0/24 via 192.0.2.2; ip route add 2001:db8:3::/64 via 2001:db8:1::2
          echo 0 0 > /proc/sys/net/ipv4/ping_group_range",
         router = router.pid()
     );
@@ -217,4 +219,43 @@ fn icmp_the_path_mtu_reaches_the_guest(family: Family) {
     assert_eq!((from, code), (router(family), if family == Family::V4 { (3, 4) } else { (2, 0) }));
     assert_eq!(rest[2..4], NARROW.to_be_bytes());
     assert_eq!(quoted(family, &data).1, server(family));
+}
+
+/// The host has a route, and only the router behind it has none: that is known after the connection has been begun.
+fn tcp_a_router_that_knows_no_way_refuses_the_connection(family: Family) {
+    if !isolated(&family.test("tcp_a_router_that_knows_no_way_refuses_the_connection"), Isolation::Network) {
+        return;
+    }
+    if !ours("tcp6-refused") {
+        return;
+    }
+    let _network = network();
+    let i = start(family);
+    let (port, isn) = (i.fresh_port(), 77);
+    let (errors, ack) = match family {
+        Family::V4 => {
+            let mut conn = Conn::new(&i, at(Ipv4Addr::new(203, 0, 113, 9), 443));
+            (conn.guest, conn.snd_nxt) = (at(GUEST, port), isn);
+            conn.syn(&i, &mss_option(1460));
+            let mut errors = Vec::new();
+            let ack = i.wait("a reset", |f| {
+                errors.extend(f.icmp().map(|icmp| (icmp.kind, icmp.code)));
+                f.tcp().filter(|s| conn.is_mine(s) && s.has(RST)).map(|s| s.ack)
+            });
+            (errors, ack)
+        }
+        Family::V6 => {
+            i.input(&Ip6::new(ip("2001:db8:3::9"), TCP).tcp((port, 443), isn, 0, SYN, b""));
+            let mut errors = Vec::new();
+            let ack = i.wait6("a reset", |p| {
+                errors.extend(p.icmp().filter(|(kind, _)| *kind < 128));
+                p.tcp().filter(|s| s.dst.port() == port && s.flags & RST != 0).map(|s| s.ack)
+            });
+            (errors, ack)
+        }
+    };
+    assert_eq!(ack, isn + 1);
+    // What it is comes before: no way to the network, or to the host.
+    let expected: &[(u8, u8)] = if family == Family::V4 { &[(3, 0), (3, 1)] } else { &[(1, 0), (1, 3)] };
+    assert!(errors.iter().all(|error| expected.contains(error)) && !errors.is_empty(), "{errors:?}");
 }

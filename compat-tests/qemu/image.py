@@ -20,7 +20,7 @@ CARDS = {
 }
 
 
-# Programs of the distribution that come with their libraries: the client of name server advertisements.
+# Programs of the distribution for the scenarios: the client of name server advertisements.
 PROGRAMS = ("rdnssd",)
 
 
@@ -104,8 +104,9 @@ def libraries(program):
     return [word for line in listing.split("\n") for word in line.split() if word.startswith("/")]
 
 
-def build(cache):
-    """Make what is missing in the folder `cache`; the paths of the kernel and of the initramfs."""
+def build(cache, more=()):
+    """Make what is missing in the folder `cache`; the paths of the kernel and of the initramfs, which has the programs
+    `more` with their libraries in it."""
     os.makedirs(cache, exist_ok=True)
     kernel = release()
     busybox = shutil.which("busybox")
@@ -117,7 +118,7 @@ def build(cache):
     key = hashlib.sha256(kernel.encode())
     status = os.stat(f"/boot/vmlinuz-{kernel}")
     paths = [os.path.join(cache, f"{kernel}-{status.st_mtime_ns}.kernel")]
-    programs = [installed(name) for name in PROGRAMS]
+    programs = [installed(name) for name in more]
     for path in (busybox, *programs, os.path.join(HERE, "guestkit.c"), os.path.join(HERE, "init"),
                  os.path.join(LIB, "udhcpc.sh"), __file__):
         status = os.stat(path)

@@ -225,7 +225,7 @@ def main():
     report.watchdog(chosen.limit)
     cache = os.environ.get("RIG_CACHE") or os.path.join(os.path.dirname(os.path.dirname(HERE)), "target", "rig")
     try:
-        kernel, initramfs = image.build(cache)
+        kernel, initramfs = image.build(cache, image.PROGRAMS)
     except Exception as error:  # without a guest there is one failed check
         with report.check("image"):
             raise error
