@@ -12,7 +12,7 @@ use crate::wire::{self, Template};
 pub struct Work {
     pub name: &'static str,
     pub about: &'static str,
-    /// Units that a count is made with.
+    /// Units that a count is made with: enough that what is done once, such as clearing a buffer, hardly shows.
     pub units: u64,
     pub run: fn(&Path, u64) -> Result<(), String>,
 }
@@ -20,7 +20,7 @@ pub struct Work {
 pub const ALL: &[Work] = &[
     Work { name: "ping", about: "an ARP request and an ICMP echo, both answered", units: 1000, run: ping },
     Work { name: "udp_g2h", about: "a datagram of 1472 octets, guest to host", units: 1000, run: udp_up },
-    Work { name: "udp_h2g", about: "a datagram of 1472 octets, host to guest", units: 1000, run: udp_down },
+    Work { name: "udp_h2g", about: "a datagram of 1472 octets, host to guest", units: 10_000, run: udp_down },
     Work { name: "tcp_g2h", about: "a full segment, guest to host, in bursts of 44", units: 1980, run: tcp_up },
     Work {
         name: "tcp_g2h_one_frame",
@@ -31,14 +31,13 @@ pub const ALL: &[Work] = &[
     Work {
         name: "tcp_h2g",
         about: "1460 octets, host to guest, 64 KiB at a time",
-        // Enough that it does not matter whether the kernel's timing makes the library take one more buffer at the start.
-        units: 14360,
+        units: 14_360,
         run: |library, units| tcp_down(library, 1500, units),
     },
     Work {
         name: "tcp_h2g_65520",
         about: "1460 octets, host to guest at MTU 65520, 64 KiB at a time",
-        units: 14360,
+        units: 14_360,
         run: |library, units| tcp_down(library, 65_520, units),
     },
     Work { name: "crr", about: "connect, request, response, close: guest to host", units: 100, run: transactions },
