@@ -233,6 +233,11 @@ def op_udp(host, port, sizes, timeout=3):
     return good
 
 
+def op_udp_digests(host, port, sizes):
+    """Datagrams to an echo: SHA-256 of what was sent, and of what came back."""
+    return services.echo_digests(host, port, sizes, family_of(host))
+
+
 def op_udp_refused(host, port, timeout=3):
     """A datagram to a closed port: does the error come back?"""
     with socket.socket(family_of(host), socket.SOCK_DGRAM) as one:

@@ -24,6 +24,8 @@ GATEWAY4 = "10.0.2.2"
 HOST6 = "127.6.0.1"
 GUEST6 = "6.6.6.6"
 MIB = 1 << 20
+# Datagrams that fit the MTU of 1500: a megabyte of them.
+SIZES = [1452 - number % 700 for number in range(1000)]
 
 # Has ISC's client ask for what is not in its address (RFC 8415 section 18.2.6), and prints what it was told.
 DHCLIENT = """
@@ -90,6 +92,10 @@ def check(report, guest):
         equal(got["errno"], 111, got["text"])
     with report.check("v6.udp_gateway"):
         equal(guest.ask("udp", host=GATEWAY, port=host.udp.port, sizes=[1, 1200]), [1, 1200])
+    for name, address, service in (("gateway", GATEWAY, host.udp), ("outside", outer.OUTSIDE6, host.udp_outside)):
+        with report.check(f"v6.udp_thousand_datagrams_{name}"):
+            sent, back = guest.ask("udp_digests", host=address, port=service.port, sizes=SIZES)
+            equal(back, sent, "SHA-256")
     with report.check("v6.udp_fragments", beyond=True):
         equal(guest.ask("udp", host=GATEWAY, port=host.udp.port, sizes=[4000, 16385]), [4000, 16385])
     with report.check("v6.udp_outside"):
@@ -229,6 +235,8 @@ def check_forwards(report, guest):
             numbers.append(guest.forward("udp", udp_port, udp, host=told, **more))
             for size in (0, 1, 1000, 1452):
                 equal(_ask(family, address, udp_port, payload.data(size)), payload.data(size), f"{size} bytes")
+            sent, back = services.echo_digests(address, udp_port, SIZES, family)
+            equal(back, sent, "SHA-256 of a thousand datagrams")
             equal(_ask(family, address, udp_port, b"PEER").split()[0].decode(), seen, "address that the guest sees")
         with report.check(f"{name}.twice_is_an_error"):
             answer = guest.request("add_hostfwd", proto="tcp", host_addr=told, host_port=port, guest_port=tcp, **more)

@@ -44,7 +44,9 @@ impl Outbox {
         }
         let (frame, padding) = self.bytes.get_mut(self.used..end)?.split_at_mut_checked(length)?;
         let written = write(frame)?;
-        padding.fill(0);
+        if !padding.is_empty() {
+            padding.fill(0);
+        }
         self.used = end;
         self.ends.push(end);
         Some(written)

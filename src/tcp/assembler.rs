@@ -2,8 +2,11 @@
 
 use super::seq::SeqNumber;
 
-/// Separate ranges kept at one time, enough for the holes of a long path's window. What would make one more is refused:
-/// the peer sends it again.
+/// Separate ranges kept at one time: so many, and one more for each so many bytes that they span, enough for the holes of a
+/// long path's window; a peer that sends single bytes cannot have more memory spent on ranges than on bytes. What would make
+/// one more is refused: the peer sends it again.
+const MIN_RANGES: usize = 64;
+const BYTES_PER_RANGE: usize = 512;
 const MAX_RANGES: usize = 4096;
 
 /// Ranges of sequence numbers that came early, and the place of a FIN that did.
@@ -55,7 +58,8 @@ impl Assembler {
         let first = self.ranges.partition_point(|range| range.1.lt(start));
         let touching = self.ranges.iter().skip(first).take_while(|range| range.0.le(end)).count();
         if touching == 0 {
-            if self.ranges.len() >= MAX_RANGES && start != next {
+            let span = self.end().map_or(end, |last| last.max(end)).distance(next) as usize;
+            if self.ranges.len() >= (MIN_RANGES + span / BYTES_PER_RANGE).min(MAX_RANGES) && start != next {
                 return false;
             }
             write(start, end);
@@ -145,11 +149,13 @@ mod tests {
     #[test]
     fn ranges_are_bounded_but_the_next_byte_is_taken() {
         let mut assembler = Assembler::default();
-        for index in 1..=MAX_RANGES as u32 {
-            assert!(insert(&mut assembler, index * 10, index * 10 + 1).is_some());
+        for index in 1..=MIN_RANGES as u32 {
+            assert!(insert(&mut assembler, index * 4, index * 4 + 1).is_some());
         }
-        assert_eq!(insert(&mut assembler, 50_000, 50_001), None);
-        assert_eq!(insert(&mut assembler, 11, 12), Some(vec![(11, 12)]), "growing a range needs no new one");
+        assert_eq!(insert(&mut assembler, 500, 501), None);
+        assert!(insert(&mut assembler, 512, 513).is_some(), "what lies further on has room for more");
+        assert_eq!(insert(&mut assembler, 500, 501), None);
+        assert_eq!(insert(&mut assembler, 5, 6), Some(vec![(5, 6)]), "growing a range needs no new one");
         assert_eq!(insert(&mut assembler, 0, 3), Some(vec![(0, 3)]));
         assert_eq!(assembler.take_in_order(SeqNumber(0)), 3);
     }

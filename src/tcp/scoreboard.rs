@@ -9,8 +9,12 @@ use std::collections::VecDeque;
 use super::seq::SeqNumber;
 use crate::time::{Duration, Instant};
 
-/// Runs kept at one time. At the bound selective acknowledgments are ignored and new segments join the last run: what is
-/// lost is then found later, by the retransmission timer at the latest.
+/// Runs kept at one time: so many, and one more for each so many bytes in flight, as a segment that is lost makes two. So a
+/// peer that reports single bytes cannot have more memory spent on runs than on bytes. At the bound selective
+/// acknowledgments are ignored and new segments join the last run: what is lost is then found later, by the retransmission
+/// timer at the latest.
+const MIN_RUNS: usize = 128;
+const BYTES_PER_RUN: usize = 256;
 const MAX_RUNS: usize = 16_384;
 /// Runs whose memory is kept while nothing is in flight.
 const KEPT_RUNS: usize = 8;
@@ -118,6 +122,12 @@ impl Scoreboard {
         self.flight().saturating_sub(self.sacked).saturating_sub(self.lost)
     }
 
+    /// Whether the bound leaves no room for `more` runs.
+    fn is_full(&self, more: usize) -> bool {
+        let count = self.runs.len() + more;
+        count > MIN_RUNS && count > (MIN_RUNS + self.flight() as usize / BYTES_PER_RUN).min(MAX_RUNS)
+    }
+
     /// Nothing is in flight; `una` is the next number to be sent.
     pub fn clear(&mut self, una: SeqNumber) {
         self.una = una;
@@ -131,7 +141,7 @@ impl Scoreboard {
     /// The bytes from the end of what is in flight up to `end` were sent. `resent` when they had been sent before.
     #[inline]
     pub fn sent(&mut self, end: SeqNumber, now: Instant, resent: bool) {
-        let full = self.runs.len() >= MAX_RUNS;
+        let full = self.is_full(1);
         if let Some(last) = self.runs.back_mut()
             && last.fate == Fate::Flying
             && ((last.sent == now && last.resent == resent) || full)
@@ -176,7 +186,7 @@ impl Scoreboard {
     /// The peer has the bytes from `start` up to `end`. A block that is not within what is in flight is ignored (RFC 2018
     /// section 5, RFC 6675 section 4).
     pub fn sack(&mut self, start: SeqNumber, end: SeqNumber, delivered: &mut Delivered) {
-        if start.lt(self.una) || !start.lt(end) || end.gt(self.end()) || self.runs.len() + 2 > MAX_RUNS {
+        if start.lt(self.una) || !start.lt(end) || end.gt(self.end()) || self.is_full(2) {
             return;
         }
         self.split(start);
@@ -262,7 +272,9 @@ impl Scoreboard {
     /// not lost before.
     pub fn lose_first(&mut self, bytes: u32) -> u32 {
         let at = (self.una + bytes).min(self.end());
-        self.split(at);
+        if !self.is_full(1) {
+            self.split(at);
+        }
         let Some(&run) = self.runs.front() else { return 0 };
         if run.fate != Fate::Flying {
             return 0;
@@ -329,7 +341,7 @@ impl Scoreboard {
 
     /// The bytes from `start` up to `end`, all lost or all flying, are sent once more.
     pub fn resent(&mut self, start: SeqNumber, end: SeqNumber, now: Instant) {
-        if self.runs.len() + 2 <= MAX_RUNS {
+        if !self.is_full(2) {
             self.split(start);
             self.split(end);
         }
@@ -457,6 +469,7 @@ mod tests {
             let mut board = Scoreboard::default();
             board.clear(at(start));
             let mut now = ms(0);
+            let mut most = 0;
             for (kind, a, b) in steps {
                 let flight = board.end().distance(board.una);
                 let from = board.una + a % (flight + 1);
@@ -473,7 +486,8 @@ mod tests {
                     },
                     _ => { now += Duration::from_millis(u64::from(b)); board.lose_first(b); }
                 }
-                prop_assert!(board.check() <= MAX_RUNS + 2);
+                most = most.max(board.flight() as usize);
+                prop_assert!(board.check() <= MIN_RUNS + most / BYTES_PER_RUN);
                 prop_assert!(board.sacked() + board.lost() + board.pipe() == board.end().distance(board.una));
             }
         }

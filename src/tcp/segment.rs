@@ -107,6 +107,9 @@ impl Options {
             let [e, f, g, h] = echo.to_be_bytes();
             out.put(&[NOP, NOP, TIMESTAMPS, 10, a, b, c, d, e, f, g, h]);
         }
+        if self.sack.iter().all(Option::is_none) {
+            return out.len;
+        }
         let room = out.room().saturating_sub(4) / 8;
         let blocks = self.sack.iter().flatten().take(room);
         let count = blocks.clone().count() as u8;

@@ -149,8 +149,13 @@ pub fn sum(data: &[u8]) -> Partial {
 /// and no longer vectorises the sum that is left.
 pub fn copy_and_sum(dst: &mut [u8], src: &[u8]) -> Partial {
     let length = dst.len().min(src.len());
+    let (dst, src) = (&mut dst[..length], &src[..length]);
+    if length <= COPY_STEP {
+        dst.copy_from_slice(src);
+        return sum(src);
+    }
     let mut partial = Partial::EMPTY;
-    for (to, from) in dst[..length].chunks_mut(COPY_STEP).zip(src[..length].chunks(COPY_STEP)) {
+    for (to, from) in dst.chunks_mut(COPY_STEP).zip(src.chunks(COPY_STEP)) {
         to.copy_from_slice(from);
         partial = partial.then(sum(from));
     }

@@ -162,6 +162,25 @@ class UdpEcho:
         self._socket.close()
 
 
+def echo_digests(address, port, sizes, family=socket.AF_INET, timeout=2):
+    """Datagrams of these sizes to an echo, one after the other: SHA-256 of all that was sent and of all that came back."""
+    sent, back = hashlib.sha256(), hashlib.sha256()
+    with socket.socket(family, socket.SOCK_DGRAM) as one:
+        one.settimeout(timeout)
+        one.connect((address, port))
+        for number, size in enumerate(sizes):
+            data = (number.to_bytes(4, "big") + payload.data(size))[:size]
+            sent.update(data)
+            for _ in range(3):  # one may be lost while the neighbor is looked for
+                one.send(data)
+                try:
+                    back.update(one.recv(65536))
+                    break
+                except TimeoutError:
+                    continue
+    return sent.hexdigest(), back.hexdigest()
+
+
 def free_port(kind=socket.SOCK_STREAM, address="127.0.0.1"):
     """A port that is free now. Only this test uses the namespace, so it stays free."""
     with socket.socket(socket.AF_INET, kind) as probe:
