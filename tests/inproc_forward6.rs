@@ -193,6 +193,30 @@ fn hostfwd6_addresses_of_a_link_need_their_interface() {
 }
 
 #[test]
+fn hostfwd_to_a_family_that_is_off_ends_at_once() {
+    if !ours("hostfwd-absent-family") {
+        return;
+    }
+    for (v4, guest) in
+        [(true, std::net::IpAddr::from(GUEST6)), (true, Ipv6Addr::UNSPECIFIED.into()), (false, GUEST.into())]
+    {
+        let i = Setup::with(|c| (c.in_enabled, c.in6_enabled) = (v4, !v4)).start();
+        i.settled();
+        for loopback in [std::net::IpAddr::from(LOOPBACK), LOCALHOST.into()] {
+            let host = SocketAddr::from((loopback, free_port()));
+            for flags in [0, HOSTFWD_UDP] {
+                assert_eq!(hostxfwd(&i, host, (guest, 80).into(), flags), Ok(()), "{host} to {guest}");
+            }
+            let mut client = connect_nonblocking(host);
+            assert!(matches!(host_end(&i, &mut client), (rest, End::Eof) if rest.is_empty()), "{host} to {guest}");
+            udp_client((loopback, 0)).send_to(b"anybody?", host).unwrap();
+            let frames = i.settled();
+            assert!(frames.is_empty(), "{host} to {guest}: {frames:02x?}");
+        }
+    }
+}
+
+#[test]
 fn hostfwd_ipv4_clients_reach_an_ipv6_guest() {
     if !ours("hostfwd-mixed") {
         return;

@@ -98,12 +98,17 @@ impl Context {
     }
 
     /// Where a forward leads: the unspecified IPv6 address stands for the guest as it is known by neighbor discovery,
-    /// one of its addresses under the prefix if there is one. `None` while none is known.
+    /// one of its addresses under the prefix if there is one. `None` while none is known, and where the network does not
+    /// have this family at all.
     pub fn guest_behind(&self, guest: Endpoint) -> Option<Endpoint> {
+        let policy = &self.policy;
+        if !(if guest.ip.is_ipv6() { policy.ipv6_enabled } else { policy.ipv4_enabled }) {
+            return None;
+        }
         if guest.ip != IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
             return Some(guest);
         }
-        let ip = self.egress.neighbors.guest_ipv6(|ip| self.policy.in_prefix6(ip))?;
+        let ip = self.egress.neighbors.guest_ipv6(|ip| policy.in_prefix6(ip))?;
         Some(Endpoint::new(ip, guest.port))
     }
 

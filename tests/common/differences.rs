@@ -100,6 +100,12 @@ pub const DIFFERENCES: &[Difference] = &[
         "reach the peer that asked, and no one else",
     ),
     d(
+        "hostfwd-absent-family",
+        "hostfwd.md: forwards to a guest address of a family that the network does not have",
+        "the guest is looked for in vain, and the client waits",
+        "the client sees an end at once",
+    ),
+    d(
         "hostfwd-mixed",
         "hostfwd.md section 2: forwards between the two families",
         "accepted; the first client aborts the process, or gets no answer",
