@@ -40,6 +40,7 @@ pub const ALL: &[Work] = &[
         units: 14_360,
         run: |library, units| tcp_down(library, 65_520, units),
     },
+    Work { name: "rr", about: "a byte there and back over one connection", units: 1000, run: round_trips },
     Work { name: "crr", about: "connect, request, response, close: guest to host", units: 100, run: transactions },
     Work {
         name: "crr_hostfwd",
@@ -187,6 +188,22 @@ fn tcp_down(library: &Path, mtu: usize, units: u64) -> Result<(), String> {
         let n = stream.write(&pattern[at..at + length]).map_err(text)?;
         sent += n as u64;
         turn.until("a chunk", |guest| guest.received(index) >= sent)?;
+    }
+    turn.sound()
+}
+
+fn round_trips(library: &Path, units: u64) -> Result<(), String> {
+    let mut turn = Turn::new(library)?;
+    let (mut stream, index) = connected(&mut turn, Role::Quiet)?;
+    let mut byte = [0; 1];
+    for unit in 1..=units {
+        turn.guest.borrow_mut().send_byte(index);
+        turn.until("a byte", |guest| {
+            if let Ok(1) = take(&mut stream, &mut byte) {
+                let _ = stream.write_all(&byte);
+            }
+            guest.received(index) >= unit
+        })?;
     }
     turn.sound()
 }
