@@ -38,6 +38,8 @@ pub struct Context {
     pub new_stream: bool,
     /// Bytes that streams have brought from hosts since the application last slept.
     pub brought: usize,
+    /// A host was given bytes, or an end, of the guest since the application last slept.
+    pub gave: bool,
     /// The thread that runs the application's loop: after what it hands in comes the end of a round.
     pub loop_thread: ThreadNumber,
 }

@@ -2,10 +2,11 @@
 //! frames and effects are results. No C type, no callback may come in.
 //!
 //! `config` says what a stack is made from, `input` and `input6` take frames apart, `rounds` is the application's loop seen
-//! from inside, `patience` says when it is kept from sleeping, `asking` when the poller is asked, `rules` adds and removes
+//! from inside, `patience` and `answers` say when it is kept from sleeping, `asking` when the poller is asked, `rules` adds and removes
 //! forwards, `tftp` gives the TFTP server its datagrams and its files.
 #![forbid(unsafe_code)]
 
+mod answers;
 mod asking;
 pub mod config;
 mod input;
@@ -101,6 +102,7 @@ impl Stack {
             made: 0,
             new_stream: false,
             brought: 0,
+            gave: false,
             loop_thread: current_thread(),
         };
         if let Some(dhcp) = &dhcp {

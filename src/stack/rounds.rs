@@ -7,6 +7,7 @@
 use std::os::fd::{AsRawFd, RawFd};
 
 use super::Stack;
+use super::answers::Answers;
 use super::asking::{Asking, Glance};
 use super::patience::Patience;
 use crate::flow::Effect;
@@ -36,6 +37,7 @@ pub(super) struct LoopState {
     frames: u32,
     asking: Asking,
     patience: Patience,
+    answers: Answers,
 }
 
 /// What the application is to watch in direct mode.
@@ -71,7 +73,9 @@ impl Stack {
             *sleep = 0;
         }
         let brought = std::mem::take(&mut self.cx.brought);
-        if self.loop_state.patience.before_sleep(brought, self.cx.now) {
+        let gave = std::mem::take(&mut self.cx.gave);
+        let more_coming = self.loop_state.patience.before_sleep(brought, self.cx.now);
+        if self.loop_state.answers.before_sleep(gave, self.cx.now) || more_coming {
             *sleep = 0;
         }
         self.cx.loop_thread = current_thread();
@@ -131,6 +135,11 @@ impl Stack {
             }
         });
         self.loop_state.asking.answered(any);
+        if any {
+            // What the host was given in this round counts as answered already.
+            self.cx.gave = false;
+            self.loop_state.answers.came(self.cx.now);
+        }
     }
 
     /// What the application says of a socket it watches in direct mode.

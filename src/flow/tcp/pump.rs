@@ -179,6 +179,7 @@ impl TcpFlow {
             };
             match sent {
                 Ok(sent) => {
+                    cx.gave = true;
                     let urgent = self.conn.recv.urgent().is_some();
                     self.conn.consume_received(sent, &mut cx.pool);
                     // A short write means that the kernel's buffer is full; the poller tells when it is not.
@@ -202,6 +203,7 @@ impl TcpFlow {
             // Where the host has ended as well, the close that follows says the same.
             if !self.host_finished {
                 stream.shutdown_write();
+                cx.gave = true;
             }
         }
         self.part_with_host(cx);

@@ -134,7 +134,10 @@ fn name_server(datagram: &FromGuest<'_>, cx: &mut Context) -> Option<SocketAddr>
 fn send(flow: &mut UdpFlow, datagram: &FromGuest<'_>, burst: &Burst, cx: &mut Context) {
     // The first try may report an error of an *earlier* datagram; then that error is passed on and the send repeated.
     for _ in 0..2 {
-        let Err(error) = flow.socket.send_from(datagram.payload, burst.real, burst.local) else { return };
+        let Err(error) = flow.socket.send_from(datagram.payload, burst.real, burst.local) else {
+            cx.gave = true;
+            return;
+        };
         match error.raw_os_error() {
             Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => return,
             Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::EPROTO | libc::ENOPROTOOPT)
