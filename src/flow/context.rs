@@ -40,6 +40,8 @@ pub struct Context {
     pub brought: usize,
     /// A host was given bytes, or an end, of the guest since the application last slept.
     pub gave: bool,
+    /// Datagrams have come from hosts since the application last slept.
+    pub datagrams: bool,
     /// The thread that runs the application's loop: after what it hands in comes the end of a round.
     pub loop_thread: ThreadNumber,
 }

@@ -4,6 +4,9 @@
 //! processor takes. So after the guest's bytes went to the host the application comes round a few times more before it
 //! sleeps, for as long as that has met the answers. Where it does not (the host needs this very processor, or more time), it
 //! is tried again ever more seldom, and only while answers come soon after all.
+//!
+//! Datagrams that come one behind the other are awaited alike: each sleep between two of them is an interrupt that holds up
+//! their sender.
 
 use crate::time::{Duration, Instant};
 
@@ -66,6 +69,11 @@ impl Answers {
         false
     }
 
+    /// Nothing is awaited any more.
+    pub fn forget(&mut self) {
+        self.asked = None;
+    }
+
     /// The host has news.
     pub fn came(&mut self, now: Instant) {
         let Some(asked) = self.asked.take() else { return };
@@ -119,6 +127,19 @@ mod tests {
             let awake = exchanges(&mut answers, &mut clock, 10_000, wait, needs_sleep);
             assert!(awake <= 25 * 10, "{awake} rounds for answers after {wait}");
         }
+    }
+
+    #[test]
+    fn what_is_forgotten_teaches_nothing() {
+        let (mut answers, mut clock) = (Answers::default(), 0);
+        exchanges(&mut answers, &mut clock, 20, 12, false);
+        let trust = answers.trust;
+        for _ in 0..100 {
+            answers.before_sleep(true, Instant::from_micros(clock));
+            answers.forget();
+            answers.came(Instant::from_micros(clock));
+        }
+        assert_eq!((answers.trust, answers.before_sleep(false, Instant::from_micros(clock))), (trust, false));
     }
 
     #[test]

@@ -103,6 +103,7 @@ impl Stack {
             new_stream: false,
             brought: 0,
             gave: false,
+            datagrams: false,
             loop_thread: current_thread(),
         };
         if let Some(dhcp) = &dhcp {

@@ -38,6 +38,8 @@ pub(super) struct LoopState {
     asking: Asking,
     patience: Patience,
     answers: Answers,
+    /// The same for the next datagrams where some have come.
+    datagrams: Answers,
 }
 
 /// What the application is to watch in direct mode.
@@ -73,9 +75,11 @@ impl Stack {
             *sleep = 0;
         }
         let brought = std::mem::take(&mut self.cx.brought);
-        let gave = std::mem::take(&mut self.cx.gave);
-        let more_coming = self.loop_state.patience.before_sleep(brought, self.cx.now);
-        if self.loop_state.answers.before_sleep(gave, self.cx.now) || more_coming {
+        let (gave, datagrams) = (std::mem::take(&mut self.cx.gave), std::mem::take(&mut self.cx.datagrams));
+        let bulk = self.loop_state.patience.before_sleep(brought, self.cx.now);
+        let answer = self.loop_state.answers.before_sleep(gave, self.cx.now);
+        let datagram = self.loop_state.datagrams.before_sleep(datagrams, self.cx.now);
+        if bulk || answer || datagram {
             *sleep = 0;
         }
         self.cx.loop_thread = current_thread();
@@ -114,6 +118,10 @@ impl Stack {
         self.loop_state.patience.after_sleep(self.cx.now);
         self.run_deadlines();
         let frames = std::mem::take(&mut self.loop_state.frames);
+        if frames > 0 {
+            // What comes now may well be an answer to the guest.
+            self.loop_state.datagrams.forget();
+        }
         self.tcp.flush(frames, &mut self.cx);
         // One frame a round is how slirp4netns hands over a burst: its end shows as a round without a frame.
         self.udp.begin_round(frames == 1, &mut self.cx);
@@ -139,6 +147,7 @@ impl Stack {
             // What the host was given in this round counts as answered already.
             self.cx.gave = false;
             self.loop_state.answers.came(self.cx.now);
+            self.loop_state.datagrams.came(self.cx.now);
         }
     }
 

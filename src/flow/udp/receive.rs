@@ -30,6 +30,7 @@ pub(super) fn receive(flow: &mut UdpFlow, buffer: &mut ReceiveBuffer, cx: &mut C
         let asked = usize::from(flow.batch).min(left);
         match buffer.receive(&flow.socket, asked) {
             Ok(count) => {
+                cx.datagrams = true;
                 let mut datagrams = 0;
                 for received in (0..count).filter_map(|slot| buffer.get(slot)) {
                     datagrams += received.count();
