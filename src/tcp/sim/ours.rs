@@ -16,6 +16,15 @@ pub enum Answer {
     Refuse,
 }
 
+/// How often of a thousand turns something happens.
+#[derive(Clone, Copy, Debug)]
+pub struct Rates {
+    /// The connection is exported and rebuilt.
+    pub rebuild: u64,
+    /// All that was handed in is marked as urgent.
+    pub urgent: u64,
+}
+
 pub struct Ours {
     app: App,
     config: Config,
@@ -28,8 +37,7 @@ pub struct Ours {
     closed: Option<Closed>,
     /// Answers of a host that knows no connection.
     resets: Vec<Vec<u8>>,
-    /// How often of a thousand turns the connection is exported and rebuilt.
-    rebuild: u64,
+    rates: Rates,
     rebuilt: u64,
 }
 
@@ -78,7 +86,7 @@ impl Stream for Open<'_> {
 }
 
 impl Ours {
-    pub fn new(app: App, config: Config, iss: SeqNumber, answer: (Answer, u64), rebuild: u64) -> Ours {
+    pub fn new(app: App, config: Config, iss: SeqNumber, answer: (Answer, u64), rates: Rates) -> Ours {
         Ours {
             app,
             config,
@@ -89,7 +97,7 @@ impl Ours {
             answer_at: None,
             closed: None,
             resets: Vec::new(),
-            rebuild,
+            rates,
             rebuilt: 0,
         }
     }
@@ -152,13 +160,16 @@ impl End for Ours {
                 }
             }
         }
-        if self.rebuilt < REBUILDS && random.permille(self.rebuild) {
+        if self.rebuilt < REBUILDS && random.permille(self.rates.rebuild) {
             self.rebuild(now);
         }
         let Some(connection) = &mut self.connection else { return };
         let send_limit = connection.send_limit();
         self.app.turn(&mut Open { connection, pool: &mut self.pool, send_limit, now }, now, random);
         connection.flush_ack();
+        if random.permille(self.rates.urgent) {
+            connection.send.mark_urgent();
+        }
         let mut count = 0;
         while let Some(segment) = connection.poll_transmit(now) {
             count += 1;
@@ -239,6 +250,7 @@ impl End for Ours {
         // The window of a SYN is not scaled, and may be larger than a small limit by rounding.
         assert!(connection.recv.len() <= received + (1 << 14));
         assert!(connection.send.len() <= sent);
+        assert!(connection.recv.urgent().is_none_or(|end| end <= connection.recv.len()));
         assert!(connection.snd_una().le(connection.snd_nxt()) && connection.snd_nxt().le(connection.snd_max()));
     }
 

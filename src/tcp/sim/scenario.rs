@@ -2,7 +2,7 @@
 
 use super::app::{App, Ending};
 use super::link::Shape;
-use super::ours::{Answer, Ours};
+use super::ours::{Answer, Ours, Rates};
 use super::random::Random;
 use super::smol::{self, Smol};
 use crate::tcp::{Config, SeqNumber};
@@ -40,8 +40,8 @@ pub struct Scenario {
     smol: smol::Shape,
     iss: [SeqNumber; 2],
     answer: (Answer, u64),
-    /// How often of a thousand turns an end of ours is exported and rebuilt.
-    pub rebuild: u64,
+    /// What happens to the first end, and to the second if it is ours.
+    rates: Rates,
     /// The second end is rebuilt as well.
     rebuild_both: bool,
 }
@@ -144,7 +144,7 @@ impl Scenario {
                 if random.percent(3) { Answer::Refuse } else { Answer::Accept },
                 if clean { 0 } else { random.pick(&[0, 0, 5000, 2_000_000]) },
             ),
-            rebuild,
+            rates: Rates { rebuild, urgent: if random.percent(10) { 50 } else { 0 } },
             rebuild_both: random.percent(50),
         }
     }
@@ -152,15 +152,16 @@ impl Scenario {
     /// Both ends. The first is always ours.
     pub fn ends(&self, now: Instant) -> [AnyEnd; 2] {
         let [first, second] = &self.apps;
-        let mut first = Ours::new(first.clone(), self.configs[0], self.iss[0], self.answer, self.rebuild);
+        let mut first = Ours::new(first.clone(), self.configs[0], self.iss[0], self.answer, self.rates);
         if self.opening != Opening::Second {
             first.open(now);
         }
         let opens = self.opening != Opening::First;
         let second = match self.other {
             Other::Ours => {
-                let rebuild = if self.rebuild_both { self.rebuild } else { 0 };
-                let mut end = Ours::new(second.clone(), self.configs[1], self.iss[1], self.answer, rebuild);
+                let rebuild = if self.rebuild_both { self.rates.rebuild } else { 0 };
+                let rates = Rates { rebuild, ..self.rates };
+                let mut end = Ours::new(second.clone(), self.configs[1], self.iss[1], self.answer, rates);
                 if opens {
                     end.open(now);
                 }
@@ -186,7 +187,7 @@ impl Scenario {
             && self.apps.iter().all(|app| app.pauses == 0)
             && self.narrows.is_none()
             && self.configs.iter().all(|config| config.keep_alive.is_none())
-            && self.rebuild == 0
+            && self.rates.rebuild == 0
             && self.answer.1 < 100_000
             && self.opening != Opening::Both
             && !self.may_break()

@@ -78,6 +78,7 @@ struct Sums {
     blocks: u64,
     stamped: u64,
     scaled: u64,
+    urgent: u64,
     seconds: u64,
 }
 
@@ -109,6 +110,7 @@ impl Sums {
         self.blocks += sights.blocks;
         self.stamped += sights.stamped;
         self.scaled += sights.scaled;
+        self.urgent += sights.urgent;
     }
 
     /// Everything that the simulator is there for has come to pass.
@@ -133,6 +135,7 @@ impl Sums {
             self.blocks,
             self.stamped,
             self.scaled,
+            self.urgent,
         ];
         counts.iter().all(|&count| count >= self.runs / 100) && self.forgotten <= self.runs / 100
     }

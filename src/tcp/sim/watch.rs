@@ -30,6 +30,7 @@ pub struct Sights {
     pub stamped: u64,
     pub scaled: u64,
     pub repeated: u64,
+    pub urgent: u64,
 }
 
 #[derive(Debug)]
@@ -89,6 +90,10 @@ impl Watch {
         if !segment.payload.is_empty() {
             assert!(is_stream(me, first, segment.payload), "{me} sends other bytes at {first}");
             assert!(first + segment.payload.len() <= handed, "{me} sends what it was never given");
+        }
+        if segment.flags.contains(Flags::URG) {
+            assert!(first + usize::from(segment.urgent) <= handed, "{me} points beyond its data: {segment:?}");
+            self.sights.urgent += 1;
         }
         let end = segment.seq + segment.payload.len() as u32;
         if !segment.payload.is_empty() && self.highest[me].is_some_and(|highest| highest.ge(end)) {
