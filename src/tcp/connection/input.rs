@@ -317,6 +317,7 @@ impl Connection {
             self.detect_by_new_data(&delivered, false);
             self.detect_losses(delivered.bytes, now);
             self.reduce_in_proportion(delivered.bytes, false);
+            self.grow_beside_losses(delivered.bytes, now);
             if self.timer.is_some_and(|(timer, _)| timer == Timer::Probe) {
                 // What is known now to be missing is found by its time or by the retransmission timer.
                 self.rearm(now);

@@ -9,7 +9,7 @@
 //! finds a queue follow them to the letter.
 
 use super::Connection;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// Segments that must have been delivered before their losses are judged.
 const HISTORY: u32 = 256;
@@ -50,11 +50,22 @@ impl Connection {
     pub(super) fn loss_is_tolerable(&self) -> bool {
         let Record { delivered, lost } = self.record;
         let history = HISTORY.saturating_mul(u32::from(self.payload_mss()));
-        let Some((least, usual)) = self.rtt.least().zip(self.rtt.srtt()) else { return false };
+        let Some(least) = self.rtt.least() else { return false };
         let bound = least + ROUND + Duration::from_micros(least.total_micros() / 4);
         self.sack
             && delivered >= history
             && lost.saturating_mul(SHARE) <= delivered
-            && usual.max(self.recovery.latest_rtt()) <= bound
+            // Not the smoothed one: it remembers a queue for many round trips after a reduction has emptied it, and each loss
+            // in that time would be one more reduction.
+            && self.recovery.latest_rtt() <= bound
+    }
+
+    /// Bytes were delivered behind a hole that is being repaired without a reduction: they open the window as others do. On a
+    /// link that always loses something, few acknowledgments come without a hole.
+    pub(super) fn grow_beside_losses(&mut self, delivered: u32, now: Instant) {
+        if self.recovery.tolerated && self.loss_is_tolerable() {
+            let (flight, most) = (self.scoreboard.flight(), self.most_in_flight());
+            self.congestion.on_ack(delivered, (flight, most), true, now, self.rtt.srtt());
+        }
     }
 }

@@ -106,3 +106,31 @@ fn on_a_lossy_link_the_window_grows_until_a_queue_shows() {
     }
     assert!(script.connection.cwnd() < 14_000, "{}", script.connection.cwnd());
 }
+
+/// Behind a hole as well: on a link that always loses something, few acknowledgments come without one.
+#[test]
+fn what_arrives_behind_a_tolerated_hole_opens_the_window() {
+    let (mut script, at) = experienced();
+    script.connection.congestion.restore(10_000, 10_000);
+    script.push(20_000);
+    assert_eq!(script.sent().len(), 10);
+    script.now += Duration::from_millis(10);
+    script.sack(at, &[(at + 1000, at + 6000)]);
+    assert_eq!(script.connection.cwnd(), 15_000);
+    script.sack(at, &[(at + 1000, at + 10_000)]);
+    assert_eq!((script.connection.cwnd(), script.connection.ssthresh()), (19_000, 10_000));
+}
+
+/// A queue that was emptied is forgotten at once.
+#[test]
+fn after_a_reduction_the_next_loss_without_a_queue_is_tolerated() {
+    let (mut script, mut at) = experienced();
+    for _ in 0..5 {
+        at = round(&mut script, at, 14, None);
+    }
+    at = round(&mut script, at, 14, Some(1));
+    let reduced = script.connection.ssthresh();
+    at = round(&mut script, at, 10, None);
+    round(&mut script, at, 10, Some(1));
+    assert_eq!(script.connection.ssthresh(), reduced);
+}
