@@ -593,5 +593,11 @@ fn the_differences_are_all_used() {
     for d in differences::DIFFERENCES {
         println!("{}\n  {}\n  upstream: {}\n  ours: {}", d.id, d.contract, d.upstream, d.ours);
         assert!(sources.contains(&format!("ours(\"{}\")", d.id)), "{} is used by no test", d.id);
+        assert_eq!(
+            differences::DIFFERENCES.iter().filter(|other| other.id == d.id).count(),
+            1,
+            "{} is there twice",
+            d.id
+        );
     }
 }

@@ -359,7 +359,7 @@ fn ipv6_fact_12_the_hosts_loopback_is_closed_on_every_road() {
 /// RFC 8201: what goes to the guest through a link of 1280 bytes becomes smaller, and never less than that.
 #[test]
 fn a_packet_too_big_makes_segments_smaller() {
-    if !ours("path-mtu") {
+    if !ours("guest-path-mtu") {
         return;
     }
     let i = start6(setup6());

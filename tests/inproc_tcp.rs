@@ -592,7 +592,7 @@ fn too_big(about: &Segment, mtu: u16) -> Vec<u8> {
 
 #[test]
 fn tcp_a_router_before_the_guest_asks_for_smaller_segments() {
-    if !ours("path-mtu") {
+    if !ours("guest-path-mtu") {
         return;
     }
     let i = Setup::default().start();

@@ -165,7 +165,7 @@ pub const DIFFERENCES: &[Difference] = &[
         "a retry goes to the next server",
     ),
     d(
-        "path-mtu",
+        "guest-path-mtu",
         "icmp.md: fragmentation needed from the guest's side",
         "ignored",
         "the connection's segments become smaller",
