@@ -19,7 +19,7 @@ use crate::ip::rate_limit::RateLimit;
 use crate::tcp::{Closed, Flags, Segment, SeqNumber};
 
 /// Rounds of the application's loop for which staged bytes are held while frames keep coming: one a round, or several.
-const MAX_HELD: u8 = 64;
+const MAX_HELD: u8 = 96;
 const MAX_HELD_SEVERAL: u8 = 1;
 
 new_key_type! {
