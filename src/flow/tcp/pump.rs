@@ -2,7 +2,8 @@
 //!
 //! Guest to host: in-order bytes are staged in the connection's receive buffer; a segment that ends a burst (PSH, FIN,
 //! URG, or shorter than the guest's full ones) has them sent at once, a run of full segments is sent as one batch, and so
-//! is a long burst with what follows it directly. One acknowledgment answers a batch. Host to guest: one read of what window and buffer allow, cut into segments.
+//! is a long burst with what follows it directly. One acknowledgment answers a batch. Host to guest: one read of what
+//! window and buffer allow, cut into segments.
 
 use std::io::{self, ErrorKind};
 
