@@ -116,8 +116,9 @@ impl Answer {
     fn siaddr(&self) -> Ipv4Addr {
         Ipv4Addr::new(self.message[20], self.message[21], self.message[22], self.message[23])
     }
+    /// The codes of the options but for the times that follow a lease where there is room.
     fn codes(&self) -> Vec<u8> {
-        self.options.iter().map(|o| o.0).collect()
+        self.options.iter().map(|o| o.0).filter(|code| !(ours("dhcp-times") && matches!(code, 58 | 59))).collect()
     }
     fn option(&self, code: u8) -> Option<&[u8]> {
         self.options.iter().find(|o| o.0 == code).map(|o| o.1.as_slice())
@@ -215,7 +216,7 @@ fn dhcp_fact_09_sixteen_machines_get_an_address() {
     }
     let seventeenth = query(DISCOVER, &[]).mac(99).ask(&i);
     if ours("dhcp-pool") {
-        // A library may recycle its oldest offer instead of staying silent.
+        // A library may recycle its oldest offer or lease instead of staying silent.
         assert!(seventeenth.is_none_or(|a| a.kind() == OFFER && a.address() != VHOST));
     } else {
         assert!(seventeenth.is_none());
@@ -436,4 +437,100 @@ fn dns_fact_11_a_bad_search_name_disables_the_option() {
     }
     let label = "x".repeat(63);
     assert_eq!(search_option(&[label.as_str()]).map(|o| o.len()), Some(65));
+}
+
+#[test]
+fn earnest_4_e_a_lease_that_was_not_renewed_makes_room_for_the_17th_machine() {
+    if !ours("dhcp-pool") {
+        return;
+    }
+    const DAY: Duration = Duration::from_secs(86_400);
+    let i = start();
+    let pass = |i: &Instance, time| {
+        i.move_clock(time);
+        i.turn(Duration::ZERO);
+    };
+    let fill = |i: &Instance| {
+        for n in 0..16 {
+            let a = wish(REQUEST, pool(n)).mac(n).expect(i);
+            assert_eq!((a.kind(), a.address()), (ACKED, pool(n)));
+            pass(i, Duration::from_secs(1));
+        }
+        assert!(query(DISCOVER, &[]).mac(99).ask(i).is_none(), "every lease is young");
+    };
+    let serve = |i: &Instance| {
+        // Machine 0 renews in time; machine 1 is the oldest that does not.
+        pass(i, DAY / 2);
+        let renew = Query { ciaddr: pool(0), to: VHOST, ..query(REQUEST, &[]).mac(0) };
+        assert_eq!(renew.expect(i).address(), pool(0));
+        pass(i, DAY / 2 + Duration::from_secs(1));
+        let a = query(DISCOVER, &[]).mac(99).expect(i);
+        assert_eq!((a.kind(), a.address()), (OFFER, pool(1)));
+        let a = wish(REQUEST, pool(1)).mac(99).expect(i);
+        assert_eq!((a.kind(), a.address()), (ACKED, pool(1)));
+        assert!(i.neighbor_info().contains("52:54:00:12:34:63  10.0.2.16\n"), "{}", i.neighbor_info());
+        assert_eq!(wish(REQUEST, pool(0)).mac(0).expect(i).kind(), ACKED);
+    };
+    fill(&i);
+    // The stream has no place for the age of a lease: it begins anew.
+    let (result, stream) = i.save_state();
+    assert_eq!(result, 0);
+    serve(&i);
+    let loaded = start();
+    assert_eq!(loaded.load_state(4, &stream), (0, 0));
+    assert!(query(DISCOVER, &[]).mac(99).ask(&loaded).is_none(), "a loaded lease is not over");
+    // As in `fill`, machine 1 is the first of those that do not renew.
+    serve(&loaded);
+}
+
+#[test]
+fn earnest_4_f_a_request_that_takes_another_servers_offer_is_not_answered() {
+    if !ours("dhcp-other-server") {
+        return;
+    }
+    let i = start();
+    let choose = |server: [u8; 4]| query(REQUEST, &[&[50, 4, 10, 0, 2, 15, 54, 4], &server[..]].concat());
+    assert_eq!(query(DISCOVER, &[]).expect(&i).address(), pool(0));
+    assert!(choose([192, 0, 2, 1]).ask(&i).is_none(), "neither a lease nor a refusal");
+    // The offer was declined by that: the next machine gets the address.
+    let a = query(DISCOVER, &[]).mac(9).expect(&i);
+    assert_eq!((a.kind(), a.address()), (OFFER, pool(0)));
+    assert_eq!(choose([10, 0, 2, 2]).mac(9).expect(&i).kind(), ACKED);
+    // An address that is not ours either is not refused, as that is the other server's to say.
+    assert!(query(REQUEST, &[50, 4, 192, 0, 2, 77, 54, 4, 192, 0, 2, 1]).ask(&i).is_none());
+}
+
+#[test]
+fn earnest_4_h_renewal_and_rebinding_times_are_told() {
+    if !ours("dhcp-times") {
+        return;
+    }
+    let i = start();
+    for a in [query(DISCOVER, &[]).expect(&i), wish(REQUEST, pool(0)).expect(&i)] {
+        assert_eq!(a.option(58), Some(&43_200u32.to_be_bytes()[..]), "T1, half of the lease");
+        assert_eq!(a.option(59), Some(&75_600u32.to_be_bytes()[..]), "T2, seven eighths of it");
+    }
+    // Who asks for no lease is told none of its times.
+    let a = Query { ciaddr: pool(0), ..query(8, &[]) }.expect(&i);
+    assert_eq!((a.option(51), a.option(58), a.option(59)), (None, None, None));
+    assert_eq!(wish(REQUEST, VHOST).expect(&i).option(58), None);
+}
+
+#[test]
+fn earnest_4_k_a_pool_outside_of_the_network_is_served() {
+    let outside = |c: &mut SlirpConfig| c.vnetwork = in_addr(Ipv4Addr::new(192, 168, 7, 0));
+    let i = Setup::with(outside).silent().start();
+    let a = query(DISCOVER, &[]).expect(&i);
+    assert_eq!((a.kind(), a.address()), (OFFER, pool(0)));
+    let a = wish(REQUEST, pool(0)).expect(&i);
+    assert_eq!((a.kind(), a.address()), (ACKED, pool(0)));
+    let renew = Query { ciaddr: pool(0), to: VHOST, ..query(REQUEST, &[]) };
+    assert_eq!(renew.expect(&i).kind(), ACKED);
+    assert_eq!(wish(REQUEST, Ipv4Addr::new(192, 168, 7, 15)).expect(&i).kind(), NAK);
+    // It is in the saved state like any other.
+    let (result, stream) = i.save_state();
+    let loaded = Setup::with(outside).silent().start();
+    assert_eq!((result, loaded.load_state(4, &stream)), (0, (0, 0)));
+    assert_eq!(wish(REQUEST, pool(0)).mac(9).expect(&loaded).kind(), NAK);
+    assert_eq!(wish(REQUEST, pool(0)).expect(&loaded).kind(), ACKED);
 }

@@ -169,7 +169,7 @@ impl Stack {
             self.cx.egress.set_ip_id(ip_id);
         }
         if let (Some(pool), Some(dhcp)) = (pool, &mut self.dhcp) {
-            dhcp.set_slots(pool);
+            dhcp.set_slots(pool, self.cx.now);
         }
     }
 

@@ -137,6 +137,18 @@ pub const DIFFERENCES: &[Difference] = &[
         "0.0.0.0 or 255.255.255.255; a server identifier may follow",
     ),
     d("dhcp-pool", "dhcp.md oddities: a full pool", "silence for ever", "the oldest entry may be recycled"),
+    d(
+        "dhcp-other-server",
+        "dhcp.md section A1: a REQUEST whose server identifier names another server",
+        "answered like any other",
+        "not answered, and the offer is free again (RFC 2131 section 4.3.2)",
+    ),
+    d(
+        "dhcp-times",
+        "dhcp.md section A3: renewal and rebinding times (options 58 and 59)",
+        "never sent",
+        "sent where they fit",
+    ),
     d("dhcp-inform", "dhcp.md oddities: INFORM", "unanswered", "may be acknowledged without a lease"),
     d(
         "dhcp-mtu",

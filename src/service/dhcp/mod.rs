@@ -23,8 +23,11 @@ pub use pool::SLOTS;
 /// The longest host name that option 12 carries, in bytes; a longer one is cut.
 const HOSTNAME_MAX: usize = 32;
 
-/// Lease time of option 51, in seconds. A binding never expires here; the client renews all the same.
-const LEASE_SECONDS: u32 = 86_400;
+/// Lease time of option 51, in seconds.
+const LEASE_SECONDS: u32 = pool::LEASE.secs() as u32;
+/// When a client is to renew its lease, and when to ask any server for it (RFC 2131 section 4.4.5), in seconds.
+const RENEWAL_SECONDS: u32 = LEASE_SECONDS / 2;
+const REBINDING_SECONDS: u32 = LEASE_SECONDS / 8 * 7;
 
 /// What a client takes for the MTU of an Ethernet without being told, in bytes.
 const ETHERNET_MTU: u16 = 1500;
@@ -56,6 +59,8 @@ mod code {
     pub const MESSAGE_TYPE: u8 = 53;
     pub const SERVER_IDENTIFIER: u8 = 54;
     pub const MESSAGE: u8 = 56;
+    pub const RENEWAL_TIME: u8 = 58;
+    pub const REBINDING_TIME: u8 = 59;
     pub const VENDOR_CLASS: u8 = 60;
     pub const TFTP_SERVER_NAME: u8 = 66;
     pub const DOMAIN_SEARCH: u8 = 119;
@@ -145,15 +150,16 @@ impl Dhcp {
         self.pool.slots()
     }
 
-    /// Replaces all bindings by those of a saved state. They count as confirmed.
-    pub fn set_slots(&mut self, slots: [Option<EthernetAddress>; SLOTS]) {
-        self.pool.set_slots(slots);
+    /// Replaces all bindings by those of a saved state. They count as confirmed at this moment.
+    pub fn set_slots(&mut self, slots: [Option<EthernetAddress>; SLOTS], now: Instant) {
+        self.pool.set_slots(slots, now);
     }
 
     /// Handles the payload of one UDP datagram to port 67 and gives the answer, if there is one.
     ///
     /// Silence is the answer to anything that is no BOOTREQUEST of at least 236 bytes, to message types that no client
-    /// sends, to RELEASE and DECLINE (RFC 2131 sections 4.3.3 and 4.3.4), and when no address is left.
+    /// sends, to RELEASE and DECLINE (RFC 2131 sections 4.3.3 and 4.3.4), to a REQUEST for what another server has offered,
+    /// and when no address is left.
     pub fn on_message(&mut self, bootp: &[u8], now: Instant) -> Option<Reply> {
         let request = Request::parse(bootp)?;
         match request.kind {
@@ -163,6 +169,11 @@ impl Dhcp {
                     .filter(|wish| self.pool.take(*wish, request.chaddr, false, now))
                     .or_else(|| self.pool.allocate(request.chaddr, false, now))?;
                 Some(self.grant(&request, kind::OFFER, address))
+            }
+            // The client has taken another server's offer and declines ours (RFC 2131 section 4.3.2).
+            kind::REQUEST if !self.is_for_us(&request) => {
+                self.pool.withdraw(request.chaddr);
+                None
             }
             // A message without a type comes from a BOOTP client. It is answered like a REQUEST, with DHCP options.
             kind::REQUEST | 0 => {
@@ -199,8 +210,8 @@ impl Dhcp {
         }
     }
 
-    /// Whether a message that gives an address up speaks of this server. RELEASE and DECLINE must name the server;
-    /// one that names none is taken as ours, there being no other.
+    /// Whether a message speaks of this server. RELEASE and DECLINE must name the server, and a REQUEST that answers an
+    /// offer must too; one that names none is taken as ours.
     fn is_for_us(&self, request: &Request) -> bool {
         request.server.is_none_or(|server| server == self.config.vhost)
     }
@@ -283,9 +294,12 @@ impl Dhcp {
                 left_out("omitting vendor class option");
             }
         }
-        // Last, so that it takes the place of nothing else.
+        // Last, so that they take the place of nothing else. A client that is not told the times computes the same ones.
         if with_mtu && config.mtu != ETHERNET_MTU {
             out.option(code::INTERFACE_MTU, &config.mtu.to_be_bytes());
+        }
+        if !header.yiaddr.is_unspecified() && out.option(code::RENEWAL_TIME, &RENEWAL_SECONDS.to_be_bytes()) {
+            out.option(code::REBINDING_TIME, &REBINDING_SECONDS.to_be_bytes());
         }
         out.finish()
     }

@@ -1,8 +1,8 @@
 //! The sixteen addresses of the server and who has them.
 //!
-//! A binding lasts until its owner gives it up; a client that comes back later finds its address. The one exception
-//! keeps a guest that makes up hardware addresses from locking others out: when no slot is free, the oldest offer that
-//! was never taken up by a REQUEST is given to somebody else, once it is more than [`OFFER_KEPT`] old.
+//! A binding lasts for as long as nobody else needs the address; a client that comes back later finds it. When no slot is
+//! free, two kinds make room, the oldest of each first: an offer that was never taken up by a REQUEST, once it is more than
+//! [`OFFER_KEPT`] old, and then a lease that was not renewed in its time ([`LEASE`]).
 
 use std::net::Ipv4Addr;
 
@@ -15,6 +15,9 @@ use crate::time::{Duration, Instant};
 /// How many addresses there are, beginning with `vdhcp_start`. A saved state holds exactly so many.
 pub const SLOTS: usize = 16;
 
+/// How long an address is the client's own without being renewed (option 51).
+pub(super) const LEASE: Duration = Duration::from_secs(86_400);
+
 /// How long an offer is kept for its client when addresses run out.
 const OFFER_KEPT: Duration = Duration::from_secs(60);
 
@@ -25,7 +28,7 @@ const DECLINED_FOR: Duration = Duration::from_secs(600);
 enum State {
     Free,
     Offered { mac: EthernetAddress, at: Instant },
-    Confirmed { mac: EthernetAddress },
+    Confirmed { mac: EthernetAddress, at: Instant },
     Declined { at: Instant },
 }
 
@@ -39,7 +42,7 @@ struct Slot {
 impl Slot {
     fn owner(&self) -> Option<EthernetAddress> {
         match self.state {
-            State::Offered { mac, .. } | State::Confirmed { mac } => Some(mac),
+            State::Offered { mac, .. } | State::Confirmed { mac, .. } => Some(mac),
             State::Free | State::Declined { .. } => None,
         }
     }
@@ -48,7 +51,7 @@ impl Slot {
     fn open_to(&self, mac: EthernetAddress, now: Instant) -> bool {
         match self.state {
             State::Free => true,
-            State::Offered { mac: owner, .. } | State::Confirmed { mac: owner } => owner == mac,
+            State::Offered { mac: owner, .. } | State::Confirmed { mac: owner, .. } => owner == mac,
             State::Declined { at } => elapsed(at, now) >= DECLINED_FOR,
         }
     }
@@ -56,8 +59,8 @@ impl Slot {
     /// Gives the slot to `mac`. An offer does not take back what a REQUEST has confirmed.
     fn give(&mut self, mac: EthernetAddress, confirm: bool, now: Instant) {
         if confirm {
-            self.state = State::Confirmed { mac };
-        } else if self.state != (State::Confirmed { mac }) {
+            self.state = State::Confirmed { mac, at: now };
+        } else if !matches!(self.state, State::Confirmed { mac: owner, .. } if owner == mac) {
             self.state = State::Offered { mac, at: now };
         }
     }
@@ -90,21 +93,27 @@ impl Pool {
         }
     }
 
-    /// Gives `mac` the first address that is free or its own; when there is none, the oldest offer that has been kept
-    /// long enough.
+    /// Gives `mac` the first address that is free or its own; when there is none, that of the oldest offer that has been
+    /// kept long enough, else that of the lease that has been over for longest.
     pub fn allocate(&mut self, mac: EthernetAddress, confirm: bool, now: Instant) -> Option<Ipv4Addr> {
         let usable = || self.slots.iter().enumerate().filter(|(_, slot)| slot.address.is_some());
         let open = usable().find(|(_, slot)| slot.open_to(mac, now)).map(|(index, _)| index);
-        let stale = || {
-            usable()
-                .filter_map(|(index, slot)| match slot.state {
-                    State::Offered { at, .. } if elapsed(at, now) > OFFER_KEPT => Some((at, index)),
-                    _ => None,
-                })
-                .min()
-                .map(|(_, index)| index)
+        let oldest = |since: fn(State, Instant) -> Option<Instant>| {
+            usable().filter_map(|(index, slot)| Some((since(slot.state, now)?, index))).min().map(|(_, index)| index)
         };
-        let index = open.or_else(stale)?;
+        let stale = || {
+            oldest(|state, now| match state {
+                State::Offered { at, .. } if elapsed(at, now) > OFFER_KEPT => Some(at),
+                _ => None,
+            })
+        };
+        let expired = || {
+            oldest(|state, now| match state {
+                State::Confirmed { at, .. } if elapsed(at, now) > LEASE => Some(at),
+                _ => None,
+            })
+        };
+        let index = open.or_else(stale).or_else(expired)?;
         let slot = self.slots.get_mut(index)?;
         slot.give(mac, confirm, now);
         slot.address
@@ -113,6 +122,14 @@ impl Pool {
     /// The first address that `mac` has.
     pub fn held_by(&self, mac: EthernetAddress) -> Option<Ipv4Addr> {
         self.slots.iter().filter(|slot| slot.owner() == Some(mac)).find_map(|slot| slot.address)
+    }
+
+    /// Frees what `mac` was offered and has not taken up.
+    pub fn withdraw(&mut self, mac: EthernetAddress) {
+        let offered = |slot: &&mut Slot| matches!(slot.state, State::Offered { mac: owner, .. } if owner == mac);
+        for slot in self.slots.iter_mut().filter(offered) {
+            slot.state = State::Free;
+        }
     }
 
     /// Frees `address` if `mac` has it.
@@ -133,9 +150,10 @@ impl Pool {
         self.slots.map(|slot| slot.owner())
     }
 
-    pub fn set_slots(&mut self, owners: [Option<EthernetAddress>; SLOTS]) {
+    /// Replaces all bindings. How old they are is not known: each has its whole lease from `now` on.
+    pub fn set_slots(&mut self, owners: [Option<EthernetAddress>; SLOTS], now: Instant) {
         for (slot, owner) in self.slots.iter_mut().zip(owners) {
-            slot.state = owner.map_or(State::Free, |mac| State::Confirmed { mac });
+            slot.state = owner.map_or(State::Free, |mac| State::Confirmed { mac, at: now });
         }
     }
 
@@ -145,11 +163,13 @@ impl Pool {
 }
 
 /// Whether a guest can have the address: inside the virtual network, neither the network's own nor its broadcast
-/// address (which a /31 and a /32 do not have, RFC 3021), and not one the library answers for itself.
+/// address (which a /31 and a /32 do not have, RFC 3021), and not one the library answers for itself. A pool that does not
+/// begin in the virtual network is somebody's wish all the same (a program may let its user change the network and
+/// nothing else); the network it begins in then counts.
 fn leasable(address: Ipv4Addr, config: &Config) -> bool {
     let mask = u32::from(config.vnetmask);
-    let inside = u32::from(address) & mask == u32::from(config.vnetwork) & mask;
+    let same_network = |network: Ipv4Addr| u32::from(address) & mask == u32::from(network) & mask;
     let host_part = u32::from(address) & !mask;
     let reserved = !mask > 1 && (host_part == 0 || host_part == !mask);
-    inside && !reserved && address != config.vhost && address != config.vnameserver
+    same_network(config.vdhcp_start) && !reserved && address != config.vhost && address != config.vnameserver
 }
