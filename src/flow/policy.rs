@@ -177,6 +177,20 @@ impl Policy {
         !(source == self.vhost || source == self.vnameserver || source.is_loopback() || source.is_multicast())
     }
 
+    /// Whether `ip` stands for more than one machine: a group, or a broadcast address of the virtual network, the obsolete
+    /// form with all host bits zero among them (RFC 1122 section 3.3.6). Nobody has a connection with one.
+    pub fn is_group(&self, ip: IpAddr) -> bool {
+        let ip = match ip {
+            IpAddr::V4(ip) => ip,
+            IpAddr::V6(ip) => return ip.is_multicast(),
+        };
+        let host_bits = !u32::from(self.netmask);
+        let host = u32::from(ip) & host_bits;
+        // A network of two addresses, or of one, has no broadcast (RFC 3021).
+        let directed = host_bits > 1 && self.in_network(ip) && (host == 0 || host == host_bits);
+        ip.is_multicast() || ip.is_broadcast() || (directed && ip != self.vhost && ip != self.vnameserver)
+    }
+
     /// The address that a guest with an address of version 6 (or 4) is shown for a host peer that came to it: the host's
     /// own loopback is the virtual host, and so is a peer whose address would mean nothing to the guest, which answers to
     /// the router or asks its own link: an address of the other family, one of the host's link, one of the virtual prefix.
@@ -249,6 +263,23 @@ pub(crate) mod tests {
         }
         let without_dns = Policy { disable_dns: true, ..policy() };
         assert_eq!(meaning(&without_dns, "10.0.2.3:53"), "10.0.2.3:53");
+    }
+
+    #[test]
+    fn groups_and_broadcast_addresses_are_no_machine() {
+        let is_group = |policy: &Policy, text: &str| policy.is_group(text.parse().unwrap());
+        let usual = policy();
+        for group in ["255.255.255.255", "224.0.0.9", "239.255.255.250", "10.0.2.255", "10.0.2.0", "ff02::1", "ff0e::5"]
+        {
+            assert!(is_group(&usual, group), "{group}");
+        }
+        for one in ["10.0.2.2", "10.0.2.15", "10.0.3.255", "10.0.3.0", "0.0.0.0", "127.255.255.255", "::", "fec0::2"] {
+            assert!(!is_group(&usual, one), "{one}");
+        }
+        let pair = Policy { netmask: Ipv4Addr::new(255, 255, 255, 254), ..policy() };
+        assert!(!is_group(&pair, "10.0.2.0") && !is_group(&pair, "10.0.2.1"));
+        let odd = Policy { vhost: Ipv4Addr::new(10, 0, 2, 255), ..policy() };
+        assert!(!is_group(&odd, "10.0.2.255"));
     }
 
     #[test]

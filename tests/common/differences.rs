@@ -189,6 +189,12 @@ pub const DIFFERENCES: &[Difference] = &[
         "half-open connections are bounded; the oldest is reset",
     ),
     d(
+        "tcp-groups",
+        "ipv4.md section 5: TCP to a broadcast or multicast address",
+        "255.255.255.255 is the host's loopback, for others a connection is tried and refused",
+        "silence (RFC 9293 section 3.9.2.3)",
+    ),
+    d(
         "connect-errors",
         "tcp.md section 2.1: what the guest hears of a failed connect",
         "a FIN with sequence number 0 for what is no refusal, or an ICMP error alone",
