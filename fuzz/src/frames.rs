@@ -88,10 +88,10 @@ pub fn play(data: &[u8]) -> Seen {
             wire.take(&mut stack, number);
             stack.begin_round(now, Glance::Unknown);
             wire.take(&mut stack, number);
-            while stack.backlog() > 0 {
-                stack.work();
+            while stack.work() {
                 wire.take(&mut stack, number);
             }
+            wire.take(&mut stack, number);
         }
         wire.prepare(&mut frame, flags);
         stack.input(&frame, now);

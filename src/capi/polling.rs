@@ -110,10 +110,7 @@ impl Instance {
         let turns = self.enter(|core| {
             core.stack.begin_round(now, glance);
             let turns = core.stack.backlog();
-            if turns > 0 {
-                core.stack.work();
-            }
-            turns.saturating_sub(1)
+            if turns > 0 && core.stack.work() { turns - 1 } else { 0 }
         });
         self.take_turns(turns.unwrap_or(0));
     }
@@ -147,7 +144,9 @@ impl Instance {
 
     fn take_turns(&self, turns: usize) {
         for _ in 0..turns.min(MAX_TURNS) {
-            self.enter(|core| core.stack.work());
+            if self.enter(|core| core.stack.work()) == Some(false) {
+                break;
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::budget::FrameBudget;
 use super::effect::{Effect, HostSocket};
 use super::egress::Egress;
 use super::key::{Endpoint, FlowKey};
@@ -21,6 +22,8 @@ pub struct Context {
     pub now: Instant,
     pub policy: Policy,
     pub egress: Egress,
+    /// How many frames this step of the engine may still make; the stack sets it before each step.
+    pub budget: FrameBudget,
     pub effects: Vec<Effect>,
     pub timers: TimerQueue,
     /// `None` in direct mode: the application watches each socket itself.
@@ -47,6 +50,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// How many frames may still be made in this step. What has more to send takes a turn for it later.
+    pub fn room(&self) -> usize {
+        self.budget.room(&self.egress.outbox)
+    }
+
     /// The number of a new flow or forward: they are listed and ended newest first.
     pub fn number(&mut self) -> u64 {
         self.made += 1;

@@ -280,6 +280,9 @@ fn receive(flow: &mut IcmpFlow, cx: &mut Context) {
         drain_errors(flow, cx);
     }
     for _ in 0..BUDGET {
+        if cx.room() == 0 {
+            return;
+        }
         match flow.socket.receive_from(&mut cx.scratch) {
             Ok((length, sender)) => deliver(flow, length, sender, cx),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {

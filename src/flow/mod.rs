@@ -4,6 +4,7 @@
 //! application; what it must be told is an [`Effect`]. No C type may come in.
 #![forbid(unsafe_code)]
 
+pub mod budget;
 pub mod clock_hand;
 pub mod context;
 pub mod effect;

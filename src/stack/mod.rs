@@ -2,8 +2,8 @@
 //! frames and effects are results. No C type, no callback may come in.
 //!
 //! `config` says what a stack is made from, `input` and `input6` take frames apart, `rounds` is the application's loop seen
-//! from inside, `patience` and `answers` say when it is kept from sleeping, `asking` when the poller is asked, `rules` adds and removes
-//! forwards, `tftp` gives the TFTP server its datagrams and its files.
+//! from inside, `ration` how much one call of it may make, `patience` and `answers` say when it is kept from sleeping, `asking` when the poller
+//! is asked, `rules` adds and removes forwards, `tftp` gives the TFTP server its datagrams and its files.
 #![forbid(unsafe_code)]
 
 mod answers;
@@ -12,6 +12,7 @@ pub mod config;
 mod input;
 mod input6;
 mod patience;
+mod ration;
 mod rounds;
 mod rules;
 mod tftp;
@@ -25,6 +26,7 @@ pub use config::Config;
 pub use rounds::Interest;
 use smoltcp::wire::EthernetAddress;
 
+use crate::flow::budget::FrameBudget;
 use crate::flow::egress::Egress;
 use crate::flow::icmp::IcmpTable;
 use crate::flow::key::Endpoint;
@@ -74,6 +76,8 @@ pub struct Stack {
     /// What the application's clock has gone back by, in all.
     clock_shift: Duration,
     loop_state: rounds::LoopState,
+    /// What is left of what this round of the application's loop may make.
+    round: ration::Ration,
 }
 
 impl Stack {
@@ -92,6 +96,7 @@ impl Stack {
             egress: Egress::new(subnet, policy.vhost, policy.vhost6, config.mtu),
             policy,
             effects,
+            budget: FrameBudget::default(),
             timers: TimerQueue::default(),
             poller,
             pool: Pool::default(),
@@ -125,6 +130,7 @@ impl Stack {
             tftp: config.tftp(),
             clock_shift: Duration::ZERO,
             loop_state: rounds::LoopState::default(),
+            round: ration::Ration::default(),
         })
     }
 

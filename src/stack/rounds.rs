@@ -10,6 +10,7 @@ use super::Stack;
 use super::answers::Answers;
 use super::asking::{Asking, Glance};
 use super::patience::Patience;
+use super::ration::Ration;
 use crate::flow::Effect;
 use crate::flow::icmp::IcmpId;
 use crate::flow::tcp::TcpId;
@@ -68,7 +69,7 @@ impl Stack {
     /// Before the application's sleep. `sleep` is how long it means to sleep, in milliseconds; it is only ever lowered.
     pub fn fill(&mut self, sleep: &mut u32, now: Instant) {
         self.set_now(now);
-        self.run_deadlines();
+        self.in_round(Stack::run_deadlines);
         if *sleep > SHORTEST_SLEEP {
             *sleep = (*sleep).min(LONGEST_SLEEP).min(self.sleep_left());
         } else if self.has_backlog() {
@@ -116,13 +117,14 @@ impl Stack {
         self.set_now(now);
         self.loop_state.asleep = false;
         self.loop_state.patience.after_sleep(self.cx.now);
-        self.run_deadlines();
+        self.round = Ration::default();
+        self.in_round(Stack::run_deadlines);
         let frames = std::mem::take(&mut self.loop_state.frames);
         if frames > 0 {
             // What comes now may well be an answer to the guest.
             self.loop_state.datagrams.forget();
         }
-        self.tcp.flush(frames, &mut self.cx);
+        self.in_round(|stack| stack.tcp.flush(frames, &mut stack.cx));
         // One frame a round is how slirp4netns hands over a burst: its end shows as a round without a frame.
         self.udp.begin_round(frames == 1, &mut self.cx);
         let new_stream = std::mem::take(&mut self.cx.new_stream);
@@ -196,17 +198,27 @@ impl Stack {
     }
 
     /// Takes one turn of everything that has something to do; the frames it makes are to be taken out before the next.
-    pub fn work(&mut self) {
-        self.tcp_forwards.work(&mut self.tcp, &mut self.cx);
-        self.tcp.work(&mut self.cx);
-        self.udp.work(&mut self.cx);
-        self.icmp.work(&mut self.cx);
+    /// False when there is nothing left to do, or this round has made as much as one may: the next one goes on.
+    pub fn work(&mut self) -> bool {
+        if self.round.is_spent() {
+            return false;
+        }
+        self.in_round(|stack| {
+            stack.tcp_forwards.work(&mut stack.tcp, &mut stack.cx);
+            stack.tcp.work(&mut stack.cx);
+            stack.udp.work(&mut stack.cx);
+            stack.icmp.work(&mut stack.cx);
+        });
+        self.backlog() > 0
     }
 
     fn run_deadlines(&mut self) {
         let now = self.cx.now;
         // What a deadline puts in anew is later than now, so this ends; the bound is for a clock that stands still.
         for _ in 0..self.tcp.len() + self.udp.len() + 1024 {
+            if self.cx.room() == 0 {
+                return;
+            }
             let Some(token) = self.cx.timers.pop_due(now) else { break };
             match token::unpack(token) {
                 (Kind::Tcp, key) => self.tcp.on_deadline(TcpId::from(key), &mut self.cx),

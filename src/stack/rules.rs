@@ -84,6 +84,7 @@ impl Stack {
     /// Removes a guest forward and gives its number; `None` when there is none. Its connections are reset.
     pub fn remove_guest_forward(&mut self, address: Ipv4Addr, port: u16) -> Option<u64> {
         let number = self.guest_forwards.remove(address, port)?;
+        self.begin_call();
         self.tcp.end_forward(number, &mut self.cx);
         Some(number)
     }
@@ -95,6 +96,7 @@ impl Stack {
 
     /// Takes bytes for the guest from the application behind a guest forward.
     pub fn guest_forward_receive(&mut self, address: Ipv4Addr, port: u16, data: &[u8]) {
+        self.begin_call();
         self.tcp.receive_for(Endpoint::new(address, port), data, &mut self.cx);
         self.wake_application();
     }

@@ -91,8 +91,7 @@ impl TcpTable {
         while let Some(id) = self.bounds.of(stage).and_then(|queue| queue.ids.pop_front()) {
             let Some(flow) = self.flows.get_mut(id).filter(|flow| flow.stage == stage) else { continue };
             if stage != Stage::TimeWait {
-                flow.conn.abort(cx.now);
-                flow.transmit(cx);
+                flow.reset_now(cx);
                 if let Side::Host(stream) = &flow.side {
                     stream.reset_on_close();
                 }

@@ -76,7 +76,9 @@ pub struct TcpFlow {
     staged: bool,
     /// Poll rounds the staged bytes were held for more to come.
     held: u8,
-    /// The flow is on the list of those with news from the host.
+    /// The connection may have more for the guest than there was room for.
+    unfinished: bool,
+    /// The flow is on the list of those with something to bring in or to send.
     queued: Mark,
     /// The stage that the flow is counted in.
     stage: Stage,

@@ -181,6 +181,7 @@ impl TcpTable {
             write_failed: false,
             staged: false,
             held: 0,
+            unfinished: false,
             queued: Mark::default(),
             stage: Stage::Open,
             full_segment: 0,

@@ -11,7 +11,7 @@ use super::{Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::effect::{Effect, HostSocket};
 use crate::flow::egress::Unreachable;
-use crate::tcp::{Flags, Segment, State};
+use crate::tcp::{Flags, Segment, State, Transmit};
 use crate::time::Duration;
 
 /// The most one read from the host brings.
@@ -24,6 +24,9 @@ const STAGE_LIMIT: usize = 128 * 1024;
 const LONG_BURST: usize = 32 * 1024;
 /// Segments at least this long may be part of a run; what is shorter never waits.
 const MIN_BULK: usize = 536;
+/// Segments, and bytes in them, after which a flow's turn is over and others have theirs.
+const QUANTUM: usize = 64;
+const QUANTUM_BYTES: usize = 256 * 1024;
 /// How long a half-closed flow lives on which nothing moves; source: contract/tcp.md section 6.
 const LINGER: Duration = Duration::from_secs(135);
 /// The buffer a guest forward's application fills; source: contract/guestfwd-exec-unix.md section 3.
@@ -63,12 +66,9 @@ impl TcpFlow {
         }
     }
 
-    /// One turn after news from the host.
+    /// One turn after news from the host, or to go on where the last one ended.
     pub(super) fn turn(&mut self, cx: &mut Context) {
-        if self.connecting.is_some() {
-            if !self.writable {
-                return;
-            }
+        if self.connecting.is_some() && self.writable {
             self.on_connected(cx);
         }
         if self.failed && self.host_finished {
@@ -82,8 +82,11 @@ impl TcpFlow {
         self.transmit(cx);
     }
 
-    /// Whether news from the host wait for a turn.
+    /// Whether news from the host wait for a turn, or something for the guest.
     pub(super) fn wants_turn(&self) -> bool {
+        if self.unfinished {
+            return true;
+        }
         if self.connecting.is_some() {
             return self.writable;
         }
@@ -319,12 +322,35 @@ impl TcpFlow {
         }
     }
 
-    /// Sends the guest everything the connection has for it.
+    /// Sends the guest what the connection has for it, as far as one turn goes; the rest waits for the next one, behind
+    /// the other flows.
     pub(super) fn transmit(&mut self, cx: &mut Context) {
-        while let Some(transmit) = self.conn.poll_transmit(cx.now) {
-            let payload = self.conn.send.slices(transmit.offset, transmit.len);
-            cx.egress.segment(self.key.remote, self.key.guest, self.tos, &transmit, payload, cx.now);
+        let mut bytes = QUANTUM_BYTES;
+        for _ in 0..cx.room().min(QUANTUM) {
+            let Some(transmit) = self.conn.poll_transmit(cx.now) else {
+                self.unfinished = false;
+                return;
+            };
+            self.emit(&transmit, cx);
+            bytes = bytes.saturating_sub(transmit.len);
+            if bytes == 0 {
+                break;
+            }
         }
+        self.unfinished = true;
+    }
+
+    /// Ends the connection with a reset, which is sent whatever there is room for.
+    pub(super) fn reset_now(&mut self, cx: &mut Context) {
+        self.conn.abort(cx.now);
+        if let Some(reset) = self.conn.poll_transmit(cx.now) {
+            self.emit(&reset, cx);
+        }
+    }
+
+    fn emit(&mut self, transmit: &Transmit, cx: &mut Context) {
+        let payload = self.conn.send.slices(transmit.offset, transmit.len);
+        cx.egress.segment(self.key.remote, self.key.guest, self.tos, transmit, payload, cx.now);
     }
 
     /// A deadline has come, of the connection or of the flow.

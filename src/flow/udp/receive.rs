@@ -25,7 +25,7 @@ pub(super) fn receive(flow: &mut UdpFlow, buffer: &mut ReceiveBuffer, cx: &mut C
     if std::mem::take(&mut flow.errored) {
         drain_errors(flow, cx);
     }
-    let mut left = BUDGET;
+    let mut left = BUDGET.min(cx.room());
     while left > 0 {
         let asked = usize::from(flow.batch).min(left);
         match buffer.receive(&flow.socket, asked) {
@@ -41,7 +41,7 @@ pub(super) fn receive(flow: &mut UdpFlow, buffer: &mut ReceiveBuffer, cx: &mut C
                     flow.readable = false;
                     return;
                 }
-                left = left.saturating_sub(datagrams);
+                left = left.saturating_sub(datagrams).min(cx.room());
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 flow.readable = false;
