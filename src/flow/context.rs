@@ -1,7 +1,7 @@
 //! What all flows of a stack share.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::budget::FrameBudget;
 use super::effect::{Effect, HostSocket};
@@ -15,12 +15,15 @@ use crate::host::process::{ThreadNumber, current_thread};
 use crate::tcp::{Pool, SeqNumber};
 use crate::time::Instant;
 use crate::wire::header::{IPV4_LEN, IPV6_LEN};
+use crate::wire::subnet::Ipv4Subnet;
 
 /// What flows work with: the way to the guest, the deadlines, the poller, and what the host is to be told.
 pub struct Context {
     /// The application's clock at the last reading.
     pub now: Instant,
     pub policy: Policy,
+    /// The address that the guest has while nothing else is known of it: the first one of the DHCP server.
+    pub first_guest: Ipv4Addr,
     pub egress: Egress,
     /// How many frames this step of the engine may still make; the stack sets it before each step.
     pub budget: FrameBudget,
@@ -109,19 +112,52 @@ impl Context {
         config
     }
 
-    /// Where a forward leads: the unspecified IPv6 address stands for the guest as it is known by neighbor discovery,
-    /// one of its addresses under the prefix if there is one. `None` while none is known, and where the network does not
-    /// have this family at all.
-    pub fn guest_behind(&self, guest: Endpoint) -> Option<Endpoint> {
+    /// Where a forward leads: an unspecified address stands for the guest, see [`Context::guest_address`]. `None` while
+    /// none is known, and where the network does not have this family at all. Whoever is behind it is asked whether it is
+    /// still there when that is not certain.
+    pub fn guest_behind(&mut self, guest: Endpoint) -> Option<Endpoint> {
         let policy = &self.policy;
-        if !(if guest.ip.is_ipv6() { policy.ipv6_enabled } else { policy.ipv4_enabled }) {
+        let v6 = guest.ip.is_ipv6();
+        if !(if v6 { policy.ipv6_enabled } else { policy.ipv4_enabled }) {
             return None;
         }
-        if guest.ip != IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
-            return Some(guest);
+        let anywhere = guest.ip.is_unspecified();
+        let ip = if anywhere { self.guest_address(v6)? } else { guest.ip };
+        if self.egress.neighbors.is_doubtful(ip, self.now, |other| anywhere && self.may_be_guest(other)) {
+            self.egress.ask(ip, self.now);
         }
-        let ip = self.egress.neighbors.guest_ipv6(|ip| policy.in_prefix6(ip))?;
         Some(Endpoint::new(ip, guest.port))
+    }
+
+    /// The guest's address of one family, as far as it is known. Over IPv4 it is the first one of the DHCP server, where
+    /// the guest is expected, as long as somebody answers there or nobody else was heard of; over IPv6 one under the
+    /// prefix if there is one. Of several it is the one heard of last that answers.
+    pub fn guest_address(&self, v6: bool) -> Option<IpAddr> {
+        let neighbors = &self.egress.neighbors;
+        if v6 {
+            return neighbors.guest_ipv6(|ip| self.policy.in_prefix6(ip)).map(IpAddr::V6);
+        }
+        Some(neighbors.guest_ipv4(self.first_guest, |ip| self.may_be_guest(ip.into())).into())
+    }
+
+    /// Asks for the guest at all of its addresses of one family that did not answer: it may be back at any of them.
+    pub fn ask_silent_guests(&mut self, v6: bool) {
+        let silent: Vec<IpAddr> = self.egress.neighbors.silent(v6).filter(|ip| self.may_be_guest(*ip)).collect();
+        for ip in silent {
+            self.egress.ask(ip, self.now);
+        }
+    }
+
+    /// Whether a neighbor's address is one of the network, so that it may stand for the guest.
+    fn may_be_guest(&self, ip: IpAddr) -> bool {
+        match ip {
+            // The DHCP server may give out addresses of another network than the one that is configured.
+            IpAddr::V4(ip) => {
+                let leased = Ipv4Subnet::new(self.first_guest, self.policy.netmask);
+                self.policy.in_network(ip) || leased.contains(ip)
+            }
+            IpAddr::V6(ip) => self.policy.in_prefix6(ip),
+        }
     }
 
     /// The initial sequence number of a connection (RFC 6528 section 3): a clock of 4 microseconds plus a keyed hash of

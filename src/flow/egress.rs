@@ -1,6 +1,7 @@
 //! The way to the guest: builds frames, addresses them by the neighbor table, and has them wait while the guest's
 //! Ethernet address is not known.
 
+mod reach;
 mod v6;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,7 +20,7 @@ use crate::link::neighbor::NeighborTable;
 use crate::link::outbox::Outbox;
 use crate::link::pending::{Enqueued, Pending};
 use crate::tcp::{Flags, SeqNumber, Transmit};
-use crate::time::Instant;
+use crate::time::{Instant, earliest};
 use crate::wire::checksum::Checksum;
 use crate::wire::header::{self, ETHERNET_LEN, Ethernet, IPV4_LEN, Ipv4, PROTOCOL_UDP, Payload, Tcp, UDP_LEN, Udp};
 use crate::wire::subnet::Ipv4Subnet;
@@ -147,11 +148,16 @@ impl Egress {
 
     /// When [`Egress::on_deadline`] is due.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.pending.is_empty() { None } else { self.pending.deadline() }
+        let pending = if self.pending.is_empty() { None } else { self.pending.deadline() };
+        earliest(pending, self.neighbors.deadline())
     }
 
-    /// Drops what waited too long for its address, and asks again for those that came later.
+    /// Drops what waited too long for its address, and asks again for those that came later. Neighbors that were asked and
+    /// have not answered are silent.
     pub fn on_deadline(&mut self, now: Instant) {
+        if self.neighbors.deadline().is_some_and(|deadline| deadline <= now) {
+            self.neighbors.on_deadline(now);
+        }
         let mut again = Vec::new();
         self.pending.on_deadline(now, |address| again.push(address));
         for address in again {

@@ -187,6 +187,7 @@ impl IcmpTable {
                 self.remove(victim, cx);
             }
         }
+        cx.egress.neighbors.heard(key.guest, cx.now);
         let source = cx.policy.outbound(SocketAddr::new(real, 0)).map(|address| address.ip());
         let (socket, raw) = Datagram::ping(real.is_ipv6(), source)?;
         let id = self.flows.insert(IcmpFlow {

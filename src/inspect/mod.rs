@@ -79,6 +79,12 @@ fn shown(endpoint: Option<Endpoint>) -> (Ipv4Addr, u16) {
     }
 }
 
+/// Where a forward leads as far as the text tells: the unspecified IPv4 address is the one where the guest is expected.
+fn expected(tables: &Tables<'_>, guest: Endpoint) -> Endpoint {
+    let anywhere = guest.ip == IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    if anywhere { Endpoint::new(tables.cx.first_guest, guest.port) } else { guest }
+}
+
 /// The name of a state, as in the table of contract/info-text.md section 1.
 fn state_name(state: State) -> &'static str {
     match state {
@@ -121,7 +127,7 @@ fn tcp_lines(tables: &Tables<'_>) -> Vec<Line> {
         };
         let (source, destination) = match flow.origin() {
             Origin::Guest => (Some(flow.key().guest), Some(flow.key().remote)),
-            Origin::Host => (local, Some(flow.key().guest)),
+            Origin::Host { .. } => (local, Some(flow.key().guest)),
         };
         let conn = flow.connection();
         let tag = format!("TCP[{}]", state_name(conn.state()));
@@ -132,7 +138,7 @@ fn tcp_lines(tables: &Tables<'_>) -> Vec<Line> {
         let listener = forward.listener();
         let source = listener.local_address().map(Endpoint::from);
         let tag = "TCP[HOST_FORWARD]".to_string();
-        Line::new(forward.number(), tag, listener.as_raw_fd(), source, Some(forward.guest()), (0, 0))
+        Line::new(forward.number(), tag, listener.as_raw_fd(), source, Some(expected(tables, forward.guest())), (0, 0))
     });
     connections.chain(forwards).collect()
 }
@@ -142,7 +148,7 @@ fn udp_lines(tables: &Tables<'_>) -> Vec<Line> {
         let (tag, source, destination) = match flow.remaining(tables.cx.now) {
             None => {
                 let local = flow.socket().local_address().map(Endpoint::from);
-                ("UDP[HOST_FORWARD]".to_string(), local, Some(flow.guest()))
+                ("UDP[HOST_FORWARD]".to_string(), local, Some(expected(tables, flow.guest())))
             }
             Some(left) => (format!("UDP[{} sec]", left.secs()), Some(flow.guest()), flow.remote()),
         };

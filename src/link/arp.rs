@@ -6,6 +6,7 @@ use smoltcp::wire::EthernetAddress;
 
 use super::addresses::mac_of_ipv4;
 use super::neighbor::NeighborTable;
+use crate::time::Instant;
 use crate::wire::header::{ETHERNET_LEN, ETHERTYPE_ARP, MIN_FRAME_LEN};
 use crate::wire::subnet::Ipv4Subnet;
 
@@ -48,6 +49,7 @@ pub fn on_arp(
     subnet: &Ipv4Subnet,
     is_ours: impl Fn(Ipv4Addr) -> bool,
     neighbors: &mut NeighborTable,
+    now: Instant,
 ) -> ArpAction {
     let Some(frame) = frame.first_chunk::<ARP_FRAME_LEN>() else { return ArpAction::None };
     let operation = u16::from_be_bytes([frame[20], frame[21]]);
@@ -59,7 +61,7 @@ pub fn on_arp(
     if operation != REPLY && !gratuitous && !(operation == REQUEST && asks_for_us) {
         return ArpAction::None;
     }
-    let learned = neighbors.learn_ipv4(sender, sender_mac, subnet, &is_ours).then_some(sender);
+    let learned = neighbors.learn_ipv4(sender, sender_mac, subnet, &is_ours, Some(now)).then_some(sender);
     if operation == REPLY || gratuitous {
         return learned.map_or(ArpAction::None, ArpAction::Learned);
     }
@@ -133,7 +135,7 @@ mod tests {
     }
 
     fn give(frame: &[u8], neighbors: &mut NeighborTable) -> ArpAction {
-        on_arp(frame, &subnet(), |address| address == VHOST || address == NAMESERVER, neighbors)
+        on_arp(frame, &subnet(), |address| address == VHOST || address == NAMESERVER, neighbors, Instant::ZERO)
     }
 
     fn reply_source(action: &ArpAction) -> Option<[u8; 6]> {
@@ -171,7 +173,8 @@ mod tests {
         let mut neighbors = NeighborTable::new();
         assert_eq!(give(&arp(1, GUEST, FORWARD), &mut neighbors), ArpAction::None);
         assert_eq!(neighbors.iter_ipv4().count(), 0);
-        let action = on_arp(&arp(1, GUEST, FORWARD), &subnet(), |address| address == FORWARD, &mut neighbors);
+        let action =
+            on_arp(&arp(1, GUEST, FORWARD), &subnet(), |address| address == FORWARD, &mut neighbors, Instant::ZERO);
         assert_eq!(reply_source(&action), Some([0x52, 0x55, 10, 0, 2, 4]));
     }
 
@@ -200,7 +203,7 @@ mod tests {
             assert_eq!(give(&arp(operation, GUEST, VHOST), &mut neighbors), ArpAction::None, "op {operation}");
         }
         let outside = arp(1, GUEST, Ipv4Addr::new(10, 0, 3, 2));
-        assert_eq!(on_arp(&outside, &subnet(), |_| true, &mut neighbors), ArpAction::None);
+        assert_eq!(on_arp(&outside, &subnet(), |_| true, &mut neighbors, Instant::ZERO), ArpAction::None);
         assert_eq!(neighbors.iter_ipv4().count(), 0);
     }
 
@@ -252,7 +255,7 @@ mod tests {
                 target[..3].copy_from_slice(&[10, 0, 2]);
             }
             let mut neighbors = NeighborTable::new();
-            let action = on_arp(&frame, &subnet(), |_| ours, &mut neighbors);
+            let action = on_arp(&frame, &subnet(), |_| ours, &mut neighbors, Instant::ZERO);
             if frame.len() < 42 {
                 prop_assert_eq!(&action, &ArpAction::None);
             }

@@ -37,6 +37,7 @@ impl Stack {
         }
         let (ipv4, ipv6) = (self.cx.policy.ipv4_enabled, self.cx.policy.ipv6_enabled);
         match kind {
+            _ if !self.may_be_ours(frame, kind) => {}
             #[cfg(feature = "fault-injection")]
             FAULT_ETHERTYPE => panic!("injected fault"),
             ETHERTYPE_ARP if ipv4 => self.input_arp(frame),
@@ -65,7 +66,7 @@ impl Stack {
         let subnet = Ipv4Subnet::new(policy.network, policy.netmask);
         let forwards = &self.guest_forwards;
         let is_ours = |ip: Ipv4Addr| ip == policy.vhost || ip == policy.vnameserver || forwards.covers(ip);
-        let learned = match arp::on_arp(frame, &subnet, is_ours, &mut self.cx.egress.neighbors) {
+        let learned = match arp::on_arp(frame, &subnet, is_ours, &mut self.cx.egress.neighbors, self.cx.now) {
             ArpAction::None => None,
             ArpAction::Learned(ip) => Some(ip),
             ArpAction::Reply { frame: reply, learned } => {
@@ -147,10 +148,8 @@ impl Stack {
     fn input_dhcp(&mut self, payload: &[u8]) {
         let Some(reply) = self.dhcp.as_mut().and_then(|dhcp| dhcp.on_message(payload, self.cx.now)) else { return };
         if let Some((ip, mac)) = reply.lease {
-            let policy = &self.cx.policy;
-            let subnet = Ipv4Subnet::new(policy.network, policy.netmask);
-            let is_ours = |ip: Ipv4Addr| ip == policy.vhost || ip == policy.vnameserver;
-            self.cx.egress.neighbors.learn_ipv4(ip, mac, &subnet, is_ours);
+            let is_ours = |ip: Ipv4Addr| ip == self.cx.policy.vhost || ip == self.cx.policy.vnameserver;
+            self.cx.egress.learn_lease(ip, mac, is_ours, Some(self.cx.now));
         }
         self.cx.egress.dhcp(&reply.payload, self.cx.now);
     }

@@ -176,7 +176,7 @@ impl Stack {
     /// Notes where an address of the guest is and sends what waited for that.
     fn learn6(&mut self, address: Ipv6Addr, mac: EthernetAddress) {
         let policy = &self.cx.policy;
-        if self.cx.egress.neighbors.learn_ipv6(address, mac, |ip| !policy.plausible_source6(ip)) {
+        if self.cx.egress.neighbors.learn_ipv6(address, mac, |ip| !policy.plausible_source6(ip), self.cx.now) {
             self.cx.egress.resolved6(address, self.cx.now);
         }
     }

@@ -1,14 +1,16 @@
 //! The engine: `Stack` owns every table below it and dispatches frames, readiness and deadlines. It calls nobody:
 //! frames and effects are results. No C type, no callback may come in.
 //!
-//! `config` says what a stack is made from, `input` and `input6` take frames apart, `rounds` is the application's loop seen
-//! from inside, `ration` how much one call of it may make, `patience` and `answers` say when it is kept from sleeping, `asking` when the poller
-//! is asked, `rules` adds and removes forwards, `tftp` gives the TFTP server its datagrams and its files.
+//! `config` says what a stack is made from, `input` and `input6` take frames apart, `foreign` knows those that are none of ours,
+//! `rounds` is the application's loop seen from inside, `ration` how much one call of it may make, `patience` and `answers` say when
+//! it is kept from sleeping, `asking` when the poller is asked, `rules` adds and removes forwards, `tftp` gives the TFTP server its
+//! datagrams and its files.
 #![forbid(unsafe_code)]
 
 mod answers;
 mod asking;
 pub mod config;
+mod foreign;
 mod input;
 mod input6;
 mod patience;
@@ -19,7 +21,6 @@ mod tftp;
 
 use std::hash::RandomState;
 use std::io;
-use std::net::Ipv4Addr;
 
 pub use asking::Glance;
 pub use config::Config;
@@ -68,9 +69,9 @@ pub struct Stack {
     guest_forwards: GuestForwards,
     reassembly: Reassembler<Ipv4Key>,
     reassembly6: Reassembler<Ipv6Key>,
+    accepted: foreign::Accepted,
     dhcpv6: dhcpv6::Config,
     dhcp: Option<Dhcp>,
-    dhcp_start: Ipv4Addr,
     ncsi: ncsi::Config,
     tftp: Tftp<Directory, FlowKey>,
     /// What the application's clock has gone back by, in all.
@@ -95,6 +96,7 @@ impl Stack {
             now: Instant::from_micros(i64::MIN / 2),
             egress: Egress::new(subnet, policy.vhost, policy.vhost6, config.mtu),
             policy,
+            first_guest: config.dhcp_start,
             effects,
             budget: FrameBudget::default(),
             timers: TimerQueue::default(),
@@ -123,9 +125,9 @@ impl Stack {
             guest_forwards: GuestForwards::default(),
             reassembly: Reassembler::ipv4(),
             reassembly6: Reassembler::ipv6(),
+            accepted: foreign::Accepted::default(),
             dhcpv6: config.dhcpv6(),
             dhcp,
-            dhcp_start: config.dhcp_start,
             ncsi: config.ncsi,
             tftp: config.tftp(),
             clock_shift: Duration::ZERO,
@@ -176,6 +178,11 @@ impl Stack {
         }
         if let (Some(pool), Some(dhcp)) = (pool, &mut self.dhcp) {
             dhcp.set_slots(pool, self.cx.now);
+            // As when they were leased, but that nobody was heard of now. The first is to be the one heard of last.
+            for (address, mac) in dhcp.leases().rev() {
+                let is_ours = |ip| ip == self.cx.policy.vhost || ip == self.cx.policy.vnameserver;
+                self.cx.egress.learn_lease(address, mac, is_ours, None);
+            }
         }
     }
 

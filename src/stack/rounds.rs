@@ -214,6 +214,10 @@ impl Stack {
 
     fn run_deadlines(&mut self) {
         let now = self.cx.now;
+        // Neighbors that do not answer come first: those who wait for one may then try another.
+        if self.cx.egress.deadline().is_some_and(|deadline| deadline <= now) {
+            self.cx.egress.on_deadline(now);
+        }
         // What a deadline puts in anew is later than now, so this ends; the bound is for a clock that stands still.
         for _ in 0..self.tcp.len() + self.udp.len() + 1024 {
             if self.cx.room() == 0 {
@@ -227,9 +231,6 @@ impl Stack {
                 (Kind::TcpListener, key) => self.tcp_forwards.on_deadline(ListenerId::from(key)),
                 (Kind::Stack, _) => {}
             }
-        }
-        if self.cx.egress.deadline().is_some_and(|deadline| deadline <= now) {
-            self.cx.egress.on_deadline(now);
         }
         self.expire_fragments();
         if self.tftp.deadline().is_some_and(|deadline| deadline <= now) {

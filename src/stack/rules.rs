@@ -1,7 +1,7 @@
 //! Forwards: added and removed by the application.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use super::Stack;
 use crate::flow::key::Endpoint;
@@ -10,9 +10,9 @@ use crate::host::socket::{Datagram, Listener};
 use crate::host::unix::UnixAddress;
 
 impl Stack {
-    /// Forwards what host peers send to `host` to the guest at `guest`; the unspecified guest address means the first
-    /// one the DHCP server gives out (IPv4) or one known by neighbor discovery (IPv6), port 0 of the host lets the kernel
-    /// choose. The two may be of different families: the guest then sees the virtual host. Source: contract/hostfwd.md.
+    /// Forwards what host peers send to `host` to the guest at `guest`; the unspecified guest address means whatever address
+    /// the guest has, by IPv4 the first one of the DHCP server as long as somebody answers there, port 0 of the host lets
+    /// the kernel choose. The two may be of different families: the guest then sees the virtual host. Source: contract/hostfwd.md.
     ///
     /// # Errors
     /// What `socket`, `bind` or `listen` said; `ENOMEM` when there are too many forwards.
@@ -23,10 +23,7 @@ impl Stack {
         guest: SocketAddr,
         only_v6: bool,
     ) -> io::Result<()> {
-        let mut guest = Endpoint::from(guest);
-        if guest.ip == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
-            guest.ip = self.dhcp_start.into();
-        }
+        let guest = Endpoint::from(guest);
         if udp {
             let socket = Datagram::bind(host, only_v6)?;
             self.udp.add_forward(socket, guest, &mut self.cx)
@@ -47,11 +44,7 @@ impl Stack {
     /// What `socket`, `bind` or `listen` said: `EADDRINUSE` when somebody listens there; `ENOMEM` when there are too many
     /// forwards.
     pub fn add_unix_host_forward(&mut self, host: &UnixAddress, guest: SocketAddr) -> io::Result<()> {
-        let mut guest = Endpoint::from(guest);
-        if guest.ip == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
-            guest.ip = self.dhcp_start.into();
-        }
-        self.tcp_forwards.add(Listener::bind_unix(host)?, guest, &mut self.cx)
+        self.tcp_forwards.add(Listener::bind_unix(host)?, Endpoint::from(guest), &mut self.cx)
     }
 
     /// Removes the forward on the Unix socket `host`, and its file; false when there is none. Its connections go on.

@@ -111,6 +111,30 @@ pub const DIFFERENCES: &[Difference] = &[
         "accepted; the first client aborts the process, or gets no answer",
         "translated: the guest sees the virtual host",
     ),
+    d(
+        "forward-follows",
+        "hostfwd.md section 1: forwards to the unspecified address",
+        "lead to one address for ever",
+        "lead to the guest's address that answers and was heard of last; by IPv4 the first one of DHCP while it answers",
+    ),
+    d(
+        "neighbor-moved",
+        "ethernet-arp-ndp.md: a neighbor that does not answer",
+        "is never asked for again",
+        "is asked for, and found at another Ethernet address",
+    ),
+    d(
+        "neighbor-eviction",
+        "ethernet-arp-ndp.md section 3: the 17th neighbor",
+        "replaces the next in turn, whoever that is",
+        "replaces the one that was not heard of for longest",
+    ),
+    d(
+        "foreign-frames",
+        "ethernet-arp-ndp.md section 1: unicast frames to another guest's Ethernet address",
+        "are answered in its name",
+        "are ignored",
+    ),
     d("hostfwd-backlog", "hostfwd.md oddities: listen backlog", "1", "larger"),
     d(
         "hostfwd-same-port",

@@ -64,6 +64,11 @@ impl TcpTable {
     #[cold]
     pub(super) fn change_stage(&mut self, id: TcpId, from: Stage, to: Stage, cx: &mut Context) {
         self.leave_stage(from);
+        if from == Stage::HalfOpen
+            && let Some(flow) = self.flows.get(id)
+        {
+            cx.egress.neighbors.heard(flow.key.guest.ip, cx.now);
+        }
         if let Some(queue) = self.bounds.of(to) {
             queue.ids.push_back(id);
             queue.count += 1;

@@ -1,13 +1,15 @@
 //! TCP flows: the protocol state towards the guest ([`crate::tcp::Connection`]) joined to what is on the host's side.
 //!
 //! `table` finds the flows, `bounds` bounds them, `pump` moves bytes between the two sides of one flow, `open` makes new ones,
-//! `target` is what is behind a guest forward, `callback` serves the application that is, `path` hears of a smaller MTU on the way to the guest.
+//! `target` is what is behind a guest forward, `callback` serves the application that is, `path` hears of a smaller MTU on the way to the guest, `seek` looks for a guest
+//! that does not answer.
 
 mod bounds;
 mod callback;
 mod open;
 mod path;
 mod pump;
+mod seek;
 mod table;
 mod target;
 
@@ -43,8 +45,10 @@ pub enum Side {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Origin {
     Guest,
-    /// A host peer, through a host forward.
-    Host,
+    /// A host peer, through a host forward. One that leads to wherever the guest is may have to look for it.
+    Host {
+        anywhere: bool,
+    },
 }
 
 /// One TCP mapping.

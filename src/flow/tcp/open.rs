@@ -54,6 +54,7 @@ impl TcpTable {
         if cx.policy.restricted {
             return reset(&key, segment, cx);
         }
+        cx.egress.neighbors.heard(key.guest.ip, cx.now);
         let to_name_server = cx.policy.translate(key.remote) == Destination::NameServer;
         let destination = match cx.policy.translate(key.remote) {
             Destination::Host(address) => Some(address),
@@ -107,6 +108,7 @@ impl TcpTable {
 
     /// A host peer's connection that came through a host forward.
     pub fn open_from_host(&mut self, stream: Stream, peer: Option<SocketAddr>, guest: Endpoint, cx: &mut Context) {
+        let anywhere = guest.ip.is_unspecified();
         // A guest that is not known yet cannot be reached; the peer sees an end.
         let Some(guest) = cx.guest_behind(guest) else { return };
         if !self.has_room(cx) {
@@ -123,7 +125,7 @@ impl TcpTable {
             return;
         };
         let conn = Connection::active(&cx.tcp_config_for(&key), cx.initial_sequence(&key), cx.now);
-        let id = self.insert(key, conn, Side::Host(stream), Origin::Host, cx);
+        let id = self.insert(key, conn, Side::Host(stream), Origin::Host { anywhere }, cx);
         if !self.watch(id, cx) {
             return self.remove(id, cx);
         }
@@ -151,7 +153,7 @@ impl TcpTable {
 
     /// A key for a host peer: with its own port where that is free, else with one of the ephemeral ports (two peers on
     /// different loopback addresses may use one port, and a peer without address has none).
-    fn free_key(&self, guest: Endpoint, ip: IpAddr, port: u16, cx: &Context) -> Option<FlowKey> {
+    pub(super) fn free_key(&self, guest: Endpoint, ip: IpAddr, port: u16, cx: &Context) -> Option<FlowKey> {
         let key = |port| FlowKey { guest, remote: Endpoint { ip, port } };
         if port != 0 && !self.by_key.contains_key(&key(port)) {
             return Some(key(port));

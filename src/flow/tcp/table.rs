@@ -104,6 +104,12 @@ impl TcpTable {
         Some(id)
     }
 
+    pub(super) fn forget_last(&mut self, id: TcpId) {
+        if self.last.is_some_and(|(_, last)| last == id) {
+            self.last = None;
+        }
+    }
+
     /// Takes a segment for a flow.
     fn advance(&mut self, id: TcpId, segment: &Segment<'_>, cx: &mut Context) {
         let Some(flow) = self.flows.get_mut(id) else { return };
@@ -147,9 +153,7 @@ impl TcpTable {
         cx.timers.disarm(&mut flow.timer, token::pack(Kind::Tcp, id));
         self.by_key.remove(&flow.key);
         self.callbacks.remove(id, &flow);
-        if self.last.is_some_and(|(_, last)| last == id) {
-            self.last = None;
-        }
+        self.forget_last(id);
         self.leave_stage(flow.stage);
         flow.conn.release(&mut cx.pool);
         if let Side::Host(stream) = flow.side {
@@ -219,9 +223,12 @@ impl TcpTable {
 
     /// The deadline of a flow has come.
     pub fn on_deadline(&mut self, id: TcpId, cx: &mut Context) {
+        self.follow_guest(id, cx);
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.timer.fired();
+        let timeouts = flow.conn.timeouts();
         flow.on_deadline(cx);
+        flow.ask_for_guest(timeouts, cx);
         if let Side::Waiting(_) = flow.side {
             self.attach(id, cx);
         }

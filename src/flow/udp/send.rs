@@ -34,7 +34,7 @@ impl UdpTable {
             return;
         }
         self.end_burst(cx);
-        let forward = self.forward_for(datagram, cx.policy.restricted);
+        let forward = self.forward_for(datagram, cx);
         if cx.policy.restricted && forward.is_none() {
             return;
         }

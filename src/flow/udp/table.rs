@@ -1,7 +1,7 @@
 //! The table of UDP flows: finding them, the forwards, the bounds.
 
 use std::collections::VecDeque;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use hashbrown::HashMap;
 use slotmap::{SlotMap, new_key_type};
@@ -67,18 +67,24 @@ impl Default for UdpTable {
 impl UdpTable {
     /// The host forward a datagram from the guest belongs to: the one whose peer it is addressed to, else (not in
     /// restricted mode) the first one of that guest address and port.
-    pub(super) fn forward_for(&self, datagram: &FromGuest<'_>, only_peers: bool) -> Option<UdpId> {
+    pub(super) fn forward_for(&self, datagram: &FromGuest<'_>, cx: &Context) -> Option<UdpId> {
         if self.forwards.is_empty() {
             return None;
         }
+        let source = datagram.source;
         // A forward to the unspecified address is one to whatever address the guest has.
-        let anywhere = Endpoint::new(Ipv6Addr::UNSPECIFIED, datagram.source.port);
-        let anywhere = if datagram.source.ip.is_ipv6() { self.forwards.get(&anywhere) } else { None };
-        let ids = self.forwards.get(&datagram.source).into_iter().chain(anywhere).flatten().copied();
+        let nowhere = if source.ip.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+        let own = self.forwards.get(&source).into_iter().flatten().copied();
+        let anywhere = self.forwards.get(&Endpoint { ip: nowhere, port: source.port }).into_iter().flatten().copied();
         let talks =
             |id: &UdpId| self.flows.get(*id).is_some_and(|flow| flow.peer_known_as(datagram.destination).is_some());
-        let peer = ids.clone().find(talks);
-        if only_peers { peer } else { peer.or_else(|| ids.clone().next()) }
+        let peer = own.clone().chain(anywhere.clone()).find(talks);
+        if cx.policy.restricted {
+            return peer;
+        }
+        // Answers would go to where the forward leads, which must be where this comes from.
+        let is_guest = || cx.guest_address(source.ip.is_ipv6()) == Some(source.ip);
+        peer.or_else(|| own.clone().next()).or_else(|| anywhere.clone().next().filter(|_| is_guest()))
     }
 
     /// The flow for what `guest` sends to `real`, a new one if need be; `None` when there is no room for it now.
@@ -98,6 +104,7 @@ impl UdpTable {
         if self.by_guest.len() >= self.room {
             self.evict(cx);
         }
+        cx.egress.neighbors.heard(guest.ip, cx.now);
         let source = cx.policy.outbound(real);
         let socket = match Datagram::outgoing(v6, source) {
             Ok(socket) => socket,

@@ -150,6 +150,11 @@ impl Dhcp {
         self.pool.slots()
     }
 
+    /// The bindings: each address that is somebody's, with its owner.
+    pub fn leases(&self) -> impl DoubleEndedIterator<Item = (Ipv4Addr, EthernetAddress)> + '_ {
+        self.pool.leases()
+    }
+
     /// Replaces all bindings by those of a saved state. They count as confirmed at this moment.
     pub fn set_slots(&mut self, slots: [Option<EthernetAddress>; SLOTS], now: Instant) {
         self.pool.set_slots(slots, now);

@@ -150,6 +150,10 @@ impl Pool {
         self.slots.map(|slot| slot.owner())
     }
 
+    pub fn leases(&self) -> impl DoubleEndedIterator<Item = (Ipv4Addr, EthernetAddress)> + '_ {
+        self.slots.iter().filter_map(|slot| Some((slot.address?, slot.owner()?)))
+    }
+
     /// Replaces all bindings. How old they are is not known: each has its whole lease from `now` on.
     pub fn set_slots(&mut self, owners: [Option<EthernetAddress>; SLOTS], now: Instant) {
         for (slot, owner) in self.slots.iter_mut().zip(owners) {

@@ -545,6 +545,11 @@ impl Connection {
         self.rtt.rttvar()
     }
 
+    /// Timeouts in a row that the peer has not answered.
+    pub fn timeouts(&self) -> u8 {
+        self.backoff
+    }
+
     /// The retransmission timeout without doublings.
     pub fn rto(&self) -> Duration {
         self.rtt.rto(0)

@@ -1,0 +1,68 @@
+//! Frames that are none of ours: several guests on one link (a hub, a switch that floods) show us what they say to each
+//! other, and an answer to that would be given in another guest's name.
+//!
+//! Guests address us by all sorts of Ethernet addresses (static entries, zeros, what another emulator used), so only what
+//! is known to be another guest's is left alone: a unicast address that is a neighbor's, and not the sender's own.
+
+use smoltcp::wire::EthernetAddress;
+
+use super::Stack;
+use crate::link::addresses::{mac_of_ipv4, mac_of_ipv6};
+use crate::link::ndp::ROUTER;
+use crate::wire::header::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
+
+/// The destination that was last found to be nobody else's, for as long as the neighbors stay the same. Frames come in runs.
+#[derive(Debug, Default)]
+pub(super) struct Accepted {
+    destination: [u8; 6],
+    changes: u64,
+}
+
+impl Stack {
+    /// Whether a frame of this type may be meant for us.
+    pub(super) fn may_be_ours(&mut self, frame: &[u8], kind: u16) -> bool {
+        let Some(&destination) = frame.first_chunk::<6>() else { return false };
+        let changes = self.cx.egress.neighbors.changes();
+        if destination[0] & 1 != 0 || (self.accepted.destination == destination && self.accepted.changes == changes) {
+            return true;
+        }
+        let mac = EthernetAddress(destination);
+        if self.is_virtual(mac) || !self.cx.egress.neighbors.is_neighbor(mac) {
+            self.accepted = Accepted { destination, changes };
+            return true;
+        }
+        is_senders_own(frame, kind, mac, self)
+    }
+
+    /// Whether `mac` is that of a virtual host.
+    fn is_virtual(&self, mac: EthernetAddress) -> bool {
+        let policy = &self.cx.policy;
+        match mac.0 {
+            [0x52, 0x55, a, b, c, d] => {
+                let ip = std::net::Ipv4Addr::new(a, b, c, d);
+                mac == mac_of_ipv4(policy.vhost)
+                    || mac == mac_of_ipv4(policy.vnameserver)
+                    || self.guest_forwards.covers(ip)
+            }
+            _ => [policy.vhost6, policy.vnameserver6, ROUTER].into_iter().any(|ip| mac == mac_of_ipv6(ip)),
+        }
+    }
+}
+
+/// Whether a neighbor's address is that of the station that sends the frame, as its source or as where the address that it
+/// speaks for is known to be.
+fn is_senders_own(frame: &[u8], kind: u16, mac: EthernetAddress, stack: &Stack) -> bool {
+    if frame.get(6..12) == Some(&mac.0) {
+        return true;
+    }
+    let neighbors = &stack.cx.egress.neighbors;
+    let is_at = |known: EthernetAddress, octets: &[u8], at: usize| {
+        known == mac && frame.get(at..).is_some_and(|rest| rest.starts_with(octets))
+    };
+    match kind {
+        ETHERTYPE_IPV4 => neighbors.iter_ipv4().any(|(ip, known)| is_at(known, &ip.octets(), 26)),
+        ETHERTYPE_ARP => neighbors.iter_ipv4().any(|(ip, known)| is_at(known, &ip.octets(), 28)),
+        ETHERTYPE_IPV6 => neighbors.iter_ipv6().any(|(ip, known)| is_at(known, &ip.octets(), 22)),
+        _ => false,
+    }
+}
