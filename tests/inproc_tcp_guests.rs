@@ -3,9 +3,600 @@
 
 mod common;
 use common::*;
-use std::net::{IpAddr, SocketAddr};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::os::unix::net::{UnixListener, UnixStream};
 
-both_families![earnest_4_l_no_connection_with_a_group];
+both_families![
+    earnest_4_b_a_host_that_half_closed_waits_for_the_guests_answer,
+    earnest_4_b_a_guest_that_vanished_is_a_reset_to_a_host_that_half_closed,
+    earnest_4_b_a_client_of_a_host_forward_that_half_closed_waits_for_the_answer,
+    earnest_4_g_a_guest_that_half_closed_waits_for_the_hosts_answer,
+    earnest_4_g_a_guest_that_closed_and_is_gone_frees_its_connection,
+    earnest_4_g_what_a_guest_sent_before_it_went_arrives,
+    earnest_4_g_an_idle_connection_of_a_guest_that_started_anew_ends,
+    earnest_4_g_the_host_of_a_half_closed_connection_is_asked_too,
+    earnest_4_c_a_guest_that_started_anew_gets_in,
+    earnest_4_c_doubled_and_old_syns_do_not_harm_a_live_guest,
+    earnest_4_l_no_connection_with_a_group,
+];
+
+/// How long a guest that is gone may keep a half-closed connection.
+const BOUND: Duration = minutes(20);
+
+const fn minutes(n: u64) -> Duration {
+    Duration::from_secs(60 * n)
+}
+
+/// A connection of the guest to a listener on the host, both established.
+fn connected(i: &Instance, family: Family) -> (Party, TcpStream) {
+    let (listener, port) = family.tcp_listener();
+    let party = Party::connect(i, family, family.at_vhost(port));
+    let host = accept(i, &listener);
+    i.settle();
+    (party, host)
+}
+
+/// Time passes; a guest that lives and has nothing to say answers what asks for it. How often it did.
+fn live(i: &Instance, party: &mut Party, time: Duration) -> usize {
+    let step = Duration::from_secs(5);
+    let mut answered = 0;
+    for _ in 0..time.as_secs() / step.as_secs() {
+        i.advance(step);
+        answered += party.answer(i);
+    }
+    answered
+}
+
+/// Time passes until the connection is no longer listed, at most [`BOUND`]; the guest does not say a word. How long it took,
+/// and what came for the guest.
+fn vanish(i: &Instance, party: &Party) -> (Duration, Vec<Heard>) {
+    let step = Duration::from_secs(5);
+    let (mut took, mut heard) = (Duration::ZERO, Vec::new());
+    while party.listed(i, "") {
+        assert!(took <= BOUND, "it is there after {took:?}: {}", i.connection_info());
+        i.advance(step);
+        took += step;
+        heard.extend(party.all(i));
+    }
+    (took, heard)
+}
+
+/// Time passes until the guest is asked whether it is alive. The host's kernel, whose time is the real one, may still have
+/// something to do first.
+fn question(i: &Instance, party: &Party) -> Heard {
+    for _ in 0..BOUND.as_secs() / 5 {
+        i.advance(Duration::from_secs(5));
+        i.turn(Duration::from_millis(5));
+        if let Some(question) = party.all(i).into_iter().next() {
+            return question;
+        }
+    }
+    panic!("it was not asked: {}", i.connection_info());
+}
+
+/// Writes until the stream says that the other end is gone.
+fn until_broken(i: &Instance, host: &mut impl Write) {
+    i.until("an error of the host's write", || match host.write(b"x") {
+        Ok(_) => None,
+        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => None,
+        Err(e) => {
+            assert!(matches!(e.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset), "{e}");
+            Some(())
+        }
+    });
+}
+
+/// The questions are seq - 1, and the last of what came is a reset.
+fn check_questions(heard: &[Heard], party: &Party) {
+    let (last, questions) = heard.split_last().expect("the guest was asked");
+    assert!(last.has(RST) && last.seq == party.ack, "{last:?}");
+    assert!((3..=20).contains(&questions.len()), "{questions:?}");
+    for s in questions {
+        assert_eq!((s.seq, s.ack, s.payload.len()), (party.ack.wrapping_sub(1), party.seq, 0), "{s:?}");
+        assert!(s.flags & !FIN == ACK, "{s:?}");
+    }
+}
+
+/// `nc -N`, rsh: the host sends its request and ends its direction; the answer takes long.
+fn earnest_4_b_a_host_that_half_closed_waits_for_the_guests_answer(family: Family) {
+    if !ours("half-closed") {
+        return;
+    }
+    let i = family.setup().start();
+    // With a guest whose stack answers, for as long as it may take; and with one that is stopped for four minutes.
+    for stopped in [false, true] {
+        let (mut party, mut host) = connected(&i, family);
+        host.write_all(b"request").unwrap();
+        host.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(party.receive(&i, 7), b"request");
+        party.expect_fin(&i);
+        if stopped {
+            i.advance(minutes(4));
+            party.all(&i);
+        } else {
+            assert!(live(&i, &mut party, minutes(6 * 60)) > 100, "it was not asked");
+        }
+        assert!(party.listed(&i, "FIN_WAIT_2"), "{}", i.connection_info());
+        party.send(&i, PSH | ACK, b"answer");
+        assert_eq!(host_read(&i, &mut host, 6), b"answer");
+        host_idle(&mut host);
+        party.send(&i, FIN | ACK, b"");
+        assert_eq!(host_end(&i, &mut host), (Vec::new(), End::Eof));
+        i.advance(minutes(5));
+        assert!(!party.listed(&i, ""), "{}", i.connection_info());
+    }
+}
+
+fn earnest_4_b_a_guest_that_vanished_is_a_reset_to_a_host_that_half_closed(family: Family) {
+    if !ours("half-closed") {
+        return;
+    }
+    let i = family.setup().start();
+    let (mut party, mut host) = connected(&i, family);
+    party.send(&i, PSH | ACK, b"half an answer");
+    assert_eq!(host_read(&i, &mut host, 14), b"half an answer");
+    host.shutdown(Shutdown::Write).unwrap();
+    party.expect_fin(&i);
+    i.drain();
+    i.registrations();
+    let (took, heard) = vanish(&i, &party);
+    assert!(took >= minutes(5), "{took:?} is too short for silence");
+    check_questions(&heard, &party);
+    assert_eq!(host_end(&i, &mut host), (Vec::new(), End::Reset));
+    assert_eq!(i.registrations().1.len(), 1, "the descriptor was given back");
+    // And where the guest says so itself.
+    let (mut party, mut host) = connected(&i, family);
+    host.shutdown(Shutdown::Write).unwrap();
+    party.expect_fin(&i);
+    i.drain();
+    let question = question(&i, &party);
+    party.send_at(&i, question.ack, RST, b"");
+    assert_eq!(host_end(&i, &mut host), (Vec::new(), End::Reset));
+    assert!(!party.listed(&i, ""));
+}
+
+fn earnest_4_b_a_client_of_a_host_forward_that_half_closed_waits_for_the_answer(family: Family) {
+    if !ours("half-closed") {
+        return;
+    }
+    let i = family.setup().start();
+    if family == Family::V6 {
+        i.greet6(GUEST6);
+    }
+    let port = family.closed_port();
+    hostxfwd(&i, (family.loopback(), port).into(), (family.guest(), 80).into(), 0).unwrap();
+    let client = || {
+        let stream = TcpStream::connect((family.loopback(), port)).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        stream
+    };
+    let mut host = client();
+    let mut party = Party::accept(&i, family, 80);
+    host.shutdown(Shutdown::Write).unwrap();
+    party.expect_fin(&i);
+    assert!(live(&i, &mut party, minutes(60)) > 10, "it was not asked");
+    party.send(&i, PSH | ACK, b"late");
+    assert_eq!(host_read(&i, &mut host, 4), b"late");
+    party.all(&i);
+    check_questions(&vanish(&i, &party).1, &party);
+    assert_eq!(host_end(&i, &mut host), (Vec::new(), End::Reset));
+}
+
+/// Guest forwards are there for IPv4 only; what is behind one gets what a host does.
+#[test]
+fn earnest_4_b_what_is_behind_a_guest_forward_waits_too() {
+    if !ours("half-closed") {
+        return;
+    }
+    let i = Setup::default().start();
+    let folder = std::env::temp_dir().join(format!("oxislirp-guests-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("socket");
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let text = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+    let at_unix = Ipv4Addr::new(10, 0, 2, 101);
+    // SAFETY: the string and the address are valid for the call.
+    unsafe {
+        let mut address = in_addr(at_unix);
+        assert_eq!((library().slirp_add_unix)(i.slirp.get(), text.as_ptr(), &mut address, 7), 0);
+    }
+    let unix = |i: &Instance| -> (Party, UnixStream) {
+        let party = Party::connect(i, Family::V4, at(at_unix, 7));
+        let host = i.until("a connection of the Unix socket", || listener.accept().ok()).0;
+        host.set_nonblocking(true).unwrap();
+        (party, host)
+    };
+    // A guest that lives, and its answer after an hour.
+    let (mut party, mut host) = unix(&i);
+    host.shutdown(Shutdown::Write).unwrap();
+    party.expect_fin(&i);
+    assert!(live(&i, &mut party, minutes(60)) > 10, "it was not asked");
+    party.send(&i, PSH | ACK, b"late");
+    let mut buffer = [0; 16];
+    assert_eq!(i.until("the answer", || host.read(&mut buffer).ok()), 4);
+    party.all(&i);
+    // One that is gone: all that a Unix socket knows is an end, and nobody takes what is sent.
+    check_questions(&vanish(&i, &party).1, &party);
+    assert_eq!(i.until("the end", || host.read(&mut buffer).ok()), 0);
+    // A peer that has closed altogether: the guest hears that nobody reads what it sends.
+    let (mut party, host) = unix(&i);
+    drop(host);
+    party.expect_fin(&i);
+    party.all(&i);
+    i.advance(minutes(3));
+    assert!(party.all(&i).iter().any(|s| s.has(RST)), "the guest was not told");
+    assert!(!party.listed(&i, ""), "{}", i.connection_info());
+    let _ = std::fs::remove_dir_all(&folder);
+
+    // A command that has ended its output.
+    let line = std::ffi::CString::new("sh -c 'exec 1>&- 2>&-; cat > /dev/null'").unwrap();
+    let at_command = Ipv4Addr::new(10, 0, 2, 102);
+    // SAFETY: the string and the address are valid for the call.
+    unsafe {
+        let mut address = in_addr(at_command);
+        assert_eq!((library().slirp_add_exec)(i.slirp.get(), line.as_ptr(), &mut address, 7), 0);
+    }
+    let mut party = Party::connect(&i, Family::V4, at(at_command, 7));
+    assert_eq!(live(&i, &mut party, minutes(60)), 0, "nothing has ended");
+    party.send(&i, FIN | ACK, b"");
+    party.expect_fin(&i);
+    i.advance(minutes(5));
+    assert!(!party.listed(&i, ""), "{}", i.connection_info());
+}
+
+/// A Unix host forward's client half-closes; there is no address to tell apart, and nothing else differs.
+#[test]
+fn earnest_4_b_a_unix_client_waits_too() {
+    if !ours("half-closed") {
+        return;
+    }
+    let i = Setup::default().start();
+    let path = std::env::temp_dir().join(format!("oxislirp-client-{}", std::process::id()));
+    let name = socket2::SockAddr::unix(&path).unwrap();
+    let guest = socket2::SockAddr::from(SocketAddr::from(at(GUEST, 80)));
+    // SAFETY: both addresses are valid for their lengths.
+    let added = unsafe {
+        (library().slirp_add_hostxfwd)(
+            i.slirp.get(),
+            name.as_ptr().cast(),
+            name.len(),
+            guest.as_ptr().cast(),
+            guest.len(),
+            0,
+        )
+    };
+    assert_eq!(added, 0);
+    let mut host = UnixStream::connect(&path).unwrap();
+    host.set_nonblocking(true).unwrap();
+    let mut party = Party::accept(&i, Family::V4, 80);
+    host.shutdown(Shutdown::Write).unwrap();
+    party.expect_fin(&i);
+    assert!(live(&i, &mut party, minutes(60)) > 10, "it was not asked");
+    party.send(&i, PSH | ACK, b"late");
+    let mut buffer = [0; 16];
+    assert_eq!(i.until("the answer", || host.read(&mut buffer).ok()), 4);
+    party.all(&i);
+    check_questions(&vanish(&i, &party).1, &party);
+    assert_eq!(i.until("the end", || host.read(&mut buffer).ok()), 0);
+    let _ = std::fs::remove_file(&path);
+}
+
+const FORWARD: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 100);
+
+fn with_callback() -> Box<Instance> {
+    let i = Setup::default().start();
+    assert_eq!(i.add_guestfwd(&mut FORWARD.clone(), 7, Box::new(|_, data| data.len() as isize)), 0);
+    i
+}
+
+/// An instance that has loaded the state of `i`.
+fn reloaded(i: &Instance) -> Box<Instance> {
+    let (result, stream) = i.save_state();
+    assert_eq!(result, 0);
+    let other = with_callback();
+    other.move_clock(minutes(1));
+    assert_eq!(other.load_state(4, &stream), (0, 0));
+    other
+}
+
+/// The application behind a callback cannot end a connection, and does not hear of its end; the guest's may vanish.
+#[test]
+fn earnest_4_g_a_callbacks_guest_that_is_gone_frees_its_connection() {
+    if !ours("half-closed") {
+        return;
+    }
+    for load in [false, true] {
+        let mut i = with_callback();
+        let mut party = Party::connect(&i, Family::V4, at(FORWARD, 7));
+        party.send(&i, FIN | ACK, b"");
+        party.expect_acked(&i);
+        if load {
+            i = reloaded(&i);
+        }
+        assert!(live(&i, &mut party, minutes(60)) > 10, "it was not asked");
+        assert!(party.listed(&i, "CLOSE_WAIT"), "{}", i.connection_info());
+        i.socket_recv(FORWARD, 7, b"for the guest");
+        assert_eq!(party.receive(&i, 13), b"for the guest");
+        check_questions(&vanish(&i, &party).1, &party);
+
+        // The other way round: the application gave more than there was room for, which ends its direction.
+        let mut i = with_callback();
+        let mut party = Party::connect(&i, Family::V4, at(FORWARD, 7));
+        i.socket_recv(FORWARD, 7, &vec![0; 1 << 20]);
+        party.expect_fin(&i);
+        if load {
+            i = reloaded(&i);
+        }
+        assert!(live(&i, &mut party, minutes(60)) > 10, "it was not asked");
+        assert!(party.listed(&i, "FIN_WAIT_2"), "{}", i.connection_info());
+        check_questions(&vanish(&i, &party).1, &party);
+    }
+}
+
+fn earnest_4_g_a_guest_that_half_closed_waits_for_the_hosts_answer(family: Family) {
+    if !ours("half-closed") {
+        return;
+    }
+    let i = family.setup().start();
+    let (mut party, mut host) = connected(&i, family);
+    party.send(&i, PSH | ACK, b"request");
+    party.send(&i, FIN | ACK, b"");
+    party.expect_acked(&i);
+    assert_eq!(host_end(&i, &mut host), (b"request".to_vec(), End::Eof));
+    assert!(live(&i, &mut party, minutes(6 * 60)) > 100, "it was not asked");
+    assert!(party.listed(&i, "CLOSE_WAIT"), "{}", i.connection_info());
+    host.write_all(b"late").unwrap();
+    assert_eq!(party.receive(&i, 4), b"late");
+    drop(host);
+    party.expect_fin(&i);
+    i.advance(minutes(5));
+    assert!(!party.listed(&i, ""), "{}", i.connection_info());
+}
+
+/// The remote never closes: without the question, flow and descriptor would stay for ever.
+fn earnest_4_g_a_guest_that_closed_and_is_gone_frees_its_connection(family: Family) {
+    if !ours("half-closed") {
+        return;
+    }
+    let i = family.setup().start();
+    for resets in [false, true] {
+        let (mut party, mut host) = connected(&i, family);
+        party.send(&i, FIN | ACK, b"");
+        party.expect_acked(&i);
+        assert_eq!(host_end(&i, &mut host), (Vec::new(), End::Eof));
+        i.settle();
+        i.drain();
+        i.registrations();
+        if resets {
+            // A guest's system forgets a connection that its program has closed.
+            let question = question(&i, &party);
+            party.send_at(&i, question.ack, RST, b"");
+            assert!(!party.listed(&i, ""), "{}", i.connection_info());
+        } else {
+            check_questions(&vanish(&i, &party).1, &party);
+        }
+        assert_eq!(i.registrations().1.len(), 1, "the descriptor was given back");
+        until_broken(&i, &mut host);
+    }
+}
+
+/// A guest that has sent, ended and gone is in order: the host, which reads slowly, gets all of it.
+fn earnest_4_g_what_a_guest_sent_before_it_went_arrives(family: Family) {
+    let i = family.setup().start();
+    let (listener, port) = family.tcp_listener();
+    socket2::SockRef::from(&listener).set_recv_buffer_size(4096).unwrap();
+    let mut party = Party::connect(&i, family, family.at_vhost(port));
+    let mut host = accept(&i, &listener);
+    let data = pattern(100_000);
+    for part in data.chunks(1000) {
+        party.send(&i, PSH | ACK, part);
+        i.turn(Duration::ZERO);
+    }
+    party.send(&i, FIN | ACK, b"");
+    party.expect_acked(&i);
+    // Its system has forgotten the connection after a minute, and would say so.
+    for _ in 0..60 {
+        i.advance(Duration::from_secs(30));
+        for s in party.all(&i).iter().filter(|s| !s.has(RST)) {
+            party.send_at(&i, s.ack, RST, b"");
+        }
+    }
+    assert_eq!(host_end(&i, &mut host), (data, End::Eof));
+    if ours("half-closed") {
+        let question = question(&i, &party);
+        party.send_at(&i, question.ack, RST, b"");
+        assert!(!party.listed(&i, ""), "{}", i.connection_info());
+        until_broken(&i, &mut host);
+    }
+}
+
+/// Nothing says that an open connection is idle because its guest is gone; a guest that was started anew does, when it is
+/// asked. One that does not answer keeps it: it may be asleep.
+fn earnest_4_g_an_idle_connection_of_a_guest_that_started_anew_ends(family: Family) {
+    if !ours("vanished-guest") {
+        return;
+    }
+    let i = family.setup().start();
+    let (party, mut host) = connected(&i, family);
+    let (mut asleep, mut other) = connected(&i, family);
+    i.advance(minutes(3 * 60));
+    assert!(i.drain().is_empty(), "nothing is sent for hours");
+    i.advance(minutes(2 * 60));
+    let question = party.all(&i).remove(0);
+    assert_eq!((question.seq, question.flags, question.payload.len()), (party.ack.wrapping_sub(1), ACK, 0));
+    party.send_at(&i, question.ack, RST, b"");
+    assert_eq!(host_end(&i, &mut host), (Vec::new(), End::Reset));
+    assert!(!party.listed(&i, "") && asleep.listed(&i, "ESTABLISHED"));
+    for _ in 0..2 * 24 * 6 {
+        i.move_clock(minutes(10));
+        i.turn(Duration::ZERO);
+    }
+    asleep.all(&i);
+    asleep.send(&i, PSH | ACK, b"awake");
+    assert_eq!(host_read(&i, &mut other, 5), b"awake");
+    for _ in 0..6 * 24 * 6 {
+        i.move_clock(minutes(10));
+        i.turn(Duration::ZERO);
+    }
+    assert!(!asleep.listed(&i, ""), "{}", i.connection_info());
+    assert_eq!(host_end(&i, &mut other), (Vec::new(), End::Reset));
+}
+
+/// The host's end may be the one that is gone; the kernel is to find out, but not of connections that are open.
+fn earnest_4_g_the_host_of_a_half_closed_connection_is_asked_too(family: Family) {
+    if !ours("half-closed") {
+        return;
+    }
+    let i = family.setup().start();
+    let is_asked = |port: u16| {
+        // The library's end is a descriptor of this process.
+        let all = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let mut numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        numbers.find_map(|fd| {
+            // SAFETY: the descriptor is borrowed for the calls only; one that is none of a socket fails them.
+            let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+            let socket = socket2::SockRef::from(&borrowed);
+            let peer = socket.peer_addr().ok()?.as_socket()?;
+            (peer.port() == port).then(|| socket.keepalive().unwrap())
+        })
+    };
+    let (mut party, host) = connected(&i, family);
+    let port = host.local_addr().unwrap().port();
+    assert_eq!(is_asked(port), Some(false));
+    live(&i, &mut party, minutes(10));
+    assert_eq!(is_asked(port), Some(false), "an open connection is left alone");
+    host.shutdown(Shutdown::Write).unwrap();
+    party.expect_fin(&i);
+    assert_eq!(is_asked(port), Some(false), "one that ends soon costs no system call");
+    live(&i, &mut party, minutes(3));
+    assert_eq!(is_asked(port), Some(true));
+}
+
+/// ELKS and others do not answer the challenge of RFC 5961 by a reset, and would be shut out.
+fn earnest_4_c_a_guest_that_started_anew_gets_in(family: Family) {
+    if !ours("second-syn") {
+        return;
+    }
+    let i = family.setup().start();
+    let (listener, port) = family.tcp_listener();
+    for state in ["ESTABLISHED", "FIN_WAIT_2", "CLOSE_WAIT"] {
+        // The new numbers may lie anywhere: as before, inside of the window, far from it.
+        for start in [0u32, 5000, 3_000_000_000] {
+            let mut party = Party::connect(&i, family, family.at_vhost(port));
+            let (first, mut host) = (party.seq.wrapping_sub(1), accept(&i, &listener));
+            match state {
+                "FIN_WAIT_2" => {
+                    host.shutdown(Shutdown::Write).unwrap();
+                    party.expect_fin(&i);
+                }
+                "CLOSE_WAIT" => {
+                    party.send(&i, FIN | ACK, b"");
+                    party.expect_acked(&i);
+                    assert_eq!(host_end(&i, &mut host), (Vec::new(), End::Eof));
+                }
+                _ => {}
+            }
+            i.settle();
+            assert!(party.listed(&i, state), "{}", i.connection_info());
+            i.advance(minutes(1));
+            i.drain();
+            let mut anew = Party { seq: first.wrapping_add(start), ack: 0, ..party.clone() };
+            // The first SYN is challenged, the guest is silent, and its stack sends the same SYN again.
+            anew.send_at(&i, anew.seq, SYN, b"");
+            i.settle();
+            let answers = anew.all(&i);
+            assert!(answers.iter().all(|s| s.flags == ACK && s.ack == party.seq), "{answers:?}");
+            assert!(!answers.is_empty() && listener.accept().is_err());
+            i.advance(Duration::from_secs(1));
+            assert!(anew.all(&i).is_empty());
+            anew.open(&i);
+            let mut second = accept(&i, &listener);
+            anew.send(&i, PSH | ACK, b"second life");
+            assert_eq!(host_read(&i, &mut second, 11), b"second life");
+            if state == "CLOSE_WAIT" {
+                until_broken(&i, &mut host);
+            } else {
+                assert_eq!(host_end(&i, &mut host), (Vec::new(), End::Reset), "{state}");
+            }
+            second.write_all(b"and back").unwrap();
+            assert_eq!(anew.receive(&i, 8), b"and back");
+            anew.send(&i, RST | ACK, b"");
+            assert!(!anew.listed(&i, ""));
+        }
+    }
+}
+
+/// A SYN that a link doubles, that comes late or that somebody makes up is no new beginning, however often it comes.
+fn earnest_4_c_doubled_and_old_syns_do_not_harm_a_live_guest(family: Family) {
+    if !ours("second-syn") {
+        return;
+    }
+    let i = family.setup().start();
+    let (mut party, mut host) = connected(&i, family);
+    let first = party.seq.wrapping_sub(1);
+    for seq in [first, first.wrapping_sub(100_000), first.wrapping_add(30_000), 7] {
+        // Doubled on the link: both before the guest could say anything. Then it answers what it was asked.
+        party.send_at(&i, seq, SYN, b"");
+        party.send_at(&i, seq, SYN, b"");
+        i.settle();
+        assert!(party.answer(&i) > 0, "an idle guest had nothing to answer");
+        // The same a second later, and again: idle between.
+        for _ in 0..5 {
+            i.advance(Duration::from_secs(1));
+            party.send_at(&i, seq, SYN, b"");
+            i.settle();
+            assert!(party.answer(&i) > 0, "an idle guest had nothing to answer");
+        }
+        // With bytes of either direction in between, in place of the answer.
+        i.advance(Duration::from_secs(1));
+        party.send_at(&i, seq, SYN, b"");
+        i.settle();
+        party.all(&i);
+        party.send(&i, PSH | ACK, b"on we go");
+        assert_eq!(host_read(&i, &mut host, 8), b"on we go");
+        i.advance(Duration::from_secs(1));
+        party.send_at(&i, seq, SYN, b"");
+        i.settle();
+        party.all(&i);
+        host.write_all(b"and back").unwrap();
+        assert_eq!(party.receive(&i, 8), b"and back");
+        i.advance(Duration::from_secs(1));
+        party.send_at(&i, seq, SYN, b"");
+        i.settle();
+        assert!(party.answer(&i) > 0);
+        host_idle(&mut host);
+        assert!(party.listed(&i, "ESTABLISHED"), "{}", i.connection_info());
+    }
+}
+
+/// The same of a callback's connection, before and after its state was saved and loaded.
+#[test]
+fn earnest_4_c_a_guest_that_started_anew_gets_in_after_a_load() {
+    if !ours("second-syn") {
+        return;
+    }
+    for load in [false, true] {
+        let mut i = with_callback();
+        let party = Party::connect(&i, Family::V4, at(FORWARD, 7));
+        i.settle();
+        if load {
+            i = reloaded(&i);
+            i.settle();
+        }
+        i.drain();
+        let mut anew = Party { seq: 77, ack: 0, ..party };
+        anew.send_at(&i, 77, SYN, b"");
+        i.advance(Duration::from_secs(1));
+        assert!(anew.all(&i).iter().all(|s| s.flags == ACK));
+        anew.open(&i);
+        i.socket_recv(FORWARD, 7, b"for the new one");
+        assert_eq!(anew.receive(&i, 15), b"for the new one");
+        assert_eq!(i.flows("TCP[").len(), 1, "{}", i.connection_info());
+    }
+}
 
 /// RFC 9293 section 3.9.2.3: a SYN to or from many is ignored, and a stray segment is not answered by a reset either.
 fn earnest_4_l_no_connection_with_a_group(family: Family) {

@@ -96,8 +96,8 @@ fn tcp_fact_16_a_half_closed_idle_connection_goes_away() {
     assert!(conn.listed(&i, "FIN_WAIT_2"), "{}", i.connection_info());
     i.advance(seconds(50));
     assert!(conn.listed(&i, "FIN_WAIT_2"), "{}", i.connection_info());
-    // 135 s since 4.9.1, 600 s and more before.
-    i.advance(seconds(if library().at_least(9) { 100 } else { 1300 }));
+    // 135 s since 4.9.1, 600 s and more before. Ours asks nine times.
+    i.advance(seconds(if library().at_least(9) && !ours("half-closed") { 100 } else { 1300 }));
     assert!(!conn.listed(&i, ""), "{}", i.connection_info());
 }
 
@@ -108,8 +108,13 @@ fn tcp_established_and_close_wait_have_no_time_limit() {
     let (mut half, mut half_host) = connected(&i);
     half.send(&i, FIN | ACK, b"");
     half.expect_acked(&i);
-    i.advance(seconds(3 * 3600));
-    assert!(i.drain().is_empty(), "nothing is ever sent on an idle connection");
+    for _ in 0..3 * 3600 / 50 {
+        i.advance(seconds(50));
+        let sent: Vec<Segment> = i.drain().iter().filter_map(Frame::tcp).collect();
+        assert!(sent.iter().all(|s| half.is_mine(s) && ours("half-closed")), "nothing is sent on an idle connection");
+        // Whether it is alive is asked of a guest that has ended its direction.
+        sent.iter().for_each(|_| half.send(&i, ACK, b""));
+    }
     assert!(idle.listed(&i, "ESTABLISHED") && half.listed(&i, "CLOSE_WAIT"), "{}", i.connection_info());
     idle.data(&i, b"hello again");
     assert_eq!(host_read(&i, &mut idle_host, 11), b"hello again");

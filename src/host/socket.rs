@@ -10,7 +10,7 @@ use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use super::unix::{UnixAddress, UnixName};
 
@@ -149,6 +149,31 @@ impl Stream {
     /// Makes the coming close a reset, so that the peer learns that the guest did not end in order.
     pub fn reset_on_close(&self) {
         let _ = self.socket.set_linger(Some(Duration::ZERO));
+    }
+
+    /// Has the kernel ask a silent peer whether it is still there. A peer that is not breaks the stream.
+    pub fn ask_peer(&self) {
+        const INTERVAL: Duration = Duration::from_secs(75);
+        let parameters = TcpKeepalive::new().with_time(INTERVAL).with_interval(INTERVAL);
+        // Fails on a Unix socket, whose peer cannot vanish.
+        let _ = self.socket.set_tcp_keepalive(&parameters);
+    }
+
+    /// Whether the stream has an error, or nothing moves on it any more in either direction.
+    pub fn is_broken(&self) -> bool {
+        let mut entry = libc::pollfd { fd: self.socket.as_raw_fd(), events: 0, revents: 0 };
+        // SAFETY: one entry, which lives as long as the call, with a descriptor that is open; a timeout of 0 returns at once.
+        let ready = unsafe { libc::poll(&raw mut entry, 1, 0) };
+        ready > 0 && entry.revents & (libc::POLLERR | libc::POLLHUP) != 0
+    }
+
+    /// How many bytes the kernel has that the peer has not got, the end of the stream among them where it was passed on and
+    /// not taken. Where the kernel does not tell: 0.
+    pub fn unsent(&self) -> usize {
+        let mut unsent: libc::c_int = 0;
+        // SAFETY: the descriptor is open, and the request writes one int.
+        let told = unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut unsent) };
+        if told == 0 { usize::try_from(unsent).unwrap_or(0) } else { 0 }
     }
 
     /// This end's address; `None` for a Unix socket or a broken one.

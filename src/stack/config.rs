@@ -47,8 +47,8 @@ pub struct Config {
     pub ncsi: ncsi::Config,
     /// Have the application watch each socket itself, in place of the one descriptor of the nested poller.
     pub direct_poll: bool,
-    /// How long an established TCP connection may be silent before the guest is asked whether it is alive; `None`, which is
-    /// also what the C API has: for ever (RFC 9293 section 3.8.4).
+    /// How long an established TCP connection may be silent before the guest is asked whether it is alive (RFC 9293 section
+    /// 3.8.4). `None`, which is also what the C API has: four hours, and five days until it is taken for gone.
     pub tcp_keep_alive: Option<crate::time::Duration>,
 }
 
@@ -127,6 +127,7 @@ impl Config {
             recv_max: GROWN,
             send_max: GROWN,
             keep_alive: self.tcp_keep_alive,
+            watch: true,
             window_scale: true,
             sack: true,
             timestamps: true,

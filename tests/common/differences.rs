@@ -213,6 +213,24 @@ pub const DIFFERENCES: &[Difference] = &[
         "half-open connections are bounded; the oldest is reset",
     ),
     d(
+        "half-closed",
+        "tcp.md section 6: a half-closed connection whose guest is silent",
+        "FIN_WAIT_2 ends after 135 s (4.9) or 600 s, and the host sees an end; CLOSE_WAIT stays for ever",
+        "the guest is asked; without an answer, or with a reset for one, the host sees a reset",
+    ),
+    d(
+        "vanished-guest",
+        "tcp.md section 6: an open connection whose guest is gone",
+        "stays for ever",
+        "the guest is asked every four hours, and given up by a reset or after five days",
+    ),
+    d(
+        "second-syn",
+        "tcp.md section 4.1: a SYN in a connection, of a guest that has started anew and does not reset",
+        "ends the connection when it is inside the window; outside, it is acknowledged for ever",
+        "the second one opens a new connection, unless the guest has shown that it has the old one",
+    ),
+    d(
         "tcp-groups",
         "ipv4.md section 5: TCP to a broadcast or multicast address",
         "255.255.255.255 is the host's loopback, for others a connection is tried and refused",

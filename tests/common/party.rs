@@ -169,6 +169,7 @@ impl Party {
     pub fn listed(&self, i: &Instance, state: &str) -> bool {
         let port = self.guest.port().to_string();
         let lines = i.flows(&format!("TCP[{state}"));
-        lines.iter().any(|line| line.split_whitespace().any(|column| column == port))
+        let of_guest = |line: &String| line.split_whitespace().any(|column| column == port);
+        lines.iter().any(|line| !line.starts_with("TCP[HOST_FORWARD") && of_guest(line))
     }
 }

@@ -1,8 +1,8 @@
 //! TCP flows: the protocol state towards the guest ([`crate::tcp::Connection`]) joined to what is on the host's side.
 //!
 //! `table` finds the flows, `bounds` bounds them, `pump` moves bytes between the two sides of one flow, `open` makes new ones,
-//! `target` is what is behind a guest forward, `callback` serves the application that is, `path` hears of a smaller MTU on the way to the guest, `seek` looks for a guest
-//! that does not answer.
+//! `target` is what is behind a guest forward, `callback` serves the application that is, `path` hears of a smaller MTU on the way to the guest,
+//! `seek` looks for a guest that does not answer, `silence` looks after ends that may have gone without a word.
 
 mod bounds;
 mod callback;
@@ -10,6 +10,7 @@ mod open;
 mod path;
 mod pump;
 mod seek;
+mod silence;
 mod table;
 mod target;
 
@@ -92,8 +93,6 @@ pub struct TcpFlow {
     read_size: u32,
     /// Set while the host side is being connected.
     connecting: Option<Box<Connecting>>,
-    /// When a half-closed flow on which nothing moves is given up.
-    linger: Option<Instant>,
     number: u64,
     timer: Slot,
 }
@@ -138,7 +137,7 @@ impl TcpFlow {
     fn deadline(&self) -> Option<Instant> {
         let connecting = self.connecting.as_ref().map(|connecting| connecting.deadline);
         let attaching = if let Side::Waiting(attaching) = self.side { attaching.deadline() } else { None };
-        earliest(earliest(earliest(self.conn.deadline(), connecting), attaching), self.linger)
+        earliest(earliest(self.conn.deadline(), connecting), attaching)
     }
 
     /// What the application is to watch in direct mode: descriptor, for reading, for writing.

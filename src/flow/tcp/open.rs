@@ -189,7 +189,6 @@ impl TcpTable {
             full_segment: 0,
             read_size: FIRST_READ,
             connecting: None,
-            linger: None,
             number,
             timer: Slot::default(),
         });

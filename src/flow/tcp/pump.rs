@@ -12,7 +12,6 @@ use crate::flow::context::Context;
 use crate::flow::effect::{Effect, HostSocket};
 use crate::flow::egress::Unreachable;
 use crate::tcp::{Flags, Segment, State, Transmit};
-use crate::time::Duration;
 
 /// The most one read from the host brings.
 const MAX_READ: u32 = 512 * 1024;
@@ -27,8 +26,6 @@ const MIN_BULK: usize = 536;
 /// Segments, and bytes in them, after which a flow's turn is over and others have theirs.
 const QUANTUM: usize = 64;
 const QUANTUM_BYTES: usize = 256 * 1024;
-/// How long a half-closed flow lives on which nothing moves; source: contract/tcp.md section 6.
-const LINGER: Duration = Duration::from_secs(135);
 /// The buffer a guest forward's application fills; source: contract/guestfwd-exec-unix.md section 3.
 const CALLBACK_BUFFER: usize = 128 * 1024;
 
@@ -38,9 +35,6 @@ impl TcpFlow {
         let callback_was_full = self.is_callback() && self.callback_room() == 0;
         let buffered = self.conn.send.len();
         self.conn.on_segment(segment, cx.now, &mut cx.pool);
-        if self.linger.is_some() {
-            self.linger = Some(cx.now + LINGER);
-        }
 
         let length = segment.payload.len();
         self.full_segment = self.full_segment.max(length.min(usize::from(u16::MAX)) as u16);
@@ -221,7 +215,7 @@ impl TcpFlow {
     }
 
     /// Reads from the host what one turn may bring.
-    fn pull(&mut self, cx: &mut Context) {
+    pub(super) fn pull(&mut self, cx: &mut Context) {
         let Side::Host(stream) = &self.side else { return };
         if self.connecting.is_some() || !self.can_pull() {
             return;
@@ -312,14 +306,6 @@ impl TcpFlow {
         {
             cx.unwatch(HostSocket::Stream(stream));
         }
-        self.start_linger(cx);
-    }
-
-    /// Gives the guest a while to end its side when the host has ended its own.
-    pub(super) fn start_linger(&mut self, cx: &Context) {
-        if self.host_finished && !self.shut && self.linger.is_none() {
-            self.linger = Some(cx.now + LINGER);
-        }
     }
 
     /// Sends the guest what the connection has for it, as far as one turn goes; the rest waits for the next one, behind
@@ -357,17 +343,13 @@ impl TcpFlow {
     pub(super) fn on_deadline(&mut self, cx: &mut Context) {
         if self.conn.deadline().is_some_and(|deadline| deadline <= cx.now) {
             self.conn.on_deadline(cx.now);
+            if self.conn.is_asking() {
+                self.look_after(cx);
+            }
         }
         if self.connecting.as_ref().is_some_and(|connecting| connecting.deadline <= cx.now) {
             self.connecting = None;
             self.conn.abort(cx.now);
-        }
-        if self.linger.is_some_and(|linger| linger <= cx.now) {
-            self.linger = None;
-            // Only a guest that could still send, and does not, is given up.
-            if matches!(self.conn.state(), State::FinWait2) {
-                self.conn.abort(cx.now);
-            }
         }
         self.transmit(cx);
     }

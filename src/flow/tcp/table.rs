@@ -67,9 +67,9 @@ impl TcpTable {
             remote: Endpoint { ip: from.destination, port: u16::from_be_bytes([high, low]) },
         };
         let mut found = self.find(&key);
-        if let Some(id) = found
-            && segment.flags.contains(Flags::SYN)
-            && self.flows.get(id).is_some_and(|flow| flow.conn.reusable_by(&segment))
+        if segment.flags.contains(Flags::SYN)
+            && let Some(id) = found
+            && self.gives_way(id, &segment, cx)
         {
             self.remove(id, cx);
             found = None;
@@ -91,6 +91,17 @@ impl TcpTable {
                 }
             }
         }
+    }
+
+    /// Whether a SYN between the ends of a flow opens a new connection in its place.
+    #[cold]
+    fn gives_way(&self, id: TcpId, syn: &Segment<'_>, cx: &Context) -> bool {
+        let Some(flow) = self.flows.get(id) else { return false };
+        if flow.conn.reopened_by(syn, cx.now) {
+            flow.break_off();
+            return true;
+        }
+        flow.conn.reusable_by(syn)
     }
 
     pub(super) fn find(&mut self, key: &FlowKey) -> Option<TcpId> {
@@ -124,10 +135,8 @@ impl TcpTable {
     pub(super) fn settle(&mut self, id: TcpId, cx: &mut Context) {
         let Some(flow) = self.flows.get_mut(id) else { return };
         if let Some(reason) = flow.conn.closed() {
-            if let Side::Host(stream) = &flow.side
-                && matches!(reason, Closed::ResetByPeer | Closed::TimedOut)
-            {
-                stream.reset_on_close();
+            if matches!(reason, Closed::ResetByPeer | Closed::TimedOut) {
+                flow.break_off();
             }
             self.remove(id, cx);
             return;

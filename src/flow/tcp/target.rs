@@ -135,6 +135,7 @@ impl TcpFlow {
         self.host_finished = true;
         self.conn.close_send();
         self.flush(cx);
-        self.start_linger(cx);
+        // Nobody listens: the guest has a minute for its own end.
+        self.conn.discard_received(&mut cx.pool);
     }
 }

@@ -18,9 +18,7 @@ impl Connection {
         if self.aborting.is_some() {
             return;
         }
-        if let Some(keep) = &mut self.keep_alive {
-            keep.heard(now);
-        }
+        self.keep_alive.heard(now);
         if self.learning {
             self.learn(segment, now);
         }
@@ -131,6 +129,7 @@ impl Connection {
         self.recovery = Recovery::new(ack);
         self.established = true;
         self.state = State::Established;
+        self.begin_watch(now);
         self.restart_timer(now);
     }
 
@@ -157,6 +156,12 @@ impl Connection {
             self.owed = Owed::Now;
         }
 
+        if segment.flags & (Flags::SYN | Flags::RST) == Flags::SYN {
+            // RFC 5961 section 4.2, whatever the sequence number, and whatever the timestamp: a peer that has started anew
+            // counts from anywhere.
+            self.challenge_syn(&segment, now);
+            return;
+        }
         // RFC 7323 section 5.3, before the sequence number: what is older than what came is an old duplicate.
         if !segment.flags.contains(Flags::RST) && !self.stamp_is_good(&segment, now) {
             if !segment.is_empty() {
@@ -176,11 +181,6 @@ impl Connection {
             } else if !beyond && !old {
                 self.challenge(now);
             }
-            return;
-        }
-        if segment.flags.contains(Flags::SYN) {
-            // RFC 5961 section 4.2, whatever the sequence number.
-            self.challenge(now);
             return;
         }
         if beyond {
@@ -208,6 +208,7 @@ impl Connection {
         if !self.take_ack(&segment, now, pool) {
             return;
         }
+        self.knock = None;
         // Not before: who guesses only the window is not to make the peer's own segments look old.
         self.take_stamp(&segment, now);
         self.take_text(&segment, now, pool);
@@ -283,7 +284,10 @@ impl Connection {
         self.take_window(segment);
         if fin_acked {
             match self.state {
-                State::FinWait1 => self.state = State::FinWait2,
+                State::FinWait1 => {
+                    self.state = State::FinWait2;
+                    self.begin_watch(now);
+                }
                 State::Closing => self.enter_time_wait(now),
                 State::LastAck => self.close(Closed::Finished),
                 _ => {}
@@ -490,7 +494,10 @@ impl Connection {
         self.peer_finished = true;
         self.owed = Owed::Now;
         match self.state {
-            State::Established => self.state = State::CloseWait,
+            State::Established => {
+                self.state = State::CloseWait;
+                self.begin_watch(now);
+            }
             State::FinWait1 => self.state = State::Closing,
             State::FinWait2 => self.enter_time_wait(now),
             _ => {}
@@ -505,7 +512,7 @@ impl Connection {
         }
     }
 
-    fn may_challenge(&mut self, now: Instant) -> bool {
+    pub(super) fn may_challenge(&mut self, now: Instant) -> bool {
         if now < self.challenges_since || now - self.challenges_since >= Duration::from_secs(1) {
             self.challenges_since = now;
             self.challenges = 0;

@@ -9,6 +9,7 @@ mod keepalive;
 mod output;
 mod prr;
 mod recovery;
+mod reopen;
 mod saved;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use growth::Growth;
 use keepalive::KeepAlive;
 use prr::Reduction;
 use recovery::Recovery;
+use reopen::Knock;
 use timers::Timer;
 use timestamps::Timestamps;
 use tolerance::Record;
@@ -68,8 +70,11 @@ pub struct Config {
     /// must not tell how long the host has been up.
     pub stamp_offset: u32,
     /// How long an established connection may be silent before the peer is asked whether it is alive (RFC 9293 section
-    /// 3.8.4). `None`: it may be silent for ever.
+    /// 3.8.4).
     pub keep_alive: Option<Duration>,
+    /// Ask a peer that has been silent for long although `keep_alive` does not say so: soon where one direction has ended,
+    /// seldom where none has. Without both it may be silent for ever.
+    pub watch: bool,
 }
 
 impl Default for Config {
@@ -86,6 +91,7 @@ impl Default for Config {
             timestamps: true,
             stamp_offset: 0,
             keep_alive: None,
+            watch: false,
         }
     }
 }
@@ -216,7 +222,9 @@ pub struct Connection {
     reduction: Reduction,
     record: Record,
     undo: Option<Box<Undo>>,
-    keep_alive: Option<Box<KeepAlive>>,
+    keep_alive: KeepAlive,
+    /// The SYN that came last, while nothing has shown since that the peer has this connection.
+    knock: Option<Knock>,
     challenges: u8,
     challenges_since: Instant,
 }
@@ -276,7 +284,8 @@ impl Connection {
             reduction: Reduction::default(),
             record: Record::default(),
             undo: None,
-            keep_alive: config.keep_alive.map(|idle| KeepAlive::new(idle, now)),
+            keep_alive: KeepAlive::new(config, now),
+            knock: None,
             challenges: 0,
             challenges_since: now,
         }
@@ -356,7 +365,7 @@ impl Connection {
         self.stray_reset = None;
         self.timer = None;
         self.lifetime = None;
-        self.keep_alive = None;
+        self.keep_alive.due = false;
     }
 
     /// The application's end of stream: a FIN follows what is buffered, and the send buffer takes no more.

@@ -111,15 +111,17 @@ impl Connection {
         if let Some(transmit) = self.next_new(false, now) {
             return Some(transmit);
         }
-        if self.keep_alive.as_mut().is_some_and(|keep| std::mem::take(&mut keep.due)) {
-            // An old number: whoever is alive answers with what it expects.
-            return Some(self.emit(self.snd_nxt - 1, 0, 0, false, now));
-        }
         if self.owed == Owed::Now {
             // What was sent counts, even if it is about to be sent again; but a probe of a closed window was hardly taken.
             let probing = self.timer.is_some_and(|(timer, _)| timer == Timer::Persist);
             let seq = if probing { self.snd_nxt } else { self.snd_max };
             return Some(self.emit(seq, 0, 0, false, now));
+        }
+        if std::mem::take(&mut self.keep_alive.due) {
+            // An old number: whoever is alive answers with what it expects. There are stacks that answer only to what counts
+            // in the sequence space, as the FIN that was acknowledged already does.
+            let fin = self.state == State::FinWait2 && self.keep_alive.may_repeat();
+            return Some(self.emit(self.snd_nxt - 1, 0, 0, fin, now));
         }
         None
     }

@@ -128,6 +128,7 @@ impl Connection {
             // FIN_WAIT_1 and its like say that the FIN was sent, or may be sent again.
             connection.fin_sent = true;
         }
+        connection.begin_watch(now);
         if saved.state == State::TimeWait {
             connection.enter_time_wait(now);
         }

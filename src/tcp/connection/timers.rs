@@ -32,8 +32,7 @@ pub(super) enum Timer {
 impl Connection {
     /// The next moment at which [`Connection::on_deadline`] has something to do. Cheap.
     pub fn deadline(&self) -> Option<Instant> {
-        let keep_alive = self.keep_alive.as_ref().map(|keep| keep.deadline());
-        earliest(earliest(self.timer.map(|(_, at)| at), self.lifetime), keep_alive)
+        earliest(earliest(self.timer.map(|(_, at)| at), self.lifetime), self.keep_alive_deadline())
     }
 
     /// Handles the deadline that has come. One call handles one: when the clock has jumped, what follows is armed from

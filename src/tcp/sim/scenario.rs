@@ -76,6 +76,7 @@ fn config(random: &mut Random, mtu: usize) -> Config {
         timestamps: random.percent(60),
         stamp_offset: random.next() as u32,
         keep_alive: random.percent(20).then_some(Duration::from_secs(5)),
+        watch: false,
     }
 }
 

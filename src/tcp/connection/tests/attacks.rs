@@ -23,11 +23,102 @@ fn a_syn_is_challenged() {
     for seq in [IRS, IRS + 1, IRS + 500_000] {
         let mut script = Script::established();
         script.receive(segment(Flags::SYN, seq, 0));
-        script.acks(0);
+        // The challenge, and a question that whoever has the connection answers.
+        let [challenge, question] = script.sent()[..] else { panic!("two segments") };
+        assert_eq!(
+            (challenge.flags, challenge.seq, challenge.ack),
+            (Flags::ACK, SeqNumber(ISS + 1), SeqNumber(IRS + 1))
+        );
+        assert_eq!((question.flags, question.seq, question.ack), (Flags::ACK, SeqNumber(ISS), SeqNumber(IRS + 1)));
+        assert_eq!((challenge.len, question.len), (0, 0));
         script.receive(segment(SYN_ACK, seq, ISS + 1));
         script.acks(0);
         assert_eq!(script.connection.state(), State::Established);
     }
+}
+
+/// A SYN `after` the first one, with `between` in between: whether the peer counts as started anew.
+fn knocks_twice(after: Duration, between: impl FnOnce(&mut Script)) -> bool {
+    let mut script = Script::established();
+    let first = segment(Flags::SYN, 77, 0);
+    assert!(!script.connection.reopened_by(&first, script.now));
+    script.receive(first);
+    script.sent();
+    between(&mut script);
+    script.now += after;
+    script.connection.reopened_by(&segment(Flags::SYN, 77, 0), script.now)
+}
+
+#[test]
+fn a_second_syn_counts_unless_the_peer_has_shown_that_it_lives() {
+    let second = Duration::from_secs(1);
+    assert!(knocks_twice(second, |_| {}));
+    // A frame that the link doubles comes at once.
+    assert!(!knocks_twice(Duration::ZERO, |_| {}) && !knocks_twice(Duration::from_millis(400), |_| {}));
+    // Any segment of the connection, and it need not bring anything.
+    assert!(!knocks_twice(second, |script| script.ack(0)));
+    assert!(!knocks_twice(second, |script| script.data(0, b"x")));
+    assert!(!knocks_twice(second, |script| script.receive(segment(Flags::ACK, IRS, ISS + 1))));
+    // What is not of the connection shows nothing, and a reset that is not exact ends nothing.
+    assert!(knocks_twice(second, |script| script.receive(segment(Flags::ACK, IRS + 500_000, ISS + 1))));
+    assert!(knocks_twice(second, |script| script.receive(segment(Flags::ACK, IRS + 1, ISS + 9))));
+    assert!(knocks_twice(second, |script| script.receive(segment(Flags::RST, IRS + 9, 0))));
+    // Only a bare SYN opens.
+    let mut script = Script::established();
+    script.receive(segment(SYN_ACK, 77, ISS + 1));
+    script.now += second;
+    assert!(!script.connection.reopened_by(&segment(Flags::SYN, 77, 0), script.now));
+    script.receive(segment(Flags::SYN, 77, 0));
+    script.now += second;
+    assert!(!script.connection.reopened_by(&segment(SYN_ACK, 77, ISS + 1), script.now));
+}
+
+/// The fast path keeps no count of its own.
+#[test]
+fn bulk_after_a_syn_shows_a_live_peer() {
+    let mut script = Script::established();
+    script.data(0, &[0; 1000]);
+    script.receive(segment(Flags::SYN, 77, 0));
+    script.data(1000, &[0; 1000]);
+    script.now += Duration::from_secs(1);
+    assert!(!script.connection.reopened_by(&segment(Flags::SYN, 77, 0), script.now));
+    script.receive(segment(Flags::SYN, 77, 0));
+    script.now += Duration::from_secs(1);
+    assert!(script.connection.reopened_by(&segment(Flags::SYN, 77, 0), script.now));
+}
+
+/// A peer that is slow has longer for its answer.
+#[test]
+fn a_second_syn_waits_for_the_round_trip() {
+    let mut script = Script::established();
+    script.push(10);
+    script.sent();
+    script.now += Duration::from_millis(900);
+    script.ack(10);
+    assert!(script.connection.rto() > Duration::from_secs(1));
+    script.receive(segment(Flags::SYN, 77, 0));
+    script.now += Duration::from_secs(1);
+    assert!(!script.connection.reopened_by(&segment(Flags::SYN, 77, 0), script.now));
+    script.now += Duration::from_secs(2);
+    assert!(script.connection.reopened_by(&segment(Flags::SYN, 77, 0), script.now));
+}
+
+/// A peer that has started anew counts its timestamps from anywhere.
+#[test]
+fn a_syn_with_an_older_timestamp_is_challenged_too() {
+    let config = Config { timestamps: true, ..CONFIG };
+    let stamped = |value| Options { mss: Some(1460), timestamps: Some((value, 0)), ..Options::default() };
+    let mut script = Script::passive_with(&config, &Segment { options: stamped(1_000_000), ..syn() });
+    script.connection.accept(script.now);
+    script.sent();
+    script.receive(Segment { options: stamped(1_000_001), ..segment(Flags::ACK, IRS + 1, ISS + 1) });
+    script.sent();
+    for count in [2, 1, 1] {
+        script.receive(Segment { options: stamped(7), ..segment(Flags::SYN, 77, 0) });
+        assert_eq!(script.sent().len(), count);
+    }
+    script.now += Duration::from_secs(1);
+    assert!(script.connection.reopened_by(&segment(Flags::SYN, 77, 0), script.now));
 }
 
 #[test]
@@ -38,7 +129,7 @@ fn challenges_are_bounded() {
         script.receive(segment(Flags::SYN, 0, 0));
         answers += script.sent().len();
     }
-    assert_eq!(answers, 10);
+    assert_eq!(answers, 11, "ten, and one question");
     script.now += Duration::from_secs(1);
     script.receive(segment(Flags::SYN, 0, 0));
     assert_eq!(script.sent().len(), 1);

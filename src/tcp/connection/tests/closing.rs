@@ -191,6 +191,108 @@ fn what_is_in_flight_is_a_question_already() {
 }
 
 #[test]
-fn an_idle_connection_stays_for_ever() {
+fn an_idle_connection_stays_for_ever_where_nobody_watches() {
     assert_eq!(Script::established().connection.deadline(), None);
+}
+
+const WATCHED: Config = Config { watch: true, ..CONFIG };
+
+/// Lets time pass until the peer is asked, and returns the question and how long that took.
+fn asked(script: &mut Script) -> (Duration, Transmit) {
+    let before = script.now;
+    loop {
+        script.expire();
+        if let [question] = script.sent()[..] {
+            return (script.now - before, question);
+        }
+    }
+}
+
+#[test]
+fn a_half_closed_connection_asks_and_is_given_up_without_an_answer() {
+    for we_end in [true, false] {
+        let mut script = Script::established_with(&WATCHED);
+        let (state, seq, ack) = if we_end {
+            script.close_acked();
+            (State::FinWait2, ISS + 1, IRS + 1)
+        } else {
+            script.receive(segment(FIN_ACK, IRS + 1, ISS + 1));
+            script.acks(1);
+            (State::CloseWait, ISS, IRS + 2)
+        };
+        for _ in 0..20 {
+            let (waited, question) = asked(&mut script);
+            assert_eq!(waited, Duration::from_secs(75));
+            assert_eq!((question.seq, question.ack, question.len), (SeqNumber(seq), SeqNumber(ack), 0));
+            assert_eq!(question.flags, Flags::ACK);
+            script.receive(segment(Flags::ACK, ack, seq + 1));
+            assert_eq!(script.sent(), []);
+            assert_eq!(script.connection.state(), state);
+        }
+        for count in 1..=9 {
+            let (waited, question) = asked(&mut script);
+            assert_eq!((waited, question.seq), (Duration::from_secs(75), SeqNumber(seq)));
+            // A repeated FIN is answered by stacks that answer to nothing else.
+            let repeats = we_end && count % 2 == 0;
+            assert_eq!(question.flags, if repeats { FIN_ACK } else { Flags::ACK }, "{count}");
+        }
+        assert_eq!(asked(&mut script).1.flags, RST_ACK);
+        assert_eq!(script.connection.closed(), Some(Closed::TimedOut));
+    }
+}
+
+#[test]
+fn an_open_connection_is_asked_seldom_and_given_up_after_five_days() {
+    let mut script = Script::established_with(&WATCHED);
+    let start = script.now;
+    for _ in 0..30 {
+        let (waited, question) = asked(&mut script);
+        assert_eq!((waited, question.flags), (Duration::from_secs(4 * 3600), Flags::ACK));
+    }
+    assert_eq!(asked(&mut script).1.flags, RST_ACK);
+    assert_eq!(script.now - start, Duration::from_secs(31 * 4 * 3600));
+}
+
+/// The clock of a machine that was paused jumps; that is no time in which the peer could have answered.
+#[test]
+fn a_clock_that_jumps_is_one_question() {
+    let mut script = Script::established_with(&WATCHED);
+    script.close_acked();
+    for _ in 0..8 {
+        script.now += Duration::from_secs(86_400);
+        script.connection.on_deadline(script.now);
+        assert_eq!(script.one().flags & !Flags::FIN, Flags::ACK);
+    }
+    script.ack(1);
+    assert_eq!(script.connection.state(), State::FinWait2);
+}
+
+#[test]
+fn a_question_that_is_taken_back_does_not_count() {
+    let mut script = Script::established_with(&WATCHED);
+    script.receive(segment(FIN_ACK, IRS + 1, ISS + 1));
+    script.acks(1);
+    for _ in 0..30 {
+        script.now += Duration::from_secs(75);
+        script.connection.on_deadline(script.now);
+        assert!(script.connection.is_asking());
+        script.connection.take_back_question();
+        assert!(!script.connection.is_asking());
+        assert_eq!(script.sent(), []);
+    }
+    assert_eq!(script.connection.state(), State::CloseWait);
+}
+
+#[test]
+fn a_restored_connection_is_watched_anew() {
+    let mut script = Script::established_with(&WATCHED);
+    script.close_acked();
+    let saved = script.connection.save().unwrap();
+    let mut pool = Pool::new();
+    let later = script.now + Duration::from_secs(1000);
+    let connection = Connection::restore(&WATCHED, &saved, b"", b"", later, &mut pool).unwrap();
+    let mut script = Script { connection, pool, now: later };
+    script.acks(0);
+    let (waited, question) = asked(&mut script);
+    assert_eq!((waited, question.seq), (Duration::from_secs(75), SeqNumber(ISS + 1)));
 }

@@ -25,6 +25,7 @@ const CONFIG: Config = Config {
     timestamps: false,
     stamp_offset: 0,
     keep_alive: None,
+    watch: false,
 };
 /// Our initial sequence number in these tests.
 const ISS: u32 = 1000;

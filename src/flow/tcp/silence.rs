@@ -1,0 +1,53 @@
+//! Ends of which one has gone without a word. The connection asks a guest that is silent whether it is alive
+//! ([`crate::tcp::Connection::is_asking`]); with that, the host's side is looked after here, as long as it is half closed.
+
+use super::{Side, TcpFlow};
+use crate::flow::context::Context;
+use crate::host::socket::Stream;
+use crate::tcp::State;
+
+impl TcpFlow {
+    /// The guest is about to be asked whether it is alive.
+    pub(super) fn look_after(&mut self, cx: &mut Context) {
+        if self.is_behind() {
+            self.conn.take_back_question();
+            return;
+        }
+        let Side::Host(stream) = &self.side else { return };
+        if self.conn.state() == State::Established {
+            return;
+        }
+        stream.ask_peer();
+        if !stream.is_broken() {
+            return;
+        }
+        if self.host_finished {
+            // It has closed, and nobody reads what the guest might still send.
+            self.conn.abort(cx.now);
+        } else {
+            self.readable = true;
+            self.read_closed = true;
+            self.pull(cx);
+        }
+    }
+
+    /// Whether the host has not got all yet that the guest has sent.
+    fn is_behind(&self) -> bool {
+        !self.conn.recv.is_empty() || matches!(&self.side, Side::Host(stream) if self.has_unsent(stream))
+    }
+
+    /// Whether the host's kernel has bytes of the guest left. The end of the stream counts for one of them.
+    fn has_unsent(&self, stream: &Stream) -> bool {
+        stream.unsent() > usize::from(self.shut)
+    }
+
+    /// The guest is gone, or has given the connection up: the host peer is to see a reset, not an end. But where the guest
+    /// had ended in order, what it sent before still gets to the host.
+    pub(super) fn break_off(&self) {
+        if let Side::Host(stream) = &self.side
+            && !(self.shut && self.has_unsent(stream))
+        {
+            stream.reset_on_close();
+        }
+    }
+}
