@@ -427,6 +427,9 @@ struct Slirp *slirp_init(int restricted,
 /**
  * Frees an instance and closes its sockets. Each socket is unregistered first (UDP, then TCP, then ICMP), then the
  * timer is freed. Nothing is sent to the guest. NULL does nothing.
+ *
+ * When it returns, no callback is running on another thread any more, and none begins: it waits for those that are. Inside
+ * a callback it does not wait for that one.
  */
 SLIRP_EXPORT
 void slirp_cleanup(struct Slirp *slirp);
@@ -590,7 +593,9 @@ int slirp_add_guestfwd(struct Slirp *slirp,
                        int guest_port);
 
 /**
- * Ends what `slirp_add_exec`, `slirp_add_unix` or `slirp_add_guestfwd` set up, and resets its connections.
+ * Ends what `slirp_add_exec`, `slirp_add_unix` or `slirp_add_guestfwd` set up, and resets its connections. When it
+ * returns, the `write_cb` of this forward is not running on another thread any more, and is not called again: it waits for
+ * a call that is. Inside that callback it does not wait.
  *
  * Returns 0, or -1 when there is nothing at this address and port. Since 4.2.
  */

@@ -124,6 +124,9 @@ pub unsafe extern "C" fn slirp_init(
 
 /// Frees an instance and closes its sockets. Each socket is unregistered first (UDP, then TCP, then ICMP), then the
 /// timer is freed. Nothing is sent to the guest. NULL does nothing.
+///
+/// When it returns, no callback is running on another thread any more, and none begins: it waits for those that are. Inside
+/// a callback it does not wait for that one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slirp_cleanup(slirp: *mut Slirp) {
     // SAFETY: the caller vouches for the handle and does not use it again.
@@ -417,7 +420,9 @@ pub unsafe extern "C" fn slirp_add_guestfwd(
     })
 }
 
-/// Ends what `slirp_add_exec`, `slirp_add_unix` or `slirp_add_guestfwd` set up, and resets its connections.
+/// Ends what `slirp_add_exec`, `slirp_add_unix` or `slirp_add_guestfwd` set up, and resets its connections. When it
+/// returns, the `write_cb` of this forward is not running on another thread any more, and is not called again: it waits for
+/// a call that is. Inside that callback it does not wait.
 ///
 /// Returns 0, or -1 when there is nothing at this address and port. Since 4.2.
 #[unsafe(no_mangle)]
@@ -483,7 +488,8 @@ pub unsafe extern "C" fn slirp_state_save(slirp: *mut Slirp, write_cb: SlirpWrit
         let Some(pieces) = instance.save() else { return -libc::EIO };
         for piece in pieces {
             // SAFETY: the caller gave this function for this opaque pointer; the piece outlives the call.
-            if unsafe { write_cb(piece.as_ptr().cast(), piece.len(), opaque) } < 0 {
+            let written = instance.outside(|_| unsafe { write_cb(piece.as_ptr().cast(), piece.len(), opaque) });
+            if written.is_none_or(|written| written < 0) {
                 return -libc::EIO;
             }
         }
@@ -515,7 +521,7 @@ pub unsafe extern "C" fn slirp_state_load(
             let mut filled = 0;
             while let Some(rest) = piece.get_mut(filled..).filter(|rest| !rest.is_empty()) {
                 // SAFETY: the caller gave this function for this opaque pointer; the rest of the piece is writable.
-                let given = unsafe { read_cb(rest.as_mut_ptr().cast(), rest.len(), opaque) };
+                let given = instance.outside(|_| unsafe { read_cb(rest.as_mut_ptr().cast(), rest.len(), opaque) })?;
                 filled += usize::try_from(given).ok().filter(|given| (1..=rest.len()).contains(given))?;
             }
             Some(())

@@ -4,25 +4,32 @@
 //! on this thread or another; and two threads that enter at once take turns. What the engine makes (frames and effects)
 //! is taken out under the lock and handed over outside it, by one thread at a time: frames leave in the order in which
 //! they were made, and a nested call leaves its frames to the outer one.
+//!
+//! Each call from the application holds a counted reference, so that a callback may clean up. Cleanup waits for the calls
+//! that are on their way on other threads, and the removal of a guest forward for a call of its callback there: what they
+//! are about is the application's to free as soon as they return. Neither waits for a call that it was itself made from.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::{c_int, c_void};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant as HostInstant;
 
 use super::callbacks::Callbacks;
+use super::counted::Counted;
 use super::debug;
 use super::fence::describe;
 use super::log::{self, Level};
+use super::outside;
 use super::polling::Watching;
 use super::types::{Slirp, SlirpDbg, SlirpTimerId};
 use crate::flow::Effect;
 use crate::flow::tcp::Target;
+use crate::host::process::{ThreadNumber, current_thread};
 use crate::host::unix::UnixAddress;
 use crate::inspect;
 use crate::link::outbox::Outbox;
@@ -46,18 +53,25 @@ struct Writer {
     opaque: *mut c_void,
 }
 
-/// Frames and effects on their way to the application.
+/// Frames on their way to the application; the effects that come before them are in [`Core::in_hand`].
 #[derive(Default)]
 struct Batch {
     outbox: Outbox,
-    effects: Vec<Effect>,
+    /// There are some.
+    effects: bool,
 }
 
 /// What the lock guards.
 pub(super) struct Core {
     pub(super) stack: Stack,
-    /// Somebody is handing over frames and effects.
-    delivering: bool,
+    /// Who is handing over frames and effects.
+    delivering: Option<ThreadNumber>,
+    /// Effects that are being carried out. They are here for a cleanup that comes in between.
+    in_hand: VecDeque<Effect>,
+    /// The guest forward whose callback is being called.
+    writing: Option<u64>,
+    /// Whoever hands over is in a callback that cleans up, and waits there for the other calls.
+    deliverer_waits: bool,
     /// Empty, for its memory.
     spare: Batch,
     writers: HashMap<u64, Writer>,
@@ -67,13 +81,15 @@ impl Core {
     /// Takes out what is to be handed over, for the caller to do so. `None` when there is nothing, or when somebody is
     /// at it already, who then comes for this too.
     fn next_batch(&mut self) -> Option<Batch> {
-        if self.delivering || (self.stack.outbox().is_empty() && self.stack.effects().is_empty()) {
+        let nothing = self.stack.outbox().is_empty() && self.stack.effects().is_empty() && self.in_hand.is_empty();
+        if self.delivering.is_some() || nothing {
             return None;
         }
-        self.delivering = true;
+        self.delivering = Some(current_thread());
         let mut batch = std::mem::take(&mut self.spare);
         std::mem::swap(self.stack.outbox(), &mut batch.outbox);
-        std::mem::swap(self.stack.effects(), &mut batch.effects);
+        self.in_hand.extend(self.stack.effects().drain(..));
+        batch.effects = !self.in_hand.is_empty();
         Some(batch)
     }
 }
@@ -81,6 +97,8 @@ impl Core {
 /// One instance of the library.
 pub struct Instance {
     core: Mutex<Core>,
+    /// [`Core::writing`] or [`Core::deliverer_waits`] has changed.
+    written: Condvar,
     /// What the application watches.
     pub(super) watching: Watching,
     callbacks: Callbacks,
@@ -108,9 +126,18 @@ impl Instance {
     pub fn create(config: Config, callbacks: Callbacks) -> std::io::Result<*mut Slirp> {
         let ipv6 = config.ipv6_enabled;
         let stack = Stack::new(config)?;
-        let instance = Arc::new(Instance {
+        let instance = Counted::new(Instance {
             watching: Watching::new(stack.descriptor()),
-            core: Mutex::new(Core { stack, delivering: false, spare: Batch::default(), writers: HashMap::new() }),
+            core: Mutex::new(Core {
+                stack,
+                delivering: None,
+                in_hand: VecDeque::new(),
+                writing: None,
+                deliverer_waits: false,
+                spare: Batch::default(),
+                writers: HashMap::new(),
+            }),
+            written: Condvar::new(),
             callbacks,
             closed: AtomicBool::new(false),
             timer: Mutex::new(None),
@@ -119,10 +146,12 @@ impl Instance {
             frames_since_clock: AtomicU32::new(FRAMES_PER_CLOCK),
             random: RandomState::new(),
         });
-        let handle = Arc::into_raw(Arc::clone(&instance)).cast::<Slirp>().cast_mut();
-        instance.callbacks.init_completed(handle);
+        let handle = instance.clone().into_raw().cast::<Slirp>();
+        instance.outside(|callbacks| callbacks.init_completed(handle));
         if ipv6 {
-            *lock(&instance.timer) = instance.callbacks.timer_new(SlirpTimerId::SlirpTimerRa as u32, ra_timer, handle);
+            let timer = SlirpTimerId::SlirpTimerRa as u32;
+            *lock(&instance.timer) =
+                instance.outside(|callbacks| callbacks.timer_new(timer, ra_timer, handle)).flatten();
             instance.arm_ra_timer();
         }
         // What the stack had to say when it was made.
@@ -134,49 +163,66 @@ impl Instance {
     ///
     /// # Safety
     /// `handle` is NULL or came from [`Instance::create`] and was not given to [`Instance::destroy`] before.
-    pub unsafe fn from_handle(handle: *mut Slirp) -> Option<Arc<Instance>> {
-        if handle.is_null() {
-            return None;
-        }
-        let pointer = handle.cast_const().cast::<Instance>();
-        // SAFETY: the handle stands for one reference, which is still held; this adds a second one.
-        unsafe {
-            Arc::increment_strong_count(pointer);
-            Some(Arc::from_raw(pointer))
-        }
+    pub unsafe fn from_handle(handle: *mut Slirp) -> Option<Counted<Instance>> {
+        // SAFETY: as the caller vouches, the handle stands for a reference that `create` made.
+        unsafe { Counted::beside(handle.cast()) }
     }
 
-    /// Ends an instance: its sockets are unregistered and closed and its timer freed. Nothing else is called.
+    /// Ends an instance: its sockets are unregistered and closed and its timer freed. Nothing else is called, and nothing at
+    /// all once this has returned: calls on other threads are waited for.
     ///
     /// # Safety
     /// As for [`Instance::from_handle`]; the handle is void afterwards.
     pub unsafe fn destroy(handle: *mut Slirp) {
-        if handle.is_null() {
-            return;
-        }
         // SAFETY: this takes over the reference the handle stood for.
-        let instance = unsafe { Arc::from_raw(handle.cast_const().cast::<Instance>()) };
+        let Some(instance) = (unsafe { Counted::<Instance>::from_raw(handle.cast()) }) else { return };
         instance.closed.store(true, Ordering::Release);
-        let effects = {
+        {
+            // From here on nobody enters the engine.
             let mut core = lock(&instance.core);
             core.stack.shut_down();
             core.stack.outbox().clear();
             core.writers.clear();
-            std::mem::take(core.stack.effects())
+            core.deliverer_waits = core.delivering == Some(current_thread());
+            instance.written.notify_all();
+        }
+        instance.close(outside::depth(instance.address()));
+        let effects = {
+            let mut core = lock(&instance.core);
+            let mut effects = std::mem::take(&mut core.in_hand);
+            effects.extend(core.stack.effects().drain(..));
+            effects
         };
+        let mut unknown = HashSet::new();
         for effect in effects {
-            if let Effect::Unregister(socket) = effect {
-                instance.callbacks.unregister(socket.as_raw_fd());
+            match effect {
+                Effect::Register(descriptor) => {
+                    unknown.insert(descriptor);
+                }
+                Effect::Unregister(socket) if !unknown.remove(&socket.as_raw_fd()) => {
+                    outside::call(instance.address(), || instance.callbacks.unregister(socket.as_raw_fd()));
+                }
+                _ => {}
             }
         }
         if let Some(timer) = lock(&instance.timer).take() {
-            instance.callbacks.timer_free(timer);
+            outside::call(instance.address(), || instance.callbacks.timer_free(timer));
         }
+    }
+
+    /// Calls the application, unless it has cleaned up: `None` then.
+    pub(super) fn outside<T>(&self, call: impl FnOnce(&Callbacks) -> T) -> Option<T> {
+        let open = !self.closed.load(Ordering::Acquire);
+        open.then(|| outside::call(self.address(), || call(&self.callbacks)))
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Reads the clock.
     pub(super) fn now(&self) -> Instant {
-        let nanoseconds = match self.callbacks.clock_get_ns() {
+        let nanoseconds = match self.outside(Callbacks::clock_get_ns).flatten() {
             Some(nanoseconds) => nanoseconds,
             None => i64::try_from(self.started.elapsed().as_nanos()).unwrap_or(i64::MAX),
         };
@@ -204,10 +250,13 @@ impl Instance {
     }
 
     /// Lets `work` into the engine and hands over what it made. A panic in it loses what was being worked on, and no
-    /// more: the application is told, and the instance goes on.
+    /// more: the application is told, and the instance goes on. Nothing happens after a cleanup.
     pub(super) fn enter<T>(&self, work: impl FnOnce(&mut Core) -> T) -> Option<T> {
         let (result, batch) = {
             let mut core = lock(&self.core);
+            if self.closed.load(Ordering::Relaxed) {
+                return None;
+            }
             let result = match catch_unwind(AssertUnwindSafe(|| work(&mut core))) {
                 Ok(result) => Some(result),
                 Err(panic) => {
@@ -226,39 +275,54 @@ impl Instance {
 
     /// Hands over the frames and effects that the engine has made, until there are none.
     fn deliver(&self, first: Batch) {
-        // A callback may clean the instance up; it is to live until this is done.
-        // SAFETY: `self` is always behind the Arc that `create` made, and some reference to it is held by the caller.
-        let _alive = unsafe {
-            Arc::increment_strong_count(std::ptr::from_ref(self));
-            Arc::from_raw(std::ptr::from_ref(self))
-        };
         let fallback = Handover(self);
-        let mut next = Some(first);
-        while let Some(mut batch) = next {
-            for effect in batch.effects.drain(..) {
-                self.carry_out(effect);
-            }
-            for frame in batch.outbox.frames() {
-                if self.closed.load(Ordering::Acquire) {
-                    break;
+        outside::call(self.address(), || {
+            let mut next = Some(first);
+            while let Some(mut batch) = next {
+                while batch.effects {
+                    match self.next_effect() {
+                        Some((effect, writer)) => self.carry_out(effect, writer),
+                        None => batch.effects = false,
+                    }
                 }
-                if !self.callbacks.send_packet(frame) {
-                    debug::message(SlirpDbg::Error as u32, || "send_packet failed; the frame is dropped".into());
+                for frame in batch.outbox.frames() {
+                    if self.closed.load(Ordering::Acquire) {
+                        break;
+                    }
+                    if !self.callbacks.send_packet(frame) {
+                        debug::message(SlirpDbg::Error as u32, || "send_packet failed; the frame is dropped".into());
+                    }
                 }
+                batch.outbox.clear();
+                let mut core = lock(&self.core);
+                core.spare = batch;
+                core.delivering = None;
+                // What is left after a cleanup is the cleanup's.
+                next = if self.closed.load(Ordering::Relaxed) { None } else { core.next_batch() };
             }
-            batch.outbox.clear();
-            let mut core = lock(&self.core);
-            core.spare = batch;
-            core.delivering = false;
-            next = core.next_batch();
-        }
+        });
         std::mem::forget(fallback);
     }
 
-    fn carry_out(&self, effect: Effect) {
-        if self.closed.load(Ordering::Acquire) && !matches!(effect, Effect::Unregister(_)) {
-            return;
+    /// The next effect to be carried out, with the callback of its guest forward.
+    fn next_effect(&self) -> Option<(Effect, Option<Writer>)> {
+        let mut core = lock(&self.core);
+        if core.writing.take().is_some() {
+            self.written.notify_all();
         }
+        if self.closed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let effect = core.in_hand.pop_front()?;
+        let mut writer = None;
+        if let Effect::GuestForward { forward, .. } = &effect {
+            writer = core.writers.get(forward).copied();
+            core.writing = writer.is_some().then_some(*forward);
+        }
+        Some((effect, writer))
+    }
+
+    fn carry_out(&self, effect: Effect, writer: Option<Writer>) {
         match effect {
             Effect::Register(descriptor) => self.callbacks.register(descriptor),
             // The socket closes at the end of this arm, after the application was told.
@@ -266,11 +330,10 @@ impl Instance {
             Effect::Notify => self.callbacks.notify(),
             Effect::GuestError(text) => self.callbacks.guest_error(&text),
             Effect::Warning(text) => log::write(Level::Warning, &text),
-            Effect::GuestForward { forward, bytes } => {
-                let writer = lock(&self.core).writers.get(&forward).copied();
+            Effect::GuestForward { bytes, .. } => {
                 if let Some(writer) = writer {
-                    // SAFETY: the application gave this function for this opaque pointer and has not removed the
-                    // forward; the bytes outlive the call.
+                    // SAFETY: the application gave this function for this opaque pointer; removing the forward waits
+                    // for the end of this call. The bytes outlive it.
                     let _ = unsafe { (writer.write)(bytes.as_ptr().cast(), bytes.len(), writer.opaque) };
                 }
             }
@@ -282,19 +345,10 @@ impl Instance {
     /// # Safety
     /// As for [`Instance::from_handle`].
     pub unsafe fn input(handle: *mut Slirp, frame: &[u8]) {
-        // SAFETY: the caller vouches for the handle. The reference that it stands for outlives this borrow: only a
-        // callback could end it, and callbacks are called in `now` and `deliver`, before and after which a counted
-        // reference is held; nothing here uses the borrow after them.
-        let Some(instance) = (unsafe { handle.cast_const().cast::<Instance>().as_ref() }) else { return };
-        if let Some(now) = instance.recent_now() {
-            instance.enter(|core| core.stack.input(frame, now));
-            return;
-        }
-        // SAFETY: as above.
-        if let Some(instance) = unsafe { Instance::from_handle(handle) } {
-            let now = instance.now();
-            instance.enter(|core| core.stack.input(frame, now));
-        }
+        // SAFETY: the caller vouches for the handle.
+        let Some(instance) = (unsafe { Instance::from_handle(handle) }) else { return };
+        let now = instance.recent_now().unwrap_or_else(|| instance.now());
+        instance.enter(|core| core.stack.input(frame, now));
     }
 
     /// `slirp_handle_timer`.
@@ -316,7 +370,7 @@ impl Instance {
         let now = self.now();
         let width = RA_INTERVAL_MS.end - RA_INTERVAL_MS.start;
         let wait = RA_INTERVAL_MS.start + self.random.hash_one(now.total_micros()) % width;
-        self.callbacks.timer_mod(timer, now.total_millis().saturating_add(wait as i64));
+        self.outside(|callbacks| callbacks.timer_mod(timer, now.total_millis().saturating_add(wait as i64)));
     }
 
     /// Adds a host forward; an error is an errno.
@@ -376,14 +430,22 @@ impl Instance {
         matches!(added, Some(Some(_)))
     }
 
-    /// Removes a guest forward. Its connections are reset: the application may free what its callback uses.
+    /// Removes a guest forward. Its connections are reset, and no call of its callback is on its way on another thread when
+    /// this returns: the application may free what it uses.
     pub fn remove_guest_forward(&self, address: Ipv4Addr, port: u16) -> bool {
         let removed = self.enter(|core| {
             let number = core.stack.remove_guest_forward(address, port)?;
             core.writers.remove(&number);
-            Some(())
+            Some(number)
         });
-        matches!(removed, Some(Some(())))
+        let Some(Some(number)) = removed else { return false };
+        let mut core = lock(&self.core);
+        let own = Some(current_thread());
+        // Numbers are not used again, so no other call of it begins.
+        while core.writing == Some(number) && core.delivering != own && !core.deliverer_waits {
+            core = self.written.wait(core).unwrap_or_else(PoisonError::into_inner);
+        }
+        true
     }
 
     pub fn guest_forward_room(&self, address: Ipv4Addr, port: u16) -> usize {
@@ -431,7 +493,10 @@ struct Handover<'a>(&'a Instance);
 
 impl Drop for Handover<'_> {
     fn drop(&mut self) {
-        lock(&self.0.core).delivering = false;
+        let mut core = lock(&self.0.core);
+        core.delivering = None;
+        core.writing = None;
+        self.0.written.notify_all();
     }
 }
 
@@ -445,5 +510,5 @@ unsafe extern "C" fn ra_timer(slirp: *mut c_void) {
 
 /// Takes a lock; a thread that panicked while it held it has left nothing that is worse than unfinished.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

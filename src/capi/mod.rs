@@ -2,15 +2,18 @@
 //!
 //! `exports` is what C sees; it turns pointers into Rust values and calls `instance`. `instance` owns the engine, lets one
 //! thread at a time into it, and calls the application only while nobody is inside; `polling` is its side of the
-//! application's loop.
+//! application's loop. `counted` is what a handle stands for, `outside` knows from which calls of the application a call
+//! was made.
 
 mod address;
 mod callbacks;
 mod config;
+mod counted;
 mod debug;
 pub mod exports;
 mod fence;
 mod instance;
 mod log;
+mod outside;
 mod polling;
 pub mod types;

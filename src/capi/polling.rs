@@ -80,7 +80,8 @@ impl Instance {
             self.clock_is_old();
         }
         let Some(poller) = self.watching.poller else { return self.fill_directly(watch) };
-        self.watching.index.store(watch(poller, POLL_IN | POLL_ERR | POLL_HUP), Ordering::Relaxed);
+        let index = self.outside(|_| watch(poller, POLL_IN | POLL_ERR | POLL_HUP)).unwrap_or(UNWATCHED);
+        self.watching.index.store(index, Ordering::Relaxed);
     }
 
     fn fill_directly(&self, mut watch: impl FnMut(c_int, c_int) -> c_int) {
@@ -88,7 +89,7 @@ impl Instance {
         sockets.clear();
         self.enter(|core| core.stack.interests(|interest| sockets.push(Watched::new(interest))));
         for one in &mut sockets {
-            one.index = watch(one.descriptor, one.events);
+            one.index = self.outside(|_| watch(one.descriptor, one.events)).unwrap_or(UNWATCHED);
         }
         *lock(&self.watching.sockets) = sockets;
     }
@@ -102,7 +103,7 @@ impl Instance {
         let index = self.watching.index.swap(UNWATCHED, Ordering::Relaxed);
         let glance = match index {
             _ if select_error || index < 0 => Glance::Unknown,
-            _ if happened(index) == 0 => Glance::Quiet,
+            _ if self.outside(|_| happened(index)) == Some(0) => Glance::Quiet,
             _ => Glance::News,
         };
         let now = self.now();
@@ -120,7 +121,7 @@ impl Instance {
         sockets.retain_mut(|one| {
             let asked = !select_error && one.index >= 0;
             if asked {
-                one.events = happened(one.index);
+                one.events = self.outside(|_| happened(one.index)).unwrap_or(0);
             }
             asked
         });
