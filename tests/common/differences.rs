@@ -112,6 +112,12 @@ pub const DIFFERENCES: &[Difference] = &[
         "translated: the guest sees the virtual host",
     ),
     d(
+        "either-loopback",
+        "ipv4.md section 5: services that listen on the host's loopback address of the other family",
+        "refused",
+        "reached by the virtual host's address, when nobody listens on the one of the guest's family",
+    ),
+    d(
         "forward-follows",
         "hostfwd.md section 1: forwards to the unspecified address",
         "lead to one address for ever",

@@ -2,10 +2,12 @@
 //!
 //! `table` finds the flows, `bounds` bounds them, `pump` moves bytes between the two sides of one flow, `open` makes new ones,
 //! `target` is what is behind a guest forward, `callback` serves the application that is, `path` hears of a smaller MTU on the way to the guest,
-//! `seek` looks for a guest that does not answer, `silence` looks after ends that may have gone without a word.
+//! `seek` looks for a guest that does not answer, `silence` looks after ends that may have gone without a word, `fallback` looks for a service on the
+//! host's other loopback address.
 
 mod bounds;
 mod callback;
+mod fallback;
 mod open;
 mod path;
 mod pump;
@@ -103,6 +105,10 @@ struct Connecting {
     packet: Vec<u8>,
     /// The host's name server, when this is a query to it.
     name_server: Option<SocketAddr>,
+    /// Where else the host's service may be.
+    other: Option<SocketAddr>,
+    /// How the connect ended, if it failed and that is known already.
+    failed: Option<std::io::Error>,
     deadline: Instant,
 }
 

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::bounds::Stage;
+use super::fallback::{self, other_loopback};
 use super::table::{FromGuest, TcpId, TcpTable, reset};
 use super::{Attaching, Connecting, GuestForward, Origin, Side, Target, TcpFlow};
 use crate::flow::context::Context;
@@ -67,7 +68,8 @@ impl TcpTable {
         if !self.has_room(cx) {
             return reset(&key, segment, cx);
         }
-        let stream = match Stream::connect(destination, cx.policy.outbound(destination)) {
+        let mut other = other_loopback(&key, destination, cx);
+        let stream = match fallback::connect(destination, &mut other, cx) {
             Ok(stream) => stream,
             Err(error) => {
                 if to_name_server {
@@ -97,7 +99,13 @@ impl TcpTable {
             // A SYN that brings data may be large; such a one is not worth keeping for the sake of a quotation.
             let packet = if from.packet.len() <= 128 { from.packet.to_vec() } else { Vec::new() };
             let name_server = to_name_server.then_some(destination);
-            flow.connecting = Some(Box::new(Connecting { packet, name_server, deadline: cx.now + CONNECT_TIMEOUT }));
+            flow.connecting = Some(Box::new(Connecting {
+                packet,
+                name_server,
+                other,
+                failed: None,
+                deadline: cx.now + CONNECT_TIMEOUT,
+            }));
         }
         if !self.watch(id, cx) {
             reset(&key, segment, cx);
@@ -203,7 +211,7 @@ impl TcpTable {
         id
     }
 
-    fn watch(&mut self, id: TcpId, cx: &mut Context) -> bool {
+    pub(super) fn watch(&mut self, id: TcpId, cx: &mut Context) -> bool {
         match self.flows.get(id).map(|flow| &flow.side) {
             Some(Side::Host(stream)) => cx.watch(stream, token::pack(Kind::Tcp, id), News::Stream),
             _ => true,

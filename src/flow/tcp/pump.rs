@@ -107,11 +107,12 @@ impl TcpFlow {
 
     /// The host side is connected, or failed to.
     fn on_connected(&mut self, cx: &mut Context) {
-        let Some(connecting) = self.connecting.take() else { return };
+        let Some(mut connecting) = self.connecting.take() else { return };
         let Side::Host(stream) = &self.side else { return };
         // A connect that failed is reported with an error and a hang-up. Applications that watch the socket themselves may
         // know no more than "writable".
-        let outcome = if self.read_closed || cx.poller.is_none() { stream.take_error() } else { Ok(()) };
+        let asked = self.read_closed || cx.poller.is_none();
+        let outcome = connecting.outcome(|| if asked { stream.take_error() } else { Ok(()) });
         if let Some(server) = connecting.name_server {
             match outcome {
                 Ok(()) => cx.name_servers.connected(server),

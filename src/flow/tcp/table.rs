@@ -188,6 +188,10 @@ impl TcpTable {
         let Some(id) = self.ready.pop() else { return false };
         let Some(flow) = self.flows.get_mut(id) else { return true };
         flow.queued.taken();
+        if flow.connecting.is_some() {
+            self.try_other_address(id, cx);
+        }
+        let Some(flow) = self.flows.get_mut(id) else { return true };
         flow.turn(cx);
         self.settle(id, cx);
         true

@@ -1,0 +1,98 @@
+//! The host's own services, which may listen on either loopback address: what the guest calls the virtual host is
+//! "localhost" of either family. The one of the guest's family is tried first and the other one when it is refused, before
+//! the guest is told.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::table::{TcpId, TcpTable};
+use super::{Connecting, Side};
+use crate::flow::context::Context;
+use crate::flow::effect::HostSocket;
+use crate::flow::key::FlowKey;
+use crate::host::socket::Stream;
+
+/// The host's other loopback address, where a connection to `destination` is one to the virtual host. Who names a loopback
+/// address gets that one.
+pub(super) fn other_loopback(key: &FlowKey, destination: SocketAddr, cx: &Context) -> Option<SocketAddr> {
+    let to_virtual_host = match key.remote.ip {
+        IpAddr::V4(ip) => ip == cx.policy.vhost,
+        IpAddr::V6(ip) => cx.policy.is_virtual_host6(ip),
+    };
+    let port = destination.port();
+    match destination.ip() {
+        IpAddr::V4(Ipv4Addr::LOCALHOST) if to_virtual_host => Some((Ipv6Addr::LOCALHOST, port).into()),
+        IpAddr::V6(Ipv6Addr::LOCALHOST) if to_virtual_host => Some((Ipv4Addr::LOCALHOST, port).into()),
+        _ => None,
+    }
+}
+
+/// Begins to connect to `destination`, or to `other` when that is refused at once. What is left to be tried is taken out
+/// of `other`. The error is that of the first try.
+pub(super) fn connect(destination: SocketAddr, other: &mut Option<SocketAddr>, cx: &Context) -> io::Result<Stream> {
+    let first = Stream::connect(destination, cx.policy.outbound(destination));
+    match (first, *other) {
+        (Err(error), Some(second)) if is_nobody(&error) => {
+            *other = None;
+            Stream::connect(second, cx.policy.outbound(second)).map_err(|_| error)
+        }
+        (first, _) => first,
+    }
+}
+
+/// Whether an error says that nobody is at the address, or that the host does not have it.
+fn is_nobody(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ECONNREFUSED | libc::EADDRNOTAVAIL | libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EAFNOSUPPORT)
+    )
+}
+
+impl TcpTable {
+    /// There is news of a flow that is being connected: if the first address is refused and there is another one to try,
+    /// that is done. Else the flow finds out for itself.
+    pub(super) fn try_other_address(&mut self, id: TcpId, cx: &mut Context) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        let (Some(connecting), Side::Host(stream)) = (&mut flow.connecting, &mut flow.side) else { return };
+        // A connect that failed is reported with an error; applications that watch the socket themselves may not say so.
+        if !flow.writable || connecting.other.is_none() || !(flow.read_closed || cx.poller.is_none()) {
+            return;
+        }
+        let Err(error) = stream.take_error() else { return };
+        let Some(second) = connecting.other.take().filter(|_| is_nobody(&error)) else {
+            connecting.failed = Some(error);
+            return;
+        };
+        match Stream::connect(second, cx.policy.outbound(second)) {
+            Ok(another) => {
+                let refused = std::mem::replace(stream, another);
+                (flow.readable, flow.writable, flow.read_closed) = (false, false, false);
+                (flow.failed, flow.urgent) = (false, false);
+                // At once, as reports of it would be taken for the other one's.
+                if let Some(poller) = &cx.poller {
+                    poller.remove(&refused);
+                }
+                cx.unwatch(HostSocket::Stream(refused));
+                if !self.watch(id, cx) {
+                    self.connect_failed(id, error);
+                }
+            }
+            Err(_) => connecting.failed = Some(error),
+        }
+    }
+
+    fn connect_failed(&mut self, id: TcpId, error: io::Error) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        flow.writable = true;
+        if let Some(connecting) = &mut flow.connecting {
+            connecting.failed = Some(error);
+        }
+    }
+}
+
+impl Connecting {
+    /// How the connect ended, when that was found out before; else what the stream says.
+    pub(super) fn outcome(&mut self, ask: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        self.failed.take().map_or_else(ask, Err)
+    }
+}
