@@ -22,22 +22,22 @@ pub struct NameServers {
 
 impl Default for NameServers {
     fn default() -> NameServers {
-        NameServers {
-            file: ResolverFile::new(PATH),
-            servers: Servers::default(),
-            relay4: DnsRelay::new(),
-            relay6: DnsRelay::new(),
-        }
+        let file = ResolverFile::new(PATH);
+        NameServers { servers: servers_in(&file), file, relay4: DnsRelay::new(), relay6: DnsRelay::new() }
+    }
+}
+
+fn servers_in(file: &ResolverFile) -> Servers {
+    match file.content() {
+        Some(text) => Servers::parse(text, interface_index),
+        None => Servers::default(),
     }
 }
 
 impl NameServers {
     fn refresh(&mut self, now: Instant) {
         if self.file.refresh(now) {
-            self.servers = match self.file.content() {
-                Some(text) => Servers::parse(text, interface_index),
-                None => Servers::default(),
-            };
+            self.servers = servers_in(&self.file);
         }
     }
 

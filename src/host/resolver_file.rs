@@ -1,10 +1,11 @@
 //! The host's resolv.conf, watched without a thread and without inotify.
 //!
-//! Opens no other file than the one it was given, and looks at that at most once a second of the caller's clock.
+//! Opens no other file than the one it was given, and looks at that at most once a second of the caller's clock. Applications
+//! shut themselves in once their network is set up (Capsicum, seccomp): what was read before then holds good from then on.
 
 use std::ffi::CString;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::Read;
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration as WallDuration, SystemTime};
@@ -53,9 +54,11 @@ impl Identity {
 }
 
 impl ResolverFile {
-    /// A watcher of the file at `path`. Nothing is opened before the first [`ResolverFile::refresh`].
+    /// A watcher of the file at `path`, which is read for as long as that is allowed: now.
     pub fn new(path: impl Into<PathBuf>) -> ResolverFile {
-        ResolverFile { path: path.into(), looked_at: None, seen: None, content: None }
+        let mut file = ResolverFile { path: path.into(), looked_at: None, seen: None, content: None };
+        file.look();
+        file
     }
 
     /// The content at the last refresh, at most 64 KiB of it; `None` when the file was missing or could not be read.
@@ -72,11 +75,22 @@ impl ResolverFile {
             return false;
         }
         self.looked_at = Some(now);
-        let current = fs::metadata(&self.path).ok().filter(Metadata::is_file);
+        self.look()
+    }
+
+    /// Reads the file if it has changed. A file that cannot be looked at (and does not say that it is gone) is taken to be
+    /// as it was.
+    fn look(&mut self) -> bool {
+        let Ok(current) = unless_gone(fs::metadata(&self.path)) else { return false };
+        let current = current.filter(Metadata::is_file);
         if current.is_some() && current.as_ref().map(Identity::of) == self.seen {
             return false;
         }
-        let read = current.and_then(|_| read(&self.path));
+        let read = match current {
+            Some(_) => read(&self.path),
+            None => Ok(None),
+        };
+        let Ok(read) = read else { return false };
         self.seen = read.as_ref().and_then(|(_, identity)| *identity);
         let content = read.map(|(content, _)| content);
         let changed = content != self.content;
@@ -85,14 +99,28 @@ impl ResolverFile {
     }
 }
 
-/// The content of the file at `path` and, unless it is too young to be trusted to stay, its identity.
-fn read(path: &Path) -> Option<(Vec<u8>, Option<Identity>)> {
+/// `None` for what is not there; other errors stay errors.
+fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The content of the file at `path` and, unless it is too young to be trusted to stay, its identity. `None` when there is
+/// no such file.
+fn read(path: &Path) -> io::Result<Option<(Vec<u8>, Option<Identity>)>> {
     // Should a FIFO have taken the file's place, opening it must not wait for a writer.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
-    let metadata = file.metadata().ok().filter(Metadata::is_file)?;
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let Some(file) = unless_gone(opened)? else { return Ok(None) };
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Ok(None);
+    }
     let settled = metadata.modified().is_ok_and(|modified| is_settled(modified, SystemTime::now()));
     let identity = settled.then(|| Identity::of(&metadata));
-    Some((read_bounded(file)?, identity))
+    Ok(Some((read_bounded(file)?, identity)))
 }
 
 /// Whether a file read at `now` and last modified at `modified` would show a further modification in its time.
@@ -101,15 +129,15 @@ fn is_settled(modified: SystemTime, now: SystemTime) -> bool {
 }
 
 /// The content up to [`READ_MAX`] bytes. Of a longer file the last line is left out, as it may have been cut in two.
-fn read_bounded(file: File) -> Option<Vec<u8>> {
+fn read_bounded(file: File) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
-    file.take(READ_MAX as u64 + 1).read_to_end(&mut content).ok()?;
+    file.take(READ_MAX as u64 + 1).read_to_end(&mut content)?;
     if content.len() > READ_MAX {
         content.truncate(READ_MAX);
         let whole = content.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
         content.truncate(whole);
     }
-    Some(content)
+    Ok(content)
 }
 
 /// The index of the interface called `name`, 0 when there is none.
@@ -171,9 +199,8 @@ mod tests {
         let directory = Directory::new();
         directory.write(b"one", 60);
         let mut file = ResolverFile::new(directory.file());
-        assert_eq!(file.content(), None);
-        assert!(file.refresh(at(0)));
         assert_eq!(file.content(), Some(&b"one"[..]));
+        assert!(!file.refresh(at(0)));
         directory.write(b"three", 60);
         assert!(!file.refresh(at(999)));
         assert_eq!(file.content(), Some(&b"one"[..]));
@@ -221,7 +248,8 @@ mod tests {
         directory.write(b"one", 0);
         directory.set_modified(modified);
         let mut file = ResolverFile::new(directory.file());
-        assert!(file.refresh(at(0)));
+        assert_eq!(file.content(), Some(&b"one"[..]));
+        assert!(!file.refresh(at(0)));
         fs::write(directory.file(), b"two").unwrap();
         directory.set_modified(modified);
         assert!(file.refresh(at(1000)));
@@ -269,6 +297,23 @@ mod tests {
     }
 
     #[test]
+    fn file_that_cannot_be_looked_at_any_more_is_as_it_was() {
+        let directory = Directory::new();
+        directory.write(b"one", 60);
+        let mut file = ResolverFile::new(directory.file());
+        // A link that leads to itself: an error, and not the one that says that nothing is there.
+        fs::remove_file(directory.file()).unwrap();
+        std::os::unix::fs::symlink("resolv.conf", directory.file()).unwrap();
+        assert!(!file.refresh(at(0)));
+        assert_eq!(file.content(), Some(&b"one"[..]));
+        // And once it can be looked at again.
+        fs::remove_file(directory.file()).unwrap();
+        directory.write(b"three", 60);
+        assert!(file.refresh(at(1000)));
+        assert_eq!(file.content(), Some(&b"three"[..]));
+    }
+
+    #[test]
     fn fifo_and_directory_are_no_files() {
         let directory = Directory::new();
         let path = CString::new(directory.file().as_os_str().as_bytes()).unwrap();
@@ -277,7 +322,7 @@ mod tests {
         let mut file = ResolverFile::new(directory.file());
         file.refresh(at(0));
         assert_eq!(file.content(), None);
-        assert!(read(&directory.file()).is_none());
+        assert!(read(&directory.file()).unwrap().is_none());
         let mut file = ResolverFile::new(&directory.0);
         file.refresh(at(0));
         assert_eq!(file.content(), None);
