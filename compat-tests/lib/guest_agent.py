@@ -203,6 +203,62 @@ def op_many(host, port, count, size):
     return len(right)
 
 
+def op_parallel(each, count, **arguments):
+    """The same request so many times at once: a list of the replies."""
+    replies = [None] * count
+
+    def one(number):
+        try:
+            replies[number] = globals()["op_" + each](**arguments)
+        except Exception as error:  # the caller sees what became of each
+            replies[number] = {"error": f"{type(error).__name__}: {error}"}
+
+    workers = [threading.Thread(target=one, args=(number,), daemon=True) for number in range(count)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return replies
+
+
+def op_start(each, count, **arguments):
+    """As `parallel`, without waiting for any of them."""
+    threading.Thread(target=op_parallel, args=(each, count), kwargs=arguments, daemon=True).start()
+
+
+def op_datagrams(host, port, count, window=16, largest=1472, patience=2):
+    """So many datagrams through an echo, `window` of them on the way at a time, each asked for up to five times: how many
+    came back as they were, and how many were sent again."""
+    whole = payload.data(largest)
+    back, again, waiting, number = set(), 0, {}, 0
+    with socket.socket(family_of(host), socket.SOCK_DGRAM) as one:
+        one.connect((host, port))
+        one.settimeout(0.05)
+        contents = [(n.to_bytes(4, "big") + whole)[:4 + n * 37 % (largest - 3)] for n in range(count)]
+        while len(back) < count and (waiting or number < count):
+            while number < count and len(waiting) < window:
+                one.send(contents[number])
+                waiting[number] = (time.monotonic() + patience, 1)
+                number += 1
+            try:
+                data = one.recv(65536)
+                which = int.from_bytes(data[:4], "big")
+                if which < count and data == contents[which]:
+                    back.add(which)
+                    waiting.pop(which, None)
+            except OSError:
+                pass
+            now = time.monotonic()
+            for which, (until, tries) in list(waiting.items()):
+                if now >= until and tries == 5:
+                    del waiting[which]
+                elif now >= until:
+                    one.send(contents[which])
+                    waiting[which] = (now + patience, tries + 1)
+                    again += 1
+    return {"back": len(back), "again": again}
+
+
 def op_sequence(host, port, count):
     """So many short connections one after another."""
     for number in range(count):
