@@ -4,7 +4,8 @@
 mod common;
 
 use common::*;
-use std::net::IpAddr;
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 
 both_families![
@@ -12,6 +13,10 @@ both_families![
     icmp_a_traceroute_by_pings_sees_each_hop,
     icmp_the_path_mtu_reaches_the_guest,
     tcp_a_router_that_knows_no_way_refuses_the_connection,
+    earnest_4_j_a_traceroute_by_tcp_sees_each_hop,
+    earnest_4_j_a_hop_that_does_not_answer_is_not_waited_for,
+    earnest_4_j_the_time_to_live_of_a_connection_is_passed_on,
+    earnest_4_j_an_error_on_the_way_does_not_end_an_open_connection,
 ];
 
 fn router(family: Family) -> IpAddr {
@@ -45,6 +50,20 @@ impl Namespace {
 
     fn pid(&self) -> String {
         self.0.id().to_string()
+    }
+
+    /// A listener in the namespace.
+    fn listener(&self, address: SocketAddr) -> TcpListener {
+        let namespace = std::fs::File::open(format!("/proc/{}/ns/net", self.pid())).unwrap();
+        let open = move || {
+            // SAFETY: the descriptor is open; only the namespace of this thread changes, which ends soon.
+            let moved = unsafe { libc::setns(std::os::fd::AsRawFd::as_raw_fd(&namespace), libc::CLONE_NEWNET) };
+            assert_eq!(moved, 0, "{}", std::io::Error::last_os_error());
+            TcpListener::bind(address).expect("the address is there")
+        };
+        let listener = std::thread::spawn(open).join().expect("a listener");
+        listener.set_nonblocking(true).unwrap();
+        listener
     }
 
     fn run(&self, script: &str) {
@@ -258,4 +277,183 @@ fn tcp_a_router_that_knows_no_way_refuses_the_connection(family: Family) {
     // What it is comes before: no way to the network, or to the host.
     let expected: &[(u8, u8)] = if family == Family::V4 { &[(3, 0), (3, 1)] } else { &[(1, 0), (1, 3)] };
     assert!(errors.iter().all(|error| expected.contains(error)) && !errors.is_empty(), "{errors:?}");
+}
+
+/// How `traceroute -T` and `mtr --tcp` find out a way: what answers a SYN with ever more hops.
+fn earnest_4_j_a_traceroute_by_tcp_sees_each_hop(family: Family) {
+    if !isolated(&family.test("earnest_4_j_a_traceroute_by_tcp_sees_each_hop"), Isolation::Network) || !ours("tcp-ttl")
+    {
+        return;
+    }
+    let [_router, there] = network();
+    let listener = there.listener((server(family), 443).into());
+    let i = start(family);
+    let [exceeded, _] = codes_of(family);
+    // A new port for each try, or always the same one, as programs do either.
+    for fresh in [true, false] {
+        let mut party = Party::new(&i, family, (server(family), 443));
+        for (ttl, who) in [(1, first_hop(family)), (2, router(family))] {
+            if fresh {
+                party = Party::new(&i, family, (server(family), 443));
+            }
+            (party.ttl, party.seq) = (ttl, 4711 + u32::from(ttl));
+            party.send_at(&i, party.seq, SYN, b"");
+            let (from, answer, _, data) = wait_message(&i, family, "an answer of a hop");
+            assert_eq!((from, answer), (who, exceeded), "TTL {ttl}");
+            // The quote names the guest, the server and the SYN.
+            let (src, dst, syn) = quoted(family, &data);
+            assert_eq!((src, dst), (family.guest(), server(family)));
+            assert_eq!(syn[..4], [party.guest.port().to_be_bytes(), 443u16.to_be_bytes()].concat());
+            assert_eq!(syn[4..8], party.seq.to_be_bytes());
+            // That is all: no reset follows, and nothing is left.
+            i.settle();
+            assert!(party.all(&i).is_empty() && i.flows("TCP[").is_empty(), "{}", i.connection_info());
+        }
+        party.ttl = 3;
+        party.open(&i);
+        let mut peer = accept(&i, &listener);
+        party.send(&i, PSH | ACK, b"here");
+        assert_eq!(host_read(&i, &mut peer, 4), b"here");
+        party.send(&i, RST | ACK, b"");
+    }
+    // A port where nothing listens refuses, once the SYN gets there.
+    let mut party = Party::new(&i, family, (server(family), 1));
+    party.ttl = 3;
+    party.send(&i, SYN, b"");
+    party.expect(&i, "a reset", |s| s.has(RST) && s.ack == party.seq);
+    // A destination to which the router knows no way, with few hops: the router says so, and the connection is refused.
+    let nowhere: IpAddr = if family == Family::V4 { "203.0.113.9" } else { "2001:db8:3::9" }.parse().unwrap();
+    let mut party = Party::new(&i, family, (nowhere, 1));
+    party.ttl = 5;
+    party.send(&i, SYN, b"");
+    let (from, answer, _, _) = wait_message(&i, family, "word of the router");
+    let codes: &[(u8, u8)] = if family == Family::V4 { &[(3, 0), (3, 1)] } else { &[(1, 0), (1, 3)] };
+    assert!(from == router(family) && codes.contains(&answer), "{from} {answer:?}");
+    party.expect(&i, "a reset", |s| s.has(RST) && s.ack == party.seq);
+}
+
+/// A traceroute that uses one port for all goes on where a hop is silent.
+fn earnest_4_j_a_hop_that_does_not_answer_is_not_waited_for(family: Family) {
+    let name = family.test("earnest_4_j_a_hop_that_does_not_answer_is_not_waited_for");
+    if !isolated(&name, Isolation::Network) || !ours("tcp-ttl") {
+        return;
+    }
+    let [_router, there] = network();
+    there.run("ip route add blackhole 192.0.2.0/24; ip route add blackhole 2001:db8:1::/64");
+    let i = start(family);
+    let mut party = Party { ttl: 3, ..Party::new(&i, family, (server(family), 443)) };
+    party.send(&i, SYN, b"");
+    i.settle();
+    assert!(i.drain().iter().all(|f| f.icmp().is_none()) && party.listed(&i, ""), "{}", i.connection_info());
+    (party.ttl, party.seq) = (2, 5_000_000);
+    party.send_at(&i, party.seq, SYN, b"");
+    let (from, answer, _, data) = wait_message(&i, family, "an answer of the router");
+    assert_eq!((from, answer), (router(family), codes_of(family)[0]));
+    assert_eq!(quoted(family, &data).2[4..8], party.seq.to_be_bytes());
+}
+
+/// What `ask` finds of the library's socket to the server, which is a descriptor of this process.
+fn of_socket<T>(family: Family, ask: impl Fn(&socket2::SockRef) -> T) -> T {
+    let all = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let mut numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let of_server = |fd| {
+        // SAFETY: the descriptor is borrowed for the calls only; one that is none of a socket fails them.
+        let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+        let socket = socket2::SockRef::from(&borrowed);
+        let peer = socket.peer_addr().ok()?.as_socket()?;
+        (peer.ip() == server(family)).then(|| ask(&socket))
+    };
+    numbers.find_map(of_server).expect("a socket to the server")
+}
+
+/// The hops that it sends with.
+fn hops_of(family: Family) -> u32 {
+    of_socket(family, |s| if family == Family::V4 { s.ttl_v4() } else { s.unicast_hops_v6() }.unwrap())
+}
+
+/// How often its kernel has repeated what is not acknowledged.
+fn repeated(family: Family) -> u8 {
+    of_socket(family, |socket| {
+        // SAFETY: all zero bytes are a value of the structure; the descriptor is open, and the length is the structure's.
+        unsafe {
+            let mut info: libc::tcp_info = std::mem::zeroed();
+            let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+            let fd = std::os::fd::AsRawFd::as_raw_fd(&**socket);
+            let result =
+                libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut length);
+            assert_eq!(result, 0);
+            info.tcpi_retransmits
+        }
+    })
+}
+
+fn earnest_4_j_the_time_to_live_of_a_connection_is_passed_on(family: Family) {
+    let name = family.test("earnest_4_j_the_time_to_live_of_a_connection_is_passed_on");
+    if !isolated(&name, Isolation::Network) || !ours("tcp-ttl") {
+        return;
+    }
+    let [_router, there] = network();
+    let listener = there.listener((server(family), 443).into());
+    let i = start(family);
+    let mut party = Party { ttl: 128, ..Party::new(&i, family, (server(family), 443)) };
+    party.open(&i);
+    let mut peer = accept(&i, &listener);
+    assert_eq!(hops_of(family), 127);
+    party.ttl = 10;
+    party.send(&i, PSH | ACK, b"nearer");
+    assert_eq!(host_read(&i, &mut peer, 6), b"nearer");
+    assert_eq!(hops_of(family), 9);
+    // Only the guest's own segments count: whoever makes one up does not know its number.
+    let other = Party { ttl: 2, ..party.clone() };
+    other.send_at(&i, party.seq.wrapping_add(1000), PSH | ACK, b"guess");
+    i.settle();
+    assert_eq!(hops_of(family), 9);
+    // The last hop of a segment is the virtual router, which does not pass it on.
+    i.drain();
+    let last = Party { ttl: 1, ..party.clone() };
+    last.send_at(&i, party.seq, PSH | ACK, b"lost");
+    let (from, answer, _, data) = wait_message(&i, family, "an answer of the first hop");
+    assert_eq!((from, answer), (first_hop(family), codes_of(family)[0]));
+    assert_eq!(quoted(family, &data).2[4..8], party.seq.to_be_bytes());
+    i.settle();
+    host_idle(&mut peer);
+    assert!(party.all(&i).is_empty(), "it was acknowledged");
+    party.send(&i, PSH | ACK, b"sent again");
+    assert_eq!(host_read(&i, &mut peer, 10), b"sent again");
+    peer.write_all(b"and back").unwrap();
+    assert_eq!(party.receive(&i, 8), b"and back");
+    assert_eq!(hops_of(family), 9);
+}
+
+/// What the kernel keeps of errors for the sake of the SYN must not harm the connection: errors are no end of it (RFC 1122
+/// section 4.2.3.9).
+fn earnest_4_j_an_error_on_the_way_does_not_end_an_open_connection(family: Family) {
+    let name = family.test("earnest_4_j_an_error_on_the_way_does_not_end_an_open_connection");
+    if !isolated(&name, Isolation::Network) {
+        return;
+    }
+    let [_router, there] = network();
+    let listener = there.listener((server(family), 443).into());
+    let i = start(family);
+    let mut party = Party { ttl: 20, ..Party::new(&i, family, (server(family), 443)) };
+    party.open(&i);
+    let mut peer = accept(&i, &listener);
+    // So few hops that what follows is lost at the router.
+    party.ttl = 2;
+    party.send(&i, PSH | ACK, b"lost, ");
+    party.expect_acked(&i);
+    // Of what the kernel sends while the library is in it, it does not tell; of what it repeats by itself it does.
+    if ours("tcp-ttl") {
+        i.until("a repetition", || (repeated(family) >= 2).then_some(()));
+    }
+    // The router has said so when it has answered what came behind: a ping with as few hops.
+    send_ping(&i, family, 2);
+    if ours("ping-ttl") {
+        wait_message(&i, family, "an answer of the router");
+    }
+    i.settle();
+    assert!(party.listed(&i, "ESTABLISHED"), "{}", i.connection_info());
+    party.ttl = 20;
+    party.send(&i, PSH | ACK, b"and found");
+    assert_eq!(host_read(&i, &mut peer, 15), b"lost, and found");
 }

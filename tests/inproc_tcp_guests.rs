@@ -18,6 +18,7 @@ both_families![
     earnest_4_g_the_host_of_a_half_closed_connection_is_asked_too,
     earnest_4_c_a_guest_that_started_anew_gets_in,
     earnest_4_c_doubled_and_old_syns_do_not_harm_a_live_guest,
+    earnest_4_j_the_virtual_host_is_no_hop_away,
     earnest_4_l_no_connection_with_a_group,
 ];
 
@@ -641,4 +642,21 @@ fn earnest_4_l_no_connection_with_a_group(family: Family) {
     let party = Party::new(&restricted, family, SocketAddr::new(groups[0].parse().unwrap(), port));
     party.send_at(&restricted, 77, SYN, b"");
     restricted.expect_silence();
+}
+
+/// The virtual host is the router; what is meant for itself it takes with the last hop, and the host's time to live is left
+/// alone where there is no router to come.
+fn earnest_4_j_the_virtual_host_is_no_hop_away(family: Family) {
+    let i = family.setup().start();
+    let (listener, port) = family.tcp_listener();
+    let mut party = Party { ttl: 1, ..Party::new(&i, family, family.at_vhost(port)) };
+    party.open(&i);
+    let mut host = accept(&i, &listener);
+    party.send(&i, PSH | ACK, b"one hop");
+    assert_eq!(host_read(&i, &mut host, 7), b"one hop");
+    party.ttl = 200;
+    party.send(&i, PSH | ACK, b"many");
+    assert_eq!(host_read(&i, &mut host, 4), b"many");
+    host.write_all(b"back").unwrap();
+    assert_eq!(party.receive(&i, 4), b"back");
 }

@@ -402,6 +402,14 @@ impl Egress {
         }
     }
 
+    /// Passes on an error that the host reported for a packet of the guest to `remote`.
+    pub fn packet_error(&mut self, reported: Reported, remote: IpAddr, packet: &[u8], now: Instant) {
+        match remote {
+            IpAddr::V4(remote) => self.reported_error(reported, remote, packet, now),
+            IpAddr::V6(remote) => self.reported_error6(reported, remote, packet, now),
+        }
+    }
+
     fn reported_error(&mut self, reported: Reported, remote: Ipv4Addr, quote: &[u8], now: Instant) {
         let error = if reported.v6 {
             // A name server of the other family: what went wrong there has no exact name here.

@@ -1,24 +1,25 @@
-//! The errors the kernel keeps for a datagram socket (Linux: `IP_RECVERR` of ip(7), `recvmsg` with `MSG_ERRQUEUE`).
+//! The errors the kernel keeps for a datagram socket, and for a stream that is being connected (Linux: `IP_RECVERR` of ip(7),
+//! `recvmsg` with `MSG_ERRQUEUE`).
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::socket::Datagram;
+use super::socket::{Datagram, Stream};
 
-/// An error the kernel kept for a datagram socket.
+/// An error the kernel kept for a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueuedError {
     /// The ICMP type and code, when a router or host sent one.
     pub icmp: Option<(u8, u8)>,
     /// Who reported it.
     pub offender: Option<IpAddr>,
-    /// Where the datagram had been sent.
+    /// Where the packet had been sent.
     pub destination: Option<SocketAddr>,
     /// The operating system's error number.
     pub errno: i32,
     /// For "fragmentation needed" and "packet too big": the MTU of the next hop; for a parameter problem over IPv6: where
     /// it is; else 0.
     pub info: u32,
-    /// How many bytes of the datagram's payload came with the error.
+    /// How many bytes of what was sent came with the error: of a datagram's payload.
     pub quoted: usize,
 }
 
@@ -26,58 +27,80 @@ pub struct QueuedError {
 mod system {
     use std::mem::offset_of;
     use std::net::IpAddr;
-    use std::os::fd::AsRawFd;
+    use std::os::fd::{AsRawFd, RawFd};
 
-    use super::{Datagram, QueuedError};
+    use super::{Datagram, QueuedError, Stream};
     use crate::host::control::{Control, int};
-    use crate::host::socket::ip_address;
+    use crate::host::socket::{ip_address, set_option};
 
     impl Datagram {
         /// Asks the kernel to keep ICMP errors for [`Datagram::queued_error`].
         pub(in crate::host) fn keep_errors(&self, v6: bool) {
-            let (level, option) =
-                if v6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) } else { (libc::IPPROTO_IP, libc::IP_RECVERR) };
-            // Where it fails, errors come with the next receive.
-            let _ = self.set_option(level, option, 1);
+            keep(self, v6, true);
         }
 
         /// Takes the oldest error the kernel kept. `None` when there is none. What is left of the datagram's payload is
         /// put into `quoted`.
         pub fn queued_error(&self, quoted: &mut [u8]) -> Option<QueuedError> {
-            let mut control = Control::EMPTY;
-            // SAFETY: sockaddr_in6 and msghdr are plain data for which all zero bytes are a valid value.
-            let (mut name, mut message): (libc::sockaddr_in6, libc::msghdr) = unsafe { std::mem::zeroed() };
-            let mut vector = libc::iovec { iov_base: quoted.as_mut_ptr().cast(), iov_len: quoted.len() };
-            message.msg_name = (&raw mut name).cast();
-            message.msg_namelen = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
-            message.msg_iov = &raw mut vector;
-            message.msg_iovlen = 1;
-            control.receive_with(&mut message);
-            let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
-            // SAFETY: every pointer in `message` is to a live local of the stated length.
-            let length = unsafe { libc::recvmsg(self.as_raw_fd(), &raw mut message, flags) };
-            let quoted = usize::try_from(length).ok()?;
-            let is_error = |&(level, kind, _): &(i32, i32, &[u8])| {
-                (level, kind) == (libc::SOL_IP, libc::IP_RECVERR)
-                    || (level, kind) == (libc::SOL_IPV6, libc::IPV6_RECVERR)
-            };
-            let (_, _, data) = control.received(&message).find(is_error)?;
-            let byte = |offset: usize| data.get(offset).copied();
-            let origin = byte(offset_of!(libc::sock_extended_err, ee_origin))?;
-            let icmp = (
-                byte(offset_of!(libc::sock_extended_err, ee_type))?,
-                byte(offset_of!(libc::sock_extended_err, ee_code))?,
-            );
-            let is_icmp = origin == libc::SO_EE_ORIGIN_ICMP || origin == libc::SO_EE_ORIGIN_ICMP6;
-            Some(QueuedError {
-                icmp: is_icmp.then_some(icmp),
-                offender: offender(data.get(size_of::<libc::sock_extended_err>()..)?),
-                destination: ip_address(&name),
-                errno: int(data, offset_of!(libc::sock_extended_err, ee_errno))?,
-                info: int(data, offset_of!(libc::sock_extended_err, ee_info))? as u32,
-                quoted,
-            })
+            oldest(self.as_raw_fd(), quoted)
         }
+    }
+
+    impl Stream {
+        /// Asks the kernel to keep the ICMP error that ends the connect, for [`Stream::queued_error`].
+        pub(in crate::host) fn keep_errors(&self, v6: bool) {
+            keep(self, v6, true);
+        }
+
+        /// Ends that: such errors would be fatal to a connection that is open (RFC 1122 section 4.2.3.9).
+        pub fn forget_errors(&self, v6: bool) {
+            keep(self, v6, false);
+        }
+
+        /// The error that ended the connect, if the kernel kept one (Linux: since 5.8).
+        pub fn queued_error(&self) -> Option<QueuedError> {
+            oldest(self.as_raw_fd(), &mut [0; 64])
+        }
+    }
+
+    fn keep(socket: &impl AsRawFd, v6: bool, value: bool) {
+        let (level, option) =
+            if v6 { (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) } else { (libc::IPPROTO_IP, libc::IP_RECVERR) };
+        // Where it fails, errors come with the next call.
+        let _ = set_option(socket, level, option, value.into());
+    }
+
+    fn oldest(descriptor: RawFd, quoted: &mut [u8]) -> Option<QueuedError> {
+        let mut control = Control::EMPTY;
+        // SAFETY: sockaddr_in6 and msghdr are plain data for which all zero bytes are a valid value.
+        let (mut name, mut message): (libc::sockaddr_in6, libc::msghdr) = unsafe { std::mem::zeroed() };
+        let mut vector = libc::iovec { iov_base: quoted.as_mut_ptr().cast(), iov_len: quoted.len() };
+        message.msg_name = (&raw mut name).cast();
+        message.msg_namelen = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
+        message.msg_iov = &raw mut vector;
+        message.msg_iovlen = 1;
+        control.receive_with(&mut message);
+        let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
+        // SAFETY: every pointer in `message` is to a live local of the stated length.
+        let length = unsafe { libc::recvmsg(descriptor, &raw mut message, flags) };
+        let quoted = usize::try_from(length).ok()?;
+        let is_error = |&(level, kind, _): &(i32, i32, &[u8])| {
+            (level, kind) == (libc::SOL_IP, libc::IP_RECVERR) || (level, kind) == (libc::SOL_IPV6, libc::IPV6_RECVERR)
+        };
+        let (_, _, data) = control.received(&message).find(is_error)?;
+        let byte = |offset: usize| data.get(offset).copied();
+        let origin = byte(offset_of!(libc::sock_extended_err, ee_origin))?;
+        let icmp =
+            (byte(offset_of!(libc::sock_extended_err, ee_type))?, byte(offset_of!(libc::sock_extended_err, ee_code))?);
+        let is_icmp = origin == libc::SO_EE_ORIGIN_ICMP || origin == libc::SO_EE_ORIGIN_ICMP6;
+        Some(QueuedError {
+            icmp: is_icmp.then_some(icmp),
+            offender: offender(data.get(size_of::<libc::sock_extended_err>()..)?),
+            destination: ip_address(&name),
+            errno: int(data, offset_of!(libc::sock_extended_err, ee_errno))?,
+            info: int(data, offset_of!(libc::sock_extended_err, ee_info))? as u32,
+            quoted,
+        })
     }
 
     /// The `sockaddr` that follows the extended error.
@@ -105,6 +128,18 @@ impl Datagram {
 
     /// There is never one.
     pub fn queued_error(&self, _quoted: &mut [u8]) -> Option<QueuedError> {
+        None
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+impl Stream {
+    pub(in crate::host) fn keep_errors(&self, _v6: bool) {}
+
+    pub fn forget_errors(&self, _v6: bool) {}
+
+    /// There is never one.
+    pub fn queued_error(&self) -> Option<QueuedError> {
         None
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::socket::{Stream, new_socket};
+use super::socket::{Hops, Stream, new_socket};
 
 /// Where programs are looked for when there is no PATH, as the C library's `execvp` does.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -72,7 +72,7 @@ fn loopback_connection() -> io::Result<(Stream, Socket)> {
     listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
     listener.listen(16)?;
     let address = listener.local_addr()?.as_socket().ok_or(ErrorKind::AddrNotAvailable)?;
-    let ours = Stream::connect(address, None)?;
+    let ours = Stream::connect(address, None, Hops::Default)?;
     let our_address = ours.local_address();
     let deadline = Instant::now() + PAIR_TIMEOUT;
     let mut strangers = 0;

@@ -43,13 +43,23 @@ enum Delay {
     Sent,
 }
 
+/// What time to live (IPv6: hop limit) a stream begins with, and whether what routers say of that is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hops {
+    /// The host's own.
+    Default,
+    Enough(u8),
+    /// So few that the connect may end on the way: [`Stream::queued_error`] tells then who said so.
+    Few(u8),
+}
+
 impl Stream {
     /// Starts connecting to `destination`, from `source` when one is given. Returns the stream while the connect is
     /// still under way; its end is reported as "writable", and [`Stream::take_error`] says how it went.
     ///
     /// # Errors
     /// What `socket`, `bind` or `connect` said at once.
-    pub fn connect(destination: SocketAddr, source: Option<SocketAddr>) -> io::Result<Stream> {
+    pub fn connect(destination: SocketAddr, source: Option<SocketAddr>, hops: Hops) -> io::Result<Stream> {
         let socket = new_socket(Domain::for_address(destination), Type::STREAM, Some(Protocol::TCP))?;
         if let Some(source) = source {
             socket.bind(&source.into())?;
@@ -62,12 +72,25 @@ impl Stream {
             let _ = socket.set_tcp_nodelay(true);
             Delay::Off
         };
-        match socket.connect(&destination.into()) {
+        let stream = Stream { socket, delay: Cell::new(delay) };
+        if let Hops::Enough(hops) | Hops::Few(hops) = hops {
+            stream.set_hops(destination.is_ipv6(), hops);
+        }
+        if let Hops::Few(_) = hops {
+            stream.keep_errors(destination.is_ipv6());
+        }
+        match stream.socket.connect(&destination.into()) {
             Ok(()) => {}
             Err(error) if in_progress(&error) => {}
             Err(error) => return Err(error),
         }
-        Ok(Stream { socket, delay: Cell::new(delay) })
+        Ok(stream)
+    }
+
+    /// Sets the time to live (IPv6: hop limit) of what is sent from now on.
+    pub fn set_hops(&self, v6: bool, hops: u8) {
+        // Where the host does not let us, its own is used.
+        let _ = if v6 { self.socket.set_unicast_hops_v6(hops.into()) } else { self.socket.set_ttl_v4(hops.into()) };
     }
 
     /// A connected stream that needs no option more.
@@ -320,10 +343,7 @@ impl Datagram {
 
     /// Sets an option whose value is an `int`.
     pub(super) fn set_option(&self, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
-        let size = size_of::<libc::c_int>() as libc::socklen_t;
-        // SAFETY: the descriptor is open for the length of the call and the value is an int of the stated size.
-        let result = unsafe { libc::setsockopt(self.as_raw_fd(), level, option, (&raw const value).cast(), size) };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        set_option(self, level, option, value)
     }
 
     /// Sends one datagram.
@@ -361,6 +381,19 @@ impl AsRawFd for Datagram {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
+}
+
+/// Sets an option of a socket whose value is an `int`.
+pub(super) fn set_option(
+    socket: &impl AsRawFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    let size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the descriptor is open for the length of the call and the value is an int of the stated size.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The options of an accepted stream: no Nagle delay, urgent bytes kept in line.
@@ -429,7 +462,8 @@ mod tests {
     #[test]
     fn a_stream_to_a_closed_port_reports_the_refusal() {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let outcome = Stream::connect((Ipv4Addr::LOCALHOST, port).into(), None).and_then(|s| s.take_error());
+        let outcome =
+            Stream::connect((Ipv4Addr::LOCALHOST, port).into(), None, Hops::Default).and_then(|s| s.take_error());
         assert_eq!(outcome.unwrap_err().raw_os_error(), Some(libc::ECONNREFUSED));
     }
 
@@ -449,7 +483,7 @@ mod tests {
     #[test]
     fn only_the_first_send_leaves_nagles_delay_as_it_is() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let stream = Stream::connect(listener.local_addr().unwrap(), None).unwrap();
+        let stream = Stream::connect(listener.local_addr().unwrap(), None, Hops::Default).unwrap();
         assert!(stream.socket.out_of_band_inline().unwrap());
         let _peer = listener.accept().unwrap();
         for send in 0..3 {

@@ -108,6 +108,7 @@ impl Stack {
                 let from = tcp::FromGuest {
                     source: packet.src().into(),
                     destination: packet.dst().into(),
+                    ttl: packet.ttl(),
                     segment: packet.payload(),
                     packet: packet.packet(),
                 };

@@ -90,6 +90,7 @@ impl Stack {
                 let from = tcp::FromGuest {
                     source: source.into(),
                     destination: destination.into(),
+                    ttl: packet.hop_limit(),
                     segment: message,
                     packet: packet.packet(),
                 };

@@ -237,6 +237,12 @@ pub const DIFFERENCES: &[Difference] = &[
         "the second one opens a new connection, unless the guest has shown that it has the old one",
     ),
     d(
+        "tcp-ttl",
+        "icmp.md oddities: the TTL of the guest's TCP segments",
+        "ignored",
+        "passed on, less one; what routers say of a SYN with few hops reaches the guest",
+    ),
+    d(
         "tcp-groups",
         "ipv4.md section 5: TCP to a broadcast or multicast address",
         "255.255.255.255 is the host's loopback, for others a connection is tried and refused",

@@ -203,7 +203,7 @@ impl Egress {
         }
     }
 
-    fn reported_error6(&mut self, reported: Reported, remote: Ipv6Addr, quote: &[u8], now: Instant) {
+    pub(super) fn reported_error6(&mut self, reported: Reported, remote: Ipv6Addr, quote: &[u8], now: Instant) {
         let error = if reported.v6 {
             Icmpv6Error::from_wire(reported.kind, reported.code, reported.info)
         } else {

@@ -10,7 +10,7 @@ use super::{Connecting, Side};
 use crate::flow::context::Context;
 use crate::flow::effect::HostSocket;
 use crate::flow::key::FlowKey;
-use crate::host::socket::Stream;
+use crate::host::socket::{Hops, Stream};
 
 /// The host's other loopback address, where a connection to `destination` is one to the virtual host. Who names a loopback
 /// address gets that one.
@@ -29,12 +29,17 @@ pub(super) fn other_loopback(key: &FlowKey, destination: SocketAddr, cx: &Contex
 
 /// Begins to connect to `destination`, or to `other` when that is refused at once. What is left to be tried is taken out
 /// of `other`. The error is that of the first try.
-pub(super) fn connect(destination: SocketAddr, other: &mut Option<SocketAddr>, cx: &Context) -> io::Result<Stream> {
-    let first = Stream::connect(destination, cx.policy.outbound(destination));
+pub(super) fn connect(
+    destination: SocketAddr,
+    other: &mut Option<SocketAddr>,
+    hops: Hops,
+    cx: &Context,
+) -> io::Result<Stream> {
+    let first = Stream::connect(destination, cx.policy.outbound(destination), hops);
     match (first, *other) {
         (Err(error), Some(second)) if is_nobody(&error) => {
             *other = None;
-            Stream::connect(second, cx.policy.outbound(second)).map_err(|_| error)
+            Stream::connect(second, cx.policy.outbound(second), Hops::Default).map_err(|_| error)
         }
         (first, _) => first,
     }
@@ -63,7 +68,7 @@ impl TcpTable {
             connecting.failed = Some(error);
             return;
         };
-        match Stream::connect(second, cx.policy.outbound(second)) {
+        match Stream::connect(second, cx.policy.outbound(second), Hops::Default) {
             Ok(another) => {
                 let refused = std::mem::replace(stream, another);
                 (flow.readable, flow.writable, flow.read_closed) = (false, false, false);

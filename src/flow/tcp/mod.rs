@@ -2,12 +2,13 @@
 //!
 //! `table` finds the flows, `bounds` bounds them, `pump` moves bytes between the two sides of one flow, `open` makes new ones,
 //! `target` is what is behind a guest forward, `callback` serves the application that is, `path` hears of a smaller MTU on the way to the guest,
-//! `seek` looks for a guest that does not answer, `silence` looks after ends that may have gone without a word, `fallback` looks for a service on the
-//! host's other loopback address.
+//! `hops` passes the guest's time to live on, `seek` looks for a guest that does not answer, `silence` looks after ends that
+//! may have gone without a word, `fallback` looks for a service on the host's other loopback address.
 
 mod bounds;
 mod callback;
 mod fallback;
+mod hops;
 mod open;
 mod path;
 mod pump;
@@ -63,6 +64,8 @@ pub struct TcpFlow {
     forward: Option<Arc<GuestForward>>,
     origin: Origin,
     tos: u8,
+    /// The time to live of the guest's last segment; 0 where it is not passed on.
+    ttl: u8,
     /// Reading from the host will not block, as far as we know.
     readable: bool,
     /// Writing to the host will not block, as far as we know.
@@ -103,6 +106,8 @@ pub struct TcpFlow {
 struct Connecting {
     /// The guest's SYN as it came, to be quoted in an ICMP error. Empty when it was too large to be kept.
     packet: Vec<u8>,
+    /// The SYN may be lost on the way by its time to live, of which the host is to tell.
+    few_hops: bool,
     /// The host's name server, when this is a query to it.
     name_server: Option<SocketAddr>,
     /// Where else the host's service may be.

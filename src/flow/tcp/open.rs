@@ -15,7 +15,7 @@ use crate::flow::ready::Mark;
 use crate::flow::timers::Slot;
 use crate::flow::token::{self, Kind};
 use crate::host::poller::News;
-use crate::host::socket::Stream;
+use crate::host::socket::{Hops, Stream};
 use crate::tcp::{Connection, Segment};
 use crate::time::Duration;
 
@@ -65,11 +65,15 @@ impl TcpTable {
         let Some(destination) = destination else {
             return refuse(&key, segment, Unreachable::Network, from.packet, cx);
         };
+        let hops = if to_name_server { Some(Hops::Default) } else { Hops::of(from.ttl, destination) };
+        let Some(hops) = hops else {
+            return cx.egress.time_exceeded(from.packet, cx.now);
+        };
         if !self.has_room(cx) {
             return reset(&key, segment, cx);
         }
         let mut other = other_loopback(&key, destination, cx);
-        let stream = match fallback::connect(destination, &mut other, cx) {
+        let stream = match fallback::connect(destination, &mut other, hops, cx) {
             Ok(stream) => stream,
             Err(error) => {
                 if to_name_server {
@@ -99,8 +103,12 @@ impl TcpTable {
             // A SYN that brings data may be large; such a one is not worth keeping for the sake of a quotation.
             let packet = if from.packet.len() <= 128 { from.packet.to_vec() } else { Vec::new() };
             let name_server = to_name_server.then_some(destination);
+            if hops != Hops::Default {
+                flow.ttl = from.ttl;
+            }
             flow.connecting = Some(Box::new(Connecting {
                 packet,
+                few_hops: matches!(hops, Hops::Few(_)),
                 name_server,
                 other,
                 failed: None,
@@ -181,6 +189,7 @@ impl TcpTable {
             forward: None,
             origin,
             tos: type_of_service(&key),
+            ttl: 0,
             readable: false,
             writable: false,
             read_closed: false,

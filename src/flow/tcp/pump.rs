@@ -120,8 +120,19 @@ impl TcpFlow {
             }
         }
         match outcome {
-            Ok(()) => self.conn.accept(cx.now),
+            Ok(()) => {
+                if connecting.few_hops {
+                    stream.forget_errors(self.key.remote.ip.is_ipv6());
+                }
+                self.conn.accept(cx.now);
+            }
             Err(error) => {
+                match connecting.few_hops.then(|| self.report(stream, &connecting.packet, cx)).flatten() {
+                    // The guest is told, and may try once more, with other hops; that the SYN was lost is all that happened.
+                    Some(true) => return self.conn.release(&mut cx.pool),
+                    Some(false) => return self.conn.abort(cx.now),
+                    None => {}
+                }
                 match error.raw_os_error() {
                     Some(libc::EHOSTUNREACH) => cx.egress.unreachable(Unreachable::Host, &connecting.packet, cx.now),
                     Some(libc::ENETUNREACH) => cx.egress.unreachable(Unreachable::Network, &connecting.packet, cx.now),

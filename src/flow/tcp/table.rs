@@ -31,6 +31,7 @@ new_key_type! {
 pub struct FromGuest<'a> {
     pub source: IpAddr,
     pub destination: IpAddr,
+    pub ttl: u8,
     /// The TCP header and payload.
     pub segment: &'a [u8],
     /// The whole IP packet, for ICMP errors.
@@ -69,13 +70,13 @@ impl TcpTable {
         let mut found = self.find(&key);
         if segment.flags.contains(Flags::SYN)
             && let Some(id) = found
-            && self.gives_way(id, &segment, cx)
+            && self.gives_way(id, &segment, from.ttl, cx)
         {
             self.remove(id, cx);
             found = None;
         }
         match found {
-            Some(id) => self.advance(id, &segment, cx),
+            Some(id) => self.advance(id, &segment, from, cx),
             None => {
                 let forward = forward_at(key.remote);
                 // Neither a connection nor a reset comes from a group or goes to one (RFC 9293 section 3.9.2.3).
@@ -95,13 +96,15 @@ impl TcpTable {
 
     /// Whether a SYN between the ends of a flow opens a new connection in its place.
     #[cold]
-    fn gives_way(&self, id: TcpId, syn: &Segment<'_>, cx: &Context) -> bool {
+    fn gives_way(&self, id: TcpId, syn: &Segment<'_>, ttl: u8, cx: &Context) -> bool {
         let Some(flow) = self.flows.get(id) else { return false };
         if flow.conn.reopened_by(syn, cx.now) {
             flow.break_off();
             return true;
         }
-        flow.conn.reusable_by(syn)
+        // While the host side is being connected, one with other hops is another try.
+        let other_hops = flow.connecting.is_some() && flow.ttl != 0 && flow.ttl != ttl;
+        other_hops || flow.conn.reusable_by(syn)
     }
 
     pub(super) fn find(&mut self, key: &FlowKey) -> Option<TcpId> {
@@ -122,8 +125,11 @@ impl TcpTable {
     }
 
     /// Takes a segment for a flow.
-    fn advance(&mut self, id: TcpId, segment: &Segment<'_>, cx: &mut Context) {
+    fn advance(&mut self, id: TcpId, segment: &Segment<'_>, from: &FromGuest<'_>, cx: &mut Context) {
         let Some(flow) = self.flows.get_mut(id) else { return };
+        if flow.ttl != from.ttl && flow.ttl != 0 && !flow.change_ttl(segment, from, cx) {
+            return;
+        }
         flow.on_segment(segment, cx);
         if let Side::Waiting(_) = flow.side {
             self.attach(id, cx);
