@@ -472,7 +472,7 @@ void slirp_pollfds_poll(struct Slirp *slirp,
 
 /**
  * Takes one Ethernet frame of `pkt_len` bytes, without frame check sequence, from the guest. The frame is only read
- * during the call. A frame shorter than its header, or one that makes no sense, is dropped. Callbacks can be called
+ * during the call, once: it may be memory that the guest writes meanwhile. A frame shorter than its header, or one that makes no sense, is dropped. Callbacks can be called
  * before the function returns. NULL instead of an instance or a frame does nothing.
  */
 SLIRP_EXPORT

@@ -209,7 +209,7 @@ pub unsafe extern "C" fn slirp_pollfds_poll(
 }
 
 /// Takes one Ethernet frame of `pkt_len` bytes, without frame check sequence, from the guest. The frame is only read
-/// during the call. A frame shorter than its header, or one that makes no sense, is dropped. Callbacks can be called
+/// during the call, once: it may be memory that the guest writes meanwhile. A frame shorter than its header, or one that makes no sense, is dropped. Callbacks can be called
 /// before the function returns. NULL instead of an instance or a frame does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slirp_input(slirp: *mut Slirp, pkt: *const u8, pkt_len: c_int) {
@@ -217,10 +217,8 @@ pub unsafe extern "C" fn slirp_input(slirp: *mut Slirp, pkt: *const u8, pkt_len:
     if pkt.is_null() || length == 0 {
         return;
     }
-    // SAFETY: the caller vouches for as many bytes, which nobody changes during the call.
-    let frame = unsafe { std::slice::from_raw_parts(pkt, length) };
-    // SAFETY: the caller vouches for the handle.
-    fenced("slirp_input", (), || unsafe { Instance::input(slirp, frame) });
+    // SAFETY: the caller vouches for the handle, and for as many bytes.
+    fenced("slirp_input", (), || unsafe { Instance::input(slirp, pkt, length) });
 }
 
 /// The application calls this when a timer made by `timer_new_opaque` expires, with the `id` and `cb_opaque` it was

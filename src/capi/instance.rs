@@ -15,7 +15,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant as HostInstant;
 
@@ -23,6 +23,7 @@ use super::callbacks::Callbacks;
 use super::counted::Counted;
 use super::debug;
 use super::fence::describe;
+use super::foreign;
 use super::log::{self, Level};
 use super::outside;
 use super::polling::Watching;
@@ -30,6 +31,7 @@ use super::types::{Slirp, SlirpDbg, SlirpTimerId};
 use crate::flow::Effect;
 use crate::flow::tcp::Target;
 use crate::host::process::{ThreadNumber, current_thread};
+use crate::host::ticks::{JUST_NOW, ticks};
 use crate::host::unix::UnixAddress;
 use crate::inspect;
 use crate::link::outbox::Outbox;
@@ -37,8 +39,8 @@ use crate::snapshot;
 use crate::stack::{Config, Stack};
 use crate::time::Instant;
 
-/// Frames from the guest between two looks at the application's clock. A clock that old is exact enough for what is
-/// measured with it, and calling it for each frame would cost more than the frame.
+/// Frames from the guest between two looks at the application's clock, if they come one behind the other: a clock of just
+/// now is exact enough for what is measured with it, and calling it for each frame would cost as much as the frame.
 const FRAMES_PER_CLOCK: u32 = 16;
 /// Bounds of the time between two router advertisements, in milliseconds; source: contract/poll-and-timers.md section 5.
 const RA_INTERVAL_MS: std::ops::Range<u64> = 200_000..600_000;
@@ -64,6 +66,8 @@ struct Batch {
 /// What the lock guards.
 pub(super) struct Core {
     pub(super) stack: Stack,
+    /// The frame that is worked on.
+    frame: foreign::FrameCopy,
     /// Who is handing over frames and effects.
     delivering: Option<ThreadNumber>,
     /// Effects that are being carried out. They are here for a cleanup that comes in between.
@@ -108,6 +112,8 @@ pub struct Instance {
     timer: Mutex<Option<*mut c_void>>,
     started: HostInstant,
     clock: AtomicI64,
+    /// The processor's counter at the last look at the clock.
+    clock_ticks: AtomicU64,
     frames_since_clock: AtomicU32,
     random: RandomState,
 }
@@ -130,6 +136,7 @@ impl Instance {
             watching: Watching::new(stack.descriptor()),
             core: Mutex::new(Core {
                 stack,
+                frame: foreign::FrameCopy::default(),
                 delivering: None,
                 in_hand: VecDeque::new(),
                 writing: None,
@@ -143,6 +150,7 @@ impl Instance {
             timer: Mutex::new(None),
             started: HostInstant::now(),
             clock: AtomicI64::new(0),
+            clock_ticks: AtomicU64::new(0),
             frames_since_clock: AtomicU32::new(FRAMES_PER_CLOCK),
             random: RandomState::new(),
         });
@@ -222,29 +230,41 @@ impl Instance {
 
     /// Reads the clock.
     pub(super) fn now(&self) -> Instant {
+        // Before the clock, so that its value seems older than it is.
+        let ticks = ticks().unwrap_or(0);
         let nanoseconds = match self.outside(Callbacks::clock_get_ns).flatten() {
             Some(nanoseconds) => nanoseconds,
             None => i64::try_from(self.started.elapsed().as_nanos()).unwrap_or(i64::MAX),
         };
         let microseconds = nanoseconds / 1000;
         self.clock.store(microseconds, Ordering::Relaxed);
+        self.clock_ticks.store(ticks, Ordering::Relaxed);
         self.frames_since_clock.store(0, Ordering::Relaxed);
         Instant::from_micros(microseconds)
     }
 
-    /// The clock as a frame sees it, when it need not be read again. The count may miss a frame when two threads come in
-    /// at once, which does no harm.
+    /// The clock as a frame sees it, when it need not be read again: it was read just now, for another frame. The count may
+    /// miss a frame when two threads come in at once, which does no harm.
     fn recent_now(&self) -> Option<Instant> {
         let frames = self.frames_since_clock.load(Ordering::Relaxed);
-        if frames >= FRAMES_PER_CLOCK {
+        if frames >= FRAMES_PER_CLOCK || !self.clock_is_of_just_now() {
             return None;
         }
         self.frames_since_clock.store(frames + 1, Ordering::Relaxed);
         Some(Instant::from_micros(self.clock.load(Ordering::Relaxed)))
     }
 
-    /// The application may sleep from now on: what the clock said is too old for the frame that wakes it. Round trips would
-    /// look shorter than they are by the time it slept.
+    /// Reads the clock again, if that was not just now.
+    pub(super) fn later_now(&self) -> Option<Instant> {
+        if self.clock_is_of_just_now() { None } else { Some(self.now()) }
+    }
+
+    fn clock_is_of_just_now(&self) -> bool {
+        ticks().is_some_and(|ticks| ticks.wrapping_sub(self.clock_ticks.load(Ordering::Relaxed)) < JUST_NOW)
+    }
+
+    /// A part of the application's loop ends: the next frame reads the clock, even if it comes at once. A clock of virtual
+    /// time may have jumped.
     pub(super) fn clock_is_old(&self) {
         self.frames_since_clock.store(FRAMES_PER_CLOCK, Ordering::Relaxed);
     }
@@ -343,12 +363,16 @@ impl Instance {
     /// `slirp_input`.
     ///
     /// # Safety
-    /// As for [`Instance::from_handle`].
-    pub unsafe fn input(handle: *mut Slirp, frame: &[u8]) {
+    /// As for [`Instance::from_handle`] and, with the frame, for [`foreign::FrameCopy::of`].
+    pub unsafe fn input(handle: *mut Slirp, frame: *const u8, length: usize) {
         // SAFETY: the caller vouches for the handle.
         let Some(instance) = (unsafe { Instance::from_handle(handle) }) else { return };
         let now = instance.recent_now().unwrap_or_else(|| instance.now());
-        instance.enter(|core| core.stack.input(frame, now));
+        instance.enter(|core| {
+            // SAFETY: the caller vouches for the frame.
+            let frame = unsafe { core.frame.of(frame, length) };
+            core.stack.input(frame, now);
+        });
     }
 
     /// `slirp_handle_timer`.

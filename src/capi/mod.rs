@@ -12,6 +12,7 @@ mod counted;
 mod debug;
 pub mod exports;
 mod fence;
+mod foreign;
 mod instance;
 mod log;
 mod outside;

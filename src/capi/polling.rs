@@ -74,11 +74,10 @@ impl Instance {
         });
         if let Some(Some(turns)) = skipped_poll {
             self.take_turns(turns);
+            let now = self.later_now().unwrap_or(now);
             self.enter(|core| core.stack.fill(sleep, now));
         }
-        if *sleep > 0 {
-            self.clock_is_old();
-        }
+        self.clock_is_old();
         let Some(poller) = self.watching.poller else { return self.fill_directly(watch) };
         let index = self.outside(|_| watch(poller, POLL_IN | POLL_ERR | POLL_HUP)).unwrap_or(UNWATCHED);
         self.watching.index.store(index, Ordering::Relaxed);
@@ -145,10 +144,19 @@ impl Instance {
 
     fn take_turns(&self, turns: usize) {
         for _ in 0..turns.min(MAX_TURNS) {
-            if self.enter(|core| core.stack.work()) == Some(false) {
+            // The application may have taken its time over what the last turn made.
+            let now = self.later_now();
+            let more = self.enter(|core| {
+                if let Some(now) = now {
+                    core.stack.set_now(now);
+                }
+                core.stack.work()
+            });
+            if more == Some(false) {
                 break;
             }
         }
+        self.clock_is_old();
     }
 }
 

@@ -12,5 +12,6 @@ pub mod process;
 pub mod resolver_file;
 pub mod socket;
 pub mod tftp_files;
+pub mod ticks;
 pub mod unix;
 pub mod vector;
