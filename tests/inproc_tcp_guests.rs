@@ -11,6 +11,7 @@ both_families![
     earnest_4_b_a_host_that_half_closed_waits_for_the_guests_answer,
     earnest_4_b_a_guest_that_vanished_is_a_reset_to_a_host_that_half_closed,
     earnest_4_b_a_client_of_a_host_forward_that_half_closed_waits_for_the_answer,
+    earnest_4_b_a_guest_that_moved_to_another_station_is_asked_there,
     earnest_4_g_a_guest_that_half_closed_waits_for_the_hosts_answer,
     earnest_4_g_a_guest_that_closed_and_is_gone_frees_its_connection,
     earnest_4_g_what_a_guest_sent_before_it_went_arrives,
@@ -155,6 +156,45 @@ fn earnest_4_b_a_guest_that_vanished_is_a_reset_to_a_host_that_half_closed(famil
     party.send_at(&i, question.ack, RST, b"");
     assert_eq!(host_end(&i, &mut host), (Vec::new(), End::Reset));
     assert!(!party.listed(&i, ""));
+}
+
+/// A guest that does not answer may be elsewhere with the address it had: the link is asked for it.
+fn earnest_4_b_a_guest_that_moved_to_another_station_is_asked_there(family: Family) {
+    const ELSEWHERE: [u8; 6] = [0x52, 0x54, 0, 9, 9, 9];
+    if !ours("half-closed") {
+        return;
+    }
+    let i = family.setup().start();
+    let (mut party, mut host) = connected(&i, family);
+    host.shutdown(Shutdown::Write).unwrap();
+    party.expect_fin(&i);
+    i.drain();
+    // Only who asks for its address hears of it.
+    let mut found = false;
+    for _ in 0..BOUND.as_secs() / 5 {
+        i.advance(Duration::from_secs(5));
+        let frames = i.drain();
+        let asks = |f: &Frame| match f {
+            Frame::Arp { op: 1, tip, .. } => IpAddr::from(*tip) == family.guest(),
+            other => packet6(other).is_some_and(|p| p.icmp() == Some((135, 0))),
+        };
+        if frames.iter().any(asks) {
+            let mut answer = match family {
+                Family::V4 => arp(2, ELSEWHERE, GUEST, VHOST_MAC, VHOST),
+                Family::V6 => Ip6::ndp(GUEST6, VHOST6).icmp(&ndp_message(136, 0x60, Some(GUEST6), &[])),
+            };
+            answer[6..12].copy_from_slice(&ELSEWHERE);
+            i.input(&answer);
+        }
+        let station = |f: &Frame| f.ip().map(|p| p.dst_mac).or_else(|| packet6(f).map(|p| p.dst_mac));
+        if frames.iter().any(|f| party.heard(f).is_some() && station(f) == Some(ELSEWHERE)) {
+            found = true;
+            break;
+        }
+    }
+    assert!(found && party.listed(&i, "FIN_WAIT_2"), "{}", i.connection_info());
+    party.send(&i, PSH | ACK, b"answer");
+    assert_eq!(host_read(&i, &mut host, 6), b"answer");
 }
 
 fn earnest_4_b_a_client_of_a_host_forward_that_half_closed_waits_for_the_answer(family: Family) {

@@ -6,12 +6,18 @@ use crate::flow::context::Context;
 use crate::host::socket::Stream;
 use crate::tcp::State;
 
+/// Questions without an answer after which the guest may have moved to another station: the link is asked for it.
+const DOUBT: u8 = 3;
+
 impl TcpFlow {
     /// The guest is about to be asked whether it is alive.
     pub(super) fn look_after(&mut self, cx: &mut Context) {
         if self.is_behind() {
             self.conn.take_back_question();
             return;
+        }
+        if self.conn.questions() >= DOUBT {
+            cx.egress.ask(self.key.guest.ip, cx.now);
         }
         let Side::Host(stream) = &self.side else { return };
         if self.conn.state() == State::Established {

@@ -111,6 +111,11 @@ impl Connection {
         self.keep_alive.due
     }
 
+    /// Questions that the peer has not answered, the one that is about to be sent among them.
+    pub fn questions(&self) -> u8 {
+        self.keep_alive.asked
+    }
+
     /// Takes back the question that is about to be sent. Whoever has ended in order may have gone: it would answer with a
     /// reset, and what is still on its way to the host would be lost.
     pub fn take_back_question(&mut self) {
