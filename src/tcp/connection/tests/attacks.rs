@@ -87,6 +87,24 @@ fn bulk_after_a_syn_shows_a_live_peer() {
     assert!(script.connection.reopened_by(&segment(Flags::SYN, 77, 0), script.now));
 }
 
+/// Started anew before the handshake was complete: our repeated SYN is the question, and its answer counts.
+#[test]
+fn a_second_syn_in_the_handshake_counts_too() {
+    for answers in [false, true] {
+        let mut script = Script::passive_with(&CONFIG, &syn());
+        script.connection.accept(script.now);
+        assert_eq!(script.one().flags, SYN_ACK);
+        script.receive(segment(Flags::SYN, 77, 0));
+        script.acks(0);
+        if answers {
+            script.receive(segment(Flags::ACK, IRS + 1, ISS + 1));
+            assert_eq!(script.connection.state(), State::Established);
+        }
+        script.now += Duration::from_secs(3);
+        assert_eq!(script.connection.reopened_by(&segment(Flags::SYN, 77, 0), script.now), !answers);
+    }
+}
+
 /// A peer that is slow has longer for its answer.
 #[test]
 fn a_second_syn_waits_for_the_round_trip() {
