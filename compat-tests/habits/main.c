@@ -153,12 +153,14 @@ static void check_what_is_left(int descriptors_before, int threads_before)
 /*
  * Whether the row says something of the library's direct mode, in which the application watches every socket: not when it
  * has no place for them or cannot tell that a connection failed, not when another thread makes them and nobody wakes the
- * loop, and of single habits only those that have to do with the loop.
+ * loop, not when it tells nothing of them for as long as frames come, and of single habits only those that have to do with
+ * the loop.
  */
 static bool direct_matters(const Habits *row, bool habit)
 {
     bool other_thread = row->threads == MUTEX || row->threads == UNLOCKED;
-    if (row->waits == WSA_POLLS || row->places > 0 || row->only_new ||
+    bool tells_nothing = row->error_after_frame && !row->one_frame;
+    if (row->waits == WSA_POLLS || row->places > 0 || row->only_new || tells_nothing ||
         (other_thread && !row->wakes_on_notify && row->longest == 0)) {
         return false;
     }
