@@ -228,3 +228,126 @@ fn state_moves_between_upstream_and_this_library_and_back() {
     }
     let _ = std::fs::remove_file(file);
 }
+
+/// Where the numbers of a connection's record are in a stream of one connection: all but the buffers' bytes.
+fn numbers() -> impl Iterator<Item = usize> {
+    (0..0x2c).chain(0x20174..0x20184).chain(0x402cc..ONE)
+}
+
+/// Has a loaded connection send, receive and repeat, and checks the frames.
+fn exercise(i: &Instance, conn: &mut Conn) {
+    let check = |frames: std::collections::VecDeque<Vec<u8>>| {
+        for frame in frames {
+            assert!(frame.len() <= 1514, "a frame of {} bytes on a link with an MTU of 1500", frame.len());
+        }
+    };
+    let room = i.can_recv(FORWARD, PORT);
+    if room > 0 {
+        i.socket_recv(FORWARD, PORT, &vec![7; room.min(40_000)]);
+    }
+    for data in [&b""[..], b"data", &[7; 1000]] {
+        conn.send(i, ACK | PSH, data);
+        check(i.drain_raw());
+    }
+    for _ in 0..4 {
+        i.move_clock(Duration::from_secs(20));
+        i.turn(Duration::ZERO);
+        check(i.drain_raw());
+    }
+    assert_eq!(i.save_state().0, 0);
+    // Still there.
+    let pong = i.answer(&Ip::new(VHOST, ICMP).frame(&echo_request(1, 1, b"there?")));
+    assert!(pong.iter().any(|f| f.icmp().is_some()), "{pong:?}");
+}
+
+#[test]
+fn earnest_3_4_the_segment_size_of_a_loaded_connection_is_bounded() {
+    for mss in [1461u16, 20_000, 60_000, 65_535] {
+        let (mut conn, mut stream) = saved();
+        stream[0x402dc..0x402de].copy_from_slice(&mss.to_be_bytes());
+        let (i, _) = with_forward();
+        assert_eq!(i.load_state(4, &stream).0, 0);
+        if library().upstream {
+            println!("SKIPPED: upstream sends frames as long as the state says");
+            return;
+        }
+        // What it had in flight comes first, and opens the window.
+        assert_eq!(conn.receive(&i, 12).1, b"pong-unacked");
+        i.socket_recv(FORWARD, PORT, &pattern(20_000));
+        let (sizes, bytes) = conn.receive(&i, 20_000);
+        assert!(bytes == pattern(20_000));
+        assert!(sizes.iter().all(|&size| size <= 1460), "{sizes:?}");
+    }
+}
+
+#[test]
+fn earnest_3_4_any_numbers_load_to_an_error_or_to_a_connection_within_bounds() {
+    if !ours("state-truncated") {
+        return;
+    }
+    const ROUNDS: usize = if cfg!(debug_assertions) { 150 } else { 600 };
+    let (conn, stream) = saved();
+    let places: Vec<usize> = numbers().collect();
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % below as u64) as usize
+    };
+    let mut loaded = 0;
+    for round in 0..ROUNDS {
+        let mut changed = stream.clone();
+        for _ in 0..1 + random(4) {
+            let byte = [0, 1, 0x7f, 0x80, 0xff, random(256) as u8][random(6)];
+            // Half of the changes are to the variables of TCP, which are few among the numbers.
+            let place = if random(2) == 0 { places[random(places.len())] } else { 0x402cc + random(0x77) };
+            changed[place] = byte;
+        }
+        let (i, _) = with_forward();
+        let (result, _) = i.load_state(4, &changed);
+        assert!(result <= 0, "round {round}");
+        loaded += usize::from(result == 0);
+        let mut conn = Conn { snd_nxt: conn.snd_nxt, rcv_nxt: conn.rcv_nxt, ..Conn::new(&i, conn.peer) };
+        conn.guest.set_port(u16::from_ne_bytes([changed[19], changed[20]]).swap_bytes());
+        exercise(&i, &mut conn);
+    }
+    assert!(loaded > ROUNDS / 4, "{loaded} of {ROUNDS}");
+}
+
+/// A connection to what is no guest, as a state that was tampered with has it, would make frames to others.
+#[test]
+fn earnest_3_4_a_connection_to_what_is_no_guest_is_refused() {
+    if !ours("state-truncated") {
+        return;
+    }
+    let (_, stream) = saved();
+    for (address, port) in [
+        ([255, 255, 255, 255], 3000u16),
+        ([224, 0, 0, 1], 3000),
+        ([0, 0, 0, 0], 3000),
+        ([127, 0, 0, 1], 3000),
+        ([10, 0, 2, 2], 3000),
+        ([10, 0, 2, 255], 3000),
+        ([10, 0, 2, 15], 0),
+    ] {
+        let mut changed = stream.clone();
+        changed[15..19].copy_from_slice(&u32::from_ne_bytes(address).to_be_bytes());
+        changed[19..21].copy_from_slice(&u16::from_ne_bytes(port.to_be_bytes()).to_be_bytes());
+        let (i, _) = with_forward();
+        assert_eq!(i.load_state(4, &changed).0, -22, "{address:?}:{port}");
+        assert!(i.flows("TCP[").is_empty(), "{}", i.connection_info());
+    }
+}
+
+/// What the header says of a state that ends early.
+#[test]
+fn earnest_header_a_state_that_ends_early_is_an_input_error() {
+    if !ours("state-truncated") {
+        return;
+    }
+    let (_, stream) = saved();
+    let (i, _) = with_forward();
+    assert_eq!(i.load_state(4, &stream[..1000]).0, -libc::EIO);
+    assert_eq!(i.load_state(4, &[]).0, -libc::EIO);
+}

@@ -24,6 +24,7 @@ use super::types::{
 };
 use crate::flow::tcp::Target;
 use crate::host::unix::UnixAddress;
+use crate::snapshot;
 
 /// The version of the interface that this library implements, as `slirp_version_string` reports it.
 /// cbindgen:ignore
@@ -528,7 +529,7 @@ pub unsafe extern "C" fn slirp_state_load(
             Ok(()) => 0,
             Err(error) => {
                 log::write(Level::Warning, &format!("slirp_state_load: {error}"));
-                -libc::EINVAL
+                if error == snapshot::Error::Truncated { -libc::EIO } else { -libc::EINVAL }
             }
         }
     })

@@ -107,7 +107,7 @@ impl Context {
         // The half of the hash that initial sequence numbers do not show.
         config.stamp_offset = (self.secret.hash_one(key) >> 32) as u32;
         if key.guest.ip.is_ipv6() {
-            config.mss = config.mss.saturating_sub((IPV6_LEN - IPV4_LEN) as u16).max(32);
+            config.mss = config.mss.saturating_sub((IPV6_LEN - IPV4_LEN) as u16).max(1);
         }
         config
     }

@@ -91,6 +91,12 @@ impl Egress {
         self.mtu
     }
 
+    /// No frame that the link does not carry goes into the outbox, whoever makes it: an MTU may be too small for what a
+    /// protocol must say in one packet, as neighbor discovery.
+    pub fn limit_frames(&mut self) {
+        self.outbox.longest = ETHERNET_LEN + self.mtu;
+    }
+
     /// The identification the next IPv4 packet will have; part of the saved state.
     pub fn ip_id(&self) -> u16 {
         self.ip_id

@@ -176,7 +176,8 @@ impl Advertisement<'_> {
         rest.extend(PREFERRED_LIFETIME.to_be_bytes());
         rest.extend([0; 4]);
         rest.extend(self.prefix.octets());
-        if let Some(server) = self.name_server {
+        let mut room = self.mtu.saturating_sub(IPV6_LEN + ICMPV6_LEN);
+        if let Some(server) = self.name_server.filter(|_| rest.len() + 24 <= room) {
             rest.extend([OPTION_RDNSS, 3, 0, 0]);
             rest.extend(u32::from(ROUTER_LIFETIME).to_be_bytes());
             rest.extend(server.octets());
@@ -186,7 +187,7 @@ impl Advertisement<'_> {
             rest.extend(u32::try_from(self.mtu).unwrap_or(u32::MAX).to_be_bytes());
         }
         let padded = 8 + self.search.len().next_multiple_of(8);
-        let room = self.mtu.saturating_sub(IPV6_LEN + ICMPV6_LEN + rest.len()).min(OPTION_MAX);
+        room = room.saturating_sub(rest.len()).min(OPTION_MAX);
         // A list that does not fit is left out: DHCPv6 still has it.
         if !self.search.is_empty() && padded <= room {
             let end = rest.len() + padded;

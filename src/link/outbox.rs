@@ -9,13 +9,21 @@ use crate::wire::header::MIN_FRAME_LEN;
 const KEEP: usize = 1024 * 1024;
 
 /// Frames on their way to the guest.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outbox {
+    /// The longest frame that the link carries. One that is longer is not sent, as on any Ethernet.
+    pub longest: usize,
     /// Initialised up to its length, of which the first `used` bytes are frames.
     bytes: Vec<u8>,
     used: usize,
     /// Where each frame ends.
     ends: Vec<usize>,
+}
+
+impl Default for Outbox {
+    fn default() -> Outbox {
+        Outbox { longest: usize::MAX, bytes: Vec::new(), used: 0, ends: Vec::new() }
+    }
 }
 
 impl Outbox {
@@ -35,8 +43,12 @@ impl Outbox {
     }
 
     /// Adds a frame of `length` bytes that `write` fills in; what it leaves alone is unspecified. A frame shorter than
-    /// the least of Ethernet is padded with zeros. When `write` gives `None` nothing is added.
+    /// the least of Ethernet is padded with zeros. When `write` gives `None`, or the link carries no frame as long,
+    /// nothing is added.
     pub fn push<T>(&mut self, length: usize, write: impl FnOnce(&mut [u8]) -> Option<T>) -> Option<T> {
+        if length > self.longest {
+            return None;
+        }
         let padded = length.max(MIN_FRAME_LEN);
         let end = self.used.checked_add(padded)?;
         if self.bytes.len() < end {

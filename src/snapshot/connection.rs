@@ -121,7 +121,8 @@ impl Record {
     ) -> Result<Option<Record>, Error> {
         from.u32().ok_or(Error::Truncated)?;
         let (remote, guest) = read_ends(from, version)?;
-        let tos = from.u8().ok_or(Error::Truncated)?;
+        // The two bits of explicit congestion notification are not the application's (RFC 3168).
+        let tos = from.u8().ok_or(Error::Truncated)? & !3;
         from.u8().ok_or(Error::Truncated)?;
         from.u8().ok_or(Error::Truncated)?;
         from.u32().ok_or(Error::Truncated)?;
@@ -180,6 +181,7 @@ fn read_buffer<R: FnMut(&mut [u8]) -> Option<()>>(from: &mut Reader<R>) -> Resul
     let mut ring = from.bytes(size as usize).ok_or(Error::Truncated)?;
     ring.rotate_left(read as usize);
     ring.truncate(used as usize);
+    ring.shrink_to_fit();
     Ok(ring)
 }
 

@@ -22,6 +22,9 @@ const MARKER: u8 = 42;
 /// Connections a stream may bring at most.
 const MAX_CONNECTIONS: usize = 1024;
 
+/// What the buffers of all its connections may hold together, in bytes.
+const MAX_BUFFERED: usize = 256 * 1024 * 1024;
+
 /// Why a state could not be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
@@ -88,11 +91,14 @@ impl Loaded {
     /// Takes it over into a stack: all of it, or nothing.
     ///
     /// # Errors
-    /// [`Error::NoForward`].
+    /// [`Error::NoForward`]; [`Error::Invalid`] when a connection is to what can be no guest.
     pub fn restore(self, stack: &mut Stack) -> Result<(), Error> {
         let forwards: Option<Vec<u64>> =
             self.connections.iter().map(|record| stack.callback_forward(record.key.remote)).collect();
         let forwards = forwards.ok_or(Error::NoForward)?;
+        if !self.connections.iter().all(|record| stack.may_be_guest(record.key.guest)) {
+            return Err(Error::Invalid);
+        }
         // In the order of the stream, so that the newest is the newest again.
         for (record, forward) in self.connections.iter().zip(forwards) {
             // Upstream loses bytes in flight when it loads, and saves what is left. Such a connection cannot go on: the
@@ -116,11 +122,15 @@ pub fn read(version: i32, read: impl FnMut(&mut [u8]) -> Option<()>) -> Result<L
     }
     let mut from = Reader::new(read);
     let mut loaded = Loaded { connections: Vec::new(), ip_id: None, pool: None };
+    let (mut count, mut buffered) = (0, 0);
     while from.u8().ok_or(Error::Truncated)? != 0 {
-        if loaded.connections.len() >= MAX_CONNECTIONS {
+        count += 1;
+        let record = Record::read(&mut from, version)?;
+        buffered += record.as_ref().map_or(0, |record| record.received.len() + record.unacknowledged.len());
+        if count > MAX_CONNECTIONS || buffered > MAX_BUFFERED {
             return Err(Error::Invalid);
         }
-        loaded.connections.extend(Record::read(&mut from, version)?);
+        loaded.connections.extend(record);
     }
     if version >= 2 {
         loaded.ip_id = Some(from.u16().ok_or(Error::Truncated)?);
@@ -130,7 +140,8 @@ pub fn read(version: i32, read: impl FnMut(&mut [u8]) -> Option<()>) -> Result<L
         for slot in &mut pool {
             let allocated = from.u16().ok_or(Error::Truncated)?;
             let mac = from.mac().ok_or(Error::Truncated)?;
-            *slot = (allocated != 0).then_some(EthernetAddress(mac));
+            // A group is nobody's client.
+            *slot = (allocated != 0).then_some(EthernetAddress(mac)).filter(EthernetAddress::is_unicast);
         }
         loaded.pool = Some(pool);
     }

@@ -118,7 +118,11 @@ impl Config {
         const SEGMENTS: usize = 512;
         // The most that a shift count of 9 can offer: 2.6 Gbit/s at a round trip of 100 ms.
         const GROWN: usize = 65_535 << 9;
-        let mss = self.mtu.min(self.mru).saturating_sub(HEADERS).clamp(32, 65495);
+        // Where the longest header is left no room there are no options behind the handshake; IPv6 is 20 bytes longer.
+        const ROOM_FOR_OPTIONS: usize = 128;
+        let least = self.mtu.min(self.mru);
+        let options = least >= ROOM_FOR_OPTIONS;
+        let mss = least.saturating_sub(HEADERS).clamp(1, 65495);
         let limit = (mss * SEGMENTS).clamp(LEAST, MOST);
         crate::tcp::Config {
             mss: mss as u16,
@@ -129,8 +133,8 @@ impl Config {
             keep_alive: self.tcp_keep_alive,
             watch: true,
             window_scale: true,
-            sack: true,
-            timestamps: true,
+            sack: options,
+            timestamps: options,
             ..crate::tcp::Config::default()
         }
     }

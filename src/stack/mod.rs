@@ -161,6 +161,8 @@ impl Stack {
             shifted = self.cx.now;
         }
         self.cx.now = shifted;
+        // The caller may have swapped in another outbox since it was here last.
+        self.cx.egress.limit_frames();
     }
 
     /// Ends every flow and forward: the host sockets leave by [`Stack::effects`]. The guest is told nothing.
@@ -189,6 +191,13 @@ impl Stack {
     /// The number of the callback guest forward at an address and port.
     pub(crate) fn callback_forward(&self, at: Endpoint) -> Option<u64> {
         self.guest_forwards.find(at).filter(|forward| forward.target == Target::Callback).map(|forward| forward.number)
+    }
+
+    /// Whether a guest could have this end of a connection: its frames would be let in.
+    pub(crate) fn may_be_guest(&self, end: Endpoint) -> bool {
+        let std::net::IpAddr::V4(ip) = end.ip else { return false };
+        let policy = &self.cx.policy;
+        end.port != 0 && policy.plausible_source(ip) && !ip.is_unspecified() && !policy.is_group(end.ip)
     }
 
     /// A connection of a guest forward from what a saved state brought; `None` when it cannot be.

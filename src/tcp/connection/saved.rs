@@ -97,19 +97,24 @@ impl Connection {
         connection.scoreboard.clear(saved.snd_una);
         connection.recovery = Recovery::new(saved.snd_una);
         connection.snd_max = saved.snd_max;
-        connection.snd_wl1 = saved.snd_wl1;
-        connection.snd_wl2 = saved.snd_wl2;
-        connection.snd_wnd = saved.snd_wnd.min(1 << 30);
-        connection.max_snd_wnd = saved.max_snd_wnd.min(1 << 30).max(connection.snd_wnd);
+        // The last window update came from the past, else none would count for a long time.
+        let recent = |number: SeqNumber, last: SeqNumber| number.le(last) && last.distance(number) < 1 << 30;
+        connection.snd_wl1 = if recent(saved.snd_wl1, saved.rcv_nxt) { saved.snd_wl1 } else { saved.rcv_nxt };
+        connection.snd_wl2 = if recent(saved.snd_wl2, saved.snd_una) { saved.snd_wl2 } else { saved.snd_una };
         connection.snd_scale = saved.snd_scale.min(super::MAX_SHIFT);
+        // No window is larger than its field and the shift can say.
+        let offered = |shift: u8| u32::from(u16::MAX) << shift;
+        connection.snd_wnd = saved.snd_wnd.min(offered(connection.snd_scale));
+        connection.max_snd_wnd = saved.max_snd_wnd.min(offered(connection.snd_scale)).max(connection.snd_wnd);
         connection.irs = saved.irs;
         connection.rcv_nxt = saved.rcv_nxt;
         connection.growth.from = saved.rcv_nxt;
-        connection.rcv_adv = saved.rcv_adv;
         connection.rcv_scale = saved.rcv_scale.min(super::MAX_SHIFT);
+        connection.rcv_adv = saved.rcv_nxt + saved.rcv_adv.distance(saved.rcv_nxt).min(offered(connection.rcv_scale));
         connection.window_scale = saved.snd_scale > 0 || saved.rcv_scale > 0;
-        connection.mss = saved.mss.max(1);
-        connection.congestion.set_mss(u32::from(connection.mss));
+        // The link may be another one than where the state was saved.
+        connection.mss = saved.mss.max(super::MIN_MSS).min(config.mss).max(1);
+        connection.congestion.set_mss(u32::from(connection.payload_mss()));
         connection.congestion.restore(saved.cwnd, saved.ssthresh);
         if let Some((srtt, rttvar)) = saved.srtt.zip(saved.rttvar) {
             connection.rtt.restore(srtt, rttvar);
