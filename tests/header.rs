@@ -41,7 +41,18 @@ fn libslirp_h_is_current() {
         .expect("cbindgen understands the C interface");
     let mut text = Vec::new();
     bindings.write(&mut text);
-    check("libslirp.h", std::str::from_utf8(&text).expect("the header is UTF-8"));
+    let text = String::from_utf8(text).expect("the header is UTF-8");
+    check("libslirp.h", &with_deprecations(&text));
+}
+
+/// Marks what is deprecated, behind its declaration; cbindgen has no place for that.
+fn with_deprecations(text: &str) -> String {
+    const DEPRECATED: [&str; 3] = ["void slirp_pollfds_fill(", "(*register_poll_fd)(", "(*unregister_poll_fd)("];
+    DEPRECATED.iter().fold(text.to_string(), |text, name| {
+        let start = text.find(name).unwrap_or_else(|| panic!("{name} is declared"));
+        let end = start + text[start..].find(");").expect("a declaration ends") + 1;
+        format!("{} SLIRP_DEPRECATED{}", &text[..end], &text[end..])
+    })
 }
 
 #[test]
@@ -57,8 +68,8 @@ fn libslirp_version_h_is_current() {
  *
  * Generated from the library's source; do not edit.
  */
-#ifndef LIBSLIRP_VERSION_H
-#define LIBSLIRP_VERSION_H
+#ifndef LIBSLIRP_VERSION_H_
+#define LIBSLIRP_VERSION_H_
 
 #define SLIRP_MAJOR_VERSION {major}
 #define SLIRP_MINOR_VERSION {minor}
@@ -72,8 +83,83 @@ fn libslirp_version_h_is_current() {
      (SLIRP_MAJOR_VERSION == (major) && SLIRP_MINOR_VERSION == (minor) &&    \
       SLIRP_MICRO_VERSION >= (micro)))
 
-#endif /* LIBSLIRP_VERSION_H */
+#endif /* LIBSLIRP_VERSION_H_ */
 "#
     );
     check("libslirp-version.h", &wanted);
+}
+
+/// Runs the compiler that `variable` or `default` names over declarations.c and gives what it said; `None` when there is
+/// none, with a word about it.
+fn compile(variable: &str, default: &str, options: &[&str]) -> Option<(bool, String)> {
+    let compiler = env::var(variable).unwrap_or_else(|_| default.into());
+    let output = std::process::Command::new(&compiler)
+        .args(["-fsyntax-only", "-Wall", "-Wextra"])
+        .args(options)
+        .arg(format!("-I{}", root().join("include").display()))
+        .arg(root().join("compat-tests/c/declarations.c"))
+        .output();
+    match output {
+        Ok(output) => Some((output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())),
+        Err(error) => {
+            println!("SKIPPED: {compiler}: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn earnest_header_every_declaration_compiles_without_a_warning() {
+    for standard in ["-std=c99", "-std=c11"] {
+        let Some((ok, said)) = compile("CC", "cc", &["-Werror", "-pedantic", standard]) else { return };
+        assert!(ok, "{standard}: {said}");
+    }
+    let Some((ok, said)) = compile("CXX", "c++", &["-Werror", "-xc++", "-std=c++11"]) else { return };
+    assert!(ok, "{said}");
+}
+
+#[test]
+fn earnest_header_what_is_deprecated_says_so() {
+    let Some((ok, said)) = compile("CC", "cc", &["-DUSE_DEPRECATED"]) else { return };
+    assert!(ok, "{said}");
+    for name in ["slirp_pollfds_fill", "register_poll_fd", "unregister_poll_fd"] {
+        let warned = said.lines().any(|line| {
+            line.contains(&format!("{name}’ is deprecated")) || line.contains(&format!("'{name}' is deprecated"))
+        });
+        assert!(warned, "{name}: {said}");
+    }
+}
+
+/// The words of a header that may be names, outside of comments, texts and the names of other headers.
+fn words(header: &str) -> std::collections::BTreeSet<String> {
+    let mut code = String::new();
+    let mut rest = header;
+    while let Some((before, comment)) = rest.split_once("/*") {
+        code.push_str(before);
+        rest = comment.split_once("*/").map_or("", |(_, after)| after);
+    }
+    code.push_str(rest);
+    let lines = code.lines().filter(|line| !line.trim_start().starts_with("#include"));
+    let text: String = lines.flat_map(|line| line.chars().chain([' '])).collect();
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| word.to_ascii_lowercase().contains("slirp"))
+        .map(str::to_string)
+        .collect()
+}
+
+/// Every name of upstream's headers, whichever they are: `script/lib/upstream.sh headers` fetches those of 4.9.5.
+#[test]
+fn earnest_header_has_every_name_of_upstreams() {
+    let fetched = root().join("target/upstream/libslirp-dev-4.9.5/usr/include");
+    let folder = [fetched, "/usr/include".into()].into_iter().find(|f| f.join("slirp/libslirp.h").exists());
+    let Some(folder) = env::var_os("SLIRP_UPSTREAM_HEADERS").map(PathBuf::from).or(folder) else {
+        println!("SKIPPED: no headers of upstream; script/lib/upstream.sh headers fetches them");
+        return;
+    };
+    for name in ["libslirp.h", "libslirp-version.h"] {
+        let read = |folder: &Path| fs::read_to_string(folder.join("slirp").join(name)).expect("the header is there");
+        let (theirs, ours) = (words(&read(&folder)), words(&read(&root().join("include"))));
+        let missing: Vec<_> = theirs.difference(&ours).collect();
+        assert!(theirs.len() > 5 && missing.is_empty(), "{name} lacks {missing:?}");
+    }
 }

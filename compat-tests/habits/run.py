@@ -46,7 +46,7 @@ def arguments():
 def build(folder):
     """Compile the application; the words that run it."""
     program = os.path.join(folder, "habits")
-    subprocess.run([os.environ.get("CC", "cc"), "-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Werror",
+    subprocess.run([os.environ.get("CC", "cc"), "-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-deprecated-declarations",
                     "-I", os.path.join(TOP, "include"), "-o", program,
                     *(os.path.join(HERE, name + ".c") for name in SOURCES), "-pthread", "-ldl"], check=True)
     return program

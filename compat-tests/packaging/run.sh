@@ -73,13 +73,13 @@ check "the stripped library is under 1.5 MiB" small
 
 dynamic() {
     # shellcheck disable=SC2046
-    "$CC" -std=c11 -Wall -Wextra -Werror -o "$work/dynamic" "$program" $(pkg-config --cflags --libs slirp) &&
+    "$CC" -std=c11 -Wall -Wextra -Werror -Wno-deprecated-declarations -o "$work/dynamic" "$program" $(pkg-config --cflags --libs slirp) &&
         LD_LIBRARY_PATH=$lib ldd "$work/dynamic" | grep "$lib/libslirp.so.0" &&
         LD_LIBRARY_PATH=$lib "$work/dynamic"
 }
 dynamic_cxx() {
     # shellcheck disable=SC2046
-    "$CXX" -x c++ -std=c++11 -Wall -Wextra -Werror -DLAYOUT_FLAT_INCLUDE -o "$work/dynamic-cxx" "$program" \
+    "$CXX" -x c++ -std=c++11 -Wall -Wextra -Werror -Wno-deprecated-declarations -DLAYOUT_FLAT_INCLUDE -o "$work/dynamic-cxx" "$program" \
         -x none $(pkg-config --cflags --libs slirp) && LD_LIBRARY_PATH=$lib "$work/dynamic-cxx"
 }
 fully_static() {

@@ -4,8 +4,8 @@
  *
  * Generated from the library's source; do not edit.
  */
-#ifndef LIBSLIRP_VERSION_H
-#define LIBSLIRP_VERSION_H
+#ifndef LIBSLIRP_VERSION_H_
+#define LIBSLIRP_VERSION_H_
 
 #define SLIRP_MAJOR_VERSION 4
 #define SLIRP_MINOR_VERSION 9
@@ -19,4 +19,4 @@
      (SLIRP_MAJOR_VERSION == (major) && SLIRP_MINOR_VERSION == (minor) &&    \
       SLIRP_MICRO_VERSION >= (micro)))
 
-#endif /* LIBSLIRP_VERSION_H */
+#endif /* LIBSLIRP_VERSION_H_ */

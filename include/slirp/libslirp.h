@@ -19,7 +19,11 @@
 
 #ifdef _WIN32
 #include <winsock2.h>
+#include <windows.h>
 #include <ws2tcpip.h>
+#include <in6addr.h>
+#include <basetsd.h>
+#include <errno.h>
 #else
 #include <sys/socket.h>
 #include <netinet/in.h>
@@ -28,11 +32,27 @@
 
 #include "libslirp-version.h"
 
-/* Marks the functions of the library. A program for Windows that links the static library defines LIBSLIRP_STATIC. */
-#if defined(_WIN32) && !defined(LIBSLIRP_STATIC)
-#define SLIRP_EXPORT __declspec(dllimport)
-#else
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * Marks the functions of the library. A program for Windows that links the static library defines LIBSLIRP_STATIC, and
+ * who builds a DLL of it BUILDING_LIBSLIRP.
+ */
+#if !defined(_WIN32) || defined(LIBSLIRP_STATIC)
 #define SLIRP_EXPORT
+#elif defined(BUILDING_LIBSLIRP)
+#define SLIRP_EXPORT __declspec(dllexport)
+#else
+#define SLIRP_EXPORT __declspec(dllimport)
+#endif
+
+/* Marks what new programs should not use: there is a successor that takes every socket on every platform. */
+#ifdef __GNUC__
+#define SLIRP_DEPRECATED __attribute__((__deprecated__))
+#else
+#define SLIRP_DEPRECATED
 #endif
 
 /* Number of bytes, or a negative value for an error. */
@@ -42,13 +62,19 @@ typedef SSIZE_T slirp_ssize_t;
 typedef ssize_t slirp_ssize_t;
 #endif
 
-/* A socket of the host, and the value that is none. */
+/* A socket of the host, the value that is none, and what prints one behind a per cent sign of printf. */
 #ifdef _WIN32
 typedef SOCKET slirp_os_socket;
 #define SLIRP_INVALID_SOCKET INVALID_SOCKET
+#ifdef _WIN64
+#define SLIRP_PRIfd "llx"
+#else
+#define SLIRP_PRIfd "x"
+#endif
 #else
 typedef int slirp_os_socket;
 #define SLIRP_INVALID_SOCKET (-1)
+#define SLIRP_PRIfd "d"
 #endif
 
 /**
@@ -323,11 +349,11 @@ typedef struct SlirpCb {
      * Tells that the library is going to ask for polling of this descriptor. Used when `register_poll_socket` is
      * missing.
      */
-    void (*register_poll_fd)(int fd, void *opaque);
+    void (*register_poll_fd)(int fd, void *opaque) SLIRP_DEPRECATED;
     /**
      * Tells that this descriptor is about to be closed. Used when `unregister_poll_socket` is missing.
      */
-    void (*unregister_poll_fd)(int fd, void *opaque);
+    void (*unregister_poll_fd)(int fd, void *opaque) SLIRP_DEPRECATED;
     /**
      * Asks for a new round of `slirp_pollfds_fill` and `slirp_pollfds_poll` soon, because something has changed:
      * there is data to send to the host, or `slirp_socket_can_recv` has become non-zero.
@@ -375,10 +401,6 @@ typedef int (*SlirpGetREventsCb)(int idx, void *opaque);
  * the end, negative for an error.
  */
 typedef slirp_ssize_t (*SlirpReadCb)(void *buf, size_t len, void *opaque);
-
-#ifdef __cplusplus
-extern "C" {
-#endif // __cplusplus
 
 /**
  * Creates an instance of the network stack.
@@ -446,7 +468,7 @@ SLIRP_EXPORT
 void slirp_pollfds_fill(struct Slirp *slirp,
                         uint32_t *timeout,
                         SlirpAddPollCb add_poll,
-                        void *opaque);
+                        void *opaque) SLIRP_DEPRECATED;
 
 /**
  * As `slirp_pollfds_fill`, with a callback that can take every socket on every platform. Since 4.9.
@@ -669,6 +691,16 @@ int slirp_state_load(struct Slirp *slirp,
                      SlirpReadCb read_cb,
                      void *opaque);
 
+#if defined(_WIN32)
+/**
+ * Reads an IPv4 address as `inet_aton` does, which Windows lacks. Returns 1 and sets `*ia`, or 0 when the text is no
+ * address.
+ */
+SLIRP_EXPORT
+int slirp_inet_aton(const char *cp,
+                    struct in_addr *ia);
+#endif
+
 /**
  * Returns the version of the interface that this library implements, a text that lives as long as the process.
  */
@@ -687,8 +719,8 @@ void slirp_set_debug(unsigned int flags);
  */
 SLIRP_EXPORT void slirp_reset_debug(unsigned int flags);
 
-#ifdef __cplusplus
-}  // extern "C"
-#endif  // __cplusplus
-
 #endif  /* LIBSLIRP_H */
+
+#ifdef __cplusplus
+} /* extern "C" */
+#endif

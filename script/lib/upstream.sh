@@ -4,6 +4,7 @@
 # script/lib/upstream.sh library [NAME]   print the path of a libslirp.so.0 of upstream. NAME is 4.9.5 (the default), another
 #                                         version, `system` for the installed one, or a path. A version that cannot be had is
 #                                         named with the reason, and the installed library is taken in its place.
+# script/lib/upstream.sh headers [VERSION] print the folder of upstream's headers of a version, 4.9.5 by default, or nothing but the reason.
 # script/lib/upstream.sh pasta            print the path of Debian unstable's pasta, or nothing but the reason.
 #
 # Packages are downloaded from Debian unstable by an apt with folders of its own below target/upstream; they are unpacked
@@ -81,6 +82,24 @@ char *g_string_free_and_steal(struct GString *string)
     return g_string_free(string, 0);
 }
 '
+
+# headers VERSION: the folder that <slirp/libslirp.h> of that version is in.
+headers() {
+    headers_folder="$store/libslirp-dev-$1"
+    if [ ! -e "$headers_folder/usr/include/slirp/libslirp.h" ]; then
+        refresh || return 1
+        headers_version=$(candidate libslirp-dev)
+        case $headers_version in
+            "$1"-* | "$1"+* | "$1") ;;
+            *)
+                say "unstable has libslirp-dev ${headers_version:-nothing}, not $1"
+                return 1
+                ;;
+        esac
+        unpack libslirp-dev "$headers_version" "$headers_folder" || return 1
+    fi
+    echo "$headers_folder/usr/include"
+}
 
 # downloaded VERSION: make $store/libslirp-VERSION; its library's path.
 downloaded() {
@@ -196,6 +215,7 @@ SCRIPT
 
 case ${1:-} in
     library) library "${2:-4.9.5}" ;;
+    headers) headers "${2:-4.9.5}" ;;
     pasta) pasta ;;
     *)
         sed -n '2,12s/^# \{0,1\}//p' "$0" >&2

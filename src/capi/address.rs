@@ -17,6 +17,30 @@ pub fn to_in_addr(address: Ipv4Addr) -> in_addr {
     in_addr { s_addr: u32::from_ne_bytes(address.octets()) }
 }
 
+/// The address that a text stands for by the rules of `inet_aton`: one to four numbers, decimal, octal (0) or hexadecimal
+/// (0x), of which the last takes all bytes that are left.
+#[cfg(any(windows, test))]
+pub fn parse_ipv4(text: &[u8]) -> Option<Ipv4Addr> {
+    let text = std::str::from_utf8(text).ok()?;
+    let number = |part: &str| {
+        let (digits, radix) = match part.strip_prefix("0x").or(part.strip_prefix("0X")) {
+            Some(digits) => (digits, 16),
+            None if part.len() > 1 && part.starts_with('0') => (part, 8),
+            None => (part, 10),
+        };
+        let digital = digits.chars().all(|c| c.is_digit(radix));
+        if digital { u32::from_str_radix(digits, radix).ok() } else { None }
+    };
+    let parts: Vec<u32> = text.split('.').map(number).collect::<Option<_>>()?;
+    let (last, bytes) = parts.split_last()?;
+    let left = 4usize.checked_sub(bytes.len()).filter(|&left| left > 0)?;
+    if bytes.iter().any(|&byte| byte > 255) || u64::from(*last) >= 1 << (8 * left) {
+        return None;
+    }
+    let head = bytes.iter().enumerate().fold(0, |sum, (n, byte)| sum | byte << (24 - 8 * n));
+    Some(Ipv4Addr::from(head | last))
+}
+
 /// The address of a C `in6_addr`.
 pub fn ipv6(address: in6_addr) -> Ipv6Addr {
     Ipv6Addr::from(address.s6_addr)
@@ -97,6 +121,47 @@ pub unsafe fn host_address(address: *const sockaddr, length: socklen_t) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn earnest_header_addresses_are_read_as_inet_aton_does() {
+        let texts = [
+            "10.0.2.2",
+            "10.0.514",
+            "10.514",
+            "167772674",
+            "0xa.0.2.2",
+            "012.0.2.2",
+            "0",
+            "255.255.255.255",
+            "1.2.3",
+            "",
+            ".",
+            "1.",
+            "1.2.3.4.5",
+            "256.1.1.1",
+            "1.2.3.256",
+            "1.2.65536",
+            "1.16777216",
+            "4294967296",
+            "09",
+            "0xg",
+            "+1",
+            "-1",
+            "a",
+        ];
+        for text in texts {
+            let c = std::ffi::CString::new(text).unwrap();
+            // SAFETY: all zero bytes are a value of this structure.
+            let mut found: in_addr = unsafe { std::mem::zeroed() };
+            // SAFETY: a NUL-terminated text and a place for the result.
+            let is = unsafe { inet_aton(c.as_ptr(), &raw mut found) } != 0;
+            assert_eq!(parse_ipv4(text.as_bytes()), is.then(|| ipv4(found)), "{text:?}");
+        }
+    }
+
+    unsafe extern "C" {
+        fn inet_aton(text: *const std::ffi::c_char, to: *mut in_addr) -> i32;
+    }
 
     #[test]
     fn a_unix_name_is_as_long_as_the_address_says() {

@@ -535,6 +535,22 @@ pub unsafe extern "C" fn slirp_state_load(
     })
 }
 
+/// Reads an IPv4 address as `inet_aton` does, which Windows lacks. Returns 1 and sets `*ia`, or 0 when the text is no
+/// address.
+#[cfg(windows)]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slirp_inet_aton(cp: *const c_char, ia: *mut in_addr) -> c_int {
+    // SAFETY: the caller vouches for both pointers.
+    let (text, place) = unsafe { (text(cp), ia.as_mut()) };
+    match (text.and_then(address::parse_ipv4), place) {
+        (Some(ip), Some(place)) => {
+            *place = address::to_in_addr(ip);
+            1
+        }
+        _ => 0,
+    }
+}
+
 /// Returns the version of the interface that this library implements, a text that lives as long as the process.
 #[unsafe(no_mangle)]
 pub extern "C" fn slirp_version_string() -> *const c_char {
