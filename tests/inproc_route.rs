@@ -17,6 +17,10 @@ both_families![
     earnest_4_j_a_hop_that_does_not_answer_is_not_waited_for,
     earnest_4_j_the_time_to_live_of_a_connection_is_passed_on,
     earnest_4_j_an_error_on_the_way_does_not_end_an_open_connection,
+    earnest_4_i_a_datagram_that_must_not_be_cut_is_refused_each_time,
+    earnest_4_i_a_ping_that_must_not_be_cut_is_refused_each_time,
+    earnest_4_i_a_guest_whose_link_carries_more_loses_no_datagram,
+    earnest_4_j_the_answer_to_a_ping_tells_how_far_it_came,
 ];
 
 fn router(family: Family) -> IpAddr {
@@ -119,14 +123,70 @@ fn start(family: Family) -> Box<Instance> {
     i
 }
 
-/// Sends a datagram to the server.
+/// IPv4's flag that says that a packet is not to be cut.
+const DF: u16 = 0x4000;
+/// Bytes in a fragment that a guest makes over IPv6.
+const PIECE: usize = 1000;
+
+/// Sends a datagram to the server; it is not to be cut on its way.
 fn send_udp(i: &Instance, family: Family, ttl: u8, to: u16, data: &[u8]) {
     match server(family) {
         IpAddr::V4(server) => {
-            i.input(&Ip { ttl, ..Ip::new(server, UDP) }.frame(&udp(at(GUEST, 40000), at(server, to), data)));
+            let datagram = udp(at(GUEST, 40000), at(server, to), data);
+            i.input(&Ip { ttl, fragment: DF, ..Ip::new(server, UDP) }.frame(&datagram));
         }
         IpAddr::V6(server) => i.input(&Ip6 { hop_limit: ttl, ..Ip6::new(server, UDP) }.udp(40000, to, data)),
     }
+}
+
+/// Sends a datagram to the server that may be cut: over IPv6, the guest itself has done so.
+fn send_divisible_udp(i: &Instance, family: Family, to: u16, data: &[u8]) {
+    match server(family) {
+        IpAddr::V4(server) => i.input(&Ip::new(server, UDP).frame(&udp(at(GUEST, 40000), at(server, to), data))),
+        IpAddr::V6(server) => {
+            let ip = Ip6::new(server, UDP);
+            ip.fragments(&ip.udp_datagram(40000, to, data), PIECE, 77).iter().for_each(|frame| i.input(frame));
+        }
+    }
+}
+
+/// Sends an echo request with so many bytes; `whole` ones are not to be cut.
+fn send_large_ping(i: &Instance, family: Family, sequence: u16, bytes: usize, whole: bool) {
+    let data = vec![7; bytes];
+    match server(family) {
+        IpAddr::V4(server) => {
+            let fragment = if whole { DF } else { 0 };
+            i.input(&Ip { fragment, ..Ip::new(server, ICMP) }.frame(&echo_request(7, sequence, &data)));
+        }
+        IpAddr::V6(server) => {
+            let ip = Ip6::new(server, ICMPV6);
+            let frame = ip.icmp(&echo6(7, sequence, &data));
+            if whole {
+                i.input(&frame);
+            } else {
+                ip.fragments(&frame[54..], PIECE, 78).iter().for_each(|frame| i.input(frame));
+            }
+        }
+    }
+}
+
+/// Type and code: too large for a link.
+fn too_large(family: Family) -> (u8, u8) {
+    if family == Family::V4 { (3, 4) } else { (2, 0) }
+}
+
+/// Waits until the guest is told that the link behind the router is too narrow for what it has sent to the server.
+fn wait_too_large(i: &Instance, family: Family, mtu: u16) {
+    let (_, code, rest, data) = wait_message(i, family, "word of the MTU");
+    assert_eq!((code, u16::from_be_bytes([rest[2], rest[3]])), (too_large(family), mtu));
+    let (src, dst, _) = quoted(family, &data);
+    assert_eq!((src, dst), (family.guest(), server(family)));
+}
+
+/// Waits for what shows that a datagram has arrived at the server, on whose port nobody listens.
+fn wait_arrived(i: &Instance, family: Family) {
+    let (from, code, ..) = wait_message(i, family, "an answer of the server");
+    assert_eq!((from, code), (server(family), codes_of(family)[1]));
 }
 
 fn send_ping(i: &Instance, family: Family, ttl: u8) {
@@ -452,4 +512,114 @@ fn earnest_4_j_an_error_on_the_way_does_not_end_an_open_connection(family: Famil
     party.ttl = 20;
     party.send(&i, PSH | ACK, b"and found");
     assert_eq!(host_read(&i, &mut peer, 15), b"lost, and found");
+}
+
+fn earnest_4_i_a_datagram_that_must_not_be_cut_is_refused_each_time(family: Family) {
+    let name = "earnest_4_i_a_datagram_that_must_not_be_cut_is_refused_each_time";
+    if !isolated(&family.test(name), Isolation::Network) || !ours("dont-fragment") {
+        return;
+    }
+    let _network = network();
+    let i = start(family);
+    let large = [0; 1400];
+    for _ in 0..3 {
+        send_udp(&i, family, 64, 9, &large);
+        wait_too_large(&i, family, NARROW);
+    }
+    i.expect_silence();
+    // What fits arrives, and so does what may be cut; after that, as before.
+    send_udp(&i, family, 64, 9, &large[..500]);
+    wait_arrived(&i, family);
+    send_udp(&i, family, 64, 9, &large[..usize::from(NARROW) - family.udp_headers()]);
+    wait_arrived(&i, family);
+    send_udp(&i, family, 64, 9, &large[..usize::from(NARROW) - family.udp_headers() + 1]);
+    wait_too_large(&i, family, NARROW);
+    send_divisible_udp(&i, family, 9, &large);
+    wait_arrived(&i, family);
+    // A burst, which goes out at one go: a small one, two large ones, and one that may be cut.
+    send_udp(&i, family, 64, 9, b"small");
+    send_udp(&i, family, 64, 9, &large);
+    send_udp(&i, family, 64, 9, &large);
+    send_divisible_udp(&i, family, 9, &large);
+    let mut codes: Vec<(u8, u8)> = (0..4).map(|_| wait_message(&i, family, "an answer").1).collect();
+    codes.sort_unstable();
+    let [refused, arrived] = [too_large(family), codes_of(family)[1]];
+    let mut expected = [refused, refused, arrived, arrived];
+    expected.sort_unstable();
+    assert_eq!(codes, expected);
+}
+
+fn earnest_4_i_a_ping_that_must_not_be_cut_is_refused_each_time(family: Family) {
+    let name = "earnest_4_i_a_ping_that_must_not_be_cut_is_refused_each_time";
+    if !isolated(&family.test(name), Isolation::Network) || !ours("dont-fragment") {
+        return;
+    }
+    let _network = network();
+    let i = start(family);
+    let reply = if family == Family::V4 { (0, 0) } else { (129, 0) };
+    for sequence in 1..4 {
+        send_large_ping(&i, family, sequence, 1400, true);
+        wait_too_large(&i, family, NARROW);
+    }
+    i.expect_silence();
+    send_large_ping(&i, family, 4, 1000, true);
+    assert_eq!(wait_message(&i, family, "a reply").1, reply);
+    send_large_ping(&i, family, 5, 1400, false);
+    let (_, code, rest, data) = wait_message(&i, family, "a reply to what was cut");
+    assert_eq!((code, rest, data), (reply, [0, 7, 0, 5], vec![7; 1400]));
+    send_large_ping(&i, family, 6, 1400, true);
+    wait_too_large(&i, family, NARROW);
+}
+
+/// Its first datagram is larger than what the host's own link carries, of which it cannot know.
+fn earnest_4_i_a_guest_whose_link_carries_more_loses_no_datagram(family: Family) {
+    let name = "earnest_4_i_a_guest_whose_link_carries_more_loses_no_datagram";
+    if !isolated(&family.test(name), Isolation::Network) || !ours("dont-fragment") {
+        return;
+    }
+    let _network = network();
+    // Routers cut over IPv4; over IPv6 the host has to know of the narrow link.
+    let route = "route change 2001:db8:2::/64 via 2001:db8:1::2 mtu 1280";
+    run(Command::new("ip").arg("-6").args(route.split(' ')));
+    let mtu = if family == Family::V4 { 1500 } else { NARROW };
+    let i = family.setup().mtu(9000, 9000).real_clock().start();
+    if family == Family::V6 {
+        i.greet6(GUEST6);
+    }
+    send_udp(&i, family, 64, 9, &[0; 4000]);
+    wait_too_large(&i, family, mtu);
+    wait_arrived(&i, family);
+    for _ in 0..2 {
+        send_udp(&i, family, 64, 9, &[0; 4000]);
+        wait_too_large(&i, family, mtu);
+    }
+    i.expect_silence();
+}
+
+fn earnest_4_j_the_answer_to_a_ping_tells_how_far_it_came(family: Family) {
+    if !isolated(&family.test("earnest_4_j_the_answer_to_a_ping_tells_how_far_it_came"), Isolation::Network) {
+        return;
+    }
+    let [_router, far] = network();
+    let i = start(family);
+    let hops = |sent: u8| {
+        send_ping(&i, family, 64);
+        match family {
+            Family::V4 => i.wait("a reply", |f| f.icmp().filter(|icmp| icmp.kind == 0).and(f.ip()).map(|p| p.ttl)),
+            Family::V6 => i.wait6("a reply", |p| (p.icmp() == Some((129, 0))).then_some(p.hop_limit)),
+        }
+        .abs_diff(sent)
+    };
+    if !ours("ping-hops") {
+        // It has no pings to the outside over IPv6.
+        assert!(family == Family::V6 || hops(255) == 0);
+        return;
+    }
+    // The router and the library.
+    assert_eq!(hops(64), 2);
+    far.run("echo 9 > /proc/sys/net/ipv4/ip_default_ttl; echo 9 > /proc/sys/net/ipv6/conf/w1/hop_limit");
+    assert_eq!(hops(9), 2);
+    // Never nothing, which would be none that arrives.
+    far.run("echo 2 > /proc/sys/net/ipv4/ip_default_ttl; echo 2 > /proc/sys/net/ipv6/conf/w1/hop_limit");
+    assert_eq!(hops(2), 1);
 }

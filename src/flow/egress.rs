@@ -294,10 +294,10 @@ impl Egress {
     }
 
     /// Sends a finished ICMP message. (Over IPv6 its checksum is computed here, as that depends on the addresses.)
-    pub fn icmp(&mut self, source: IpAddr, guest: IpAddr, tos: u8, message: &[u8], now: Instant) {
+    pub fn icmp(&mut self, source: IpAddr, guest: IpAddr, (tos, ttl): (u8, u8), message: &[u8], now: Instant) {
         let (src, dst) = match (source, guest) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => (src, dst),
-            (IpAddr::V6(src), IpAddr::V6(dst)) => return self.icmp6(src, dst, message, now),
+            (IpAddr::V6(src), IpAddr::V6(dst)) => return self.icmp6(src, dst, ttl, message, now),
             _ => return,
         };
         let id = self.next_id();
@@ -305,7 +305,7 @@ impl Egress {
         packet.clear();
         packet.resize(IPV4_LEN, 0);
         packet.extend_from_slice(message);
-        let ip = Ipv4 { src, dst, ttl: TTL_MAX, tos, id };
+        let ip = Ipv4 { src, dst, ttl, tos, id };
         if let Ok(length) = u16::try_from(packet.len())
             && header::emit_ipv4(&mut packet, &ip, PROTOCOL_ICMP, length).is_ok()
         {
@@ -336,6 +336,15 @@ impl Egress {
             Unreachable::Port => icmp::PORT_UNREACHABLE,
         };
         self.error(IcmpError::DestinationUnreachable { code }, self.vhost, packet, now);
+    }
+
+    /// Tells the guest that a link on the way of `packet` carries no more than `mtu` bytes.
+    pub fn too_large(&mut self, mtu: u32, packet: &[u8], now: Instant) {
+        if is_v6(packet) {
+            return self.error6(Icmpv6Error::PacketTooBig { mtu }, packet, now);
+        }
+        let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+        self.error(IcmpError::FragmentationNeeded { mtu }, self.vhost, packet, now);
     }
 
     /// Tells the guest that the time to live of `packet` has run out.

@@ -16,6 +16,8 @@ use super::policy::Destination;
 use super::ready::{Mark, ReadyQueue, newest_first};
 use super::timers::Slot;
 use super::token::{self, Kind};
+use super::whole::Whole;
+use crate::host::path::ReceivedFrom;
 use crate::host::poller::{News, Readiness};
 use crate::host::socket::Datagram;
 use crate::time::{Duration, Instant};
@@ -29,6 +31,8 @@ const BUDGET: usize = 64;
 const LIFETIME: Duration = Duration::from_secs(30);
 /// ICMP header: type, code, checksum, identifier, sequence number.
 const HEADER: usize = 8;
+/// The time to live of an answer of which the host does not tell it.
+const TTL_UNKNOWN: u8 = 255;
 const ECHO_REPLY: u8 = 0;
 const ECHO_REPLY_V6: u8 = 129;
 
@@ -52,6 +56,7 @@ pub struct IcmpFlow {
     raw: bool,
     tos: u8,
     ttl: u8,
+    whole: Whole,
     expires: Instant,
     readable: bool,
     errored: bool,
@@ -91,6 +96,8 @@ pub struct EchoRequest<'a> {
     pub destination: IpAddr,
     pub ttl: u8,
     pub tos: u8,
+    /// It is not to be cut on its way.
+    pub whole: bool,
     /// The ICMP message, of at least eight bytes and with a correct checksum.
     pub message: &'a [u8],
     /// The whole IP packet, for ICMP errors.
@@ -153,6 +160,7 @@ impl IcmpTable {
             flow.ttl = request.ttl - 1;
             flow.socket.set_ttl(real.is_ipv6(), flow.ttl);
         }
+        flow.whole.prepare(&flow.socket, real.is_ipv6(), request.packet.len(), request.whole);
         // As for UDP, the first try may report an error of an earlier request.
         for _ in 0..2 {
             match flow.socket.send_to(request.message, SocketAddr::new(real, 0)) {
@@ -164,6 +172,7 @@ impl IcmpTable {
                         cx.egress.unreachable(Unreachable::Host, request.packet, cx.now);
                         return;
                     }
+                    Some(libc::EMSGSIZE) => return too_large(flow, request, cx),
                     _ => {
                         cx.egress.unreachable(Unreachable::Network, request.packet, cx.now);
                         return;
@@ -197,6 +206,7 @@ impl IcmpTable {
             raw,
             tos: 0,
             ttl: 0,
+            whole: Whole::default(),
             expires: cx.now + LIFETIME,
             readable: false,
             errored: false,
@@ -276,6 +286,15 @@ impl IcmpTable {
     }
 }
 
+/// The path does not carry a request that is to arrive whole.
+fn too_large(flow: &mut IcmpFlow, request: &EchoRequest<'_>, cx: &mut Context) {
+    drain_errors(flow, cx);
+    match flow.whole.take_refused() {
+        Some(mtu) => cx.egress.too_large(mtu, request.packet, cx.now),
+        None => cx.egress.unreachable(Unreachable::Network, request.packet, cx.now),
+    }
+}
+
 fn receive(flow: &mut IcmpFlow, cx: &mut Context) {
     if std::mem::take(&mut flow.errored) {
         drain_errors(flow, cx);
@@ -284,8 +303,8 @@ fn receive(flow: &mut IcmpFlow, cx: &mut Context) {
         if cx.room() == 0 {
             return;
         }
-        match flow.socket.receive_from(&mut cx.scratch) {
-            Ok((length, sender)) => deliver(flow, length, sender, cx),
+        match flow.socket.receive_with_hops(&mut cx.scratch) {
+            Ok(received) => deliver(flow, received, cx),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 flow.readable = false;
                 return;
@@ -299,7 +318,7 @@ fn receive(flow: &mut IcmpFlow, cx: &mut Context) {
 
 /// Passes an echo reply on, with the identifier the guest used. A raw socket sees every ICMP message of the host:
 /// whatever is not the answer to this flow's requests stays unseen by the guest.
-fn deliver(flow: &IcmpFlow, length: usize, sender: Option<SocketAddr>, cx: &mut Context) {
+fn deliver(flow: &IcmpFlow, (length, sender, hops): ReceivedFrom, cx: &mut Context) {
     let Some(received) = cx.scratch.get_mut(..length) else { return };
     let message = if flow.raw && flow.real.is_ipv4() {
         let header = received.first().map_or(0, |first| usize::from(first & 0x0f) * 4);
@@ -329,7 +348,9 @@ fn deliver(flow: &IcmpFlow, length: usize, sender: Option<SocketAddr>, cx: &mut 
     if let Some(place) = message.get_mut(2..4) {
         place.copy_from_slice(&sum);
     }
-    cx.egress.icmp(flow.key.destination, flow.key.guest, flow.tos, message, cx.now);
+    // We are one more router on its way.
+    let ttl = hops.map_or(TTL_UNKNOWN, |hops| hops.saturating_sub(1).max(1));
+    cx.egress.icmp(flow.key.destination, flow.key.guest, (flow.tos, ttl), message, cx.now);
 }
 
 /// Passes on the errors the kernel kept. False when there was none.
@@ -339,6 +360,9 @@ fn drain_errors(flow: &mut IcmpFlow, cx: &mut Context) -> bool {
         let mut message = [0; 520];
         let Some(error) = flow.socket.queued_error(&mut message) else { break };
         any = true;
+        if flow.whole.note(&error, flow.real.is_ipv6(), cx.now) {
+            continue;
+        }
         let Some((kind, code)) = error.icmp else { continue };
         let offender = error.offender.filter(|ip| !ip.is_loopback()).unwrap_or(flow.key.destination);
         let Some(message) = message.get_mut(..error.quoted) else { continue };

@@ -18,6 +18,7 @@ pub mod tcp;
 pub mod timers;
 pub mod token;
 pub mod udp;
+mod whole;
 
 pub use context::Context;
 pub use effect::{Effect, HostSocket};

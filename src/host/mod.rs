@@ -7,6 +7,7 @@ mod control;
 pub mod error_queue;
 pub mod local_address;
 pub mod mmsg;
+pub mod path;
 pub mod poller;
 pub mod process;
 pub mod resolver_file;

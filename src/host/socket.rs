@@ -338,6 +338,7 @@ impl Datagram {
         }
         let datagram = Datagram(socket);
         datagram.keep_errors(v6);
+        datagram.tell_hop_limits(v6);
         Ok((datagram, raw))
     }
 

@@ -142,7 +142,8 @@ impl Stack {
         if destination.port == PORT_TFTP && to_vhost {
             return self.input_tftp(source, destination, payload);
         }
-        let datagram = udp::FromGuest { source, destination, ttl: packet.ttl(), payload, packet: packet.packet() };
+        let (ttl, whole, packet) = (packet.ttl(), packet.dont_fragment(), packet.packet());
+        let datagram = udp::FromGuest { source, destination, ttl, whole, payload, packet };
         self.udp.on_datagram(&datagram, &mut self.cx);
     }
 
@@ -173,6 +174,7 @@ impl Stack {
             destination: to.into(),
             ttl: packet.ttl(),
             tos: packet.tos(),
+            whole: packet.dont_fragment(),
             message: packet.payload(),
             packet: packet.packet(),
         };

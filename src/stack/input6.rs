@@ -84,6 +84,8 @@ impl Stack {
         if !has_checksum || !checksum_is_right(source, destination, upper.protocol, message) {
             return;
         }
+        // What the guest has cut may be cut again.
+        let whole = sender.is_some() || upper.atomic;
         match upper.protocol {
             PROTOCOL_TCP if !destination.is_multicast() => {
                 let forwards = &self.guest_forwards;
@@ -96,13 +98,13 @@ impl Stack {
                 };
                 self.tcp.on_segment(&from, &|at| forwards.find(at), &mut self.cx);
             }
-            PROTOCOL_UDP => self.input_udp6(packet, message),
-            PROTOCOL_ICMPV6 => self.input_icmpv6(packet, message, sender),
+            PROTOCOL_UDP => self.input_udp6(packet, message, whole),
+            PROTOCOL_ICMPV6 => self.input_icmpv6(packet, message, sender, whole),
             _ => {}
         }
     }
 
-    fn input_udp6(&mut self, packet: &Ipv6View<'_>, datagram: &[u8]) {
+    fn input_udp6(&mut self, packet: &Ipv6View<'_>, datagram: &[u8], whole: bool) {
         let Some((&[source_high, source_low, high, low, ..], payload)) = datagram.split_first_chunk::<UDP_LEN>() else {
             return;
         };
@@ -120,8 +122,8 @@ impl Stack {
             }
             return;
         }
-        let datagram =
-            udp::FromGuest { source, destination, ttl: packet.hop_limit(), payload, packet: packet.packet() };
+        let (ttl, packet) = (packet.hop_limit(), packet.packet());
+        let datagram = udp::FromGuest { source, destination, ttl, whole, payload, packet };
         self.udp.on_datagram(&datagram, &mut self.cx);
     }
 
@@ -139,10 +141,10 @@ impl Stack {
         }
     }
 
-    fn input_icmpv6(&mut self, packet: &Ipv6View<'_>, message: &[u8], sender: Option<EthernetAddress>) {
+    fn input_icmpv6(&mut self, packet: &Ipv6View<'_>, message: &[u8], sender: Option<EthernetAddress>, whole: bool) {
         let Some(&kind) = message.first() else { return };
         if kind == icmpv6::ECHO_REQUEST {
-            return self.input_echo6(packet, message);
+            return self.input_echo6(packet, message, whole);
         }
         if let Some((&[icmpv6::PACKET_TOO_BIG, _, _, _, a, b, c, d], quoted)) =
             message.split_first_chunk::<ICMPV6_LEN>()
@@ -182,7 +184,7 @@ impl Stack {
         }
     }
 
-    fn input_echo6(&mut self, packet: &Ipv6View<'_>, message: &[u8]) {
+    fn input_echo6(&mut self, packet: &Ipv6View<'_>, message: &[u8], whole: bool) {
         let (source, destination) = (packet.src(), packet.dst());
         if source.is_unspecified() || message.len() < ICMPV6_LEN {
             return;
@@ -205,6 +207,7 @@ impl Stack {
             destination: destination.into(),
             ttl: packet.hop_limit(),
             tos: 0,
+            whole,
             message,
             packet: packet.packet(),
         };

@@ -66,6 +66,18 @@ pub const DIFFERENCES: &[Difference] = &[
     ),
     d("icmp-broadcast", "icmp.md oddities: errors for broadcast packets", "sent", "not sent (RFC 1122 section 3.2.2)"),
     d(
+        "ping-hops",
+        "icmp.md section 2: the TTL of an echo reply from the outside",
+        "255",
+        "what the host has received, less the one hop that we are",
+    ),
+    d(
+        "dont-fragment",
+        "udp.md, icmp.md: datagrams and echo requests with DF, or over IPv6, that are larger than the path's MTU",
+        "the first is refused, later ones are cut by the host",
+        "each is refused, with the MTU",
+    ),
+    d(
         "path-mtu",
         "icmp.md section 3: errors of the host's error queue",
         "fragmentation needed without the next hop's MTU",

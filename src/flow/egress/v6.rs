@@ -18,6 +18,9 @@ use crate::wire::header::{
     self, ETHERNET_LEN, ETHERTYPE_IPV6, Ethernet, IPV6_LEN, Ipv6, PROTOCOL_ICMPV6, Payload, Tcp, UDP_LEN, Udp,
 };
 
+/// Where the hop limit is in an IPv6 header. No checksum covers it.
+const HOP_LIMIT_AT: usize = 7;
+
 impl Egress {
     /// The Ethernet header of a packet to `guest`, whose address is zero when it is not known.
     fn link6(&self, source: Ipv6Addr, guest: Ipv6Addr) -> (Ethernet, bool) {
@@ -132,9 +135,16 @@ impl Egress {
     }
 
     /// Sends an ICMPv6 message; its checksum is filled in.
-    pub(super) fn icmp6(&mut self, src: Ipv6Addr, dst: Ipv6Addr, message: &[u8], now: Instant) {
+    pub(super) fn icmp6(&mut self, src: Ipv6Addr, dst: Ipv6Addr, hop_limit: u8, message: &[u8], now: Instant) {
         let Some((first, rest)) = message.split_first_chunk::<ICMPV6_LEN>() else { return };
-        self.build6(|packet| icmpv6::append_packet(src, dst, *first, rest, packet), now);
+        let append = |packet: &mut Vec<u8>| {
+            let appended = icmpv6::append_packet(src, dst, *first, rest, packet);
+            if let Some(place) = packet.get_mut(HOP_LIMIT_AT) {
+                *place = hop_limit;
+            }
+            appended
+        };
+        self.build6(append, now);
     }
 
     /// Answers an echo request, given with its header, in the name of `src`.

@@ -20,6 +20,7 @@ pub use table::{UdpId, UdpTable};
 use super::key::Endpoint;
 use super::ready::Mark;
 use super::timers::Slot;
+use super::whole::Whole;
 use crate::host::socket::Datagram;
 use crate::time::{Duration, Instant};
 
@@ -41,6 +42,7 @@ pub struct UdpFlow {
     peers: VecDeque<peers::Peer>,
     expires: Instant,
     ttl: u8,
+    whole: Whole,
     readable: bool,
     errored: bool,
     queued: Mark,

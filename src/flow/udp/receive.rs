@@ -107,6 +107,9 @@ pub(super) fn drain_errors(flow: &mut UdpFlow, cx: &mut Context) -> bool {
         let mut payload = [0; 520];
         let Some(error) = flow.socket.queued_error(&mut payload) else { break };
         any = true;
+        if flow.whole.note(&error, flow.v6, cx.now) {
+            continue;
+        }
         let Some(destination) = error.destination else { continue };
         if flow.forward {
             continue;

@@ -13,11 +13,16 @@ use crate::flow::policy::Destination;
 use crate::flow::token::{self, Kind};
 use crate::host::mmsg::MAX_SEND;
 
+/// What an Ethernet carries, in bytes.
+const ETHERNET_MTU: usize = 1500;
+
 /// A datagram from the guest.
 pub struct FromGuest<'a> {
     pub source: Endpoint,
     pub destination: Endpoint,
     pub ttl: u8,
+    /// It is not to be cut on its way (DF; over IPv6, the guest has not cut it itself).
+    pub whole: bool,
     pub payload: &'a [u8],
     /// The whole IP packet, for ICMP errors.
     pub packet: &'a [u8],
@@ -82,8 +87,9 @@ impl UdpTable {
             flow.ttl = datagram.ttl - 1;
             flow.socket.set_ttl(real.is_ipv6(), flow.ttl);
         }
-        let FromGuest { source, destination, ttl, .. } = *datagram;
-        let burst = Burst { flow: id, source, destination, ttl, real, local: flow.local_for(destination) };
+        let FromGuest { source, destination, ttl, whole, .. } = *datagram;
+        flow.prepare(real, datagram.packet.len(), whole);
+        let burst = Burst { flow: id, source, destination, ttl, whole, real, local: flow.local_for(destination) };
         send(flow, datagram, &burst, cx);
         // Each query may go to another server.
         if forward.is_some() || !cx.policy.is_name_server(destination) {
@@ -117,6 +123,7 @@ impl UdpTable {
         if let Some(&burst) = self.stage.burst()
             && let Some(flow) = self.flows.get_mut(burst.flow)
         {
+            flow.prepare(burst.real, self.stage.longest(), burst.whole);
             send_staged(flow, &burst, &self.stage, cx);
             flow.used = true;
             flow.expires = cx.now + LIFETIME;
@@ -147,10 +154,40 @@ fn send(flow: &mut UdpFlow, datagram: &FromGuest<'_>, burst: &Burst, cx: &mut Co
                 return;
             }
             Some(libc::ECONNREFUSED) => {}
+            Some(libc::EMSGSIZE) => return too_large(flow, datagram, burst, cx),
             _ => {
                 cx.egress.unreachable(Unreachable::Network, datagram.packet, cx.now);
                 return;
             }
+        }
+    }
+}
+
+impl UdpFlow {
+    /// A packet of so many bytes is about to be sent. What a host peer gets through a forward is the host's own, which cuts
+    /// it by what it knows of the path.
+    fn prepare(&mut self, real: SocketAddr, length: usize, whole: bool) {
+        if !self.forward {
+            self.whole.prepare(&self.socket, real.is_ipv6(), length, whole);
+        }
+    }
+}
+
+/// The path does not carry a datagram that is to arrive whole.
+#[cold]
+fn too_large(flow: &mut UdpFlow, datagram: &FromGuest<'_>, burst: &Burst, cx: &mut Context) {
+    drain_errors(flow, cx);
+    // Whatever the kernel has put together, it was the size that it did not like.
+    flow.segmenting = true;
+    let Some(mtu) = flow.whole.take_refused() else {
+        return cx.egress.unreachable(Unreachable::Network, datagram.packet, cx.now);
+    };
+    cx.egress.too_large(mtu, datagram.packet, cx.now);
+    // A guest whose own link carries more than Ethernet does would lose the first datagram to each destination.
+    if flow.whole.is_news(burst.real.ip(), cx.now) && cx.egress.mtu() > ETHERNET_MTU {
+        flow.whole.give_in(&flow.socket, burst.real.is_ipv6());
+        if flow.socket.send_from(datagram.payload, burst.real, burst.local).is_ok() {
+            cx.gave = true;
         }
     }
 }
@@ -167,8 +204,8 @@ fn send_staged(flow: &mut UdpFlow, burst: &Burst, stage: &Stage, cx: &mut Contex
         done += sent;
         // The one that failed is tried on its own, which finds out whose error it was.
         let (packet, payload) = stage.get(done);
-        let Burst { source, destination, ttl, .. } = *burst;
-        send(flow, &FromGuest { source, destination, ttl, payload, packet }, burst, cx);
+        let Burst { source, destination, ttl, whole, .. } = *burst;
+        send(flow, &FromGuest { source, destination, ttl, whole, payload, packet }, burst, cx);
         done += 1;
     }
 }

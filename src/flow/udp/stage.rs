@@ -25,6 +25,7 @@ pub(super) struct Burst {
     pub source: Endpoint,
     pub destination: Endpoint,
     pub ttl: u8,
+    pub whole: bool,
     /// Where the host is to send them, and from which of its addresses.
     pub real: SocketAddr,
     pub local: Option<LocalAddress>,
@@ -44,6 +45,8 @@ pub(super) struct Stage {
     /// The IP packets, one behind the other: an ICMP error may have to quote them.
     bytes: Vec<u8>,
     datagrams: Vec<Staged>,
+    /// Bytes of the longest packet.
+    longest: usize,
     held: u8,
 }
 
@@ -56,7 +59,9 @@ impl Stage {
     /// The burst `datagram` continues, if it does.
     pub fn continued_by(&self, datagram: &FromGuest<'_>) -> bool {
         self.burst.as_ref().is_some_and(|burst| {
-            burst.destination == datagram.destination && burst.source == datagram.source && burst.ttl == datagram.ttl
+            burst.destination == datagram.destination
+                && burst.source == datagram.source
+                && (burst.ttl, burst.whole) == (datagram.ttl, datagram.whole)
         })
     }
 
@@ -76,6 +81,7 @@ impl Stage {
     pub fn push(&mut self, datagram: &FromGuest<'_>) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(datagram.packet);
+        self.longest = self.longest.max(datagram.packet.len());
         let end = self.bytes.len();
         // The payload is within the packet; a link layer's padding may follow it there.
         let offset = (datagram.payload.as_ptr() as usize).wrapping_sub(datagram.packet.as_ptr() as usize);
@@ -93,6 +99,11 @@ impl Stage {
         self.datagrams.len()
     }
 
+    /// Bytes of the longest packet staged.
+    pub fn longest(&self) -> usize {
+        self.longest
+    }
+
     /// The packet and the payload of a staged datagram.
     pub fn get(&self, index: usize) -> (&[u8], &[u8]) {
         let Some(staged) = self.datagrams.get(index) else { return (&[], &[]) };
@@ -104,6 +115,7 @@ impl Stage {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.datagrams.clear();
+        self.longest = 0;
     }
 
     /// A round of the loop has begun. Whether the burst may be held until the next one, as it may still grow.

@@ -16,6 +16,7 @@ use crate::flow::key::Endpoint;
 use crate::flow::ready::{Mark, ReadyQueue, newest_first};
 use crate::flow::timers::Slot;
 use crate::flow::token::{self, Kind};
+use crate::flow::whole::Whole;
 use crate::host::mmsg::ReceiveBuffer;
 use crate::host::poller::{News, Readiness};
 use crate::host::socket::Datagram;
@@ -138,6 +139,7 @@ impl UdpTable {
             peers: VecDeque::new(),
             expires: cx.now + LIFETIME,
             ttl: 0,
+            whole: Whole::default(),
             readable: false,
             errored: false,
             queued: Mark::default(),
