@@ -6,8 +6,9 @@ use std::io::{BufRead, BufReader, ErrorKind, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
+use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
@@ -32,12 +33,23 @@ pub struct Counters {
     pub failed: AtomicU64,
     /// Wrong bytes seen (with verification on).
     pub corrupt: AtomicU64,
+    /// A source is to reset its connections and to end.
+    stop: AtomicBool,
 }
 
 /// A running peer: its port on 127.0.0.1 and its counters.
 pub struct Peer {
     pub port: u16,
     pub counters: Arc<Counters>,
+}
+
+impl Peer {
+    /// Has a source reset its connections and end.
+    pub fn stop(&self) {
+        self.counters.stop.store(true, Relaxed);
+        // Wakes it, should it wait for room.
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
 }
 
 fn spawn(port: u16, work: impl FnOnce(Arc<Counters>) -> std::io::Result<()> + Send + 'static) -> Peer {
@@ -109,6 +121,12 @@ pub fn source() -> std::io::Result<Peer> {
         let mut streams: Vec<(TcpStream, u64)> = Vec::new();
         loop {
             epoll.wait(&mut ready);
+            if counters.stop.load(Relaxed) {
+                for (stream, _) in &streams {
+                    socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))?;
+                }
+                return Ok(());
+            }
             for key in &ready {
                 let Some((stream, offset)) = streams.get_mut(*key as usize) else {
                     let (stream, _) = listener.accept()?;

@@ -29,6 +29,15 @@ pub struct Rig {
     stalled_since: Instant,
 }
 
+/// The most that one call took: CPU time of this thread in nanoseconds, and frames that came out.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Worst {
+    pub fill: i64,
+    pub input: i64,
+    pub poll: i64,
+    pub frames: u64,
+}
+
 /// A measured stretch of time.
 pub struct Span {
     started: Instant,
@@ -109,6 +118,32 @@ impl Rig {
         }
         let error = result < 0 || (self.error_after_frame && (frames > 0 || result == 0));
         self.instance.poll(error, &self.set);
+    }
+
+    /// As [`Rig::round`], with an eye on what each call takes.
+    pub fn watched_round(&mut self, longest: u32, worst: &mut Worst) {
+        let guest = self.guest;
+        let mut most = 0;
+        let mut watched = |call: &mut dyn FnMut()| {
+            let (cpu, frames) = (sys::thread_cpu_ns(), guest.borrow().counters.frames);
+            call();
+            most = most.max(guest.borrow().counters.frames - frames);
+            sys::thread_cpu_ns() - cpu
+        };
+        let mut timeout = longest;
+        self.set.clear();
+        worst.fill = worst.fill.max(watched(&mut || self.instance.fill(&mut timeout, &mut self.set)));
+        if self.guest.borrow().has_frame() {
+            timeout = 0;
+        }
+        let result = self.set.wait(timeout);
+        for _ in 0..self.frames_per_round {
+            let Some(slot) = self.guest.borrow_mut().next_frame(&mut self.transmit) else { break };
+            worst.input = worst.input.max(watched(&mut || self.instance.input(self.transmit.frame(&slot))));
+        }
+        worst.poll = worst.poll.max(watched(&mut || self.instance.poll(result < 0, &self.set)));
+        worst.frames = worst.frames.max(most);
+        self.until_stall();
     }
 
     /// Milliseconds until the guest's patience ends; retransmits when it has ended.

@@ -66,6 +66,9 @@ pub struct Guest {
     sender: usize,
     control: VecDeque<Control>,
     acks: Vec<u32>,
+    /// Acknowledgments and bulk data leave in turn; else what is acknowledged goes first.
+    pub takes_turns: bool,
+    bulk_next: bool,
     next_port: u16,
     next_iss: u32,
     /// Octets of a cell, the MSS of bulk connections.
@@ -121,6 +124,8 @@ impl Guest {
             sender: 0,
             control,
             acks,
+            takes_turns: false,
+            bulk_next: false,
             next_port: 20_000,
             next_iss: 1,
             cell: mss as u64,

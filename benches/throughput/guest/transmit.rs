@@ -79,6 +79,12 @@ impl Guest {
             self.build_control(transmit, &control);
             return Some(Slot::Small);
         }
+        self.bulk_next = self.takes_turns && !self.bulk_next;
+        if self.bulk_next
+            && let Some(slot) = self.next_bulk(transmit)
+        {
+            return Some(slot);
+        }
         while let Some(index) = self.acks.pop() {
             let conn = &mut self.conns[index as usize];
             if !std::mem::take(&mut conn.ack_queued) || conn.state == State::Closed {
@@ -94,6 +100,10 @@ impl Guest {
             *number += 1;
             return Some(Slot::Udp);
         }
+        self.next_bulk(transmit)
+    }
+
+    fn next_bulk(&mut self, transmit: &mut Transmit) -> Option<Slot> {
         for _ in 0..self.senders.len() {
             let index = *self.senders.get(self.sender)?;
             if let Some((from, length)) = self.conns[index as usize].missing(self.cell) {

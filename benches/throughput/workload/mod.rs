@@ -3,6 +3,7 @@
 
 mod bad_link;
 mod bulk;
+mod crowd;
 mod datagram;
 mod idle;
 mod transaction;
@@ -109,6 +110,11 @@ pub const ALL: &[Workload] = &[
         name: "tcp_h2g_delay_25_loss_0_1",
         about: "TCP host to guest, MTU 1500, 25 ms each way and 0.1 % lost",
         run: |c| bad_link::download(c, 25, 0.001),
+    },
+    Workload {
+        name: "crowd_500",
+        about: "an upload alone, beside 500 downloads, and in the second after; what one call takes",
+        run: |c| crowd::downloads(c, 500),
     },
     Workload {
         name: "crr_g2h",
