@@ -6,9 +6,8 @@ use std::io::{BufRead, BufReader, ErrorKind, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
-use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
@@ -33,23 +32,12 @@ pub struct Counters {
     pub failed: AtomicU64,
     /// Wrong bytes seen (with verification on).
     pub corrupt: AtomicU64,
-    /// A source is to reset its connections and to end.
-    stop: AtomicBool,
 }
 
 /// A running peer: its port on 127.0.0.1 and its counters.
 pub struct Peer {
     pub port: u16,
     pub counters: Arc<Counters>,
-}
-
-impl Peer {
-    /// Has a source reset its connections and end.
-    pub fn stop(&self) {
-        self.counters.stop.store(true, Relaxed);
-        // Wakes it, should it wait for room.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
-    }
 }
 
 fn spawn(port: u16, work: impl FnOnce(Arc<Counters>) -> std::io::Result<()> + Send + 'static) -> Peer {
@@ -121,12 +109,6 @@ pub fn source() -> std::io::Result<Peer> {
         let mut streams: Vec<(TcpStream, u64)> = Vec::new();
         loop {
             epoll.wait(&mut ready);
-            if counters.stop.load(Relaxed) {
-                for (stream, _) in &streams {
-                    socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))?;
-                }
-                return Ok(());
-            }
             for key in &ready {
                 let Some((stream, offset)) = streams.get_mut(*key as usize) else {
                     let (stream, _) = listener.accept()?;
@@ -142,6 +124,10 @@ pub fn source() -> std::io::Result<Peer> {
                         counters.bytes.fetch_add(n as u64, Relaxed);
                     }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    // The guest may end a connection; its place in the list stays, as the others' keys are places too.
+                    Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                        epoll.remove(stream)?;
+                    }
                     Err(error) => return Err(error),
                 }
             }

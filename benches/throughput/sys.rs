@@ -144,6 +144,11 @@ impl Epoll {
         self.control(libc::EPOLL_CTL_MOD, fd.as_raw_fd(), write, key)
     }
 
+    /// Watch `fd` no longer.
+    pub fn remove(&self, fd: &impl AsRawFd) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_DEL, fd.as_raw_fd(), false, 0)
+    }
+
     fn control(&self, operation: c_int, fd: RawFd, write: bool, key: u64) -> io::Result<()> {
         let events = if write { libc::EPOLLOUT } else { libc::EPOLLIN } as u32;
         let mut event = libc::epoll_event { events, u64: key };

@@ -12,7 +12,7 @@ use super::types::{POLL_ERR, POLL_HUP, POLL_IN, POLL_OUT, POLL_PRI};
 use crate::host::poller::Readiness;
 use crate::stack::{Glance, Interest};
 
-/// Turns one poll takes at most before the application's loop comes round again.
+/// Turns one poll takes at most before the application's loop comes round again, whatever they have come to.
 const MAX_TURNS: usize = 1024;
 /// The index of what the application does not watch.
 const UNWATCHED: c_int = -1;
@@ -67,13 +67,13 @@ impl Instance {
         let skipped_poll = self.enter(|core| {
             if core.stack.is_asleep() {
                 core.stack.begin_round(now, Glance::Unknown);
-                return Some(core.stack.backlog());
+                return true;
             }
             core.stack.fill(sleep, now);
-            None
+            false
         });
-        if let Some(Some(turns)) = skipped_poll {
-            self.take_turns(turns);
+        if skipped_poll == Some(true) {
+            self.take_turns();
             let now = self.later_now().unwrap_or(now);
             self.enter(|core| core.stack.fill(sleep, now));
         }
@@ -107,12 +107,15 @@ impl Instance {
         };
         let now = self.now();
         // What the beginning of the round has made is handed over with the first turn.
-        let turns = self.enter(|core| {
+        let more = self.enter(|core| {
             core.stack.begin_round(now, glance);
-            let turns = core.stack.backlog();
-            if turns > 0 && core.stack.work() { turns - 1 } else { 0 }
+            core.stack.work()
         });
-        self.take_turns(turns.unwrap_or(0));
+        if more == Some(false) {
+            self.clock_is_old();
+        } else {
+            self.take_turns();
+        }
     }
 
     fn poll_directly(&self, select_error: bool, mut happened: impl FnMut(c_int) -> c_int) {
@@ -125,12 +128,11 @@ impl Instance {
             asked
         });
         let now = self.now();
-        let turns = self.enter(|core| {
+        self.enter(|core| {
             core.stack.begin_round(now, Glance::Unknown);
             for one in &sockets {
                 core.stack.report(one.token, readiness(one.events));
             }
-            core.stack.backlog()
         });
         // The list goes back for its memory; a fill in a callback may have put another in its place.
         sockets.clear();
@@ -139,11 +141,12 @@ impl Instance {
             *place = sockets;
         }
         drop(place);
-        self.take_turns(turns.unwrap_or(0));
+        self.take_turns();
     }
 
-    fn take_turns(&self, turns: usize) {
-        for _ in 0..turns.min(MAX_TURNS) {
+    /// Lets everything that has something to do take turns, until nothing has or the round has done as much as one may.
+    fn take_turns(&self) {
+        for _ in 0..MAX_TURNS {
             // The application may have taken its time over what the last turn made.
             let now = self.later_now();
             let more = self.enter(|core| {

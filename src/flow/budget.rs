@@ -1,4 +1,5 @@
-//! How many frames may still be made: of what one call of the application may make, what is left for this step of it.
+//! How much may still be done: of what one call of the application may do, what is left for this step of it, in frames for
+//! the guest and in bytes that are copied: into frames, and from and to hosts.
 //!
 //! Every frame goes through the outbox, so that its length is the count, and nobody has to keep one. Whoever lets the
 //! engine take a step says how much longer the outbox may get; what makes frames in plenty asks [`FrameBudget::room`] and
@@ -9,8 +10,9 @@ use crate::link::outbox::Outbox;
 /// See the module.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameBudget {
-    /// How long the outbox may get, in frames and in bytes.
+    /// How long the outbox may get in frames.
     frames: usize,
+    /// How long it may get in bytes, less what was moved beside it.
     bytes: usize,
 }
 
@@ -32,8 +34,18 @@ impl FrameBudget {
         if self.bytes(outbox) == 0 { 0 } else { self.frames.saturating_sub(outbox.len()) }
     }
 
-    /// How many bytes of frames may still be made.
-    pub fn bytes(&self, outbox: &Outbox) -> usize {
+    /// So many bytes came from a host or went to one; or something was done that takes as long.
+    pub fn moved(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    /// How many frames may still be made, and how many bytes moved.
+    pub fn left(&self, outbox: &Outbox) -> (usize, usize) {
+        (self.frames.saturating_sub(outbox.len()), self.bytes(outbox))
+    }
+
+    /// How many bytes may still be moved.
+    fn bytes(&self, outbox: &Outbox) -> usize {
         self.bytes.saturating_sub(outbox.bytes())
     }
 }

@@ -1,4 +1,5 @@
-//! Turns: the flows of one table that have something to bring in, in the order in which that was noticed.
+//! Turns: the flows of one table that have something to bring in or to send, in the order in which that was noticed; but a
+//! flow with little to do need not wait for all that have much.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -12,11 +13,18 @@ pub struct Mark(bool);
 #[derive(Debug)]
 pub struct ReadyQueue<K> {
     keys: VecDeque<K>,
+    /// Those that go before the others.
+    light: VecDeque<K>,
+    /// How many of them have gone since one of the others did.
+    ahead: u8,
 }
+
+/// Light flows in a row after which one of the others has its turn: neither kind can keep the other waiting for ever.
+const AHEAD: u8 = 7;
 
 impl<K> Default for ReadyQueue<K> {
     fn default() -> Self {
-        ReadyQueue { keys: VecDeque::new() }
+        ReadyQueue { keys: VecDeque::new(), light: VecDeque::new(), ahead: 0 }
     }
 }
 
@@ -28,18 +36,32 @@ impl<K> ReadyQueue<K> {
         }
     }
 
+    /// Queues a flow that is expected to have little to do, unless it waits already.
+    pub fn push_light(&mut self, key: K, mark: &mut Mark) {
+        if !std::mem::replace(&mut mark.0, true) {
+            self.light.push_back(key);
+        }
+    }
+
     /// The flow whose turn it is. Its mark is to be cleared with [`Mark::taken`].
     pub fn pop(&mut self) -> Option<K> {
-        self.keys.pop_front()
+        if self.ahead < AHEAD
+            && let Some(key) = self.light.pop_front()
+        {
+            self.ahead += 1;
+            return Some(key);
+        }
+        self.ahead = 0;
+        self.keys.pop_front().or_else(|| self.light.pop_front())
     }
 
     /// How many wait.
     pub fn len(&self) -> usize {
-        self.keys.len()
+        self.keys.len() + self.light.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.keys.is_empty() && self.light.is_empty()
     }
 }
 
@@ -74,6 +96,19 @@ mod tests {
         queue.push(1, &mut first);
         assert_eq!((queue.pop(), queue.pop(), queue.pop()), (Some(2), Some(1), None));
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn light_flows_go_ahead_but_not_for_ever() {
+        let mut queue = ReadyQueue::default();
+        let mut marks = [Mark::default(); 32];
+        for (key, mark) in marks.iter_mut().enumerate() {
+            if key < 2 { queue.push(key, mark) } else { queue.push_light(key, mark) }
+        }
+        let order: Vec<usize> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(order[..9], [2, 3, 4, 5, 6, 7, 8, 0, 9]);
+        assert_eq!(order.iter().position(|&key| key == 1), Some(15));
+        assert_eq!((order.len(), queue.len()), (32, 0));
     }
 
     #[test]

@@ -123,7 +123,10 @@ impl TcpForwards {
         let Some(id) = self.ready.pop() else { return false };
         let Some(forward) = self.forwards.get_mut(id) else { return true };
         forward.queued.taken();
-        for _ in 0..BUDGET.min(cx.room()) {
+        for _ in 0..BUDGET {
+            if cx.room() == 0 {
+                break;
+            }
             match forward.listener.accept() {
                 Ok((stream, peer)) => tcp.open_from_host(stream, peer, forward.guest, cx),
                 // A peer that has gone again while it waited is no reason to leave the next one waiting.

@@ -29,7 +29,12 @@ impl Stack {
     /// Takes an Ethernet frame from the guest, without its frame check sequence. Whatever is not understood is dropped.
     pub fn input(&mut self, frame: &[u8], now: Instant) {
         self.set_now(now);
-        self.begin_call();
+        self.begin_input();
+        self.take_frame(frame);
+        self.end_input();
+    }
+
+    fn take_frame(&mut self, frame: &[u8]) {
         let Some(&[high, low]) = frame.get(12..14).and_then(|kind| kind.first_chunk::<2>()) else { return };
         let kind = u16::from_be_bytes([high, low]);
         if kind == ncsi::ETHERTYPE {

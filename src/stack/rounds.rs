@@ -10,7 +10,7 @@ use super::Stack;
 use super::answers::Answers;
 use super::asking::{Asking, Glance};
 use super::patience::Patience;
-use super::ration::Ration;
+use super::ration::{DEADLINE, Ration};
 use crate::flow::Effect;
 use crate::flow::icmp::IcmpId;
 use crate::flow::tcp::TcpId;
@@ -69,7 +69,7 @@ impl Stack {
     /// Before the application's sleep. `sleep` is how long it means to sleep, in milliseconds; it is only ever lowered.
     pub fn fill(&mut self, sleep: &mut u32, now: Instant) {
         self.set_now(now);
-        self.in_round(Stack::run_deadlines);
+        self.in_half_of_round(Stack::run_deadlines);
         if *sleep > SHORTEST_SLEEP {
             *sleep = (*sleep).min(LONGEST_SLEEP).min(self.sleep_left());
         } else if self.has_backlog() {
@@ -118,13 +118,13 @@ impl Stack {
         self.loop_state.asleep = false;
         self.loop_state.patience.after_sleep(self.cx.now);
         self.round = Ration::default();
-        self.in_round(Stack::run_deadlines);
+        self.in_half_of_round(Stack::run_deadlines);
         let frames = std::mem::take(&mut self.loop_state.frames);
         if frames > 0 {
             // What comes now may well be an answer to the guest.
             self.loop_state.datagrams.forget();
         }
-        self.in_round(|stack| stack.tcp.flush(frames, &mut stack.cx));
+        self.in_half_of_round(|stack| stack.tcp.flush(frames, &mut stack.cx));
         // One frame a round is how slirp4netns hands over a burst: its end shows as a round without a frame.
         self.udp.begin_round(frames == 1, &mut self.cx);
         let new_stream = std::mem::take(&mut self.cx.new_stream);
@@ -200,7 +200,7 @@ impl Stack {
     /// Takes one turn of everything that has something to do; the frames it makes are to be taken out before the next.
     /// False when there is nothing left to do, or this round has made as much as one may: the next one goes on.
     pub fn work(&mut self) -> bool {
-        if self.round.is_spent() {
+        if self.round.is_spent() || self.backlog() == 0 {
             return false;
         }
         self.in_round(|stack| {
@@ -221,9 +221,10 @@ impl Stack {
         // What a deadline puts in anew is later than now, so this ends; the bound is for a clock that stands still.
         for _ in 0..self.tcp.len() + self.udp.len() + 1024 {
             if self.cx.room() == 0 {
-                return;
+                break;
             }
             let Some(token) = self.cx.timers.pop_due(now) else { break };
+            self.cx.budget.moved(DEADLINE);
             match token::unpack(token) {
                 (Kind::Tcp, key) => self.tcp.on_deadline(TcpId::from(key), &mut self.cx),
                 (Kind::Udp, key) => self.udp.on_deadline(UdpId::from(key), &mut self.cx),

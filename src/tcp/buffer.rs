@@ -2,22 +2,33 @@
 
 use std::fmt;
 
-/// The sizes in which the pool lends memory, in bytes. All are powers of two.
-const CLASSES: [usize; 8] = [16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 8 << 20, 16 << 20, 32 << 20];
-/// How many slabs of each class are kept when they come back; more are freed.
-const KEPT: [usize; 8] = [64, 32, 8, 2, 0, 0, 0, 0];
+/// The least that the pool lends, in bytes. It lends this, doubled any number of times.
+const LEAST: usize = 16 << 10;
+/// How many slabs of each size are kept when they come back, beginning with the least; more are freed.
+const KEPT: [usize; 12] = [64, 16, 32, 8, 8, 2, 2, 0, 0, 0, 0, 0];
 /// The most that a buffer takes at once because it held as much before, in bytes.
 const MAX_FIRST: usize = 256 << 10;
 /// What a pool lends in all unless told otherwise.
 const DEFAULT_BUDGET: usize = 512 << 20;
+/// What a few buffers share, and what many do, as parts of the budget; and how many are few.
+const SHARED_BY_FEW: usize = 16;
+const SHARED_BY_MANY: usize = 32;
+const FEW: usize = 32;
 
 /// Lends slabs of memory to the buffers of all connections of a stack.
 ///
-/// What is lent is bounded: above the budget only slabs of the smallest size are lent, above twice the budget none. A
-/// buffer that gets none takes no bytes; the peer sends them again later.
+/// The buffers that hold bytes share a part of the budget: [`Pool::share`] is what one of them may hold, less the more
+/// there are, and never less than the smallest slab. One that holds more when others come takes nothing until it holds less,
+/// and changes to a smaller slab then.
+///
+/// What is lent is bounded as well: above the budget only slabs of the smallest size are lent, above twice the budget none.
+/// A buffer that gets none takes no bytes; the peer sends them again later.
 pub struct Pool {
-    free: [Vec<Vec<u8>>; CLASSES.len()],
+    free: [Vec<Vec<u8>>; KEPT.len()],
     lent: usize,
+    /// How many slabs are lent.
+    slabs: usize,
+    share: usize,
     budget: usize,
 }
 
@@ -45,7 +56,20 @@ impl Pool {
 
     /// A pool that lends `budget` bytes, and up to as much again in slabs of the smallest size.
     pub fn with_budget(budget: usize) -> Pool {
-        Pool { free: Default::default(), lent: 0, budget }
+        let mut pool = Pool { free: Default::default(), lent: 0, slabs: 0, share: LEAST, budget };
+        pool.share = pool.share_of(1);
+        pool
+    }
+
+    /// What one buffer may hold now, in bytes: a power of two.
+    pub fn share(&self) -> usize {
+        self.share
+    }
+
+    fn share_of(&self, slabs: usize) -> usize {
+        let part = if slabs <= FEW { SHARED_BY_FEW } else { SHARED_BY_MANY };
+        let share = (self.budget / part / slabs.max(1)).clamp(LEAST, Pool::MAX_BUFFER);
+        1 << share.ilog2()
     }
 
     /// How many bytes are lent at this moment.
@@ -60,8 +84,7 @@ impl Pool {
 
     /// Lends a slab of at least `size` bytes. The slab's length tells how much of it was written before.
     fn take(&mut self, size: usize) -> Option<(Vec<u8>, usize)> {
-        let class = CLASSES.iter().position(|&class| class >= size)?;
-        let bytes = *CLASSES.get(class)?;
+        let (class, bytes) = class_of(size)?;
         let bound = if class == 0 { self.budget.saturating_mul(2) } else { self.budget };
         let lent = self.lent.checked_add(bytes).filter(|&lent| lent <= bound)?;
         let slab = match self.free.get_mut(class).and_then(Vec::pop) {
@@ -73,18 +96,30 @@ impl Pool {
             }
         };
         self.lent = lent;
+        self.slabs += 1;
+        self.share = self.share.min(self.share_of(self.slabs));
         Some((slab, bytes))
     }
 
     fn give(&mut self, slab: Vec<u8>, capacity: usize) {
         self.lent = self.lent.saturating_sub(capacity);
-        if let Some(class) = CLASSES.iter().position(|&class| class == capacity)
+        self.slabs = self.slabs.saturating_sub(1);
+        // It grows only when it would not shrink again with the next few slabs.
+        self.share = self.share.max(self.share_of(self.slabs + self.slabs / 8));
+        if let Some((class, _)) = class_of(capacity)
             && let (Some(free), Some(&kept)) = (self.free.get_mut(class), KEPT.get(class))
             && free.len() < kept
         {
             free.push(slab);
         }
     }
+}
+
+/// Which size of slab holds `size` bytes: its number and its bytes. `None` above the largest.
+fn class_of(size: usize) -> Option<(usize, usize)> {
+    let bytes = size.max(LEAST).checked_next_power_of_two()?;
+    let class = (bytes / LEAST).ilog2() as usize;
+    (class < KEPT.len()).then_some((class, bytes))
 }
 
 /// A ring of bytes in a slab of the pool. `len` bytes from the front are in order; bytes that came early may lie behind
@@ -109,8 +144,14 @@ impl Ring {
         if total <= self.capacity {
             return true;
         }
-        let wanted = if self.capacity == 0 { total.max(self.peak.min(MAX_FIRST)) } else { total };
-        let Some((mut slab, capacity)) = pool.take(wanted).or_else(|| pool.take(total)) else { return false };
+        let wanted = if self.capacity == 0 { total.max(self.peak.min(MAX_FIRST).min(pool.share)) } else { total };
+        let Some((slab, capacity)) = pool.take(wanted).or_else(|| pool.take(total)) else { return false };
+        self.change_slab(slab, capacity, pool);
+        true
+    }
+
+    /// Moves what is held into a slab with room for it.
+    fn change_slab(&mut self, mut slab: Vec<u8>, capacity: usize, pool: &mut Pool) {
         if self.head.saturating_add(self.extent) > self.capacity {
             // Behind a gap, bytes may have wrapped around before the end of the slab was ever written.
             self.slab.resize(self.capacity, 0);
@@ -136,7 +177,6 @@ impl Ring {
         }
         self.capacity = capacity;
         self.head = 0;
-        true
     }
 
     /// Where the byte `offset` bytes from the front is in the slab.
@@ -213,10 +253,24 @@ impl Ring {
         self.head = if self.extent == 0 { 0 } else { self.position(n) };
     }
 
-    /// Gives the slab back when it holds nothing.
+    /// Gives the slab back when it holds nothing, and takes a smaller one for it when it holds little and is larger than a
+    /// buffer's share.
     fn release_if_empty(&mut self, pool: &mut Pool) {
         if self.extent == 0 && self.capacity > 0 {
             self.release(pool);
+        } else if self.capacity > pool.share && self.extent <= pool.share / 2 {
+            self.shrink(pool);
+        }
+    }
+
+    #[cold]
+    fn shrink(&mut self, pool: &mut Pool) {
+        if let Some((slab, capacity)) = pool.take(pool.share) {
+            if capacity < self.capacity {
+                self.change_slab(slab, capacity, pool);
+            } else {
+                pool.give(slab, capacity);
+            }
         }
     }
 
@@ -268,7 +322,7 @@ impl SendBuffer {
         }
         if !self.ring.reserve(total, pool) {
             // What is there already may have some room left; else the smallest slab.
-            let _ = self.ring.capacity > len || self.ring.reserve(total.min(CLASSES[0]), pool);
+            let _ = self.ring.capacity > len || self.ring.reserve(total.min(LEAST), pool);
         }
         self.ring.room(len, total - len)
     }
@@ -379,7 +433,7 @@ impl RecvBuffer {
     /// Makes room for `total` bytes from the front and returns how many of them there is room for.
     pub(super) fn reserve(&mut self, total: usize, pool: &mut Pool) -> usize {
         if !self.ring.reserve(total, pool) {
-            self.ring.reserve(total.min(CLASSES[0]), pool);
+            self.ring.reserve(total.min(LEAST), pool);
         }
         total.min(self.ring.capacity)
     }
@@ -435,7 +489,7 @@ mod tests {
         let mut pool = Pool::new();
         let mut buffer = RecvBuffer::default();
         assert_eq!(buffer.push(b"hello", &mut pool), 5);
-        assert_eq!(pool.lent(), CLASSES[0]);
+        assert_eq!(pool.lent(), LEAST);
         let address = buffer.slices().0.as_ptr();
         buffer.consume(5, &mut pool);
         assert_eq!((pool.lent(), buffer.ring.capacity), (0, 0));
@@ -501,6 +555,53 @@ mod tests {
         assert_eq!(pool.lent(), 128 << 10);
         large.consume(64 << 10, &mut pool);
         assert_eq!(small[4].push(&[1; 20_000], 1 << 20, &mut pool), 16384);
+    }
+
+    #[test]
+    fn buffers_share_the_less_the_more_there_are() {
+        let mut pool = Pool::new();
+        assert_eq!(pool.share(), Pool::MAX_BUFFER);
+        let mut buffers: Vec<_> = (0..501).map(|_| SendBuffer::default()).collect();
+        // Everybody takes as much as there is to be had whenever something was acknowledged.
+        for round in 0..3 {
+            for (index, buffer) in buffers.iter_mut().enumerate() {
+                if round == 0 || index % 2 == round % 2 {
+                    let share = pool.share();
+                    buffer.push(&vec![1; share], share, &mut pool);
+                    if buffer.len() > 1 {
+                        buffer.consume(buffer.len() - 1, &mut pool);
+                    }
+                    let share = pool.share();
+                    buffer.push(&vec![1; share], share, &mut pool);
+                }
+            }
+        }
+        assert_eq!((pool.slabs, pool.share()), (501, 32 << 10));
+        assert!(pool.lent() <= 501 * (32 << 10), "{} bytes are lent", pool.lent());
+        for buffer in &mut buffers[1..] {
+            buffer.release(&mut pool);
+        }
+        assert_eq!((pool.slabs, pool.share()), (1, Pool::MAX_BUFFER), "it comes back with the end of the load");
+        buffers[0].release(&mut pool);
+        assert_eq!(pool.lent(), 0);
+        assert!(pool.free.iter().flatten().map(Vec::capacity).sum::<usize>() <= 10 << 20, "what is kept is bounded");
+    }
+
+    #[test]
+    fn a_buffer_that_holds_more_than_its_share_moves_when_it_holds_less() {
+        let mut pool = Pool::new();
+        let mut first = SendBuffer::default();
+        let bytes: Vec<u8> = (0..1 << 20).map(|n| (n / 7) as u8).collect();
+        first.push(&bytes, 1 << 20, &mut pool);
+        let mut others: Vec<_> = (0..200).map(|_| SendBuffer::default()).collect();
+        others.iter_mut().for_each(|buffer| assert_eq!(buffer.push(b"x", 1 << 20, &mut pool), 1));
+        let share = pool.share();
+        assert_eq!((share, first.ring.capacity), (64 << 10, 1 << 20));
+        first.consume((1 << 20) - share / 2 - 1, &mut pool);
+        assert_eq!(first.ring.capacity, 1 << 20);
+        first.consume(1, &mut pool);
+        assert_eq!(first.ring.capacity, share);
+        assert_eq!(joined(first.slices(0, share)), bytes[(1 << 20) - share / 2..]);
     }
 
     #[test]

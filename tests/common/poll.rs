@@ -96,6 +96,17 @@ impl Instance {
         ready > 0 || frames_waiting
     }
 
+    /// One turn that does not sleep and hands nothing in: the most frames that one of its calls made.
+    #[allow(dead_code)]
+    pub fn busiest_call_of_a_turn(&self) -> usize {
+        let start = self.frame_count.get();
+        let filled = self.fill(u32::MAX);
+        let between = self.frame_count.get();
+        let (_, revents) = sleep_in_poll(&filled.wanted, Duration::ZERO);
+        self.poll_with(false, &revents);
+        (between - start).max(self.frame_count.get() - between)
+    }
+
     /// Turns without sleeping until three in a row did nothing: everything that can happen now has happened.
     pub fn settle(&self) {
         let end = Wall::now() + DEADLINE;

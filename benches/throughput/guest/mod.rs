@@ -212,6 +212,18 @@ impl Guest {
         }
     }
 
+    /// Reset every connection that receives.
+    pub fn abort_receivers(&mut self) {
+        for index in 0..self.conns.len() as u32 {
+            let conn = &self.conns[index as usize];
+            if conn.role == Role::Receiver && conn.state != State::Closed {
+                let header = conn.header(conn.nxt, RST | ACK);
+                self.control.push_back(Control::Segment(header, Body::Empty));
+                self.release(index);
+            }
+        }
+    }
+
     /// Octets received on a connection.
     pub fn received(&self, index: u32) -> u64 {
         self.conns.get(index as usize).map_or(0, |c| c.received)

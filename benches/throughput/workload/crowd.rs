@@ -22,7 +22,7 @@ fn megabytes_per_second(bytes: u64, time: Duration) -> f64 {
     bytes as f64 / 1e6 / time.as_secs_f64()
 }
 
-/// `downloads` beside one upload: alone, beside them, and after their peers have gone.
+/// `downloads` beside one upload: alone, beside them, and after the guest has reset them.
 pub fn downloads(context: &Context, downloads: usize) -> Outcome {
     let mut rig = Rig::new(&context.library, context.shape(1500), downloads + 1)?;
     rig.guest.borrow_mut().takes_turns = true;
@@ -50,7 +50,7 @@ pub fn downloads(context: &Context, downloads: usize) -> Outcome {
     rig.connect_many(source.port, Role::Receiver, downloads)?;
     let (up, down, peak, time) = span(&mut rig, context.measured(), &mut worst)?;
     let counters = rig.guest.borrow().counters;
-    source.stop();
+    rig.guest.borrow_mut().abort_receivers();
     let (after, _, _, after_time) = span(&mut rig, Duration::from_secs(1), &mut Worst::default())?;
     let left = sys::resident_anonymous().map_err(text)?;
     let mega = |bytes: u64| bytes.saturating_sub(before) as f64 / 1e6;

@@ -21,6 +21,8 @@ use crate::time::Duration;
 
 /// How long the host may take to connect; source: contract/tcp.md section 2.1.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(75);
+/// What taking in a connection counts as, in bytes moved.
+const CONNECTION: usize = 16 * 1024;
 /// What the first read from the host asks for.
 const FIRST_READ: u32 = 16 * 1024;
 
@@ -124,6 +126,7 @@ impl TcpTable {
 
     /// A host peer's connection that came through a host forward.
     pub fn open_from_host(&mut self, stream: Stream, peer: Option<SocketAddr>, guest: Endpoint, cx: &mut Context) {
+        cx.budget.moved(CONNECTION);
         let anywhere = guest.ip.is_unspecified();
         // A guest that is not known yet cannot be reached; the peer sees an end.
         let Some(guest) = cx.guest_behind(guest) else { return };

@@ -190,6 +190,7 @@ impl TcpFlow {
             match sent {
                 Ok(sent) => {
                     cx.gave = true;
+                    cx.budget.moved(sent);
                     let urgent = self.conn.recv.urgent().is_some();
                     self.conn.consume_received(sent, &mut cx.pool);
                     // A short write means that the kernel's buffer is full; the poller tells when it is not.
@@ -229,7 +230,9 @@ impl TcpFlow {
     /// Reads from the host what one turn may bring.
     pub(super) fn pull(&mut self, cx: &mut Context) {
         let Side::Host(stream) = &self.side else { return };
-        if self.connecting.is_some() || !self.can_pull() {
+        self.conn.look_at_share(&cx.pool);
+        // Without room the turn that is taken for what is to be sent reads on.
+        if self.connecting.is_some() || !self.can_pull() || cx.room() == 0 {
             return;
         }
         let limit = self.conn.send_limit();
@@ -256,6 +259,7 @@ impl TcpFlow {
             Ok(length) => {
                 self.conn.send.commit(length);
                 cx.brought = cx.brought.saturating_add(length);
+                cx.budget.moved(length);
                 if urgent {
                     self.urgent = false;
                     self.conn.send.mark_urgent();

@@ -1,5 +1,6 @@
 //! The table of TCP flows: finding them, the lists of those with something to do, the bounds.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -45,7 +46,8 @@ pub struct TcpTable {
     pub(super) by_key: HashMap<FlowKey, TcpId, foldhash::fast::RandomState>,
     /// The flow of the last segment: bulk transfers come in runs.
     last: Option<(FlowKey, TcpId)>,
-    staged: Vec<TcpId>,
+    /// Flows with bytes staged for the host, in the order in which they came here.
+    staged: VecDeque<TcpId>,
     ready: ReadyQueue<TcpId>,
     pub(super) bounds: Bounds,
     pub(super) callbacks: CallbackFlows,
@@ -148,10 +150,10 @@ impl TcpTable {
             return;
         }
         if flow.has_staged() && !std::mem::replace(&mut flow.staged, true) {
-            self.staged.push(id);
+            self.staged.push_back(id);
         }
         if flow.wants_turn() {
-            self.ready.push(id, &mut flow.queued);
+            flow.queue(&mut self.ready, id);
         }
         let deadline = flow.deadline();
         cx.timers.arm(&mut flow.timer, deadline, token::pack(Kind::Tcp, id));
@@ -185,7 +187,7 @@ impl TcpTable {
         flow.failed |= ready.error;
         flow.urgent |= ready.priority;
         if flow.wants_turn() {
-            self.ready.push(id, &mut flow.queued);
+            flow.queue(&mut self.ready, id);
         }
     }
 
@@ -222,12 +224,15 @@ impl TcpTable {
             1 => MAX_HELD,
             _ => MAX_HELD_SEVERAL,
         };
-        let mut index = 0;
-        while let Some(&id) = self.staged.get(index) {
+        for _ in 0..self.staged.len() {
+            if cx.room() == 0 {
+                break;
+            }
+            let Some(id) = self.staged.pop_front() else { break };
             if let Some(flow) = self.flows.get_mut(id) {
                 if flow.held < max_held {
                     flow.held += 1;
-                    index += 1;
+                    self.staged.push_back(id);
                     continue;
                 }
                 flow.staged = false;
@@ -235,7 +240,6 @@ impl TcpTable {
                 flow.flush(cx);
                 flow.transmit(cx);
             }
-            self.staged.swap_remove(index);
             self.settle(id, cx);
         }
     }
@@ -271,6 +275,18 @@ impl TcpTable {
     pub fn clear(&mut self, cx: &mut Context) {
         for id in newest_first(self.flows.iter().map(|(id, flow)| (id, flow.number))) {
             self.remove(id, cx);
+        }
+    }
+}
+
+impl TcpFlow {
+    /// Puts the flow on the list of those that want a turn: before the others when nothing of it is on its way, as that of a
+    /// connection that asks and answers.
+    fn queue(&mut self, ready: &mut ReadyQueue<TcpId>, id: TcpId) {
+        if self.conn.send.is_empty() && !self.unfinished {
+            ready.push_light(id, &mut self.queued);
+        } else {
+            ready.push(id, &mut self.queued);
         }
     }
 }

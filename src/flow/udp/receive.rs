@@ -25,15 +25,21 @@ pub(super) fn receive(flow: &mut UdpFlow, buffer: &mut ReceiveBuffer, cx: &mut C
     if std::mem::take(&mut flow.errored) {
         drain_errors(flow, cx);
     }
-    let mut left = BUDGET.min(cx.room());
-    while left > 0 {
+    let mut left = BUDGET;
+    // What the last turn had no room for.
+    while let Some(received) = buffer.next_if(cx.room() > 0) {
+        left = left.saturating_sub(received.count());
+        deliver(flow, &received, cx);
+    }
+    while left > 0 && cx.room() > 0 {
         let asked = usize::from(flow.batch).min(left);
         match buffer.receive(&flow.socket, asked) {
             Ok(count) => {
                 cx.datagrams = true;
                 let mut datagrams = 0;
-                for received in (0..count).filter_map(|slot| buffer.get(slot)) {
+                while let Some(received) = buffer.next_if(cx.room() > 0) {
                     datagrams += received.count();
+                    cx.budget.moved(received.byte_count());
                     deliver(flow, &received, cx);
                 }
                 flow.learn(asked, count, datagrams);
@@ -41,7 +47,7 @@ pub(super) fn receive(flow: &mut UdpFlow, buffer: &mut ReceiveBuffer, cx: &mut C
                     flow.readable = false;
                     return;
                 }
-                left = left.saturating_sub(datagrams).min(cx.room());
+                left = left.saturating_sub(datagrams);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 flow.readable = false;

@@ -47,6 +47,8 @@ pub struct UdpTable {
     ready: ReadyQueue<UdpId>,
     pub(super) stage: Stage,
     buffer: ReceiveBuffer,
+    /// The flow whose turn ended before it had passed on everything in the buffer.
+    halfway: Option<UdpId>,
 }
 
 impl Default for UdpTable {
@@ -61,6 +63,7 @@ impl Default for UdpTable {
             ready: ReadyQueue::default(),
             stage: Stage::default(),
             buffer: ReceiveBuffer::default(),
+            halfway: None,
         }
     }
 }
@@ -247,15 +250,21 @@ impl UdpTable {
 
     /// Takes one turn of one flow that is ready; false when none is.
     pub fn work(&mut self, cx: &mut Context) -> bool {
-        let Some(id) = self.ready.pop() else { return false };
+        // The one of whose datagrams some still lie in the buffer goes first, as nobody else can use it.
+        let Some(id) = self.halfway.take().or_else(|| self.ready.pop()) else { return false };
         // After an answer the guest's next datagram is a new question, which is not to wait for others.
         if self.stage.burst().is_some_and(|burst| burst.flow == id) {
             self.end_burst(cx);
         }
-        let Some(flow) = self.flows.get_mut(id) else { return true };
+        let Some(flow) = self.flows.get_mut(id) else {
+            self.buffer.drop_rest();
+            return true;
+        };
         flow.queued.taken();
         receive::receive(flow, &mut self.buffer, cx);
-        if flow.readable {
+        if self.buffer.has_rest() {
+            self.halfway = Some(id);
+        } else if flow.readable {
             self.ready.push(id, &mut flow.queued);
         }
         if !flow.forward {
@@ -266,7 +275,7 @@ impl UdpTable {
 
     /// Flows that still have something to bring in.
     pub fn backlog(&self) -> usize {
-        self.ready.len()
+        self.ready.len() + usize::from(self.halfway.is_some())
     }
 
     /// The deadline of a flow has come.

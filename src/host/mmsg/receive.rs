@@ -44,6 +44,11 @@ impl<'a> Received<'a> {
         })
     }
 
+    /// How many bytes there are.
+    pub fn byte_count(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// How many datagrams there are.
     pub fn count(&self) -> usize {
         if self.segment == 0 { 1 } else { self.bytes.len().div_ceil(self.segment).max(1) }
@@ -64,6 +69,8 @@ struct Slot {
 pub struct ReceiveBuffer {
     bytes: Vec<u8>,
     slots: Vec<Slot>,
+    /// Slots that were taken by [`ReceiveBuffer::next_if`].
+    taken: usize,
 }
 
 impl ReceiveBuffer {
@@ -78,8 +85,28 @@ impl ReceiveBuffer {
             self.bytes = vec![0; STRIDE * MAX_RECEIVE];
         }
         self.slots.clear();
+        self.taken = 0;
         system::receive_some(socket, &mut self.bytes, count, &mut self.slots)?;
         Ok(self.slots.len())
+    }
+
+    /// Takes the next message, if there is one and `wanted`.
+    pub fn next_if(&mut self, wanted: bool) -> Option<Received<'_>> {
+        if !wanted || !self.has_rest() {
+            return None;
+        }
+        self.taken += 1;
+        self.get(self.taken - 1)
+    }
+
+    /// Whether messages were received that nobody has taken.
+    pub fn has_rest(&self) -> bool {
+        self.taken < self.slots.len()
+    }
+
+    /// Drops what nobody has taken.
+    pub fn drop_rest(&mut self) {
+        self.taken = self.slots.len();
     }
 
     /// What the slot holds.

@@ -63,12 +63,14 @@ impl Connection {
     }
 
     /// How many bytes the send buffer may hold now: what is in flight and as much again, so that the host has time to
-    /// bring more.
+    /// bring more; but never more than a buffer's share of the memory.
     pub fn send_limit(&self) -> usize {
-        self.congestion
+        let limit = self
+            .congestion
             .cwnd()
             .saturating_mul(if self.link_is_lossy() { 4 } else { 2 })
-            .clamp(self.send_limit, self.most_in_flight()) as usize
+            .clamp(self.send_limit, self.most_in_flight());
+        limit.min(self.share) as usize
     }
 
     /// The round trip of a connection that only receives: the answer to an acknowledgment carries its timestamp, and a byte

@@ -18,6 +18,7 @@ impl Connection {
         if self.aborting.is_some() {
             return;
         }
+        self.look_at_share(pool);
         self.keep_alive.heard(now);
         if self.learning {
             self.learn(segment, now);

@@ -177,6 +177,8 @@ pub struct Connection {
     /// What the send buffer begins with; [`Connection::send_limit`] is what it may hold now.
     send_limit: u32,
     growth: Growth,
+    /// What one buffer may hold when the pool was last looked at: [`Pool::share`].
+    share: u32,
     /// Window scaling is offered in our SYN, or was agreed on.
     window_scale: bool,
     /// Selective acknowledgments are offered in our SYN, or were agreed on.
@@ -257,6 +259,7 @@ impl Connection {
             advertised_mss: config.mss,
             recv_limit: limit(config.recv_limit),
             send_limit: limit(config.send_limit),
+            share: Pool::MAX_BUFFER as u32,
             growth: Growth::new(config.recv_max, config.send_max, now),
             window_scale: config.window_scale,
             sack: config.sack,
@@ -397,9 +400,15 @@ impl Connection {
     /// larger window then.
     pub fn consume_received(&mut self, n: usize, pool: &mut Pool) {
         self.recv.consume(n, pool);
+        self.look_at_share(pool);
         if self.state != State::Closed && self.window_update_is_due() {
             self.owed = Owed::Now;
         }
+    }
+
+    /// Takes over what the pool lets one buffer hold now: windows and buffers are no larger.
+    pub fn look_at_share(&mut self, pool: &Pool) {
+        self.share = pool.share() as u32;
     }
 
     /// From now on what arrives is acknowledged and dropped: the host takes no more. What waits in [`Connection::recv`]

@@ -5,6 +5,9 @@
 
 use super::{Connection, MAX_SHIFT};
 
+/// How many shares of the memory a receive window may be.
+const SHARES: u32 = 4;
+
 impl Connection {
     /// The shift count with which the whole receive buffer can be offered, also when it has grown.
     pub(super) fn shift_for_limit(&self) -> u8 {
@@ -14,19 +17,25 @@ impl Connection {
 
     /// The window field of a SYN, which is never scaled (RFC 7323 section 2.2).
     pub(super) fn syn_window(&self) -> u16 {
-        let free = self.recv_limit.saturating_sub(self.recv.len() as u32);
+        let free = self.window_limit().saturating_sub(self.recv.len() as u32);
         free.min(u32::from(u16::MAX)) as u16
+    }
+
+    /// What the receive buffer may hold now: a few shares, as most hosts take what comes, so that most receive buffers are
+    /// empty most of the time. Less than before when there are many buffers; the right edge of the window stays.
+    fn window_limit(&self) -> u32 {
+        self.recv_limit.min(self.share.saturating_mul(SHARES))
     }
 
     /// Room that is not worth offering when it is all there is: less than a segment and less than a quarter of the buffer.
     /// The second part is for segments that are large against the buffer.
     fn least_window(&self) -> u32 {
-        (self.recv_limit / 4).min(u32::from(self.advertised_mss)).max(1)
+        (self.window_limit() / 4).min(u32::from(self.advertised_mss)).max(1)
     }
 
     /// The free part of the receive buffer, as far as the window field can say it. What came early lies inside of it.
     fn free(&self) -> u32 {
-        let free = self.recv_limit.saturating_sub(self.recv.len() as u32);
+        let free = self.window_limit().saturating_sub(self.recv.len() as u32);
         free.min(u32::from(u16::MAX) << self.rcv_scale)
     }
 
@@ -48,7 +57,7 @@ impl Connection {
         let kept = self.rcv_wnd();
         let growth = self.free().saturating_sub(kept);
         let least = self.least_window();
-        let step = u32::from(self.advertised_mss).saturating_mul(2).min(self.recv_limit / 2).max(1);
+        let step = u32::from(self.advertised_mss).saturating_mul(2).min(self.window_limit() / 2).max(1);
         growth >= step || (kept < least && growth >= least)
     }
 }

@@ -100,6 +100,46 @@ fn without_memory_no_window_grows() {
     assert!(windows[7] <= 100_000, "{windows:?}");
 }
 
+/// A pool of which so many others have a slab each.
+fn crowd(script: &mut Script, others: usize) -> Vec<crate::tcp::SendBuffer> {
+    let mut buffers: Vec<_> = (0..others).map(|_| crate::tcp::SendBuffer::default()).collect();
+    buffers.iter_mut().for_each(|buffer| assert_eq!(buffer.push(b"x", 1, &mut script.pool), 1));
+    buffers
+}
+
+#[test]
+fn windows_and_buffers_follow_the_share_of_the_memory_and_come_back() {
+    let config = Config { recv_limit: 700_000, send_limit: 700_000, recv_max: 700_000, ..LONG };
+    let mut script = Script::passive_with(&config, &wide_syn());
+    script.connection.accept(script.now);
+    script.one();
+    script.receive(segment(Flags::ACK, IRS + 1, ISS + 1));
+    let mut offset = 0;
+    let mut turn = |script: &mut Script| {
+        script.data(offset, &[1; 1460]);
+        offset += 1460;
+        script.connection.consume_received(1460, &mut script.pool);
+        script.connection.flush_ack();
+        script.sent();
+        (script.connection.rcv_wnd() as usize, script.connection.send_limit())
+    };
+    assert!(turn(&mut script).0 >= 690_000);
+    let others = crowd(&mut script, 500);
+    let edge = script.connection.rcv_nxt + script.connection.rcv_wnd();
+    let (_, send) = turn(&mut script);
+    assert_eq!(send, 32 << 10);
+    assert!((script.connection.rcv_nxt + script.connection.rcv_wnd()).le(edge + (1 << 9)), "it does not grow");
+    // The right edge stays where it was until the peer has come near to it.
+    let narrow = (0..1000).map(|_| turn(&mut script).0).last().unwrap();
+    assert!((120_000..=132_000).contains(&narrow), "{narrow}");
+    for mut buffer in others {
+        let len = buffer.len();
+        buffer.consume(len, &mut script.pool);
+    }
+    assert!(turn(&mut script).0 >= 690_000, "in the next acknowledgment");
+    assert_eq!(script.connection.send_limit(), 700_000);
+}
+
 /// How much is sent in each round trip by a host that always has more.
 fn sent_in_rounds(script: &mut Script, rtt: u64, rounds: usize) -> Vec<u32> {
     let mut acked = 0;
