@@ -163,10 +163,15 @@ impl Stream {
         self.socket.send_with_flags(data, libc::MSG_NOSIGNAL | libc::MSG_OOB)
     }
 
-    /// Tells the peer that no more bytes will come.
-    pub fn shutdown_write(&self) {
-        // Fails only when the peer is gone already, which reading reports.
-        let _ = self.socket.shutdown(Shutdown::Write);
+    /// Tells the peer that no more bytes will come. A peer that is gone already is none to tell; reading reports it.
+    ///
+    /// # Errors
+    /// What `shutdown` said: the peer will not learn of the end.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        match self.socket.shutdown(Shutdown::Write) {
+            Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Makes the coming close a reset, so that the peer learns that the guest did not end in order.
@@ -433,8 +438,9 @@ fn accept_non_blocking(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
     }
 }
 
+/// Whether the connect is under way. `EAGAIN` is none: the host has no port left, and nothing was begun.
 fn in_progress(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::EINPROGRESS) || error.kind() == io::ErrorKind::WouldBlock
+    error.raw_os_error() == Some(libc::EINPROGRESS)
 }
 
 /// The address in a name, which may be of either family: the kernel says which.

@@ -272,6 +272,12 @@ pub const DIFFERENCES: &[Difference] = &[
         "a FIN with sequence number 0 for what is no refusal, or an ICMP error alone",
         "a reset at once, after the ICMP error where there is one",
     ),
+    d(
+        "host-errors",
+        "tcp.md section 6: errors of the host's sockets that pass, or that are final",
+        "bytes that were acknowledged are lost, with or without an orderly end",
+        "the host is asked again, or both sides are reset; afterwards everything is as before",
+    ),
     d("window-scaling", "tcp.md oddities: RFC 7323", "no window scaling", "offered back when the guest offers it"),
     d(
         "mss-1460",

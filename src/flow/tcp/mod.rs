@@ -3,7 +3,8 @@
 //! `table` finds the flows, `bounds` bounds them, `pump` moves bytes between the two sides of one flow, `open` makes new ones,
 //! `target` is what is behind a guest forward, `callback` serves the application that is, `path` hears of a smaller MTU on the way to the guest,
 //! `hops` passes the guest's time to live on, `seek` looks for a guest that does not answer, `silence` looks after ends that
-//! may have gone without a word, `fallback` looks for a service on the host's other loopback address.
+//! may have gone without a word, `fallback` looks for a service on the host's other loopback address,
+//! `trouble` is what becomes of a flow when the host says no.
 
 mod bounds;
 mod callback;
@@ -16,10 +17,12 @@ mod seek;
 mod silence;
 mod table;
 mod target;
+mod trouble;
 
 use bounds::Stage;
 pub use table::{FromGuest, TcpId, TcpTable};
 pub use target::{Attaching, GuestForward, Target};
+use trouble::Again;
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
@@ -80,6 +83,8 @@ pub struct TcpFlow {
     shut: bool,
     /// A write failed, or what was written was refused: the host takes no more.
     write_failed: bool,
+    /// The host lacked memory, and is asked again.
+    again: Again,
     /// The poller has told of an error.
     failed: bool,
     /// The flow is on the list of those with bytes staged for the host.
@@ -148,14 +153,15 @@ impl TcpFlow {
     fn deadline(&self) -> Option<Instant> {
         let connecting = self.connecting.as_ref().map(|connecting| connecting.deadline);
         let attaching = if let Side::Waiting(attaching) = self.side { attaching.deadline() } else { None };
-        earliest(earliest(self.conn.deadline(), connecting), attaching)
+        earliest(earliest(earliest(self.conn.deadline(), connecting), attaching), self.again.at())
     }
 
     /// What the application is to watch in direct mode: descriptor, for reading, for writing.
     pub fn interest(&self) -> Option<(RawFd, bool, bool)> {
         let Side::Host(stream) = &self.side else { return None };
-        let write = !self.writable && (self.connecting.is_some() || self.has_unflushed());
-        let read = !self.readable && !self.host_finished && self.conn.is_established() && self.conn.send_room() > 0;
+        let write = !self.writable && !self.again.holds_writes() && (self.connecting.is_some() || self.has_unflushed());
+        let reads = !self.host_finished && !self.again.holds_reads();
+        let read = !self.readable && reads && self.conn.is_established() && self.conn.send_room() > 0;
         (read || write).then(|| (stream.as_raw_fd(), read, write))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::bounds::Stage;
 use super::fallback::{self, other_loopback};
 use super::table::{FromGuest, TcpId, TcpTable, reset};
-use super::{Attaching, Connecting, GuestForward, Origin, Side, Target, TcpFlow};
+use super::{Again, Attaching, Connecting, GuestForward, Origin, Side, Target, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::egress::Unreachable;
 use crate::flow::key::{Endpoint, FlowKey};
@@ -201,6 +201,7 @@ impl TcpTable {
             host_finished: false,
             shut: false,
             write_failed: false,
+            again: Again::default(),
             staged: false,
             held: 0,
             unfinished: false,

@@ -5,13 +5,11 @@
 //! is a long burst with what follows it directly. One acknowledgment answers a batch. Host to guest: one read of what
 //! window and buffer allow, cut into segments.
 
-use std::io::{self, ErrorKind};
-
 use super::{Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::effect::{Effect, HostSocket};
 use crate::flow::egress::Unreachable;
-use crate::tcp::{Flags, Segment, State, Transmit};
+use crate::tcp::{Flags, Segment, Transmit};
 
 /// The most one read from the host brings.
 const MAX_READ: u32 = 512 * 1024;
@@ -52,6 +50,10 @@ impl TcpFlow {
         // The guest took bytes: there may be room for more from the host.
         if self.conn.send.len() < buffered {
             self.pull(cx);
+        }
+        // There was nothing to attach: who sends nevertheless is to know that nobody reads it.
+        if length > 0 && !self.shut && matches!(self.side, Side::Gone) {
+            self.write_failed = true;
         }
         self.reset_when_delivered(cx);
         self.transmit(cx);
@@ -162,8 +164,11 @@ impl TcpFlow {
             // What the guest sends meanwhile stays in the buffer.
             Side::Waiting(_) => {}
             Side::Gone => {
-                let length = self.conn.recv.len();
-                self.conn.consume_received(length, &mut cx.pool);
+                // There was nothing to attach, see above.
+                if !self.conn.recv.is_empty() {
+                    self.write_failed = true;
+                    self.conn.discard_received(&mut cx.pool);
+                }
                 self.shut |= self.conn.peer_finished();
             }
         }
@@ -174,8 +179,8 @@ impl TcpFlow {
         if self.connecting.is_some() || !self.conn.is_established() {
             return;
         }
-        let Side::Host(stream) = &self.side else { return };
         while self.writable && !self.write_failed {
+            let Side::Host(stream) = &self.side else { return };
             let (first, second) = self.conn.recv.slices();
             let length = first.len() + second.len();
             if length == 0 {
@@ -191,30 +196,27 @@ impl TcpFlow {
                 Ok(sent) => {
                     cx.gave = true;
                     cx.budget.moved(sent);
+                    self.again.done();
                     let urgent = self.conn.recv.urgent().is_some();
                     self.conn.consume_received(sent, &mut cx.pool);
                     // A short write means that the kernel's buffer is full; the poller tells when it is not.
                     self.writable = sent == length || (urgent && sent > 0);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => {
-                    // The host peer takes no more. What it sent before may still be read; its end then ends the flow.
-                    self.write_failed = true;
-                    self.readable = true;
-                    self.read_closed = true;
-                }
+                Err(error) => self.on_write_error(&error, cx),
             }
-        }
-        if self.write_failed {
-            self.conn.discard_received(&mut cx.pool);
         }
         if self.conn.peer_finished() && self.conn.recv.is_empty() && !self.shut {
             self.shut = true;
-            // Where the host has ended as well, the close that follows says the same.
-            if !self.host_finished {
-                stream.shutdown_write();
+            // Where the host has ended as well, the close that follows says the same; and bytes that it did not take are not
+            // followed by an orderly end.
+            if !self.host_finished
+                && !self.write_failed
+                && let Side::Host(stream) = &self.side
+            {
                 cx.gave = true;
+                if stream.shutdown_write().is_err() {
+                    self.reset_both(cx);
+                }
             }
         }
         self.part_with_host(cx);
@@ -250,13 +252,12 @@ impl TcpFlow {
             Ok(0) => {
                 self.readable = false;
                 self.host_finished = true;
-                if self.write_failed {
-                    self.conn.abort(cx.now);
-                } else {
+                if !self.write_failed {
                     self.conn.close_send();
                 }
             }
             Ok(length) => {
+                self.again.done();
                 self.conn.send.commit(length);
                 cx.brought = cx.brought.saturating_add(length);
                 cx.budget.moved(length);
@@ -276,22 +277,10 @@ impl TcpFlow {
                     }
                 }
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => self.on_read_error(&error, cx),
         }
         self.conn.send.release_if_empty(&mut cx.pool);
         self.part_with_host(cx);
-    }
-
-    fn on_read_error(&mut self, error: &io::Error, cx: &mut Context) {
-        self.readable = false;
-        if error.kind() == ErrorKind::WouldBlock {
-            self.urgent = false;
-            return;
-        }
-        // Reset, timed out or unreachable: whatever it is, the host's side of the connection is gone.
-        self.host_finished = true;
-        self.conn.abort(cx.now);
     }
 
     /// The host's program has closed, after which bytes of the guest came.
@@ -300,15 +289,8 @@ impl TcpFlow {
         let Side::Host(stream) = &self.side else { return };
         if stream.take_error().is_err() {
             self.write_failed = true;
+            stream.reset_on_close();
             self.conn.discard_received(&mut cx.pool);
-        }
-    }
-
-    /// Where the host takes no more and has ended, a guest that has all that was sent before is told that nobody reads
-    /// what it sends (RFC 9293 section 3.6.1).
-    fn reset_when_delivered(&mut self, cx: &mut Context) {
-        if self.write_failed && self.host_finished && self.conn.state() == State::FinWait2 {
-            self.conn.abort(cx.now);
         }
     }
 
@@ -366,6 +348,9 @@ impl TcpFlow {
         if self.connecting.as_ref().is_some_and(|connecting| connecting.deadline <= cx.now) {
             self.connecting = None;
             self.conn.abort(cx.now);
+        }
+        if self.again.at().is_some_and(|at| at <= cx.now) {
+            self.ask_again(cx);
         }
         self.transmit(cx);
     }

@@ -181,8 +181,8 @@ impl TcpTable {
     /// Takes a report of the poller.
     pub fn on_ready(&mut self, id: TcpId, ready: Readiness) {
         let Some(flow) = self.flows.get_mut(id) else { return };
-        flow.readable |= ready.readable;
-        flow.writable |= ready.writable;
+        flow.readable |= ready.readable && !flow.again.holds_reads();
+        flow.writable |= ready.writable && !flow.again.holds_writes();
         flow.read_closed |= ready.read_closed || ready.error;
         flow.failed |= ready.error;
         flow.urgent |= ready.priority;

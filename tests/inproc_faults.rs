@@ -1,0 +1,355 @@
+//! Faults of the host that end: while they last nothing that was acknowledged is lost without a word, and afterwards
+//! everything works as before. The faults are made by `tests/common/faults.rs`.
+
+mod common;
+use common::*;
+use smoltcp::iface::SocketHandle;
+use smoltcp::socket::tcp;
+use std::ffi::CString;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+both_families![
+    earnest_3_2_a_host_without_memory_is_asked_again_and_no_byte_is_lost,
+    earnest_3_2_a_host_without_memory_for_a_read_loses_no_byte,
+    earnest_3_2_a_final_error_resets_both_sides,
+    earnest_3_2_a_final_error_of_a_read_resets_both_sides,
+    earnest_3_2_an_end_that_cannot_be_passed_on_is_a_reset,
+    earnest_3_2_a_download_goes_on_while_the_host_takes_nothing,
+];
+
+/// What ends by itself.
+const PASSING: [i32; 2] = [libc::ENOBUFS, libc::ENOMEM];
+/// What does not.
+const FINAL: [i32; 4] = [libc::EPERM, libc::EACCES, libc::EIO, libc::EINVAL];
+const FWD: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 100);
+
+fn network(family: Family) -> Box<Instance> {
+    family.setup().real_clock().silent().start()
+}
+
+/// A connection of the guest to a listener on the host, and both ends.
+fn connected(guest: &mut SmolGuest, family: Family) -> (SocketHandle, TcpStream) {
+    let (listener, port) = family.tcp_listener();
+    let handle = guest.connect(256 << 10, family.at_vhost(port));
+    let host = guest.until("the connection at the host", |_| listener.accept().ok()).0;
+    host.set_nonblocking(true).unwrap();
+    (handle, host)
+}
+
+/// What the host reads until its end, and whether that is in order.
+fn read_to_end(guest: &mut SmolGuest, host: &mut TcpStream) -> (Vec<u8>, End) {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 65536];
+    let end = guest.until("the end at the host", |_| {
+        loop {
+            match host.read(&mut buffer) {
+                Ok(0) => return Some(End::Eof),
+                Ok(n) => bytes.extend_from_slice(&buffer[..n]),
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return None,
+                Err(_) => return Some(End::Reset),
+            }
+        }
+    });
+    (bytes, end)
+}
+
+fn hits(guest: &mut SmolGuest, fault: &Fault, count: usize) {
+    guest.until("the fault to be met", |_| (fault.hits() >= count).then_some(()));
+}
+
+fn earnest_3_2_a_host_without_memory_is_asked_again_and_no_byte_is_lost(family: Family) {
+    if !ours("host-errors") {
+        return;
+    }
+    for errno in PASSING {
+        let i = network(family);
+        let mut guest = SmolGuest::configured(&i, 1500, family);
+        let (handle, mut host) = connected(&mut guest, family);
+        let data = pattern(300_000);
+        guest.send_all(handle, &data[..1000]);
+        let fault = Fault::on(Call::Send, errno);
+        guest.send_all(handle, &data[1000..200_000]);
+        hits(&mut guest, &fault, 4);
+        drop(fault);
+        guest.send_all(handle, &data[200_000..]);
+        guest.tcp(handle).close();
+        let (bytes, end) = read_to_end(&mut guest, &mut host);
+        assert!(bytes == data, "{errno}: {} of {} bytes", bytes.len(), data.len());
+        assert_eq!(end, End::Eof);
+        host.write_all(b"and back").unwrap();
+        assert_eq!(guest.receive(handle, 8), b"and back");
+    }
+}
+
+fn earnest_3_2_a_host_without_memory_for_a_read_loses_no_byte(family: Family) {
+    if !ours("host-errors") {
+        return;
+    }
+    for errno in PASSING {
+        let i = network(family);
+        let mut guest = SmolGuest::configured(&i, 1500, family);
+        let (handle, mut host) = connected(&mut guest, family);
+        let data = pattern(100_000);
+        let fault = Fault::on(Call::Receive, errno);
+        let mut sent = 0;
+        guest.until("the host's data to be sent", |_| {
+            sent += host_write_some(&mut host, &data[sent..]);
+            (sent == data.len()).then_some(())
+        });
+        drop(host);
+        hits(&mut guest, &fault, 4);
+        drop(fault);
+        assert!(guest.receive(handle, data.len()) == data);
+        guest.until("the end at the guest", |g| (g.tcp(handle).state() == tcp::State::CloseWait).then_some(()));
+    }
+}
+
+fn earnest_3_2_a_final_error_resets_both_sides(family: Family) {
+    if !ours("host-errors") {
+        return;
+    }
+    for errno in FINAL {
+        let i = network(family);
+        let mut guest = SmolGuest::configured(&i, 1500, family);
+        let (handle, mut host) = connected(&mut guest, family);
+        guest.send_all(handle, b"first");
+        let mut first = [0; 5];
+        guest.until("the first bytes", |_| host.read_exact(&mut first).ok());
+        let fault = Fault::on(Call::Send, errno);
+        guest.send_all(handle, b"second");
+        // The guest ends as well: that is not to make an orderly end of it.
+        guest.tcp(handle).close();
+        assert_eq!(read_to_end(&mut guest, &mut host), (vec![], End::Reset), "{errno}");
+        assert!(fault.hits() > 0);
+        guest.until("the reset at the guest", |g| (g.tcp(handle).state() == tcp::State::Closed).then_some(()));
+        assert!(i.flows("TCP[").is_empty());
+        let (added, removed) = i.registrations();
+        assert_eq!(added, removed);
+    }
+}
+
+fn earnest_3_2_a_final_error_of_a_read_resets_both_sides(family: Family) {
+    if !ours("host-errors") {
+        return;
+    }
+    for errno in FINAL {
+        let i = network(family);
+        let mut guest = SmolGuest::configured(&i, 1500, family);
+        let (handle, mut host) = connected(&mut guest, family);
+        let fault = Fault::on(Call::Receive, errno);
+        host.write_all(b"unheard").unwrap();
+        hits(&mut guest, &fault, 1);
+        guest.until("the reset at the guest", |g| (g.tcp(handle).state() == tcp::State::Closed).then_some(()));
+        assert_eq!(read_to_end(&mut guest, &mut host), (vec![], End::Reset), "{errno}");
+    }
+}
+
+fn earnest_3_2_an_end_that_cannot_be_passed_on_is_a_reset(family: Family) {
+    if !ours("host-errors") {
+        return;
+    }
+    let i = network(family);
+    let mut guest = SmolGuest::configured(&i, 1500, family);
+    let (handle, mut host) = connected(&mut guest, family);
+    guest.send_all(handle, b"all");
+    let fault = Fault::on(Call::Shutdown, libc::EIO);
+    guest.tcp(handle).close();
+    assert_eq!(read_to_end(&mut guest, &mut host), (b"all".to_vec(), End::Reset));
+    assert_eq!(fault.hits(), 1);
+}
+
+fn earnest_3_2_a_download_goes_on_while_the_host_takes_nothing(family: Family) {
+    if !ours("host-errors") {
+        return;
+    }
+    let i = network(family);
+    let mut guest = SmolGuest::configured(&i, 1500, family);
+    let (handle, mut host) = connected(&mut guest, family);
+    let data = pattern(2 << 20);
+    let fault = Fault::on(Call::Send, libc::ENOBUFS);
+    guest.send_all(handle, b"question");
+    hits(&mut guest, &fault, 1);
+    let (mut sent, mut got) = (0, Vec::new());
+    guest.until("the download", |g| {
+        sent += host_write_some(&mut host, &data[sent..]);
+        let socket = g.tcp(handle);
+        while socket.can_recv() {
+            socket.recv(|b| (b.len(), got.extend_from_slice(b))).unwrap();
+        }
+        (got.len() >= data.len()).then_some(())
+    });
+    assert!(got == data);
+    drop(fault);
+    let mut question = [0; 8];
+    guest.until("the question at the host", |_| host.read_exact(&mut question).ok());
+    assert_eq!(&question, b"question");
+}
+
+/// Bytes that the host has no memory for fill the window, which closes; the host is not asked in every round; and a guest
+/// that comes back meanwhile finds its connection.
+#[test]
+fn earnest_3_2_the_window_closes_and_the_host_is_not_asked_all_the_time() {
+    if !ours("host-errors") {
+        return;
+    }
+    let i = Setup::default().start();
+    let (listener, port) = tcp_listener();
+    let mut conn = Conn::connect(&i, at_vhost(port));
+    let mut host = accept(&i, &listener);
+    let fault = Fault::on(Call::Send, libc::ENOBUFS);
+    let mut sent = Vec::new();
+    for round in 0..10_000 {
+        let window = usize::from(conn.snd_wnd) - (conn.snd_nxt - conn.snd_una) as usize;
+        if window == 0 {
+            break;
+        }
+        assert!(round < 9_999, "the window never closes");
+        let data = vec![round as u8; window.min(1460)];
+        conn.data(&i, &data);
+        sent.extend(data);
+        i.turn(Duration::ZERO);
+        while conn.next(&i).is_some() {}
+    }
+    let before = fault.hits();
+    for _ in 0..1000 {
+        i.turn(Duration::ZERO);
+    }
+    assert_eq!(fault.hits(), before, "no time has passed");
+    i.advance(Duration::from_secs(20));
+    assert!((20..60).contains(&(fault.hits() - before)), "{} tries in 20 s", fault.hits() - before);
+    drop(fault);
+    i.advance(Duration::from_secs(1));
+    assert!(host_read(&i, &mut host, sent.len()) == sent);
+    conn.window = 65535;
+    conn.data(&i, b"more");
+    assert_eq!(host_read(&i, &mut host, 4), b"more");
+}
+
+#[test]
+fn earnest_3_2_urgent_data_waits_for_memory_too() {
+    if !ours("host-errors") {
+        return;
+    }
+    for (errno, kept) in [(libc::ENOBUFS, true), (libc::ENOMEM, true), (libc::EPERM, false)] {
+        let i = Setup::default().start();
+        let (listener, port) = tcp_listener();
+        let mut conn = Conn::connect(&i, at_vhost(port));
+        let mut host = accept(&i, &listener);
+        socket2::SockRef::from(&host).set_out_of_band_inline(true).unwrap();
+        let fault = Fault::on(Call::Send, errno);
+        i.input(&Segment { urgent: 6, ..conn.segment(PSH | ACK | URG, b"urgent") }.frame());
+        conn.snd_nxt += 6;
+        i.advance(Duration::from_millis(100));
+        assert!(fault.hits() > 0);
+        drop(fault);
+        i.advance(Duration::from_secs(1));
+        if kept {
+            assert_eq!(host_read(&i, &mut host, 6), b"urgent");
+        } else {
+            assert_eq!(host_end(&i, &mut host), (vec![], End::Reset));
+            conn.expect(&i, "a reset", |s| s.has(RST));
+        }
+    }
+}
+
+fn add_target(i: &Instance, unix: bool, text: &str) {
+    let text = CString::new(text).unwrap();
+    let mut address = in_addr(FWD);
+    let add = if unix { library().slirp_add_unix } else { library().slirp_add_exec };
+    // SAFETY: the text and the address are valid during the call.
+    assert_eq!(unsafe { add(i.slirp.get(), text.as_ptr(), &mut address, 1000) }, 0);
+}
+
+/// A Unix listener behind a guest forward, and the connection of a guest with it.
+fn unix_forward(i: &Instance, name: &str) -> (Conn, UnixStream) {
+    let path = std::env::temp_dir().join(format!("slirp-faults-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).unwrap();
+    add_target(i, true, path.to_str().unwrap());
+    let conn = Conn::connect(i, at(FWD, 1000));
+    i.settle();
+    let (host, _) = listener.accept().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    host.set_nonblocking(true).unwrap();
+    (conn, host)
+}
+
+#[test]
+fn earnest_3_2_unix_sockets_and_commands_lose_no_byte() {
+    if !ours("host-errors") {
+        return;
+    }
+    for errno in PASSING {
+        let i = Setup::default().start();
+        let (mut conn, mut host) = unix_forward(&i, "passing");
+        let fault = Fault::on(Call::Send, errno);
+        conn.data(&i, b"for the socket");
+        i.advance(Duration::from_millis(100));
+        assert!(fault.hits() > 0);
+        conn.send(&i, FIN | ACK, b"");
+        drop(fault);
+        i.advance(Duration::from_secs(1));
+        let mut bytes = Vec::new();
+        host.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, b"for the socket");
+
+        let i = Setup::default().start();
+        add_target(&i, false, "cat");
+        let mut conn = Conn::connect(&i, at(FWD, 1000));
+        i.settle();
+        let fault = Fault::on(Call::Send, errno);
+        conn.data(&i, b"for the command");
+        i.advance(Duration::from_millis(100));
+        assert!(fault.hits() > 0);
+        drop(fault);
+        i.advance(Duration::from_secs(1));
+        assert_eq!(conn.receive(&i, 15).1, b"for the command");
+    }
+}
+
+#[test]
+fn earnest_3_2_a_final_error_behind_a_guest_forward_resets_the_guest() {
+    if !ours("host-errors") {
+        return;
+    }
+    for errno in FINAL {
+        let i = Setup::default().start();
+        let (mut conn, _host) = unix_forward(&i, "final");
+        let _fault = Fault::on(Call::Send, errno);
+        conn.data(&i, b"for the socket");
+        conn.expect(&i, "a reset", |s| s.has(RST));
+    }
+}
+
+/// A Unix peer that reads no more may still have something to say: the guest gets it, and then hears that its own bytes
+/// were not read.
+#[test]
+fn earnest_3_2_a_peer_that_stops_reading_is_heard_out() {
+    if !ours("host-errors") {
+        return;
+    }
+    let i = Setup::default().start();
+    let (mut conn, mut host) = unix_forward(&i, "deaf");
+    host.shutdown(std::net::Shutdown::Read).unwrap();
+    conn.data(&i, b"to deaf ears");
+    i.settle();
+    host.write_all(b"last words").unwrap();
+    assert_eq!(conn.receive(&i, 10).1, b"last words");
+    drop(host);
+    conn.expect(&i, "a reset", |s| s.has(RST));
+}
+
+/// Bytes for a command that cannot be started are not acknowledged and forgotten.
+#[test]
+fn earnest_3_2_bytes_for_what_cannot_be_attached_are_answered_by_a_reset() {
+    if !ours("host-errors") {
+        return;
+    }
+    let i = Setup::default().start();
+    add_target(&i, false, "/no/such/program");
+    let mut conn = Conn::connect(&i, at(FWD, 1000));
+    conn.expect_fin(&i);
+    conn.data(&i, b"anybody?");
+    conn.expect(&i, "a reset", |s| s.has(RST));
+}
