@@ -16,6 +16,9 @@ both_families![
     earnest_3_2_a_final_error_of_a_read_resets_both_sides,
     earnest_3_2_an_end_that_cannot_be_passed_on_is_a_reset,
     earnest_3_2_a_download_goes_on_while_the_host_takes_nothing,
+    earnest_3_1_udp_is_as_before_when_the_host_has_sockets_again,
+    earnest_3_1_tcp_is_as_before_when_the_host_has_sockets_again,
+    earnest_3_1_forwards_are_as_before_when_the_host_has_descriptors_again,
 ];
 
 /// What ends by itself.
@@ -352,4 +355,198 @@ fn earnest_3_2_bytes_for_what_cannot_be_attached_are_answered_by_a_reset() {
     conn.expect_fin(&i);
     conn.data(&i, b"anybody?");
     conn.expect(&i, "a reset", |s| s.has(RST));
+}
+
+// ---- 3.1, 3.6, 3.9: what ran out comes back ----
+
+const LACKS: [i32; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS];
+
+/// Eight questions from ports that were not used before, and how many answers the guest gets.
+fn answers(i: &Instance, family: Family, first: u16) -> usize {
+    let (peer, port) = family.udp_peer();
+    for n in 0..8 {
+        let frame = match family {
+            Family::V4 => udp_frame(first + n, at_vhost(port), b"question"),
+            Family::V6 => Ip6::new(VHOST6, UDP).udp(first + n, port, b"question"),
+        };
+        i.input(&frame);
+    }
+    i.settle();
+    let mut buffer = [0; 64];
+    while let Ok((length, from)) = peer.recv_from(&mut buffer) {
+        peer.send_to(&buffer[..length], from).unwrap();
+    }
+    i.settle();
+    let frames = i.drain();
+    frames.iter().filter(|f| f.udp().is_some() || packet6(f).is_some_and(|p| p.udp().is_some())).count()
+}
+
+fn greeted(family: Family) -> Box<Instance> {
+    let i = family.setup().start();
+    if family == Family::V6 {
+        i.greet6(GUEST6);
+    }
+    i.settle();
+    i.drain();
+    i
+}
+
+fn earnest_3_1_udp_is_as_before_when_the_host_has_sockets_again(family: Family) {
+    if !ours("host-errors") {
+        return;
+    }
+    for call in [Call::Socket, Call::Watch] {
+        for errno in LACKS {
+            let i = greeted(family);
+            i.registrations();
+            assert_eq!(answers(&i, family, 20_000), 8);
+            let fault = Fault::on(call, errno);
+            for first in [21_000, 22_000, 23_000] {
+                assert_eq!(answers(&i, family, first), 0);
+            }
+            assert!(fault.hits() >= 24, "{}", fault.hits());
+            drop(fault);
+            assert_eq!(answers(&i, family, 24_000), 8, "{call:?}, {errno}");
+            assert_eq!(answers(&i, family, 25_000), 8);
+            i.cleanup();
+            let (mut added, mut removed) = i.registrations();
+            added.sort_unstable();
+            removed.sort_unstable();
+            assert_eq!(added, removed, "{call:?}: each descriptor is taken back once");
+        }
+    }
+}
+
+fn earnest_3_1_tcp_is_as_before_when_the_host_has_sockets_again(family: Family) {
+    if !ours("host-errors") {
+        return;
+    }
+    for call in [Call::Socket, Call::Connect, Call::Watch] {
+        for errno in LACKS {
+            let i = network(family);
+            let mut guest = SmolGuest::configured(&i, 1500, family);
+            i.registrations();
+            let (listener, port) = family.tcp_listener();
+            let fault = Fault::on(call, errno);
+            let refused = guest.start_connect(4096, family.at_vhost(port));
+            guest.until("the refusal", |g| (g.tcp(refused).state() == tcp::State::Closed).then_some(()));
+            assert!(fault.hits() > 0);
+            drop(fault);
+            while listener.accept().is_ok() {}
+            let handle = guest.connect(4096, family.at_vhost(port));
+            let mut host = guest.until("the connection at the host", |_| listener.accept().ok()).0;
+            host.write_all(b"as before").unwrap();
+            assert_eq!(guest.receive(handle, 9), b"as before");
+            i.cleanup();
+            let (mut added, mut removed) = i.registrations();
+            added.sort_unstable();
+            removed.sort_unstable();
+            assert_eq!(added, removed, "{call:?}: each descriptor is taken back once");
+        }
+    }
+}
+
+/// A client that came while there was no descriptor waits, the application's loop is not kept busy, and the client is
+/// served when there are descriptors again.
+fn earnest_3_1_forwards_are_as_before_when_the_host_has_descriptors_again(family: Family) {
+    if !ours("host-errors") {
+        return;
+    }
+    for errno in LACKS {
+        let i = greeted(family);
+        let probe = family.tcp_listener().1;
+        let place = std::net::SocketAddr::from((family.loopback(), probe));
+        assert_eq!(hostxfwd(&i, place, (family.guest(), 80).into(), 0), Ok(()));
+        let fault = Fault::on(Call::Accept, errno);
+        let _client = TcpStream::connect(place).unwrap();
+        i.until("the fault to be met", || (fault.hits() > 0).then_some(()));
+        let before = fault.hits();
+        for _ in 0..1000 {
+            i.turn(Duration::ZERO);
+        }
+        assert_eq!(fault.hits(), before, "a paused listener is left alone");
+        let filled = i.fill(1000);
+        if std::env::var("OXISLIRP_POLL").as_deref() == Ok("direct") {
+            assert!(filled.wanted.is_empty(), "{filled:?}");
+        }
+        assert!(filled.timeout > 0, "the application may sleep");
+        drop(fault);
+        i.poll_with(true, &vec![0; filled.wanted.len()]);
+        i.advance(Duration::from_millis(300));
+        i.settle();
+        let frames = i.drain();
+        let syn = |f: &Frame| {
+            f.tcp().is_some_and(|s| s.flags == SYN) || packet6(f).and_then(|p| p.tcp()).is_some_and(|s| s.flags == SYN)
+        };
+        assert!(frames.iter().any(syn), "{errno}: {frames:?}");
+    }
+}
+
+/// The way of the report: a process with 256 descriptors whose guest opens 300 connections, sends datagrams and ends.
+#[test]
+fn earnest_3_1_a_guest_cannot_use_the_descriptors_up_for_good() {
+    const NAME: &str = "earnest_3_1_a_guest_cannot_use_the_descriptors_up_for_good";
+    if !ours("host-errors") || !isolated(NAME, Isolation::Process) {
+        return;
+    }
+    let i = Setup::default().start();
+    assert_eq!(answers(&i, Family::V4, 20_000), 8);
+    let (listener, port) = tcp_listener();
+    // SAFETY: the structure is valid.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+        limit.rlim_cur = 256;
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
+    }
+    let mut conns: Vec<Conn> = (0..300)
+        .map(|_| {
+            let mut conn = Conn::new(&i, at_vhost(port));
+            conn.syn(&i, &mss_option(1460));
+            conn
+        })
+        .collect();
+    for n in 0..40 {
+        i.input(&udp_frame(30_000 + n, at_vhost(9), b"nobody"));
+    }
+    i.settle();
+    i.drain();
+    for conn in &mut conns {
+        i.input(&Segment { seq: conn.snd_nxt, ..conn.segment(RST, b"") }.frame());
+        i.input(&Segment { seq: conn.snd_nxt, ..conn.segment(RST | ACK, b"") }.frame());
+    }
+    drop(listener);
+    i.advance(Duration::from_secs(80));
+    i.settle();
+    i.drain();
+    assert_eq!(answers(&i, Family::V4, 40_000), 8);
+}
+
+// ---- 3.8 ----
+
+/// Removing forwards costs no look at the others: no socket is asked for its address.
+#[test]
+fn earnest_3_8_forwards_are_removed_without_asking_every_socket() {
+    if !ours("host-errors") {
+        return;
+    }
+    for udp in [false, true] {
+        let i = Setup::default().start();
+        let mut ports = Vec::new();
+        let counted = Fault::count(Call::SocketName);
+        for n in 0..300u16 {
+            let probe = if udp { closed_udp_port() } else { closed_tcp_port() };
+            let place = SocketAddrV4::new(LOCALHOST, probe);
+            if i.add_hostfwd(udp, place, at(GUEST, 1000 + n)).is_ok() {
+                ports.push(place);
+            }
+        }
+        assert!(ports.len() > 250);
+        let before = counted.hits();
+        for place in ports.iter().rev() {
+            assert_eq!(i.remove_hostfwd(udp, *place), 0);
+            assert_eq!(i.remove_hostfwd(udp, *place), -1, "it is gone");
+        }
+        assert_eq!(counted.hits(), before);
+    }
 }

@@ -166,7 +166,7 @@ impl IcmpTable {
             match flow.socket.send_to(request.message, SocketAddr::new(real, 0)) {
                 Ok(_) => return,
                 Err(error) => match error.raw_os_error() {
-                    Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => return,
+                    Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR) => return,
                     Some(libc::ECONNREFUSED | libc::EHOSTUNREACH) if drain_errors(flow, cx) => {}
                     Some(libc::EHOSTUNREACH) => {
                         cx.egress.unreachable(Unreachable::Host, request.packet, cx.now);

@@ -4,6 +4,7 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
+use hashbrown::HashMap;
 use slotmap::{SlotMap, new_key_type};
 
 use crate::flow::Context;
@@ -37,6 +38,8 @@ pub struct TcpForward {
     queued: Mark,
     number: u64,
     timer: Slot,
+    /// The host had no descriptor for the next connection, and is asked again when the timer fires.
+    paused: bool,
 }
 
 impl TcpForward {
@@ -52,12 +55,34 @@ impl TcpForward {
     pub fn guest(&self) -> Endpoint {
         self.guest
     }
+
+    /// Whether it is of no use to watch the listener: there is a connection, and no descriptor for it.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+}
+
+/// What a listener is found by when it is removed. The scope of a link-local address is not told apart.
+#[derive(PartialEq, Eq, Hash)]
+enum Place {
+    Ip(Endpoint),
+    Unix(UnixAddress),
+}
+
+impl Place {
+    fn of(listener: &Listener) -> Option<Place> {
+        match listener.unix_address() {
+            Some(address) => Some(Place::Unix(address.clone())),
+            None => listener.local_address().map(|local| Place::Ip(local.into())),
+        }
+    }
 }
 
 /// All TCP host forwards of a stack.
 #[derive(Default)]
 pub struct TcpForwards {
     forwards: SlotMap<ListenerId, TcpForward>,
+    by_place: HashMap<Place, Vec<ListenerId>, foldhash::fast::RandomState>,
     ready: ReadyQueue<ListenerId>,
 }
 
@@ -71,18 +96,23 @@ impl TcpForwards {
         if self.forwards.len() >= MAX_LISTENERS {
             return Err(full());
         }
+        let place = Place::of(&listener);
         let id = self.forwards.insert(TcpForward {
             listener,
             guest,
             queued: Mark::default(),
             number: cx.number(),
             timer: Slot::default(),
+            paused: false,
         });
         let watched = self
             .forwards
             .get(id)
             .is_some_and(|forward| cx.watch(&forward.listener, token::pack(Kind::TcpListener, id), News::Incoming));
         if watched {
+            if let Some(place) = place {
+                self.by_place.entry(place).or_default().push(id);
+            }
             return Ok(());
         }
         self.forwards.remove(id);
@@ -91,22 +121,25 @@ impl TcpForwards {
 
     /// Removes the forward that listens on `address`; false when there is none. Its connections go on.
     pub fn remove(&mut self, address: SocketAddr, cx: &mut Context) -> bool {
-        self.remove_found(cx, |listener| {
-            listener.local_address().is_some_and(|local| Endpoint::from(local) == address.into())
-        })
+        self.remove_at(&Place::Ip(address.into()), cx)
     }
 
     /// Removes the forward that listens on the Unix socket `address`; false when there is none. Its connections go on.
     pub fn remove_unix(&mut self, address: &UnixAddress, cx: &mut Context) -> bool {
-        self.remove_found(cx, |listener| listener.unix_address() == Some(address))
+        self.remove_at(&Place::Unix(address.clone()), cx)
     }
 
-    fn remove_found(&mut self, cx: &mut Context, is_it: impl Fn(&Listener) -> bool) -> bool {
-        let Some((id, _)) = self.forwards.iter().find(|(_, forward)| is_it(&forward.listener)) else { return false };
-        if let Some(mut forward) = self.forwards.remove(id) {
-            cx.timers.disarm(&mut forward.timer, token::pack(Kind::TcpListener, id));
-            cx.unwatch(HostSocket::Listener(forward.listener));
+    fn remove_at(&mut self, place: &Place, cx: &mut Context) -> bool {
+        let Some(ids) = self.by_place.get_mut(place) else { return false };
+        let id = (!ids.is_empty()).then(|| ids.remove(0));
+        if ids.is_empty() {
+            self.by_place.remove(place);
         }
+        let Some(mut forward) = id.and_then(|id| self.forwards.remove(id)) else { return false };
+        if let Some(id) = id {
+            cx.timers.disarm(&mut forward.timer, token::pack(Kind::TcpListener, id));
+        }
+        cx.unwatch(HostSocket::Listener(forward.listener));
         true
     }
 
@@ -123,6 +156,7 @@ impl TcpForwards {
         let Some(id) = self.ready.pop() else { return false };
         let Some(forward) = self.forwards.get_mut(id) else { return true };
         forward.queued.taken();
+        forward.paused = false;
         for _ in 0..BUDGET {
             if cx.room() == 0 {
                 break;
@@ -136,6 +170,7 @@ impl TcpForwards {
                     if error.kind() != ErrorKind::WouldBlock {
                         // Out of descriptors or memory: the peer keeps waiting in the kernel, which will not report it
                         // again, so the listener is tried again after a while.
+                        forward.paused = true;
                         let again = cx.now + RETRY;
                         cx.timers.arm(&mut forward.timer, Some(again), token::pack(Kind::TcpListener, id));
                     }
@@ -166,6 +201,7 @@ impl TcpForwards {
 
     /// Ends all forwards.
     pub fn clear(&mut self, cx: &mut Context) {
+        self.by_place.clear();
         for (id, mut forward) in self.forwards.drain() {
             cx.timers.disarm(&mut forward.timer, token::pack(Kind::TcpListener, id));
             cx.unwatch(HostSocket::Listener(forward.listener));

@@ -16,7 +16,7 @@ use super::socket::{Listener, Stream, new_socket};
 const PATH_LIMIT: usize = 108;
 
 /// The address of a Unix socket: a path, or on Linux an abstract name (which starts with a zero byte and has no file).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UnixAddress(Box<[u8]>);
 
 impl UnixAddress {

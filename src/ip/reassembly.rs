@@ -94,7 +94,8 @@ struct Datagram<K> {
 
 impl<K> Datagram<K> {
     fn cost(&self) -> usize {
-        DATAGRAM_COST + self.held + self.pieces.len() * PIECE_COST
+        let header = self.header.as_ref().map_or(0, |header| header.len());
+        DATAGRAM_COST + header + self.held + self.pieces.len() * PIECE_COST
     }
 
     /// End of the bytes held so far.

@@ -166,7 +166,7 @@ impl Stack {
 
     /// What the application is to watch in direct mode.
     pub fn interests(&self, mut interest: impl FnMut(Interest)) {
-        for (id, forward) in self.tcp_forwards.iter() {
+        for (id, forward) in self.tcp_forwards.iter().filter(|(_, forward)| !forward.is_paused()) {
             interest(Interest {
                 descriptor: forward.listener().as_raw_fd(),
                 token: token::pack(Kind::TcpListener, id),

@@ -78,19 +78,14 @@ impl TcpTable {
                     poller.remove(&refused);
                 }
                 cx.unwatch(HostSocket::Stream(refused));
-                if !self.watch(id, cx) {
-                    self.connect_failed(id, error);
+                if !self.watch(id, cx)
+                    && let Some(flow) = self.flows.get_mut(id)
+                {
+                    flow.connecting = None;
+                    flow.conn.abort(cx.now);
                 }
             }
             Err(_) => connecting.failed = Some(error),
-        }
-    }
-
-    fn connect_failed(&mut self, id: TcpId, error: io::Error) {
-        let Some(flow) = self.flows.get_mut(id) else { return };
-        flow.writable = true;
-        if let Some(connecting) = &mut flow.connecting {
-            connecting.failed = Some(error);
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::flow::policy::Destination;
 use crate::flow::ready::Mark;
 use crate::flow::timers::Slot;
 use crate::flow::token::{self, Kind};
+use crate::host::lack::is_lack;
 use crate::host::poller::News;
 use crate::host::socket::{Hops, Stream};
 use crate::tcp::{Connection, Segment};
@@ -78,22 +79,16 @@ impl TcpTable {
         let stream = match fallback::connect(destination, &mut other, hops, cx) {
             Ok(stream) => stream,
             Err(error) => {
-                if to_name_server {
+                // Out of descriptors, ports or memory: that is not the server's fault.
+                let ours = is_lack(&error) || matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAGAIN));
+                if to_name_server && !ours {
                     cx.name_servers.failed(destination, cx.now);
                 }
                 return match error.raw_os_error() {
                     Some(libc::EHOSTUNREACH) => refuse(&key, segment, Unreachable::Host, from.packet, cx),
-                    // Out of descriptors, ports or memory: this one flow is refused, at once.
-                    Some(
-                        libc::ECONNREFUSED
-                        | libc::EMFILE
-                        | libc::ENFILE
-                        | libc::ENOMEM
-                        | libc::ENOBUFS
-                        | libc::EADDRNOTAVAIL,
-                    ) => {
-                        reset(&key, segment, cx);
-                    }
+                    // This one flow is refused, at once.
+                    _ if ours => reset(&key, segment, cx),
+                    Some(libc::ECONNREFUSED) => reset(&key, segment, cx),
                     _ => refuse(&key, segment, Unreachable::Network, from.packet, cx),
                 };
             }
@@ -224,11 +219,17 @@ impl TcpTable {
         id
     }
 
+    /// Has the poller watch the flow's host socket. When it has no room the socket goes at once: the application was not
+    /// told of it, and is not to be told of its end.
     pub(super) fn watch(&mut self, id: TcpId, cx: &mut Context) -> bool {
-        match self.flows.get(id).map(|flow| &flow.side) {
-            Some(Side::Host(stream)) => cx.watch(stream, token::pack(Kind::Tcp, id), News::Stream),
-            _ => true,
+        let Some(flow) = self.flows.get_mut(id) else { return false };
+        let Side::Host(stream) = &flow.side else { return true };
+        if cx.watch(stream, token::pack(Kind::Tcp, id), News::Stream) {
+            return true;
         }
+        stream.reset_on_close();
+        flow.side = Side::Gone;
+        false
     }
 }
 

@@ -146,7 +146,7 @@ fn send(flow: &mut UdpFlow, datagram: &FromGuest<'_>, burst: &Burst, cx: &mut Co
             return;
         };
         match error.raw_os_error() {
-            Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => return,
+            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR) => return,
             Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::EPROTO | libc::ENOPROTOOPT)
                 if drain_errors(flow, cx) => {}
             Some(libc::EHOSTUNREACH) => {

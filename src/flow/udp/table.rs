@@ -17,6 +17,7 @@ use crate::flow::ready::{Mark, ReadyQueue, newest_first};
 use crate::flow::timers::Slot;
 use crate::flow::token::{self, Kind};
 use crate::flow::whole::Whole;
+use crate::host::lack::{is_lack, is_lack_of_descriptors};
 use crate::host::mmsg::ReceiveBuffer;
 use crate::host::poller::{News, Readiness};
 use crate::host::socket::Datagram;
@@ -34,38 +35,22 @@ new_key_type! {
 }
 
 /// All UDP flows of a stack.
+#[derive(Default)]
 pub struct UdpTable {
-    /// How many flows of the guest there may be: [`MAX_FLOWS`], or less while the process has no more descriptors.
-    room: usize,
     pub(super) flows: SlotMap<UdpId, UdpFlow>,
     /// By the guest's address and port and the family of the socket.
     by_guest: HashMap<(Endpoint, bool), UdpId, foldhash::fast::RandomState>,
     /// The forwards to a guest address and port, oldest first.
     forwards: HashMap<Endpoint, Vec<UdpId>, foldhash::fast::RandomState>,
     forward_count: usize,
+    /// The forwards by what they are bound to; the scope of a link-local address is not told apart.
+    by_host: HashMap<Endpoint, Vec<UdpId>, foldhash::fast::RandomState>,
     hand: ClockHand<UdpId>,
     ready: ReadyQueue<UdpId>,
     pub(super) stage: Stage,
     buffer: ReceiveBuffer,
     /// The flow whose turn ended before it had passed on everything in the buffer.
     halfway: Option<UdpId>,
-}
-
-impl Default for UdpTable {
-    fn default() -> UdpTable {
-        UdpTable {
-            room: MAX_FLOWS,
-            flows: SlotMap::default(),
-            by_guest: HashMap::default(),
-            forwards: HashMap::default(),
-            forward_count: 0,
-            hand: ClockHand::default(),
-            ready: ReadyQueue::default(),
-            stage: Stage::default(),
-            buffer: ReceiveBuffer::default(),
-            halfway: None,
-        }
-    }
 }
 
 impl UdpTable {
@@ -105,17 +90,18 @@ impl UdpTable {
         if let Some(&id) = self.by_guest.get(&(guest, v6)) {
             return Ok(Some(id));
         }
-        if self.by_guest.len() >= self.room {
+        if self.by_guest.len() >= MAX_FLOWS {
             self.evict(cx);
         }
         cx.egress.neighbors.heard(guest.ip, cx.now);
         let source = cx.policy.outbound(real);
         let socket = match Datagram::outgoing(v6, source) {
             Ok(socket) => socket,
-            Err(error) if out_of_descriptors(&error) => {
+            Err(error) if is_lack_of_descriptors(&error) => {
                 self.make_room(cx);
                 return Ok(None);
             }
+            Err(error) if is_lack(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
         let Some(id) = self.insert(guest, socket, v6, false, cx) else { return Ok(None) };
@@ -161,13 +147,13 @@ impl UdpTable {
         None
     }
 
-    /// The process has no descriptor left: the table shrinks a little. The descriptors of the flows that go are closed
-    /// only once the application was told, so this datagram is lost; but from the next one on there is one to spare.
+    /// The process has no descriptor left: the flows least used go. Their descriptors are closed only once the application
+    /// was told, so this datagram is lost; but for the next ones there are some to spare. Nothing is remembered of it: when
+    /// others have given descriptors back, the table has its old room.
     fn make_room(&mut self, cx: &mut Context) {
         for _ in 0..SPARE {
             self.evict(cx);
         }
-        self.room = self.by_guest.len().max(1);
     }
 
     /// Makes room by the rule of the table; false when nothing may go.
@@ -195,16 +181,16 @@ impl UdpTable {
         if flow.forward {
             self.forward_count -= 1;
             if let Some(ids) = self.forwards.get_mut(&flow.guest) {
-                ids.retain(|&other| other != id);
+                // The newest is last, and most likely to go.
+                if let Some(index) = ids.iter().rposition(|&other| other == id) {
+                    ids.remove(index);
+                }
                 if ids.is_empty() {
                     self.forwards.remove(&flow.guest);
                 }
             }
         } else {
             self.by_guest.remove(&(flow.guest, flow.v6));
-            if self.by_guest.len() < self.room / 2 {
-                self.room = MAX_FLOWS;
-            }
         }
         cx.unwatch(HostSocket::Datagram(flow.socket));
     }
@@ -219,22 +205,30 @@ impl UdpTable {
         if self.forward_count >= MAX_FORWARDS {
             return Err(std::io::Error::from_raw_os_error(libc::ENOMEM));
         }
-        let v6 = socket.local_address().is_some_and(|local| local.is_ipv6());
+        let local = socket.local_address();
+        let v6 = local.is_some_and(|local| local.is_ipv6());
         let id =
             self.insert(guest, socket, v6, true, cx).ok_or_else(|| std::io::Error::from_raw_os_error(libc::ENOMEM))?;
         self.forwards.entry(guest).or_default().push(id);
+        if let Some(local) = local {
+            self.by_host.entry(local.into()).or_default().push(id);
+        }
         self.forward_count += 1;
         Ok(())
     }
 
     /// Removes the host forward bound to `address`; false when there is none.
     pub fn remove_forward(&mut self, address: SocketAddr, cx: &mut Context) -> bool {
-        let found = self.flows.iter().find(|(_, flow)| {
-            flow.forward && flow.socket.local_address().is_some_and(|local| Endpoint::from(local) == address.into())
-        });
-        let Some((id, _)) = found else { return false };
-        self.remove(id, cx);
-        true
+        let at = Endpoint::from(address);
+        let Some(ids) = self.by_host.get_mut(&at) else { return false };
+        let id = (!ids.is_empty()).then(|| ids.remove(0));
+        if ids.is_empty() {
+            self.by_host.remove(&at);
+        }
+        if let Some(id) = id {
+            self.remove(id, cx);
+        }
+        id.is_some()
     }
 
     /// Takes a report of the poller.
@@ -307,12 +301,9 @@ impl UdpTable {
 
     /// Ends all flows.
     pub fn clear(&mut self, cx: &mut Context) {
+        self.by_host.clear();
         for id in newest_first(self.flows.iter().map(|(id, flow)| (id, flow.number))) {
             self.remove(id, cx);
         }
     }
-}
-
-fn out_of_descriptors(error: &std::io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }

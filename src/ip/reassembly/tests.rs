@@ -338,3 +338,21 @@ proptest! {
         check(&table);
     }
 }
+
+/// The headers that are kept for the whole packet, or for the error to its sender, count as well: at an MTU of 65,521 a
+/// first fragment over IPv6 can be nothing else.
+#[test]
+fn earnest_3_11_the_kept_headers_count() {
+    let header = vec![0x60; 65_000];
+    let mut table =
+        Reassembler::<u32> { longest: MAX_IPV6, ..Reassembler::new(Limits::default(), Overlap::DropDatagram) };
+    for key in 0..64 {
+        table.on_fragment(key, &Fragment { offset: 0, more: true, header: &header, payload: &[0; 8] }, NOW);
+        let kept = table.datagrams.iter().filter_map(|datagram| datagram.header.as_ref()).map(|header| header.len());
+        assert!(kept.sum::<usize>() <= 512 * 1024);
+        check(&table);
+    }
+    assert_eq!(table.len(), 8);
+    table.clear();
+    assert_eq!(table.bytes(), 0);
+}
