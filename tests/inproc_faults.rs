@@ -359,6 +359,11 @@ fn earnest_3_2_bytes_for_what_cannot_be_attached_are_answered_by_a_reset() {
 
 // ---- 3.1, 3.6, 3.9: what ran out comes back ----
 
+/// Adding to the poller, where there is one.
+fn watch() -> Option<Call> {
+    (std::env::var("OXISLIRP_POLL").as_deref() != Ok("direct")).then_some(Call::Watch)
+}
+
 const LACKS: [i32; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS];
 
 /// Eight questions from ports that were not used before, and how many answers the guest gets.
@@ -395,7 +400,7 @@ fn earnest_3_1_udp_is_as_before_when_the_host_has_sockets_again(family: Family) 
     if !ours("host-errors") {
         return;
     }
-    for call in [Call::Socket, Call::Watch] {
+    for call in [Call::Socket].into_iter().chain(watch()) {
         for errno in LACKS {
             let i = greeted(family);
             i.registrations();
@@ -421,7 +426,7 @@ fn earnest_3_1_tcp_is_as_before_when_the_host_has_sockets_again(family: Family) 
     if !ours("host-errors") {
         return;
     }
-    for call in [Call::Socket, Call::Connect, Call::Watch] {
+    for call in [Call::Socket, Call::Connect].into_iter().chain(watch()) {
         for errno in LACKS {
             let i = network(family);
             let mut guest = SmolGuest::configured(&i, 1500, family);
