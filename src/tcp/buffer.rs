@@ -13,7 +13,7 @@ const DEFAULT_BUDGET: usize = 512 << 20;
 /// What a few buffers share, and what many do, as parts of the budget; and how many are few.
 const SHARED_BY_FEW: usize = 16;
 const SHARED_BY_MANY: usize = 32;
-const FEW: usize = 32;
+const FEW: usize = 128;
 
 /// Lends slabs of memory to the buffers of all connections of a stack.
 ///
