@@ -159,8 +159,7 @@ static void check_what_is_left(int descriptors_before, int threads_before)
 static bool direct_matters(const Habits *row, bool habit)
 {
     bool other_thread = row->threads == MUTEX || row->threads == UNLOCKED;
-    bool tells_nothing = row->error_after_frame && !row->one_frame;
-    if (row->waits == WSA_POLLS || row->places > 0 || row->only_new || tells_nothing ||
+    if (row->waits == WSA_POLLS || row->places > 0 || row->only_new || row->error_after_frame ||
         (other_thread && !row->wakes_on_notify && row->longest == 0)) {
         return false;
     }
