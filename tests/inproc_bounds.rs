@@ -202,3 +202,43 @@ fn earnest_3_3_datagrams_in_many_fragments_are_bounded_and_none_is_lost() {
         assert!(worst <= MOST, "a call made {worst} frames");
     }
 }
+
+/// After a load of many flows the process is as small again as it was before, as soon as it has been quiet for a while.
+#[test]
+fn earnest_3_16_the_memory_of_a_load_comes_back() {
+    const NAME: &str = "earnest_3_16_the_memory_of_a_load_comes_back";
+    if !isolated(NAME, Isolation::Process) {
+        return;
+    }
+    let i = Setup::default().start();
+    // What is made once, whatever comes.
+    drop(grown(&i));
+    let before = resident();
+    let mut flows: Vec<_> = (0..100).map(|_| download(&i, &large_window(1460))).collect();
+    for _ in 0..10 {
+        for (conn, stream) in &mut flows {
+            fill_up(stream);
+            i.busiest_call_of_a_turn();
+            acknowledge_all(&i, conn);
+        }
+    }
+    i.drain_raw();
+    let busy = resident();
+    for (mut conn, stream) in flows.drain(..) {
+        conn.send(&i, RST, b"");
+        drop(stream);
+    }
+    i.settle();
+    i.drain_raw();
+    // The application comes round once a second.
+    for _ in 0..3 {
+        i.move_clock(Duration::from_secs(1));
+        i.settle();
+    }
+    let after = resident();
+    eprintln!("{} KiB before, {} busy, {} after", before >> 10, busy >> 10, after >> 10);
+    if ours("memory-comes-back") {
+        assert!(busy > before + (16 << 20), "{before} and {busy} bytes: this shows nothing");
+        assert!(after < before + (4 << 20), "{before} bytes before, {busy} under load, {after} after");
+    }
+}

@@ -7,6 +7,7 @@ mod control;
 pub mod error_queue;
 pub mod lack;
 pub mod local_address;
+pub mod memory;
 pub mod mmsg;
 pub mod path;
 pub mod poller;

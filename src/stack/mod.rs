@@ -3,7 +3,7 @@
 //!
 //! `config` says what a stack is made from, `input` and `input6` take frames apart, `foreign` knows those that are none of ours,
 //! `rounds` is the application's loop seen from inside, `ration` how much one call of it may make, `patience` and `answers` say when
-//! it is kept from sleeping, `asking` when the poller is asked, `rules` adds and removes forwards, `tftp` gives the TFTP server its
+//! it is kept from sleeping, `thrift` when memory is given back, `asking` when the poller is asked, `rules` adds and removes forwards, `tftp` gives the TFTP server its
 //! datagrams and its files.
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,7 @@ mod ration;
 mod rounds;
 mod rules;
 mod tftp;
+mod thrift;
 
 use std::hash::RandomState;
 use std::io;

@@ -11,6 +11,7 @@ use super::answers::Answers;
 use super::asking::{Asking, Glance};
 use super::patience::Patience;
 use super::ration::{DEADLINE, Ration};
+use super::thrift::Thrift;
 use crate::flow::Effect;
 use crate::flow::icmp::IcmpId;
 use crate::flow::tcp::TcpId;
@@ -38,6 +39,7 @@ pub(super) struct LoopState {
     frames: u32,
     asking: Asking,
     patience: Patience,
+    thrift: Thrift,
     answers: Answers,
     /// The same for the next datagrams where some have come.
     datagrams: Answers,
@@ -77,6 +79,7 @@ impl Stack {
         }
         let brought = std::mem::take(&mut self.cx.brought);
         let (gave, datagrams) = (std::mem::take(&mut self.cx.gave), std::mem::take(&mut self.cx.datagrams));
+        self.loop_state.thrift.before_sleep(brought, &mut self.cx.pool, self.cx.now);
         let bulk = self.loop_state.patience.before_sleep(brought, self.cx.now);
         let answer = self.loop_state.answers.before_sleep(gave, self.cx.now);
         let datagram = self.loop_state.datagrams.before_sleep(datagrams, self.cx.now);

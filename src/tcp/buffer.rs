@@ -26,6 +26,8 @@ const FEW: usize = 128;
 pub struct Pool {
     free: [Vec<Vec<u8>>; KEPT.len()],
     lent: usize,
+    /// The most that was lent at a time since [`Pool::free_all`].
+    peak: usize,
     /// How many slabs are lent.
     slabs: usize,
     share: usize,
@@ -56,7 +58,7 @@ impl Pool {
 
     /// A pool that lends `budget` bytes, and up to as much again in slabs of the smallest size.
     pub fn with_budget(budget: usize) -> Pool {
-        let mut pool = Pool { free: Default::default(), lent: 0, slabs: 0, share: LEAST, budget };
+        let mut pool = Pool { free: Default::default(), lent: 0, peak: 0, slabs: 0, share: LEAST, budget };
         pool.share = pool.share_of(1);
         pool
     }
@@ -75,6 +77,17 @@ impl Pool {
     /// How many bytes are lent at this moment.
     pub fn lent(&self) -> usize {
         self.lent
+    }
+
+    /// The most bytes that were lent at a time since [`Pool::free_all`].
+    pub fn peak(&self) -> usize {
+        self.peak
+    }
+
+    /// Frees what is kept for the next buffers; the peak begins anew.
+    pub fn free_all(&mut self) {
+        self.free = Default::default();
+        self.peak = self.lent;
     }
 
     /// Whether less than half of the budget is lent: buffers may grow.
@@ -96,6 +109,7 @@ impl Pool {
             }
         };
         self.lent = lent;
+        self.peak = self.peak.max(lent);
         self.slabs += 1;
         self.share = self.share.min(self.share_of(self.slabs));
         Some((slab, bytes))
@@ -384,7 +398,8 @@ impl SendBuffer {
         self.closed
     }
 
-    pub(super) fn release(&mut self, pool: &mut Pool) {
+    /// Drops everything and gives the memory back.
+    pub(crate) fn release(&mut self, pool: &mut Pool) {
         self.urgent = 0;
         self.ring.release(pool);
     }

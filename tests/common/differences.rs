@@ -339,6 +339,12 @@ pub const DIFFERENCES: &[Difference] = &[
         "a bounded number greater than one",
     ),
     d(
+        "memory-comes-back",
+        "poll-and-timers.md: nothing is said of the memory of a load that has ended",
+        "stays with the C library",
+        "given back to the system when it has been quiet for a second",
+    ),
+    d(
         "fragment-crash",
         "ipv4.md section 2: reassembly",
         "4.7.0 crashes when the fragment that arrives first is not the datagram's first",
