@@ -21,6 +21,7 @@ both_families![
     earnest_4_i_a_ping_that_must_not_be_cut_is_refused_each_time,
     earnest_4_i_a_guest_whose_link_carries_more_loses_no_datagram,
     earnest_4_j_the_answer_to_a_ping_tells_how_far_it_came,
+    earnest_3_12_a_group_has_no_members_on_this_host_when_its_loopback_is_closed,
 ];
 
 fn router(family: Family) -> IpAddr {
@@ -56,16 +57,21 @@ impl Namespace {
         self.0.id().to_string()
     }
 
-    /// A listener in the namespace.
-    fn listener(&self, address: SocketAddr) -> TcpListener {
+    /// What `open` opens, in the namespace.
+    fn socket<T: Send + 'static>(&self, open: impl FnOnce() -> T + Send + 'static) -> T {
         let namespace = std::fs::File::open(format!("/proc/{}/ns/net", self.pid())).unwrap();
-        let open = move || {
+        let inside = move || {
             // SAFETY: the descriptor is open; only the namespace of this thread changes, which ends soon.
             let moved = unsafe { libc::setns(std::os::fd::AsRawFd::as_raw_fd(&namespace), libc::CLONE_NEWNET) };
             assert_eq!(moved, 0, "{}", std::io::Error::last_os_error());
-            TcpListener::bind(address).expect("the address is there")
+            open()
         };
-        let listener = std::thread::spawn(open).join().expect("a listener");
+        std::thread::spawn(inside).join().expect("a socket")
+    }
+
+    /// A listener in the namespace.
+    fn listener(&self, address: SocketAddr) -> TcpListener {
+        let listener = self.socket(move || TcpListener::bind(address).expect("the address is there"));
         listener.set_nonblocking(true).unwrap();
         listener
     }
@@ -622,4 +628,86 @@ fn earnest_4_j_the_answer_to_a_ping_tells_how_far_it_came(family: Family) {
     // Never nothing, which would be none that arrives.
     far.run("echo 2 > /proc/sys/net/ipv4/ip_default_ttl; echo 2 > /proc/sys/net/ipv6/conf/w1/hop_limit");
     assert_eq!(hops(2), 1);
+}
+
+/// With the host's loopback closed, what the guest sends to a group goes out on the link and does not come back to this
+/// host's own members, whatever socket it takes. The host's other addresses are no loopback: they stay open, as container
+/// engines tell their containers to reach the host there.
+fn earnest_3_12_a_group_has_no_members_on_this_host_when_its_loopback_is_closed(family: Family) {
+    const NAME: &str = "earnest_3_12_a_group_has_no_members_on_this_host_when_its_loopback_is_closed";
+    if !isolated(&family.test(NAME), Isolation::Network) {
+        return;
+    }
+    let [router, _server] = network();
+    run(Command::new("sh").args(["-ec", "ip route add 224.0.0.0/4 dev v0"]));
+    let v4 = family == Family::V4;
+    let group: IpAddr = if v4 { "224.0.0.251" } else { "ff02::fb" }.parse().unwrap();
+    let own: IpAddr = if v4 { "192.0.2.1" } else { "2001:db8:1::1" }.parse().unwrap();
+    let join = move |device: &str, port: u16| {
+        let socket = UdpSocket::bind((family.unspecified(), port)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        match group {
+            IpAddr::V4(group) => {
+                let interface = if device == "v0" { "192.0.2.1" } else { "192.0.2.2" };
+                socket.join_multicast_v4(&group, &interface.parse().unwrap()).unwrap();
+            }
+            IpAddr::V6(group) => {
+                let name = std::ffi::CString::new(device).unwrap();
+                // SAFETY: the name ends with its NUL.
+                let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+                socket.join_multicast_v6(&group, index).unwrap();
+            }
+        }
+        socket
+    };
+    let here = join("v0", 0);
+    let port = here.local_addr().unwrap().port();
+    let there = router.socket(move || join("v1", port));
+    // The kernel takes a moment until the link's routes carry something.
+    let end = std::time::Instant::now() + DEADLINE;
+    let mut buffer = [0; 64];
+    for n in 0u32.. {
+        assert!(std::time::Instant::now() < end, "the link carries nothing");
+        let sent = here.send_to(&n.to_be_bytes(), (group, port)).is_ok();
+        std::thread::yield_now();
+        let mut last = |socket: &UdpSocket| {
+            std::iter::from_fn(|| socket.recv(&mut buffer).is_ok().then(|| buffer[..4].to_vec())).last()
+        };
+        if sent && last(&there).is_some_and(|got| got == n.to_be_bytes()) {
+            last(&here);
+            break;
+        }
+    }
+    let listener = TcpListener::bind((own, 0)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    for closed in [false, true] {
+        let mut setup = family.setup().real_clock();
+        setup.config.disable_host_loopback = closed;
+        let i = setup.start();
+        if !v4 {
+            i.greet6(GUEST6);
+        }
+        let send = |from: u16, to: IpAddr, data: &[u8]| match to {
+            IpAddr::V4(to) => i.input(&Ip::new(to, UDP).frame(&udp(at(GUEST, from), at(to, port), data))),
+            IpAddr::V6(to) => i.input(&Ip6::new(to, UDP).udp(from, port, data)),
+        };
+        let forwarded = i.fresh_port();
+        if v4 {
+            // What comes from a forward's port leaves by the forward's socket.
+            i.add_hostfwd(true, at(Ipv4Addr::UNSPECIFIED, 0), at(GUEST, forwarded)).unwrap();
+        }
+        for from in [40000, forwarded] {
+            send(from, group, b"to all");
+            assert_eq!(host_recv(&i, &there).0, b"to all", "{from}, {closed}");
+            if closed && ours("group-loopback") {
+                host_gets_nothing(&i, &here);
+            } else {
+                assert_eq!(host_recv(&i, &here).0, b"to all", "{from}");
+            }
+        }
+        send(40000, own, b"to one");
+        assert_eq!(host_recv(&i, &here).0, b"to one");
+        Party::connect(&i, family, SocketAddr::new(own, listener.local_addr().unwrap().port()));
+        accept(&i, &listener);
+    }
 }

@@ -377,6 +377,12 @@ impl Datagram {
         let _ = if v6 { self.0.set_unicast_hops_v6(ttl.into()) } else { self.0.set_ttl_v4(ttl.into()) };
     }
 
+    /// What is sent to a group from now on goes to the others on the link, and not to its members on this host.
+    pub fn leave_this_host_out(&self, v6: bool) {
+        // It cannot fail on a datagram socket of that family.
+        let _ = if v6 { self.0.set_multicast_loop_v6(false) } else { self.0.set_multicast_loop_v4(false) };
+    }
+
     /// The socket's own address, with the port the kernel chose.
     pub fn local_address(&self) -> Option<SocketAddr> {
         self.0.local_addr().ok()?.as_socket()

@@ -58,6 +58,12 @@ pub const DIFFERENCES: &[Difference] = &[
         "refused",
     ),
     d(
+        "group-loopback",
+        "security.md: disable_host_loopback and groups with members on the host",
+        "reached",
+        "not reached; others on the link are",
+    ),
+    d(
         "bounded-calls",
         "not in the contract: what one call may make, and who goes first",
         "everything that windows allow, flow by flow; 2,250 frames of one poll were seen",

@@ -119,6 +119,9 @@ impl UdpTable {
         forward: bool,
         cx: &mut Context,
     ) -> Option<UdpId> {
+        if cx.policy.disable_host_loopback {
+            socket.leave_this_host_out(v6);
+        }
         let id = self.flows.insert(UdpFlow {
             guest,
             remote: None,
