@@ -311,6 +311,52 @@ fn earnest_3_2_unix_sockets_and_commands_lose_no_byte() {
     }
 }
 
+/// The connection with a command is made in this process; a kernel that takes its time for that, or a filter that drops what
+/// goes over the loopback, holds nobody up.
+#[test]
+fn earnest_3_10_the_connection_with_a_command_is_not_waited_for() {
+    const NAME: &str = "earnest_3_10_the_connection_with_a_command_is_not_waited_for";
+    if !ours("host-errors") || !isolated(NAME, Isolation::Process) {
+        return;
+    }
+    let i = Setup::default().start();
+    add_target(&i, false, "cat");
+    let before = child::open_descriptors();
+    // It comes late: nothing is lost.
+    let fault = Fault::on(Call::Accept, libc::EAGAIN);
+    let mut conn = Conn::connect(&i, at(FWD, 1000));
+    conn.data(&i, b"early");
+    for _ in 0..3 {
+        let hits = fault.hits();
+        i.move_clock(Duration::from_millis(100));
+        i.turn(Duration::ZERO);
+        assert_eq!(fault.hits(), hits + 1, "one try each time");
+    }
+    drop(fault);
+    i.advance(Duration::from_millis(100));
+    conn.data(&i, b" late");
+    assert_eq!(conn.receive(&i, 10).1, b"early late");
+    conn.send(&i, RST, b"");
+    i.settle();
+    // It never comes: the guest is told after a second, and nothing is left. The same when the guest goes first.
+    for patient in [true, false] {
+        let fault = Fault::on(Call::Accept, libc::EAGAIN);
+        let mut conn = Conn::connect(&i, at(FWD, 1000));
+        i.turn(Duration::ZERO);
+        assert!(fault.hits() > 0 && child::open_descriptors() > before, "it is being made");
+        if patient {
+            i.advance(Duration::from_millis(900));
+            assert!(child::open_descriptors() > before, "it may still come");
+            i.advance(Duration::from_millis(500));
+            conn.expect_fin(&i);
+        } else {
+            conn.send(&i, RST, b"");
+            i.settle();
+        }
+        assert_eq!(child::open_descriptors(), before);
+    }
+}
+
 #[test]
 fn earnest_3_2_a_final_error_behind_a_guest_forward_resets_the_guest() {
     if !ours("host-errors") {

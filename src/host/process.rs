@@ -10,7 +10,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::ptr;
-use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -18,8 +17,6 @@ use super::socket::{Hops, Stream, new_socket};
 
 /// Where programs are looked for when there is no PATH, as the C library's `execvp` does.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
-/// How long the kernel may take to connect two sockets of this process.
-const PAIR_TIMEOUT: Duration = Duration::from_secs(1);
 /// Strangers' connections that are turned away while waiting for our own.
 const MAX_STRANGERS: usize = 64;
 /// The first descriptor that a command does not get: 0, 1 and 2 are its connection, 3 is where a failure is reported,
@@ -40,14 +37,18 @@ pub fn current_thread() -> ThreadNumber {
 
 /// Starts a command line, split as a shell does with quotes and backslashes but without any expansion, on one end of a
 /// connection, and gives the other end. The program gets the connection as its descriptors 0, 1 and 2 and no other one,
-/// a session of its own, no blocked signals, and the environment and directory of this process.
+/// a session of its own, no blocked signals, and the environment and directory of this process. What there is of the
+/// connection while the kernel has not completed it is kept in `pair`, for the next try.
 ///
 /// # Errors
-/// `InvalidInput` when the command line is empty or its quotes do not match; what the system said when the connection
-/// or the process could not be made, or the program not be started (`ENOENT`, `EACCES`).
-pub fn start(command_line: &[u8]) -> io::Result<Stream> {
-    let mut program = Program::parse(command_line)?;
-    let (ours, theirs) = connection()?;
+/// `WouldBlock` when the connection is not complete yet; `InvalidInput` when the command line is empty or its quotes do not
+/// match; what the system said when the connection or the process could not be made, or the program not be started
+/// (`ENOENT`, `EACCES`).
+pub fn start(command_line: &[u8], pair: &mut Option<Box<Pair>>) -> io::Result<Stream> {
+    // What cannot be started needs no connection. It is not looked at again with every try.
+    let program = if pair.is_none() { Some(Program::parse(command_line)?) } else { None };
+    let (ours, theirs) = connection(pair)?;
+    let mut program = program.map_or_else(|| Program::parse(command_line), Ok)?;
     program.spawn(theirs.as_raw_fd())?;
     Ok(ours)
 }
@@ -55,54 +56,84 @@ pub fn start(command_line: &[u8]) -> io::Result<Stream> {
 /// A connection of this process with itself: our end, and the end for a command. It is a TCP connection, as some servers
 /// started this way ask for their peer's address or read urgent data; where there is no loopback network it is a pair of
 /// Unix sockets.
-fn connection() -> io::Result<(Stream, OwnedFd)> {
-    match loopback_connection() {
-        Ok((ours, theirs)) => Ok((ours, theirs.into())),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::ENETUNREACH)) => {
-            let (ours, theirs) = Socket::pair(Domain::UNIX, Type::STREAM, None)?;
-            ours.set_nonblocking(true)?;
-            Ok((Stream::connected(ours), theirs.into()))
+fn connection(pair: &mut Option<Box<Pair>>) -> io::Result<(Stream, OwnedFd)> {
+    let made = match pair.take() {
+        Some(made) => Ok(made),
+        None => Pair::begin().map(Box::new),
+    };
+    let error = match made.map(|made| made.complete()) {
+        Ok(Ok((ours, theirs))) => return Ok((ours, theirs.into())),
+        Ok(Err(Incomplete::Later(later))) => {
+            *pair = Some(later);
+            return Err(ErrorKind::WouldBlock.into());
         }
-        Err(error) => Err(error),
+        Ok(Err(Incomplete::Never(error))) | Err(error) => error,
+    };
+    if !matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::ENETUNREACH)) {
+        return Err(error);
     }
+    let (ours, theirs) = Socket::pair(Domain::UNIX, Type::STREAM, None)?;
+    ours.set_nonblocking(true)?;
+    Ok((Stream::connected(ours), theirs.into()))
 }
 
-fn loopback_connection() -> io::Result<(Stream, Socket)> {
-    let listener = new_socket(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-    listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
-    listener.listen(16)?;
-    let address = listener.local_addr()?.as_socket().ok_or(ErrorKind::AddrNotAvailable)?;
-    let ours = Stream::connect(address, None, Hops::Default)?;
-    let our_address = ours.local_address();
-    let deadline = Instant::now() + PAIR_TIMEOUT;
-    let mut strangers = 0;
-    while strangers < MAX_STRANGERS {
-        match listener.accept() {
-            // Any process of this machine can connect to the listener for the moment that it exists.
-            Ok((theirs, peer)) if our_address.is_some() && peer.as_socket() == our_address => {
-                theirs.set_nonblocking(false)?;
-                ours.take_error()?;
-                return Ok((ours, theirs));
+/// A TCP connection of this process with itself that is being made. Mostly the kernel completes it within the connect; it
+/// does later when another processor has the work, and never where a filter drops what goes over the loopback. Nobody waits
+/// here.
+#[derive(Debug)]
+pub struct Pair {
+    listener: Socket,
+    ours: Stream,
+    /// Others' connections that were turned away.
+    strangers: usize,
+}
+
+/// Why there is no connection.
+enum Incomplete {
+    Later(Box<Pair>),
+    Never(io::Error),
+}
+
+impl Pair {
+    fn begin() -> io::Result<Pair> {
+        let listener = new_socket(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+        listener.listen(16)?;
+        let address = listener.local_addr()?.as_socket().ok_or(ErrorKind::AddrNotAvailable)?;
+        let ours = Stream::connect(address, None, Hops::Default)?;
+        Ok(Pair { listener, ours, strangers: 0 })
+    }
+
+    fn complete(mut self: Box<Pair>) -> Result<(Stream, Socket), Incomplete> {
+        match self.accept() {
+            Ok(theirs) => Ok((self.ours, theirs)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Incomplete::Later(self)),
+            Err(error) => Err(Incomplete::Never(error)),
+        }
+    }
+
+    /// Our own connection among those that have come.
+    fn accept(&mut self) -> io::Result<Socket> {
+        let our_address = self.ours.local_address();
+        while self.strangers < MAX_STRANGERS {
+            match self.listener.accept() {
+                // Any process of this machine can connect to the listener for the moment that it exists.
+                Ok((theirs, peer)) if our_address.is_some() && peer.as_socket() == our_address => {
+                    theirs.set_nonblocking(false)?;
+                    self.ours.take_error()?;
+                    return Ok(theirs);
+                }
+                Ok(_) => self.strangers += 1,
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::ECONNABORTED)) => {}
+                // A connect that has failed will not come any more.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Err(self.ours.take_error().err().unwrap_or(error));
+                }
+                Err(error) => return Err(error),
             }
-            Ok(_) => strangers += 1,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => wait_readable(&listener, deadline)?,
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::ECONNABORTED)) => {}
-            Err(error) => return Err(error),
         }
+        Err(io::Error::other("others connect in its place"))
     }
-    Err(ErrorKind::TimedOut.into())
-}
-
-fn wait_readable(socket: &Socket, deadline: Instant) -> io::Result<()> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(ErrorKind::TimedOut.into());
-    }
-    let mut wanted = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    let milliseconds = c_int::try_from(left.as_millis()).unwrap_or(c_int::MAX).max(1);
-    // SAFETY: the pointer is to one live pollfd. What it says does not matter: the caller tries again.
-    unsafe { libc::poll(&raw mut wanted, 1, milliseconds) };
-    Ok(())
 }
 
 /// Everything a new process needs, made before it exists: between `fork` and `exec` of a program with threads nothing
@@ -334,7 +365,7 @@ mod tests {
 
     /// What a command wrote until its end.
     fn output(command_line: &str) -> String {
-        let stream = start(command_line.as_bytes()).expect("the command starts");
+        let stream = start(command_line.as_bytes(), &mut None).expect("the command starts");
         let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
         loop {
             match stream.receive(&mut buffer, &mut []) {
@@ -358,12 +389,20 @@ mod tests {
     #[test]
     fn an_unusable_command_line_is_told_from_a_missing_program() {
         for unusable in ["", "  ", "# only this", "cat 'open", "''"] {
-            assert_eq!(start(unusable.as_bytes()).unwrap_err().kind(), ErrorKind::InvalidInput, "{unusable:?}");
+            assert_eq!(
+                start(unusable.as_bytes(), &mut None).unwrap_err().kind(),
+                ErrorKind::InvalidInput,
+                "{unusable:?}"
+            );
         }
         for missing in ["no-such-program-anywhere", "/no/such/program x"] {
-            assert_eq!(start(missing.as_bytes()).unwrap_err().raw_os_error(), Some(libc::ENOENT), "{missing:?}");
+            assert_eq!(
+                start(missing.as_bytes(), &mut None).unwrap_err().raw_os_error(),
+                Some(libc::ENOENT),
+                "{missing:?}"
+            );
         }
-        assert_eq!(start(b"/dev/null").unwrap_err().raw_os_error(), Some(libc::EACCES));
+        assert_eq!(start(b"/dev/null", &mut None).unwrap_err().raw_os_error(), Some(libc::EACCES));
     }
 
     #[test]
@@ -402,7 +441,9 @@ mod tests {
 
     #[test]
     fn the_two_ends_are_connected_over_loopback() {
-        let (ours, theirs) = loopback_connection().unwrap();
+        let mut pair = None;
+        let (ours, theirs) = std::iter::repeat_with(|| connection(&mut pair)).find_map(Result::ok).unwrap();
+        let theirs = Socket::from(theirs);
         let here = ours.local_address().unwrap();
         assert!(here.ip().is_loopback());
         assert_eq!(theirs.peer_addr().unwrap().as_socket(), Some(here));

@@ -152,7 +152,7 @@ impl TcpFlow {
     /// The next moment at which something is due without any event.
     fn deadline(&self) -> Option<Instant> {
         let connecting = self.connecting.as_ref().map(|connecting| connecting.deadline);
-        let attaching = if let Side::Waiting(attaching) = self.side { attaching.deadline() } else { None };
+        let attaching = if let Side::Waiting(attaching) = &self.side { attaching.deadline() } else { None };
         earliest(earliest(earliest(self.conn.deadline(), connecting), attaching), self.again.at())
     }
 

@@ -9,7 +9,7 @@ use crate::flow::context::Context;
 use crate::flow::effect::Effect;
 use crate::flow::token::{self, Kind};
 use crate::host::poller::News;
-use crate::host::process;
+use crate::host::process::{self, Pair};
 use crate::host::socket::Stream;
 use crate::host::unix::UnixAddress;
 use crate::ip::rate_limit::RateLimit;
@@ -21,6 +21,9 @@ const MAX_COMMANDS: usize = 512;
 const RETRY: Duration = Duration::from_millis(50);
 /// How long a Unix socket is tried whose queue is full; as long as a TCP connect.
 const PATIENCE: Duration = Duration::from_secs(75);
+/// The same for the connection with a command, which the host's kernel makes with itself.
+const COMMAND_RETRY: Duration = Duration::from_millis(5);
+const COMMAND_PATIENCE: Duration = Duration::from_secs(1);
 /// Warnings a guest can cause: this many at once, and one a second.
 const WARNINGS: u32 = 10;
 
@@ -43,23 +46,25 @@ pub enum Target {
 }
 
 /// A target that is still to be attached.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Attaching {
     /// When to try again, and when to give up; `None` before the first try.
     again: Option<(Instant, Instant)>,
+    /// The connection with a command, as far as it was made.
+    pair: Option<Box<Pair>>,
 }
 
 impl Attaching {
-    pub(super) fn deadline(self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         self.again.map(|(next, _)| next)
     }
 }
 
 impl Target {
-    fn open(&self) -> io::Result<Stream> {
+    fn open(&self, pair: &mut Option<Box<Pair>>) -> io::Result<Stream> {
         match self {
             Target::Callback => Err(ErrorKind::Unsupported.into()),
-            Target::Command(line) => process::start(line),
+            Target::Command(line) => process::start(line, pair),
             Target::Unix(address) => Stream::connect_unix(address),
         }
     }
@@ -77,14 +82,21 @@ impl TcpTable {
     /// Attaches the target of a guest forward to a flow that waits for it, if the time has come.
     pub(super) fn attach(&mut self, id: TcpId, cx: &mut Context) {
         let Some(flow) = self.flows.get(id) else { return };
-        let Side::Waiting(attaching) = flow.side else { return };
+        let Side::Waiting(attaching) = &flow.side else { return };
         let early = attaching.deadline().is_some_and(|next| next > cx.now);
         if early || !flow.conn.is_established() || flow.conn.closed().is_some() {
             return;
         }
         let Some(forward) = flow.forward.clone() else { return };
-        let crowded = matches!(forward.target, Target::Command(_)) && self.commands() >= MAX_COMMANDS;
-        let opened = if crowded { Err(io::Error::other("there are too many already")) } else { forward.target.open() };
+        let Some(Side::Waiting(attaching)) = self.flows.get_mut(id).map(|flow| &mut flow.side) else { return };
+        let mut attaching = std::mem::take(attaching);
+        let is_first = attaching.pair.is_none();
+        let crowded = is_first && matches!(forward.target, Target::Command(_)) && self.commands() >= MAX_COMMANDS;
+        let opened = if crowded {
+            Err(io::Error::other("there are too many already"))
+        } else {
+            forward.target.open(&mut attaching.pair)
+        };
         let opened = opened.and_then(|stream| {
             let watched = cx.watch(&stream, token::pack(Kind::Tcp, id), News::Stream);
             if watched { Ok(stream) } else { Err(io::Error::from_raw_os_error(libc::ENOMEM)) }
@@ -98,6 +110,8 @@ impl TcpTable {
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock && flow.is_patient(attaching, cx.now) => return,
             Err(error) => {
+                let late = !is_first && error.kind() == ErrorKind::WouldBlock;
+                let error = if late { io::Error::from(ErrorKind::TimedOut) } else { error };
                 flow.detach(cx);
                 if self.warnings.get_or_insert_with(|| RateLimit::new(1, WARNINGS)).allow(cx.now) {
                     let text = format!("guest forward: {} failed: {error}", forward.target.describe());
@@ -113,8 +127,12 @@ impl TcpTable {
     /// How many commands are running, as far as their connections tell.
     fn commands(&self) -> usize {
         let is_command = |flow: &TcpFlow| {
-            matches!(flow.side, Side::Host(_))
-                && flow.forward.as_ref().is_some_and(|forward| matches!(forward.target, Target::Command(_)))
+            let has_one = match &flow.side {
+                Side::Host(_) => true,
+                Side::Waiting(attaching) => attaching.pair.is_some(),
+                _ => false,
+            };
+            has_one && flow.forward.as_ref().is_some_and(|forward| matches!(forward.target, Target::Command(_)))
         };
         // Starting a process takes longer than looking at every flow.
         self.flows.values().filter(|flow| is_command(flow)).count()
@@ -124,8 +142,10 @@ impl TcpTable {
 impl TcpFlow {
     /// Plans another try; false when there were enough.
     fn is_patient(&mut self, attaching: Attaching, now: Instant) -> bool {
-        let end = attaching.again.map_or(now + PATIENCE, |(_, end)| end);
-        self.side = Side::Waiting(Attaching { again: Some((now + RETRY, end)) });
+        let (retry, patience) =
+            if attaching.pair.is_some() { (COMMAND_RETRY, COMMAND_PATIENCE) } else { (RETRY, PATIENCE) };
+        let end = attaching.again.map_or(now + patience, |(_, end)| end);
+        self.side = Side::Waiting(Attaching { again: Some((now + retry, end)), ..attaching });
         now < end
     }
 
