@@ -8,15 +8,23 @@ use common::instance::Setup;
 use common::library::library;
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicUsize, Ordering};
 use std::thread;
 
 static REPLIES: AtomicUsize = AtomicUsize::new(0);
 static CLOCK: AtomicI64 = AtomicI64::new(1);
 
+/// The instance, for the callback to answer its markers.
+static SLIRP: AtomicPtr<common::ffi::Slirp> = AtomicPtr::new(std::ptr::null_mut());
+
 unsafe extern "C" fn count_reply(frame: *const c_void, length: usize, _: *mut c_void) -> isize {
     // SAFETY: the library hands over a frame of this length.
     let frame = unsafe { std::slice::from_raw_parts(frame.cast::<u8>(), length) };
+    if let Some(answer) = common::marker::answer(frame) {
+        // SAFETY: the instance lives as long as it calls.
+        unsafe { (library().slirp_input)(SLIRP.load(Ordering::SeqCst), answer.as_ptr(), answer.len() as c_int) }
+        return length as isize;
+    }
     // An ICMP echo reply: IPv4 protocol 1, type 0.
     if frame.get(23) == Some(&1) && frame.get(34) == Some(&0) {
         REPLIES.fetch_add(1, Ordering::SeqCst);
@@ -59,6 +67,7 @@ fn two_threads_inside_at_once_take_turns() {
     // SAFETY: the structures outlive the call and the functions the instance.
     let slirp = Shared(unsafe { (library().slirp_new)(&raw const config, &raw const callbacks, std::ptr::null_mut()) });
     assert!(!slirp.0.is_null());
+    SLIRP.store(slirp.0, Ordering::SeqCst);
     let input = |slirp: Shared, frame: &[u8]| {
         // SAFETY: the frame outlives the call.
         unsafe { (library().slirp_input)(slirp.0, frame.as_ptr(), frame.len() as c_int) }

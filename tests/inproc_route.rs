@@ -437,8 +437,8 @@ fn hops_of(family: Family) -> u32 {
     of_socket(family, |s| if family == Family::V4 { s.ttl_v4() } else { s.unicast_hops_v6() }.unwrap())
 }
 
-/// How often its kernel has repeated what is not acknowledged.
-fn repeated(family: Family) -> u8 {
+/// How often its kernel has repeated what is not acknowledged, probes for a lost tail among it.
+fn repeated(family: Family) -> u32 {
     of_socket(family, |socket| {
         // SAFETY: all zero bytes are a value of the structure; the descriptor is open, and the length is the structure's.
         unsafe {
@@ -448,7 +448,7 @@ fn repeated(family: Family) -> u8 {
             let result =
                 libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut length);
             assert_eq!(result, 0);
-            info.tcpi_retransmits
+            info.tcpi_total_retrans
         }
     })
 }

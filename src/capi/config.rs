@@ -117,6 +117,7 @@ pub unsafe fn read(config: *const SlirpConfig) -> Result<(Config, u32), &'static
         }),
         ncsi: ncsi::Config { manufacturer: c.mfr_id, oob_address: c.oob_eth_addr },
         direct_poll: std::env::var_os("OXISLIRP_POLL").is_some_and(|mode| mode == "direct"),
+        handover: std::env::var_os("OXISLIRP_HANDOVER").is_none_or(|mode| mode != "off"),
         tcp_keep_alive: None,
     };
     Ok((config, version))

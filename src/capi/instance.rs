@@ -31,10 +31,11 @@ use super::types::{Slirp, SlirpDbg, SlirpTimerId};
 use crate::flow::Effect;
 use crate::flow::tcp::Target;
 use crate::host::process::{ThreadNumber, current_thread};
+use crate::host::sleeps::switches_of_this_thread;
 use crate::host::ticks::{JUST_NOW, ticks};
 use crate::host::unix::UnixAddress;
 use crate::inspect;
-use crate::link::outbox::Outbox;
+use crate::link::handover::handing::Handing;
 use crate::snapshot;
 use crate::stack::{Config, Stack};
 use crate::time::Instant;
@@ -58,7 +59,7 @@ struct Writer {
 /// Frames on their way to the application; the effects that come before them are in [`Core::in_hand`].
 #[derive(Default)]
 struct Batch {
-    outbox: Outbox,
+    handing: Handing,
     /// There are some.
     effects: bool,
 }
@@ -76,7 +77,7 @@ pub(super) struct Core {
     writing: Option<u64>,
     /// Whoever hands over is in a callback that cleans up, and waits there for the other calls.
     deliverer_waits: bool,
-    /// Empty, for its memory.
+    /// Frames that wait for the application, and memory.
     spare: Batch,
     writers: HashMap<u64, Writer>,
 }
@@ -85,13 +86,15 @@ impl Core {
     /// Takes out what is to be handed over, for the caller to do so. `None` when there is nothing, or when somebody is
     /// at it already, who then comes for this too.
     fn next_batch(&mut self) -> Option<Batch> {
-        let nothing = self.stack.outbox().is_empty() && self.stack.effects().is_empty() && self.in_hand.is_empty();
-        if self.delivering.is_some() || nothing {
+        if self.delivering.is_some() {
+            return None;
+        }
+        let frames = self.stack.hand_over(&mut self.spare.handing);
+        if !frames && self.stack.effects().is_empty() && self.in_hand.is_empty() {
             return None;
         }
         self.delivering = Some(current_thread());
         let mut batch = std::mem::take(&mut self.spare);
-        std::mem::swap(self.stack.outbox(), &mut batch.outbox);
         self.in_hand.extend(self.stack.effects().drain(..));
         batch.effects = !self.in_hand.is_empty();
         Some(batch)
@@ -190,6 +193,7 @@ impl Instance {
             let mut core = lock(&instance.core);
             core.stack.shut_down();
             core.stack.outbox().clear();
+            core.spare.handing.clear();
             core.writers.clear();
             core.deliverer_waits = core.delivering == Some(current_thread());
             instance.written.notify_all();
@@ -305,7 +309,8 @@ impl Instance {
                         None => batch.effects = false,
                     }
                 }
-                for frame in batch.outbox.frames() {
+                let before = batch.handing.is_watched().then(switches_of_this_thread).flatten();
+                for frame in batch.handing.frames() {
                     if self.closed.load(Ordering::Acquire) {
                         break;
                     }
@@ -313,8 +318,9 @@ impl Instance {
                         debug::message(SlirpDbg::Error as u32, || "send_packet failed; the frame is dropped".into());
                     }
                 }
-                batch.outbox.clear();
+                let switches = before.and_then(|before| Some(switches_of_this_thread()?.since(before)));
                 let mut core = lock(&self.core);
+                core.stack.handed_over(&mut batch.handing, switches);
                 core.spare = batch;
                 core.delivering = None;
                 // What is left after a cleanup is the cleanup's.

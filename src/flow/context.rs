@@ -17,6 +17,9 @@ use crate::time::Instant;
 use crate::wire::header::{IPV4_LEN, IPV6_LEN};
 use crate::wire::subnet::Ipv4Subnet;
 
+/// A packet of an Ethernet, in bytes.
+const USUAL_PACKET: usize = 1500;
+
 /// What flows work with: the way to the guest, the deadlines, the poller, and what the host is to be told.
 pub struct Context {
     /// The application's clock at the last reading.
@@ -56,6 +59,15 @@ impl Context {
     /// How many frames may still be made in this step. What has more to send takes a turn for it later.
     pub fn room(&self) -> usize {
         self.budget.room(&self.egress.outbox)
+    }
+
+    /// The same for datagrams from the host, which wait in their socket while there is no room on the way to the guest.
+    pub fn datagram_room(&mut self) -> usize {
+        if !self.egress.fits(USUAL_PACKET) {
+            self.egress.handover.refuse();
+            return 0;
+        }
+        self.room()
     }
 
     /// The number of a new flow or forward: they are listed and ended newest first.

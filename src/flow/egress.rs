@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use smoltcp::wire::EthernetAddress;
 
 use super::key::Endpoint;
+use super::policy::Policy;
 use crate::ip::fragment::Fragments;
 use crate::ip::icmp::{self, IcmpError};
 use crate::ip::icmpv6::{self, Icmpv6Error};
@@ -16,8 +17,12 @@ use crate::ip::ipv4::Ipv4View;
 use crate::ip::rate_limit::RateLimit;
 use crate::link::addresses::mac_of_ipv4;
 use crate::link::arp;
+use crate::link::handover::Handover;
+use crate::link::handover::handing::Handing;
+use crate::link::handover::marker::{self, Question};
+use crate::link::ndp;
 use crate::link::neighbor::NeighborTable;
-use crate::link::outbox::Outbox;
+use crate::link::outbox::{self, Outbox};
 use crate::link::pending::{Enqueued, Pending};
 use crate::tcp::{Flags, SeqNumber, Transmit};
 use crate::time::{Instant, earliest};
@@ -30,6 +35,9 @@ const TTL: u8 = 64;
 /// Time to live of ICMP packets and of resets that answer stray segments; hop limit of all IPv6 packets.
 const TTL_MAX: u8 = 255;
 const PROTOCOL_ICMP: u8 = header::PROTOCOL_ICMP;
+
+/// What may be made behind frames that wait for the application, in what frames cost; more than that is dropped.
+const MOST_WAITING: u64 = 512 * 1024;
 
 /// Why a packet of the guest does not get where it was to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +68,8 @@ pub struct Egress {
     subnet: Ipv4Subnet,
     vhost: Ipv4Addr,
     vhost6: Ipv6Addr,
+    /// The name server's addresses.
+    name_server: (Ipv4Addr, Ipv6Addr),
     /// The largest IP packet the guest takes, in bytes.
     mtu: usize,
     /// The identification of the next IPv4 packet.
@@ -68,23 +78,84 @@ pub struct Egress {
     fragment_id: u32,
     errors: RateLimit,
     scratch: Vec<u8>,
+    /// How much of what is made the application can take.
+    pub handover: Handover,
+    /// Position up to which frames have left the outbox.
+    left: u64,
 }
 
 impl Egress {
-    pub fn new(subnet: Ipv4Subnet, vhost: Ipv4Addr, vhost6: Ipv6Addr, mtu: usize) -> Egress {
+    pub fn new(policy: &Policy, mtu: usize) -> Egress {
+        let subnet = Ipv4Subnet::new(policy.network, policy.netmask);
         Egress {
             outbox: Outbox::default(),
             neighbors: NeighborTable::new(),
             pending: Pending::new(),
             subnet,
-            vhost,
-            vhost6,
+            vhost: policy.vhost,
+            vhost6: policy.vhost6,
+            name_server: (policy.vnameserver, policy.vnameserver6),
             mtu,
             ip_id: 0,
             fragment_id: 0,
             errors: RateLimit::icmp_errors(),
             scratch: Vec::new(),
+            handover: Handover::default(),
+            left: 0,
         }
+    }
+
+    /// Position of the last frame made; see [`crate::link::handover`].
+    pub fn position(&self) -> u64 {
+        self.left + self.outbox.cost()
+    }
+
+    /// Whether there is room for a frame with an IP packet of this length on the way to the guest.
+    pub fn fits(&self, packet: usize) -> bool {
+        self.handover.fits(self.position(), outbox::cost(ETHERNET_LEN + packet))
+    }
+
+    /// Takes out what may be given to the application now. False when that is nothing.
+    pub fn hand_over(&mut self, handing: &mut Handing, now: Instant) -> bool {
+        let new = self.outbox.cost();
+        if handing.take(&mut self.outbox) {
+            self.left += new;
+        }
+        let grant = self.handover.grant(self.left, handing.costs());
+        handing.grant(grant);
+        if self.handover.wants_marker(self.position(), now) {
+            self.mark(handing, now);
+        }
+        if handing.has_rest() && self.outbox.cost() > MOST_WAITING {
+            // Flows wait for room; what is made without asking for it answers frames of a guest that reads nothing.
+            self.outbox.clear();
+        }
+        !handing.is_empty()
+    }
+
+    /// Has a marker follow what is given.
+    #[cold]
+    fn mark(&mut self, handing: &mut Handing, now: Instant) {
+        // Behind a frame to a group, or an ARP reply, any guest will do.
+        let known = || self.neighbors.iter_ipv4().next().map(|(ip, mac)| (mac, IpAddr::from(ip)));
+        let Some((mac, guest)) = marker::guest_of(handing.last()).or_else(known) else { return };
+        let (gateway, name_server) = ((self.vhost, self.vhost6), self.name_server);
+        let mut frame = Vec::new();
+        self.handover.mark(now, |number| {
+            let (asker, asker6) = if number % 2 == 0 { gateway } else { name_server };
+            let asker: IpAddr = match guest {
+                IpAddr::V4(guest) => {
+                    frame.extend_from_slice(&arp::request_at(asker, guest, mac));
+                    asker.into()
+                }
+                IpAddr::V6(guest) => {
+                    frame = ndp::neighbor_solicitation_at(asker6, guest, mac);
+                    asker6.into()
+                }
+            };
+            Question { asker, guest }
+        });
+        handing.add_marker(frame);
     }
 
     pub fn mtu(&self) -> usize {

@@ -13,6 +13,7 @@ pub mod path;
 pub mod poller;
 pub mod process;
 pub mod resolver_file;
+pub mod sleeps;
 pub mod socket;
 pub mod tftp_files;
 pub mod ticks;

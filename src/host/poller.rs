@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 
 /// How many changes one system call fetches.
 const BATCH: usize = 256;
@@ -45,6 +45,8 @@ pub enum News {
 pub struct Poller {
     poll: Poll,
     events: Events,
+    /// Made when it is first needed.
+    waker: Option<Waker>,
 }
 
 impl Poller {
@@ -53,7 +55,7 @@ impl Poller {
     /// # Errors
     /// What the operating system says when it has no descriptor left.
     pub fn new() -> io::Result<Poller> {
-        Ok(Poller { poll: Poll::new()?, events: Events::with_capacity(BATCH) })
+        Ok(Poller { poll: Poll::new()?, events: Events::with_capacity(BATCH), waker: None })
     }
 
     /// The poller's own descriptor: readable while any registered socket has news.
@@ -78,6 +80,18 @@ impl Poller {
     pub fn remove(&self, socket: &impl AsRawFd) {
         // The only errors are "not registered" and "not open"; in both there is nothing left to stop.
         let _ = self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()));
+    }
+
+    /// Makes the poller's own descriptor readable until it is next asked; then `token` has news. Where the operating system
+    /// has no descriptor for that, nothing happens.
+    pub fn wake(&mut self, token: u64) {
+        if self.waker.is_none() {
+            self.waker = Waker::new(self.poll.registry(), Token(token as usize)).ok();
+        }
+        if let Some(waker) = &self.waker {
+            // It fails only where the news is there already.
+            let _ = waker.wake();
+        }
     }
 
     /// Reports, without sleeping, what has changed.
@@ -123,6 +137,18 @@ mod tests {
     use super::*;
     use std::io::Write;
     use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_wake_is_one_report() {
+        let mut poller = Poller::new().unwrap();
+        let mut seen = Vec::new();
+        poller.wake(5);
+        poller.wake(5);
+        poller.wait(|token, _| seen.push(token));
+        assert_eq!(seen, [5]);
+        poller.wait(|token, _| seen.push(token));
+        assert_eq!(seen, [5]);
+    }
 
     #[test]
     fn a_change_is_reported_once_with_its_token() {

@@ -40,6 +40,12 @@ pub enum ArpAction {
     },
 }
 
+/// Who answers whom in an ARP reply.
+pub fn reply_of(frame: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    let frame = frame.first_chunk::<ARP_FRAME_LEN>()?;
+    (frame[20..22] == REPLY.to_be_bytes()).then(|| (ipv4_at(frame, 28), ipv4_at(frame, 38)))
+}
+
 /// Handles an ARP frame of the guest, Ethernet header included.
 ///
 /// `is_ours` tells whether an address belongs to a virtual host: the gateway, the name server or a guest forward.
@@ -73,9 +79,14 @@ pub fn on_arp(
 
 /// The frame in which the virtual host `vhost` asks for the Ethernet address of `target`.
 pub fn request(vhost: Ipv4Addr, target: Ipv4Addr) -> [u8; REQUEST_LEN] {
+    request_at(vhost, target, EthernetAddress::BROADCAST)
+}
+
+/// The same, sent only to where `target` is known to be (RFC 1122 section 2.3.2.1).
+pub fn request_at(vhost: Ipv4Addr, target: Ipv4Addr, dst: EthernetAddress) -> [u8; REQUEST_LEN] {
     let mut frame = [0; REQUEST_LEN];
     let nobody = EthernetAddress([0; 6]);
-    emit(&mut frame, EthernetAddress::BROADCAST, REQUEST, (mac_of_ipv4(vhost), vhost), (nobody, target));
+    emit(&mut frame, dst, REQUEST, (mac_of_ipv4(vhost), vhost), (nobody, target));
     frame
 }
 

@@ -128,10 +128,19 @@ fn is_solicited_node(address: Ipv6Addr) -> bool {
 
 /// The frame in which the virtual host `vhost6` asks for the Ethernet address of `target`.
 pub fn neighbor_solicitation(vhost6: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
+    let group = solicited_node(target);
+    solicitation(vhost6, target, group, multicast_mac_of_ipv6(group))
+}
+
+/// The same, sent only to where `target` is known to be (RFC 4861 section 7.3.3).
+pub fn neighbor_solicitation_at(vhost6: Ipv6Addr, target: Ipv6Addr, mac: EthernetAddress) -> Vec<u8> {
+    solicitation(vhost6, target, target, mac)
+}
+
+fn solicitation(vhost6: Ipv6Addr, target: Ipv6Addr, dst: Ipv6Addr, mac: EthernetAddress) -> Vec<u8> {
     let mut rest = target.octets().to_vec();
     link_option(&mut rest, OPTION_SOURCE_LINK, mac_of_ipv6(vhost6));
-    let group = solicited_node(target);
-    frame(multicast_mac_of_ipv6(group), vhost6, group, [NEIGHBOR_SOLICITATION, 0, 0, 0, 0, 0, 0, 0], &rest)
+    frame(mac, vhost6, dst, [NEIGHBOR_SOLICITATION, 0, 0, 0, 0, 0, 0, 0], &rest)
 }
 
 /// The frame in which the virtual host `target` answers a solicitation of `asker`, who is at `mac`. An asker without an

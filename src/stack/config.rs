@@ -47,6 +47,9 @@ pub struct Config {
     pub ncsi: ncsi::Config,
     /// Have the application watch each socket itself, in place of the one descriptor of the nested poller.
     pub direct_poll: bool,
+    /// Frames are taken out with [`Stack::hand_over`](super::Stack::hand_over), which gives no more than an application that
+    /// sleeps while it passes frames on can take; otherwise with [`Stack::outbox`](super::Stack::outbox), all at once.
+    pub handover: bool,
     /// How long an established TCP connection may be silent before the guest is asked whether it is alive (RFC 9293 section
     /// 3.8.4). `None`, which is also what the C API has: four hours, and five days until it is taken for gone.
     pub tcp_keep_alive: Option<crate::time::Duration>,
@@ -82,6 +85,7 @@ impl Default for Config {
             outbound6: None,
             ncsi: ncsi::Config::default(),
             direct_poll: false,
+            handover: false,
             tcp_keep_alive: None,
         }
     }

@@ -12,6 +12,7 @@ use crate::ip::icmp::{self, IcmpView};
 use crate::ip::ipv4::Ipv4View;
 use crate::ip::reassembly::Outcome;
 use crate::link::arp::{self, ArpAction};
+use crate::link::handover::marker::Question;
 use crate::service::ncsi;
 use crate::time::Instant;
 use crate::wire::header::{
@@ -30,6 +31,7 @@ impl Stack {
     pub fn input(&mut self, frame: &[u8], now: Instant) {
         self.set_now(now);
         self.begin_input();
+        self.cx.egress.handover.on_frame(frame.len());
         self.take_frame(frame);
         self.end_input();
     }
@@ -67,6 +69,9 @@ impl Stack {
     }
 
     fn input_arp(&mut self, frame: &[u8]) {
+        if let Some((guest, asker)) = arp::reply_of(frame) {
+            self.cx.egress.handover.on_answer(&Question { asker: asker.into(), guest: guest.into() });
+        }
         let policy = &self.cx.policy;
         let subnet = Ipv4Subnet::new(policy.network, policy.netmask);
         let forwards = &self.guest_forwards;

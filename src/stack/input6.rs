@@ -13,6 +13,7 @@ use crate::flow::{Effect, tcp, udp};
 use crate::ip::icmpv6::{self, ICMPV6_LEN, Icmpv6Error};
 use crate::ip::ipv6::{Content, Ipv6View, Upper, checksum_is_right};
 use crate::ip::reassembly::Outcome;
+use crate::link::handover::marker::Question;
 use crate::link::ndp::{self, Message};
 use crate::service::dhcpv6::{self, Answer};
 use crate::wire::header::{ETHERNET_LEN, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, UDP_LEN};
@@ -163,7 +164,10 @@ impl Stack {
                 self.learn6(source, sender);
                 self.cx.egress.frame(&ndp::neighbor_advertisement(target, source, sender));
             }
-            Some(Message::NeighborAdvertisement { target }) => self.learn6(target, sender),
+            Some(Message::NeighborAdvertisement { target }) => {
+                self.cx.egress.handover.on_answer(&Question { asker: destination.into(), guest: target.into() });
+                self.learn6(target, sender);
+            }
             Some(Message::NeighborSolicitation { .. }) | None => {}
             Some(Message::RouterAdvertisement) => {
                 let text = "Warning: guest sent NDP RA, but shouldn't";

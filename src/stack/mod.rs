@@ -50,7 +50,6 @@ use crate::service::ncsi;
 use crate::service::tftp::Tftp;
 use crate::tcp::{Connection, Pool, Saved};
 use crate::time::{Duration, Instant};
-use crate::wire::subnet::Ipv4Subnet;
 
 /// A clock that goes back by this much was set anew.
 const CLOCK_STEP: Duration = Duration::from_secs(1);
@@ -90,12 +89,11 @@ impl Stack {
     pub fn new(config: Config) -> io::Result<Stack> {
         let poller = if config.direct_poll { None } else { Some(Poller::new()?) };
         let policy = config.policy();
-        let subnet = Ipv4Subnet::new(policy.network, policy.netmask);
         let mut effects = Vec::new();
         let dhcp = config.dhcp(&mut effects);
         let mut cx = Context {
             now: Instant::from_micros(i64::MIN / 2),
-            egress: Egress::new(subnet, policy.vhost, policy.vhost6, config.mtu),
+            egress: Egress::new(&policy, config.mtu),
             policy,
             first_guest: config.dhcp_start,
             effects,
@@ -114,6 +112,9 @@ impl Stack {
             datagrams: false,
             loop_thread: current_thread(),
         };
+        if config.handover {
+            cx.egress.handover.engage();
+        }
         if let Some(dhcp) = &dhcp {
             cx.effects.extend(dhcp.warnings().iter().cloned().map(Effect::Warning));
         }

@@ -20,6 +20,8 @@ use crate::flow::udp::UdpId;
 use crate::forward::listener::ListenerId;
 use crate::host::poller::Readiness;
 use crate::host::process::current_thread;
+use crate::link::handover::handing::Handing;
+use crate::link::handover::trust::Switches;
 use crate::time::{Instant, earliest};
 
 /// The longest sleep the application is left, in milliseconds; source: contract/poll-and-timers.md section 2.
@@ -70,11 +72,12 @@ impl Stack {
 
     /// Before the application's sleep. `sleep` is how long it means to sleep, in milliseconds; it is only ever lowered.
     pub fn fill(&mut self, sleep: &mut u32, now: Instant) {
+        let told = *sleep;
         self.set_now(now);
         self.in_half_of_round(Stack::run_deadlines);
         if *sleep > SHORTEST_SLEEP {
             *sleep = (*sleep).min(LONGEST_SLEEP).min(self.sleep_left());
-        } else if self.has_backlog() {
+        } else if self.may_go_on() {
             *sleep = 0;
         }
         let brought = std::mem::take(&mut self.cx.brought);
@@ -86,6 +89,15 @@ impl Stack {
         if bulk || answer || datagram {
             *sleep = 0;
         }
+        let made = self.cx.egress.position();
+        *sleep = self.cx.egress.handover.before_sleep(made, *sleep, self.cx.now);
+        // libslirp-helper means no end at all by 0, and cannot be told of one.
+        if told == 0
+            && (self.cx.egress.handover.waits(made) || self.may_go_on())
+            && let Some(poller) = &mut self.cx.poller
+        {
+            poller.wake(token::STACK);
+        }
         self.cx.loop_thread = current_thread();
         self.loop_state.asleep = true;
         self.loop_state.notified = false;
@@ -94,7 +106,7 @@ impl Stack {
 
     /// Milliseconds until something is due.
     fn sleep_left(&self) -> u32 {
-        if self.has_backlog() {
+        if self.may_go_on() {
             return 0;
         }
         let Some(deadline) = self.next_deadline() else { return u32::MAX };
@@ -102,6 +114,12 @@ impl Stack {
             return 0;
         }
         u32::try_from((deadline - self.cx.now).total_micros().div_ceil(1000)).unwrap_or(u32::MAX)
+    }
+
+    /// Whether there is something to do that need not wait for room on the way to the guest.
+    fn may_go_on(&self) -> bool {
+        let turns = self.backlog() > 0 && !self.cx.egress.handover.is_refused();
+        turns || self.tcp.has_staged() || self.udp.has_staged()
     }
 
     fn has_backlog(&self) -> bool {
@@ -119,6 +137,8 @@ impl Stack {
     pub fn begin_round(&mut self, now: Instant, glance: Glance) {
         self.set_now(now);
         self.loop_state.asleep = false;
+        let made = self.cx.egress.position();
+        self.cx.egress.handover.begin_round(made, self.cx.now);
         self.loop_state.patience.after_sleep(self.cx.now);
         self.round = Ration::default();
         self.in_half_of_round(Stack::run_deadlines);
@@ -201,7 +221,8 @@ impl Stack {
     }
 
     /// Takes one turn of everything that has something to do; the frames it makes are to be taken out before the next.
-    /// False when there is nothing left to do, or this round has made as much as one may: the next one goes on.
+    /// False when there is nothing left to do, this round has made as much as one may, or there is no room for more on the
+    /// way to the guest: the next one goes on.
     pub fn work(&mut self) -> bool {
         if self.round.is_spent() || self.backlog() == 0 {
             return false;
@@ -212,7 +233,20 @@ impl Stack {
             stack.udp.work(&mut stack.cx);
             stack.icmp.work(&mut stack.cx);
         });
-        self.backlog() > 0
+        self.backlog() > 0 && !self.cx.egress.handover.is_refused()
+    }
+
+    /// Takes out what the application can take now. False when that is nothing.
+    pub fn hand_over(&mut self, handing: &mut Handing) -> bool {
+        self.cx.egress.hand_over(handing, self.cx.now)
+    }
+
+    /// What [`Stack::hand_over`] gave is with the application; `switches` are those of its thread, where it was watched.
+    pub fn handed_over(&mut self, handing: &mut Handing, switches: Option<Switches>) {
+        handing.done();
+        if let Some(switches) = switches {
+            self.cx.egress.handover.on_watched(switches, self.cx.now);
+        }
     }
 
     fn run_deadlines(&mut self) {

@@ -202,6 +202,7 @@ impl Setup {
             next_port: Cell::new(40_000),
             keep_frames: Cell::new(true),
             frame_count: Cell::new(0),
+            answers_markers: Cell::new(true),
             mtu: if config.if_mtu == 0 { 1500 } else { config.if_mtu },
             _guard: guard,
         });
@@ -273,6 +274,8 @@ pub struct Instance {
     /// False: frames are counted but not kept.
     pub keep_frames: Cell<bool>,
     pub frame_count: Cell<usize>,
+    /// True: the library's markers are answered, and not shown to the test.
+    pub answers_markers: Cell<bool>,
     mtu: usize,
     _guard: Option<Alone>,
 }
@@ -519,6 +522,12 @@ fn push(opaque: *mut c_void, event: Event) {
 pub unsafe extern "C" fn send_packet(buf: *const c_void, len: usize, opaque: *mut c_void) -> isize {
     // SAFETY: the library passes a frame of `len` bytes and the instance.
     let (me, frame) = unsafe { (instance(opaque), std::slice::from_raw_parts(buf.cast::<u8>(), len)) };
+    if me.answers_markers.get()
+        && let Some(answer) = super::marker::answer(frame)
+    {
+        me.input(&answer);
+        return len as isize;
+    }
     me.frame_count.set(me.frame_count.get() + 1);
     if me.keep_frames.get() {
         me.frames.borrow_mut().push_back(frame.to_vec());

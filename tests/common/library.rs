@@ -138,7 +138,16 @@ fn built_by_cargo() -> PathBuf {
 }
 
 /// The library under test, loaded once per process.
+///
+/// A guest made by hand counts the frames of each call, so that the library is told to give everything at once; with
+/// SLIRP_TEST_HANDOVER it does as in a program.
 pub fn library() -> &'static Library {
     static LIBRARY: OnceLock<Library> = OnceLock::new();
-    LIBRARY.get_or_init(|| Library::load(std::env::var_os("SLIRP_LIB").map_or_else(built_by_cargo, PathBuf::from)))
+    LIBRARY.get_or_init(|| {
+        if std::env::var_os("SLIRP_TEST_HANDOVER").is_none() {
+            // SAFETY: done before anything of the library is called, which alone reads the variable.
+            unsafe { std::env::set_var("OXISLIRP_HANDOVER", "off") };
+        }
+        Library::load(std::env::var_os("SLIRP_LIB").map_or_else(built_by_cargo, PathBuf::from))
+    })
 }

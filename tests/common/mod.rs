@@ -16,6 +16,7 @@ pub mod frame6;
 pub mod host;
 pub mod instance;
 pub mod library;
+pub mod marker;
 pub mod party;
 pub mod poll;
 pub mod smol;

@@ -3,8 +3,8 @@
 //! `table` finds the flows, `bounds` bounds them, `pump` moves bytes between the two sides of one flow, `open` makes new ones,
 //! `target` is what is behind a guest forward, `callback` serves the application that is, `path` hears of a smaller MTU on the way to the guest,
 //! `hops` passes the guest's time to live on, `seek` looks for a guest that does not answer, `silence` looks after ends that
-//! may have gone without a word, `fallback` looks for a service on the host's other loopback address,
-//! `trouble` is what becomes of a flow when the host says no.
+//! may have gone without a word, `fallback` looks for a service on the host's other loopback address, `trouble` is what becomes
+//! of a flow when the host says no, `proof` tells the hand-over what the guest has read.
 
 mod bounds;
 mod callback;
@@ -12,6 +12,7 @@ mod fallback;
 mod hops;
 mod open;
 mod path;
+mod proof;
 mod pump;
 mod seek;
 mod silence;
@@ -20,6 +21,7 @@ mod target;
 mod trouble;
 
 use bounds::Stage;
+use proof::Proofs;
 pub use table::{FromGuest, TcpId, TcpTable};
 pub use target::{Attaching, GuestForward, Target};
 use trouble::Again;
@@ -62,6 +64,8 @@ pub enum Origin {
 pub struct TcpFlow {
     key: FlowKey,
     conn: Connection,
+    /// Segments whose acknowledgment proves what the guest was handed before them.
+    proofs: Proofs,
     side: Side,
     /// The guest forward that the flow goes through.
     forward: Option<Arc<GuestForward>>,

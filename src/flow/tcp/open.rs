@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::bounds::Stage;
 use super::fallback::{self, other_loopback};
+use super::proof::Proofs;
 use super::table::{FromGuest, TcpId, TcpTable, reset};
 use super::{Again, Attaching, Connecting, GuestForward, Origin, Side, Target, TcpFlow};
 use crate::flow::context::Context;
@@ -183,6 +184,7 @@ impl TcpTable {
         let id = self.flows.insert(TcpFlow {
             key,
             conn,
+            proofs: Proofs::default(),
             side,
             forward: None,
             origin,

@@ -24,6 +24,8 @@ const MIN_BULK: usize = 536;
 /// Segments, and bytes in them, after which a flow's turn is over and others have theirs.
 const QUANTUM: usize = 64;
 const QUANTUM_BYTES: usize = 256 * 1024;
+/// IP and TCP headers with options.
+const HEADERS: usize = 100;
 /// The buffer a guest forward's application fills; source: contract/guestfwd-exec-unix.md section 3.
 const CALLBACK_BUFFER: usize = 128 * 1024;
 
@@ -33,6 +35,7 @@ impl TcpFlow {
         let callback_was_full = self.is_callback() && self.callback_room() == 0;
         let buffered = self.conn.send.len();
         self.conn.on_segment(segment, cx.now, &mut cx.pool);
+        self.proofs.acknowledged(self.conn.snd_una(), &mut cx.egress.handover);
 
         let length = segment.payload.len();
         self.full_segment = self.full_segment.max(length.min(usize::from(u16::MAX)) as u16);
@@ -306,22 +309,40 @@ impl TcpFlow {
         }
     }
 
-    /// Sends the guest what the connection has for it, as far as one turn goes; the rest waits for the next one, behind
-    /// the other flows.
+    /// Sends the guest what the connection has for it, as far as one turn goes and there is room on the way; the rest waits for
+    /// the next one, behind the other flows.
     pub(super) fn transmit(&mut self, cx: &mut Context) {
+        let sent = self.conn.snd_max();
+        self.unfinished = !self.transmit_some(cx);
+        if self.conn.snd_max() != sent {
+            self.proofs.sent(self.conn.snd_max(), &mut cx.egress);
+        }
+    }
+
+    /// True when everything was sent.
+    fn transmit_some(&mut self, cx: &mut Context) -> bool {
+        let longest = cx.egress.handover.longest();
+        let packet = self.conn.effective_mss().min(usize::from(longest)) + HEADERS;
+        self.conn.limit_segments(longest);
         let mut bytes = QUANTUM_BYTES;
         for _ in 0..cx.room().min(QUANTUM) {
-            let Some(transmit) = self.conn.poll_transmit(cx.now) else {
-                self.unfinished = false;
-                return;
-            };
+            // Where another flow waits for room already, whoever is next has it in the next round.
+            let others_wait = cx.egress.handover.is_refused();
+            if (others_wait || !cx.egress.fits(packet))
+                && let Some(length) = self.conn.next_length()
+                && ((others_wait && length > 0) || !cx.egress.fits(length + HEADERS))
+            {
+                cx.egress.handover.refuse();
+                return false;
+            }
+            let Some(transmit) = self.conn.poll_transmit(cx.now) else { return true };
             self.emit(&transmit, cx);
             bytes = bytes.saturating_sub(transmit.len);
             if bytes == 0 {
                 break;
             }
         }
-        self.unfinished = true;
+        false
     }
 
     /// Ends the connection with a reset, which is sent whatever there is room for.

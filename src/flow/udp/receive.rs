@@ -27,17 +27,17 @@ pub(super) fn receive(flow: &mut UdpFlow, buffer: &mut ReceiveBuffer, cx: &mut C
     }
     let mut left = BUDGET;
     // What the last turn had no room for.
-    while let Some(received) = buffer.next_if(cx.room() > 0) {
+    while let Some(received) = buffer.next_if(cx.datagram_room() > 0) {
         left = left.saturating_sub(received.count());
         deliver(flow, &received, cx);
     }
-    while left > 0 && cx.room() > 0 {
+    while left > 0 && cx.datagram_room() > 0 {
         let asked = usize::from(flow.batch).min(left);
         match buffer.receive(&flow.socket, asked) {
             Ok(count) => {
                 cx.datagrams = true;
                 let mut datagrams = 0;
-                while let Some(received) = buffer.next_if(cx.room() > 0) {
+                while let Some(received) = buffer.next_if(cx.datagram_room() > 0) {
                     datagrams += received.count();
                     cx.budget.moved(received.byte_count());
                     deliver(flow, &received, cx);

@@ -153,6 +153,8 @@ pub struct Connection {
     // The send sequence space, RFC 9293 section 3.3.1. `snd_nxt` goes back after a timeout, `snd_max` does not.
     iss: SeqNumber,
     snd_una: SeqNumber,
+    /// The most payload of a segment, whatever the guest takes.
+    longest: u16,
     snd_nxt: SeqNumber,
     snd_max: SeqNumber,
     snd_wl1: SeqNumber,
@@ -243,6 +245,7 @@ impl Connection {
             established: false,
             iss,
             snd_una: iss,
+            longest: u16::MAX,
             snd_nxt: iss,
             snd_max: iss,
             snd_wl1: SeqNumber(0),

@@ -32,6 +32,36 @@ impl Connection {
         }
     }
 
+    /// The most payload that the next segment can have, if [`Connection::poll_transmit`] may have one; `None` only when it
+    /// has none.
+    pub fn next_length(&self) -> Option<usize> {
+        let bare = match self.state {
+            State::Closed => false,
+            _ if self.aborting.is_some() || self.stray_reset.is_some() => true,
+            State::Opening => false,
+            State::SynSent | State::SynReceived => self.snd_nxt == self.iss || self.owed == Owed::Now,
+            _ => {
+                let flight = self.snd_nxt.distance(self.snd_una);
+                let unsent = self.send.len() > flight as usize || (self.send.is_closed() && !self.fin_sent);
+                let window = self.snd_wnd > flight && self.congestion.cwnd() > self.pipe();
+                if self.scoreboard.lost() > 0
+                    || self.recovery.probe_due
+                    || self.force
+                    || (unsent && (window || self.send.is_closed() || self.timer.is_none()))
+                {
+                    return Some(self.send.len().min(self.segment_room()));
+                }
+                self.owed == Owed::Now || self.keep_alive.due
+            }
+        };
+        bare.then_some(0)
+    }
+
+    /// Has segments carry no more payload than this, for the time being.
+    pub fn limit_segments(&mut self, longest: u16) {
+        self.longest = longest;
+    }
+
     /// A segment without payload and options that carries what every segment does.
     fn bare(&self, seq: SeqNumber, now: Instant) -> Transmit {
         Transmit {
@@ -274,7 +304,7 @@ impl Connection {
     fn segment_room(&self) -> usize {
         let blocks = self.early_blocks();
         let taken = if blocks > 0 { 4 + 8 * blocks } else { 0 };
-        usize::from(self.payload_mss()).saturating_sub(taken).max(1)
+        usize::from(self.payload_mss().min(self.longest)).saturating_sub(taken).max(1)
     }
 
     /// How many blocks a segment reports.
