@@ -3,7 +3,7 @@
 //! A burst that is handed over in one go, at a moment at which the other end cannot be asleep, is a trial: an application
 //! with a queue sleeps in it once the queue is full, and is woken by its other end. A reader on another processor has to be
 //! woken and then does more for a frame than the writer; one on the same processor takes out nothing unless the writer is
-//! preempted, in which case the trial says nothing. So the trials of a stage (see [`STAGES`]) tell whether there is a queue
+//! preempted, in which case the trial says nothing. So the trials of a stage (`STAGES`) tell whether there is a queue
 //! of the stage's kind. A trial is shorter than what such a queue holds twice: its reader, which also carries what the
 //! guest says, has taken out the second half before the queue towards us is full as well. After a sleep there is a
 //! pause, each time longer, before the next trial.
