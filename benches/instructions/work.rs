@@ -101,7 +101,8 @@ fn ping(library: &Path, units: u64) -> Result<(), String> {
         turn.guest.borrow_mut().announce();
         turn.round();
         turn.round_of_frame(&echo_request(unit as u16));
-        if turn.guest.borrow().counters.frames != before + 2 {
+        // A marker of the library may come beside the two answers.
+        if turn.guest.borrow().counters.frames < before + 2 {
             return Err("an ARP request or an echo was not answered".into());
         }
     }
