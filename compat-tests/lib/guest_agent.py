@@ -16,7 +16,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from rig import names, payload, services  # noqa: E402  (the path has to be set first)
+from rig import loads, names, payload, services  # noqa: E402  (the path has to be set first)
 
 GATEWAY = "10.0.2.2"
 SERVICES = {}
@@ -342,14 +342,36 @@ def op_resolve(server, name, over="udp", tries=1, timeout=2.0, same_socket=True)
     return {"addresses": [], "tries": tries}
 
 
-def op_serve_tcp(address="0.0.0.0"):
-    service = services.TcpService(address, family_of(address))
+def op_streams(**words):
+    """See `loads.streams`."""
+    return loads.streams(**words)
+
+
+def op_datagrams(**words):
+    """See `loads.datagrams`."""
+    return loads.datagrams(**words)
+
+
+def op_mixed(streams, datagrams):
+    """Both at once."""
+    seen = {}
+    other = threading.Thread(target=lambda: seen.update(loads.datagrams(**datagrams)))
+    other.start()
+    found = loads.streams(**streams)
+    other.join()
+    return {"done": found["done"] + seen["done"], "total": found["total"] + seen["total"],
+            "seconds": max(found["seconds"], seen["seconds"]), "still": found["still"] or seen["still"],
+            "repeats": seen["repeats"], "wrong": found["wrong"] + seen["wrong"]}
+
+
+def op_serve_tcp(address="0.0.0.0", port=0):
+    service = services.TcpService(address, family_of(address), port)
     SERVICES[service.port] = service
     return service.port
 
 
-def op_serve_udp(address="0.0.0.0"):
-    service = services.UdpEcho(address, family_of(address))
+def op_serve_udp(address="0.0.0.0", port=0):
+    service = services.UdpEcho(address, family_of(address), port)
     SERVICES[service.port] = service
     return service.port
 

@@ -38,12 +38,12 @@ def environment():
 
 
 def mapped(pid):
-    """Paths of the mapped files of a process that look like libslirp, with device and inode."""
+    """Paths of the mapped files of a process that are libslirp by their name, with device and inode."""
     found = set()
     with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as maps:
         for line in maps:
             fields = line.split(None, 5)
-            if len(fields) == 6 and "slirp.so" in os.path.basename(fields[5].strip()):
+            if len(fields) == 6 and os.path.basename(fields[5].strip()).startswith("libslirp.so"):
                 found.add((fields[5].strip(), fields[3], int(fields[4])))
     return found
 

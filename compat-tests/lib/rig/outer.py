@@ -20,12 +20,21 @@ ETC = (
 )
 
 
-def enter():
-    """Start this program again inside new namespaces, unless that is where it runs already."""
+def enter(processes=False):
+    """Start this program again inside new namespaces, unless that is where it runs already.
+
+    With `processes` there is one for processes too, so that nothing outlives the test; root then stays root, who alone may
+    read where another process sleeps.
+    """
     if os.environ.get(MARK):
         _furnish()
         return
-    for flags in (["-r", "-n", "-m"], ["-n", "-m"]):
+    choices = [["-r", "-n", "-m"], ["-n", "-m"]]
+    if processes:
+        choices = [[*flags, "-p", "-f", "--kill-child", "--mount-proc"] for flags in choices]
+        if os.getuid() == 0:
+            choices.reverse()
+    for flags in choices:
         probe = subprocess.run(["unshare", *flags, "true"], stderr=subprocess.PIPE, text=True, check=False)
         if probe.returncode == 0:
             os.environ[MARK] = " ".join(flags)

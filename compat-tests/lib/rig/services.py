@@ -34,14 +34,14 @@ def reset(connection):
 class TcpService:
     """See the head of this file. `records` receives one tuple for FIRST and WATCH."""
 
-    def __init__(self, address="0.0.0.0", family=socket.AF_INET):
+    def __init__(self, address="0.0.0.0", family=socket.AF_INET, port=0, backlog=256):
         self.records = queue.Queue()
         self.gate = threading.Event()
         self.accepted = 0
         self._listener = socket.socket(family, socket.SOCK_STREAM)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind((address, 0))
-        self._listener.listen(256)
+        self._listener.bind((address, port))
+        self._listener.listen(backlog)
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -139,9 +139,9 @@ def read_digest(connection):
 class UdpEcho:
     """Sends every datagram back; the empty one too. `PEER` is answered with the client's address and port."""
 
-    def __init__(self, address="127.0.0.1", family=socket.AF_INET):
+    def __init__(self, address="127.0.0.1", family=socket.AF_INET, port=0):
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
-        self._socket.bind((address, 0))
+        self._socket.bind((address, port))
         self.port = self._socket.getsockname()[1]
         self._open = True
         threading.Thread(target=self._serve, daemon=True).start()

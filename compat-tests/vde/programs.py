@@ -1,0 +1,185 @@
+"""The programs: how each is started with a guest behind it, and what of the network it carries.
+
+A `Program` starts processes in the namespaces of the test and ends them. Its guests are agents (`lib/guest_agent.py`) in
+network namespaces of their own, with the kernel's TCP.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+LIB = os.path.join(os.path.dirname(HERE), "lib")
+sys.path.insert(0, LIB)
+
+from rig import diagnosis, library, waiting  # noqa: E402  (the path has to be set first)
+from rig.agent import Agent  # noqa: E402
+from rig.report import Failure, truth  # noqa: E402
+
+AGENT = [sys.executable, os.path.join(LIB, "guest_agent.py")]
+HOST_TCP, HOST_UDP, GUEST_TCP, GUEST_UDP = 18080, 18081, 8080, 8081
+FORWARDS = ["tcp", str(HOST_TCP), str(GUEST_TCP), "udp", str(HOST_UDP), str(GUEST_UDP)]
+SLIRP = f"slirp:///tcpfwd=127.0.0.1:{HOST_TCP}:10.0.2.15:{GUEST_TCP}/udpfwd=127.0.0.1:{HOST_UDP}:10.0.2.15:{GUEST_UDP}"
+
+
+class Missing(Failure):
+    """The program cannot run on this machine; the text says why."""
+
+
+class Program:
+    """One run of a program. `binaries` is the folder of the test's own C programs."""
+
+    name = ""
+    about = ""
+    families = ("v4", "v6")
+    forwards = ("v4",)
+    # The prefix of IPv6; the router is ::2 in it and the name server ::3.
+    prefix6 = "fd00::"
+    interface = "vde0"
+    guests = 1
+    # Whether frames are lost where a queue in the middle is full.
+    drops = False
+    # Only the names of these loads; and only with our library.
+    loads = None
+    ours = False
+
+    def __init__(self, binaries, env):
+        self.binaries = binaries
+        self.env = env
+        self.folder = tempfile.mkdtemp(prefix="rig-vde-")
+        self.processes = []
+        self.agents = []
+        self.serving = set()
+        self.log = os.path.join(self.folder, "log")
+
+    def start(self):
+        """Start everything and wait until each guest has reached the host."""
+        self.run()
+        for number, agent in enumerate(self.agents):
+            agent.ready(20)
+            self.configure(agent, number)
+
+    def run(self):
+        """Start the processes and append the agents."""
+        raise NotImplementedError
+
+    def spawn(self, words, env=None, **more):
+        """A process in a group of its own, with its errors in the log."""
+        with open(self.log, "ab") as log:
+            one = subprocess.Popen(words, env=env or self.env, stderr=log, preexec_fn=waiting.die_with_parent, **more)
+        self.processes.append(one)
+        return one
+
+    def guest(self, words, env=None, **more):
+        """A process at whose standard input and output the agent is."""
+        one = self.spawn(words, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **more)
+        self.agents.append(Agent(one.stdin.fileno(), one.stdout.fileno()))
+        return one
+
+    def resolv(self):
+        """A resolv.conf for the guest."""
+        path = os.path.join(self.folder, "resolv.conf")
+        with open(path, "w", encoding="ascii") as file:
+            file.write("nameserver 10.0.2.3\n")
+        return path
+
+    def configure(self, agent, number):
+        """Give the guest its addresses."""
+        name = self.interface
+        for words in (
+            "ip link set lo up", f"ip link set {name} up", f"ip addr add 10.0.2.{15 + number}/24 dev {name}",
+            "ip route add default via 10.0.2.2", f"ip -6 addr add {self.prefix6}{15 + number}/64 dev {name} nodad",
+            f"ip -6 route add default via {self.prefix6}2 dev {name}",
+        ):
+            done = agent.ask("run", words=words.split())
+            truth(done["status"] == 0, f"{words}: {done['output']}")
+
+    def alive(self):
+        """Raise when one of the processes has ended."""
+        for one in self.processes:
+            if one.poll() is not None:
+                raise Failure(f"{one.args[0]} ended with status {one.returncode}: {self.said()}")
+
+    def prove(self):
+        """Raise unless the wanted library, and no other, is in the processes; the ids of those that have it."""
+        found = []
+        for one in self.processes:
+            for pid in diagnosis.descendants(one.pid):
+                with contextlib.suppress(OSError):
+                    if library.mapped(pid):
+                        library.prove(pid)
+                        found.append(pid)
+        truth(found, "no process maps libslirp: " + self.said())
+        return found
+
+    def said(self):
+        with open(self.log, encoding="utf-8", errors="replace") as file:
+            return " ".join(file.read().split())[-300:]
+
+    def diagnosis(self):
+        """Where its threads sleep, without those of the guest."""
+        return list(diagnosis.lines([one.pid for one in self.processes], [" ".join(AGENT)]))
+
+    def close(self):
+        """End what was started, and everything below it."""
+        pids = [pid for one in self.processes for pid in diagnosis.descendants(one.pid)]
+        for pid in reversed(pids):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for one in self.processes:
+            one.wait()
+            for stream in (one.stdin, one.stdout):
+                if stream is not None:
+                    stream.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Vdens(Program):
+    name = "vdens"
+    about = "`vdens slirp://`"
+    url = SLIRP
+
+    def run(self):
+        self.guest(["vdens", "-r", self.resolv(), self.url, *AGENT])
+
+
+class VdensDirect(Vdens):
+    name = "vdens_direct"
+    about = "the same, where the application watches each socket (`OXISLIRP_POLL=direct`)"
+    ours = True
+
+    def __init__(self, binaries, env):
+        super().__init__(binaries, dict(env, OXISLIRP_POLL="direct"))
+
+
+class VdensJumbo(Vdens):
+    name = "vdens_9000"
+    about = "`vdens slirp:///mtu=9000/mru=9000`"
+    url = SLIRP + "/mtu=9000/mru=9000"
+
+    def configure(self, agent, number):
+        agent.ask("run", words=["ip", "link", "set", self.interface, "mtu", "9000"])
+        super().configure(agent, number)
+
+
+class Framed(Program):
+    name = "framed"
+    about = "`framed_slirp.c` (reSLIRP's habits) and `tap_pump.c`, two pipes"
+    forwards = ("v4", "v6")
+    interface = "tap0"
+
+    def run(self):
+        to_slirp, to_guest = os.pipe(), os.pipe()
+        self.spawn([os.path.join(self.binaries, "framed_slirp"), *FORWARDS], stdin=to_slirp[0], stdout=to_guest[1])
+        self.guest(["unshare", "-n", os.path.join(self.binaries, "tap_pump"), "framed", str(to_guest[0]), str(to_slirp[1]),
+                    self.interface, *AGENT], pass_fds=(to_guest[0], to_slirp[1]))
+        for one in (*to_slirp, *to_guest):
+            os.close(one)
+
+
+EVERY = [Vdens, VdensDirect, VdensJumbo, Framed]
