@@ -17,7 +17,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 LIB = os.path.join(os.path.dirname(HERE), "lib")
 sys.path.insert(0, LIB)
 
-from rig import diagnosis, library, waiting  # noqa: E402  (the path has to be set first)
+from rig import diagnosis, library, services, waiting  # noqa: E402  (the path has to be set first)
 from rig.agent import Agent  # noqa: E402
 from rig.report import Failure, truth  # noqa: E402
 
@@ -47,6 +47,8 @@ class Program:
     # Only the names of these loads; and only with our library.
     loads = None
     ours = False
+    # Whether it has forwards to a Unix socket and to a command as well.
+    services = False
 
     def __init__(self, binaries, env):
         self.binaries = binaries
@@ -91,6 +93,7 @@ class Program:
     def configure(self, agent, number):
         """Give the guest its addresses."""
         name = self.interface
+        waiting.until(lambda: agent.ask("run", words=["ip", "link", "show", name])["status"] == 0, 10, name)
         for words in (
             "ip link set lo up", f"ip link set {name} up", f"ip addr add 10.0.2.{15 + number}/24 dev {name}",
             "ip route add default via 10.0.2.2", f"ip -6 addr add {self.prefix6}{15 + number}/64 dev {name} nodad",
@@ -182,4 +185,100 @@ class Framed(Program):
             os.close(one)
 
 
-EVERY = [Vdens, VdensDirect, VdensJumbo, Framed]
+class Helper(Program):
+    name = "helper"
+    about = "Debian's `libslirp-helper` over its datagram socket, and `tap_pump.c`"
+    forwards = ()
+    prefix6 = "fec0::"
+    interface = "tap0"
+
+    def run(self):
+        if not shutil.which("libslirp-helper"):
+            raise Missing("the package libslirp-helper is not installed")
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with ours, its:
+            self.spawn(["libslirp-helper", "--fd", str(its.fileno())], pass_fds=(its.fileno(),))
+            self.guest(["unshare", "-n", os.path.join(self.binaries, "tap_pump"), "datagram", str(ours.fileno()), self.interface,
+                        *AGENT], pass_fds=(ours.fileno(),))
+
+
+class Library(Program):
+    name = "libvdeslirp"
+    about = "`tap_vdeslirp.c` over libvdeslirp's C API, one thread"
+    interface = "tap0"
+    threads = 1
+    services = True
+
+    def run(self):
+        self.unix = services.RawEcho(os.path.join(self.folder, "service"))
+        self.guest([os.path.join(self.binaries, "tap_vdeslirp"), str(self.threads), self.folder, *FORWARDS, "--", self.interface,
+                    *AGENT])
+
+    def close(self):
+        self.unix.close()
+        super().close()
+
+
+class LibraryTwo(Library):
+    name = "libvdeslirp_2"
+    about = "the same, a thread for each direction"
+    threads = 2
+
+
+class Stream(Vdens):
+    name = "cmd"
+    about = "`vdens cmd://\"vde_plug slirp://\"`: a program at the other end of two streams, as through ssh"
+    url = f"cmd://vde_plug {SLIRP}"
+
+
+class Coprocess(Vdens):
+    name = "vdens_="
+    about = "`vdens =\"vde_plug slirp://\"`: vdens reads and writes the streams itself"
+    url = f"=vde_plug {SLIRP}"
+
+
+class Switch(Program):
+    name = "switch"
+    about = "`vde_plug slirp://` and `vdens vde://` at a `vde_switch`"
+    drops = True
+
+    def run(self):
+        control = os.path.join(self.folder, "ctl")
+        # It ends at the end of its input, which is its console.
+        self.spawn(["vde_switch", "-sock", control], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        waiting.until(lambda: os.path.exists(os.path.join(control, "ctl")), 10, "vde_switch")
+        self.spawn(["vde_plug", SLIRP, f"vde://{control}"], stdin=subprocess.DEVNULL)
+        for _ in range(self.guests):
+            self.guest(self.words(control))
+
+    def words(self, control):
+        return ["vdens", "-r", self.resolv(), f"vde://{control}", *AGENT]
+
+
+class SwitchTwo(Switch):
+    name = "switch_2"
+    about = "the same with two guests, each with all of the load"
+    guests = 2
+
+
+class SwitchTap(Switch):
+    name = "switch_tap"
+    about = "the same with `vde_plug2tap` for the guest"
+
+    def words(self, control):
+        return ["unshare", "-n", "sh", "-c", 'vde_plug2tap -s "$0" vde0 >&2 & exec "$@"', control, *AGENT]
+
+
+class Multicast(Program):
+    name = "vxvde"
+    about = "`vde_plug slirp://` and `vdens vxvde://` on the multicast of a namespace"
+    drops = True
+
+    def run(self):
+        for words in ("ip link set lo multicast on", "ip route replace 239.0.0.0/8 dev lo"):
+            subprocess.run(words.split(), check=True)
+        self.spawn(["vde_plug", SLIRP, "vxvde://239.1.2.3"], stdin=subprocess.DEVNULL)
+        self.guest(["vdens", "-r", self.resolv(), "vxvde://239.1.2.3", *AGENT])
+
+
+EVERY = [Vdens, VdensDirect, VdensJumbo, Framed, Library, LibraryTwo, Stream, Coprocess, Switch, SwitchTwo, SwitchTap, Multicast, Helper]

@@ -175,6 +175,9 @@ class Bench:
             return self._everywhere("datagrams", **self._datagrams(family))
         if name == "mixed":
             return self._everywhere("mixed", streams=self._streams(family, TCP["echo_4M_x4"]), datagrams=self._datagrams(family))
+        if name == "services":
+            return self._everywhere("streams", **self._streams(family, [
+                ["cat", 256 * KB, 16, "10.0.2.100", 6000], ["cat", 256 * KB, 8, "10.0.2.101", 7], ["echo", MIB, 4]]))
         return self._forwards(family)
 
 
@@ -189,7 +192,7 @@ def merged(found):
 def loads_of(kind, family):
     """The names of the loads that a program gets."""
     chosen = [*TCP, "datagrams", "mixed"] if kind.loads is None else list(kind.loads)
-    return chosen + (["forwards"] if family in kind.forwards else [])
+    return [*chosen, *(["forwards"] if family in kind.forwards else []), *(["services"] if kind.services and family == "v4" else [])]
 
 
 def text_of(found):
@@ -250,7 +253,7 @@ def print_table(table, kinds):
     print("| load | " + " | ".join(kind.name for kind in columns) + " |")
     print("|---" * (len(columns) + 1) + "|")
     for family in ("v4", "v6"):
-        for name in [*TCP, "datagrams", "mixed", "forwards"]:
+        for name in [*TCP, "datagrams", "mixed", "forwards", "services"]:
             cells = [table.get((kind.name, family, name), "") for kind in columns]
             if any(cells):
                 print(f"| {name} {family} | " + " | ".join(cells) + " |")

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { FRAME_MAX = 65536 };
@@ -30,17 +31,22 @@ static int open_tap(const char *name)
     return fd;
 }
 
-static void command_ended(int number)
+static pid_t command = -1;
+
+static void child_ended(int number)
 {
     (void)number;
-    _exit(0);
+    /* It may have been another child. */
+    if (waitpid(command, NULL, WNOHANG) == command) {
+        _exit(0);
+    }
 }
 
 static void start_command(char **words)
 {
-    signal(SIGCHLD, command_ended);
+    signal(SIGCHLD, child_ended);
     pid_t parent = getpid();
-    switch (fork()) {
+    switch (command = fork()) {
     case -1:
         perror("fork");
         exit(2);

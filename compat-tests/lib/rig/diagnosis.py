@@ -82,5 +82,6 @@ def lines(pids, leave_out=()):
     except (OSError, subprocess.TimeoutExpired):
         return
     for line in shown.stdout.split("\n"):
-        if any(f"pid={pid}," in line for pid in seen):
-            yield "  " + " ".join(line.split())
+        words = line.split()
+        if len(words) > 3 and words[0] in ("u_seq", "u_dgr") and words[2:4] != ["0", "0"] and any(f"pid={pid}," in line for pid in seen):
+            yield "  " + " ".join(words)

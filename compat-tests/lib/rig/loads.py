@@ -47,7 +47,8 @@ class _Stream:
         if self.what == "down":
             yield b"GET %d\n" % self.size
             return
-        yield b"ECHO\n" if self.what == "echo" else b"PUT\n"
+        if self.what != "cat":
+            yield b"ECHO\n" if self.what == "echo" else b"PUT\n"
         # A number in front, so that no connection can be taken for another one.
         head = number.to_bytes(8, "big")[:self.size]
         self._mine.update(head)
@@ -94,7 +95,7 @@ class _Stream:
             return True
         if self.what == "up":
             self.right = self._answer.decode("ascii", "replace").strip() == self._mine.hexdigest()
-        elif self.what == "echo":
+        elif self.what in ("echo", "cat"):
             self.right = self._hash.digest() == self._mine.digest()
         else:
             self.right = self._hash.hexdigest() == payload.digest(self.size)
@@ -107,16 +108,17 @@ class _Stream:
 
 
 def streams(host, port, jobs, limit, still=STILL):
-    """TCP connections all at once. `jobs`: [what, size, count], where what is echo, down or up."""
+    """TCP connections all at once. `jobs`: [what, size, count], where what is echo, down or up; or [what, size, count, host,
+    port] for another service. A service of `cat` sends back all that comes, and is told nothing before."""
     started = moved = time.monotonic()
     selector = selectors.DefaultSelector()
     every, stands = [], False
-    for what, size, count in jobs:
+    for what, size, count, *other in jobs:
         for _ in range(count):
             one = _Stream(len(every), what, size)
             every.append(one)
             try:
-                one.open(host, port)
+                one.open(*(other or (host, port)))
                 selector.register(one.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, one)
             except OSError as error:
                 one.error = str(error)

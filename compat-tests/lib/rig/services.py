@@ -136,6 +136,42 @@ def read_digest(connection):
         total += len(piece)
 
 
+class RawEcho:
+    """Sends back everything at a Unix socket, without a line that says so."""
+
+    def __init__(self, path):
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(path)
+        self._listener.listen(128)
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._one, args=(connection,), daemon=True).start()
+
+    def _one(self, connection):
+        try:
+            with connection:
+                while True:
+                    piece = connection.recv(CHUNK)
+                    if not piece:
+                        return
+                    connection.sendall(piece)
+        except OSError:
+            return
+
+    def close(self):
+        try:
+            self._listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self._listener.close()
+
+
 class UdpEcho:
     """Sends every datagram back; the empty one too. `PEER` is answered with the client's address and port."""
 
