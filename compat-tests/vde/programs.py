@@ -5,6 +5,7 @@ network namespaces of their own, with the kernel's TCP.
 """
 
 import contextlib
+import glob
 import os
 import shutil
 import signal
@@ -27,8 +28,26 @@ FORWARDS = ["tcp", str(HOST_TCP), str(GUEST_TCP), "udp", str(HOST_UDP), str(GUES
 SLIRP = f"slirp:///tcpfwd=127.0.0.1:{HOST_TCP}:10.0.2.15:{GUEST_TCP}/udpfwd=127.0.0.1:{HOST_UDP}:10.0.2.15:{GUEST_UDP}"
 
 
-class Missing(Failure):
-    """The program cannot run on this machine; the text says why."""
+# Package → what shows that it is there.
+PACKAGES = {
+    "vdens": "/usr/bin/vdens", "vdeplug": "/usr/bin/vde_plug", "libvdeplug-slirp": "/usr/lib/*/vdeplug/libvdeplug_slirp.so",
+    "vde-switch": "/usr/bin/vde_switch", "vde2": "/usr/bin/vde_plug2tap", "libvdeslirp-dev": "/usr/include/slirp/libvdeslirp.h",
+    "libslirp-helper": "/usr/bin/libslirp-helper", "user-mode-linux": "/usr/bin/linux.uml", "busybox-static": "/bin/busybox",
+    "iproute2": "/bin/ip", "gcc": "/usr/bin/cc", "pkg-config": "/usr/bin/pkg-config",
+}
+
+
+def install():
+    """Install the packages that are missing, where there is apt."""
+    missing = [name for name, path in PACKAGES.items() if not glob.glob(path)]
+    if not missing or not shutil.which("apt-get"):
+        return
+    as_root = [] if os.getuid() == 0 else ["sudo"]
+    words = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "--no-install-recommends", "install"]
+    if subprocess.run([*words, *missing], stdout=sys.stderr, check=False).returncode:
+        subprocess.run([*as_root, "apt-get", "-q", "update"], stdout=sys.stderr, check=False)
+        for name in missing:  # one by one, so that one that cannot be had keeps no other away
+            subprocess.run([*words, name], stdout=sys.stderr, check=False)
 
 
 class Program:
@@ -49,6 +68,14 @@ class Program:
     ours = False
     # Whether it has forwards to a Unix socket and to a command as well.
     services = False
+    # The programs that have to be installed.
+    needs = ("vdens",)
+
+    @classmethod
+    def cannot_run(cls):
+        """Why it cannot run on this machine, or None."""
+        missing = [one for one in cls.needs if not shutil.which(one)]
+        return f"not installed: {' '.join(missing)}" if missing else None
 
     def __init__(self, binaries, env):
         self.binaries = binaries
@@ -172,6 +199,7 @@ class VdensJumbo(Vdens):
 
 class Framed(Program):
     name = "framed"
+    needs = ()
     about = "`framed_slirp.c` (reSLIRP's habits) and `tap_pump.c`, two pipes"
     forwards = ("v4", "v6")
     interface = "tap0"
@@ -187,14 +215,13 @@ class Framed(Program):
 
 class Helper(Program):
     name = "helper"
+    needs = ("libslirp-helper",)
     about = "Debian's `libslirp-helper` over its datagram socket, and `tap_pump.c`"
     forwards = ()
     prefix6 = "fec0::"
     interface = "tap0"
 
     def run(self):
-        if not shutil.which("libslirp-helper"):
-            raise Missing("the package libslirp-helper is not installed")
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         with ours, its:
             self.spawn(["libslirp-helper", "--fd", str(its.fileno())], pass_fds=(its.fileno(),))
@@ -204,6 +231,7 @@ class Helper(Program):
 
 class Library(Program):
     name = "libvdeslirp"
+    needs = ()
     about = "`tap_vdeslirp.c` over libvdeslirp's C API, one thread"
     interface = "tap0"
     threads = 1
@@ -227,18 +255,21 @@ class LibraryTwo(Library):
 
 class Stream(Vdens):
     name = "cmd"
+    needs = ("vdens", "vde_plug")
     about = "`vdens cmd://\"vde_plug slirp://\"`: a program at the other end of two streams, as through ssh"
     url = f"cmd://vde_plug {SLIRP}"
 
 
 class Coprocess(Vdens):
     name = "vdens_="
+    needs = ("vdens", "vde_plug")
     about = "`vdens =\"vde_plug slirp://\"`: vdens reads and writes the streams itself"
     url = f"=vde_plug {SLIRP}"
 
 
 class Switch(Program):
     name = "switch"
+    needs = ("vdens", "vde_plug", "vde_switch")
     about = "`vde_plug slirp://` and `vdens vde://` at a `vde_switch`"
     drops = True
 
@@ -263,6 +294,7 @@ class SwitchTwo(Switch):
 
 class SwitchTap(Switch):
     name = "switch_tap"
+    needs = ("vde_plug", "vde_switch", "vde_plug2tap")
     about = "the same with `vde_plug2tap` for the guest"
 
     def words(self, control):
@@ -271,6 +303,7 @@ class SwitchTap(Switch):
 
 class Multicast(Program):
     name = "vxvde"
+    needs = ("vdens", "vde_plug")
     about = "`vde_plug slirp://` and `vdens vxvde://` on the multicast of a namespace"
     drops = True
 
@@ -281,4 +314,44 @@ class Multicast(Program):
         self.guest(["vdens", "-r", self.resolv(), "vxvde://239.1.2.3", *AGENT])
 
 
-EVERY = [Vdens, VdensDirect, VdensJumbo, Framed, Library, LibraryTwo, Stream, Coprocess, Switch, SwitchTwo, SwitchTap, Multicast, Helper]
+class UserModeLinux(Program):
+    name = "uml"
+    needs = ("linux.uml", "busybox")
+    about = "Debian's User-Mode Linux, `eth0=vde,slirp://`: its kernel's TCP is the guest"
+    interface = "eth0"
+    # A process of the guest takes part of a second for what is a system call elsewhere, so it gets few loads.
+    loads = ("echo_4M_x1", "echo_4M_x4", "echo_10k_x100", "both_50M", "datagrams")
+
+    def network(self):
+        return f"eth0=vde,{SLIRP}", ()
+
+    def run(self):
+        plug = glob.glob("/usr/lib/*/libvdeplug.so.2")[0]
+        # It looks for the name that only the development package has.
+        os.symlink(plug, os.path.join(self.folder, "libvdeplug.so"))
+        env = dict(self.env, LD_LIBRARY_PATH=":".join(filter(None, (self.env.get("LD_LIBRARY_PATH"), self.folder))))
+        network, descriptors = self.network()
+        self.guest(
+            ["linux.uml", "mem=512M", "rootfstype=hostfs", "rootflags=/", "rw", f"init={HERE}/uml_init.sh", "quiet", "loglevel=1",
+             "con0=fd:0,fd:1", "con=null", "ssl=null", f"uml_dir={self.folder}/uml/", network, f"RIG_RESOLV={self.resolv()}",
+             f"RIG_AGENT=\"{AGENT[0]} {AGENT[1]}\""], env, pass_fds=descriptors)
+
+
+class UserModeLinuxHelper(UserModeLinux):
+    name = "uml_helper"
+    needs = ("linux.uml", "busybox", "libslirp-helper")
+    about = "the same with `vec0:transport=fd` at the datagram socket of `libslirp-helper`"
+    interface = "vec0"
+    prefix6 = "fec0::"
+    forwards = ()
+
+    def network(self):
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.spawn(["libslirp-helper", "--fd", str(its.fileno())], pass_fds=(its.fileno(),))
+        its.close()
+        self.ours = ours
+        return f"vec0:transport=fd,fd={ours.fileno()}", (ours.fileno(),)
+
+
+EVERY = [Vdens, VdensDirect, VdensJumbo, Framed, Library, LibraryTwo, Stream, Coprocess, Switch, SwitchTwo, SwitchTap, Multicast, Helper, UserModeLinux,
+         UserModeLinuxHelper]

@@ -200,6 +200,8 @@ def text_of(found):
     if found["done"] == found["total"]:
         again = f", {found['repeats']} sent again" if found["repeats"] else ""
         return f"{found['seconds']:.2f} s{again}"
+    if any("reset" in text for text in found["wrong"]) and not found["still"]:
+        return f"**resets**, {found['done']} of {found['total']}"
     what = "stands still" if found["still"] else "not in time" if found["seconds"] >= LIMIT else "wrong"
     return f"**{what}**, {found['done']} of {found['total']}"
 
@@ -216,7 +218,7 @@ def judge(bench, found, show):
 
 def check(report, host, binaries, kind, table):
     """All loads of one program."""
-    hung = 0
+    hung, missing = 0, kind.cannot_run()
     with Bench(kind, host, binaries) as bench:
         for family in kind.families:
             if family not in host.families:
@@ -225,6 +227,9 @@ def check(report, host, binaries, kind, table):
             for name in loads_of(kind, family):
                 full = f"{kind.name}.{family}.{name}"
                 if not report.wanted(full):
+                    continue
+                if missing is not None:
+                    print(f"skip {report.prefix}{full} CANNOT RUN HERE: {missing}", flush=True)
                     continue
                 with report.check(full, beyond=True):
                     if hung >= GIVE_UP and table is None:
@@ -244,6 +249,18 @@ def check(report, host, binaries, kind, table):
                             table.setdefault((kind.name, family, name), f"**fails**: {error}"[:60])
                         bench.stop()
                         raise
+
+
+def capi(report):
+    """The checks of libvdeslirp's C API with hand-made frames, which have a program and a count of their own."""
+    if not report.wanted("capi"):
+        return
+    done = subprocess.run([os.path.join(HERE, "capi.sh")], stdout=subprocess.PIPE, text=True, check=False)
+    *lines, last = done.stdout.strip().split("\n")
+    print("\n".join(lines), flush=True)
+    count = re.fullmatch(r"(\d+) passed, (\d+) failed", last)
+    report.passed += int(count.group(1)) if count else 0
+    report.failed += int(count.group(2)) if count else 1
 
 
 def print_table(table, kinds):
@@ -284,6 +301,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=1, help="run everything so many times")
     parser.add_argument("--limit", type=int, help="seconds for the whole run")
     chosen = parser.parse_args()
+    if not os.environ.get(outer.MARK):
+        programs.install()
     outer.enter(processes=True)
     report = Report(library.libdir() is None, chosen.only)
     report.watchdog(chosen.limit or (1500 if chosen.table else 400) * chosen.rounds)
@@ -294,6 +313,8 @@ def main():
         with report.check("build"):
             problem = build(binaries)
             truth(problem is None, str(problem))
+        if not chosen.table:
+            capi(report)
         for _ in range(chosen.rounds):
             for kind in programs.EVERY:
                 if report.upstream and kind.ours:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# A program over Debian's unmodified libvdeslirp, with the library under test behind it. See README.md.
+# forwards.c over Debian's unmodified libvdeslirp, with the library under test behind it. See README.md.
 # SLIRP_LIBDIR holds libslirp.so.0; unset, empty or "system" means the installed upstream library.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
