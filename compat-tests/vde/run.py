@@ -146,11 +146,11 @@ class Bench:
 
     def _forwards(self, family):
         """Host clients come in over forwards while the guest downloads."""
-        address, any_address = ("127.0.0.1", "0.0.0.0") if family == "v4" else ("::1", "::")
+        address, inside = ("127.0.0.1", "10.0.2.15") if family == "v4" else ("::1", self.kind.prefix6 + "15")
         agent = self.program.agents[0]
         for kind, port in (("tcp", programs.GUEST_TCP), ("udp", programs.GUEST_UDP)):
             if (family, kind) not in self.program.serving:
-                agent.ask(f"serve_{kind}", address=any_address, port=port)
+                agent.ask(f"serve_{kind}", address=inside, port=port)
                 self.program.serving.add((family, kind))
         found = []
         workers = [
