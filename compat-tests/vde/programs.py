@@ -257,7 +257,12 @@ class Stream(Vdens):
     name = "cmd"
     needs = ("vdens", "vde_plug")
     about = "`vdens cmd://\"vde_plug slirp://\"`: a program at the other end of two streams, as through ssh"
-    url = f"cmd://vde_plug {SLIRP}"
+
+    @property
+    def url(self):
+        # The plug starts its command with an empty environment.
+        words = [f"{name}={self.env[name]}" for name in ("LD_LIBRARY_PATH", "LD_PRELOAD") if name in self.env]
+        return " ".join(["cmd://env", *words, "vde_plug", SLIRP])
 
 
 class Coprocess(Vdens):
