@@ -63,8 +63,10 @@ class Program:
     guests = 1
     # Whether frames are lost where a queue in the middle is full.
     drops = False
-    # Only the names of these loads; and only with our library.
+    # Only these loads; few where it differs little from another; all of them over IPv6 too; only with our library.
     loads = None
+    few = False
+    whole6 = False
     ours = False
     # Whether it has forwards to a Unix socket and to a command as well.
     services = False
@@ -171,6 +173,7 @@ class Program:
 
 class Vdens(Program):
     name = "vdens"
+    whole6 = True
     about = "`vdens slirp://`"
     url = SLIRP
 
@@ -180,6 +183,8 @@ class Vdens(Program):
 
 class VdensDirect(Vdens):
     name = "vdens_direct"
+    few = True
+    whole6 = False
     about = "the same, where the application watches each socket (`OXISLIRP_POLL=direct`)"
     ours = True
 
@@ -189,6 +194,8 @@ class VdensDirect(Vdens):
 
 class VdensJumbo(Vdens):
     name = "vdens_9000"
+    few = True
+    whole6 = False
     about = "`vdens slirp:///mtu=9000/mru=9000`"
     url = SLIRP + "/mtu=9000/mru=9000"
 
@@ -200,6 +207,7 @@ class VdensJumbo(Vdens):
 class Framed(Program):
     name = "framed"
     needs = ()
+    whole6 = True
     about = "`framed_slirp.c` (reSLIRP's habits) and `tap_pump.c`, two pipes"
     forwards = ("v4", "v6")
     interface = "tap0"
@@ -249,6 +257,7 @@ class Library(Program):
 
 class LibraryTwo(Library):
     name = "libvdeslirp_2"
+    few = True
     about = "the same, a thread for each direction"
     threads = 2
 
@@ -256,6 +265,7 @@ class LibraryTwo(Library):
 class Stream(Vdens):
     name = "cmd"
     needs = ("vdens", "vde_plug")
+    whole6 = False
     about = "`vdens cmd://\"vde_plug slirp://\"`: a program at the other end of two streams, as through ssh"
 
     @property
@@ -268,6 +278,8 @@ class Stream(Vdens):
 class Coprocess(Vdens):
     name = "vdens_="
     needs = ("vdens", "vde_plug")
+    few = True
+    whole6 = False
     about = "`vdens =\"vde_plug slirp://\"`: vdens reads and writes the streams itself"
     url = f"=vde_plug {SLIRP}"
 
@@ -293,6 +305,7 @@ class Switch(Program):
 
 class SwitchTwo(Switch):
     name = "switch_2"
+    few = True
     about = "the same with two guests, each with all of the load"
     guests = 2
 
@@ -300,6 +313,7 @@ class SwitchTwo(Switch):
 class SwitchTap(Switch):
     name = "switch_tap"
     needs = ("vde_plug", "vde_switch", "vde_plug2tap")
+    few = True
     about = "the same with `vde_plug2tap` for the guest"
 
     def words(self, control):
@@ -309,6 +323,7 @@ class SwitchTap(Switch):
 class Multicast(Program):
     name = "vxvde"
     needs = ("vdens", "vde_plug")
+    few = True
     about = "`vde_plug slirp://` and `vdens vxvde://` on the multicast of a namespace"
     drops = True
 

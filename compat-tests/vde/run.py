@@ -43,7 +43,8 @@ TCP = {
     "both_50M": [["down", 50 * MB, 1], ["up", 50 * MB, 1]],
 }
 FLOWS = {"flows": 64, "each": 30, "size": 1000, "queries": 1000}
-FEW = ("echo_4M_x4", "echo_10k_x100", "both_50M", "datagrams")
+# What programs that differ little from another get, and all over IPv6 but two; `--table` gives everything over IPv4.
+FEW = ("echo_4M_x4", "echo_10k_x400", "both_50M", "datagrams", "mixed")
 
 
 class Host:
@@ -189,9 +190,10 @@ def merged(found):
     }
 
 
-def loads_of(kind, family):
+def loads_of(kind, family, table):
     """The names of the loads that a program gets."""
-    chosen = [*TCP, "datagrams", "mixed"] if kind.loads is None else list(kind.loads)
+    few = kind.few and not table or family == "v6" and not kind.whole6
+    chosen = list(kind.loads or (FEW if few else [*TCP, "datagrams", "mixed"]))
     return [*chosen, *(["forwards"] if family in kind.forwards else []), *(["services"] if kind.services and family == "v4" else [])]
 
 
@@ -224,7 +226,7 @@ def check(report, host, binaries, kind, table):
             if family not in host.families:
                 report.info(f"no IPv6 on this host: {kind.name} without it")
                 continue
-            for name in loads_of(kind, family):
+            for name in loads_of(kind, family, table is not None):
                 full = f"{kind.name}.{family}.{name}"
                 if not report.wanted(full):
                     continue
