@@ -20,6 +20,15 @@ def libdir():
     return folder
 
 
+def is_ours():
+    """Whether the library under test is this project's."""
+    folder = libdir()
+    if folder is None:
+        return False
+    with open(os.path.join(folder, "libslirp.so.0"), "rb") as file:
+        return b"OXISLIRP_POLL" in file.read()
+
+
 def environment():
     """Environment for the consumer: as ours, with the library's folder in front of the search path.
 
