@@ -310,7 +310,7 @@ def main():
         programs.install()
     outer.enter(processes=True)
     report = Report(not library.is_ours(), chosen.only)
-    report.watchdog(chosen.limit or (1500 if chosen.table else 400) * chosen.rounds)
+    report.watchdog(chosen.limit or (2400 if chosen.table else 600) * chosen.rounds)
     report.prefix = "vde."
     host = Host()
     table = {} if chosen.table else None
