@@ -50,6 +50,13 @@ def install():
             subprocess.run([*words, name], stdout=sys.stderr, check=False)
 
 
+def present(pid):
+    """Whether a process is there, and has not ended yet."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    return os.path.exists(f"/proc/{pid}")
+
+
 class Program:
     """One run of a program. `binaries` is the folder of the test's own C programs."""
 
@@ -165,6 +172,9 @@ class Program:
                 os.kill(pid, signal.SIGKILL)
         for one in self.processes:
             one.wait()
+        # A port of theirs is free only when the last of them is gone. What they started is ours to wait for now.
+        waiting.until(lambda: not any(present(pid) for pid in pids), 10, "the end of the program")
+        for one in self.processes:
             for stream in (one.stdin, one.stdout):
                 if stream is not None:
                     stream.close()

@@ -210,6 +210,14 @@ def text_of(found):
     return f"**{what}** at {found['done']} of {found['total']}"
 
 
+def cell_of(found):
+    """The same in a word, for the table."""
+    if found["done"] == found["total"]:
+        return f"{max(found['seconds'], 0.1):.1f}" + ("*" if found["repeats"] else "")
+    word = text_of(found).split("**")[1]
+    return "**stops**" if word == "stops" else word
+
+
 def judge(bench, found, show):
     """Raise `Hung` unless all of the load was done and right; `show` prints who sleeps where."""
     if found["done"] == found["total"]:
@@ -243,7 +251,7 @@ def check(report, host, binaries, kind, table):
                         bench.start()
                         found = bench.load(family, name)
                         if table is not None:
-                            table[(kind.name, family, name)] = text_of(found)
+                            table[(kind.name, family, name)] = cell_of(found)
                         judge(bench, found, table is None or report.verbose)
                         bench.program.alive()
                         if found["seconds"] >= 0.5 or found["repeats"]:
@@ -251,7 +259,7 @@ def check(report, host, binaries, kind, table):
                     except Exception as error:
                         hung += 1
                         if table is not None:
-                            table.setdefault((kind.name, family, name), f"**fails**: {error}"[:60])
+                            table.setdefault((kind.name, family, name), "fails")
                         bench.stop()
                         raise
 
@@ -269,16 +277,16 @@ def capi(report):
 
 
 def print_table(table, kinds):
-    """Loads × programs, in Markdown."""
+    """Loads × programs, in Markdown: seconds, with a star where datagrams were sent again, or what became of it."""
     columns = [kind for kind in kinds if any(key[0] == kind.name for key in table)]
     print()
-    print("| load | " + " | ".join(kind.name for kind in columns) + " |")
+    print("| load | " + " | ".join(f"`{kind.name}`" for kind in columns) + " |")
     print("|---" * (len(columns) + 1) + "|")
     for family in ("v4", "v6"):
         for name in [*TCP, "datagrams", "mixed", "forwards", "services"]:
             cells = [table.get((kind.name, family, name), "") for kind in columns]
             if any(cells):
-                print(f"| {name} {family} | " + " | ".join(cells) + " |")
+                print(f"| `{name}` {family} | " + " | ".join(cells) + " |")
     print()
 
 
