@@ -45,7 +45,7 @@ TCP = {
 FLOWS = {"flows": 64, "each": 30, "size": 1000, "queries": 1000}
 # What the README admits: beside four echoes some datagrams wait so long for room that they are sent again, and a download through
 # pipes with frames in two writes takes about as long as a load may.
-KNOWN = re.compile(r"\.mixed$|^vde\.framed\.v[46]\.down_50M$")
+KNOWN = re.compile(r"\.mixed$|^vde\.framed\.v[46]\.(down_50M|echo_4M_x16)$")
 # So many of those datagrams and queries may be sent again, where no queue in the middle loses any.
 AGAIN = 290
 # What programs that differ little from another get, and all over IPv6 but two; `--table` gives everything over IPv4.
