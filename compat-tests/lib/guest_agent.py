@@ -347,7 +347,7 @@ def op_streams(**words):
     return loads.streams(**words)
 
 
-def op_datagrams(**words):
+def op_datagram_streams(**words):
     """See `loads.datagrams`."""
     return loads.datagrams(**words)
 

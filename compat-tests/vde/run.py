@@ -178,7 +178,7 @@ class Bench:
         if name in TCP:
             return self._everywhere("streams", **self._streams(family, TCP[name]))
         if name == "datagrams":
-            return self._everywhere("datagrams", **self._datagrams(family))
+            return self._everywhere("datagram_streams", **self._datagrams(family))
         if name == "mixed":
             return self._everywhere("mixed", streams=self._streams(family, TCP["echo_4M_x4"]), datagrams=self._datagrams(family))
         if name == "services":
