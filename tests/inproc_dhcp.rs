@@ -534,3 +534,36 @@ fn earnest_4_k_a_pool_outside_of_the_network_is_served() {
     assert_eq!(wish(REQUEST, pool(0)).mac(9).expect(&loaded).kind(), NAK);
     assert_eq!(wish(REQUEST, pool(0)).expect(&loaded).kind(), ACKED);
 }
+
+/// QEMU before 8.2 loads the states of all its user networks into the first one. A guest that renews its lease half a day
+/// later is to keep its address, and with it its connections.
+#[test]
+fn earnest_state_a_loaded_lease_gives_way_to_who_uses_the_address() {
+    let renew = |mac| Query { ciaddr: pool(0), to: VHOST, ..query(REQUEST, &[]).mac(mac) };
+    let loaded = || {
+        let other = start();
+        assert_eq!(wish(REQUEST, pool(0)).mac(1).expect(&other).kind(), ACKED);
+        let i = start();
+        let (result, stream) = other.save_state();
+        assert_eq!((result, i.load_state(4, &stream)), (0, (0, 0)));
+        i
+    };
+    let i = loaded();
+    // Who only wishes for the address does not get it.
+    let a = query(DISCOVER, &[50, 4, 10, 0, 2, 15]).mac(2).expect(&i);
+    assert_eq!((a.kind(), a.address()), (OFFER, pool(1)));
+    assert_eq!(wish(REQUEST, pool(0)).mac(2).expect(&i).kind(), NAK);
+    let a = renew(0x56).expect(&i);
+    if !ours("dhcp-loaded-lease") {
+        assert_ne!(a.address(), pool(0));
+        return;
+    }
+    assert_eq!((a.kind(), a.address()), (ACKED, pool(0)));
+    // From then on it is the one's that uses it.
+    assert_eq!(renew(1).expect(&i).kind(), NAK);
+    assert_eq!(renew(0x56).expect(&i).kind(), ACKED);
+    // And it stays the other's if that is heard of first.
+    let i = loaded();
+    assert_eq!(renew(1).expect(&i).kind(), ACKED);
+    assert_eq!(renew(0x56).expect(&i).kind(), NAK);
+}

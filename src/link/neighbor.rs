@@ -4,6 +4,9 @@
 //! Each IP version has 16 slots. A known address is updated in its slot; a new one takes a free slot, else that of the
 //! address that was not heard of for longest. Nothing goes because of its age alone: an address that nobody answers for is
 //! *silent* until it is heard of again, which matters only where there is another one to use in its place.
+//!
+//! What a saved state says of who has which address is *hearsay*: it tells where the guest may be, and whose Ethernet
+//! addresses there are, but no frame goes there on its word. The neighbor is resolved like one that is not known.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -24,6 +27,8 @@ const REACHABLE_TIME: Duration = Duration::from_secs(30);
 struct Neighbor<A> {
     address: A,
     mac: EthernetAddress,
+    /// Where it is was read in a saved state: nobody has answered there.
+    hearsay: bool,
     /// Grows with each neighbor that is heard of, as a clock may stand still.
     order: u64,
     /// When it was last heard of; `None` when it is only known from a saved state.
@@ -44,11 +49,14 @@ impl<A: Copy + PartialEq> Slots<A> {
         Slots { slots: [None; SLOTS] }
     }
 
-    /// Enters a neighbor; says whether that changes where frames go.
+    /// Enters a neighbor; says whether that changes whose Ethernet addresses are known. Without a time it is hearsay.
     fn learn(&mut self, address: A, mac: EthernetAddress, order: u64, heard: Option<Instant>) -> bool {
-        let neighbor = Neighbor { address, mac, order, heard, asked: None, silent: false };
+        let mut neighbor =
+            Neighbor { address, mac, hearsay: heard.is_none(), order, heard, asked: None, silent: false };
         if let Some(known) = self.get_mut(address) {
             let changed = known.mac != mac;
+            // Hearsay of what is known already says nothing against it.
+            neighbor.hearsay &= known.hearsay || changed;
             *known = neighbor;
             return changed;
         }
@@ -141,7 +149,7 @@ impl NeighborTable {
         self.order
     }
 
-    /// Stores that `address` is reached at `mac` and tells whether it did. Without a time it is hearsay.
+    /// Stores that `address` is reached at `mac` and tells whether it did. Without a time it is hearsay of a saved state.
     ///
     /// 0.0.0.0 and broadcast addresses are never stored, nor are addresses for which `is_ours` is true: the guest must
     /// not take over a virtual host.
@@ -187,12 +195,12 @@ impl NeighborTable {
     }
 
     /// Where a packet to `address` goes: broadcast for 0.0.0.0 and broadcast addresses, else what was learned. `None`
-    /// when the address has to be resolved first.
+    /// when the address has to be resolved first, as that of a neighbor known from hearsay.
     pub fn destination_ipv4(&self, address: Ipv4Addr, subnet: &Ipv4Subnet) -> Option<EthernetAddress> {
         if address.is_unspecified() || subnet.is_broadcast(address) {
             return Some(EthernetAddress::BROADCAST);
         }
-        self.ipv4.get(address).map(|neighbor| neighbor.mac)
+        self.ipv4.get(address).filter(|neighbor| !neighbor.hearsay).map(|neighbor| neighbor.mac)
     }
 
     /// Where a packet to `address` goes: the group address for multicast, broadcast for `::`, else what was learned.
@@ -207,9 +215,9 @@ impl NeighborTable {
         self.ipv6.get(address).map(|neighbor| neighbor.mac)
     }
 
-    /// The IPv4 entries in slot order.
+    /// The IPv4 entries in slot order, without hearsay.
     pub fn iter_ipv4(&self) -> impl Iterator<Item = (Ipv4Addr, EthernetAddress)> + '_ {
-        self.ipv4.iter().map(|neighbor| (neighbor.address, neighbor.mac))
+        self.ipv4.iter().filter(|neighbor| !neighbor.hearsay).map(|neighbor| (neighbor.address, neighbor.mac))
     }
 
     /// The IPv6 entries in slot order.
@@ -282,9 +290,17 @@ impl NeighborTable {
         self.changes
     }
 
-    /// Whether `mac` is the Ethernet address of a neighbor.
+    /// Whether `address` is at `mac`, be it by hearsay.
+    pub fn is_at(&self, address: IpAddr, mac: EthernetAddress) -> bool {
+        match address {
+            IpAddr::V4(address) => self.ipv4.get(address).is_some_and(|known| known.mac == mac),
+            IpAddr::V6(address) => self.ipv6.get(address).is_some_and(|known| known.mac == mac),
+        }
+    }
+
+    /// Whether `mac` is the Ethernet address of a neighbor, be it by hearsay.
     pub fn is_neighbor(&self, mac: EthernetAddress) -> bool {
-        self.iter_ipv4().any(|(_, known)| known == mac) || self.iter_ipv6().any(|(_, known)| known == mac)
+        self.ipv4.iter().any(|known| known.mac == mac) || self.ipv6.iter().any(|known| known.mac == mac)
     }
 }
 
@@ -407,6 +423,28 @@ mod tests {
         learn(&mut table, ip(20), mac(9));
         table.on_deadline(NOW + ANSWER_TIME);
         assert_eq!(table.guest_ipv4(ip(20), any), ip(20));
+    }
+
+    #[test]
+    fn no_frame_goes_where_only_hearsay_says() {
+        let mut table = NeighborTable::new();
+        let hear = |table: &mut NeighborTable, n, at| table.learn_ipv4(ip(n), mac(at), &subnet(), |_| false, None);
+        let known = |table: &NeighborTable, n| table.destination_ipv4(ip(n), &subnet());
+        assert!(hear(&mut table, 16, 1));
+        // The guest may be there, and the Ethernet address is somebody's.
+        assert_eq!((known(&table, 16), table.iter_ipv4().count()), (None, 0));
+        assert!(table.is_neighbor(mac(1)) && table.guest_ipv4(ip(15), |_| true) == ip(16));
+        // What comes from there shows that somebody is there, not at which station.
+        table.heard(ip(16).into(), NOW);
+        assert_eq!(known(&table, 16), None);
+        learn(&mut table, ip(16), mac(2));
+        assert_eq!(known(&table, 16), Some(mac(2)));
+        // Of what is known hearsay makes no doubt unless it says otherwise.
+        hear(&mut table, 16, 2);
+        assert_eq!(known(&table, 16), Some(mac(2)));
+        assert!(table.is_doubtful(ip(16).into(), NOW, |_| false));
+        hear(&mut table, 16, 3);
+        assert_eq!(known(&table, 16), None);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! Guests address us by all sorts of Ethernet addresses (static entries, zeros, what another emulator used), so only what
 //! is known to be another guest's is left alone: a unicast address that is a neighbor's, and not the sender's own.
 
+use std::net::IpAddr;
+
 use smoltcp::wire::EthernetAddress;
 
 use super::Stack;
@@ -50,19 +52,17 @@ impl Stack {
 }
 
 /// Whether a neighbor's address is that of the station that sends the frame, as its source or as where the address that it
-/// speaks for is known to be.
+/// speaks for is said to be.
 fn is_senders_own(frame: &[u8], kind: u16, mac: EthernetAddress, stack: &Stack) -> bool {
     if frame.get(6..12) == Some(&mac.0) {
         return true;
     }
-    let neighbors = &stack.cx.egress.neighbors;
-    let is_at = |known: EthernetAddress, octets: &[u8], at: usize| {
-        known == mac && frame.get(at..).is_some_and(|rest| rest.starts_with(octets))
+    let from = |at: usize| frame.get(at..);
+    let sender = match kind {
+        ETHERTYPE_IPV4 => from(26).and_then(|rest| rest.first_chunk::<4>()).map(|octets| IpAddr::from(*octets)),
+        ETHERTYPE_ARP => from(28).and_then(|rest| rest.first_chunk::<4>()).map(|octets| IpAddr::from(*octets)),
+        ETHERTYPE_IPV6 => from(22).and_then(|rest| rest.first_chunk::<16>()).map(|octets| IpAddr::from(*octets)),
+        _ => None,
     };
-    match kind {
-        ETHERTYPE_IPV4 => neighbors.iter_ipv4().any(|(ip, known)| is_at(known, &ip.octets(), 26)),
-        ETHERTYPE_ARP => neighbors.iter_ipv4().any(|(ip, known)| is_at(known, &ip.octets(), 28)),
-        ETHERTYPE_IPV6 => neighbors.iter_ipv6().any(|(ip, known)| is_at(known, &ip.octets(), 22)),
-        _ => false,
-    }
+    sender.is_some_and(|sender| stack.cx.egress.neighbors.is_at(sender, mac))
 }

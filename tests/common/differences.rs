@@ -203,6 +203,12 @@ pub const DIFFERENCES: &[Difference] = &[
         "never sent",
         "sent where they fit",
     ),
+    d(
+        "dhcp-loaded-lease",
+        "not in the contract: the renewal of an address that a loaded state gives to somebody else",
+        "answered with another address",
+        "granted, while nothing was heard of that other one",
+    ),
     d("dhcp-inform", "dhcp.md oddities: INFORM", "unanswered", "may be acknowledged without a lease"),
     d(
         "dhcp-mtu",

@@ -12,7 +12,7 @@ use crate::time::Instant;
 
 impl Egress {
     /// Enters who has leased an address: it is used before the guest answers for it. `heard` is when the guest has asked
-    /// for it, if that is known.
+    /// for it; a lease without that is hearsay of a saved state.
     pub fn learn_lease(
         &mut self,
         address: Ipv4Addr,

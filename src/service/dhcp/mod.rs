@@ -155,7 +155,8 @@ impl Dhcp {
         self.pool.leases()
     }
 
-    /// Replaces all bindings by those of a saved state. They count as confirmed at this moment.
+    /// Replaces all bindings by those of a saved state. They count as confirmed at this moment, though not against a client
+    /// that uses one of the addresses.
     pub fn set_slots(&mut self, slots: [Option<EthernetAddress>; SLOTS], now: Instant) {
         self.pool.set_slots(slots, now);
     }
@@ -185,12 +186,15 @@ impl Dhcp {
                 // RFC 2131 section 4.3.2: a client that renews has its address in ciaddr. In plain BOOTP ciaddr is no
                 // request for a lease (RFC 951 section 3).
                 let renewed = Some(request.ciaddr).filter(|a| request.kind == kind::REQUEST && !a.is_unspecified());
-                match request.requested.or(renewed) {
-                    Some(wish) if self.pool.take(wish, request.chaddr, true, now) => {
+                match (request.requested, renewed) {
+                    (Some(wish), _) if self.pool.take(wish, request.chaddr, true, now) => {
                         Some(self.grant(&request, kind::ACK, wish))
                     }
-                    Some(_) => Some(self.nak(&request)),
-                    None => {
+                    (None, Some(used)) if self.pool.claim(used, request.chaddr, now) => {
+                        Some(self.grant(&request, kind::ACK, used))
+                    }
+                    (Some(_), _) | (_, Some(_)) => Some(self.nak(&request)),
+                    (None, None) => {
                         let held = self.pool.held_by(request.chaddr);
                         let held = held.filter(|address| self.pool.take(*address, request.chaddr, true, now));
                         let address = held.or_else(|| self.pool.allocate(request.chaddr, true, now))?;

@@ -3,6 +3,9 @@
 //! A binding lasts for as long as nobody else needs the address; a client that comes back later finds it. When no slot is
 //! free, two kinds make room, the oldest of each first: an offer that was never taken up by a REQUEST, once it is more than
 //! [`OFFER_KEPT`] old, and then a lease that was not renewed in its time ([`LEASE`]).
+//!
+//! A lease of a saved state is hearsay until its client is heard of: QEMU before 8.2 loads the states of all its networks
+//! into the first one, whose guests then find their addresses in the hands of others. Who uses an address is right.
 
 use std::net::Ipv4Addr;
 
@@ -28,7 +31,7 @@ const DECLINED_FOR: Duration = Duration::from_secs(600);
 enum State {
     Free,
     Offered { mac: EthernetAddress, at: Instant },
-    Confirmed { mac: EthernetAddress, at: Instant },
+    Confirmed { mac: EthernetAddress, at: Instant, hearsay: bool },
     Declined { at: Instant },
 }
 
@@ -59,9 +62,12 @@ impl Slot {
     /// Gives the slot to `mac`. An offer does not take back what a REQUEST has confirmed.
     fn give(&mut self, mac: EthernetAddress, confirm: bool, now: Instant) {
         if confirm {
-            self.state = State::Confirmed { mac, at: now };
-        } else if !matches!(self.state, State::Confirmed { mac: owner, .. } if owner == mac) {
-            self.state = State::Offered { mac, at: now };
+            self.state = State::Confirmed { mac, at: now, hearsay: false };
+            return;
+        }
+        match &mut self.state {
+            State::Confirmed { mac: owner, hearsay, .. } if *owner == mac => *hearsay = false,
+            state => *state = State::Offered { mac, at: now },
         }
     }
 }
@@ -91,6 +97,17 @@ impl Pool {
             }
             _ => false,
         }
+    }
+
+    /// Gives `address` to `mac`, which uses it, if it is in the pool and free, or somebody else's by hearsay only. Says whether
+    /// it did.
+    pub fn claim(&mut self, address: Ipv4Addr, mac: EthernetAddress, now: Instant) -> bool {
+        if let Some(slot) = self.slot(address)
+            && let State::Confirmed { hearsay: true, .. } = slot.state
+        {
+            slot.state = State::Free;
+        }
+        self.take(address, mac, true, now)
     }
 
     /// Gives `mac` the first address that is free or its own; when there is none, that of the oldest offer that has been
@@ -157,7 +174,7 @@ impl Pool {
     /// Replaces all bindings. How old they are is not known: each has its whole lease from `now` on.
     pub fn set_slots(&mut self, owners: [Option<EthernetAddress>; SLOTS], now: Instant) {
         for (slot, owner) in self.slots.iter_mut().zip(owners) {
-            slot.state = owner.map_or(State::Free, |mac| State::Confirmed { mac, at: now });
+            slot.state = owner.map_or(State::Free, |mac| State::Confirmed { mac, at: now, hearsay: true });
         }
     }
 
