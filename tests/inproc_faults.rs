@@ -5,7 +5,6 @@ mod common;
 use common::*;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp;
-use std::ffi::CString;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 
@@ -256,20 +255,12 @@ fn earnest_3_2_urgent_data_waits_for_memory_too() {
     }
 }
 
-fn add_target(i: &Instance, unix: bool, text: &str) {
-    let text = CString::new(text).unwrap();
-    let mut address = in_addr(FWD);
-    let add = if unix { library().slirp_add_unix } else { library().slirp_add_exec };
-    // SAFETY: the text and the address are valid during the call.
-    assert_eq!(unsafe { add(i.slirp.get(), text.as_ptr(), &mut address, 1000) }, 0);
-}
-
 /// A Unix listener behind a guest forward, and the connection of a guest with it.
 fn unix_forward(i: &Instance, name: &str) -> (Conn, UnixStream) {
     let path = std::env::temp_dir().join(format!("slirp-faults-{}-{name}", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).unwrap();
-    add_target(i, true, path.to_str().unwrap());
+    add_target(i, true, FWD, path.to_str().unwrap());
     let conn = Conn::connect(i, at(FWD, 1000));
     i.settle();
     let (host, _) = listener.accept().unwrap();
@@ -298,7 +289,7 @@ fn earnest_3_2_unix_sockets_and_commands_lose_no_byte() {
         assert_eq!(bytes, b"for the socket");
 
         let i = Setup::default().start();
-        add_target(&i, false, "cat");
+        add_target(&i, false, FWD, "cat");
         let mut conn = Conn::connect(&i, at(FWD, 1000));
         i.settle();
         let fault = Fault::on(Call::Send, errno);
@@ -320,7 +311,7 @@ fn earnest_3_10_the_connection_with_a_command_is_not_waited_for() {
         return;
     }
     let i = Setup::default().start();
-    add_target(&i, false, "cat");
+    add_target(&i, false, FWD, "cat");
     let before = child::open_descriptors();
     // It comes late: nothing is lost.
     let fault = Fault::on(Call::Accept, libc::EAGAIN);
@@ -396,7 +387,7 @@ fn earnest_3_2_bytes_for_what_cannot_be_attached_are_answered_by_a_reset() {
         return;
     }
     let i = Setup::default().start();
-    add_target(&i, false, "/no/such/program");
+    add_target(&i, false, FWD, "/no/such/program");
     let mut conn = Conn::connect(&i, at(FWD, 1000));
     conn.expect_fin(&i);
     conn.data(&i, b"anybody?");
@@ -416,11 +407,7 @@ const LACKS: [i32; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS
 fn answers(i: &Instance, family: Family, first: u16) -> usize {
     let (peer, port) = family.udp_peer();
     for n in 0..8 {
-        let frame = match family {
-            Family::V4 => udp_frame(first + n, at_vhost(port), b"question"),
-            Family::V6 => Ip6::new(VHOST6, UDP).udp(first + n, port, b"question"),
-        };
-        i.input(&frame);
+        i.input(&family.udp_frame(first + n, family.at_vhost(port), b"question"));
     }
     i.settle();
     let mut buffer = [0; 64];
@@ -428,18 +415,7 @@ fn answers(i: &Instance, family: Family, first: u16) -> usize {
         peer.send_to(&buffer[..length], from).unwrap();
     }
     i.settle();
-    let frames = i.drain();
-    frames.iter().filter(|f| f.udp().is_some() || packet6(f).is_some_and(|p| p.udp().is_some())).count()
-}
-
-fn greeted(family: Family) -> Box<Instance> {
-    let i = family.setup().start();
-    if family == Family::V6 {
-        i.greet6(GUEST6);
-    }
-    i.settle();
-    i.drain();
-    i
+    i.drain().iter().filter(|f| family.udp_of(f).is_some()).count()
 }
 
 fn earnest_3_1_udp_is_as_before_when_the_host_has_sockets_again(family: Family) {
@@ -448,7 +424,7 @@ fn earnest_3_1_udp_is_as_before_when_the_host_has_sockets_again(family: Family) 
     }
     for call in [Call::Socket].into_iter().chain(watch()) {
         for errno in LACKS {
-            let i = greeted(family);
+            let i = family.greeted();
             i.registrations();
             assert_eq!(answers(&i, family, 20_000), 8);
             let fault = Fault::on(call, errno);
@@ -504,7 +480,7 @@ fn earnest_3_1_forwards_are_as_before_when_the_host_has_descriptors_again(family
         return;
     }
     for errno in LACKS {
-        let i = greeted(family);
+        let i = family.greeted();
         let probe = family.tcp_listener().1;
         let place = std::net::SocketAddr::from((family.loopback(), probe));
         assert_eq!(hostxfwd(&i, place, (family.guest(), 80).into(), 0), Ok(()));

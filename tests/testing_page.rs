@@ -16,6 +16,9 @@ fn functions(folder: &Path, names: &mut BTreeSet<String>) {
             let after_fn =
                 source.split("#[test]").skip(1).filter_map(|after| after.split_once("fn ")).map(|found| found.1);
             names.extend(after_fn.filter_map(|rest| Some(rest.split_once('(')?.0.to_owned())));
+            let of_both = source.split("both_families![").skip(1).filter_map(|after| after.split_once(']'));
+            let listed = of_both.flat_map(|(list, _)| list.split(',')).map(str::trim);
+            names.extend(listed.filter(|name| !name.is_empty()).map(str::to_owned));
         }
     }
 }

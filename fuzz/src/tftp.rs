@@ -6,7 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use slirp::service::tftp::{Contents, Files, Tftp};
+use slirp::service::tftp::{Contents, Files, Tftp, Unopened};
 use slirp::time::Instant;
 
 use crate::input::{Input, byte_at};
@@ -24,8 +24,8 @@ struct File(usize);
 impl Files for Memory {
     type File = File;
 
-    fn open(&self, name: &[u8]) -> io::Result<File> {
-        Ok(File(usize::from(*name.first().ok_or(io::ErrorKind::NotFound)?) * 16))
+    fn open(&self, name: &[u8]) -> Result<File, Unopened> {
+        Ok(File(usize::from(*name.first().ok_or(Unopened::Missing)?) * 16))
     }
 }
 
@@ -69,7 +69,8 @@ pub fn run(data: &[u8]) {
             clients[client] = DEFAULT_BLOCK;
         }
         let from = SocketAddr::from(([10, 0, 2, 15], 1024 + client as u16));
-        server.on_datagram(from, datagram, now, |to, packet| check(&mut clients, to, packet, mtu));
+        let taken = server.on_datagram(from, datagram, now, |to, packet| check(&mut clients, to, packet, mtu));
+        assert!(taken.is_ok(), "the memory has room for every file");
     }
 }
 

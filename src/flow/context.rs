@@ -1,6 +1,7 @@
 //! What all flows of a stack share.
 
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::budget::FrameBudget;
@@ -12,6 +13,7 @@ use super::policy::Policy;
 use super::timers::TimerQueue;
 use crate::host::poller::{News, Poller};
 use crate::host::process::{ThreadNumber, current_thread};
+use crate::host::reserve::Reserve;
 use crate::tcp::{Pool, SeqNumber};
 use crate::time::Instant;
 use crate::wire::header::{IPV4_LEN, IPV6_LEN};
@@ -19,6 +21,8 @@ use crate::wire::subnet::Ipv4Subnet;
 
 /// A packet of an Ethernet, in bytes.
 const USUAL_PACKET: usize = 1500;
+/// Flows of datagrams that no connection takes the descriptor of.
+const LEFT_BY_CONNECTIONS: usize = 16;
 
 /// What flows work with: the way to the guest, the deadlines, the poller, and what the host is to be told.
 pub struct Context {
@@ -35,6 +39,10 @@ pub struct Context {
     /// `None` in direct mode: the application watches each socket itself.
     pub poller: Option<Poller>,
     pub pool: Pool,
+    /// Descriptors for when there are no others.
+    pub reserve: Reserve,
+    /// Flows of datagrams, which give way when descriptors have run out.
+    pub giving_way: usize,
     pub name_servers: NameServers,
     /// Room for one datagram from the host.
     pub scratch: Box<[u8]>,
@@ -68,6 +76,29 @@ impl Context {
             return 0;
         }
         self.room()
+    }
+
+    /// Makes the socket of a flow of datagrams. When the process has no descriptor left, one is there all the same as long as
+    /// the reserve lasts, and the flows that are least used pay it back ([`crate::stack::Stack`] sees to that).
+    ///
+    /// # Errors
+    /// What `make` said.
+    pub fn open_datagram<T>(&mut self, make: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        self.reserve.spend(make)
+    }
+
+    /// The same for a connection, or for a file. These take the place of datagrams, but not of the last ones, as those are
+    /// where names are asked for.
+    ///
+    /// # Errors
+    /// What `make` said.
+    pub fn open_stream<T>(&mut self, mut make: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        if self.datagrams_give_way() { self.reserve.spend(make) } else { make() }
+    }
+
+    /// Whether there are flows of datagrams that give way to a connection or a file.
+    pub fn datagrams_give_way(&self) -> bool {
+        self.giving_way > LEFT_BY_CONNECTIONS
     }
 
     /// The number of a new flow or forward: they are listed and ended newest first.

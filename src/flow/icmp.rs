@@ -17,6 +17,7 @@ use super::ready::{Mark, ReadyQueue, newest_first};
 use super::timers::Slot;
 use super::token::{self, Kind};
 use super::whole::Whole;
+use crate::host::lack::is_lack;
 use crate::host::path::ReceivedFrom;
 use crate::host::poller::{News, Readiness};
 use crate::host::socket::Datagram;
@@ -145,6 +146,8 @@ impl IcmpTable {
         };
         let id = match self.flow_of(key, real, cx) {
             Ok(id) => id,
+            // As for UDP: it is as if the request was lost.
+            Err(error) if is_lack(&error) => return,
             Err(_) => {
                 // Neither kind of socket is allowed here: the guest is told at once.
                 cx.egress.unreachable(Unreachable::Host, request.packet, cx.now);
@@ -187,18 +190,11 @@ impl IcmpTable {
             return Ok(id);
         }
         if self.flows.len() >= MAX_FLOWS {
-            let flows = &mut self.flows;
-            let victim = self.hand.victim(|id| match flows.get_mut(id) {
-                None => Visit::Gone,
-                Some(flow) => Visit::of(&mut flow.used),
-            });
-            if let Some(victim) = victim {
-                self.remove(victim, cx);
-            }
+            self.evict(cx);
         }
         cx.egress.neighbors.heard(key.guest, cx.now);
         let source = cx.policy.outbound(SocketAddr::new(real, 0)).map(|address| address.ip());
-        let (socket, raw) = Datagram::ping(real.is_ipv6(), source)?;
+        let (socket, raw) = cx.open_datagram(|| Datagram::ping(real.is_ipv6(), source))?;
         let id = self.flows.insert(IcmpFlow {
             key,
             real,
@@ -222,15 +218,29 @@ impl IcmpTable {
             return Err(std::io::Error::from_raw_os_error(libc::ENOMEM));
         }
         self.by_key.insert(key, id);
+        cx.giving_way += 1;
         let flows = &self.flows;
         self.hand.insert(id, flows.len(), |id| flows.contains_key(id));
         Ok(id)
+    }
+
+    /// Makes room by the rule of the table; false when nothing may go.
+    pub fn evict(&mut self, cx: &mut Context) -> bool {
+        let flows = &mut self.flows;
+        let victim = self.hand.victim(|id| match flows.get_mut(id) {
+            None => Visit::Gone,
+            Some(flow) => Visit::of(&mut flow.used),
+        });
+        let Some(id) = victim else { return false };
+        self.remove(id, cx);
+        true
     }
 
     fn remove(&mut self, id: IcmpId, cx: &mut Context) {
         let Some(mut flow) = self.flows.remove(id) else { return };
         cx.timers.disarm(&mut flow.timer, token::pack(Kind::Icmp, id));
         self.by_key.remove(&flow.key);
+        cx.giving_way -= 1;
         cx.unwatch(HostSocket::Datagram(flow.socket));
     }
 
@@ -271,6 +281,11 @@ impl IcmpTable {
         } else {
             cx.timers.arm(&mut flow.timer, Some(flow.expires), token::pack(Kind::Icmp, id));
         }
+    }
+
+    /// Flows that may have to go.
+    pub fn giving_way(&self) -> usize {
+        self.flows.len()
     }
 
     /// All flows, in no order.

@@ -161,7 +161,7 @@ impl TcpForwards {
             if cx.room() == 0 {
                 break;
             }
-            match forward.listener.accept() {
+            match cx.open_stream(|| forward.listener.accept()) {
                 Ok((stream, peer)) => tcp.open_from_host(stream, peer, forward.guest, cx),
                 // A peer that has gone again while it waited is no reason to leave the next one waiting.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO)) => {

@@ -12,6 +12,7 @@ pub mod mmsg;
 pub mod path;
 pub mod poller;
 pub mod process;
+pub mod reserve;
 pub mod resolver_file;
 pub mod sleeps;
 pub mod socket;

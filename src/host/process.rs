@@ -247,9 +247,9 @@ impl Program {
         unsafe {
             libc::setsid();
             default_signals();
-            // Both are moved out of the way first: one of them may be a standard descriptor, if those were closed.
-            let socket = libc::fcntl(socket, libc::F_DUPFD, FIRST_CLOSED);
-            let report = if socket < 0 { report } else { libc::fcntl(report, libc::F_DUPFD, FIRST_CLOSED) };
+            // One of them may be a standard descriptor, if those were closed: it is moved out of the way first.
+            let socket = out_of_the_way(socket);
+            let report = if socket < 0 { report } else { out_of_the_way(report) };
             let moved = report >= FIRST_CLOSED
                 && (0..REPORT).all(|standard| libc::dup2(socket, standard) == standard)
                 && libc::dup2(report, REPORT) == REPORT
@@ -320,6 +320,18 @@ fn candidates(name: &[u8], path: Option<OsString>) -> io::Result<Vec<CString>> {
 
 fn text(bytes: Vec<u8>) -> io::Result<CString> {
     CString::new(bytes).map_err(|_| ErrorKind::InvalidInput.into())
+}
+
+/// A copy of the descriptor that is none of those a command gets, if it is one of them. Negative when there is none left.
+///
+/// # Safety
+/// As for [`Program::in_between`].
+unsafe fn out_of_the_way(descriptor: RawFd) -> RawFd {
+    if descriptor >= FIRST_CLOSED {
+        return descriptor;
+    }
+    // SAFETY: the call takes no pointers.
+    unsafe { libc::fcntl(descriptor, libc::F_DUPFD, FIRST_CLOSED) }
 }
 
 fn last_errno() -> c_int {

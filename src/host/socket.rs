@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
+use super::lack::is_lack;
 use super::unix::{UnixAddress, UnixName};
 
 /// Waiting connections the kernel keeps for a forward, or as many as its own limit (`net.core.somaxconn`) permits;
@@ -336,6 +337,8 @@ impl Datagram {
         let (domain, protocol) = if v6 { (Domain::IPV6, Protocol::ICMPV6) } else { (Domain::IPV4, Protocol::ICMPV4) };
         let (socket, raw) = match new_socket(domain, Type::DGRAM, Some(protocol)) {
             Ok(socket) => (socket, false),
+            // The second try may be forbidden, which would hide why the first one failed.
+            Err(error) if is_lack(&error) => return Err(error),
             Err(_) => (new_socket(domain, Type::RAW, Some(protocol))?, true),
         };
         if let Some(source) = source {

@@ -3,7 +3,7 @@
 //!
 //! `config` says what a stack is made from, `input` and `input6` take frames apart, `foreign` knows those that are none of ours,
 //! `rounds` is the application's loop seen from inside, `ration` how much one call of it may make, `patience` and `answers` say when
-//! it is kept from sleeping, `thrift` when memory is given back, `asking` when the poller is asked, `rules` adds and removes forwards, `tftp` gives the TFTP server its
+//! it is kept from sleeping, `thrift` when memory is given back, `asking` when the poller is asked, `rules` adds and removes forwards, `shortage` says who gives way when descriptors have run out, `tftp` gives the TFTP server its
 //! datagrams and its files.
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,7 @@ mod patience;
 mod ration;
 mod rounds;
 mod rules;
+mod shortage;
 mod tftp;
 mod thrift;
 
@@ -41,6 +42,7 @@ use crate::forward::guest::GuestForwards;
 use crate::forward::listener::TcpForwards;
 use crate::host::poller::Poller;
 use crate::host::process::current_thread;
+use crate::host::reserve::Reserve;
 use crate::host::tftp_files::Directory;
 use crate::ip::reassembly::{Ipv4Key, Ipv6Key, Reassembler};
 use crate::link::outbox::Outbox;
@@ -82,7 +84,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Makes a stack. No frame is sent and no socket made, but for the poller's descriptor.
+    /// Makes a stack. No frame is sent and no socket made, but for the poller's descriptor and the reserve's.
     ///
     /// # Errors
     /// What the operating system says when it has no descriptor for the poller.
@@ -101,6 +103,8 @@ impl Stack {
             timers: TimerQueue::default(),
             poller,
             pool: Pool::default(),
+            reserve: Reserve::default(),
+            giving_way: 0,
             name_servers: NameServers::default(),
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             secret: RandomState::new(),

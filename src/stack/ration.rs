@@ -55,6 +55,7 @@ impl Stack {
         // What is spent stays spent; the least is given anew to each frame.
         let (frames, bytes) = self.cx.budget.left(&self.cx.egress.outbox);
         self.round = Ration { frames: self.round.frames.min(frames), bytes: self.round.bytes.min(bytes) };
+        self.end_shortage();
     }
 
     /// A step of the round, which does no more than the round has left.
@@ -63,6 +64,7 @@ impl Stack {
         step(self);
         let left = self.cx.budget.left(&self.cx.egress.outbox);
         self.round = Ration { frames: left.0, bytes: left.1 };
+        self.end_shortage();
     }
 
     /// A step of the round that leaves half of the round to the others.

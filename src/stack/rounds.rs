@@ -241,9 +241,10 @@ impl Stack {
         self.cx.egress.hand_over(handing, self.cx.now)
     }
 
-    /// What [`Stack::hand_over`] gave is with the application; `switches` are those of its thread, where it was watched.
+    /// What [`Stack::hand_over`] gave is with the application, and so are the effects that were taken out before; `switches` are those of its thread, where it was watched.
     pub fn handed_over(&mut self, handing: &mut Handing, switches: Option<Switches>) {
         handing.done();
+        self.cx.reserve.take_back();
         if let Some(switches) = switches {
             self.cx.egress.handover.on_watched(switches, self.cx.now);
         }

@@ -5,8 +5,9 @@ use std::io;
 use super::Stack;
 use crate::flow::FlowKey;
 use crate::flow::key::Endpoint;
+use crate::host::lack::is_lack;
 use crate::host::tftp_files::{Directory, ServedFile};
-use crate::service::tftp::{Contents, Files};
+use crate::service::tftp::{Contents, Files, Unopened, try_later};
 
 pub(super) const PORT_TFTP: u16 = 69;
 /// The type of service of TFTP packets, "low delay"; source: contract/tftp.md.
@@ -15,11 +16,16 @@ const TOS_TFTP: u8 = 0x10;
 impl Stack {
     /// A datagram of `client` to port 69 of `server`, one of the virtual host's addresses.
     pub(super) fn input_tftp(&mut self, client: Endpoint, server: Endpoint, payload: &[u8]) {
-        let (now, egress) = (self.cx.now, &mut self.cx.egress);
+        let now = self.cx.now;
         let ends = FlowKey { guest: client, remote: server };
-        self.tftp.on_datagram(ends, payload, now, |ends, packet| {
-            egress.udp(ends.remote, ends.guest, packet, TOS_TFTP, now);
-        });
+        let may_spend = self.cx.datagrams_give_way();
+        let (reserve, egress, tftp) = (&mut self.cx.reserve, &mut self.cx.egress, &mut self.tftp);
+        let mut send = |ends: FlowKey, packet: &[u8]| egress.udp(ends.remote, ends.guest, packet, TOS_TFTP, now);
+        let mut take = || tftp.on_datagram(ends, payload, now, &mut send);
+        let taken = if may_spend { reserve.spend(take) } else { take() };
+        if taken.is_err() {
+            send(ends, &try_later());
+        }
     }
 
     pub(super) fn tftp_deadline(&mut self) {
@@ -31,8 +37,9 @@ impl Stack {
 impl Files for Directory {
     type File = ServedFile;
 
-    fn open(&self, name: &[u8]) -> io::Result<ServedFile> {
+    fn open(&self, name: &[u8]) -> Result<ServedFile, Unopened> {
         Directory::open(self, name)
+            .map_err(|error| if is_lack(&error) { Unopened::Lack(error) } else { Unopened::Missing })
     }
 }
 

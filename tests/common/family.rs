@@ -1,9 +1,9 @@
 //! The two IP families as one test body sees them: the same network, peers and ports, under the addresses of either.
 
-use super::frame::{GUEST, VDNS, VHOST};
-use super::frame6::{GUEST6, VDNS6, VHOST6};
-use super::instance::Setup;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use super::frame::{Frame, GUEST, ICMP, Ip, VDNS, VHOST, echo_request, udp_frame};
+use super::frame6::{GUEST6, ICMPV6, Ip6, VDNS6, VHOST6, echo6, packet6};
+use super::instance::{Instance, Setup};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 
 /// Which IP a test speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,7 +32,7 @@ macro_rules! both_families {
 pub(crate) use both_families;
 
 impl Family {
-    fn pick<T>(self, v4: impl Into<T>, v6: impl Into<T>) -> T {
+    pub fn pick<T>(self, v4: impl Into<T>, v6: impl Into<T>) -> T {
         if self == Family::V4 { v4.into() } else { v6.into() }
     }
 
@@ -97,5 +97,53 @@ impl Family {
     /// A port of the loopback on which nothing listens.
     pub fn closed_port(self) -> u16 {
         self.tcp_listener().1
+    }
+
+    /// An instance with this family alone, which knows the guest's address.
+    pub fn greeted(self) -> Box<Instance> {
+        let i = self.setup().start();
+        if self == Family::V6 {
+            i.greet6(GUEST6);
+        }
+        i.settle();
+        i.drain();
+        i
+    }
+
+    /// The guest's datagram.
+    pub fn udp_frame(self, from: u16, to: SocketAddr, data: &[u8]) -> Vec<u8> {
+        match to {
+            SocketAddr::V4(to) => udp_frame(from, to, data),
+            SocketAddr::V6(to) => Ip6::new(*to.ip(), super::frame::UDP).udp(from, to.port(), data),
+        }
+    }
+
+    /// The guest's ping of the host's loopback, which is not answered by the library itself.
+    pub fn ping_frame(self, identifier: u16) -> Vec<u8> {
+        match self {
+            Family::V4 => Ip::new(Ipv4Addr::LOCALHOST, ICMP).frame(&echo_request(identifier, 1, b"ping")),
+            Family::V6 => Ip6::new(Ipv6Addr::LOCALHOST, ICMPV6).icmp(&echo6(identifier, 1, b"ping")),
+        }
+    }
+
+    /// Source, port of the guest and data of a datagram for the guest.
+    pub fn udp_of(self, frame: &Frame) -> Option<(SocketAddr, u16, Vec<u8>)> {
+        match self {
+            Family::V4 => frame.udp().map(|d| (SocketAddrV4::into(d.src), d.dst.port(), d.data)),
+            Family::V6 => packet6(frame)?.udp().map(|(from, to, data)| (from.into(), to.port(), data)),
+        }
+    }
+
+    /// Type and code of an ICMP message for the guest.
+    pub fn icmp_of(self, frame: &Frame) -> Option<(u8, u8)> {
+        match self {
+            Family::V4 => frame.icmp().map(|m| (m.kind, m.code)),
+            Family::V6 => packet6(frame)?.icmp(),
+        }
+    }
+
+    /// Type and code of an echo reply.
+    pub fn echo_reply(self) -> (u8, u8) {
+        (self.pick(0u8, 129u8), 0)
     }
 }

@@ -20,6 +20,7 @@ pub mod marker;
 pub mod party;
 pub mod poll;
 pub mod smol;
+pub mod target;
 pub mod tcp;
 
 pub use child::{Isolation, isolated};
@@ -39,4 +40,5 @@ pub use poll::*;
 pub use smol::SmolGuest;
 pub use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 pub use std::time::Duration;
+pub use target::add_target;
 pub use tcp::*;

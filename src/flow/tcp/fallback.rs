@@ -33,13 +33,15 @@ pub(super) fn connect(
     destination: SocketAddr,
     other: &mut Option<SocketAddr>,
     hops: Hops,
-    cx: &Context,
+    cx: &mut Context,
 ) -> io::Result<Stream> {
-    let first = Stream::connect(destination, cx.policy.outbound(destination), hops);
+    let source = cx.policy.outbound(destination);
+    let first = cx.open_stream(|| Stream::connect(destination, source, hops));
     match (first, *other) {
         (Err(error), Some(second)) if is_nobody(&error) => {
             *other = None;
-            Stream::connect(second, cx.policy.outbound(second), Hops::Default).map_err(|_| error)
+            let source = cx.policy.outbound(second);
+            cx.open_stream(|| Stream::connect(second, source, Hops::Default)).map_err(|_| error)
         }
         (first, _) => first,
     }
@@ -68,7 +70,8 @@ impl TcpTable {
             connecting.failed = Some(error);
             return;
         };
-        match Stream::connect(second, cx.policy.outbound(second), Hops::Default) {
+        let source = cx.policy.outbound(second);
+        match cx.open_stream(|| Stream::connect(second, source, Hops::Default)) {
             Ok(another) => {
                 let refused = std::mem::replace(stream, another);
                 (flow.readable, flow.writable, flow.read_closed) = (false, false, false);

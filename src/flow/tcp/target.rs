@@ -8,6 +8,7 @@ use super::{Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::effect::Effect;
 use crate::flow::token::{self, Kind};
+use crate::host::lack::is_lack;
 use crate::host::poller::News;
 use crate::host::process::{self, Pair};
 use crate::host::socket::Stream;
@@ -17,9 +18,9 @@ use crate::time::{Duration, Instant};
 
 /// Connections to commands at one time; a further one is ended at once.
 const MAX_COMMANDS: usize = 512;
-/// How long to wait for room in the queue of a Unix socket before trying again.
+/// How long to wait for room in the queue of a Unix socket, or for a descriptor, before trying again.
 const RETRY: Duration = Duration::from_millis(50);
-/// How long a Unix socket is tried whose queue is full; as long as a TCP connect.
+/// How long that is tried; as long as a TCP connect.
 const PATIENCE: Duration = Duration::from_secs(75);
 /// The same for the connection with a command, which the host's kernel makes with itself.
 const COMMAND_RETRY: Duration = Duration::from_millis(5);
@@ -78,6 +79,11 @@ impl Target {
     }
 }
 
+/// Whether the same may succeed a little later.
+fn is_passing(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::WouldBlock || is_lack(error)
+}
+
 impl TcpTable {
     /// Attaches the target of a guest forward to a flow that waits for it, if the time has come.
     pub(super) fn attach(&mut self, id: TcpId, cx: &mut Context) {
@@ -95,7 +101,7 @@ impl TcpTable {
         let opened = if crowded {
             Err(io::Error::other("there are too many already"))
         } else {
-            forward.target.open(&mut attaching.pair)
+            cx.open_stream(|| forward.target.open(&mut attaching.pair))
         };
         let opened = opened.and_then(|stream| {
             let watched = cx.watch(&stream, token::pack(Kind::Tcp, id), News::Stream);
@@ -108,7 +114,7 @@ impl TcpTable {
                 flow.writable = true;
                 flow.flush(cx);
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock && flow.is_patient(attaching, cx.now) => return,
+            Err(error) if is_passing(&error) && flow.is_patient(attaching, cx.now) => return,
             Err(error) => {
                 let late = !is_first && error.kind() == ErrorKind::WouldBlock;
                 let error = if late { io::Error::from(ErrorKind::TimedOut) } else { error };

@@ -17,15 +17,13 @@ use crate::flow::ready::{Mark, ReadyQueue, newest_first};
 use crate::flow::timers::Slot;
 use crate::flow::token::{self, Kind};
 use crate::flow::whole::Whole;
-use crate::host::lack::{is_lack, is_lack_of_descriptors};
+use crate::host::lack::is_lack;
 use crate::host::mmsg::ReceiveBuffer;
 use crate::host::poller::{News, Readiness};
 use crate::host::socket::Datagram;
 
 /// Flows of the guest at one time. When they are all taken, the one least used goes (second chance).
 const MAX_FLOWS: usize = 4096;
-/// Flows that go at once when the process runs out of descriptors.
-const SPARE: usize = 4;
 /// Host forwards at one time; a further one is refused.
 const MAX_FORWARDS: usize = 4096;
 
@@ -95,17 +93,14 @@ impl UdpTable {
         }
         cx.egress.neighbors.heard(guest.ip, cx.now);
         let source = cx.policy.outbound(real);
-        let socket = match Datagram::outgoing(v6, source) {
+        let socket = match cx.open_datagram(|| Datagram::outgoing(v6, source)) {
             Ok(socket) => socket,
-            Err(error) if is_lack_of_descriptors(&error) => {
-                self.make_room(cx);
-                return Ok(None);
-            }
             Err(error) if is_lack(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
         let Some(id) = self.insert(guest, socket, v6, false, cx) else { return Ok(None) };
         self.by_guest.insert((guest, v6), id);
+        cx.giving_way += 1;
         let flows = &self.flows;
         self.hand.insert(id, self.by_guest.len(), |id| flows.contains_key(id));
         Ok(Some(id))
@@ -150,17 +145,8 @@ impl UdpTable {
         None
     }
 
-    /// The process has no descriptor left: the flows least used go. Their descriptors are closed only once the application
-    /// was told, so this datagram is lost; but for the next ones there are some to spare. Nothing is remembered of it: when
-    /// others have given descriptors back, the table has its old room.
-    fn make_room(&mut self, cx: &mut Context) {
-        for _ in 0..SPARE {
-            self.evict(cx);
-        }
-    }
-
     /// Makes room by the rule of the table; false when nothing may go.
-    fn evict(&mut self, cx: &mut Context) -> bool {
+    pub fn evict(&mut self, cx: &mut Context) -> bool {
         let flows = &mut self.flows;
         let victim = self.hand.victim(|id| match flows.get_mut(id) {
             None => Visit::Gone,
@@ -194,6 +180,7 @@ impl UdpTable {
             }
         } else {
             self.by_guest.remove(&(flow.guest, flow.v6));
+            cx.giving_way -= 1;
         }
         cx.unwatch(HostSocket::Datagram(flow.socket));
     }
@@ -287,6 +274,11 @@ impl UdpTable {
         } else {
             cx.timers.arm(&mut flow.timer, Some(flow.expires), token::pack(Kind::Udp, id));
         }
+    }
+
+    /// Flows that may have to go.
+    pub fn giving_way(&self) -> usize {
+        self.by_guest.len()
     }
 
     pub fn len(&self) -> usize {

@@ -33,8 +33,34 @@ pub trait Files {
     /// Opens the file of this name, relative to the directory; never one outside of it.
     ///
     /// # Errors
+    /// There is none, or it is not one to be read; or the host lacks something for it.
+    fn open(&self, name: &[u8]) -> Result<Self::File, Unopened>;
+}
+
+/// Why a file was not opened.
+#[derive(Debug)]
+pub enum Unopened {
     /// There is none, or it is not one to be read.
-    fn open(&self, name: &[u8]) -> io::Result<Self::File>;
+    Missing,
+    /// The host has no descriptor or memory for it now.
+    Lack(io::Error),
+}
+
+/// The packet for a client whose request the host had no descriptor or memory for.
+pub fn try_later() -> Vec<u8> {
+    Refusal::TryLater.packet()
+}
+
+/// Why a request began no transfer.
+enum NoTransfer {
+    Refused(Refusal),
+    Lack(io::Error),
+}
+
+impl From<Refusal> for NoTransfer {
+    fn from(refusal: Refusal) -> NoTransfer {
+        NoTransfer::Refused(refusal)
+    }
 }
 
 /// A file that was opened.
@@ -66,21 +92,26 @@ impl<F: Files, P: Copy + PartialEq> Tftp<F, P> {
     }
 
     /// Takes the payload of a datagram from `client` to port 69.
-    pub fn on_datagram(&mut self, client: P, payload: &[u8], now: Instant, mut send: impl FnMut(P, &[u8])) {
-        let Some((kind, body)) = payload.split_first_chunk::<2>() else { return };
+    ///
+    /// # Errors
+    /// The host lacked something for the file. The client was not told: the same may be tried once more, or it is given
+    /// [`try_later`].
+    pub fn on_datagram(
+        &mut self,
+        client: P,
+        payload: &[u8],
+        now: Instant,
+        mut send: impl FnMut(P, &[u8]),
+    ) -> io::Result<()> {
+        let Some((kind, body)) = payload.split_first_chunk::<2>() else { return Ok(()) };
         match u16::from_be_bytes(*kind) {
-            opcode::READ => self.on_read_request(client, body, now, &mut send),
-            opcode::ACKNOWLEDGMENT => {
-                let Some(number) = body.first_chunk::<2>() else { return };
-                let Some(at) = self.find(client) else { return };
-                let Some(session) = self.sessions.get_mut(at) else { return };
-                let outcome = session.on_acknowledgment(u16::from_be_bytes(*number), now);
-                self.carry_out(at, outcome, &mut send);
-            }
+            opcode::READ => return self.on_read_request(client, body, now, &mut send),
+            opcode::ACKNOWLEDGMENT => self.on_acknowledgment(client, body, now, &mut send),
             opcode::ERROR => self.end(client),
             // There is nothing to write to, and no other packet is a client's.
             _ => {}
         }
+        Ok(())
     }
 
     /// The earliest time something is to be sent again or given up.
@@ -98,27 +129,47 @@ impl<F: Files, P: Copy + PartialEq> Tftp<F, P> {
         }
     }
 
-    fn on_read_request(&mut self, client: P, body: &[u8], now: Instant, send: &mut impl FnMut(P, &[u8])) {
+    fn on_acknowledgment(&mut self, client: P, body: &[u8], now: Instant, send: &mut impl FnMut(P, &[u8])) {
+        let Some(number) = body.first_chunk::<2>() else { return };
+        let Some(at) = self.find(client) else { return };
+        let Some(session) = self.sessions.get_mut(at) else { return };
+        let outcome = session.on_acknowledgment(u16::from_be_bytes(*number), now);
+        self.carry_out(at, outcome, send);
+    }
+
+    fn on_read_request(
+        &mut self,
+        client: P,
+        body: &[u8],
+        now: Instant,
+        send: &mut impl FnMut(P, &[u8]),
+    ) -> io::Result<()> {
         self.end(client);
         if !self.make_room(now) {
-            return;
+            return Ok(());
         }
         match self.begin(client, body, now) {
             Ok(session) => {
                 send(client, session.packet());
                 self.sessions.push(session);
             }
-            Err(refusal) => send(client, &refusal.packet()),
+            Err(NoTransfer::Refused(refusal)) => send(client, &refusal.packet()),
+            Err(NoTransfer::Lack(error)) => return Err(error),
         }
+        Ok(())
     }
 
     /// The checks are in the order of contract/tftp.md section 1.
-    fn begin(&self, client: P, body: &[u8], now: Instant) -> Result<Session<F::File, P>, Refusal> {
+    fn begin(&self, client: P, body: &[u8], now: Instant) -> Result<Session<F::File, P>, NoTransfer> {
         let files = self.files.as_ref().ok_or(Refusal::AccessViolation)?;
         let request = Request::parse(body)?;
-        let file = files.open(request.name).map_err(|_| Refusal::FileNotFound)?;
+        let file = files.open(request.name).map_err(|why| match why {
+            Unopened::Missing => Refusal::FileNotFound.into(),
+            Unopened::Lack(error) => NoTransfer::Lack(error),
+        })?;
         let options = request.options()?;
-        Session::new(client, file, request.mode, &options, self.block_size_max, now).map_err(|_| Refusal::FileNotFound)
+        let session = Session::new(client, file, request.mode, &options, self.block_size_max, now);
+        session.map_err(|_| Refusal::FileNotFound.into())
     }
 
     /// Sees to it that one more transfer fits: the one that only waits for its end gives way, or else one whose client

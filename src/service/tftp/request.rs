@@ -24,6 +24,8 @@ pub(super) enum Refusal {
     FileNotFound,
     AccessViolation,
     UnsupportedMode,
+    /// None of the numbers means this; 0 leaves it to the text.
+    TryLater,
 }
 
 impl Refusal {
@@ -32,6 +34,7 @@ impl Refusal {
         let (code, text): (u16, &str) = match self {
             Refusal::FileNotFound => (1, "File not found"),
             Refusal::AccessViolation => (2, "Access violation"),
+            Refusal::TryLater => (0, "Out of resources, try again later"),
             Refusal::UnsupportedMode => (4, "Unsupported transfer mode"),
         };
         let mut packet = opcode::ERROR.to_be_bytes().to_vec();

@@ -14,6 +14,8 @@ struct Memory {
     texts: HashMap<&'static str, &'static [u8]>,
     /// Opens, and fails when it is read behind the first 512 bytes.
     broken: Option<&'static str>,
+    /// There is no room for another file.
+    full: bool,
 }
 
 enum Content {
@@ -29,13 +31,16 @@ fn byte_at(offset: u64) -> u8 {
 impl Files for Memory {
     type File = Content;
 
-    fn open(&self, name: &[u8]) -> io::Result<Content> {
+    fn open(&self, name: &[u8]) -> Result<Content, Unopened> {
+        if self.full {
+            return Err(Unopened::Lack(io::ErrorKind::OutOfMemory.into()));
+        }
         let name = std::str::from_utf8(name).unwrap();
         if self.broken == Some(name) {
             return Ok(Content::Broken);
         }
         let text = self.texts.get(name).map(|text| Content::Text(text));
-        text.or(self.sizes.get(name).map(|size| Content::Pattern(*size))).ok_or(io::ErrorKind::NotFound.into())
+        text.or(self.sizes.get(name).map(|size| Content::Pattern(*size))).ok_or(Unopened::Missing)
     }
 }
 
@@ -67,8 +72,8 @@ impl Contents for Content {
 
 fn server(mtu: usize) -> Tftp<Memory, SocketAddr> {
     let sizes = [("empty", 0), ("short", 511), ("whole", 1024), ("file", 1300), ("sub/x", 5), ("large", 40 << 20)];
-    let files =
-        Memory { sizes: sizes.into(), texts: [("text", &b"one\ntwo\r\n\rthree"[..])].into(), broken: Some("broken") };
+    let texts = [("text", &b"one\ntwo\r\n\rthree"[..])].into();
+    let files = Memory { sizes: sizes.into(), texts, broken: Some("broken"), full: false };
     Tftp::new(Some(files), mtu)
 }
 
@@ -84,10 +89,11 @@ fn client(port: u16) -> SocketAddr {
 
 fn say(tftp: &mut Tftp<Memory, SocketAddr>, port: u16, packet: &[u8], now: Instant) -> Option<Vec<u8>> {
     let mut sent = Vec::new();
-    tftp.on_datagram(client(port), packet, now, |to, packet| {
+    let taken = tftp.on_datagram(client(port), packet, now, |to, packet| {
         assert_eq!(to, client(port));
         sent.push(packet.to_vec());
     });
+    assert_eq!(taken.is_err(), tftp.files.as_ref().is_some_and(|files| files.full));
     assert!(sent.len() <= 1);
     sent.pop()
 }
@@ -376,4 +382,14 @@ fn a_file_that_fails_is_an_error() {
     assert_eq!(error(say(tftp, 1, &ack(1), NOW)), 1);
     assert_eq!(say(tftp, 1, &ack(1), NOW), None);
     assert_eq!(tftp.deadline(), None);
+}
+
+#[test]
+fn what_the_host_has_no_room_for_is_told_and_may_be_asked_for_again() {
+    let tftp = &mut server(MTU);
+    tftp.files.as_mut().unwrap().full = true;
+    assert_eq!(say(tftp, 1, &read("file"), NOW), None, "whoever drives the server says so");
+    assert_eq!(try_later(), b"\x00\x05\x00\x00Out of resources, try again later\0");
+    tftp.files.as_mut().unwrap().full = false;
+    assert_eq!(data(say(tftp, 1, &read("file"), NOW)).0, 1);
 }

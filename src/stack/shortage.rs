@@ -1,0 +1,38 @@
+//! Who gives way when the process has no descriptor left.
+//!
+//! What met the limit had one of the reserve; as many flows of datagrams as give the next ones some to spare pay it back.
+//! Of UDP and ping the one with more flows gives its least used ones, so that a flood of either costs the flood. Connections
+//! stay: who has one would lose it, while a datagram flow is made anew by its next datagram. What can wait (clients of a
+//! forward, what is behind a guest forward) is tried again, and everything else is refused, for as long as nobody gives way.
+
+use super::Stack;
+
+/// Flows that go at once.
+const SPARE: usize = 4;
+
+impl Stack {
+    /// A step is over in which descriptors may have run out.
+    #[inline]
+    pub(super) fn end_shortage(&mut self) {
+        if self.cx.reserve.was_met() {
+            self.make_room();
+        }
+    }
+
+    #[cold]
+    fn make_room(&mut self) {
+        for _ in 0..SPARE {
+            let (udp, icmp) = (self.udp.giving_way(), self.icmp.giving_way());
+            // The last one may be the one that all this is about.
+            if udp.max(icmp) <= 1 {
+                return;
+            }
+            self.cx.reserve.pay_back();
+            if udp >= icmp {
+                self.udp.evict(&mut self.cx);
+            } else {
+                self.icmp.evict(&mut self.cx);
+            }
+        }
+    }
+}
