@@ -477,6 +477,8 @@ fn earnest_4_e_a_lease_that_was_not_renewed_makes_room_for_the_17th_machine() {
     assert_eq!(result, 0);
     serve(&i);
     let loaded = start();
+    // The day begins with the load, not when the application's loop last came round.
+    loaded.move_clock(2 * DAY);
     assert_eq!(loaded.load_state(4, &stream), (0, 0));
     assert!(query(DISCOVER, &[]).mac(99).ask(&loaded).is_none(), "a loaded lease is not over");
     // As in `fill`, machine 1 is the first of those that do not renew.
@@ -533,6 +535,20 @@ fn earnest_4_k_a_pool_outside_of_the_network_is_served() {
     assert_eq!((result, loaded.load_state(4, &stream)), (0, (0, 0)));
     assert_eq!(wish(REQUEST, pool(0)).mac(9).expect(&loaded).kind(), NAK);
     assert_eq!(wish(REQUEST, pool(0)).expect(&loaded).kind(), ACKED);
+    // And so is a connection of who lives there.
+    let at_forward = at(Ipv4Addr::new(192, 168, 7, 100), 1234);
+    let forward = |i: &Instance| {
+        let sink = Box::new(|_: &Instance, data: &[u8]| data.len() as isize);
+        assert_eq!(i.add_guestfwd(&mut at_forward.ip().clone(), at_forward.port(), sink), 0);
+    };
+    forward(&i);
+    let mut conn = Conn::connect(&i, at_forward);
+    let (result, stream) = i.save_state();
+    let loaded = Setup::with(outside).start();
+    forward(&loaded);
+    assert_eq!((result, loaded.load_state(4, &stream)), (0, (0, 0)));
+    loaded.socket_recv(*at_forward.ip(), at_forward.port(), b"after");
+    assert_eq!(conn.receive(&loaded, 5).1, b"after");
 }
 
 /// QEMU before 8.2 loads the states of all its user networks into the first one. A guest that renews its lease half a day
@@ -566,4 +582,44 @@ fn earnest_state_a_loaded_lease_gives_way_to_who_uses_the_address() {
     let i = loaded();
     assert_eq!(renew(1).expect(&i).kind(), ACKED);
     assert_eq!(renew(0x56).expect(&i).kind(), NAK);
+}
+
+/// What was offered and not taken up is free again after a minute, and is not kept for a day by being saved.
+#[test]
+fn earnest_4_e_offers_of_a_saved_state_are_no_leases() {
+    if !ours("dhcp-pool") {
+        return;
+    }
+    let i = start();
+    for n in 0..16 {
+        assert_eq!(query(DISCOVER, &[]).mac(n).expect(&i).address(), pool(n));
+    }
+    assert_eq!(wish(REQUEST, pool(1)).mac(1).expect(&i).kind(), ACKED);
+    let (result, stream) = i.save_state();
+    assert_eq!(result, 0);
+    let loaded = start();
+    assert_eq!(loaded.load_state(4, &stream), (0, 0));
+    // Who was offered an address takes it up where it comes out.
+    assert_eq!(wish(REQUEST, pool(0)).mac(0).expect(&loaded).kind(), ACKED);
+    assert_eq!(wish(REQUEST, pool(1)).mac(99).expect(&loaded).kind(), NAK);
+    let a = query(DISCOVER, &[]).mac(99).expect(&loaded);
+    assert_eq!((a.kind(), a.address()), (OFFER, pool(2)));
+}
+
+/// In upstream's state an offer looks like a lease.
+#[test]
+fn earnest_4_f_a_loaded_offer_is_free_when_another_servers_is_taken() {
+    if !ours("dhcp-other-server") {
+        return;
+    }
+    let i = start();
+    assert_eq!(wish(REQUEST, pool(0)).mac(1).expect(&i).kind(), ACKED);
+    let (result, stream) = i.save_state();
+    assert_eq!(result, 0);
+    let loaded = start();
+    assert_eq!(loaded.load_state(4, &stream), (0, 0));
+    let other_server = query(REQUEST, &[50, 4, 10, 0, 2, 15, 54, 4, 192, 0, 2, 1]).mac(1);
+    assert!(other_server.ask(&loaded).is_none());
+    let a = query(DISCOVER, &[]).mac(9).expect(&loaded);
+    assert_eq!((a.kind(), a.address()), (OFFER, pool(0)));
 }

@@ -36,7 +36,16 @@ fn saved() -> (Conn, Vec<u8>) {
 
 /// The same; without `in_flight` the guest has acknowledged everything.
 fn saved_with(in_flight: bool) -> (Conn, Vec<u8>) {
+    let (i, conn) = spoken(in_flight);
+    let (result, stream) = i.save_state();
+    assert_eq!(result, 0);
+    (conn, stream)
+}
+
+/// The instance that [`saved_with`] saves. The guest has its address by DHCP.
+fn spoken(in_flight: bool) -> (Box<Instance>, Conn) {
     let (i, kept) = with_forward();
+    assert_eq!(lease(&i, GUEST_MAC, Ipv4Addr::UNSPECIFIED), Some(GUEST));
     let mut conn = Conn::connect_with(&i, at(FORWARD, PORT), &mss_option(1460));
     conn.data(&i, b"ping");
     assert_eq!(*kept.borrow(), b"ping");
@@ -44,9 +53,22 @@ fn saved_with(in_flight: bool) -> (Conn, Vec<u8>) {
     if !in_flight {
         assert_eq!(conn.receive(&i, 12).1, b"pong-unacked");
     }
-    let (result, stream) = i.save_state();
-    assert_eq!(result, 0);
-    (conn, stream)
+    (i, conn)
+}
+
+/// Requests an address, or renews the one at `ciaddr`; what was granted.
+fn lease(i: &Instance, mac: [u8; 6], ciaddr: Ipv4Addr) -> Option<Ipv4Addr> {
+    let mut message = vec![1, 1, 6, 0, 1, 2, 3, 4, 0, 0, 0, 0];
+    message.extend(ciaddr.octets());
+    message.resize(28, 0);
+    message.extend(mac);
+    message.resize(236, 0);
+    message.extend([0x63, 0x82, 0x53, 0x63, 53, 1, 3, 255]);
+    let datagram = udp(at(ciaddr, 68), at(Ipv4Addr::BROADCAST, 67), &message);
+    i.input(&Ip { src: ciaddr, ..Ip::new(Ipv4Addr::BROADCAST, UDP) }.frame(&datagram));
+    let (_, answer) = i.wait_udp("an answer of the DHCP server");
+    let granted = <[u8; 4]>::try_from(&answer.data[16..20]).expect("yiaddr").into();
+    (answer.data[242] == 5).then_some(granted)
 }
 
 fn be32(stream: &[u8], at: usize) -> u32 {
@@ -91,9 +113,20 @@ fn state_fact_02_the_fields_of_a_connection() {
 /// Loads a stream and goes on with its connection, as the guest after a migration. Gives the state of then.
 fn go_on(conn: &mut Conn, stream: &[u8]) -> Vec<u8> {
     let in_flight = be32(stream, 0x20174) > 0;
+    let half_closed = stream[0x402cd] == 5;
     let (i, kept) = with_forward();
     assert_eq!(i.load_state(4, stream), (0, 0), "every byte is read");
-    assert!(conn.listed(&i, "ESTABLISHED"), "{}", i.connection_info());
+    assert!(conn.listed(&i, if half_closed { "CLOSE_WAIT" } else { "ESTABLISHED" }), "{}", i.connection_info());
+    // The address is the guest's, who renews it, and nobody else's.
+    assert_eq!(lease(&i, [2, 0, 0, 0, 0, 1], Ipv4Addr::UNSPECIFIED), Some(Ipv4Addr::new(10, 0, 2, 16)));
+    assert_eq!(lease(&i, GUEST_MAC, GUEST), Some(GUEST));
+    if half_closed {
+        assert_eq!(be32(stream, 0x18), 0x14, "so_state: connected, and nothing more goes there");
+        i.socket_recv(FORWARD, PORT, b"and back");
+        assert_eq!(conn.receive(&i, 8).1, b"and back");
+        assert_eq!(conn.snd_una, conn.snd_nxt, "the end is acknowledged");
+        return i.save_state().1;
+    }
     if in_flight && library().upstream {
         // Upstream loses what was not acknowledged, and with it its place in the stream towards the guest.
         conn.data(&i, b"after");
@@ -113,8 +146,7 @@ fn go_on(conn: &mut Conn, stream: &[u8]) -> Vec<u8> {
 
 #[test]
 fn state_fact_03_a_loaded_connection_goes_on() {
-    for in_flight in [false, true] {
-        let (mut conn, stream) = saved_with(in_flight);
+    for (mut conn, stream) in [saved_with(false), saved_with(true), saved_half_closed()] {
         go_on(&mut conn, &stream);
     }
 }
@@ -176,10 +208,24 @@ fn state_a_stream_cut_anywhere_is_refused_and_changes_nothing() {
 fn state_job() {
     let Ok(job) = std::env::var(JOB) else { return };
     let file = std::env::var(FILE).expect("the job names a file");
-    let (conn, stream) = if job.starts_with("save") { saved_with(job == "save in flight") } else { load_file(&file) };
+    let (conn, stream) = match job.as_str() {
+        "save half closed" => saved_half_closed(),
+        "load" => load_file(&file),
+        _ => saved_with(job == "save in flight"),
+    };
     let numbers = [conn.guest.port().into(), conn.snd_nxt, conn.rcv_nxt];
     let head: Vec<u8> = numbers.iter().flat_map(|n: &u32| n.to_be_bytes()).collect();
     std::fs::write(file, [head, stream].concat()).expect("the file can be written");
+}
+
+/// The guest has ended its direction, and hears on.
+fn saved_half_closed() -> (Conn, Vec<u8>) {
+    let (i, mut conn) = spoken(false);
+    conn.send(&i, FIN | ACK, b"");
+    conn.expect_acked(&i);
+    let (result, stream) = i.save_state();
+    assert_eq!(result, 0);
+    (conn, stream)
 }
 
 /// Goes on with the connection of a file. Gives it, and the state of then.
@@ -220,14 +266,14 @@ fn state_moves_between_upstream_and_this_library_and_back() {
     let file = std::env::temp_dir().join(format!("slirp-state-{}", std::process::id()));
     let file = file.to_str().expect("a path in UTF-8");
     for (from, to) in [(UPSTREAM, ours.as_str()), (ours.as_str(), UPSTREAM)] {
-        for what in ["save", "save in flight"] {
-            job(what, from, file);
-            job("load", to, file);
-        }
+        job("save in flight", from, file);
+        job("load", to, file);
         // Upstream loses what is in flight, so there is no going on with that.
-        job("save", from, file);
-        for hop in [to, from, to] {
-            job("load", hop, file);
+        for what in ["save", "save half closed"] {
+            job(what, from, file);
+            for hop in [to, from, to] {
+                job("load", hop, file);
+            }
         }
     }
     let _ = std::fs::remove_file(file);
@@ -333,6 +379,7 @@ fn earnest_3_4_a_connection_to_what_is_no_guest_is_refused() {
         ([0, 0, 0, 0], 3000),
         ([127, 0, 0, 1], 3000),
         ([10, 0, 2, 2], 3000),
+        ([10, 0, 2, 100], 3000),
         ([10, 0, 2, 255], 3000),
         ([10, 0, 2, 15], 0),
     ] {

@@ -377,6 +377,32 @@ fn earnest_4_g_a_callbacks_guest_that_is_gone_frees_its_connection() {
     }
 }
 
+/// One that is idle in both directions is asked as well, sooner or later, by whoever has loaded it.
+#[test]
+fn earnest_4_g_a_callbacks_idle_connection_ends_with_a_guest_that_started_anew() {
+    if !ours("vanished-guest") {
+        return;
+    }
+    for load in [false, true] {
+        let mut i = with_callback();
+        let party = Party::connect(&i, Family::V4, at(FORWARD, 7));
+        i.settle();
+        if load {
+            i = reloaded(&i);
+            i.settle();
+        }
+        i.drain();
+        i.advance(minutes(3 * 60));
+        assert!(i.drain().is_empty(), "nothing is sent for hours");
+        i.advance(minutes(2 * 60));
+        let question = party.all(&i).remove(0);
+        assert_eq!((question.seq, question.flags, question.payload.len()), (party.ack.wrapping_sub(1), ACK, 0));
+        assert!(party.listed(&i, "ESTABLISHED"));
+        party.send_at(&i, question.ack, RST, b"");
+        assert!(!party.listed(&i, ""), "{}", i.connection_info());
+    }
+}
+
 fn earnest_4_g_a_guest_that_half_closed_waits_for_the_hosts_answer(family: Family) {
     if !ours("half-closed") {
         return;

@@ -15,8 +15,11 @@ const TICK: Duration = Duration::from_millis(500);
 const AF_INET: u16 = 2;
 /// `so_type` of TCP.
 const TYPE_TCP: u8 = 6;
-/// `so_state`: the far side is connected.
+/// `so_state`: the far side is gone; it is connected; nothing more comes from it; nothing more goes to it.
+const GONE: u32 = 1;
 const CONNECTED: u32 = 4;
+const NOTHING_COMES: u32 = 8;
+const NOTHING_GOES: u32 = 0x10;
 /// `t_flags`: the FIN was sent.
 const FIN_SENT: u16 = 0x10;
 /// The size of upstream's buffers before they are rounded up to whole segments, in bytes.
@@ -50,10 +53,19 @@ impl Record {
         to.u8(self.tos);
         to.u8(0);
         to.u8(TYPE_TCP);
-        to.u32(CONNECTED);
+        to.u32(self.so_state());
         write_buffer(to, &self.received, self.tcp.mss);
         write_buffer(to, &self.unacknowledged, self.tcp.mss);
         self.write_tcp(to);
+    }
+
+    fn so_state(&self) -> u32 {
+        match (self.tcp.state.has_ended(), self.tcp.state.peer_has_ended()) {
+            (false, false) => CONNECTED,
+            (true, false) => CONNECTED | NOTHING_COMES,
+            (false, true) => CONNECTED | NOTHING_GOES,
+            (true, true) => GONE,
+        }
     }
 
     fn write_tcp(&self, to: &mut Writer) {
@@ -70,9 +82,7 @@ impl Record {
         to.i16(0);
         to.u16(tcp.mss);
         to.u8(0);
-        let fin =
-            matches!(tcp.state, State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck | State::TimeWait);
-        to.u16(if fin { FIN_SENT } else { 0 });
+        to.u16(if tcp.state.has_ended() { FIN_SENT } else { 0 });
         let window = tcp.rcv_adv.distance(tcp.rcv_nxt);
         for number in [
             tcp.snd_una.0,

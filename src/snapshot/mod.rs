@@ -19,7 +19,7 @@ use stream::{Reader, Writer};
 pub const VERSION: i32 = 4;
 /// What stands before each connection.
 const MARKER: u8 = 42;
-/// Connections a stream may bring at most.
+/// Connections a stream may bring at most, and of those that there are the newest that are saved.
 const MAX_CONNECTIONS: usize = 1024;
 
 /// What the buffers of all its connections may hold together, in bytes.
@@ -57,9 +57,11 @@ pub fn save(stack: &Stack) -> Vec<Vec<u8>> {
     let mut to = Writer::default();
     let mut flows: Vec<_> =
         tables.tcp.iter().map(|(_, flow)| flow).filter(|flow| matches!(flow.side(), Side::Callback(_))).collect();
+    flows.retain(|flow| flow.connection().save().is_some());
     // Upstream saves one connection a forward, but reads as many as there are and takes the last one for the newest.
     flows.sort_by_key(|flow| flow.number());
-    for flow in flows {
+    let superfluous = flows.len().saturating_sub(MAX_CONNECTIONS);
+    for flow in flows.into_iter().skip(superfluous) {
         let connection = flow.connection();
         let Some(tcp) = connection.save() else { continue };
         let (first, second) = connection.recv.slices();
@@ -71,7 +73,7 @@ pub fn save(stack: &Stack) -> Vec<Vec<u8>> {
     }
     to.u8(0);
     to.u16(tables.cx.egress.ip_id());
-    let slots = tables.dhcp.map_or([None; SLOTS], |dhcp| dhcp.slots());
+    let slots = tables.dhcp.map_or([None; SLOTS], |dhcp| dhcp.leased());
     for slot in slots {
         to.u16(u16::from(slot.is_some()));
         to.bytes(slot.unwrap_or(EthernetAddress([0; 6])).0.to_vec());

@@ -203,7 +203,8 @@ impl Stack {
     pub(crate) fn may_be_guest(&self, end: Endpoint) -> bool {
         let std::net::IpAddr::V4(ip) = end.ip else { return false };
         let policy = &self.cx.policy;
-        end.port != 0 && policy.plausible_source(ip) && !ip.is_unspecified() && !policy.is_group(end.ip)
+        let ours = !policy.plausible_source(ip) || self.guest_forwards.covers(ip);
+        end.port != 0 && !ours && !ip.is_unspecified() && !policy.is_group(end.ip)
     }
 
     /// A connection of a guest forward from what a saved state brought; `None` when it cannot be.

@@ -107,6 +107,18 @@ pub const DIFFERENCES: &[Difference] = &[
         "gives zeros, a positive result and half a connection",
         "refused, and nothing is changed",
     ),
+    d(
+        "state-buffers",
+        "state.md section 5: bytes that a loaded connection had in its buffers",
+        "lost",
+        "sent again, or handed to the application",
+    ),
+    d(
+        "state-connections",
+        "state.md section 2: connections of one forward",
+        "the one that slirp_socket_recv would use is saved",
+        "all are, at most 1,024",
+    ),
     d("udp-length", "udp.md section 1: a UDP length below 8", "4.7.0 may send what it likes", "dropped"),
     d("udp-cold-clock", "udp.md oddities: a flow made before the first pollfds_poll", "expires at once", "lives 240 s"),
     d(

@@ -144,10 +144,16 @@ impl Dhcp {
         &self.warnings
     }
 
-    /// The bindings for a saved state: slot `i` is `vdhcp_start + i` and holds the owner's hardware address.
+    /// Who has leased or was offered what: slot `i` is `vdhcp_start + i` and holds the owner's hardware address.
     #[must_use]
     pub fn slots(&self) -> [Option<EthernetAddress>; SLOTS] {
         self.pool.slots()
+    }
+
+    /// The same for a saved state, which has leases only.
+    #[must_use]
+    pub fn leased(&self) -> [Option<EthernetAddress>; SLOTS] {
+        self.pool.leased()
     }
 
     /// The bindings: each address that is somebody's, with its owner.

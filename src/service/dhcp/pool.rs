@@ -141,9 +141,12 @@ impl Pool {
         self.slots.iter().filter(|slot| slot.owner() == Some(mac)).find_map(|slot| slot.address)
     }
 
-    /// Frees what `mac` was offered and has not taken up.
+    /// Frees what `mac` was offered and has not taken up. A lease that was only loaded may have been an offer.
     pub fn withdraw(&mut self, mac: EthernetAddress) {
-        let offered = |slot: &&mut Slot| matches!(slot.state, State::Offered { mac: owner, .. } if owner == mac);
+        let offered = |slot: &&mut Slot| {
+            matches!(slot.state,
+                State::Offered { mac: owner, .. } | State::Confirmed { mac: owner, hearsay: true, .. } if owner == mac)
+        };
         for slot in self.slots.iter_mut().filter(offered) {
             slot.state = State::Free;
         }
@@ -165,6 +168,12 @@ impl Pool {
 
     pub fn slots(&self) -> [Option<EthernetAddress>; SLOTS] {
         self.slots.map(|slot| slot.owner())
+    }
+
+    /// Who has leased each address. An offer is none: after loading it would be one for a day, and a client that takes it up
+    /// finds the address free.
+    pub fn leased(&self) -> [Option<EthernetAddress>; SLOTS] {
+        self.slots.map(|slot| if let State::Confirmed { mac, .. } = slot.state { Some(mac) } else { None })
     }
 
     pub fn leases(&self) -> impl DoubleEndedIterator<Item = (Ipv4Addr, EthernetAddress)> + '_ {

@@ -113,6 +113,18 @@ pub enum State {
     Closed,
 }
 
+impl State {
+    /// Our direction has ended: the FIN is on its way, or will be.
+    pub fn has_ended(self) -> bool {
+        matches!(self, State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck | State::TimeWait)
+    }
+
+    /// The peer's direction has ended.
+    pub fn peer_has_ended(self) -> bool {
+        matches!(self, State::CloseWait | State::Closing | State::LastAck | State::TimeWait)
+    }
+}
+
 /// Why a connection is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Closed {

@@ -71,13 +71,10 @@ impl Connection {
         pool: &mut Pool,
     ) -> Option<Connection> {
         let mut connection = Connection::new(config, saved.iss, saved.state, now);
-        let (peer_finished, closed) = match saved.state {
-            State::Established => (false, false),
-            State::FinWait1 | State::FinWait2 => (false, true),
-            State::CloseWait => (true, false),
-            State::Closing | State::LastAck | State::TimeWait => (true, true),
-            State::Opening | State::SynSent | State::SynReceived | State::Closed => return None,
-        };
+        let (peer_finished, closed) = (saved.state.peer_has_ended(), saved.state.has_ended());
+        if saved.state != State::Established && !peer_finished && !closed {
+            return None;
+        }
         let fin_in_flight = matches!(saved.state, State::FinWait1 | State::Closing | State::LastAck);
         let flight = saved.snd_max.distance(saved.snd_una) as usize;
         let in_order = saved.snd_una.le(saved.snd_max) && saved.rcv_nxt.le(saved.rcv_adv + 1);
