@@ -206,30 +206,14 @@ fn earnest_3_1_a_client_takes_the_place_of_datagrams(family: Family) {
     }
 }
 
-/// The code of an error, or the data of the first block.
-fn first_block(i: &Instance, family: Family, from: u16) -> Result<Vec<u8>, u8> {
-    i.input(&family.udp_frame(from, (family.vhost(), 69).into(), b"\0\x01file\0octet\0"));
-    let answer = i.wait("an answer", |f| family.udp_of(f).filter(|(_, port, _)| *port == from)).2;
-    match answer[..4] {
-        [0, 3, 0, 1] => Ok(answer[4..].to_vec()),
-        [0, 5, 0, code] => Err(code),
-        _ => panic!("{answer:?}"),
-    }
-}
-
 fn earnest_3_1_a_file_takes_the_place_of_datagrams(family: Family) {
     if !alone("earnest_3_1_a_file_takes_the_place_of_datagrams", family, Isolation::Process) {
         return;
     }
-    let root = std::env::temp_dir().join(format!("slirp-descriptors-{}", std::process::id()));
-    std::fs::create_dir_all(&root).unwrap();
-    std::fs::write(root.join("file"), b"content").unwrap();
-    let i = Setup { tftp_path: Some(root.to_str().unwrap().into()), ..family.setup() }.start();
-    if family == Family::V6 {
-        i.greet6(GUEST6);
-    }
+    let served = Served::new("descriptors");
+    let i = family.greet(served.setup(family));
     let (peer, _) = family.udp_peer();
-    let content = Ok(b"content".to_vec());
+    let content = Ok(Served::CONTENT.to_vec());
     assert_eq!(first_block(&i, family, 1000), content);
     let taken = AllTaken::new();
     // Not "file not found": there is one, and whoever asks later gets it.
@@ -237,12 +221,10 @@ fn earnest_3_1_a_file_takes_the_place_of_datagrams(family: Family) {
     drop(taken);
     assert_eq!(first_block(&i, family, 1002), content);
     flows(&i, family, &peer);
-    let taken = AllTaken::new();
+    let _taken = AllTaken::new();
     for port in 1010..1014 {
         assert_eq!(first_block(&i, family, port), content);
     }
-    drop(taken);
-    std::fs::remove_dir_all(&root).unwrap();
 }
 
 /// Others take what is given back: then no more is given up than a few.

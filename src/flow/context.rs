@@ -15,12 +15,14 @@ use crate::host::poller::{News, Poller};
 use crate::host::process::{ThreadNumber, current_thread};
 use crate::host::reserve::Reserve;
 use crate::tcp::{Pool, SeqNumber};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::header::{IPV4_LEN, IPV6_LEN};
 use crate::wire::subnet::Ipv4Subnet;
 
 /// A packet of an Ethernet, in bytes.
 const USUAL_PACKET: usize = 1500;
+/// How long to wait after a read that failed for a reason of this host.
+pub(super) const RETRY: Duration = Duration::from_millis(20);
 /// Flows of datagrams that no connection takes the descriptor of.
 const LEFT_BY_CONNECTIONS: usize = 16;
 

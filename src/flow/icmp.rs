@@ -9,7 +9,7 @@ use slotmap::{SlotMap, new_key_type};
 
 use super::Endpoint;
 use super::clock_hand::{ClockHand, Visit};
-use super::context::Context;
+use super::context::{Context, RETRY};
 use super::effect::HostSocket;
 use super::egress::{Reported, Unreachable};
 use super::policy::Destination;
@@ -21,7 +21,7 @@ use crate::host::lack::is_lack;
 use crate::host::path::ReceivedFrom;
 use crate::host::poller::{News, Readiness};
 use crate::host::socket::Datagram;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, earliest};
 use crate::wire::checksum::Checksum;
 
 /// Flows at one time. When they are all taken, the one least used goes (second chance).
@@ -59,6 +59,8 @@ pub struct IcmpFlow {
     ttl: u8,
     whole: Whole,
     expires: Instant,
+    /// When a read that failed is tried again.
+    again: Option<Instant>,
     readable: bool,
     errored: bool,
     queued: Mark,
@@ -83,6 +85,15 @@ impl IcmpFlow {
 
     pub fn socket(&self) -> &Datagram {
         &self.socket
+    }
+
+    /// Whether the socket is of no use to watch: the host is asked again at its time.
+    pub fn is_paused(&self) -> bool {
+        self.again.is_some()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        earliest(Some(self.expires), self.again)
     }
 
     /// What is left of the flow's life.
@@ -158,7 +169,8 @@ impl IcmpTable {
         flow.used = true;
         flow.tos = request.tos;
         flow.expires = cx.now + LIFETIME;
-        cx.timers.arm(&mut flow.timer, Some(flow.expires), token::pack(Kind::Icmp, id));
+        let deadline = flow.deadline();
+        cx.timers.arm(&mut flow.timer, deadline, token::pack(Kind::Icmp, id));
         if flow.ttl != request.ttl - 1 {
             flow.ttl = request.ttl - 1;
             flow.socket.set_ttl(real.is_ipv6(), flow.ttl);
@@ -204,6 +216,7 @@ impl IcmpTable {
             ttl: 0,
             whole: Whole::default(),
             expires: cx.now + LIFETIME,
+            again: None,
             readable: false,
             errored: false,
             queued: Mark::default(),
@@ -252,7 +265,9 @@ impl IcmpTable {
         }
         flow.readable = true;
         flow.errored |= ready.error;
-        self.ready.push(id, &mut flow.queued);
+        if flow.again.is_none() {
+            self.ready.push(id, &mut flow.queued);
+        }
     }
 
     /// Takes one turn of one flow that is ready; false when none is.
@@ -261,7 +276,10 @@ impl IcmpTable {
         let Some(flow) = self.flows.get_mut(id) else { return true };
         flow.queued.taken();
         receive(flow, cx);
-        if flow.readable {
+        if flow.again.is_some() {
+            let deadline = flow.deadline();
+            cx.timers.arm(&mut flow.timer, deadline, token::pack(Kind::Icmp, id));
+        } else if flow.readable {
             self.ready.push(id, &mut flow.queued);
         }
         true
@@ -276,10 +294,15 @@ impl IcmpTable {
     pub fn on_deadline(&mut self, id: IcmpId, cx: &mut Context) {
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.timer.fired();
+        if flow.again.is_some_and(|again| again <= cx.now) {
+            flow.again = None;
+            self.ready.push(id, &mut flow.queued);
+        }
         if flow.expires <= cx.now {
             self.remove(id, cx);
         } else {
-            cx.timers.arm(&mut flow.timer, Some(flow.expires), token::pack(Kind::Icmp, id));
+            let deadline = flow.deadline();
+            cx.timers.arm(&mut flow.timer, deadline, token::pack(Kind::Icmp, id));
         }
     }
 
@@ -314,6 +337,7 @@ fn receive(flow: &mut IcmpFlow, cx: &mut Context) {
     if std::mem::take(&mut flow.errored) {
         drain_errors(flow, cx);
     }
+    let mut failed = false;
     for _ in 0..BUDGET {
         if cx.room() == 0 {
             return;
@@ -324,9 +348,13 @@ fn receive(flow: &mut IcmpFlow, cx: &mut Context) {
                 flow.readable = false;
                 return;
             }
-            Err(_) => {
-                drain_errors(flow, cx);
+            Err(_) if drain_errors(flow, cx) => {}
+            // As for UDP.
+            Err(_) if failed => {
+                flow.again = Some(cx.now + RETRY);
+                return;
             }
+            Err(_) => failed = true,
         }
     }
 }

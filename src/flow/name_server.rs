@@ -50,6 +50,11 @@ impl NameServers {
         servers.get(index).copied()
     }
 
+    /// The query for which a server was just chosen was not sent, for want of something on this host.
+    pub fn unsent(&mut self, server: SocketAddr, query: &[u8], client: Endpoint) {
+        self.family(server.is_ipv6()).1.unsent(query, client.socket_address());
+    }
+
     /// The server for a connection of the guest, as [`NameServers::for_query`].
     pub fn for_stream(&mut self, v6: bool, now: Instant) -> Option<SocketAddr> {
         self.refresh(now);

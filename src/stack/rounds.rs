@@ -203,12 +203,12 @@ impl Stack {
                 interest(Interest { descriptor, token: token::pack(Kind::Tcp, id), read, write, priority: read });
             }
         }
-        for (id, flow) in self.udp.iter() {
+        for (id, flow) in self.udp.iter().filter(|(_, flow)| !flow.is_paused()) {
             let descriptor = flow.socket().as_raw_fd();
             let token = token::pack(Kind::Udp, id);
             interest(Interest { descriptor, token, read: true, write: false, priority: false });
         }
-        for (id, flow) in self.icmp.iter() {
+        for (id, flow) in self.icmp.iter().filter(|(_, flow)| !flow.is_paused()) {
             let descriptor = flow.socket().as_raw_fd();
             let token = token::pack(Kind::Icmp, id);
             interest(Interest { descriptor, token, read: true, write: false, priority: false });

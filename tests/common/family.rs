@@ -101,7 +101,12 @@ impl Family {
 
     /// An instance with this family alone, which knows the guest's address.
     pub fn greeted(self) -> Box<Instance> {
-        let i = self.setup().start();
+        self.greet(self.setup())
+    }
+
+    /// The same with a configuration of this family.
+    pub fn greet(self, setup: Setup) -> Box<Instance> {
+        let i = setup.start();
         if self == Family::V6 {
             i.greet6(GUEST6);
         }

@@ -22,6 +22,7 @@ pub mod poll;
 pub mod smol;
 pub mod target;
 pub mod tcp;
+pub mod tftp;
 
 pub use child::{Isolation, isolated};
 pub use conn6::*;
@@ -42,3 +43,4 @@ pub use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 pub use std::time::Duration;
 pub use target::add_target;
 pub use tcp::*;
+pub use tftp::{Served, first_block};

@@ -22,7 +22,7 @@ use super::ready::Mark;
 use super::timers::Slot;
 use super::whole::Whole;
 use crate::host::socket::Datagram;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, earliest};
 
 /// How long a flow lives after its last datagram.
 const LIFETIME: Duration = Duration::from_secs(240);
@@ -41,6 +41,8 @@ pub struct UdpFlow {
     forward: bool,
     peers: VecDeque<peers::Peer>,
     expires: Instant,
+    /// When a read that failed is tried again.
+    again: Option<Instant>,
     ttl: u8,
     whole: Whole,
     readable: bool,
@@ -77,6 +79,15 @@ impl UdpFlow {
 
     pub fn is_forward(&self) -> bool {
         self.forward
+    }
+
+    /// Whether the socket is of no use to watch: the host is asked again at its time.
+    pub fn is_paused(&self) -> bool {
+        self.again.is_some()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        earliest((!self.forward).then_some(self.expires), self.again)
     }
 
     /// What is left of the flow's life; `None` for a host forward.

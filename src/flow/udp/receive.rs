@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 
 use super::{ERROR_BUDGET, LIFETIME, UdpFlow};
 use crate::flow::context::Context;
+use crate::flow::context::RETRY;
 use crate::flow::egress::Reported;
 use crate::host::mmsg::{MAX_RECEIVE, ReceiveBuffer, Received};
 use crate::time::Duration;
@@ -26,6 +27,7 @@ pub(super) fn receive(flow: &mut UdpFlow, buffer: &mut ReceiveBuffer, cx: &mut C
         drain_errors(flow, cx);
     }
     let mut left = BUDGET;
+    let mut failed = false;
     // What the last turn had no room for.
     while let Some(received) = buffer.next_if(cx.datagram_room() > 0) {
         left = left.saturating_sub(received.count());
@@ -54,10 +56,13 @@ pub(super) fn receive(flow: &mut UdpFlow, buffer: &mut ReceiveBuffer, cx: &mut C
                 return;
             }
             // The kernel reports a queued error here once more; the queue says what it was.
-            Err(_) => {
-                drain_errors(flow, cx);
-                left -= 1;
+            Err(_) if drain_errors(flow, cx) => left -= 1,
+            // Or it is the error of a socket without a queue, which is told once. What stays is the host's own trouble.
+            Err(_) if failed => {
+                flow.again = Some(cx.now + RETRY);
+                return;
             }
+            Err(_) => failed = true,
         }
     }
 }

@@ -61,7 +61,7 @@ impl UdpTable {
         let forward = forward.filter(|&id| self.flows.get(id).is_some_and(|flow| flow.v6 == real.is_ipv6()));
         let id = match forward.map_or_else(|| self.flow_of(datagram.source, real, cx), |id| Ok(Some(id))) {
             Ok(Some(id)) => id,
-            Ok(None) => return,
+            Ok(None) => return not_sent(datagram, real, cx),
             // The host does not speak this family, or has no such source address: there is no route.
             Err(_) => return cx.egress.unreachable(Unreachable::Network, datagram.packet, cx.now),
         };
@@ -70,7 +70,8 @@ impl UdpTable {
         flow.remote = Some(datagram.destination);
         if !flow.forward {
             flow.expires = cx.now + LIFETIME;
-            cx.timers.arm(&mut flow.timer, Some(flow.expires), token::pack(Kind::Udp, id));
+            let deadline = flow.deadline();
+            cx.timers.arm(&mut flow.timer, deadline, token::pack(Kind::Udp, id));
         }
         // What is not translated needs no remembering, but for the loopback: it is also what the virtual host stands for.
         if real.ip() != datagram.destination.ip || real.ip().is_loopback() || flow.forward {
@@ -90,7 +91,9 @@ impl UdpTable {
         let FromGuest { source, destination, ttl, whole, .. } = *datagram;
         flow.prepare(real, datagram.packet.len(), whole);
         let burst = Burst { flow: id, source, destination, ttl, whole, real, local: flow.local_for(destination) };
-        send(flow, datagram, &burst, cx);
+        if send(flow, datagram, &burst, cx) == Sent::Lack {
+            not_sent(datagram, real, cx);
+        }
         // Each query may go to another server.
         if forward.is_some() || !cx.policy.is_name_server(destination) {
             self.stage.begin(burst);
@@ -137,30 +140,51 @@ fn name_server(datagram: &FromGuest<'_>, cx: &mut Context) -> Option<SocketAddr>
     cx.name_servers.for_query(datagram.payload, datagram.source, datagram.destination.ip.is_ipv6(), cx.now)
 }
 
+/// The host lacked something for a datagram. If that was a query, no server is to blame.
+#[cold]
+fn not_sent(datagram: &FromGuest<'_>, real: SocketAddr, cx: &mut Context) {
+    if cx.policy.is_name_server(datagram.destination) {
+        cx.name_servers.unsent(real, datagram.payload, datagram.source);
+    }
+}
+
+/// What became of a datagram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sent {
+    /// It was sent, or there is a reason that lies with where it was to go.
+    Done,
+    /// This host has no room for it now.
+    Lack,
+}
+
 /// Sends one datagram as the others of its burst.
-fn send(flow: &mut UdpFlow, datagram: &FromGuest<'_>, burst: &Burst, cx: &mut Context) {
+fn send(flow: &mut UdpFlow, datagram: &FromGuest<'_>, burst: &Burst, cx: &mut Context) -> Sent {
     // The first try may report an error of an *earlier* datagram; then that error is passed on and the send repeated.
     for _ in 0..2 {
         let Err(error) = flow.socket.send_from(datagram.payload, burst.real, burst.local) else {
             cx.gave = true;
-            return;
+            return Sent::Done;
         };
         match error.raw_os_error() {
-            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR) => return,
+            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR) => return Sent::Lack,
             Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::EPROTO | libc::ENOPROTOOPT)
                 if drain_errors(flow, cx) => {}
             Some(libc::EHOSTUNREACH) => {
                 cx.egress.unreachable(Unreachable::Host, datagram.packet, cx.now);
-                return;
+                break;
             }
             Some(libc::ECONNREFUSED) => {}
-            Some(libc::EMSGSIZE) => return too_large(flow, datagram, burst, cx),
+            Some(libc::EMSGSIZE) => {
+                too_large(flow, datagram, burst, cx);
+                break;
+            }
             _ => {
                 cx.egress.unreachable(Unreachable::Network, datagram.packet, cx.now);
-                return;
+                break;
             }
         }
     }
+    Sent::Done
 }
 
 impl UdpFlow {

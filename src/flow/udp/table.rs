@@ -125,6 +125,7 @@ impl UdpTable {
             forward,
             peers: VecDeque::new(),
             expires: cx.now + LIFETIME,
+            again: None,
             ttl: 0,
             whole: Whole::default(),
             readable: false,
@@ -229,7 +230,9 @@ impl UdpTable {
         }
         flow.readable = true;
         flow.errored |= ready.error;
-        self.ready.push(id, &mut flow.queued);
+        if flow.again.is_none() {
+            self.ready.push(id, &mut flow.queued);
+        }
     }
 
     /// Takes one turn of one flow that is ready; false when none is.
@@ -248,12 +251,11 @@ impl UdpTable {
         receive::receive(flow, &mut self.buffer, cx);
         if self.buffer.has_rest() {
             self.halfway = Some(id);
-        } else if flow.readable {
+        } else if flow.readable && flow.again.is_none() {
             self.ready.push(id, &mut flow.queued);
         }
-        if !flow.forward {
-            cx.timers.arm(&mut flow.timer, Some(flow.expires), token::pack(Kind::Udp, id));
-        }
+        let deadline = flow.deadline();
+        cx.timers.arm(&mut flow.timer, deadline, token::pack(Kind::Udp, id));
         true
     }
 
@@ -266,13 +268,15 @@ impl UdpTable {
     pub fn on_deadline(&mut self, id: UdpId, cx: &mut Context) {
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.timer.fired();
-        if flow.forward {
-            return;
+        if flow.again.is_some_and(|again| again <= cx.now) {
+            flow.again = None;
+            self.ready.push(id, &mut flow.queued);
         }
-        if flow.expires <= cx.now {
+        if flow.expires <= cx.now && !flow.forward {
             self.remove(id, cx);
         } else {
-            cx.timers.arm(&mut flow.timer, Some(flow.expires), token::pack(Kind::Udp, id));
+            let deadline = flow.deadline();
+            cx.timers.arm(&mut flow.timer, deadline, token::pack(Kind::Udp, id));
         }
     }
 

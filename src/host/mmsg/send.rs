@@ -24,6 +24,8 @@ impl Datagram {
         segmenting: &mut bool,
     ) -> Result<(), (usize, io::Error)> {
         let mut done = 0;
+        // Where the kernel refused a run.
+        let mut refused_at = None;
         while let Some(rest) = payloads.get(done..).filter(|rest| !rest.is_empty()) {
             match system::send_some(self, rest, destination, source, *segmenting) {
                 Ok(sent) => done += sent.max(1),
@@ -33,8 +35,13 @@ impl Datagram {
                         && matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO | libc::EMSGSIZE)) =>
                 {
                     *segmenting = false;
+                    refused_at = Some(done);
                 }
-                Err(error) => return Err((done, error)),
+                Err(error) => {
+                    // What fails by itself as well says nothing of runs.
+                    *segmenting |= refused_at == Some(done);
+                    return Err((done, error));
+                }
             }
         }
         Ok(())
@@ -198,6 +205,18 @@ mod tests {
                 assert_eq!(Some(sender.port()), socket.local_address().map(|local| local.port()));
             }
         }
+    }
+
+    #[test]
+    fn what_fails_by_itself_too_is_no_reason_to_cut_runs_here() {
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let socket = Datagram::outgoing(false, None).unwrap();
+        let (fits, too_large) = ([1; 100], vec![2; 65_535]);
+        let payloads: [&[u8]; 3] = [&fits, &fits, &too_large];
+        let mut segmenting = true;
+        let failed = socket.send_many(&payloads, peer.local_addr().unwrap(), None, &mut segmenting);
+        let (done, error) = failed.unwrap_err();
+        assert_eq!((done, error.raw_os_error(), segmenting), (2, Some(libc::EMSGSIZE), true));
     }
 
     #[cfg(target_os = "linux")]

@@ -118,6 +118,19 @@ impl DnsRelay {
         Some(index)
     }
 
+    /// What was last chosen for this datagram did not happen: nothing was sent, for a reason of this host. A repetition is
+    /// then the first query, and no server is silent.
+    pub fn unsent(&mut self, query: &[u8], client: SocketAddr) {
+        let key = self.query_key(query, client);
+        let position = self.queries.iter().rposition(|query| Some(query.key) == key);
+        let Some(query) = position.and_then(|position| self.queries.remove(position)) else { return };
+        if let Some(server) = self.servers.get_mut(query.server)
+            && server.silent_since == Some(query.at)
+        {
+            server.silent_since = None;
+        }
+    }
+
     /// Chooses the server for a TCP connection. Gives the index in `servers`, `None` when that is empty. How it went is
     /// told to [`DnsRelay::connected`] or [`DnsRelay::failed`].
     pub fn pick_stream(&mut self, servers: &[SocketAddr], now: Instant) -> Option<usize> {
