@@ -74,7 +74,7 @@ impl Context {
     /// The same for datagrams from the host, which wait in their socket while there is no room on the way to the guest.
     pub fn datagram_room(&mut self) -> usize {
         if !self.egress.fits(USUAL_PACKET) {
-            self.egress.handover.refuse();
+            self.egress.handover.refuse(true);
             return 0;
         }
         self.room()

@@ -115,6 +115,11 @@ impl Egress {
         self.handover.fits(self.position(), outbox::cost(ETHERNET_LEN + packet))
     }
 
+    /// The same for a bare answer that is made before the turns of a round.
+    pub fn fits_beside(&self, packet: usize) -> bool {
+        self.handover.fits_beside(self.position(), outbox::cost(ETHERNET_LEN + packet))
+    }
+
     /// Takes out what may be given to the application now. False when that is nothing.
     pub fn hand_over(&mut self, handing: &mut Handing, now: Instant) -> bool {
         let new = self.outbox.cost();

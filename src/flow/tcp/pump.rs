@@ -59,7 +59,7 @@ impl TcpFlow {
             self.write_failed = true;
         }
         self.reset_when_delivered(cx);
-        self.transmit(cx);
+        self.answer(cx);
         if callback_was_full && self.callback_room() > 0 {
             cx.effects.push(Effect::Notify);
         }
@@ -319,6 +319,16 @@ impl TcpFlow {
         }
     }
 
+    /// The same before the turns of a round: while bytes for the guest wait, acknowledgments beyond their share of the room
+    /// wait for the flow's turn, and answer more then.
+    pub(super) fn answer(&mut self, cx: &mut Context) {
+        if cx.egress.handover.is_short() && self.conn.next_length() == Some(0) && !cx.egress.fits_beside(HEADERS) {
+            self.unfinished = true;
+            return;
+        }
+        self.transmit(cx);
+    }
+
     /// True when everything was sent.
     fn transmit_some(&mut self, cx: &mut Context) -> bool {
         let longest = cx.egress.handover.longest();
@@ -332,7 +342,7 @@ impl TcpFlow {
                 && let Some(length) = self.conn.next_length()
                 && ((others_wait && length > 0) || !cx.egress.fits(length + HEADERS))
             {
-                cx.egress.handover.refuse();
+                cx.egress.handover.refuse(length > 0);
                 return false;
             }
             let Some(transmit) = self.conn.poll_transmit(cx.now) else { return true };

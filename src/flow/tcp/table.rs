@@ -238,7 +238,7 @@ impl TcpTable {
                 flow.staged = false;
                 flow.held = 0;
                 flow.flush(cx);
-                flow.transmit(cx);
+                flow.answer(cx);
             }
             self.settle(id, cx);
         }

@@ -72,6 +72,9 @@ pub struct Handover {
     markers: u32,
     /// Something was not made for want of room in this round.
     refused: bool,
+    /// Among it were bytes for the guest, in this round, or the one before.
+    short: bool,
+    was_short: bool,
     /// Since when something has waited without any proof, and rounds since then.
     stalled: Option<(Instant, u32)>,
     /// A trial is being made.
@@ -130,6 +133,8 @@ impl Default for Handover {
             marker: None,
             markers: 0,
             refused: false,
+            short: false,
+            was_short: false,
             stalled: None,
             trial: None,
             step: None,
@@ -171,9 +176,23 @@ impl Handover {
         if self.engaged && !self.trust.is_full() { LONGEST_SEGMENT } else { u16::MAX }
     }
 
-    /// Something is not made for want of room, which ends the turns of this round.
-    pub fn refuse(&mut self) {
+    /// Whether a bare answer of this cost may be made at once. Those of a guest that sends in bulk would else take all there
+    /// is, as they come before the turns of a round: while bytes for the guest wait, answers have a quarter.
+    pub fn fits_beside(&self, start: u64, cost: u64) -> bool {
+        let kept = if self.is_short() { self.trust.limit() / 4 * 3 } else { 0 };
+        self.fits(start, cost + kept)
+    }
+
+    /// Something is not made for want of room, which ends the turns of this round. `bytes` tells whether it has some for the
+    /// guest.
+    pub fn refuse(&mut self, bytes: bool) {
         self.refused = true;
+        self.short |= bytes;
+    }
+
+    /// Bytes for the guest wait for room.
+    pub fn is_short(&self) -> bool {
+        self.short || self.was_short
     }
 
     /// Something was refused in this round.
@@ -226,6 +245,7 @@ impl Handover {
         self.calm = if self.quiet && self.slept { self.calm.saturating_add(1) } else { 0 };
         let waits = self.waits(made);
         self.refused = false;
+        self.was_short = std::mem::take(&mut self.short);
         self.grade_trial();
         self.round_given = self.given;
         self.draining = false;

@@ -377,7 +377,7 @@ impl Sim {
         let mut quantum = 64;
         while self.segments > 0 && self.in_flight < self.window && quantum > 0 {
             if !self.handover.fits(self.made, cost(self.segment)) {
-                self.handover.refuse();
+                self.handover.refuse(true);
                 return;
             }
             self.segments -= 1;
@@ -391,7 +391,7 @@ impl Sim {
         }
         while turn && self.datagrams > 0 && quantum > 0 {
             if !self.handover.fits(self.made, cost(300)) {
-                self.handover.refuse();
+                self.handover.refuse(true);
                 return;
             }
             self.datagrams -= 1;
