@@ -25,6 +25,8 @@ DATAGRAMS, DATAGRAM, QUERIES = 1000, 1400, 20
 NAME, ADDRESS = "name.test", "192.0.2.1"
 # Seconds for each load. Whatever takes longer stands still, or might as well.
 LIMIT = 20
+# Seconds for a step of a load of which there is little to do.
+SOON = 5
 # The clock goes forward by more than the longest interval between router advertisements.
 ADVERTISEMENT = 700
 
@@ -260,7 +262,7 @@ class Run:
             seen = self.advertisements()
             self.app.tell(f"clock {ADVERTISEMENT}")
             self.app.hear("clock")
-            waiting.until(lambda: self.advertisements() > seen, 5, "a router advertisement", 0.01)
+            waiting.until(lambda: self.advertisements() > seen, SOON, "a router advertisement", 0.01)
 
     def names(self, server):
         found = self.ask("parallel", each="resolve", count=QUERIES, server=server, name=NAME, tries=4, timeout=1)
@@ -275,7 +277,7 @@ class Run:
             raise Failure(f"{found['again']} of {DATAGRAMS} were lost")
 
     def refused(self, gateway):
-        found = self.ask("refused", host=gateway, port=1, timeout=5)
+        found = self.ask("refused", host=gateway, port=1, timeout=SOON)
         truth(found["errno"] == 111, f"no refusal: {found['text']}")
 
     def streams(self, operation, gateway, port):
@@ -300,11 +302,11 @@ class Run:
                 continue
             where = ("::1" if family == 6 else "127.0.0.1", ours)
             try:
-                with socket.create_connection(where, 5) as stream:
+                with socket.create_connection(where, SOON) as stream:
                     stream.settimeout(LIMIT)
                     stream.sendall(b"GET %d\n" % FORWARDED)
                     truth(services.read_digest(stream)[0] == wanted, "other bytes from the guest")
-                with socket.create_connection(where, 5) as stream:
+                with socket.create_connection(where, SOON) as stream:
                     stream.settimeout(LIMIT)
                     stream.sendall(b"PUT\n")
                     for block in payload.blocks(FORWARDED):
@@ -317,23 +319,23 @@ class Run:
     def cleanup(self):
         """Cleanup among live connections: every one of them ends, and nothing is left."""
         tcp = self.host.tcp[4]
-        waiting.until(lambda: tcp.alive == 0, 5, "the connections of the other loads to end", 0.01)
+        waiting.until(lambda: tcp.alive == 0, SOON, "the connections of the other loads to end", 0.01)
         arguments = {"host": "10.0.2.2", "port": tcp.port, "size": 4096 * MIB}
         self.ask("start", each="get", count=4, **arguments)
         self.ask("start", each="put", count=2, **arguments)
         self.ask("start", each="datagrams", count=1, host="10.0.2.2", port=self.host.udp[4].port)
-        waiting.until(lambda: tcp.alive == 6, 5, "connections to clean up", 0.01)
+        waiting.until(lambda: tcp.alive == 6, SOON, "connections to clean up", 0.01)
         _, ours, _ = self.ports[0]
-        with socket.create_connection(("127.0.0.1", ours), 5) as stream:
-            stream.settimeout(5)
+        with socket.create_connection(("127.0.0.1", ours), SOON) as stream:
+            stream.settimeout(SOON)
             stream.sendall(b"GET %d\n" % (4096 * MIB))
             truth(stream.recv(1), "no byte through the forward")
             self.app.tell("cleanup")
-            self.longest = int(self.app.hear("cleaned", 10).rpartition("=")[2])
+            self.longest = int(self.app.hear("cleaned", 2 * SOON).rpartition("=")[2])
             with contextlib.suppress(ConnectionResetError):
                 while stream.recv(MIB):
                     pass
-        waiting.until(lambda: tcp.alive == 0, 5, "the host to see its connections end", 0.01)
+        waiting.until(lambda: tcp.alive == 0, SOON, "the host to see its connections end", 0.01)
         self.ends()
 
     def cleanup_alone(self):
@@ -342,16 +344,16 @@ class Run:
         self.ask("start", each="get", count=2, host="10.0.2.2", port=self.host.tcp[4].port, size=1)
         self.ask("start", each="datagrams", count=4, host="10.0.2.2", port=self.host.udp[4].port)
         _, ours, _ = self.ports[0]
-        with socket.create_connection(("127.0.0.1", ours), 5) as stream:
-            stream.settimeout(5)
+        with socket.create_connection(("127.0.0.1", ours), SOON) as stream:
+            stream.settimeout(SOON)
             time.sleep(0.3)  # nothing tells that something has happened
             self.app.tell("cleanup")
-            self.app.hear("cleaned", 10)
+            self.app.hear("cleaned", 2 * SOON)
             with contextlib.suppress(ConnectionResetError):
                 equal(stream.recv(1), b"", "an end")
         self.ends()
 
     def ends(self):
         self.app.process.stdin.close()
-        self.app.process.wait(5)
+        self.app.process.wait(SOON)
         truth(self.app.process.returncode == 0, self.app.ending())

@@ -147,7 +147,7 @@ def main():
     words = [program]
     if args.valgrind:
         words = ["valgrind", "--quiet", "--error-exitcode=99", program]
-        consumer.LIMIT, consumer.STREAM = consumer.LIMIT * 3, consumer.STREAM // 8
+        consumer.LIMIT, consumer.SOON, consumer.STREAM = consumer.LIMIT * 3, consumer.SOON * 3, consumer.STREAM // 8
     said = table.read(args.check) if args.check else {}
     started = time.monotonic()
     work = [(row, path, direct) for path, direct in columns.values() for row in wanted if row.direct or not direct]
