@@ -498,15 +498,13 @@ fn earnest_4_g_an_idle_connection_of_a_guest_that_started_anew_ends(family: Fami
     assert_eq!(host_end(&i, &mut host), (Vec::new(), End::Reset));
     assert!(!party.listed(&i, "") && asleep.listed(&i, "ESTABLISHED"));
     for _ in 0..2 * 24 * 6 {
-        i.move_clock(minutes(10));
-        i.turn(Duration::ZERO);
+        i.pass(minutes(10));
     }
     asleep.all(&i);
     asleep.send(&i, PSH | ACK, b"awake");
     assert_eq!(host_read(&i, &mut other, 5), b"awake");
     for _ in 0..6 * 24 * 6 {
-        i.move_clock(minutes(10));
-        i.turn(Duration::ZERO);
+        i.pass(minutes(10));
     }
     assert!(!asleep.listed(&i, ""), "{}", i.connection_info());
     assert_eq!(host_end(&i, &mut other), (Vec::new(), End::Reset));

@@ -203,7 +203,7 @@ fn tftp_fact_08_twenty_transfers_at_a_time() {
         assert!(matches!(say(&i, port, &read("1300")), Some(Data(1, _))));
     }
     assert_eq!(say(&i, 21, &read("1300")), None);
-    i.move_clock(Duration::from_millis(5001));
+    i.advance(Duration::from_millis(5001));
     i.settle();
     i.drain();
     assert!(matches!(say(&i, 21, &read("1300")), Some(Data(1, _))));

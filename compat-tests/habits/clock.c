@@ -3,7 +3,7 @@
 
 #include <time.h>
 
-enum { MS = 1000000, STEP_MS = 150, PAUSE_MS = 50, PERIOD_MS = 250 };
+enum { MS = 1000000, STEP_MS = 500, PAUSE_MS = 50, PERIOD_MS = 250 };
 
 static int64_t read_clock(clockid_t id)
 {
@@ -41,9 +41,11 @@ int64_t clock_ns(App *app)
     case REAL:
         now = read_clock(CLOCK_REALTIME);
         break;
-    case JUMPS: /* an hour forward, then back again */
-        now = read_clock(CLOCK_REALTIME) + (passed / MS / STEP_MS % 2 ? 3600ll * 1000 * MS : 0);
+    case JUMPS: { /* a laptop that sleeps for an hour, then for a day, and has its clock set back by as much */
+        static const int64_t hours[] = { 0, 1, 25, 24 };
+        now = read_clock(CLOCK_REALTIME) + hours[passed / MS / STEP_MS % 4] * 3600 * 1000 * MS;
         break;
+    }
     case PAUSES: { /* runs for 200 of each 250 ms */
         int64_t phase = passed % (PERIOD_MS * (int64_t)MS) - PAUSE_MS * (int64_t)MS;
         now = passed / (PERIOD_MS * (int64_t)MS) * (PERIOD_MS - PAUSE_MS) * MS + (phase > 0 ? phase : 0);

@@ -105,7 +105,7 @@ const Habits rows[] = {
     { .name = "clock ten times too fast", .text = "", PLAIN, .clock = FAST },
     { .name = "clock in steps of 55 ms", .text = "", PLAIN, .clock = COARSE },
     { .name = "clock that counts rounds", .text = "a millisecond a round", PLAIN, .clock = ROUNDS },
-    { .name = "clock that jumps", .text = "an hour forward and back, each 150 ms", PLAIN, .clock = JUMPS },
+    { .name = "clock that jumps", .text = "each half second: an hour forward, a day forward, an hour back, a day back", PLAIN, .clock = JUMPS },
     { .name = "no timers, NULL for a handle", .text = "", PLAIN, .timers = NO_TIMERS },
     { .name = "timer handles count from 0", .text = "", PLAIN, .timers = IDS_FROM_ZERO },
     { .name = "timers fire late", .text = "", PLAIN, .timers = LATE },

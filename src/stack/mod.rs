@@ -55,6 +55,11 @@ use crate::time::{Duration, Instant};
 
 /// A clock that goes back by this much was set anew.
 const CLOCK_STEP: Duration = Duration::from_secs(1);
+/// Whatever more than this passes from one call to the next has not passed for anyone: the application is left a second of
+/// sleep at most, so it was stopped, or the machine slept, or the clock was set.
+const LONGEST_GAP: Duration = Duration::from_secs(5);
+/// Before the first call.
+const NEVER: Instant = Instant::from_micros_const(i64::MIN / 2);
 /// The largest datagram there can be.
 const SCRATCH: usize = 65536;
 
@@ -76,8 +81,8 @@ pub struct Stack {
     dhcp: Option<Dhcp>,
     ncsi: ncsi::Config,
     tftp: Tftp<Directory, FlowKey>,
-    /// What the application's clock has gone back by, in all.
-    clock_shift: Duration,
+    /// Microseconds from the application's clock to the engine's own.
+    clock_shift: i64,
     loop_state: rounds::LoopState,
     /// What is left of what this round of the application's loop may make.
     round: ration::Ration,
@@ -94,7 +99,7 @@ impl Stack {
         let mut effects = Vec::new();
         let dhcp = config.dhcp(&mut effects);
         let mut cx = Context {
-            now: Instant::from_micros(i64::MIN / 2),
+            now: NEVER,
             egress: Egress::new(&policy, config.mtu),
             policy,
             first_guest: config.dhcp_start,
@@ -136,7 +141,7 @@ impl Stack {
             dhcp,
             ncsi: config.ncsi,
             tftp: config.tftp(),
-            clock_shift: Duration::ZERO,
+            clock_shift: 0,
             loop_state: rounds::LoopState::default(),
             round: ration::Ration::default(),
         })
@@ -155,20 +160,30 @@ impl Stack {
     /// Sets the clock, for calls that take no time themselves.
     ///
     /// A clock that goes back (some applications give the time of day) would make everything seem younger than it is. The
-    /// engine's own time stands still for that moment and goes on from there.
+    /// engine's own time stands still for that moment and goes on from there. One that jumps ahead would end whatever waits
+    /// for an answer, although nobody had the time to give one: the engine's time goes ahead by [`LONGEST_GAP`].
     pub fn set_now(&mut self, now: Instant) {
-        let mut shifted = now + self.clock_shift;
-        if shifted < self.cx.now {
-            let back = self.cx.now - shifted;
+        let mut own = Instant::from_micros(now.total_micros().saturating_add(self.clock_shift));
+        if own < self.cx.now {
+            let back = self.cx.now - own;
             // A little is only two threads that read the clock in one order and came in in the other.
             if back >= CLOCK_STEP {
-                self.clock_shift += back;
+                self.shift_clock(back, i64::saturating_add);
             }
-            shifted = self.cx.now;
+            own = self.cx.now;
+        } else if self.cx.now != NEVER && own - self.cx.now > LONGEST_GAP {
+            let latest = self.cx.now + LONGEST_GAP;
+            self.shift_clock(own - latest, i64::saturating_sub);
+            own = latest;
         }
-        self.cx.now = shifted;
+        self.cx.now = own;
         // The caller may have swapped in another outbox since it was here last.
         self.cx.egress.limit_frames();
+    }
+
+    #[cold]
+    fn shift_clock(&mut self, by: Duration, how: impl FnOnce(i64, i64) -> i64) {
+        self.clock_shift = how(self.clock_shift, i64::try_from(by.total_micros()).unwrap_or(i64::MAX));
     }
 
     /// Ends every flow and forward: the host sockets leave by [`Stack::effects`]. The guest is told nothing.
@@ -253,9 +268,30 @@ mod tests {
         assert_eq!(stack.cx.now, Instant::from_secs(1000));
         stack.set_now(Instant::from_secs(11));
         assert_eq!(stack.cx.now, Instant::from_secs(1001));
+        // The application's second is one of ours again.
+        stack.set_now(Instant::from_secs(12));
+        assert_eq!(stack.cx.now, Instant::from_secs(1002));
         // A clock may also start below zero.
         let mut stack = Stack::new(Config::default()).unwrap();
         stack.set_now(Instant::from_secs(-5));
         assert_eq!(stack.cx.now, Instant::from_secs(-5));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ahead_takes_little_time_with_it() {
+        let mut stack = Stack::new(Config::default()).unwrap();
+        let mut at = |seconds| {
+            stack.set_now(Instant::from_secs(seconds));
+            stack.cx.now.total_micros() / 1_000_000
+        };
+        assert_eq!(at(1_000_000), 1_000_000);
+        assert_eq!(at(1_000_005), 1_000_005);
+        assert_eq!(at(1_003_605), 1_000_010, "an hour");
+        assert_eq!(at(1_003_606), 1_000_011);
+        assert_eq!(at(1_000_007), 1_000_011, "and back");
+        assert_eq!(at(1_000_009), 1_000_013);
+        assert_eq!(at(i64::MAX / 2_000_000), 1_000_018);
+        assert_eq!(at(i64::MIN / 2_000_000), 1_000_018);
+        assert_eq!(at(i64::MIN / 2_000_000 + 1), 1_000_019);
     }
 }

@@ -202,6 +202,12 @@ pub const DIFFERENCES: &[Difference] = &[
         "255.255.255.255 and no server identifier",
         "0.0.0.0 or 255.255.255.255; a server identifier may follow",
     ),
+    d(
+        "clock-jumps",
+        "poll-and-timers.md section 4: a clock that jumps ahead",
+        "flows of UDP and pings are over",
+        "five seconds have passed",
+    ),
     d("dhcp-pool", "dhcp.md oddities: a full pool", "silence for ever", "the oldest entry may be recycled"),
     d(
         "dhcp-other-server",

@@ -360,6 +360,11 @@ impl Instance {
         self.clock.set(Some(now + by.as_nanos() as i64));
     }
 
+    /// Sets the virtual clock, in nanoseconds, wherever it was.
+    pub fn set_clock(&self, to: i64) {
+        self.clock.set(Some(to));
+    }
+
     /// Calls `hook` inside send_packet, with each frame.
     pub fn on_frame(&self, hook: impl FnMut(&Instance, &[u8]) + 'static) {
         *self.on_frame.borrow_mut() = Some(Box::new(hook));

@@ -195,6 +195,17 @@ impl Instance {
         }
     }
 
+    /// The same in steps of five seconds, for hours and days.
+    pub fn pass(&self, by: Duration) {
+        let mut left = by;
+        while !left.is_zero() {
+            let now = left.min(Duration::from_secs(5));
+            self.move_clock(now);
+            self.turn(Duration::ZERO);
+            left -= now;
+        }
+    }
+
     /// Moves the virtual clock in steps of 100 ms until `pick` finds a frame, and returns how much time that took; None
     /// after `limit`.
     pub fn advance_until<T>(
