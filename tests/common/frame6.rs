@@ -88,10 +88,23 @@ impl Ip6 {
 
     /// The frame with a TCP segment without options.
     pub fn tcp(&self, ports: (u16, u16), seq: u32, ack: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
+        self.tcp_with(ports, (seq, ack), flags, &[], payload)
+    }
+
+    /// The same with options, whose length is a multiple of four.
+    pub fn tcp_with(
+        &self,
+        ports: (u16, u16),
+        (seq, ack): (u32, u32),
+        flags: u8,
+        options: &[u8],
+        payload: &[u8],
+    ) -> Vec<u8> {
         let mut s = [ports.0.to_be_bytes(), ports.1.to_be_bytes()].concat();
         s.extend(seq.to_be_bytes());
         s.extend(ack.to_be_bytes());
-        s.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        s.extend([(5 + options.len() as u8 / 4) << 4, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        s.extend(options);
         s.extend(payload);
         let sum = checksum(&[&pseudo_header(self.src, self.dst, TCP, s.len()), &s]);
         s[16..18].copy_from_slice(&sum.to_be_bytes());

@@ -29,6 +29,10 @@ pub struct Party {
     pub seq: u32,
     pub ack: u32,
     pub ttl: u8,
+    /// Of its SYN.
+    pub options: Vec<u8>,
+    /// The library's initial sequence number.
+    pub start: u32,
 }
 
 impl Party {
@@ -38,7 +42,7 @@ impl Party {
         if family == Family::V6 {
             i.greet6(GUEST6);
         }
-        Party { guest, peer: peer.into(), seq: 1_000_000, ack: 0, ttl: 64 }
+        Party { guest, peer: peer.into(), seq: 1_000_000, ack: 0, ttl: 64, options: Vec::new(), start: 0 }
     }
 
     /// The IP packet with a segment of these numbers.
@@ -46,13 +50,15 @@ impl Party {
         let ack = if flags & ACK != 0 { self.ack } else { 0 };
         match (self.guest, self.peer) {
             (SocketAddr::V4(src), SocketAddr::V4(dst)) => {
-                let (urgent, options, payload) = (0, Vec::new(), payload.to_vec());
+                let options = if flags & SYN != 0 { self.options.clone() } else { Vec::new() };
+                let (urgent, payload) = (0, payload.to_vec());
                 let segment = Segment { src, dst, seq, ack, flags, window: 65535, urgent, options, payload };
                 Ip { src: *src.ip(), ttl: self.ttl, ..Ip::new(*dst.ip(), TCP) }.frame(&segment.bytes())
             }
             (SocketAddr::V6(src), SocketAddr::V6(dst)) => {
                 let ip = Ip6 { src: *src.ip(), hop_limit: self.ttl, ..Ip6::new(*dst.ip(), TCP) };
-                ip.tcp((src.port(), dst.port()), seq, ack, flags, payload)
+                let options: &[u8] = if flags & SYN != 0 { &self.options } else { &[] };
+                ip.tcp_with((src.port(), dst.port()), (seq, ack), flags, options, payload)
             }
             _ => panic!("two families in one connection"),
         }
@@ -98,12 +104,19 @@ impl Party {
         party
     }
 
+    /// The same with options in the SYN.
+    pub fn connect_with(i: &Instance, family: Family, peer: impl Into<SocketAddr>, options: &[u8]) -> Party {
+        let mut party = Party { options: options.to_vec(), ..Party::new(i, family, peer) };
+        party.open(i);
+        party
+    }
+
     /// Sends a SYN, waits for its answer and acknowledges that.
     pub fn open(&mut self, i: &Instance) {
         self.send(i, SYN, b"");
         let want = self.seq;
         let hello = self.expect(i, "a SYN-ACK", |s| s.flags == SYN | ACK && s.ack == want);
-        self.ack = hello.seq.wrapping_add(1);
+        (self.start, self.ack) = (hello.seq, hello.seq.wrapping_add(1));
         self.send(i, ACK, b"");
     }
 
