@@ -1,7 +1,8 @@
-//! TCP with guests and peers as people have them: they fall silent, vanish, start again, and send where no connection can
-//! be (RFC 9293 sections 3.8.4 and 3.9.2.3, RFC 5961). On a virtual clock.
+//! TCP with guests and peers as people have them: they fall silent and vanish (RFC 9293
+//! section 3.8.4). How they begin anew is in `inproc_tcp_beginnings.rs`. On a virtual clock.
 
 mod common;
+use common::target::{FORWARD, reloaded, with_callback};
 use common::*;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
@@ -17,10 +18,6 @@ both_families![
     earnest_4_g_what_a_guest_sent_before_it_went_arrives,
     earnest_4_g_an_idle_connection_of_a_guest_that_started_anew_ends,
     earnest_4_g_the_host_of_a_half_closed_connection_is_asked_too,
-    earnest_4_c_a_guest_that_started_anew_gets_in,
-    earnest_4_c_doubled_and_old_syns_do_not_harm_a_live_guest,
-    earnest_4_j_the_virtual_host_is_no_hop_away,
-    earnest_4_l_no_connection_with_a_group,
 ];
 
 /// How long a guest that is gone may keep a half-closed connection.
@@ -28,15 +25,6 @@ const BOUND: Duration = minutes(20);
 
 const fn minutes(n: u64) -> Duration {
     Duration::from_secs(60 * n)
-}
-
-/// A connection of the guest to a listener on the host, both established.
-fn connected(i: &Instance, family: Family) -> (Party, TcpStream) {
-    let (listener, port) = family.tcp_listener();
-    let party = Party::connect(i, family, family.at_vhost(port));
-    let host = accept(i, &listener);
-    i.settle();
-    (party, host)
 }
 
 /// Time passes; a guest that lives and has nothing to say answers what asks for it. How often it did.
@@ -77,18 +65,6 @@ fn question(i: &Instance, party: &Party) -> Heard {
     panic!("it was not asked: {}", i.connection_info());
 }
 
-/// Writes until the stream says that the other end is gone.
-fn until_broken(i: &Instance, host: &mut impl Write) {
-    i.until("an error of the host's write", || match host.write(b"x") {
-        Ok(_) => None,
-        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => None,
-        Err(e) => {
-            assert!(matches!(e.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset), "{e}");
-            Some(())
-        }
-    });
-}
-
 /// The questions are seq - 1, and the last of what came is a reset.
 fn check_questions(heard: &[Heard], party: &Party) {
     let (last, questions) = heard.split_last().expect("the guest was asked");
@@ -108,7 +84,7 @@ fn earnest_4_b_a_host_that_half_closed_waits_for_the_guests_answer(family: Famil
     let i = family.setup().start();
     // With a guest whose stack answers, for as long as it may take; and with one that is stopped for four minutes.
     for stopped in [false, true] {
-        let (mut party, mut host) = connected(&i, family);
+        let (mut party, mut host) = Party::with_host(&i, family);
         host.write_all(b"request").unwrap();
         host.shutdown(Shutdown::Write).unwrap();
         assert_eq!(party.receive(&i, 7), b"request");
@@ -135,7 +111,7 @@ fn earnest_4_b_a_guest_that_vanished_is_a_reset_to_a_host_that_half_closed(famil
         return;
     }
     let i = family.setup().start();
-    let (mut party, mut host) = connected(&i, family);
+    let (mut party, mut host) = Party::with_host(&i, family);
     party.send(&i, PSH | ACK, b"half an answer");
     assert_eq!(host_read(&i, &mut host, 14), b"half an answer");
     host.shutdown(Shutdown::Write).unwrap();
@@ -148,7 +124,7 @@ fn earnest_4_b_a_guest_that_vanished_is_a_reset_to_a_host_that_half_closed(famil
     assert_eq!(host_end(&i, &mut host), (Vec::new(), End::Reset));
     assert_eq!(i.registrations().1.len(), 1, "the descriptor was given back");
     // And where the guest says so itself.
-    let (mut party, mut host) = connected(&i, family);
+    let (mut party, mut host) = Party::with_host(&i, family);
     host.shutdown(Shutdown::Write).unwrap();
     party.expect_fin(&i);
     i.drain();
@@ -165,7 +141,7 @@ fn earnest_4_b_a_guest_that_moved_to_another_station_is_asked_there(family: Fami
         return;
     }
     let i = family.setup().start();
-    let (mut party, mut host) = connected(&i, family);
+    let (mut party, mut host) = Party::with_host(&i, family);
     host.shutdown(Shutdown::Write).unwrap();
     party.expect_fin(&i);
     i.drain();
@@ -325,24 +301,6 @@ fn earnest_4_b_a_unix_client_waits_too() {
     let _ = std::fs::remove_file(&path);
 }
 
-const FORWARD: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 100);
-
-fn with_callback() -> Box<Instance> {
-    let i = Setup::default().start();
-    assert_eq!(i.add_guestfwd(&mut FORWARD.clone(), 7, Box::new(|_, data| data.len() as isize)), 0);
-    i
-}
-
-/// An instance that has loaded the state of `i`.
-fn reloaded(i: &Instance) -> Box<Instance> {
-    let (result, stream) = i.save_state();
-    assert_eq!(result, 0);
-    let other = with_callback();
-    other.move_clock(minutes(1));
-    assert_eq!(other.load_state(4, &stream), (0, 0));
-    other
-}
-
 /// The application behind a callback cannot end a connection, and does not hear of its end; the guest's may vanish.
 #[test]
 fn earnest_4_g_a_callbacks_guest_that_is_gone_frees_its_connection() {
@@ -408,7 +366,7 @@ fn earnest_4_g_a_guest_that_half_closed_waits_for_the_hosts_answer(family: Famil
         return;
     }
     let i = family.setup().start();
-    let (mut party, mut host) = connected(&i, family);
+    let (mut party, mut host) = Party::with_host(&i, family);
     party.send(&i, PSH | ACK, b"request");
     party.send(&i, FIN | ACK, b"");
     party.expect_acked(&i);
@@ -430,7 +388,7 @@ fn earnest_4_g_a_guest_that_closed_and_is_gone_frees_its_connection(family: Fami
     }
     let i = family.setup().start();
     for resets in [false, true] {
-        let (mut party, mut host) = connected(&i, family);
+        let (mut party, mut host) = Party::with_host(&i, family);
         party.send(&i, FIN | ACK, b"");
         party.expect_acked(&i);
         assert_eq!(host_end(&i, &mut host), (Vec::new(), End::Eof));
@@ -487,8 +445,8 @@ fn earnest_4_g_an_idle_connection_of_a_guest_that_started_anew_ends(family: Fami
         return;
     }
     let i = family.setup().start();
-    let (party, mut host) = connected(&i, family);
-    let (mut asleep, mut other) = connected(&i, family);
+    let (party, mut host) = Party::with_host(&i, family);
+    let (mut asleep, mut other) = Party::with_host(&i, family);
     i.advance(minutes(3 * 60));
     assert!(i.drain().is_empty(), "nothing is sent for hours");
     i.advance(minutes(2 * 60));
@@ -528,7 +486,7 @@ fn earnest_4_g_the_host_of_a_half_closed_connection_is_asked_too(family: Family)
             (peer.port() == port).then(|| socket.keepalive().unwrap())
         })
     };
-    let (mut party, host) = connected(&i, family);
+    let (mut party, host) = Party::with_host(&i, family);
     let port = host.local_addr().unwrap().port();
     assert_eq!(is_asked(port), Some(false));
     live(&i, &mut party, minutes(10));
@@ -538,189 +496,4 @@ fn earnest_4_g_the_host_of_a_half_closed_connection_is_asked_too(family: Family)
     assert_eq!(is_asked(port), Some(false), "one that ends soon costs no system call");
     live(&i, &mut party, minutes(3));
     assert_eq!(is_asked(port), Some(true));
-}
-
-/// ELKS and others do not answer the challenge of RFC 5961 by a reset, and would be shut out.
-fn earnest_4_c_a_guest_that_started_anew_gets_in(family: Family) {
-    if !ours("second-syn") {
-        return;
-    }
-    let i = family.setup().start();
-    let (listener, port) = family.tcp_listener();
-    for state in ["ESTABLISHED", "FIN_WAIT_2", "CLOSE_WAIT"] {
-        // The new numbers may lie anywhere: as before, inside of the window, far from it.
-        for start in [0u32, 5000, 3_000_000_000] {
-            let mut party = Party::connect(&i, family, family.at_vhost(port));
-            let (first, mut host) = (party.seq.wrapping_sub(1), accept(&i, &listener));
-            match state {
-                "FIN_WAIT_2" => {
-                    host.shutdown(Shutdown::Write).unwrap();
-                    party.expect_fin(&i);
-                }
-                "CLOSE_WAIT" => {
-                    party.send(&i, FIN | ACK, b"");
-                    party.expect_acked(&i);
-                    assert_eq!(host_end(&i, &mut host), (Vec::new(), End::Eof));
-                }
-                _ => {}
-            }
-            i.settle();
-            assert!(party.listed(&i, state), "{}", i.connection_info());
-            i.advance(minutes(1));
-            i.drain();
-            let mut anew = Party { seq: first.wrapping_add(start), ack: 0, ..party.clone() };
-            // The first SYN is challenged, the guest is silent, and its stack sends the same SYN again.
-            anew.send_at(&i, anew.seq, SYN, b"");
-            i.settle();
-            let answers = anew.all(&i);
-            assert!(answers.iter().all(|s| s.flags == ACK && s.ack == party.seq), "{answers:?}");
-            assert!(!answers.is_empty() && listener.accept().is_err());
-            i.advance(Duration::from_secs(1));
-            assert!(anew.all(&i).is_empty());
-            anew.open(&i);
-            let mut second = accept(&i, &listener);
-            anew.send(&i, PSH | ACK, b"second life");
-            assert_eq!(host_read(&i, &mut second, 11), b"second life");
-            if state == "CLOSE_WAIT" {
-                until_broken(&i, &mut host);
-            } else {
-                assert_eq!(host_end(&i, &mut host), (Vec::new(), End::Reset), "{state}");
-            }
-            second.write_all(b"and back").unwrap();
-            assert_eq!(anew.receive(&i, 8), b"and back");
-            anew.send(&i, RST | ACK, b"");
-            assert!(!anew.listed(&i, ""));
-        }
-    }
-}
-
-/// A SYN that a link doubles, that comes late or that somebody makes up is no new beginning, however often it comes.
-fn earnest_4_c_doubled_and_old_syns_do_not_harm_a_live_guest(family: Family) {
-    if !ours("second-syn") {
-        return;
-    }
-    let i = family.setup().start();
-    let (mut party, mut host) = connected(&i, family);
-    let first = party.seq.wrapping_sub(1);
-    for seq in [first, first.wrapping_sub(100_000), first.wrapping_add(30_000), 7] {
-        // Doubled on the link: both before the guest could say anything. Then it answers what it was asked.
-        party.send_at(&i, seq, SYN, b"");
-        party.send_at(&i, seq, SYN, b"");
-        i.settle();
-        assert!(party.answer(&i) > 0, "an idle guest had nothing to answer");
-        // The same a second later, and again: idle between.
-        for _ in 0..5 {
-            i.advance(Duration::from_secs(1));
-            party.send_at(&i, seq, SYN, b"");
-            i.settle();
-            assert!(party.answer(&i) > 0, "an idle guest had nothing to answer");
-        }
-        // With bytes of either direction in between, in place of the answer.
-        i.advance(Duration::from_secs(1));
-        party.send_at(&i, seq, SYN, b"");
-        i.settle();
-        party.all(&i);
-        party.send(&i, PSH | ACK, b"on we go");
-        assert_eq!(host_read(&i, &mut host, 8), b"on we go");
-        i.advance(Duration::from_secs(1));
-        party.send_at(&i, seq, SYN, b"");
-        i.settle();
-        party.all(&i);
-        host.write_all(b"and back").unwrap();
-        assert_eq!(party.receive(&i, 8), b"and back");
-        i.advance(Duration::from_secs(1));
-        party.send_at(&i, seq, SYN, b"");
-        i.settle();
-        assert!(party.answer(&i) > 0);
-        host_idle(&mut host);
-        assert!(party.listed(&i, "ESTABLISHED"), "{}", i.connection_info());
-    }
-}
-
-/// The same of a callback's connection, before and after its state was saved and loaded.
-#[test]
-fn earnest_4_c_a_guest_that_started_anew_gets_in_after_a_load() {
-    if !ours("second-syn") {
-        return;
-    }
-    for load in [false, true] {
-        let mut i = with_callback();
-        let party = Party::connect(&i, Family::V4, at(FORWARD, 7));
-        i.settle();
-        if load {
-            i = reloaded(&i);
-            i.settle();
-        }
-        i.drain();
-        let mut anew = Party { seq: 77, ack: 0, ..party };
-        anew.send_at(&i, 77, SYN, b"");
-        i.advance(Duration::from_secs(1));
-        assert!(anew.all(&i).iter().all(|s| s.flags == ACK));
-        anew.open(&i);
-        i.socket_recv(FORWARD, 7, b"for the new one");
-        assert_eq!(anew.receive(&i, 15), b"for the new one");
-        assert_eq!(i.flows("TCP[").len(), 1, "{}", i.connection_info());
-    }
-}
-
-/// RFC 9293 section 3.9.2.3: a SYN to or from many is ignored, and a stray segment is not answered by a reset either.
-fn earnest_4_l_no_connection_with_a_group(family: Family) {
-    if !ours("tcp-groups") {
-        return;
-    }
-    let i = family.setup().start();
-    let (listener, port) = family.tcp_listener();
-    let groups: &[&str] = match family {
-        Family::V4 => &["255.255.255.255", "224.0.0.9", "239.255.255.250", "10.0.2.255", "10.0.2.0"],
-        Family::V6 => &["ff02::1", "ff02::fb", "ff05::2", "ff0e::5"],
-    };
-    let silent = |party: &Party, what: &str| {
-        i.settle();
-        i.drain();
-        for flags in [SYN, ACK, FIN | ACK, RST, SYN | ACK] {
-            party.send_at(&i, 77, flags, b"");
-            i.settle();
-            let frames = i.drain();
-            assert!(frames.is_empty(), "{what}, flags {flags:#x}: {frames:?}");
-        }
-        assert!(i.flows("TCP[").is_empty(), "{what}: {}", i.connection_info());
-    };
-    for group in groups {
-        let to = SocketAddr::new(group.parse().unwrap(), port);
-        silent(&Party::new(&i, family, to), group);
-    }
-    // Nor from such an address.
-    for from in if family == Family::V4 {
-        &["255.255.255.255", "10.0.2.255", "224.0.0.1", "0.0.0.0"][..]
-    } else {
-        &["ff02::9", "::"]
-    } {
-        let mut party = Party::new(&i, family, family.at_vhost(port));
-        party.guest.set_ip(from.parse::<IpAddr>().unwrap());
-        silent(&party, from);
-    }
-    assert!(listener.accept().is_err(), "somebody connected");
-    let mut setup = family.setup();
-    setup.config.restricted = 1;
-    let restricted = setup.start();
-    let party = Party::new(&restricted, family, SocketAddr::new(groups[0].parse().unwrap(), port));
-    party.send_at(&restricted, 77, SYN, b"");
-    restricted.expect_silence();
-}
-
-/// The virtual host is the router; what is meant for itself it takes with the last hop, and the host's time to live is left
-/// alone where there is no router to come.
-fn earnest_4_j_the_virtual_host_is_no_hop_away(family: Family) {
-    let i = family.setup().start();
-    let (listener, port) = family.tcp_listener();
-    let mut party = Party { ttl: 1, ..Party::new(&i, family, family.at_vhost(port)) };
-    party.open(&i);
-    let mut host = accept(&i, &listener);
-    party.send(&i, PSH | ACK, b"one hop");
-    assert_eq!(host_read(&i, &mut host, 7), b"one hop");
-    party.ttl = 200;
-    party.send(&i, PSH | ACK, b"many");
-    assert_eq!(host_read(&i, &mut host, 4), b"many");
-    host.write_all(b"back").unwrap();
-    assert_eq!(party.receive(&i, 4), b"back");
 }

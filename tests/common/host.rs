@@ -132,3 +132,15 @@ pub fn host_reset(stream: TcpStream) {
     socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO)).expect("a TCP socket lingers");
     drop(stream);
 }
+
+/// Writes until the stream says that the other end is gone.
+pub fn until_broken(i: &Instance, host: &mut impl Write) {
+    i.until("an error of the host's write", || match host.write(b"x") {
+        Ok(_) => None,
+        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => None,
+        Err(e) => {
+            assert!(matches!(e.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset), "{e}");
+            Some(())
+        }
+    });
+}

@@ -3,8 +3,9 @@
 use super::family::Family;
 use super::frame::*;
 use super::frame6::{GUEST6, Ip6, packet6};
+use super::host::accept;
 use super::instance::Instance;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 
 /// A segment of the library.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +110,15 @@ impl Party {
         let mut party = Party { options: options.to_vec(), ..Party::new(i, family, peer) };
         party.open(i);
         party
+    }
+
+    /// A connection of the guest to a listener on the host, both established.
+    pub fn with_host(i: &Instance, family: Family) -> (Party, TcpStream) {
+        let (listener, port) = family.tcp_listener();
+        let party = Party::connect(i, family, family.at_vhost(port));
+        let host = accept(i, &listener);
+        i.settle();
+        (party, host)
     }
 
     /// Sends a SYN, waits for its answer and acknowledges that.
