@@ -45,3 +45,18 @@ fn the_tests_of_known_holes_exist() {
     let unlisted: Vec<_> = tests.iter().filter(holes).filter(|name| !named.contains(name.as_str())).collect();
     assert!(unlisted.is_empty(), "docs/testing.md does not name {unlisted:?}");
 }
+
+/// The tests of `docs/earnest.md`, which is a table of what was found in earnest use.
+#[test]
+fn the_tests_of_what_broke_in_earnest_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/earnest.md")).unwrap();
+    let mut tests = BTreeSet::new();
+    functions(&root.join("tests"), &mut tests);
+    functions(&root.join("src"), &mut tests);
+    let quoted = page.split('`').skip(1).step_by(2);
+    let named: BTreeSet<&str> = quoted.filter(|name| name.starts_with("earnest_") && !name.ends_with('_')).collect();
+    assert!(named.len() > 100, "only {} tests are named", named.len());
+    let missing: Vec<_> = named.iter().filter(|name| !tests.contains(**name)).collect();
+    assert!(missing.is_empty(), "docs/earnest.md names tests that do not exist: {missing:?}");
+}
