@@ -2,8 +2,15 @@
 //! of its processors can change them after they were judged. So each frame is copied once, and judged and used as it was
 //! then.
 
+use crate::host::vector;
+use crate::wire::checksum::Partial;
+use crate::wire::header::ETHERNET_LEN;
+
 /// The longest frame that is looked at: an Ethernet header, the longest IP packet, and room. Behind that is only padding.
 const LONGEST: usize = 66_000;
+
+/// Where in its place a frame begins: its packet then begins where vector registers load best.
+const START: usize = 32 - ETHERNET_LEN;
 
 /// The place that frames are copied to.
 pub struct FrameCopy {
@@ -12,42 +19,51 @@ pub struct FrameCopy {
 
 impl Default for FrameCopy {
     fn default() -> FrameCopy {
-        FrameCopy { bytes: vec![0; LONGEST].into_boxed_slice() }
+        FrameCopy { bytes: vec![0; START + LONGEST].into_boxed_slice() }
     }
 }
 
 impl FrameCopy {
-    /// A copy of a frame, without what is behind [`LONGEST`] bytes.
+    /// A copy of a frame, without what is behind [`LONGEST`] bytes, and the sum of what follows its Ethernet header.
     ///
     /// # Safety
     /// As many bytes as `length` says can be read at `frame`. Others may write there meanwhile, other than by Rust code.
-    pub unsafe fn of(&mut self, frame: *const u8, length: usize) -> &[u8] {
+    pub unsafe fn of(&mut self, frame: *const u8, length: usize) -> (&[u8], Partial) {
         let length = length.min(LONGEST);
-        let Some(copy) = self.bytes.get_mut(..length) else { return &[] };
-        let mut to = copy.as_mut_ptr();
+        let Some(copy) = self.bytes.get_mut(START..START + length) else { return (&[], Partial::EMPTY) };
+        let to = copy.as_mut_ptr();
+        let Some(rest) = length.checked_sub(ETHERNET_LEN) else {
+            // SAFETY: both are `length` bytes long, and one is ours alone.
+            unsafe { std::ptr::copy_nonoverlapping(frame, to, length) };
+            return (copy, Partial::EMPTY);
+        };
         // SAFETY: both are `length` bytes long, and one is ours alone. Where others write meanwhile either byte is one that
-        // was there: nothing is concluded from it before the copy is complete.
-        unsafe { std::ptr::copy_nonoverlapping(frame, to, length) };
-        // The compiler must not look up a byte at its source again in place of the copy. It cannot know what this does
-        // with the pointer.
-        to = std::hint::black_box(to);
-        // SAFETY: the pointer is the copy's, which is borrowed for as long as the result.
-        unsafe { std::slice::from_raw_parts(to, length) }
+        // was there: nothing is concluded from it before the copy is complete. The sum may be another one's then, which a
+        // guest could have sent as well.
+        let sum = unsafe {
+            let header = frame.cast::<[u8; ETHERNET_LEN]>().read_unaligned();
+            to.cast::<[u8; ETHERNET_LEN]>().write_unaligned(header);
+            vector::copy_and_sum(to.add(ETHERNET_LEN), frame.add(ETHERNET_LEN), rest)
+        };
+        (copy, Partial::of_words(sum, rest))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::checksum;
 
     #[test]
     fn a_frame_longer_than_any_packet_is_cut() {
         let mut copy = FrameCopy::default();
         let long: Vec<u8> = (0..70_000u32).map(|n| n as u8).collect();
         // SAFETY: the pointer and length are those of a slice, and nobody writes.
-        let frame = unsafe { copy.of(long.as_ptr(), long.len()) };
-        assert_eq!(frame, &long[..LONGEST]);
+        let (frame, sum) = unsafe { copy.of(long.as_ptr(), long.len()) };
+        assert_eq!((frame, sum), (&long[..LONGEST], checksum::sum(&long[ETHERNET_LEN..LONGEST])));
         // SAFETY: as above.
-        assert_eq!(unsafe { copy.of(long.as_ptr(), 60) }, &long[..60]);
+        assert_eq!(unsafe { copy.of(long.as_ptr(), 60) }.0, &long[..60]);
+        // SAFETY: as above.
+        assert_eq!(unsafe { copy.of(long.as_ptr(), 9) }, (&long[..9], Partial::EMPTY));
     }
 }

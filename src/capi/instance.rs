@@ -57,9 +57,8 @@ struct Writer {
 }
 
 /// Frames on their way to the application; the effects that come before them are in [`Core::in_hand`].
-#[derive(Default)]
 struct Batch {
-    handing: Handing,
+    handing: Box<Handing>,
     /// There are some.
     effects: bool,
 }
@@ -77,8 +76,8 @@ pub(super) struct Core {
     writing: Option<u64>,
     /// Whoever hands over is in a callback that cleans up, and waits there for the other calls.
     deliverer_waits: bool,
-    /// Frames that wait for the application, and memory.
-    spare: Batch,
+    /// Frames that wait for the application, and memory; with whoever is handing over meanwhile.
+    handing: Option<Box<Handing>>,
     writers: HashMap<u64, Writer>,
 }
 
@@ -89,15 +88,16 @@ impl Core {
         if self.delivering.is_some() {
             return None;
         }
-        let frames = self.stack.hand_over(&mut self.spare.handing);
-        if !frames && self.stack.effects().is_empty() && self.in_hand.is_empty() {
+        let frames = self.stack.hand_over(self.handing.get_or_insert_default());
+        if !self.stack.effects().is_empty() {
+            self.in_hand.extend(self.stack.effects().drain(..));
+        }
+        let effects = !self.in_hand.is_empty();
+        if !frames && !effects {
             return None;
         }
         self.delivering = Some(current_thread());
-        let mut batch = std::mem::take(&mut self.spare);
-        self.in_hand.extend(self.stack.effects().drain(..));
-        batch.effects = !self.in_hand.is_empty();
-        Some(batch)
+        Some(Batch { handing: self.handing.take()?, effects })
     }
 }
 
@@ -144,7 +144,7 @@ impl Instance {
                 in_hand: VecDeque::new(),
                 writing: None,
                 deliverer_waits: false,
-                spare: Batch::default(),
+                handing: None,
                 writers: HashMap::new(),
             }),
             written: Condvar::new(),
@@ -193,7 +193,7 @@ impl Instance {
             let mut core = lock(&instance.core);
             core.stack.shut_down();
             core.stack.outbox().clear();
-            core.spare.handing.clear();
+            core.handing = None;
             core.writers.clear();
             core.deliverer_waits = core.delivering == Some(current_thread());
             instance.written.notify_all();
@@ -321,7 +321,7 @@ impl Instance {
                 let switches = before.and_then(|before| Some(switches_of_this_thread()?.since(before)));
                 let mut core = lock(&self.core);
                 core.stack.handed_over(&mut batch.handing, switches);
-                core.spare = batch;
+                core.handing = Some(batch.handing);
                 core.delivering = None;
                 // What is left after a cleanup is the cleanup's.
                 next = if self.closed.load(Ordering::Relaxed) { None } else { core.next_batch() };
@@ -376,8 +376,8 @@ impl Instance {
         let now = instance.recent_now().unwrap_or_else(|| instance.now());
         instance.enter(|core| {
             // SAFETY: the caller vouches for the frame.
-            let frame = unsafe { core.frame.of(frame, length) };
-            core.stack.input(frame, now);
+            let (frame, sum) = unsafe { core.frame.of(frame, length) };
+            core.stack.input_summed(frame, sum, now);
         });
     }
 

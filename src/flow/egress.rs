@@ -26,7 +26,7 @@ use crate::link::outbox::{self, Outbox};
 use crate::link::pending::{Enqueued, Pending};
 use crate::tcp::{Flags, SeqNumber, Transmit};
 use crate::time::{Instant, earliest};
-use crate::wire::checksum::Checksum;
+use crate::wire::checksum::{self, Checksum, Partial};
 use crate::wire::header::{self, ETHERNET_LEN, Ethernet, IPV4_LEN, Ipv4, PROTOCOL_UDP, Payload, Tcp, UDP_LEN, Udp};
 use crate::wire::subnet::Ipv4Subnet;
 
@@ -88,7 +88,8 @@ impl Egress {
     pub fn new(policy: &Policy, mtu: usize) -> Egress {
         let subnet = Ipv4Subnet::new(policy.network, policy.netmask);
         Egress {
-            outbox: Outbox::default(),
+            // An MTU may be too small for what a protocol must say in one packet, as neighbor discovery.
+            outbox: Outbox::new(ETHERNET_LEN + mtu),
             neighbors: NeighborTable::new(),
             pending: Pending::new(),
             subnet,
@@ -165,12 +166,6 @@ impl Egress {
 
     pub fn mtu(&self) -> usize {
         self.mtu
-    }
-
-    /// No frame that the link does not carry goes into the outbox, whoever makes it: an MTU may be too small for what a
-    /// protocol must say in one packet, as neighbor discovery.
-    pub fn limit_frames(&mut self) {
-        self.outbox.longest = ETHERNET_LEN + self.mtu;
     }
 
     /// The identification the next IPv4 packet will have; part of the saved state.
@@ -536,14 +531,14 @@ impl Egress {
         self.udp(Endpoint::new(self.vhost, 67), Endpoint::new(Ipv4Addr::BROADCAST, 68), payload, TOS, now);
     }
 
-    /// Whether the checksum of a TCP or UDP message in an IPv4 packet is right.
-    pub fn checksum_is_right(view: &Ipv4View<'_>, protocol: u8, message: &[u8]) -> bool {
+    /// Whether the checksum of a TCP or UDP message in an IPv4 packet is right; `known` is the message's sum, where it is.
+    pub fn checksum_is_right(view: &Ipv4View<'_>, protocol: u8, message: &[u8], known: Option<Partial>) -> bool {
         let Ok(length) = u16::try_from(message.len()) else { return false };
         if protocol == PROTOCOL_UDP && message.get(6..8) == Some(&[0, 0]) {
             return true;
         }
         let mut sum = Checksum::pseudo_ipv4(view.src(), view.dst(), protocol, length);
-        sum.add(message);
+        sum.add_partial(known.unwrap_or_else(|| checksum::sum(message)));
         sum.finish() == 0
     }
 }

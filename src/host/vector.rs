@@ -65,6 +65,89 @@ fn sum_tail(tail: &[u8]) -> u64 {
     sum + last
 }
 
+/// Copies `from` to `to`, which is as long, and gives the bytes' [`sum`].
+#[inline]
+pub fn copied(to: &mut [u8], from: &[u8]) -> u64 {
+    let length = to.len().min(from.len());
+    // SAFETY: both are at least as long, and Rust vouches for them.
+    unsafe { copy_and_sum(to.as_mut_ptr(), from.as_ptr(), length) }
+}
+
+/// Copies bytes and gives their [`sum`]; each is read once. That is for frames that others may write to meanwhile as well: what
+/// is at `to` afterwards is then what was at `from` at one time or another, and the sum may be that of other bytes.
+///
+/// # Safety
+/// `length` bytes can be read at `from` and written at `to`, where nobody else reads or writes meanwhile, and the two do not
+/// overlap.
+#[inline]
+pub unsafe fn copy_and_sum(to: *mut u8, from: *const u8, length: usize) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if length >= BLOCK && is_x86_feature_detected!("avx2") {
+        // SAFETY: as the caller vouches; the processor has AVX2.
+        return unsafe { copy_and_sum_avx2(to, from, length) };
+    }
+    // SAFETY: as the caller vouches.
+    unsafe { copy_then_sum(to, from, length, sum) }
+}
+
+/// # Safety
+/// As for [`copy_and_sum`].
+#[inline]
+unsafe fn copy_then_sum(to: *mut u8, from: *const u8, length: usize, sum: impl FnOnce(&[u8]) -> u64) -> u64 {
+    // SAFETY: as the caller vouches.
+    unsafe { std::ptr::copy_nonoverlapping(from, to, length) };
+    // The compiler must not look up a byte at its source again in place of the copy. It cannot know what this does with the
+    // pointer.
+    let copy = std::hint::black_box(to.cast_const());
+    // SAFETY: the bytes were just written, and nobody writes there meanwhile.
+    sum(unsafe { std::slice::from_raw_parts(copy, length) })
+}
+
+/// In one pass, which the compiler does not make of a loop: it turns the copy into a call of `memcpy`.
+///
+/// # Safety
+/// As for [`copy_and_sum`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn copy_and_sum_avx2(to: *mut u8, from: *const u8, length: usize) -> u64 {
+    use std::arch::x86_64::{
+        __m256i, _mm256_add_epi64, _mm256_and_si256, _mm256_loadu_si256, _mm256_set1_epi64x, _mm256_setzero_si256,
+        _mm256_srli_epi64, _mm256_storeu_si256,
+    };
+    const STEP: usize = 32;
+    let low_half = _mm256_set1_epi64x(0xffff_ffff);
+    let (mut low, mut high) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+    let mut at = 0;
+    let mut step = |at: usize| {
+        // SAFETY: the callers below see to it that `at + STEP` is at most `length`, so that both are within what the caller
+        // vouches for; neither needs to be aligned.
+        let bytes = unsafe {
+            let bytes = _mm256_loadu_si256(from.add(at).cast::<__m256i>());
+            _mm256_storeu_si256(to.add(at).cast::<__m256i>(), bytes);
+            bytes
+        };
+        low = _mm256_add_epi64(low, _mm256_and_si256(bytes, low_half));
+        high = _mm256_add_epi64(high, _mm256_srli_epi64::<32>(bytes));
+    };
+    while length - at >= 4 * STEP {
+        step(at);
+        step(at + STEP);
+        step(at + 2 * STEP);
+        step(at + 3 * STEP);
+        at += 4 * STEP;
+    }
+    while length - at >= STEP {
+        step(at);
+        at += STEP;
+    }
+    let mut lanes = [0u64; 4];
+    // SAFETY: the place is 32 bytes long and need not be aligned.
+    unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast::<__m256i>(), _mm256_add_epi64(low, high)) };
+    let joined: u64 = lanes.iter().map(|lane| (lane & 0xffff_ffff) + (lane >> 32)).sum();
+    // SAFETY: what is left of both, as the caller vouches.
+    joined + unsafe { copy_then_sum(to.add(at), from.add(at), length - at, sum_tail) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +170,13 @@ mod tests {
 
     fn check(data: &[u8]) {
         let expected = naive(data);
+        let mut copy = vec![0xee; data.len() + 2];
+        for at in 0..2 {
+            // SAFETY: both are as long, and one is ours alone.
+            let sum = unsafe { copy_and_sum(copy[at..].as_mut_ptr(), data.as_ptr(), data.len()) };
+            assert_eq!((folded(sum), &copy[at..at + data.len()]), (expected, data));
+        }
+        assert_eq!(copy[data.len() + 1], 0xee, "nothing is written behind it");
         assert_eq!(folded(sum(data)), expected, "{} bytes", data.len());
         assert_eq!(folded(sum_everywhere(data)), expected, "{} bytes", data.len());
         #[cfg(target_arch = "x86_64")]

@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 use std::ops::Range;
 
 use crate::ip::icmpv6::Icmpv6Error;
-use crate::wire::checksum::Checksum;
+use crate::wire::checksum::{Checksum, Partial};
 use crate::wire::header::IPV6_LEN;
 
 /// Extension headers in one packet.
@@ -260,12 +260,19 @@ pub fn set_payload_len(packet: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// Whether the checksum of an upper-layer message is right. UDP without one is not (RFC 8200 section 8.1).
+/// Whether the checksum of an upper-layer message is right.
+#[cfg(test)]
 pub fn checksum_is_right(src: Ipv6Addr, dst: Ipv6Addr, protocol: u8, message: &[u8]) -> bool {
-    let Ok(length) = u32::try_from(message.len()) else { return false };
-    let mut sum = Checksum::pseudo_ipv6(src, dst, protocol, length);
-    sum.add(message);
-    sum.finish() == 0
+    is_right_sum(src, dst, protocol, message.len(), crate::wire::checksum::sum(message))
+}
+
+/// Whether the checksum of an upper-layer message is right, of which length and sum are known. UDP without one is not (RFC
+/// 8200 section 8.1).
+pub fn is_right_sum(src: Ipv6Addr, dst: Ipv6Addr, protocol: u8, length: usize, sum: Partial) -> bool {
+    let Ok(length) = u32::try_from(length) else { return false };
+    let mut whole = Checksum::pseudo_ipv6(src, dst, protocol, length);
+    whole.add_partial(sum);
+    whole.finish() == 0
 }
 
 fn unrecognized(field: usize) -> Content<'static> {

@@ -16,7 +16,7 @@ const LEAST_COST: usize = 512;
 #[derive(Debug)]
 pub struct Outbox {
     /// The longest frame that the link carries. One that is longer is not sent, as on any Ethernet.
-    pub longest: usize,
+    longest: usize,
     /// Initialised up to its length, of which the first `used` bytes are frames.
     bytes: Vec<u8>,
     used: usize,
@@ -24,6 +24,9 @@ pub struct Outbox {
     ends: Vec<usize>,
     /// What the frames cost together.
     cost: u64,
+    /// Frames that were ever added, and their bytes.
+    frames_ever: u64,
+    bytes_ever: u64,
 }
 
 /// What a frame of `length` bytes costs the queue it goes into: pipes and sockets of the application count a short frame
@@ -34,11 +37,16 @@ pub fn cost(length: usize) -> u64 {
 
 impl Default for Outbox {
     fn default() -> Outbox {
-        Outbox { longest: usize::MAX, bytes: Vec::new(), used: 0, ends: Vec::new(), cost: 0 }
+        Outbox::new(usize::MAX)
     }
 }
 
 impl Outbox {
+    /// For a link that carries frames up to this length, whoever makes them.
+    pub fn new(longest: usize) -> Outbox {
+        Outbox { longest, bytes: Vec::new(), used: 0, ends: Vec::new(), cost: 0, frames_ever: 0, bytes_ever: 0 }
+    }
+
     /// Whether there is no frame.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
@@ -65,6 +73,24 @@ impl Outbox {
         self.used
     }
 
+    /// How many frames were ever added.
+    pub fn frames_ever(&self) -> u64 {
+        self.frames_ever
+    }
+
+    /// How many bytes they had together.
+    pub fn bytes_ever(&self) -> u64 {
+        self.bytes_ever
+    }
+
+    /// Exchanges the frames for those of another outbox. The counts, and what the link carries, stay.
+    pub fn swap_frames(&mut self, other: &mut Outbox) {
+        std::mem::swap(&mut self.bytes, &mut other.bytes);
+        std::mem::swap(&mut self.used, &mut other.used);
+        std::mem::swap(&mut self.ends, &mut other.ends);
+        std::mem::swap(&mut self.cost, &mut other.cost);
+    }
+
     /// Adds a frame of `length` bytes that `write` fills in; what it leaves alone is unspecified. A frame shorter than
     /// the least of Ethernet is padded with zeros. When `write` gives `None`, or the link carries no frame as long,
     /// nothing is added.
@@ -85,6 +111,8 @@ impl Outbox {
         self.used = end;
         self.ends.push(end);
         self.cost += cost(padded);
+        self.frames_ever += 1;
+        self.bytes_ever += padded as u64;
         Some(written)
     }
 

@@ -15,6 +15,7 @@ use crate::link::arp::{self, ArpAction};
 use crate::link::handover::marker::Question;
 use crate::service::ncsi;
 use crate::time::Instant;
+use crate::wire::checksum::Partial;
 use crate::wire::header::{
     ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, UDP_LEN,
 };
@@ -29,14 +30,23 @@ const PORT_DHCP_SERVER: u16 = 67;
 impl Stack {
     /// Takes an Ethernet frame from the guest, without its frame check sequence. Whatever is not understood is dropped.
     pub fn input(&mut self, frame: &[u8], now: Instant) {
+        self.take_frame(frame, None, now);
+    }
+
+    /// The same for a caller who has the sum of what follows the frame's Ethernet header, as it has copied the bytes.
+    pub fn input_summed(&mut self, frame: &[u8], sum: Partial, now: Instant) {
+        self.take_frame(frame, Some(sum), now);
+    }
+
+    fn take_frame(&mut self, frame: &[u8], sum: Option<Partial>, now: Instant) {
         self.set_now(now);
         self.begin_input();
         self.cx.egress.handover.on_frame(frame.len());
-        self.take_frame(frame);
-        self.end_input();
+        self.take_apart(frame, sum);
+        self.end_shortage();
     }
 
-    fn take_frame(&mut self, frame: &[u8]) {
+    fn take_apart(&mut self, frame: &[u8], sum: Option<Partial>) {
         let Some(&[high, low]) = frame.get(12..14).and_then(|kind| kind.first_chunk::<2>()) else { return };
         let kind = u16::from_be_bytes([high, low]);
         if kind == ncsi::ETHERTYPE {
@@ -48,10 +58,12 @@ impl Stack {
             #[cfg(feature = "fault-injection")]
             FAULT_ETHERTYPE => panic!("injected fault"),
             ETHERTYPE_ARP if ipv4 => self.input_arp(frame),
-            ETHERTYPE_IPV6 if ipv6 => self.input_ipv6(frame),
+            ETHERTYPE_IPV6 if ipv6 => self.input_ipv6(frame, sum),
             ETHERTYPE_IPV4 if ipv4 => {
                 if let Some(Ok(packet)) = frame.get(ETHERNET_LEN..).map(Ipv4View::parse) {
-                    self.input_ipv4(&packet);
+                    // The header adds nothing, or its own checksum would be wrong.
+                    let sum = sum.filter(|_| ETHERNET_LEN + packet.packet().len() == frame.len());
+                    self.input_ipv4(&packet, sum);
                 }
             }
             _ => {}
@@ -92,7 +104,8 @@ impl Stack {
         }
     }
 
-    fn input_ipv4(&mut self, packet: &Ipv4View<'_>) {
+    /// `sum` is that of the packet's payload, where it is known.
+    fn input_ipv4(&mut self, packet: &Ipv4View<'_>, sum: Option<Partial>) {
         if !self.cx.policy.plausible_source(packet.src()) || self.guest_forwards.covers(packet.src()) {
             return;
         }
@@ -104,16 +117,16 @@ impl Stack {
             self.expire_fragments();
             let Outcome::Complete(whole) = self.reassembly.on_ipv4(packet, self.cx.now) else { return };
             if let Ok(whole) = Ipv4View::parse(&whole) {
-                self.dispatch_ipv4(&whole);
+                self.dispatch_ipv4(&whole, None);
             }
             return;
         }
-        self.dispatch_ipv4(packet);
+        self.dispatch_ipv4(packet, sum);
     }
 
-    fn dispatch_ipv4(&mut self, packet: &Ipv4View<'_>) {
+    fn dispatch_ipv4(&mut self, packet: &Ipv4View<'_>, sum: Option<Partial>) {
         match packet.protocol() {
-            PROTOCOL_TCP if Egress::checksum_is_right(packet, PROTOCOL_TCP, packet.payload()) => {
+            PROTOCOL_TCP if Egress::checksum_is_right(packet, PROTOCOL_TCP, packet.payload(), sum) => {
                 let forwards = &self.guest_forwards;
                 let from = tcp::FromGuest {
                     source: packet.src().into(),
@@ -124,13 +137,13 @@ impl Stack {
                 };
                 self.tcp.on_segment(&from, &|at| forwards.find(at), &mut self.cx);
             }
-            PROTOCOL_UDP => self.input_udp(packet),
+            PROTOCOL_UDP => self.input_udp(packet, sum),
             PROTOCOL_ICMP => self.input_icmp(packet),
             _ => {}
         }
     }
 
-    fn input_udp(&mut self, packet: &Ipv4View<'_>) {
+    fn input_udp(&mut self, packet: &Ipv4View<'_>, sum: Option<Partial>) {
         let Some(&[source_high, source_low, high, low, length_high, length_low, _, _]) =
             packet.payload().first_chunk::<UDP_LEN>()
         else {
@@ -140,7 +153,8 @@ impl Stack {
         // A length beyond the packet is a lie; a smaller one cuts the datagram.
         let Some(datagram) = packet.payload().get(..length) else { return };
         let Some(payload) = datagram.get(UDP_LEN..) else { return };
-        if !Egress::checksum_is_right(packet, PROTOCOL_UDP, datagram) {
+        let sum = sum.filter(|_| length == packet.payload().len());
+        if !Egress::checksum_is_right(packet, PROTOCOL_UDP, datagram, sum) {
             return;
         }
         let source = Endpoint::new(packet.src(), u16::from_be_bytes([source_high, source_low]));

@@ -11,15 +11,17 @@ use crate::flow::icmp::EchoRequest;
 use crate::flow::key::Endpoint;
 use crate::flow::{Effect, tcp, udp};
 use crate::ip::icmpv6::{self, ICMPV6_LEN, Icmpv6Error};
-use crate::ip::ipv6::{Content, Ipv6View, Upper, checksum_is_right};
+use crate::ip::ipv6::{Content, Ipv6View, Upper, is_right_sum};
 use crate::ip::reassembly::Outcome;
 use crate::link::handover::marker::Question;
 use crate::link::ndp::{self, Message};
 use crate::service::dhcpv6::{self, Answer};
+use crate::wire::checksum::{self, Partial};
 use crate::wire::header::{ETHERNET_LEN, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, UDP_LEN};
 
 impl Stack {
-    pub(super) fn input_ipv6(&mut self, frame: &[u8]) {
+    /// `sum` is that of what follows the frame's Ethernet header, where it is known.
+    pub(super) fn input_ipv6(&mut self, frame: &[u8], sum: Option<Partial>) {
         let Some(sender) = frame.get(6..12).and_then(|mac| mac.first_chunk::<6>()) else { return };
         let Some(bytes) = frame.get(ETHERNET_LEN..) else { return };
         let (Some(length), Some(beginning)) = (Ipv6View::announced_len(bytes), Ipv6View::parse_beginning(bytes)) else {
@@ -42,7 +44,10 @@ impl Stack {
         match packet.content() {
             Content::Upper(upper) => {
                 let sender = (!upper.atomic).then_some(EthernetAddress(*sender));
-                self.dispatch_ipv6(&packet, &upper, sender);
+                let headers = packet.packet().len().saturating_sub(upper.payload.len());
+                let sum = sum.filter(|_| packet.packet().len() == bytes.len());
+                let sum = sum.and_then(|sum| Some(sum.without(bytes.get(..headers)?)));
+                self.dispatch_ipv6(&packet, &upper, sender, sum);
             }
             Content::Fragment(piece) => {
                 if let Some(problem) = piece.problem() {
@@ -52,7 +57,7 @@ impl Stack {
                 let Outcome::Complete(whole) = self.reassembly6.on_ipv6(&packet, &piece, self.cx.now) else { return };
                 let Some(whole) = Ipv6View::parse(&whole) else { return };
                 match whole.content() {
-                    Content::Upper(upper) => self.dispatch_ipv6(&whole, &upper, None),
+                    Content::Upper(upper) => self.dispatch_ipv6(&whole, &upper, None, None),
                     Content::Problem(problem) => self.cx.egress.error6(problem, whole.packet(), self.cx.now),
                     // Fragments within fragments serve no purpose.
                     Content::Fragment(_) | Content::Dropped => {}
@@ -63,8 +68,14 @@ impl Stack {
         }
     }
 
-    /// `sender` is the frame's source, for a packet without a fragment header.
-    fn dispatch_ipv6(&mut self, packet: &Ipv6View<'_>, upper: &Upper<'_>, sender: Option<EthernetAddress>) {
+    /// `sender` is the frame's source, for a packet without a fragment header; `sum` that of the payload, where it is known.
+    fn dispatch_ipv6(
+        &mut self,
+        packet: &Ipv6View<'_>,
+        upper: &Upper<'_>,
+        sender: Option<EthernetAddress>,
+        sum: Option<Partial>,
+    ) {
         let (source, destination) = (packet.src(), packet.dst());
         let nameless = source.is_unspecified();
         if !matches!(upper.protocol, PROTOCOL_TCP | PROTOCOL_UDP | PROTOCOL_ICMPV6) {
@@ -82,7 +93,8 @@ impl Stack {
             _ => upper.payload,
         };
         let has_checksum = upper.protocol != PROTOCOL_UDP || message.get(6..8) != Some(&[0, 0]);
-        if !has_checksum || !checksum_is_right(source, destination, upper.protocol, message) {
+        let sum = sum.filter(|_| message.len() == upper.payload.len()).unwrap_or_else(|| checksum::sum(message));
+        if !has_checksum || !is_right_sum(source, destination, upper.protocol, message.len(), sum) {
             return;
         }
         // What the guest has cut may be cut again.

@@ -20,6 +20,7 @@ mod rules;
 mod shortage;
 mod tftp;
 mod thrift;
+mod zero;
 
 use std::hash::RandomState;
 use std::io;
@@ -84,8 +85,6 @@ pub struct Stack {
     /// Microseconds from the application's clock to the engine's own.
     clock_shift: i64,
     loop_state: rounds::LoopState,
-    /// What is left of what this round of the application's loop may make.
-    round: ration::Ration,
 }
 
 impl Stack {
@@ -127,7 +126,7 @@ impl Stack {
         if let Some(dhcp) = &dhcp {
             cx.effects.extend(dhcp.warnings().iter().cloned().map(Effect::Warning));
         }
-        Ok(Stack {
+        let mut stack = Stack {
             cx,
             tcp: TcpTable::default(),
             udp: UdpTable::default(),
@@ -143,11 +142,12 @@ impl Stack {
             tftp: config.tftp(),
             clock_shift: 0,
             loop_state: rounds::LoopState::default(),
-            round: ration::Ration::default(),
-        })
+        };
+        stack.begin_ration();
+        Ok(stack)
     }
 
-    /// The frames for the guest. The caller takes them out (or swaps in an empty outbox) after each call.
+    /// The frames for the guest. The caller takes them out after each call.
     pub fn outbox(&mut self) -> &mut Outbox {
         &mut self.cx.egress.outbox
     }
@@ -177,8 +177,6 @@ impl Stack {
             own = latest;
         }
         self.cx.now = own;
-        // The caller may have swapped in another outbox since it was here last.
-        self.cx.egress.limit_frames();
     }
 
     #[cold]

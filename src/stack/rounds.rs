@@ -10,8 +10,9 @@ use super::Stack;
 use super::answers::Answers;
 use super::asking::{Asking, Glance};
 use super::patience::Patience;
-use super::ration::{DEADLINE, Ration};
+use super::ration::DEADLINE;
 use super::thrift::Thrift;
+use super::zero::Zero;
 use crate::flow::Effect;
 use crate::flow::icmp::IcmpId;
 use crate::flow::tcp::TcpId;
@@ -42,6 +43,7 @@ pub(super) struct LoopState {
     asking: Asking,
     patience: Patience,
     thrift: Thrift,
+    zero: Zero,
     answers: Answers,
     /// The same for the next datagrams where some have come.
     datagrams: Answers,
@@ -74,9 +76,9 @@ impl Stack {
     pub fn fill(&mut self, sleep: &mut u32, now: Instant) {
         let told = *sleep;
         self.set_now(now);
-        self.in_half_of_round(Stack::run_deadlines);
+        let next = self.run_deadlines();
         if *sleep > SHORTEST_SLEEP {
-            *sleep = (*sleep).min(LONGEST_SLEEP).min(self.sleep_left());
+            *sleep = (*sleep).min(LONGEST_SLEEP).min(self.sleep_left(next));
         } else if self.may_go_on() {
             *sleep = 0;
         }
@@ -91,8 +93,7 @@ impl Stack {
         }
         let made = self.cx.egress.position();
         *sleep = self.cx.egress.handover.before_sleep(made, *sleep, self.cx.now);
-        // libslirp-helper means no end at all by 0, and cannot be told of one.
-        if told == 0
+        if self.loop_state.zero.before_sleep(told, self.cx.now)
             && (self.cx.egress.handover.waits(made) || self.may_go_on())
             && let Some(poller) = &mut self.cx.poller
         {
@@ -104,12 +105,12 @@ impl Stack {
         self.loop_state.wakes = Some(self.cx.now + crate::time::Duration::from_millis(u64::from(*sleep)));
     }
 
-    /// Milliseconds until something is due.
-    fn sleep_left(&self) -> u32 {
+    /// Milliseconds until something is due, of which the next deadline is known.
+    fn sleep_left(&self, next: Option<Instant>) -> u32 {
         if self.may_go_on() {
             return 0;
         }
-        let Some(deadline) = self.next_deadline() else { return u32::MAX };
+        let Some(deadline) = next else { return u32::MAX };
         if deadline <= self.cx.now {
             return 0;
         }
@@ -140,14 +141,17 @@ impl Stack {
         let made = self.cx.egress.position();
         self.cx.egress.handover.begin_round(made, self.cx.now);
         self.loop_state.patience.after_sleep(self.cx.now);
-        self.round = Ration::default();
-        self.in_half_of_round(Stack::run_deadlines);
+        self.begin_ration();
+        self.run_deadlines();
         let frames = std::mem::take(&mut self.loop_state.frames);
+        self.loop_state.zero.after_sleep(glance, frames, self.cx.now);
         if frames > 0 {
             // What comes now may well be an answer to the guest.
             self.loop_state.datagrams.forget();
         }
-        self.in_half_of_round(|stack| stack.tcp.flush(frames, &mut stack.cx));
+        if self.tcp.has_staged() {
+            self.in_half_of_round(|stack| stack.tcp.flush(frames, &mut stack.cx));
+        }
         // One frame a round is how slirp4netns hands over a burst: its end shows as a round without a frame.
         self.udp.begin_round(frames == 1, &mut self.cx);
         let new_stream = std::mem::take(&mut self.cx.new_stream);
@@ -224,15 +228,14 @@ impl Stack {
     /// False when there is nothing left to do, this round has made as much as one may, or there is no room for more on the
     /// way to the guest: the next one goes on.
     pub fn work(&mut self) -> bool {
-        if self.round.is_spent() || self.backlog() == 0 {
+        if self.is_spent() || self.backlog() == 0 {
             return false;
         }
-        self.in_round(|stack| {
-            stack.tcp_forwards.work(&mut stack.tcp, &mut stack.cx);
-            stack.tcp.work(&mut stack.cx);
-            stack.udp.work(&mut stack.cx);
-            stack.icmp.work(&mut stack.cx);
-        });
+        self.tcp_forwards.work(&mut self.tcp, &mut self.cx);
+        self.tcp.work(&mut self.cx);
+        self.udp.work(&mut self.cx);
+        self.icmp.work(&mut self.cx);
+        self.end_shortage();
         self.backlog() > 0 && !self.cx.egress.handover.is_refused()
     }
 
@@ -250,7 +253,18 @@ impl Stack {
         }
     }
 
-    fn run_deadlines(&mut self) {
+    /// Does what is due, and gives the next deadline.
+    fn run_deadlines(&mut self) -> Option<Instant> {
+        let next = self.next_deadline();
+        if next.is_none_or(|deadline| deadline > self.cx.now) {
+            return next;
+        }
+        self.in_half_of_round(Stack::on_deadlines);
+        self.next_deadline()
+    }
+
+    #[cold]
+    fn on_deadlines(&mut self) {
         let now = self.cx.now;
         // Neighbors that do not answer come first: those who wait for one may then try another.
         if self.cx.egress.deadline().is_some_and(|deadline| deadline <= now) {

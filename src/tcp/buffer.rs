@@ -170,15 +170,15 @@ impl Ring {
             // Behind a gap, bytes may have wrapped around before the end of the slab was ever written.
             self.slab.resize(self.capacity, 0);
         }
-        // What was ever written in the slab stays: clearing it for each user anew would cost more than filling it.
         let (first, second) = self.slices(0, self.extent);
-        let written = first.len() + second.len();
-        if slab.len() < written {
-            slab.resize(written, 0);
-        }
-        if let Some((front, rest)) = slab.split_at_mut_checked(first.len())
+        if slab.len() < first.len() + second.len() {
+            slab.clear();
+            slab.extend_from_slice(first);
+            slab.extend_from_slice(second);
+        } else if let Some((front, rest)) = slab.split_at_mut_checked(first.len())
             && let Some(back) = rest.get_mut(..second.len())
         {
+            // What was ever written in the slab stays: clearing it for each user anew would cost more than filling it.
             front.copy_from_slice(first);
             back.copy_from_slice(second);
         }

@@ -22,8 +22,8 @@ const LONG_BURST: usize = 32 * 1024;
 /// Segments at least this long may be part of a run; what is shorter never waits.
 const MIN_BULK: usize = 536;
 /// Segments, and bytes in them, after which a flow's turn is over and others have theirs.
-const QUANTUM: usize = 64;
-const QUANTUM_BYTES: usize = 256 * 1024;
+const QUANTUM: usize = 192;
+const QUANTUM_BYTES: usize = 288 * 1024;
 /// IP and TCP headers with options.
 const HEADERS: usize = 100;
 /// The buffer a guest forward's application fills; source: contract/guestfwd-exec-unix.md section 3.
@@ -229,7 +229,20 @@ impl TcpFlow {
     /// buffer would be filled up two segments at a time.
     fn can_pull(&self) -> bool {
         let (room, held) = (self.conn.send_room(), self.conn.send.len());
-        self.readable && !self.host_finished && self.conn.is_established() && room > 0 && room >= held / 4
+        self.readable
+            && !self.host_finished
+            && self.conn.is_established()
+            && room > 0
+            && room >= held / 4
+            && self.read_ahead() > 0
+    }
+
+    /// How much may be read now: so much that one turn sends it. What is read long before it is sent has left the
+    /// processor's cache by then, and waits as well in the host's socket.
+    fn read_ahead(&self) -> usize {
+        let turn = self.conn.effective_mss().saturating_mul(QUANTUM).clamp(MIN_READ as usize, MAX_READ as usize);
+        let unsent = self.conn.unsent();
+        if unsent > turn / 2 { 0 } else { turn - unsent }
     }
 
     /// Reads from the host what one turn may bring.
@@ -243,7 +256,7 @@ impl TcpFlow {
         let limit = self.conn.send_limit();
         // The urgent byte is read by itself, so that the mark for the guest is where the host has put it.
         let urgent = self.urgent && stream.at_urgent_mark();
-        let want = if urgent { 1 } else { self.conn.send_room().min(self.read_size as usize) };
+        let want = if urgent { 1 } else { self.conn.send_room().min(self.read_size as usize).min(self.read_ahead()) };
         let (first, second) = self.conn.send.spaces(want, limit, &mut cx.pool);
         let (first_length, second_length) = (first.len().min(want), second.len().min(want - first.len().min(want)));
         let offered = first_length + second_length;
@@ -331,6 +344,9 @@ impl TcpFlow {
 
     /// True when everything was sent.
     fn transmit_some(&mut self, cx: &mut Context) -> bool {
+        if self.conn.has_nothing_to_send() {
+            return true;
+        }
         let longest = cx.egress.handover.longest();
         let packet = self.conn.effective_mss().min(usize::from(longest)) + HEADERS;
         self.conn.limit_segments(longest);

@@ -64,7 +64,7 @@ impl Handing {
     pub(crate) fn take(&mut self, new: &mut Outbox) -> bool {
         let none = self.outbox.is_empty();
         if none {
-            std::mem::swap(&mut self.outbox, new);
+            self.outbox.swap_frames(new);
         }
         none
     }

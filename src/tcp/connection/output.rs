@@ -57,6 +57,20 @@ impl Connection {
         bare.then_some(0)
     }
 
+    /// Whether [`Connection::poll_transmit`] surely has none, as is so of most segments that are taken in a batch.
+    #[inline]
+    pub fn has_nothing_to_send(&self) -> bool {
+        self.state == State::Established
+            && self.owed != Owed::Now
+            && self.send.is_empty()
+            && !self.send.is_closed()
+            && self.aborting.is_none()
+            && self.stray_reset.is_none()
+            && !self.keep_alive.due
+            && self.recovery.frto == Frto::Off
+            && !self.force
+    }
+
     /// Has segments carry no more payload than this, for the time being.
     pub fn limit_segments(&mut self, longest: u16) {
         self.longest = longest;
