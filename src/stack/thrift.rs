@@ -4,7 +4,7 @@
 //! peak worth it, when the buffers have held little of it, and next to nothing has come, for a while. The application comes
 //! round often enough for that by itself: no deadline is needed.
 
-use crate::host::memory::give_back;
+use crate::host::memory::{give_back, trim};
 use crate::tcp::Pool;
 use crate::time::{Duration, Instant};
 
@@ -38,8 +38,8 @@ impl Thrift {
             self.quiet_since = None;
         } else if now - *self.quiet_since.get_or_insert(now) >= QUIET {
             self.quiet_since = None;
-            pool.free_all();
-            give_back();
+            pool.free_all(give_back);
+            trim();
         }
     }
 }

@@ -1,140 +1,11 @@
-//! Byte buffers of a connection, and the pool that lends them their memory.
+//! Byte buffers of a connection; their memory is lent by the [`Pool`].
 
 use std::fmt;
 
-/// The least that the pool lends, in bytes. It lends this, doubled any number of times.
-const LEAST: usize = 16 << 10;
-/// How many slabs of each size are kept when they come back, beginning with the least; more are freed.
-const KEPT: [usize; 12] = [64, 16, 32, 8, 8, 2, 2, 0, 0, 0, 0, 0];
+use super::pool::{LEAST, Pool};
+
 /// The most that a buffer takes at once because it held as much before, in bytes.
 const MAX_FIRST: usize = 256 << 10;
-/// What a pool lends in all unless told otherwise.
-const DEFAULT_BUDGET: usize = 512 << 20;
-/// What a few buffers share, and what many do, as parts of the budget; and how many are few.
-const SHARED_BY_FEW: usize = 16;
-const SHARED_BY_MANY: usize = 32;
-const FEW: usize = 128;
-
-/// Lends slabs of memory to the buffers of all connections of a stack.
-///
-/// The buffers that hold bytes share a part of the budget: [`Pool::share`] is what one of them may hold, less the more
-/// there are, and never less than the smallest slab. One that holds more when others come takes nothing until it holds less,
-/// and changes to a smaller slab then.
-///
-/// What is lent is bounded as well: above the budget only slabs of the smallest size are lent, above twice the budget none.
-/// A buffer that gets none takes no bytes; the peer sends them again later.
-pub struct Pool {
-    free: [Vec<Vec<u8>>; KEPT.len()],
-    lent: usize,
-    /// The most that was lent at a time since [`Pool::free_all`].
-    peak: usize,
-    /// How many slabs are lent.
-    slabs: usize,
-    share: usize,
-    budget: usize,
-}
-
-impl Default for Pool {
-    fn default() -> Pool {
-        Pool::new()
-    }
-}
-
-impl fmt::Debug for Pool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let free = self.free.each_ref().map(Vec::len);
-        f.debug_struct("Pool").field("lent", &self.lent).field("free", &free).finish()
-    }
-}
-
-impl Pool {
-    /// The largest buffer there can be, in bytes.
-    pub const MAX_BUFFER: usize = 32 << 20;
-
-    /// A pool with a budget of 512 MiB. Nothing is allocated until it is lent.
-    pub fn new() -> Pool {
-        Pool::with_budget(DEFAULT_BUDGET)
-    }
-
-    /// A pool that lends `budget` bytes, and up to as much again in slabs of the smallest size.
-    pub fn with_budget(budget: usize) -> Pool {
-        let mut pool = Pool { free: Default::default(), lent: 0, peak: 0, slabs: 0, share: LEAST, budget };
-        pool.share = pool.share_of(1);
-        pool
-    }
-
-    /// What one buffer may hold now, in bytes: a power of two.
-    pub fn share(&self) -> usize {
-        self.share
-    }
-
-    fn share_of(&self, slabs: usize) -> usize {
-        let part = if slabs <= FEW { SHARED_BY_FEW } else { SHARED_BY_MANY };
-        let share = (self.budget / part / slabs.max(1)).clamp(LEAST, Pool::MAX_BUFFER);
-        1 << share.ilog2()
-    }
-
-    /// How many bytes are lent at this moment.
-    pub fn lent(&self) -> usize {
-        self.lent
-    }
-
-    /// The most bytes that were lent at a time since [`Pool::free_all`].
-    pub fn peak(&self) -> usize {
-        self.peak
-    }
-
-    /// Frees what is kept for the next buffers; the peak begins anew.
-    pub fn free_all(&mut self) {
-        self.free = Default::default();
-        self.peak = self.lent;
-    }
-
-    /// Whether less than half of the budget is lent: buffers may grow.
-    pub(super) fn has_plenty(&self) -> bool {
-        self.lent < self.budget / 2
-    }
-
-    /// Lends a slab of at least `size` bytes. The slab's length tells how much of it was written before.
-    fn take(&mut self, size: usize) -> Option<(Vec<u8>, usize)> {
-        let (class, bytes) = class_of(size)?;
-        let bound = if class == 0 { self.budget.saturating_mul(2) } else { self.budget };
-        let lent = self.lent.checked_add(bytes).filter(|&lent| lent <= bound)?;
-        let slab = match self.free.get_mut(class).and_then(Vec::pop) {
-            Some(slab) => slab,
-            None => {
-                let mut slab = Vec::new();
-                slab.try_reserve_exact(bytes).ok()?;
-                slab
-            }
-        };
-        self.lent = lent;
-        self.peak = self.peak.max(lent);
-        self.slabs += 1;
-        self.share = self.share.min(self.share_of(self.slabs));
-        Some((slab, bytes))
-    }
-
-    fn give(&mut self, slab: Vec<u8>, capacity: usize) {
-        self.lent = self.lent.saturating_sub(capacity);
-        self.slabs = self.slabs.saturating_sub(1);
-        // It grows only when it would not shrink again with the next few slabs.
-        self.share = self.share.max(self.share_of(self.slabs + self.slabs / 8));
-        if let Some((class, _)) = class_of(capacity)
-            && let (Some(free), Some(&kept)) = (self.free.get_mut(class), KEPT.get(class))
-            && free.len() < kept
-        {
-            free.push(slab);
-        }
-    }
-}
-
-/// Which size of slab holds `size` bytes: its number and its bytes. `None` above the largest.
-fn class_of(size: usize) -> Option<(usize, usize)> {
-    let bytes = size.max(LEAST).checked_next_power_of_two()?;
-    let class = (bytes / LEAST).ilog2() as usize;
-    (class < KEPT.len()).then_some((class, bytes))
-}
 
 /// A ring of bytes in a slab of the pool. `len` bytes from the front are in order; bytes that came early may lie behind
 /// them, up to `extent` bytes from the front.
@@ -158,7 +29,7 @@ impl Ring {
         if total <= self.capacity {
             return true;
         }
-        let wanted = if self.capacity == 0 { total.max(self.peak.min(MAX_FIRST).min(pool.share)) } else { total };
+        let wanted = if self.capacity == 0 { total.max(self.peak.min(MAX_FIRST).min(pool.share())) } else { total };
         let Some((slab, capacity)) = pool.take(wanted).or_else(|| pool.take(total)) else { return false };
         self.change_slab(slab, capacity, pool);
         true
@@ -272,14 +143,14 @@ impl Ring {
     fn release_if_empty(&mut self, pool: &mut Pool) {
         if self.extent == 0 && self.capacity > 0 {
             self.release(pool);
-        } else if self.capacity > pool.share && self.extent <= pool.share / 2 {
+        } else if self.capacity > pool.share() && self.extent <= pool.share() / 2 {
             self.shrink(pool);
         }
     }
 
     #[cold]
     fn shrink(&mut self, pool: &mut Pool) {
-        if let Some((slab, capacity)) = pool.take(pool.share) {
+        if let Some((slab, capacity)) = pool.take(pool.share()) {
             if capacity < self.capacity {
                 self.change_slab(slab, capacity, pool);
             } else {
@@ -547,13 +418,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded() {
+    fn no_more_is_kept_than_was_lent_at_a_time() {
         let mut pool = Pool::new();
-        let mut slabs: Vec<_> = (0..100).map(|_| pool.take(1).unwrap()).collect();
-        for (slab, capacity) in slabs.drain(..) {
-            pool.give(slab, capacity);
+        for size in [1, 100 << 10] {
+            let slabs: Vec<_> = (0..1000).map(|_| pool.take(size).unwrap()).collect();
+            slabs.into_iter().for_each(|(slab, capacity)| pool.give(slab, capacity));
         }
-        assert_eq!((pool.free[0].len(), pool.lent()), (KEPT[0], 0));
+        assert_eq!((pool.lent(), pool.peak()), (0, 1000 * (128 << 10)));
+        assert_eq!(pool.free[0].len(), 1000);
+        assert!(pool.kept <= pool.peak() && pool.kept + (128 << 10) > pool.peak());
     }
 
     #[test]
@@ -599,7 +472,11 @@ mod tests {
         assert_eq!((pool.slabs, pool.share()), (1, Pool::MAX_BUFFER), "it comes back with the end of the load");
         buffers[0].release(&mut pool);
         assert_eq!(pool.lent(), 0);
-        assert!(pool.free.iter().flatten().map(Vec::capacity).sum::<usize>() <= 10 << 20, "what is kept is bounded");
+        let kept = |pool: &Pool| pool.free.iter().flatten().map(Vec::capacity).sum::<usize>();
+        assert_eq!(pool.kept, kept(&pool));
+        assert!(pool.kept <= pool.peak(), "what is kept is bounded");
+        pool.free_all(drop);
+        assert_eq!((pool.kept, kept(&pool), pool.peak()), (0, 0, 0));
     }
 
     #[test]

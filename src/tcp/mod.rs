@@ -12,6 +12,7 @@ mod assembler;
 mod buffer;
 mod congestion;
 mod connection;
+mod pool;
 #[cfg(test)]
 mod properties;
 mod rtt;
@@ -21,7 +22,8 @@ mod seq;
 #[cfg(test)]
 mod sim;
 
-pub use buffer::{Pool, RecvBuffer, SendBuffer};
+pub use buffer::{RecvBuffer, SendBuffer};
 pub use connection::{Closed, Config, Connection, Saved, State};
+pub use pool::Pool;
 pub use segment::{Flags, OPTIONS_MAX, Options, Segment, Transmit};
 pub use seq::SeqNumber;

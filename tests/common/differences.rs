@@ -67,7 +67,7 @@ pub const DIFFERENCES: &[Difference] = &[
         "bounded-calls",
         "not in the contract: what one call may make, and who goes first",
         "everything that windows allow, flow by flow; 2,250 frames of one poll were seen",
-        "64 segments of a flow a turn, 1,024 frames and 2 MiB a call; the rest in later calls",
+        "192 segments of a flow a turn, 1,024 frames and 2 MiB a call; the rest in later calls",
     ),
     d("ping-ttl", "icmp.md oddities: the TTL of an echo request", "ignored", "may be honoured"),
     d(

@@ -6,7 +6,7 @@
 //! send buffer with the congestion window.
 
 use super::Connection;
-use crate::tcp::buffer::Pool;
+use crate::tcp::pool::Pool;
 use crate::tcp::segment::Segment;
 use crate::tcp::seq::SeqNumber;
 use crate::time::{Duration, Instant};

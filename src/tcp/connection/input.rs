@@ -3,7 +3,7 @@
 use super::recovery::Recovery;
 use super::timers::Timer;
 use super::{Closed, Connection, Owed, State};
-use crate::tcp::buffer::Pool;
+use crate::tcp::pool::Pool;
 use crate::tcp::scoreboard::Delivered;
 use crate::tcp::segment::{Flags, Segment};
 use crate::tcp::seq::SeqNumber;

@@ -22,8 +22,9 @@ mod window;
 pub use saved::Saved;
 
 use super::assembler::Assembler;
-use super::buffer::{Pool, RecvBuffer, SendBuffer};
+use super::buffer::{RecvBuffer, SendBuffer};
 use super::congestion::Congestion;
+use super::pool::Pool;
 use super::rtt::RttEstimator;
 use super::scoreboard::Scoreboard;
 use super::segment::{Flags, Options, Segment};

@@ -2,7 +2,7 @@
 
 use super::recovery::Recovery;
 use super::{Config, Connection, Owed, State};
-use crate::tcp::buffer::Pool;
+use crate::tcp::pool::Pool;
 use crate::tcp::seq::SeqNumber;
 use crate::time::{Duration, Instant};
 

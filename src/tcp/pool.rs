@@ -1,0 +1,147 @@
+//! The memory of all connections' buffers: how much there is, who gets how much of it, and what is kept for the next.
+
+use std::fmt;
+
+/// The least that the pool lends, in bytes. It lends this, doubled any number of times.
+pub(super) const LEAST: usize = 16 << 10;
+/// How many sizes there are.
+const SIZES: usize = 12;
+/// How many bytes of slabs are kept when they come back, however few were ever lent.
+const LEAST_KEPT: usize = 8 << 20;
+/// What a pool lends in all unless told otherwise.
+const DEFAULT_BUDGET: usize = 512 << 20;
+/// What a few buffers share, and what many do, as parts of the budget; and how many are few.
+const SHARED_BY_FEW: usize = 16;
+const SHARED_BY_MANY: usize = 32;
+const FEW: usize = 128;
+
+/// Lends slabs of memory to the buffers of all connections of a stack.
+///
+/// The buffers that hold bytes share a part of the budget: [`Pool::share`] is what one of them may hold, less the more
+/// there are, and never less than the smallest slab. One that holds more when others come takes nothing until it holds less,
+/// and changes to a smaller slab then.
+///
+/// What is lent is bounded as well: above the budget only slabs of the smallest size are lent, above twice the budget none.
+/// A buffer that gets none takes no bytes; the peer sends them again later.
+///
+/// Slabs that come back are kept for the next buffers, in all not more than were lent at a time: a load goes on as it began,
+/// and fetching the memory anew each time would cost more than filling it. [`Pool::free_all`] ends that.
+pub struct Pool {
+    pub(super) free: [Vec<Vec<u8>>; SIZES],
+    /// How many bytes are kept.
+    pub(super) kept: usize,
+    lent: usize,
+    /// The most that was lent at a time since [`Pool::free_all`].
+    peak: usize,
+    /// How many slabs are lent.
+    pub(super) slabs: usize,
+    share: usize,
+    budget: usize,
+}
+
+impl Default for Pool {
+    fn default() -> Pool {
+        Pool::new()
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let free = self.free.each_ref().map(Vec::len);
+        f.debug_struct("Pool").field("lent", &self.lent).field("free", &free).finish()
+    }
+}
+
+impl Pool {
+    /// The largest buffer there can be, in bytes.
+    pub const MAX_BUFFER: usize = 32 << 20;
+
+    /// A pool with a budget of 512 MiB. Nothing is allocated until it is lent.
+    pub fn new() -> Pool {
+        Pool::with_budget(DEFAULT_BUDGET)
+    }
+
+    /// A pool that lends `budget` bytes, and up to as much again in slabs of the smallest size.
+    pub fn with_budget(budget: usize) -> Pool {
+        let mut pool = Pool { free: Default::default(), kept: 0, lent: 0, peak: 0, slabs: 0, share: LEAST, budget };
+        pool.share = pool.share_of(1);
+        pool
+    }
+
+    /// What one buffer may hold now, in bytes: a power of two.
+    pub fn share(&self) -> usize {
+        self.share
+    }
+
+    fn share_of(&self, slabs: usize) -> usize {
+        let part = if slabs <= FEW { SHARED_BY_FEW } else { SHARED_BY_MANY };
+        let share = (self.budget / part / slabs.max(1)).clamp(LEAST, Pool::MAX_BUFFER);
+        1 << share.ilog2()
+    }
+
+    /// How many bytes are lent at this moment.
+    pub fn lent(&self) -> usize {
+        self.lent
+    }
+
+    /// The most bytes that were lent at a time since [`Pool::free_all`].
+    pub fn peak(&self) -> usize {
+        self.peak
+    }
+
+    /// Hands out what is kept for the next buffers, for the caller to free; the peak begins anew.
+    pub fn free_all(&mut self, free: impl FnMut(Vec<u8>)) {
+        self.free.iter_mut().flat_map(std::mem::take).for_each(free);
+        self.kept = 0;
+        self.peak = self.lent;
+    }
+
+    /// Whether less than half of the budget is lent: buffers may grow.
+    pub(super) fn has_plenty(&self) -> bool {
+        self.lent < self.budget / 2
+    }
+
+    /// Lends a slab of at least `size` bytes. The slab's length tells how much of it was written before.
+    pub(super) fn take(&mut self, size: usize) -> Option<(Vec<u8>, usize)> {
+        let (class, bytes) = class_of(size)?;
+        let bound = if class == 0 { self.budget.saturating_mul(2) } else { self.budget };
+        let lent = self.lent.checked_add(bytes).filter(|&lent| lent <= bound)?;
+        let slab = match self.free.get_mut(class).and_then(Vec::pop) {
+            Some(slab) => {
+                self.kept = self.kept.saturating_sub(bytes);
+                slab
+            }
+            None => {
+                let mut slab = Vec::new();
+                slab.try_reserve_exact(bytes).ok()?;
+                slab
+            }
+        };
+        self.lent = lent;
+        self.peak = self.peak.max(lent);
+        self.slabs += 1;
+        self.share = self.share.min(self.share_of(self.slabs));
+        Some((slab, bytes))
+    }
+
+    pub(super) fn give(&mut self, slab: Vec<u8>, capacity: usize) {
+        self.lent = self.lent.saturating_sub(capacity);
+        self.slabs = self.slabs.saturating_sub(1);
+        // It grows only when it would not shrink again with the next few slabs.
+        self.share = self.share.max(self.share_of(self.slabs + self.slabs / 8));
+        if let Some((class, _)) = class_of(capacity)
+            && let Some(free) = self.free.get_mut(class)
+            && self.kept + capacity <= self.peak.max(LEAST_KEPT)
+        {
+            self.kept += capacity;
+            free.push(slab);
+        }
+    }
+}
+
+/// Which size of slab holds `size` bytes: its number and its bytes. `None` above the largest.
+fn class_of(size: usize) -> Option<(usize, usize)> {
+    let bytes = size.max(LEAST).checked_next_power_of_two()?;
+    let class = (bytes / LEAST).ilog2() as usize;
+    (class < SIZES).then_some((class, bytes))
+}
