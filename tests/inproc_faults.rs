@@ -18,6 +18,7 @@ both_families![
     earnest_3_1_udp_is_as_before_when_the_host_has_sockets_again,
     earnest_3_1_tcp_is_as_before_when_the_host_has_sockets_again,
     earnest_3_1_forwards_are_as_before_when_the_host_has_descriptors_again,
+    earnest_3_8_forwards_are_removed_without_asking_every_socket,
 ];
 
 /// What ends by itself.
@@ -552,27 +553,26 @@ fn earnest_3_1_a_guest_cannot_use_the_descriptors_up_for_good() {
 // ---- 3.8 ----
 
 /// Removing forwards costs no look at the others: no socket is asked for its address.
-#[test]
-fn earnest_3_8_forwards_are_removed_without_asking_every_socket() {
+fn earnest_3_8_forwards_are_removed_without_asking_every_socket(family: Family) {
     if !ours("host-errors") {
         return;
     }
-    for udp in [false, true] {
-        let i = Setup::default().start();
-        let mut ports = Vec::new();
+    for udp in [HOSTFWD_UDP, 0] {
+        let i = family.setup().start();
+        let mut places = Vec::new();
         let counted = Fault::count(Call::SocketName);
         for n in 0..300u16 {
-            let probe = if udp { closed_udp_port() } else { closed_tcp_port() };
-            let place = SocketAddrV4::new(LOCALHOST, probe);
-            if i.add_hostfwd(udp, place, at(GUEST, 1000 + n)).is_ok() {
-                ports.push(place);
+            let probe = if udp == HOSTFWD_UDP { family.udp_peer().1 } else { family.closed_port() };
+            let place = std::net::SocketAddr::from((family.loopback(), probe));
+            if hostxfwd(&i, place, (family.guest(), 1000 + n).into(), udp).is_ok() {
+                places.push(place);
             }
         }
-        assert!(ports.len() > 250);
+        assert!(places.len() > 250);
         let before = counted.hits();
-        for place in ports.iter().rev() {
-            assert_eq!(i.remove_hostfwd(udp, *place), 0);
-            assert_eq!(i.remove_hostfwd(udp, *place), -1, "it is gone");
+        for place in places.iter().rev() {
+            assert_eq!(remove_hostxfwd(&i, *place, udp), 0);
+            assert_eq!(remove_hostxfwd(&i, *place, udp), -1, "it is gone");
         }
         assert_eq!(counted.hits(), before);
     }

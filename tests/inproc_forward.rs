@@ -3,7 +3,6 @@
 
 mod common;
 use common::*;
-use std::ffi::CString;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -31,18 +30,9 @@ impl Drop for Scratch {
     }
 }
 
-fn add_text(i: &Instance, unix: bool, text: &str, address: Ipv4Addr, port: u16) -> (i32, Ipv4Addr) {
-    let text = CString::new(text).unwrap();
-    let mut a = in_addr(address);
-    let add = if unix { library().slirp_add_unix } else { library().slirp_add_exec };
-    // SAFETY: the text and the address are valid during the call.
-    let result = unsafe { add(i.slirp.get(), text.as_ptr(), &mut a, port.into()) };
-    (result, from_in_addr(a))
-}
-
 /// A guest connected to a command at 10.0.2.100:1000.
 fn command(i: &Instance, line: &str) -> Conn {
-    assert_eq!(add_text(i, false, line, FWD, 1000).0, 0);
+    assert_eq!(try_add_target(i, false, line, FWD, 1000).0, 0);
     Conn::connect(i, at(FWD, 1000))
 }
 
@@ -73,12 +63,12 @@ fn until_fin(i: &Instance, conn: &mut Conn) -> String {
 fn guestfwd_fact_02_address_zero_is_replaced_for_every_kind() {
     let i = Setup::default().start();
     let default = Ipv4Addr::new(10, 0, 2, 4);
-    assert_eq!(add_text(&i, false, "cat", Ipv4Addr::UNSPECIFIED, 139), (0, default));
-    assert_eq!(add_text(&i, true, "/tmp/x", Ipv4Addr::UNSPECIFIED, 140), (0, default));
-    assert_eq!(add_text(&i, false, "cat", Ipv4Addr::new(1, 2, 3, 4), 139).0, -1);
-    assert_eq!(add_text(&i, true, "/tmp/x", Ipv4Addr::new(10, 0, 2, 3), 53).0, -1);
+    assert_eq!(try_add_target(&i, false, "cat", Ipv4Addr::UNSPECIFIED, 139), (0, default));
+    assert_eq!(try_add_target(&i, true, "/tmp/x", Ipv4Addr::UNSPECIFIED, 140), (0, default));
+    assert_eq!(try_add_target(&i, false, "cat", Ipv4Addr::new(1, 2, 3, 4), 139).0, -1);
+    assert_eq!(try_add_target(&i, true, "/tmp/x", Ipv4Addr::new(10, 0, 2, 3), 53).0, -1);
     if library().at_least(9) {
-        assert_eq!(add_text(&i, true, "/tmp/x", default, 139).0, -1, "taken by the command");
+        assert_eq!(try_add_target(&i, true, "/tmp/x", default, 139).0, -1, "taken by the command");
     }
 }
 
@@ -113,7 +103,7 @@ fn guestfwd_command_echoes_and_sees_the_guests_end() {
 #[test]
 fn guestfwd_data_with_the_handshake_reaches_the_command() {
     let i = Setup::default().start();
-    assert_eq!(add_text(&i, false, "cat", FWD, 1000).0, 0);
+    assert_eq!(try_add_target(&i, false, "cat", FWD, 1000).0, 0);
     let mut conn = Conn::new(&i, at(FWD, 1000));
     conn.syn(&i, &mss_option(1460));
     let hello = i.drain().first().and_then(Frame::tcp).expect("the SYN-ACK comes at once");
@@ -159,7 +149,7 @@ fn guestfwd_command_leaves_no_zombie_and_no_descriptor() {
     }
     let i = Setup::default().start();
     let before = child::open_descriptors();
-    assert_eq!(add_text(&i, false, "true", FWD, 1000).0, 0);
+    assert_eq!(try_add_target(&i, false, "true", FWD, 1000).0, 0);
     for _ in 0..20 {
         let mut conn = Conn::connect(&i, at(FWD, 1000));
         assert_eq!(until_fin(&i, &mut conn), "");
@@ -179,7 +169,7 @@ fn guestfwd_fact_10_what_cannot_be_started_ends_after_the_handshake() {
     let i = Setup::default().start();
     let lines = ["/no/such/program", "no-such-program-anywhere", "sh -c 'open quote", ""];
     for (port, line) in (1000..).zip(lines) {
-        assert_eq!(add_text(&i, false, line, FWD, port).0, 0, "{line:?} is looked at when a guest comes");
+        assert_eq!(try_add_target(&i, false, line, FWD, port).0, 0, "{line:?} is looked at when a guest comes");
         let mut conn = Conn::connect(&i, at(FWD, port));
         assert_eq!(until_fin(&i, &mut conn), "", "{line:?}");
         conn.send(&i, FIN | ACK, b"");
@@ -191,7 +181,7 @@ fn guestfwd_fact_10_what_cannot_be_started_ends_after_the_handshake() {
 fn guestfwd_a_knock_without_handshake_starts_nothing() {
     let i = Setup::default().start();
     let mark = Scratch::new("knock");
-    assert_eq!(add_text(&i, false, &format!("touch {}", mark.text()), FWD, 1000).0, 0);
+    assert_eq!(try_add_target(&i, false, &format!("touch {}", mark.text()), FWD, 1000).0, 0);
     let mut conn = Conn::new(&i, at(FWD, 1000));
     conn.syn(&i, &mss_option(1460));
     i.settle();
@@ -210,7 +200,7 @@ fn guestfwd_fact_12_commands_and_sockets_work_in_restricted_mode() {
     assert_eq!(until_fin(&i, &mut conn), "inside\n");
     let path = Scratch::new("restricted");
     let listener = unix_listener(&path.0);
-    assert_eq!(add_text(&i, true, path.text(), FWD, 1001).0, 0);
+    assert_eq!(try_add_target(&i, true, path.text(), FWD, 1001).0, 0);
     Conn::connect(&i, at(FWD, 1001));
     i.until("a connection", || listener.accept().ok());
     assert!(matches!(Conn::try_connect(&i, at(FWD, 1002), &mss_option(1460)), Reply::Reset(..)));
@@ -222,7 +212,7 @@ fn guestfwd_fact_13_removal_works_for_every_kind() {
     let mut conn = command(&i, "cat");
     let path = Scratch::new("removal");
     let listener = unix_listener(&path.0);
-    assert_eq!(add_text(&i, true, path.text(), FWD, 1001).0, 0);
+    assert_eq!(try_add_target(&i, true, path.text(), FWD, 1001).0, 0);
     let mut unix = Conn::connect(&i, at(FWD, 1001));
     let (mut host, _) = i.until("a connection", || listener.accept().ok());
     host.set_nonblocking(true).unwrap();
@@ -237,7 +227,7 @@ fn guestfwd_fact_13_removal_works_for_every_kind() {
         conn.data(&i, b"still");
         assert_eq!(conn.receive(&i, 5).1, b"still");
     }
-    assert_eq!(add_text(&i, false, "cat", FWD, 1000).0, 0, "the place is free again");
+    assert_eq!(try_add_target(&i, false, "cat", FWD, 1000).0, 0, "the place is free again");
 }
 
 #[test]
@@ -266,7 +256,7 @@ fn guestfwd_fact_11_a_unix_socket_gets_the_first_bytes_and_ends_the_stream() {
     let i = Setup::default().start();
     let path = Scratch::new("fact11");
     let listener = unix_listener(&path.0);
-    assert_eq!(add_text(&i, true, path.text(), FWD, 1000).0, 0);
+    assert_eq!(try_add_target(&i, true, path.text(), FWD, 1000).0, 0);
     let mut conn = Conn::new(&i, at(FWD, 1000));
     conn.syn(&i, &mss_option(1460));
     let hello = i.drain().first().and_then(Frame::tcp).expect("the SYN-ACK comes at once");
@@ -287,16 +277,16 @@ fn guestfwd_fact_11_a_unix_socket_gets_the_first_bytes_and_ends_the_stream() {
 fn guestfwd_a_unix_socket_without_listener_ends_after_the_handshake() {
     let i = Setup::default().start();
     let path = Scratch::new("nobody");
-    assert_eq!(add_text(&i, true, path.text(), FWD, 1000).0, 0);
+    assert_eq!(try_add_target(&i, true, path.text(), FWD, 1000).0, 0);
     Conn::connect(&i, at(FWD, 1000)).expect_fin(&i);
     // Bound and never listening: a listener that is closed could live on for a moment in a child that another test forks.
     let silent = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
     silent.bind(&socket2::SockAddr::unix(&path.0).unwrap()).unwrap();
     Conn::connect(&i, at(FWD, 1000)).expect_fin(&i);
     if ours("unix-path-length") {
-        assert_eq!(add_text(&i, true, &"x".repeat(108), FWD, 1001).0, -1);
+        assert_eq!(try_add_target(&i, true, &"x".repeat(108), FWD, 1001).0, -1);
         assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::ENAMETOOLONG));
-        assert_eq!(add_text(&i, true, &"x".repeat(107), FWD, 1001).0, 0);
+        assert_eq!(try_add_target(&i, true, &"x".repeat(107), FWD, 1001).0, 0);
     }
 }
 
@@ -308,7 +298,7 @@ fn guestfwd_urgent_data_stays_in_a_unix_stream() {
     let i = Setup::default().start();
     let path = Scratch::new("urgent");
     let listener = unix_listener(&path.0);
-    assert_eq!(add_text(&i, true, path.text(), FWD, 1000).0, 0);
+    assert_eq!(try_add_target(&i, true, path.text(), FWD, 1000).0, 0);
     let mut conn = Conn::connect(&i, at(FWD, 1000));
     let segment = Segment { urgent: 3, ..conn.segment(PSH | ACK | URG, b"urgent") };
     i.input(&segment.frame());
@@ -333,7 +323,7 @@ fn guestfwd_a_full_queue_does_not_stop_the_library() {
     socket.set_nonblocking(true).unwrap();
     let listener = UnixListener::from(socket);
     let _waits = UnixStream::connect(&path.0).unwrap();
-    assert_eq!(add_text(&i, true, path.text(), FWD, 1000).0, 0);
+    assert_eq!(try_add_target(&i, true, path.text(), FWD, 1000).0, 0);
     let mut conn = Conn::connect(&i, at(FWD, 1000));
     conn.data(&i, b"patient");
     i.advance(Duration::from_secs(2));

@@ -1,6 +1,6 @@
 //! Guest forwards to commands, Unix sockets and callbacks.
 
-use super::ffi::in_addr;
+use super::ffi::{from_in_addr, in_addr};
 use super::instance::{Instance, Setup};
 use super::library::library;
 use std::ffi::CString;
@@ -10,13 +10,19 @@ use std::time::Duration;
 /// Where the guest finds the callback of [`with_callback`], on port 7.
 pub const FORWARD: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 100);
 
-/// Forwards port 1000 of `address` to a Unix socket or to a command.
-pub fn add_target(i: &Instance, unix: bool, address: Ipv4Addr, text: &str) {
+/// Adds a guest forward to a Unix socket or to a command; the result, and the address as the library has left it.
+pub fn try_add_target(i: &Instance, unix: bool, text: &str, address: Ipv4Addr, port: u16) -> (i32, Ipv4Addr) {
     let text = CString::new(text).expect("no NUL");
     let mut address = in_addr(address);
     let add = if unix { library().slirp_add_unix } else { library().slirp_add_exec };
     // SAFETY: the text and the address are valid during the call.
-    assert_eq!(unsafe { add(i.slirp.get(), text.as_ptr(), &mut address, 1000) }, 0);
+    let result = unsafe { add(i.slirp.get(), text.as_ptr(), &mut address, port.into()) };
+    (result, from_in_addr(address))
+}
+
+/// Forwards port 1000 of `address` to a Unix socket or to a command.
+pub fn add_target(i: &Instance, unix: bool, address: Ipv4Addr, text: &str) {
+    assert_eq!(try_add_target(i, unix, text, address, 1000).0, 0);
 }
 
 /// An instance with a callback that takes everything.
