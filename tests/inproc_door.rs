@@ -8,6 +8,14 @@ use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::time::Instant as Wall;
 
+both_families![
+    earnest_3_13_a_frame_after_a_pause_reads_the_clock,
+    earnest_3_13_a_frame_after_a_part_of_the_loop_reads_the_clock,
+    earnest_3_13_a_frame_during_a_sleep_does_not_poison_the_round_trip,
+    earnest_3_14_no_byte_of_a_datagram_changes_after_its_checksum,
+    earnest_3_14_no_byte_of_a_segment_changes_after_its_checksum,
+];
+
 thread_local!(static READS: Cell<usize> = const { Cell::new(0) });
 
 /// The clock of the instance; counts how often it is asked for.
@@ -17,10 +25,10 @@ unsafe extern "C" fn counted_clock(opaque: *mut c_void) -> i64 {
     unsafe { clock_get_ns(opaque) }
 }
 
-fn counted() -> Box<Instance> {
-    let mut setup = Setup::default();
+fn counted(family: Family) -> Box<Instance> {
+    let mut setup = family.setup();
     setup.callbacks.clock_get_ns = Some(counted_clock);
-    setup.start()
+    family.greet(setup)
 }
 
 /// Lets real time pass, without a call of the library.
@@ -31,74 +39,67 @@ fn pass(time: Duration) {
     }
 }
 
-fn ping(sequence: u16) -> Vec<u8> {
-    Ip::new(VHOST, ICMP).frame(&echo_request(1, sequence, b"what time is it"))
+fn ping(family: Family, sequence: u16) -> Vec<u8> {
+    match family {
+        Family::V4 => Ip::new(VHOST, ICMP).frame(&echo_request(1, sequence, b"what time is it")),
+        Family::V6 => Ip6::new(VHOST6, ICMPV6).icmp(&echo6(1, sequence, b"what time is it")),
+    }
 }
 
-#[test]
-fn earnest_3_13_a_frame_after_a_pause_reads_the_clock() {
-    let i = counted();
+fn earnest_3_13_a_frame_after_a_pause_reads_the_clock(family: Family) {
+    let i = counted(family);
     for round in 0..20 {
-        i.input(&ping(round));
+        i.input(&ping(family, round));
         pass(Duration::from_millis(1));
         let before = READS.get();
-        i.input(&ping(round));
+        i.input(&ping(family, round));
         assert!(READS.get() > before, "the frame of round {round} was judged by a clock of a millisecond ago");
     }
 }
 
 /// A clock of virtual time jumps while no real time passes: each part of the loop ends what is known of it.
-#[test]
-fn earnest_3_13_a_frame_after_a_part_of_the_loop_reads_the_clock() {
-    let i = counted();
+fn earnest_3_13_a_frame_after_a_part_of_the_loop_reads_the_clock(family: Family) {
+    let i = counted(family);
     for timeout in [0, 1000] {
         let filled = i.fill(timeout);
         let before = READS.get();
-        i.input(&ping(1));
+        i.input(&ping(family, 1));
         assert!(READS.get() > before, "after fill({timeout})");
         i.poll_with(false, &vec![0; filled.wanted.len()]);
         let before = READS.get();
-        i.input(&ping(2));
+        i.input(&ping(family, 2));
         assert!(READS.get() > before, "after poll");
     }
 }
 
 /// The guest's acknowledgment comes half a second after the segment, and not first among the frames of that sleep. If its
 /// round trip were taken for none, the next segment would be repeated at once.
-#[test]
-fn earnest_3_13_a_frame_during_a_sleep_does_not_poison_the_round_trip() {
-    let i = Setup::default().start();
-    let (listener, port) = tcp_listener();
-    let mut conn = Conn::connect(&i, at_vhost(port));
-    let mut host = accept(&i, &listener);
-    i.settle();
+fn earnest_3_13_a_frame_during_a_sleep_does_not_poison_the_round_trip(family: Family) {
+    let i = family.greeted();
+    let (mut conn, mut host) = Party::with_host(&i, family);
     host_write_some(&mut host, b"to be acknowledged late");
-    assert_eq!(conn.receive_unacknowledged(&i).payload, b"to be acknowledged late");
+    assert_eq!(unacknowledged(&i, &mut conn), b"to be acknowledged late");
     i.fill(1000);
-    i.input(&ping(1));
+    i.input(&ping(family, 1));
     i.move_clock(Duration::from_millis(500));
     pass(Duration::from_millis(1));
     conn.send(&i, ACK, b"");
     i.settle();
     i.drain();
     host_write_some(&mut host, b"not to be repeated");
-    assert_eq!(conn.receive_unacknowledged(&i).payload, b"not to be repeated");
+    assert_eq!(unacknowledged(&i, &mut conn), b"not to be repeated");
     i.settle();
     i.move_clock(Duration::from_millis(260));
     i.settle();
-    let again: Vec<Segment> = i.drain().iter().filter_map(Frame::tcp).filter(|s| !s.payload.is_empty()).collect();
+    let again: Vec<Heard> = conn.all(&i).into_iter().filter(|s| !s.payload.is_empty()).collect();
     assert!(again.is_empty(), "{again:?}");
 }
 
-impl Conn {
-    /// The next segment with data, counted as received but not acknowledged.
-    fn receive_unacknowledged(&mut self, i: &Instance) -> Segment {
-        let segment = i.until("a segment with data", || {
-            i.drain().iter().filter_map(Frame::tcp).find(|s| self.is_mine(s) && !s.payload.is_empty())
-        });
-        self.rcv_nxt = segment.seq.wrapping_add(segment.payload.len() as u32);
-        segment
-    }
+/// The data of the next segment that has some, counted as received but not acknowledged.
+fn unacknowledged(i: &Instance, conn: &mut Party) -> Vec<u8> {
+    let segment = conn.expect(i, "a segment with data", |s| !s.payload.is_empty());
+    conn.ack = segment.seq.wrapping_add(segment.payload.len() as u32);
+    segment.payload
 }
 
 /// Stops the other thread, also when a test fails.
@@ -133,12 +134,11 @@ fn input_changing(i: &Instance, frame: &[u8], mut done: impl FnMut() -> bool) {
     assert!(done(), "no whole frame arrived");
 }
 
-#[test]
-fn earnest_3_14_no_byte_of_a_datagram_changes_after_its_checksum() {
-    let i = Setup::default().mtu(65520, 65520).start();
-    let (host, port) = udp_peer();
+fn earnest_3_14_no_byte_of_a_datagram_changes_after_its_checksum(family: Family) {
+    let i = family.greet(family.setup().mtu(65520, 65520));
+    let (host, port) = family.udp_peer();
     let sent = pattern(60_000);
-    let frame = udp_frame(4000, at_vhost(port), &sent);
+    let frame = family.udp_frame(4000, family.at_vhost(port), &sent);
     let (mut buffer, mut arrived) = (vec![0; 65536], 0);
     input_changing(&i, &frame, || {
         while let Ok(length) = host.recv(&mut buffer) {
@@ -149,17 +149,13 @@ fn earnest_3_14_no_byte_of_a_datagram_changes_after_its_checksum() {
     });
 }
 
-#[test]
-fn earnest_3_14_no_byte_of_a_segment_changes_after_its_checksum() {
-    let i = Setup::default().mtu(65520, 65520).start();
-    let (listener, port) = tcp_listener();
-    let mut conn = Conn::connect(&i, at_vhost(port));
-    let mut host = accept(&i, &listener);
+fn earnest_3_14_no_byte_of_a_segment_changes_after_its_checksum(family: Family) {
+    let i = family.greet(family.setup().mtu(65520, 65520));
+    let (mut conn, mut host) = Party::with_host(&i, family);
     let sent = pattern(60_000);
     for number in 0..60 {
-        let segment = conn.segment(ACK | PSH, &sent);
         let mut got = Vec::new();
-        input_changing(&i, &segment.frame(), || {
+        input_changing(&i, &conn.frame(conn.seq, ACK | PSH, &sent), || {
             let mut buffer = vec![0; 65536];
             while let Ok(length @ 1..) = std::io::Read::read(&mut host, &mut buffer) {
                 got.extend_from_slice(&buffer[..length]);
@@ -168,6 +164,6 @@ fn earnest_3_14_no_byte_of_a_segment_changes_after_its_checksum() {
             got.len() >= sent.len()
         });
         assert!(got == sent, "segment {number} arrived with {:#x} at its end", got[got.len() - 1]);
-        conn.snd_nxt = conn.snd_nxt.wrapping_add(sent.len() as u32);
+        conn.seq = conn.seq.wrapping_add(sent.len() as u32);
     }
 }

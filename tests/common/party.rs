@@ -47,7 +47,7 @@ impl Party {
     }
 
     /// The IP packet with a segment of these numbers.
-    fn frame(&self, seq: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
+    pub fn frame(&self, seq: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
         let ack = if flags & ACK != 0 { self.ack } else { 0 };
         match (self.guest, self.peer) {
             (SocketAddr::V4(src), SocketAddr::V4(dst)) => {
