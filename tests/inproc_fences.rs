@@ -101,9 +101,30 @@ fn two_threads_inside_at_once_take_turns() {
             }
         });
     });
+    // What waits for room on the way to the guest has it in the next rounds.
+    let rounds = || {
+        for _ in 0..FRAMES {
+            let mut timeout = 0;
+            // SAFETY: as above.
+            unsafe {
+                (library().slirp_pollfds_fill)(slirp.0, &raw mut timeout, add_poll, std::ptr::null_mut());
+                (library().slirp_pollfds_poll)(slirp.0, 0, get_revents, std::ptr::null_mut());
+            }
+        }
+    };
+    rounds();
+    let replies = REPLIES.load(Ordering::SeqCst);
+    if std::env::var_os("SLIRP_TEST_HANDOVER").is_some() {
+        // Behind frames that wait 1,024 answers may, and two threads ask faster than a third that is not running gives.
+        assert!((1024..=2 * FRAMES).contains(&replies), "{replies} replies");
+        input(slirp, &Ip::new(VHOST, ICMP).frame(&echo_request(7, 7, b"and now?")));
+        rounds();
+        assert_eq!(REPLIES.load(Ordering::SeqCst), replies + 1);
+    } else {
+        assert_eq!(replies, 2 * FRAMES);
+    }
     // SAFETY: nobody else uses the handle any more.
     unsafe { (library().slirp_cleanup)(slirp.0) };
-    assert_eq!(REPLIES.load(Ordering::SeqCst), 2 * FRAMES);
 }
 
 #[cfg(feature = "fault-injection")]

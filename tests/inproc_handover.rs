@@ -6,7 +6,7 @@ use common::*;
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Once;
 
-both_families![a_download_goes_on_beside_uploads_that_never_pause];
+both_families![a_download_goes_on_beside_uploads_that_never_pause, answers_are_not_held_until_they_are_lost];
 
 /// Before anything of the library is called: it is to be as in a program.
 fn as_in_a_program() {
@@ -70,4 +70,41 @@ fn a_download_goes_on_beside_uploads_that_never_pause(family: Family) {
     // A quarter of the room of a round.
     assert!(received >= ROUNDS * 8192, "{received} bytes came down, {sent} were sent up");
     assert!(sent >= ROUNDS * 8192, "{sent} bytes were sent up, {received} came down");
+}
+
+/// To make room for a trial frames are held for some rounds; a guest that goes on asking is not to lose its answers by that.
+fn answers_are_not_held_until_they_are_lost(family: Family) {
+    const ROUNDS: u16 = 200;
+    as_in_a_program();
+    let i = family.setup().start();
+    if family == Family::V6 {
+        i.greet6(frame6::GUEST6);
+    }
+    i.answers_markers.set(false);
+    let ping = |number: u16| match family {
+        Family::V4 => i.input(&Ip::new(VHOST, ICMP).frame(&echo_request(7, number, b"there?"))),
+        Family::V6 => i.input(&Ip6::new(frame6::VHOST6, 58).icmp(&echo6(7, number, b"there?"))),
+    };
+    let (mut asked, mut answered, mut waiting) = (0, 0, 0);
+    let mut answers: Vec<Vec<u8>> = Vec::new();
+    for round in 0..2 * ROUNDS {
+        answers.drain(..).for_each(|answer| i.input(&answer));
+        let more = match round {
+            0 => 100,
+            1..ROUNDS => 40,
+            _ => 0,
+        };
+        (asked..asked + more).for_each(ping);
+        asked += more;
+        i.turn(Duration::ZERO);
+        for raw in i.drain_raw() {
+            answers.extend(marker::answer(&raw));
+            let frame = Frame::parse(&raw);
+            let v6 = || packet6(&frame).and_then(|p| p.icmp()).is_some_and(|(kind, _)| kind == 129);
+            answered += u16::from(frame.icmp().is_some_and(|m| m.kind == 0) || v6());
+        }
+        waiting = waiting.max(asked - answered);
+    }
+    assert_eq!(answered, asked, "{waiting} waited at most");
+    assert!(waiting < 400, "{waiting} waited");
 }

@@ -36,8 +36,10 @@ const TTL: u8 = 64;
 const TTL_MAX: u8 = 255;
 const PROTOCOL_ICMP: u8 = header::PROTOCOL_ICMP;
 
-/// What may be made behind frames that wait for the application, in what frames cost; more than that is dropped.
+/// What may be made behind frames that wait for the application, in what frames cost; what comes then is dropped.
 const MOST_WAITING: u64 = 512 * 1024;
+/// The same behind frames that are held for a trial.
+const MOST_HELD: u64 = 64 * 1024;
 
 /// Why a packet of the guest does not get where it was to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,14 +129,19 @@ impl Egress {
         if handing.take(&mut self.outbox) {
             self.left += new;
         }
+        if self.outbox.cost() > MOST_HELD {
+            self.handover.on_many_waiting();
+        }
         let grant = self.handover.grant(self.left, handing.costs());
         handing.grant(grant);
         if self.handover.wants_marker(self.position(), now) {
             self.mark(handing, now);
         }
-        if handing.has_rest() && self.outbox.cost() > MOST_WAITING {
+        if handing.has_rest() {
             // Flows wait for room; what is made without asking for it answers frames of a guest that reads nothing.
-            self.outbox.clear();
+            while self.outbox.cost() > MOST_WAITING {
+                self.outbox.pop();
+            }
         }
         !handing.is_empty()
     }

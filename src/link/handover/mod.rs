@@ -200,6 +200,15 @@ impl Handover {
         self.refused
     }
 
+    /// What was made without asking for room is as much as may wait for a trial: no trial, then.
+    pub fn on_many_waiting(&mut self) {
+        if self.draining {
+            self.draining = false;
+            self.drain.give_up();
+            self.ceiling = self.ceiling.max(self.read + self.trust.limit());
+        }
+    }
+
     /// Whether something waits, where frames were made up to a position.
     pub fn waits(&self, made: u64) -> bool {
         self.engaged && (self.refused || made > self.given)

@@ -177,10 +177,15 @@ impl Drain {
             self.held += 1;
             return true;
         }
+        self.give_up();
+        false
+    }
+
+    /// The moment does not come, or what waits for it grows too long.
+    pub fn give_up(&mut self) {
         self.held = 0;
         self.rest = self.next_rest;
         self.next_rest = self.next_rest.saturating_mul(2).min(LAST_REST);
-        false
     }
 
     /// The moment for a trial has come.
