@@ -161,6 +161,10 @@ def main():
     if args.table and os.path.exists(kept):
         with open(kept, encoding="utf-8") as file:
             results = {tuple(key.split("\t")): value for key, value in json.load(file).items()}
+    for name, (_, direct) in columns.items():
+        for row in wanted:
+            if direct and not row.direct:
+                results.pop((row.name, name), None)
     for (label, row), (run, took) in zip(labels, pool.run(work)):
         ours = label.startswith("ours")
         verdict = table.verdict(run["results"], run["violations"], run["remarks"] if ours else [])

@@ -5,6 +5,9 @@ import page
 MARK = "habits"
 PASSES, NOT_RUN = "all", "–"
 TITLES = {"consumer": "program", "habit": "habit alone"}
+# Rows that do not always end well on our library although a run may say so; docs/architecture.md has the reason ("Where it
+# does not hold").
+SOMETIMES = {"send_packet blocks: pipe, MTU 65520": "all, but for 2 of 16 runs on a busy machine: an echo stands still"}
 # Characters of what went wrong in one load.
 LONGEST = 90
 
@@ -27,7 +30,9 @@ def short(text):
     return line if len(line) <= LONGEST else line[:LONGEST] + "…"
 
 
-def cell(text):
+def cell(text, row, column):
+    if not text and column.startswith("ours"):
+        return SOMETIMES.get(row, PASSES)
     return text.replace("|", "/") or PASSES
 
 
@@ -36,7 +41,7 @@ def render(rows, columns, results):
     lines = []
     for kind, title in TITLES.items():
         lines += [f"| {title} | | " + " | ".join(columns) + " |", "|" + "---|" * (len(columns) + 2)]
-        lines += [f"| {row.name} | {row.text} | " + " | ".join(cell(results.get((row.name, one), NOT_RUN)) for one in columns) + " |"
+        lines += [f"| {row.name} | {row.text} | " + " | ".join(cell(results.get((row.name, one), NOT_RUN), row.name, one) for one in columns) + " |"
                   for row in rows if row.kind == kind]
         lines.append("")
     return "\n".join(lines)
