@@ -43,9 +43,6 @@ TCP = {
     "both_50M": [["down", 50 * MB, 1], ["up", 50 * MB, 1]],
 }
 FLOWS = {"flows": 64, "each": 30, "size": 1000, "queries": 1000}
-# What the README admits: beside four echoes some datagrams wait so long for room that they are sent again, and a download through
-# pipes with frames in two writes takes about as long as a load may.
-KNOWN = re.compile(r"\.mixed$|^vde\.framed\.v[46]\.(down_50M|echo_4M_x16)$")
 # So many of those datagrams and queries may be sent again, where no queue in the middle loses any.
 AGAIN = 290
 # What programs that differ little from another get, and all over IPv6 but two; `--table` gives everything over IPv4.
@@ -323,7 +320,6 @@ def main():
     report = Report(not library.is_ours(), chosen.only)
     report.watchdog(chosen.limit or (2400 if chosen.table else 600) * chosen.rounds)
     report.prefix = "vde."
-    report.known = KNOWN
     host = Host()
     table = {} if chosen.table else None
     with tempfile.TemporaryDirectory(prefix="rig-vde-") as binaries:

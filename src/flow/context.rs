@@ -61,6 +61,8 @@ pub struct Context {
     pub gave: bool,
     /// Datagrams have come from hosts since the application last slept.
     pub datagrams: bool,
+    /// Datagrams wait for room on the way to the guest.
+    pub datagrams_wait: bool,
     /// The thread that runs the application's loop: after what it hands in comes the end of a round.
     pub loop_thread: ThreadNumber,
 }
@@ -75,6 +77,7 @@ impl Context {
     pub fn datagram_room(&mut self) -> usize {
         if !self.egress.fits(USUAL_PACKET) {
             self.egress.handover.refuse(true);
+            self.datagrams_wait = true;
             return 0;
         }
         self.room()

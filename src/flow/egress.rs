@@ -130,7 +130,7 @@ impl Egress {
             self.left += new;
         }
         if self.outbox.cost() > MOST_HELD {
-            self.handover.on_many_waiting();
+            self.handover.on_many_waiting(now);
         }
         let grant = self.handover.grant(self.left, handing.costs());
         handing.grant(grant);

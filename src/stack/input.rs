@@ -82,7 +82,7 @@ impl Stack {
 
     fn input_arp(&mut self, frame: &[u8]) {
         if let Some((guest, asker)) = arp::reply_of(frame) {
-            self.cx.egress.handover.on_answer(&Question { asker: asker.into(), guest: guest.into() });
+            self.cx.egress.handover.on_answer(&Question { asker: asker.into(), guest: guest.into() }, self.cx.now);
         }
         let policy = &self.cx.policy;
         let subnet = Ipv4Subnet::new(policy.network, policy.netmask);

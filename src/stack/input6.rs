@@ -177,7 +177,10 @@ impl Stack {
                 self.cx.egress.frame(&ndp::neighbor_advertisement(target, source, sender));
             }
             Some(Message::NeighborAdvertisement { target }) => {
-                self.cx.egress.handover.on_answer(&Question { asker: destination.into(), guest: target.into() });
+                self.cx
+                    .egress
+                    .handover
+                    .on_answer(&Question { asker: destination.into(), guest: target.into() }, self.cx.now);
                 self.learn6(target, sender);
             }
             Some(Message::NeighborSolicitation { .. }) | None => {}

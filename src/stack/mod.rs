@@ -53,6 +53,7 @@ use crate::service::ncsi;
 use crate::service::tftp::Tftp;
 use crate::tcp::{Connection, Pool, Saved};
 use crate::time::{Duration, Instant};
+use crate::wire::header::ETHERNET_LEN;
 
 /// A clock that goes back by this much was set anew.
 const CLOCK_STEP: Duration = Duration::from_secs(1);
@@ -118,10 +119,11 @@ impl Stack {
             brought: 0,
             gave: false,
             datagrams: false,
+            datagrams_wait: false,
             loop_thread: current_thread(),
         };
         if config.handover {
-            cx.egress.handover.engage();
+            cx.egress.handover.engage(ETHERNET_LEN + config.mtu);
         }
         if let Some(dhcp) = &dhcp {
             cx.effects.extend(dhcp.warnings().iter().cloned().map(Effect::Warning));

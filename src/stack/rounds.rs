@@ -29,6 +29,9 @@ use crate::time::{Instant, earliest};
 const LONGEST_SLEEP: u32 = 1000;
 /// Sleeps up to this length, in milliseconds, are left alone.
 const SHORTEST_SLEEP: u32 = 2;
+/// How many sockets' datagrams come before the streams when they found no room in the round before.
+const DATAGRAM_TURNS: usize = 64;
+
 /// Where the application is in its loop.
 #[derive(Debug, Default)]
 pub(super) struct LoopState {
@@ -47,6 +50,8 @@ pub(super) struct LoopState {
     answers: Answers,
     /// The same for the next datagrams where some have come.
     datagrams: Answers,
+    /// Datagrams had the first of what there was room for.
+    datagrams_first: bool,
 }
 
 /// What the application is to watch in direct mode.
@@ -231,10 +236,25 @@ impl Stack {
         if self.is_spent() || self.backlog() == 0 {
             return false;
         }
+        // Datagrams that found no room come first the next time, and streams the time after that.
+        let first = std::mem::take(&mut self.cx.datagrams_wait) && !self.loop_state.datagrams_first;
+        self.loop_state.datagrams_first = first;
+        if first {
+            self.icmp.work(&mut self.cx);
+            // Each turn is one socket's.
+            for _ in 0..DATAGRAM_TURNS.min(self.udp.backlog()) {
+                self.udp.work(&mut self.cx);
+                if self.cx.egress.handover.is_refused() {
+                    break;
+                }
+            }
+        }
         self.tcp_forwards.work(&mut self.tcp, &mut self.cx);
         self.tcp.work(&mut self.cx);
-        self.udp.work(&mut self.cx);
-        self.icmp.work(&mut self.cx);
+        if !first {
+            self.udp.work(&mut self.cx);
+            self.icmp.work(&mut self.cx);
+        }
         self.end_shortage();
         self.backlog() > 0 && !self.cx.egress.handover.is_refused()
     }
@@ -244,13 +264,14 @@ impl Stack {
         self.cx.egress.hand_over(handing, self.cx.now)
     }
 
-    /// What [`Stack::hand_over`] gave is with the application, and so are the effects that were taken out before; `switches` are those of its thread, where it was watched.
+    /// What [`Stack::hand_over`] gave is with the application, and so are the effects that were taken out before; `switches`
+    /// are those of its thread, where it was watched.
     pub fn handed_over(&mut self, handing: &mut Handing, switches: Option<Switches>) {
+        if let Some(switches) = switches {
+            self.cx.egress.handover.on_watched(handing.bytes(), switches, self.cx.now);
+        }
         handing.done();
         self.cx.reserve.take_back();
-        if let Some(switches) = switches {
-            self.cx.egress.handover.on_watched(switches, self.cx.now);
-        }
     }
 
     /// Does what is due, and gives the next deadline.

@@ -22,6 +22,10 @@ impl Proofs {
     /// New segments were sent, the last one up to `end`. (What is sent again may be acknowledged for the first time it was
     /// sent, and proves nothing.)
     pub fn sent(&mut self, end: SeqNumber, egress: &mut Egress) {
+        if !egress.handover.counts() {
+            self.count = 0;
+            return;
+        }
         let position = egress.position();
         // The last one moves on as long as it is near the one before it, or there is no place for another.
         let before = self.count.checked_sub(2).and_then(|before| self.sent.get(before)).map(|(_, position)| *position);
@@ -37,6 +41,9 @@ impl Proofs {
 
     /// The guest has everything up to `una`.
     pub fn acknowledged(&mut self, una: SeqNumber, handover: &mut Handover) {
+        if self.count == 0 {
+            return;
+        }
         let known = self.sent.iter().take(self.count);
         let proven = known.take_while(|(end, _)| !una.lt(*end)).count();
         if let Some((_, position)) = proven.checked_sub(1).and_then(|last| self.sent.get(last)) {

@@ -31,6 +31,11 @@ impl Handing {
         self.first == self.end && self.marker.is_none()
     }
 
+    /// How many bytes they have together.
+    pub fn bytes(&self) -> usize {
+        self.outbox.bytes_of(self.first..self.end)
+    }
+
     /// Whether the caller is to find out if the application sleeps while it takes them.
     pub fn is_watched(&self) -> bool {
         self.watched

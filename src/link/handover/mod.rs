@@ -8,106 +8,76 @@
 //!
 //! *The invariant.* While frames of the guest keep coming, what was given less what is proven read is at most
 //! [`Trust::limit`], or one frame. Queues are first in, first out: a frame of the guest that answers one of ours
-//! (an acknowledgment of a segment, an answer to a [`marker`]) proves that everything given before that one was read. More
-//! is given only in a trial, at a moment at which the other end cannot be asleep: after a whole round of the application's
-//! loop that neither slept, nor brought a frame, nor gave one. `trust` says how trials teach whether the application
-//! sleeps at all. docs/architecture.md has the reasons at length.
+//! (an acknowledgment of a segment, an answer to a [`marker`]) proves that everything given before that one was read, and
+//! so do enough frames of the guest, whatever they are ([`guest`]). More is given only in a trial, at a moment at which the
+//! other end cannot be asleep: after a whole round of the application's loop that neither slept, nor brought a frame, nor
+//! gave one. `trust` says how trials teach whether the application sleeps at all; for one that does not, nothing is counted
+//! any more. docs/architecture.md has the reasons at length.
 //!
 //! Everything is counted in *cost* ([`super::outbox::cost`]), and every frame has a *position*: the cost of all frames made
 //! up to its end. What waits keeps its order. Knows nothing of sockets, flows or the application itself.
 
+mod guest;
 pub mod handing;
 pub mod marker;
+mod round;
 #[cfg(test)]
 mod sim;
+mod stance;
+#[cfg(test)]
+mod tests;
 pub mod trust;
 
-use marker::Marker;
-use trust::{Drain, Switches, Trust};
+use guest::Guest;
+use marker::Markers;
+use round::{Round, Since};
+use stance::{Drains, Stance, Trial};
+use trust::{Switches, Trust};
 
 use crate::time::{Duration, Instant};
 
-/// What waits for a proof longer than this goes without one where the moment allows it.
-const PATIENCE: Duration = Duration::from_millis(100);
-/// The same in rounds, for a clock that stands still.
-const PATIENT_ROUNDS: u32 = 4096;
-/// Rounds without a frame, one behind the other, in which the application could sleep: the first of them slept its time out,
-/// and the other end had nothing better to do than to read.
-const CALM_ROUNDS: u32 = 2;
 /// Rounds in which what waits has nothing but segments to prove that it was read, before a marker goes out.
 const UNMARKED_ROUNDS: u32 = 8;
-/// A marker that was not answered for so long is followed by another.
-const MARKER_LIFETIME: Duration = Duration::from_secs(1);
 /// A larger frame does not fit into an empty pipe, so that it has to be read while it is written.
 const LARGEST_UNREAD: u64 = 60 * 1024;
 /// The most payload of a segment for an application that may sleep.
 const LONGEST_SEGMENT: u16 = 30 * 1024;
 /// A frame of an Ethernet.
 const FULL_FRAME: u64 = 1514;
-/// So many frames of the guest, while nothing was given, are twice what the queue towards us can hold: the other end has
-/// put in the second half meanwhile, and as it carries frames both ways, it has taken out whatever the other one held.
-const ALL_CARRIED: u32 = 2048;
-/// A frame of the guest longer than this is one of a bulk transfer, and how many shorter ones show that it has ended.
-const LONGEST_SHORT: usize = 600;
-const HEAVY: u16 = 256;
-/// The longest sleep while frames wait for a proof, in milliseconds.
+/// The longest sleep while frames wait for a proof, in milliseconds; and while a marker may go out that was not answered.
 const SLEEP: u32 = 20;
+const SHORT_SLEEP: u32 = 1;
+
+/// So long must nothing have been given before more is than is proven read, where the guest is far away: the other end has
+/// read what was, and the guest is only late to say so. (One that is near has its reasons.)
+const SETTLED: Duration = Duration::from_millis(1);
 
 /// See the module.
 #[derive(Debug)]
 pub struct Handover {
-    /// Frames are counted. Without this (a caller that takes frames itself) everything may be made.
-    engaged: bool,
+    stance: Stance,
     trust: Trust,
-    drain: Drain,
+    drains: Drains,
     /// Position up to which frames were given to the application.
     given: u64,
     /// Position up to which they are proven read.
     read: u64,
-    /// Position up to which they may be made and given.
+    /// Position up to which they may be made and given, as the stance has it.
     ceiling: u64,
     /// Position up to which some segment will prove them read.
     provable: u64,
-    marker: Option<Marker>,
-    markers: u32,
+    markers: Markers,
+    guest: Guest,
+    /// How long the guest's frames may be.
+    longest_of_guest: usize,
+    round: Round,
     /// Something was not made for want of room in this round.
     refused: bool,
     /// Among it were bytes for the guest, in this round, or the one before.
     short: bool,
     was_short: bool,
-    /// Since when something has waited without any proof, and rounds since then.
-    stalled: Option<(Instant, u32)>,
-    /// A trial is being made.
-    trial: Option<Trial>,
-    /// Where an idle round has let `given` stand: whatever its length, one frame may go.
-    step: Option<u64>,
-    /// A trial is being waited for: proofs do not raise the ceiling.
-    draining: bool,
-    /// Rounds without a frame, before which the application could sleep, one behind the other.
-    calm: u32,
-    /// Something waits for longer than proofs take.
-    overdue: bool,
-    /// Frames from the guest since anything was given.
-    unanswered: u32,
-    /// Frames from the guest since the last round.
-    frames: u32,
-    /// So many of the guest's frames from now on have to be short before a trial is made: one that sends in bulk soon
-    /// fills the queue towards us.
-    heavy: u16,
-    /// The last round had none.
-    quiet: bool,
-    /// Where `given` stood at the last round, and whether the application could sleep since.
-    round_given: u64,
-    slept: bool,
-}
-
-/// A burst whose whole length is what it tests.
-#[derive(Debug)]
-struct Trial {
-    /// Where `given` stood when the thread last left its processor, or when it began.
-    from: u64,
-    /// The application was watched the whole time.
-    watched: bool,
+    /// Since when something has waited without any proof.
+    waiting: Option<Since>,
 }
 
 /// What may be given now.
@@ -121,40 +91,42 @@ pub struct Grant {
 
 impl Default for Handover {
     fn default() -> Handover {
-        let trust = Trust::default();
         Handover {
-            engaged: false,
-            ceiling: trust.limit(),
-            trust,
-            drain: Drain::default(),
+            stance: Stance::Off,
+            trust: Trust::default(),
+            drains: Drains::default(),
             given: 0,
             read: 0,
+            ceiling: u64::MAX,
             provable: 0,
-            marker: None,
-            markers: 0,
+            markers: Markers::default(),
+            guest: Guest::default(),
+            longest_of_guest: 0,
+            round: Round::default(),
             refused: false,
             short: false,
             was_short: false,
-            stalled: None,
-            trial: None,
-            step: None,
-            draining: false,
-            calm: 0,
-            overdue: false,
-            unanswered: 0,
-            frames: 0,
-            heavy: 0,
-            quiet: true,
-            round_given: 0,
-            slept: true,
+            waiting: None,
         }
     }
 }
 
 impl Handover {
-    /// Counts from now on what is made and given.
-    pub fn engage(&mut self) {
-        self.engaged = true;
+    /// Counts from now on what is made and given, where the guest's frames have so many bytes at most. Without this (a caller
+    /// that takes frames itself) everything may be made.
+    pub fn engage(&mut self, longest_of_guest: usize) {
+        self.longest_of_guest = longest_of_guest;
+        self.bind();
+    }
+
+    /// Whether it matters what was given and what was read.
+    pub fn counts(&self) -> bool {
+        !matches!(self.stance, Stance::Off | Stance::Free)
+    }
+
+    fn bind(&mut self) {
+        self.stance = Stance::Bound;
+        self.ceiling = self.read + self.trust.limit();
     }
 
     /// Position up to which frames were given.
@@ -164,16 +136,27 @@ impl Handover {
 
     /// Whether a frame of this cost may be made when those before it end at position `start`.
     pub fn fits(&self, start: u64, cost: u64) -> bool {
-        !self.engaged
-            || start + cost <= self.ceiling
-            || self.step == Some(start)
-            // One frame may always go when everything was read.
-            || (start == self.read && !self.draining && (cost <= LARGEST_UNREAD || self.quiet))
+        start + cost <= self.ceiling || self.fits_alone(start, cost)
+    }
+
+    /// Whether a frame may go beyond the ceiling.
+    fn fits_alone(&self, start: u64, cost: u64) -> bool {
+        match &self.stance {
+            Stance::Off | Stance::Free => true,
+            Stance::Draining(_) => false,
+            // One frame may go whatever its length.
+            Stance::Step(from) if *from == start => true,
+            Stance::Trial(trial) if trial.fits(start, cost) => true,
+            // And always when everything was read.
+            Stance::Bound | Stance::Step(_) | Stance::Trial(_) => {
+                start == self.read && (cost <= LARGEST_UNREAD || self.round.quiet)
+            }
+        }
     }
 
     /// The most payload that a segment is to carry: two of them always fit into a pipe, so that there is room for a marker.
     pub fn longest(&self) -> u16 {
-        if self.engaged && !self.trust.is_full() { LONGEST_SEGMENT } else { u16::MAX }
+        if self.counts() { LONGEST_SEGMENT } else { u16::MAX }
     }
 
     /// Whether a bare answer of this cost may be made at once. Those of a guest that sends in bulk would else take all there
@@ -201,28 +184,26 @@ impl Handover {
     }
 
     /// What was made without asking for room is as much as may wait for a trial: no trial, then.
-    pub fn on_many_waiting(&mut self) {
-        if self.draining {
-            self.draining = false;
-            self.drain.give_up();
-            self.ceiling = self.ceiling.max(self.read + self.trust.limit());
+    pub fn on_many_waiting(&mut self, now: Instant) {
+        if matches!(self.stance, Stance::Draining(_)) {
+            self.drains.give_up(now);
+            self.bind();
         }
     }
 
     /// Whether something waits, where frames were made up to a position.
     pub fn waits(&self, made: u64) -> bool {
-        self.engaged && (self.refused || made > self.given)
+        self.counts() && (self.refused || made > self.given)
     }
 
     /// A frame of the guest has come, of so many bytes.
     pub fn on_frame(&mut self, length: usize) {
-        self.frames = self.frames.saturating_add(1);
-        self.unanswered = self.unanswered.saturating_add(1);
-        if self.unanswered >= ALL_CARRIED {
-            self.unanswered = 0;
-            self.read_up_to(self.given);
+        if !self.counts() {
+            return;
         }
-        self.heavy = if length > LONGEST_SHORT { HEAVY } else { self.heavy.saturating_sub(1) };
+        if let Some(position) = self.guest.on_frame(length, self.given, self.read) {
+            self.read_up_to(position);
+        }
     }
 
     /// A segment that was given, or waits, will prove that everything up to this position was read.
@@ -237,79 +218,104 @@ impl Handover {
             return;
         }
         self.read = position;
-        self.stalled = None;
-        if self.marker.as_ref().is_some_and(|marker| marker.position <= position) {
-            self.marker = None;
-        }
-        if !self.draining {
+        self.waiting = None;
+        if !matches!(self.stance, Stance::Draining(_)) {
             self.ceiling = self.ceiling.max(self.read + self.trust.limit());
         }
     }
 
     /// A round of the application's loop begins; frames were made up to position `made`.
     pub fn begin_round(&mut self, made: u64, now: Instant) {
-        let frames = std::mem::take(&mut self.frames);
-        self.quiet = frames == 0;
-        let idle = self.quiet && !self.slept && self.given == self.round_given;
-        self.calm = if self.quiet && self.slept { self.calm.saturating_add(1) } else { 0 };
         let waits = self.waits(made);
         self.refused = false;
         self.was_short = std::mem::take(&mut self.short);
-        self.grade_trial();
-        self.round_given = self.given;
-        self.draining = false;
-        self.step = None;
-        self.ceiling = self.read + self.trust.limit();
-        self.overdue = false;
-        if !waits {
-            self.stalled = None;
-            self.drain.forget();
+        if !self.counts() {
             return;
         }
-        let (since, rounds) = self.stalled.get_or_insert((now, 0));
-        *rounds += 1;
-        self.overdue = now - *since >= PATIENCE || *rounds >= PATIENT_ROUNDS;
-        if self.calm >= CALM_ROUNDS || (self.overdue && idle) {
-            // Nobody proves anything, as may be the way of this guest; but the other end had all the time it needs.
-            self.marker = None;
-            self.calm = 0;
-            self.read_up_to(self.given);
-        }
-        if self.trust.may_try(now) && (self.heavy == 0 || self.trust.is_full()) {
-            if idle {
-                self.drain.done();
-                self.begin_trial();
-            } else if !self.trust.is_full() && self.drain.holds() {
-                self.draining = true;
-                self.ceiling = self.given;
+        let idle = self.end_round(now);
+        if let Stance::Trial(trial) = &self.stance
+            && trial.is_passed(self.trust.proof())
+        {
+            self.trust.on_burst(now);
+            if self.trust.is_full() {
+                self.stance = Stance::Free;
+                self.ceiling = u64::MAX;
+                return;
             }
         }
-    }
-
-    fn begin_trial(&mut self) {
-        self.step = Some(self.given);
-        self.trial = Some(Trial { from: self.given, watched: false });
-        // What was given before may be unread as well; without proofs a few more frames may go after each idle round.
-        self.ceiling = self.ceiling.max(self.read + self.trust.burst()).max(self.given + self.trust.step());
-    }
-
-    fn grade_trial(&mut self) {
-        let Some(trial) = self.trial.take() else { return };
-        if trial.watched && (self.given - trial.from) * 4 >= self.trust.burst() * 3 {
-            self.trust.on_burst();
+        let drain = self.stance.drain();
+        self.bind();
+        if !waits {
+            self.waiting = None;
+            return;
         }
+        let waiting = self.waiting.get_or_insert(Since::new(now));
+        waiting.rounds += 1;
+        let calm = self.round.calm.as_ref().is_some_and(|since| since.is_calm(now));
+        if calm || (idle && waiting.is_overdue(now)) {
+            // Nobody proves anything, as may be the way of this guest; but the other end had all the time it needs.
+            self.round.calm = None;
+            self.read_up_to(self.given);
+        }
+        if !self.may_step(now) {
+            return;
+        }
+        let may_try = self.trust.may_try(now);
+        let settled = self.is_settled(now);
+        if may_try && idle && (self.read == self.given || settled) {
+            self.drains.done();
+            let beyond = self.trust.beyond(self.longest_of_guest);
+            let held = self.trust.held().min(self.trust.burst());
+            self.stance = Stance::Trial(Trial::new(self.given, held, self.trust.burst(), beyond));
+        } else if may_try && let Some(drain) = self.drains.hold(drain, now) {
+            self.stance = Stance::Draining(drain);
+            self.ceiling = self.given;
+        } else if idle && settled {
+            // So little of a full queue is read before the one towards us is full.
+            self.stance = Stance::Step(self.given);
+            self.ceiling = self.ceiling.max(self.given + self.trust.step());
+        }
+    }
+
+    /// A round has ended: whether it neither slept, nor brought a frame, nor gave one.
+    fn end_round(&mut self, now: Instant) -> bool {
+        self.round.quiet = self.guest.end_round() == 0;
+        let gave = std::mem::replace(&mut self.round.given, self.given) != self.given;
+        if gave {
+            self.round.gave = now;
+        }
+        let still = self.round.quiet && !gave;
+        match self.round.sleeps {
+            Some(since) if still => self.round.calm.get_or_insert(Since::new(since)).rounds += 1,
+            _ => self.round.calm = None,
+        }
+        still && self.round.sleeps.is_none()
+    }
+
+    fn may_step(&self, now: Instant) -> bool {
+        !self.guest.is_heavy() && self.trust.may_step(now)
+    }
+
+    /// Whether the other end has read what was given, as far as can be known of one whose guest is far away.
+    fn is_settled(&self, now: Instant) -> bool {
+        self.given == self.round.given && now - self.round.gave >= SETTLED && self.markers.is_far()
     }
 
     /// Before the application's sleep of so many milliseconds at most: how long it may sleep while something waits.
     pub fn before_sleep(&mut self, made: u64, sleep: u32, now: Instant) -> u32 {
+        if !self.counts() {
+            return sleep;
+        }
         let mut sleep = sleep;
         if self.waits(made) {
+            let overdue = self.waiting.as_ref().is_some_and(|waiting| waiting.is_overdue(now));
+            let moment = self.may_step(now) && (self.read == self.given || self.is_settled(now));
+            let soon = !self.round.quiet || overdue || moment;
             // A round without a frame has a marker go out, whose answer wakes the application.
-            let soon =
-                !self.quiet || self.overdue || (self.trust.may_try(now) && (self.heavy == 0 || self.trust.is_full()));
-            sleep = sleep.min(if soon { 0 } else { SLEEP });
+            let longest = if self.markers.has_place(now) { SHORT_SLEEP } else { SLEEP };
+            sleep = sleep.min(if soon { 0 } else { longest });
         }
-        self.slept = sleep > 0;
+        self.round.sleeps = (sleep > 0).then_some(now);
         sleep
     }
 
@@ -318,7 +324,7 @@ impl Handover {
     pub fn grant(&mut self, end: u64, costs: impl ExactSizeIterator<Item = u64>) -> Grant {
         let before = self.given;
         let mut frames = 0;
-        if !self.engaged || end <= self.ceiling {
+        if end <= self.ceiling && !matches!(self.stance, Stance::Trial(_)) {
             frames = costs.len();
             self.given = end;
         } else {
@@ -328,62 +334,82 @@ impl Handover {
                 }
                 self.given += cost;
                 frames += 1;
+                if let Stance::Trial(trial) = &mut self.stance {
+                    trial.given(cost);
+                }
             }
         }
-        if frames > 0 {
-            self.unanswered = 0;
-        }
-        let watched = self.engaged
-            && ((self.trial.is_some() && !self.trust.is_full())
-                || self.trust.is_worth_watching(self.given - self.read, self.given - before));
+        let given = self.given - before;
+        let watched = match self.stance {
+            Stance::Off => false,
+            Stance::Trial(_) => given > 0,
+            _ => self.trust.is_worth_watching(self.given - self.read, given),
+        };
         Grant { frames, watched }
     }
 
     /// Whether a marker is to follow what was just given, where frames were made up to position `made`.
     pub fn wants_marker(&self, made: u64, now: Instant) -> bool {
-        // A queue that may be full has no room for a marker either.
         let unread = self.given - self.read;
-        if !self.engaged || unread == 0 || unread > LARGEST_UNREAD.max(self.trust.limit()) {
+        if !self.counts() || unread == 0 {
             return false;
         }
-        let unproven = self.given.saturating_sub(self.read.max(self.provable));
-        let half = unproven >= self.trust.limit() / 2 && (self.frames > 0 || !self.quiet);
+        let quiet = self.round.quiet && !self.guest.has_come();
+        // A queue that may be full has no room for a marker either; but in a round without a frame its reader is awake, and a
+        // guest that sends no bulk does not put it to sleep at once.
+        if unread > LARGEST_UNREAD.max(self.trust.limit()) && (!quiet || self.guest.is_heavy()) {
+            return false;
+        }
+        let unproven = self.given.saturating_sub(self.read.max(self.provable).max(self.markers.covers(now)));
+        let half = unproven >= self.trust.limit() / 2 && !quiet;
         // Where the guest has nothing to say, its acknowledgment may well be one of those that are put off.
-        let late = self.quiet || self.stalled.is_some_and(|(_, rounds)| rounds >= UNMARKED_ROUNDS);
-        let stuck = self.waits(made) && (self.provable <= self.read || late);
-        (half || stuck) && self.marker.as_ref().is_none_or(|marker| now - marker.sent >= MARKER_LIFETIME)
+        let late = quiet || self.waiting.as_ref().is_some_and(|waiting| waiting.rounds >= UNMARKED_ROUNDS);
+        let stuck = || self.waits(made) && (self.provable <= self.read || late) && self.markers.is_late(now);
+        (half || stuck()) && self.markers.has_place(now)
     }
 
     /// The marker that follows what was just given; its number tells it from the one before.
-    pub fn mark(&mut self, now: Instant, number: impl FnOnce(u32) -> marker::Question) {
-        self.markers = self.markers.wrapping_add(1);
-        self.marker = Some(Marker { position: self.given, sent: now, question: number(self.markers) });
+    pub fn mark(&mut self, now: Instant, question: impl FnOnce(u32) -> marker::Question) {
+        self.markers.ask(self.given, now, question);
     }
 
     /// The guest has answered a question.
-    pub fn on_answer(&mut self, question: &marker::Question) {
-        if let Some(marker) = self.marker.take_if(|marker| marker.question == *question) {
-            self.read_up_to(marker.position);
+    pub fn on_answer(&mut self, question: &marker::Question, now: Instant) {
+        if let Some(position) = self.markers.answered(question, now) {
+            self.read_up_to(position);
         }
     }
 
-    /// Frames that were watched are given; `switches` are those that the application's thread made meanwhile.
-    pub fn on_watched(&mut self, switches: Switches, now: Instant) {
-        let slept = switches.slept > 0;
-        if let Some(trial) = &mut self.trial {
-            trial.watched = true;
-            if switches.preempted > 0 {
-                trial.from = self.given;
+    /// Frames of so many bytes that were watched are given; `switches` are those that the application's thread made
+    /// meanwhile.
+    pub fn on_watched(&mut self, bytes: usize, switches: Switches, now: Instant) {
+        let tried = match &mut self.stance {
+            Stance::Trial(trial) => {
+                trial.taken(bytes, switches.preempted > 0);
+                true
             }
+            _ => false,
+        };
+        if switches.slept == 0 {
+            return;
         }
-        let tried = self.trial.is_some();
-        // What a trial has put into the queues may still be there; that the next frame had to wait for it says nothing.
-        let within = self.given - self.read <= self.trust.limit() + FULL_FRAME;
-        if slept && (tried || within) {
-            self.trial = None;
-            self.trust.on_sleep(self.given - self.read, tried, now);
-            self.drain.forget();
-            self.ceiling = self.read + self.trust.limit();
+        let unread = self.given - self.read;
+        match self.stance {
+            Stance::Off => {}
+            Stance::Free => {
+                // It was woken by room, so its queue is full but for that.
+                self.read = self.given.saturating_sub(self.trust.burst());
+                self.trust.on_sleep(None, now);
+                self.bind();
+            }
+            _ => {
+                // What a trial has put into the queues may still be there; that the next frame had to wait for it says nothing.
+                let within = unread <= self.trust.limit() + FULL_FRAME;
+                if tried || within {
+                    self.trust.on_sleep(within.then_some(unread), now);
+                    self.bind();
+                }
+            }
         }
     }
 }

@@ -11,38 +11,80 @@
 use crate::time::{Duration, Instant};
 
 /// What is known of the application, and what follows: how much may be given and not be proven read, how long a trial is,
-/// and how many of them have to pass.
+/// how many bytes have to be taken in it, and how many of them have to pass.
 #[derive(Debug)]
 struct Stage {
     limit: u64,
+    /// What the queue holds in any case, if it is one of this kind.
+    held: u64,
     burst: u64,
+    proof: u64,
     /// What may be given after each idle round whatever is proven. So little of a full queue is read before the one towards
     /// us is full.
     step: u64,
     passes: u8,
+    kind: Kind,
 }
 
-/// Nothing is known: a pipe of 64 KiB holds at least the limit, as each of its pages is in use by half, and for frames of
-/// an Ethernet more than half of the burst. It is no pipe: sockets hold 208 KiB as Linux counts, 90 frames of an Ethernet. It is
-/// none of both; sockets would hold the limit even so.
+/// What the stage's trials are to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Pipe,
+    Sockets,
+    Either,
+}
+
+/// Nothing is known: a pipe of 64 KiB holds at least the limit, as each of its pages is in use by half, and less than what a
+/// trial proves. It is no pipe: sockets hold 208 KiB as Linux counts, 92 frames of an Ethernet. It is hardly sockets.
 const STAGES: [Stage; 3] = [
-    Stage { limit: FIRST_LIMIT, burst: 80 * 1024, step: 8 * 1024, passes: 8 },
-    Stage { limit: FIRST_LIMIT, burst: 256 * 1024, step: 8 * 1024, passes: 8 },
-    Stage { limit: 128 * 1024, burst: 256 * 1024, step: 64 * 1024, passes: 0 },
+    Stage {
+        limit: FIRST_LIMIT,
+        held: FIRST_LIMIT,
+        burst: 80 * KIB,
+        proof: 70 * KIB,
+        step: 8 * KIB,
+        passes: 8,
+        kind: Kind::Pipe,
+    },
+    Stage {
+        limit: FIRST_LIMIT,
+        held: SOCKETS_HOLD,
+        burst: 256 * KIB,
+        proof: 192 * KIB,
+        step: 8 * KIB,
+        passes: 8,
+        kind: Kind::Sockets,
+    },
+    Stage {
+        limit: FIRST_LIMIT,
+        held: SOCKETS_HOLD,
+        burst: 384 * KIB,
+        proof: 224 * KIB,
+        step: 8 * KIB,
+        passes: 16,
+        kind: Kind::Either,
+    },
 ];
-const FIRST_LIMIT: u64 = 32 * 1024;
+/// Frames of a trial beyond what is held in any case, at least.
+const LEAST_BEYOND: usize = 5;
+const KIB: u64 = 1024;
+const FIRST_LIMIT: u64 = 32 * KIB;
+const SOCKETS_HOLD: u64 = 64 * KIB;
+/// From one trial to the next at least: how fast the other end is changes with what else the processors do.
+const APART: Duration = Duration::from_millis(3);
+const PAGE: usize = 4096;
+const PAGES: usize = 16;
+const SOCKET_BUFFER: usize = 212_992;
 /// The least that the limit falls to, after many sleeps. One frame may go in any case.
-const LEAST_LIMIT: u64 = 4096;
+const LEAST_LIMIT: u64 = 2048;
 /// From a sleep to the next trial, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(60);
-/// Of the batches of a trusted application, one in so many is watched, if it is large.
+/// Of the batches of a trusted application, one in so many is watched, if it is large; of those of another one, one in so
+/// many of those that come near to the limit.
 const WATCHED: u32 = 32;
+const WATCHED_OF_OTHERS: u32 = 4;
 const LARGE_BATCH: u64 = 64 * 1024;
-/// Rounds that frames are held to make room for a trial, and rounds after that until it is tried again: at first, at most.
-const DRAIN_ROUNDS: u16 = 64;
-const FIRST_REST: u16 = 512;
-const LAST_REST: u16 = 16384;
 
 /// How often a thread has left its processor: of its own will, in a system call that waits, or for another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,24 +106,29 @@ impl Switches {
 /// See the module.
 #[derive(Debug)]
 pub struct Trust {
+    /// Which of [`STAGES`]; behind the last one nothing is counted any more.
     stage: usize,
     passed: u8,
     /// The limit is lower than the stage's, after sleeps.
     cap: u64,
+    /// After the last sleep, how long until when.
     pause: Duration,
     resumes: Option<Instant>,
+    /// When the last trial passed.
+    passed_at: Option<Instant>,
     large: u32,
 }
 
 impl Default for Trust {
     fn default() -> Trust {
-        Trust { stage: 0, passed: 0, cap: u64::MAX, pause: FIRST_PAUSE, resumes: None, large: 0 }
+        Trust { stage: 0, passed: 0, cap: u64::MAX, pause: FIRST_PAUSE, resumes: None, passed_at: None, large: 0 }
     }
 }
 
 impl Trust {
     fn stage(&self) -> &'static Stage {
-        STAGES.get(self.stage).unwrap_or(&STAGES[0])
+        let [.., last] = &STAGES;
+        STAGES.get(self.stage).unwrap_or(last)
     }
 
     /// What may be given and not be proven read.
@@ -94,6 +141,28 @@ impl Trust {
         self.stage().burst.min(self.cap.saturating_mul(2))
     }
 
+    /// What of it the queue holds in any case.
+    pub fn held(&self) -> u64 {
+        self.stage().held
+    }
+
+    /// How many frames may go beyond that, where the guest's have so many bytes at most: as many as the queue towards us
+    /// holds of them. (Of the longest it holds too few for any trial.)
+    pub fn beyond(&self, longest_of_guest: usize) -> u64 {
+        let frames = match self.stage().kind {
+            Kind::Pipe if longest_of_guest <= PAGE => PAGES * (PAGE / longest_of_guest.max(1)),
+            Kind::Pipe => PAGES / longest_of_guest.div_ceil(PAGE),
+            Kind::Sockets => SOCKET_BUFFER / ((longest_of_guest + 384).next_power_of_two() + 256),
+            Kind::Either => return u64::MAX,
+        };
+        frames.max(LEAST_BEYOND) as u64
+    }
+
+    /// How many bytes of it have to be taken without a sleep.
+    pub fn proof(&self) -> u64 {
+        self.stage().proof.min(self.cap)
+    }
+
     /// What may be given after an idle round whatever is proven.
     pub fn step(&self) -> u64 {
         self.stage().step
@@ -101,16 +170,22 @@ impl Trust {
 
     /// The application does not sleep, as far as can be found out.
     pub fn is_full(&self) -> bool {
-        self.stage().passes == 0
+        self.stage >= STAGES.len()
     }
 
-    /// Whether a trial may be made.
-    pub fn may_try(&self, now: Instant) -> bool {
+    /// Whether more may be given than is proven read, after an idle round.
+    pub fn may_step(&self, now: Instant) -> bool {
         self.resumes.is_none_or(|resumes| resumes <= now)
     }
 
+    /// Whether that may be as much as a trial, if nothing has slept yet.
+    pub fn may_try(&self, now: Instant) -> bool {
+        self.passed_at.is_none_or(|passed| now - passed >= APART)
+    }
+
     /// A whole burst was taken without a sleep.
-    pub fn on_burst(&mut self) {
+    pub fn on_burst(&mut self, now: Instant) {
+        self.passed_at = Some(now);
         if self.cap < u64::MAX {
             self.cap = self.cap.saturating_mul(2);
             if self.cap >= FIRST_LIMIT {
@@ -128,73 +203,28 @@ impl Trust {
         }
     }
 
-    /// The application slept while it took frames, when so much was not proven read: its queue holds less.
-    pub fn on_sleep(&mut self, unread: u64, in_trial: bool, now: Instant) {
-        let held = if in_trial { unread / 4 } else { unread / 2 };
+    /// The application slept while it took frames. Where that was within the limit, `unread` is what was not proven read, and
+    /// its queue holds less.
+    pub fn on_sleep(&mut self, unread: Option<u64>, now: Instant) {
         self.stage = 0;
         self.passed = 0;
-        self.cap = held.clamp(LEAST_LIMIT, FIRST_LIMIT);
+        if let Some(unread) = unread {
+            self.cap = (unread / 2).clamp(LEAST_LIMIT, FIRST_LIMIT);
+        }
         self.resumes = Some(now + self.pause);
         self.pause = (self.pause * 2).min(LAST_PAUSE);
     }
 
     /// Whether it is worth finding out if the application sleeps, when so much is not proven read and this is given.
     pub fn is_worth_watching(&mut self, unread: u64, given: u64) -> bool {
-        if !self.is_full() {
-            return unread > self.limit() / 2;
+        let (is_large, one_in) = if self.is_full() {
+            (given >= LARGE_BATCH, WATCHED)
+        } else {
+            (given > 0 && unread > self.limit() / 2, WATCHED_OF_OTHERS)
+        };
+        if is_large {
+            self.large = self.large.wrapping_add(1);
         }
-        if given < LARGE_BATCH {
-            return false;
-        }
-        self.large = self.large.wrapping_add(1);
-        self.large.is_multiple_of(WATCHED)
-    }
-}
-
-/// How long frames are held so that the guest's end, and a trial can be made: a guest that has something to say with
-/// each of ours would put it off for ever.
-#[derive(Debug)]
-pub struct Drain {
-    held: u16,
-    rest: u16,
-    next_rest: u16,
-}
-
-impl Default for Drain {
-    fn default() -> Drain {
-        Drain { held: 0, rest: 0, next_rest: FIRST_REST }
-    }
-}
-
-impl Drain {
-    /// Whether this round holds its frames.
-    pub fn holds(&mut self) -> bool {
-        if self.rest > 0 {
-            self.rest -= 1;
-            return false;
-        }
-        if self.held < DRAIN_ROUNDS {
-            self.held += 1;
-            return true;
-        }
-        self.give_up();
-        false
-    }
-
-    /// The moment does not come, or what waits for it grows too long.
-    pub fn give_up(&mut self) {
-        self.held = 0;
-        self.rest = self.next_rest;
-        self.next_rest = self.next_rest.saturating_mul(2).min(LAST_REST);
-    }
-
-    /// The moment for a trial has come.
-    pub fn done(&mut self) {
-        *self = Drain::default();
-    }
-
-    /// Nothing waits any more.
-    pub fn forget(&mut self) {
-        self.held = 0;
+        is_large && self.large.is_multiple_of(one_in)
     }
 }

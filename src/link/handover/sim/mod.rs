@@ -8,139 +8,17 @@
 //! frames, one read a round or all, reading before the turns or after them, how fast B is, on another processor or on
 //! the same one, whether the guest answers markers, acknowledgments put off, and what there is to say in both directions.
 
+mod other_end;
+mod queue;
+
 use std::collections::VecDeque;
+
+use queue::{Frame, Kind, Queue, Random};
 
 use super::trust::Switches;
 use super::{Handover, marker::Question};
 use crate::link::outbox::cost;
 use crate::time::Instant;
-
-/// How a queue between A and B counts.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
-    /// 16 pages; what is written goes on in the last page when it fits there.
-    Pipe,
-    /// 212,992 bytes; a message counts with the memory it lies in, and the last may go beyond.
-    Sockets,
-}
-
-const PAGE: usize = 4096;
-const PAGES: usize = 16;
-const SOCKET_BUFFER: usize = 212_992;
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Frame {
-    /// A segment of ours, or of the guest: acknowledged by the other side. The number is its position.
-    Segment(u64),
-    /// Proves that the segment at this position was read.
-    Acknowledgment(u64),
-    /// A datagram: answered by nobody.
-    Datagram,
-    /// A question that is answered at once from inside `slirp_input`.
-    Ping,
-    Marker(Question),
-    Answer(Question),
-}
-
-#[derive(Debug)]
-struct Queue {
-    kind: Kind,
-    frames: VecDeque<(Frame, usize)>,
-    /// Of a pipe: bytes in each page, the first one less what was read of it.
-    pages: VecDeque<(usize, usize)>,
-    used: usize,
-}
-
-impl Queue {
-    fn new(kind: Kind) -> Queue {
-        Queue { kind, frames: VecDeque::new(), pages: VecDeque::new(), used: 0 }
-    }
-
-    /// What a socket's buffer is charged for a message.
-    fn charge(length: usize) -> usize {
-        (length + 384).next_power_of_two().max(512) + 256
-    }
-
-    /// Puts in what fits of `left` bytes and returns what does not: the writer sleeps until it does.
-    fn write(&mut self, frame: Frame, length: usize, left: usize) -> usize {
-        let left = match self.kind {
-            Kind::Sockets if self.used >= SOCKET_BUFFER => return left,
-            Kind::Sockets => {
-                self.used += Self::charge(length);
-                0
-            }
-            Kind::Pipe => self.write_pages(left),
-        };
-        if left == 0 {
-            self.frames.push_back((frame, length));
-        }
-        left
-    }
-
-    fn write_pages(&mut self, mut left: usize) -> usize {
-        let tail = left % PAGE;
-        if let Some((written, _)) = self.pages.back_mut()
-            && tail > 0
-            && *written + tail <= PAGE
-        {
-            *written += tail;
-            left -= tail;
-        }
-        while left > 0 && self.pages.len() < PAGES {
-            let now = left.min(PAGE);
-            self.pages.push_back((now, 0));
-            left -= now;
-        }
-        left
-    }
-
-    fn read(&mut self) -> Option<(Frame, usize)> {
-        let (frame, length) = self.frames.pop_front()?;
-        match self.kind {
-            Kind::Sockets => self.used -= Self::charge(length),
-            Kind::Pipe => {
-                let mut left = length;
-                while let Some((written, read)) = self.pages.front_mut() {
-                    let now = left.min(*written - *read);
-                    *read += now;
-                    left -= now;
-                    if read == written {
-                        self.pages.pop_front();
-                    }
-                    if left == 0 {
-                        break;
-                    }
-                }
-            }
-        }
-        Some((frame, length))
-    }
-}
-
-/// Numbers from a seed (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn one_in(&mut self, count: u64) -> bool {
-        self.below(count) == 0
-    }
-
-    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len() as u64) as usize]
-    }
-}
 
 /// Where A is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -163,6 +41,9 @@ struct Sim {
     at: At,
     reads_first: bool,
     reads_all: bool,
+    /// All that is in the queue is read at once into a buffer of its own, as a program with frames on a stream does it.
+    reads_ahead: bool,
+    inbox: VecDeque<(Frame, usize)>,
     /// Frames made and not given, and the position of the last one made.
     outbox: VecDeque<(Frame, usize)>,
     made: u64,
@@ -170,6 +51,7 @@ struct Sim {
     writing: Option<(Frame, usize, usize)>,
     granted: VecDeque<(Frame, usize)>,
     batch: Option<Switches>,
+    batch_bytes: usize,
     switches: Switches,
     saw: bool,
     /// Of the engine: segments and datagrams to send, segments in flight, and the window.
@@ -205,7 +87,7 @@ impl Sim {
         let kind = random.of(&[Kind::Pipe, Kind::Sockets]);
         let segment = random.of(&[60, 300, 1514, 1514, 1514, 4014, 9014, 65535]);
         let mut handover = Handover::default();
-        handover.engage();
+        handover.engage(segment);
         let much = 2_000_000 / segment.max(2000) as u64;
         let loads = [0, 10, much / 10, much];
         let segments = random.of(&loads);
@@ -223,11 +105,14 @@ impl Sim {
             at: At::Fill,
             reads_first: random.one_in(2),
             reads_all: random.one_in(4),
+            reads_ahead: random.one_in(4),
+            inbox: VecDeque::new(),
             outbox: VecDeque::new(),
             made: 0,
             writing: None,
             granted: VecDeque::new(),
             batch: None,
+            batch_bytes: 0,
             switches: Switches::default(),
             saw: false,
             segments,
@@ -331,8 +216,7 @@ impl Sim {
         if self.batch.is_some() || self.writing.is_some() || !self.granted.is_empty() {
             return;
         }
-        let costs: Vec<u64> = self.outbox.iter().map(|(_, length)| cost(*length)).collect();
-        let grant = self.handover.grant(self.made, costs.into_iter());
+        let grant = self.handover.grant(self.made, self.outbox.iter().map(|(_, length)| cost(*length)));
         self.granted.extend(self.outbox.drain(..grant.frames));
         let now = self.instant();
         if self.handover.wants_marker(self.made, now) {
@@ -347,6 +231,7 @@ impl Sim {
         }
         if grant.watched && !self.granted.is_empty() {
             self.batch = Some(self.switches);
+            self.batch_bytes = self.granted.iter().map(|(_, length)| length).sum();
         }
     }
 
@@ -368,7 +253,7 @@ impl Sim {
         if self.granted.is_empty()
             && let Some(before) = self.batch.take()
         {
-            self.handover.on_watched(self.switches.since(before), self.instant());
+            self.handover.on_watched(self.batch_bytes, self.switches.since(before), self.instant());
         }
         Some(true)
     }
@@ -411,9 +296,19 @@ impl Sim {
             }
             Frame::Segment(position) => self.make(Frame::Acknowledgment(position), 66),
             Frame::Ping => self.make(Frame::Datagram, self.segment),
-            Frame::Answer(question) => self.handover.on_answer(&question),
+            Frame::Answer(question) => self.handover.on_answer(&question, self.instant()),
             Frame::Datagram | Frame::Marker(_) => {}
         }
+    }
+
+    fn read(&mut self, first: bool) -> Option<(Frame, usize)> {
+        if !self.reads_ahead {
+            return self.from_guest.read();
+        }
+        while first && let Some(frame) = self.from_guest.read() {
+            self.inbox.push_back(frame);
+        }
+        self.inbox.pop_front()
     }
 
     /// One step of the application. False when it sleeps.
@@ -440,8 +335,8 @@ impl Sim {
                 let next = if self.reads_first { At::Poll } else { At::Fill };
                 self.at = next;
                 if self.saw
-                    && (first || self.reads_all)
-                    && let Some((frame, length)) = self.from_guest.read()
+                    && (first || self.reads_all || self.reads_ahead)
+                    && let Some((frame, length)) = self.read(first)
                 {
                     self.handover.on_frame(length);
                     self.input(frame);
@@ -464,71 +359,6 @@ impl Sim {
             }
         }
         true
-    }
-
-    /// One step of the other end and the guest. False when it sleeps.
-    fn step_b(&mut self) -> bool {
-        if let Some((frame, length, left)) = self.carrying.take() {
-            let rest = self.from_guest.write(frame, length, left);
-            if rest > 0 {
-                self.carrying = Some((frame, length, rest));
-                return rest < left;
-            }
-            return true;
-        }
-        self.b_turn = !self.b_turn;
-        for _ in 0..2 {
-            if self.b_turn {
-                if let Some((frame, _)) = self.to_guest.read() {
-                    self.guest_takes(frame);
-                    return true;
-                }
-            } else {
-                self.guest_says();
-                if let Some((frame, length)) = self.guest.pop_front() {
-                    self.carrying = Some((frame, length, length));
-                    return true;
-                }
-            }
-            self.b_turn = !self.b_turn;
-        }
-        // An acknowledgment that was put off goes out when nothing else happens.
-        if let Some(position) = self.put_off.take() {
-            self.guest.push_back((Frame::Acknowledgment(position), 66));
-            return true;
-        }
-        false
-    }
-
-    fn guest_takes(&mut self, frame: Frame) {
-        match frame {
-            Frame::Segment(position) => {
-                self.received += 1;
-                if self.put_off.take().is_some() {
-                    self.guest.push_back((Frame::Acknowledgment(position), 66));
-                } else {
-                    self.put_off = Some(position);
-                }
-            }
-            Frame::Acknowledgment(_) => self.guest_in_flight = self.guest_in_flight.saturating_sub(1),
-            Frame::Marker(question) if self.answers => self.guest.push_back((Frame::Answer(question), 60)),
-            _ => {}
-        }
-    }
-
-    fn guest_says(&mut self) {
-        while self.guest.len() < 500 {
-            if self.guest_segments > 0 && self.guest_in_flight < self.guest_window {
-                self.guest_segments -= 1;
-                self.guest_in_flight += 1;
-                self.guest.push_back((Frame::Segment(1), self.segment));
-            } else if self.guest_pings > 0 {
-                self.guest_pings -= 1;
-                self.guest.push_back((Frame::Ping, self.segment));
-            } else {
-                break;
-            }
-        }
     }
 }
 
