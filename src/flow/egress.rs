@@ -124,7 +124,17 @@ impl Egress {
     }
 
     /// Takes out what may be given to the application now. False when that is nothing.
+    #[inline]
     pub fn hand_over(&mut self, handing: &mut Handing, now: Instant) -> bool {
+        // Most frames of the guest, and most rounds, make nothing.
+        let nothing = self.outbox.is_empty() && handing.has_nothing();
+        if nothing && !self.handover.wants_marker(self.left, now) {
+            return false;
+        }
+        self.hand_over_some(handing, now)
+    }
+
+    fn hand_over_some(&mut self, handing: &mut Handing, now: Instant) -> bool {
         let new = self.outbox.cost();
         if handing.take(&mut self.outbox) {
             self.left += new;

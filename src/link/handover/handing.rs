@@ -79,6 +79,12 @@ impl Handing {
         (self.first..self.outbox.len()).map(|at| outbox::cost(self.outbox.length(at)))
     }
 
+    /// Whether there are neither frames to be given now nor any that wait.
+    #[inline]
+    pub(crate) fn has_nothing(&self) -> bool {
+        self.outbox.is_empty() && self.marker.is_none()
+    }
+
     /// Whether frames wait behind those that are given.
     pub(crate) fn has_rest(&self) -> bool {
         self.end < self.outbox.len()

@@ -349,11 +349,17 @@ impl Handover {
     }
 
     /// Whether a marker is to follow what was just given, where frames were made up to position `made`.
+    #[inline]
     pub fn wants_marker(&self, made: u64, now: Instant) -> bool {
         let unread = self.given - self.read;
-        if !self.counts() || unread == 0 {
+        if unread == 0 || !self.counts() || (unread < self.trust.limit() / 2 && !self.waits(made)) {
             return false;
         }
+        self.misses_proof(made, unread, now)
+    }
+
+    /// The same where much is unread, or something waits.
+    fn misses_proof(&self, made: u64, unread: u64, now: Instant) -> bool {
         let quiet = self.round.quiet && !self.guest.has_come();
         // A queue that may be full has no room for a marker either; but in a round without a frame its reader is awake, and a
         // guest that sends no bulk does not put it to sleep at once.
