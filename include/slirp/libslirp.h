@@ -515,10 +515,11 @@ void slirp_handle_timer(struct Slirp *slirp,
  * Forwards an IPv4 TCP port (UDP when `is_udp` is not zero) of the host to the guest.
  *
  * `host_addr` is 0.0.0.0 for all addresses of the host; `host_port` is 0 for a free port, which
- * `slirp_connection_info` shows. `guest_addr` is 0.0.0.0 for the first DHCP address. Ports are in host byte order.
+ * `slirp_connection_info` shows. `guest_addr` is 0.0.0.0 for the first DHCP address. Ports are in host byte order; of a
+ * number that is none the lower 16 bits count.
  *
  * Returns 0, or -1 with errno: that of the system call that failed, such as EADDRINUSE, EADDRNOTAVAIL or EACCES, or
- * EINVAL for a port that is none or for a NULL instance.
+ * EINVAL for a NULL instance.
  */
 SLIRP_EXPORT
 int slirp_add_hostfwd(struct Slirp *slirp,
