@@ -163,7 +163,7 @@ impl Stack {
     ///
     /// A clock that goes back (some applications give the time of day) would make everything seem younger than it is. The
     /// engine's own time stands still for that moment and goes on from there. One that jumps ahead would end whatever waits
-    /// for an answer, although nobody had the time to give one: the engine's time goes ahead by [`LONGEST_GAP`].
+    /// for an answer, although nobody had the time to give one: the engine's time goes ahead by five seconds.
     pub fn set_now(&mut self, now: Instant) {
         let mut own = Instant::from_micros(now.total_micros().saturating_add(self.clock_shift));
         if own < self.cx.now {

@@ -9,7 +9,7 @@
 //! *The invariant.* While frames of the guest keep coming, what was given less what is proven read is at most
 //! [`Trust::limit`], or one frame. Queues are first in, first out: a frame of the guest that answers one of ours
 //! (an acknowledgment of a segment, an answer to a [`marker`]) proves that everything given before that one was read, and
-//! so do enough frames of the guest, whatever they are ([`guest`]). More is given only in a trial, at a moment at which the
+//! so do enough frames of the guest, whatever they are (`guest`). More is given only in a trial, at a moment at which the
 //! other end cannot be asleep: after a whole round of the application's loop that neither slept, nor brought a frame, nor
 //! gave one. `trust` says how trials teach whether the application sleeps at all; for one that does not, nothing is counted
 //! any more. docs/architecture.md has the reasons at length.
