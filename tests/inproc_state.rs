@@ -2,12 +2,10 @@
 
 mod common;
 
+use common::target::{FORWARD, Taken, save, with_taken};
 use common::*;
-use std::cell::RefCell;
 use std::process::{Command, Stdio};
-use std::rc::Rc;
 
-const FORWARD: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 100);
 const PORT: u16 = 1234;
 /// Length of a stream with one connection of MSS 1460, and of one without.
 const ONE: usize = 263_110;
@@ -16,17 +14,8 @@ const UPSTREAM: &str = "/usr/lib/x86_64-linux-gnu/libslirp.so.0";
 const JOB: &str = "SLIRP_TEST_STATE_JOB";
 const FILE: &str = "SLIRP_TEST_STATE_FILE";
 
-/// An instance with a guest forward, and what arrives there.
-fn with_forward() -> (Box<Instance>, Rc<RefCell<Vec<u8>>>) {
-    let i = Setup::default().start();
-    let kept = Rc::new(RefCell::new(Vec::new()));
-    let sink = kept.clone();
-    let write = Box::new(move |_: &Instance, data: &[u8]| {
-        sink.borrow_mut().extend_from_slice(data);
-        data.len() as isize
-    });
-    assert_eq!(i.add_guestfwd(&mut FORWARD.clone(), PORT, write), 0);
-    (i, kept)
+fn with_forward() -> (Box<Instance>, Taken) {
+    with_taken(Setup::default(), PORT)
 }
 
 /// The example of the contract: the guest has sent "ping", and not acknowledged "pong-unacked".
@@ -37,9 +26,7 @@ fn saved() -> (Conn, Vec<u8>) {
 /// The same; without `in_flight` the guest has acknowledged everything.
 fn saved_with(in_flight: bool) -> (Conn, Vec<u8>) {
     let (i, conn) = spoken(in_flight);
-    let (result, stream) = i.save_state();
-    assert_eq!(result, 0);
-    (conn, stream)
+    (conn, save(&i))
 }
 
 /// The instance that [`saved_with`] saves. The guest has its address by DHCP.
@@ -223,9 +210,7 @@ fn saved_half_closed() -> (Conn, Vec<u8>) {
     let (i, mut conn) = spoken(false);
     conn.send(&i, FIN | ACK, b"");
     conn.expect_acked(&i);
-    let (result, stream) = i.save_state();
-    assert_eq!(result, 0);
-    (conn, stream)
+    (conn, save(&i))
 }
 
 /// Goes on with the connection of a file. Gives it, and the state of then.

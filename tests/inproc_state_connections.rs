@@ -2,40 +2,21 @@
 
 mod common;
 
+use common::target::{FORWARD, Taken, save, with_taken};
 use common::*;
-use std::cell::RefCell;
-use std::rc::Rc;
 
-const FORWARD: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 100);
 const PORT: u16 = 1234;
 /// Frames that any call may make at most; docs/compatibility.md.
 const MOST: usize = 1024;
 /// Where the fields are in a stream that begins with a connection of MSS 1460.
 const RECEIVED: usize = 0x1c;
 
-type Taken = Rc<RefCell<Vec<u8>>>;
-
-/// An instance with a guest forward, and what arrives there.
 fn with_forward(setup: Setup) -> (Box<Instance>, Taken) {
-    let i = setup.start();
-    let kept = Taken::default();
-    let sink = kept.clone();
-    let write = Box::new(move |_: &Instance, data: &[u8]| {
-        sink.borrow_mut().extend_from_slice(data);
-        data.len() as isize
-    });
-    assert_eq!(i.add_guestfwd(&mut FORWARD.clone(), PORT, write), 0);
-    (i, kept)
+    with_taken(setup, PORT)
 }
 
 fn start() -> Box<Instance> {
     with_forward(Setup::default()).0
-}
-
-fn save(i: &Instance) -> Vec<u8> {
-    let (result, stream) = i.save_state();
-    assert_eq!(result, 0);
-    stream
 }
 
 fn load(i: &Instance, stream: &[u8]) {

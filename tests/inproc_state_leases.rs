@@ -3,30 +3,18 @@
 
 mod common;
 
+use common::target::{FORWARD, Taken, save, with_taken};
 use common::*;
-use std::cell::RefCell;
-use std::rc::Rc;
 
-const FORWARD: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 100);
 const PORT: u16 = 1234;
 /// The guest of another network, which had the same address there.
 const OTHER_MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x57];
 /// Length of the leases, with which a stream ends.
 const LEASES: usize = 128;
 
-type Taken = Rc<RefCell<Vec<u8>>>;
-
 /// An instance with a guest forward, of whose guest nothing was heard, and what arrives there.
 fn with_forward() -> (Box<Instance>, Taken) {
-    let i = Setup::default().silent().start();
-    let kept = Taken::default();
-    let sink = kept.clone();
-    let write = Box::new(move |_: &Instance, data: &[u8]| {
-        sink.borrow_mut().extend_from_slice(data);
-        data.len() as isize
-    });
-    assert_eq!(i.add_guestfwd(&mut FORWARD.clone(), PORT, write), 0);
-    (i, kept)
+    with_taken(Setup::default().silent(), PORT)
 }
 
 /// A connection to the forward, and the state that has it.
@@ -35,9 +23,7 @@ fn saved() -> (Conn, Vec<u8>) {
     greet(&i);
     let conn = Conn::connect(&i, at(FORWARD, PORT));
     i.settle();
-    let (result, stream) = i.save_state();
-    assert_eq!(result, 0);
-    (conn, stream)
+    (conn, save(&i))
 }
 
 /// A state in which the first address is leased to `mac`.

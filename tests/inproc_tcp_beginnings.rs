@@ -2,7 +2,7 @@
 //! (RFC 5961), SYNs to and from many (RFC 9293 section 3.9.2.3), and the virtual host as the last hop.
 
 mod common;
-use common::target::{FORWARD, reloaded, with_callback};
+use common::target::{FORWARD, callback_party};
 use common::*;
 use std::io::Write;
 use std::net::{IpAddr, Shutdown, SocketAddr};
@@ -118,14 +118,7 @@ fn earnest_4_c_a_guest_that_started_anew_gets_in_after_a_load() {
         return;
     }
     for load in [false, true] {
-        let mut i = with_callback();
-        let party = Party::connect(&i, Family::V4, at(FORWARD, 7));
-        i.settle();
-        if load {
-            i = reloaded(&i);
-            i.settle();
-        }
-        i.drain();
+        let (i, party) = callback_party(load);
         let mut anew = Party { seq: 77, ack: 0, ..party };
         anew.send_at(&i, 77, SYN, b"");
         i.advance(Duration::from_secs(1));

@@ -2,7 +2,7 @@
 //! section 3.8.4). How they begin anew is in `inproc_tcp_beginnings.rs`. On a virtual clock.
 
 mod common;
-use common::target::{FORWARD, reloaded, with_callback};
+use common::target::{FORWARD, callback_party, reloaded, with_callback};
 use common::*;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
@@ -342,14 +342,7 @@ fn earnest_4_g_a_callbacks_idle_connection_ends_with_a_guest_that_started_anew()
         return;
     }
     for load in [false, true] {
-        let mut i = with_callback();
-        let party = Party::connect(&i, Family::V4, at(FORWARD, 7));
-        i.settle();
-        if load {
-            i = reloaded(&i);
-            i.settle();
-        }
-        i.drain();
+        let (i, party) = callback_party(load);
         i.advance(minutes(3 * 60));
         assert!(i.drain().is_empty(), "nothing is sent for hours");
         i.advance(minutes(2 * 60));

@@ -73,7 +73,12 @@ impl Context {
         self.budget.room(&self.egress.outbox)
     }
 
-    /// The same for datagrams from the host, which wait in their socket while there is no room on the way to the guest.
+    /// Whether the round has done as much as one may: what is left is for its end, and for answers.
+    pub fn is_spent(&self) -> bool {
+        self.budget.is_spent(&self.egress.outbox)
+    }
+
+    /// [`Context::room`] for datagrams from the host, which wait in their socket while there is no room on the way to the guest.
     pub fn datagram_room(&mut self) -> usize {
         if !self.egress.fits(USUAL_PACKET) {
             self.egress.handover.refuse(true);

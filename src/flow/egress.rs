@@ -150,7 +150,7 @@ impl Egress {
         if handing.has_rest() {
             // Flows wait for room; what is made without asking for it answers frames of a guest that reads nothing.
             while self.outbox.cost() > MOST_WAITING {
-                self.outbox.pop();
+                self.outbox.drop_last();
             }
         }
         !handing.is_empty()

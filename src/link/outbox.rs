@@ -131,12 +131,19 @@ impl Outbox {
 
     /// Takes the last frame back out.
     pub fn pop(&mut self) -> Option<Vec<u8>> {
-        self.ends.pop()?;
-        let start = self.ends.last().copied().unwrap_or(0);
-        let frame = self.bytes.get(start..self.used)?.to_vec();
-        self.cost -= cost(frame.len());
-        self.used = start;
+        let start = self.ends.len().checked_sub(2).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+        let frame = self.bytes.get(start..*self.ends.last()?)?.to_vec();
+        self.drop_last();
         Some(frame)
+    }
+
+    /// The same when it is not wanted.
+    pub fn drop_last(&mut self) {
+        if self.ends.pop().is_some() {
+            let start = self.ends.last().copied().unwrap_or(0);
+            self.cost -= cost(self.used - start);
+            self.used = start;
+        }
     }
 
     /// The frames, oldest first.

@@ -34,11 +34,6 @@ impl Stack {
         self.cx.budget.allow(&self.cx.egress.outbox, LEAST_FRAMES, LEAST_BYTES);
     }
 
-    /// Whether the round has done as much as one may.
-    pub(super) fn is_spent(&self) -> bool {
-        self.cx.budget.is_spent(&self.cx.egress.outbox)
-    }
-
     /// A step of the round that leaves half of the round to the others.
     #[inline]
     pub(super) fn in_half_of_round(&mut self, step: impl FnOnce(&mut Stack)) {

@@ -233,7 +233,7 @@ impl Stack {
     /// False when there is nothing left to do, this round has made as much as one may, or there is no room for more on the
     /// way to the guest: the next one goes on.
     pub fn work(&mut self) -> bool {
-        if self.is_spent() || self.backlog() == 0 {
+        if self.cx.is_spent() || self.backlog() == 0 {
             return false;
         }
         // Datagrams that found no room come first the next time, and streams the time after that.

@@ -1,10 +1,15 @@
 //! Guest forwards to commands, Unix sockets and callbacks.
 
+use super::at;
+use super::family::Family;
 use super::ffi::{from_in_addr, in_addr};
 use super::instance::{Instance, Setup};
 use super::library::library;
+use super::party::Party;
+use std::cell::RefCell;
 use std::ffi::CString;
 use std::net::Ipv4Addr;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Where the guest finds the callback of [`with_callback`], on port 7.
@@ -32,12 +37,46 @@ pub fn with_callback() -> Box<Instance> {
     i
 }
 
-/// An instance of this kind that has loaded the state of `i`, a minute later.
-pub fn reloaded(i: &Instance) -> Box<Instance> {
+/// What has arrived at a guest forward.
+pub type Taken = Rc<RefCell<Vec<u8>>>;
+
+/// An instance with a guest forward at a port of [`FORWARD`] whose callback takes everything, and what arrives there.
+pub fn with_taken(setup: Setup, port: u16) -> (Box<Instance>, Taken) {
+    let i = setup.start();
+    let kept = Taken::default();
+    let sink = kept.clone();
+    let write = Box::new(move |_: &Instance, data: &[u8]| {
+        sink.borrow_mut().extend_from_slice(data);
+        data.len() as isize
+    });
+    assert_eq!(i.add_guestfwd(&mut FORWARD.clone(), port, write), 0);
+    (i, kept)
+}
+
+/// The state, which can be saved.
+pub fn save(i: &Instance) -> Vec<u8> {
     let (result, stream) = i.save_state();
     assert_eq!(result, 0);
+    stream
+}
+
+/// An instance of [`with_callback`] with a connection to it, before or after its state was saved and loaded.
+pub fn callback_party(load: bool) -> (Box<Instance>, Party) {
+    let mut i = with_callback();
+    let party = Party::connect(&i, Family::V4, at(FORWARD, 7));
+    i.settle();
+    if load {
+        i = reloaded(&i);
+        i.settle();
+    }
+    i.drain();
+    (i, party)
+}
+
+/// An instance of [`with_callback`] that has loaded the state of `i`, a minute later.
+pub fn reloaded(i: &Instance) -> Box<Instance> {
     let other = with_callback();
     other.move_clock(Duration::from_secs(60));
-    assert_eq!(other.load_state(4, &stream), (0, 0));
+    assert_eq!(other.load_state(4, &save(i)), (0, 0));
     other
 }

@@ -31,18 +31,15 @@ def reset(connection):
     connection.close()
 
 
-class TcpService:
-    """See the head of this file. `records` receives one tuple for FIRST and WATCH."""
+class StreamService:
+    """Accepts connections of a listener, each for a thread of its own; `_one` is what becomes of it."""
 
-    def __init__(self, address="0.0.0.0", family=socket.AF_INET, port=0, backlog=256):
-        self.records = queue.Queue()
-        self.gate = threading.Event()
+    def __init__(self, family, address, backlog):
         self.accepted = 0
         self._listener = socket.socket(family, socket.SOCK_STREAM)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind((address, port))
+        self._listener.bind(address)
         self._listener.listen(backlog)
-        self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
 
     def close(self):
@@ -60,6 +57,19 @@ class TcpService:
                 return
             self.accepted += 1
             threading.Thread(target=self._one, args=(connection, peer), daemon=True).start()
+
+    def _one(self, connection, peer):
+        raise NotImplementedError
+
+
+class TcpService(StreamService):
+    """See the head of this file. `records` receives one tuple for FIRST and WATCH."""
+
+    def __init__(self, address="0.0.0.0", family=socket.AF_INET, port=0, backlog=256):
+        self.records = queue.Queue()
+        self.gate = threading.Event()
+        super().__init__(family, (address, port), backlog)
+        self.port = self._listener.getsockname()[1]
 
     def _one(self, connection, peer):
         try:
@@ -136,24 +146,13 @@ def read_digest(connection):
         total += len(piece)
 
 
-class RawEcho:
+class RawEcho(StreamService):
     """Sends back everything at a Unix socket, without a line that says so."""
 
     def __init__(self, path):
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(path)
-        self._listener.listen(128)
-        threading.Thread(target=self._serve, daemon=True).start()
+        super().__init__(socket.AF_UNIX, path, 128)
 
-    def _serve(self):
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._one, args=(connection,), daemon=True).start()
-
-    def _one(self, connection):
+    def _one(self, connection, peer):
         try:
             with connection:
                 while True:
@@ -163,13 +162,6 @@ class RawEcho:
                     connection.sendall(piece)
         except OSError:
             return
-
-    def close(self):
-        try:
-            self._listener.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        self._listener.close()
 
 
 class UdpEcho:

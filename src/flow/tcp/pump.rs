@@ -51,15 +51,14 @@ impl TcpFlow {
             self.flush(cx);
         }
         // The guest took bytes: there may be room for more from the host.
-        if self.conn.send.len() < buffered {
-            self.pull(cx);
-        }
+        let read = if self.conn.send.len() < buffered { self.pull(cx) } else { 0 };
         // There was nothing to attach: who sends nevertheless is to know that nobody reads it.
         if length > 0 && !self.shut && matches!(self.side, Side::Gone) {
             self.write_failed = true;
         }
         self.reset_when_delivered(cx);
         self.answer(cx);
+        cx.budget.moved(read);
         if callback_was_full && self.callback_room() > 0 {
             cx.effects.push(Effect::Notify);
         }
@@ -76,9 +75,10 @@ impl TcpFlow {
         if self.has_unflushed() && !self.staged {
             self.flush(cx);
         }
-        self.pull(cx);
+        let read = self.pull(cx);
         self.reset_when_delivered(cx);
         self.transmit(cx);
+        cx.budget.moved(read);
     }
 
     /// Whether news from the host wait for a turn, or something for the guest.
@@ -245,13 +245,14 @@ impl TcpFlow {
         if unsent > turn / 2 { 0 } else { turn - unsent }
     }
 
-    /// Reads from the host what one turn may bring.
-    pub(super) fn pull(&mut self, cx: &mut Context) {
-        let Side::Host(stream) = &self.side else { return };
+    /// Reads from the host what one turn may bring, and gives how much it was. That counts as moved once it was sent, so that
+    /// what is read is sent while it is in the processor's cache; and nothing is read where nothing more may be sent.
+    pub(super) fn pull(&mut self, cx: &mut Context) -> usize {
+        let Side::Host(stream) = &self.side else { return 0 };
         self.conn.look_at_share(&cx.pool);
         // Without room the turn that is taken for what is to be sent reads on.
-        if self.connecting.is_some() || !self.can_pull() || cx.room() == 0 {
-            return;
+        if self.connecting.is_some() || !self.can_pull() || cx.is_spent() {
+            return 0;
         }
         let limit = self.conn.send_limit();
         // The urgent byte is read by itself, so that the mark for the guest is where the host has put it.
@@ -262,8 +263,9 @@ impl TcpFlow {
         let offered = first_length + second_length;
         let received = match (first.get_mut(..first_length), second.get_mut(..second_length)) {
             (Some(first), Some(second)) if offered > 0 => stream.receive(first, second),
-            _ => return,
+            _ => return 0,
         };
+        let mut read = 0;
         match received {
             Ok(0) => {
                 self.readable = false;
@@ -276,7 +278,7 @@ impl TcpFlow {
                 self.again.done();
                 self.conn.send.commit(length);
                 cx.brought = cx.brought.saturating_add(length);
-                cx.budget.moved(length);
+                read = length;
                 if urgent {
                     self.urgent = false;
                     self.conn.send.mark_urgent();
@@ -297,6 +299,7 @@ impl TcpFlow {
         }
         self.conn.send.release_if_empty(&mut cx.pool);
         self.part_with_host(cx);
+        read
     }
 
     /// The host's program has closed, after which bytes of the guest came.

@@ -33,7 +33,8 @@ impl TcpFlow {
         } else {
             self.readable = true;
             self.read_closed = true;
-            self.pull(cx);
+            let read = self.pull(cx);
+            cx.budget.moved(read);
         }
     }
 

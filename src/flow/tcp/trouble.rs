@@ -116,7 +116,8 @@ impl TcpFlow {
         if self.has_unflushed() {
             self.flush(cx);
         }
-        self.pull(cx);
+        let read = self.pull(cx);
+        cx.budget.moved(read);
         self.reset_when_delivered(cx);
     }
 
