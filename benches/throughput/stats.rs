@@ -79,6 +79,13 @@ pub struct Summary {
     pub values: Vec<f64>,
 }
 
+/// Jain's index of fairness: 1 where all have the same, 1 / n where one of n has everything; NaN of nothing.
+pub fn fairness(shares: &[f64]) -> f64 {
+    let sum: f64 = shares.iter().sum();
+    let squares: f64 = shares.iter().map(|share| share * share).sum();
+    sum * sum / (shares.len() as f64 * squares)
+}
+
 impl Summary {
     /// `None` of no values.
     pub fn of(values: &[f64]) -> Option<Summary> {
@@ -113,6 +120,13 @@ mod tests {
         assert_eq!(percentile(&sorted, 0.5), 50.0);
         assert_eq!(percentile(&sorted, 0.99), 99.0);
         assert!(percentile(&[], 0.5).is_nan());
+    }
+
+    #[test]
+    fn fairness_is_one_of_equals_and_least_where_one_has_all() {
+        assert_eq!(fairness(&[3.0, 3.0, 3.0]), 1.0);
+        assert_eq!(fairness(&[0.0, 8.0, 0.0, 0.0]), 0.25);
+        assert!(fairness(&[]).is_nan());
     }
 
     #[test]

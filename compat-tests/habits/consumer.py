@@ -329,12 +329,18 @@ class Run:
         with socket.create_connection(("127.0.0.1", ours), SOON) as stream:
             stream.settimeout(SOON)
             stream.sendall(b"GET %d\n" % (4096 * MIB))
-            truth(stream.recv(1), "no byte through the forward")
+            try:
+                truth(stream.recv(1), "no byte through the forward")
+            except TimeoutError:
+                raise Failure("the forward's client waits for its first byte") from None
             self.app.tell("cleanup")
             self.longest = int(self.app.hear("cleaned", 2 * SOON).rpartition("=")[2])
-            with contextlib.suppress(ConnectionResetError):
-                while stream.recv(MIB):
-                    pass
+            try:
+                with contextlib.suppress(ConnectionResetError):
+                    while stream.recv(MIB):
+                        pass
+            except TimeoutError:
+                raise Failure("the forward's client sees no end after the cleanup") from None
         waiting.until(lambda: tcp.alive == 0, SOON, "the host to see its connections end", 0.01)
         self.ends()
 

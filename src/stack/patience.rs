@@ -7,13 +7,13 @@
 use crate::time::{Duration, Instant};
 
 /// So many bytes from hosts in one round are bulk.
-const BULK: usize = 16 * 1024;
+const BULK: usize = 32 * 1024;
 /// Rounds without sleep after bulk: when the wait for more was found to be short, and at most.
 const FIRST_ROUNDS: u8 = 8;
-const MOST_ROUNDS: u8 = 64;
+const MOST_ROUNDS: u8 = 200;
 /// A wait up to this long is short, and the application is kept from sleeping for no longer. The rounds are counted as
 /// well, because the application's clock may stand still.
-const SHORT: Duration = Duration::from_micros(50);
+const SHORT: Duration = Duration::from_micros(100);
 
 /// See the module.
 #[derive(Debug, Default)]

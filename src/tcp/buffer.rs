@@ -5,7 +5,7 @@ use std::fmt;
 use super::pool::{LEAST, Pool};
 
 /// The most that a buffer takes at once because it held as much before, in bytes.
-const MAX_FIRST: usize = 256 << 10;
+const MAX_FIRST: usize = 1 << 20;
 
 /// A ring of bytes in a slab of the pool. `len` bytes from the front are in order; bytes that came early may lie behind
 /// them, up to `extent` bytes from the front.
@@ -18,8 +18,8 @@ struct Ring {
     head: usize,
     len: usize,
     extent: usize,
-    /// The most bytes held since the ring was last empty, or before that: what a ring that is filled again is likely to
-    /// need, so that it need not grow by steps each time.
+    /// The most bytes held since the ring was last empty, or, less an eighth each time, before that: what a ring that is
+    /// filled again is likely to need, so that it need not grow by steps each time.
     peak: usize,
 }
 
@@ -58,7 +58,8 @@ impl Ring {
             pool.give(old, self.capacity);
         }
         if self.capacity == 0 {
-            self.peak = 0;
+            // Forgotten by and by: a short burst between two long ones is common, and a ring that grows copies what it holds.
+            self.peak -= self.peak / 8;
         }
         self.capacity = capacity;
         self.head = 0;
@@ -410,7 +411,12 @@ mod tests {
         assert_eq!(pool.lent(), 64 << 10);
         buffer.consume(1, &mut pool);
         buffer.push(b"x", &mut pool);
-        assert_eq!(pool.lent(), 16 << 10, "but not for ever");
+        assert_eq!(pool.lent(), 64 << 10, "nor is that forgotten at once");
+        for _ in 0..16 {
+            buffer.consume(1, &mut pool);
+            buffer.push(b"x", &mut pool);
+        }
+        assert_eq!(pool.lent(), 16 << 10, "but not kept for ever");
         let mut pool = Pool::with_budget(16 << 10);
         buffer.ring.peak = 60_000;
         buffer.consume(1, &mut Pool::new());

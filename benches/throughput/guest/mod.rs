@@ -229,6 +229,11 @@ impl Guest {
         self.conns.get(index as usize).map_or(0, |c| c.received)
     }
 
+    /// Octets of a connection that arrived, both ways.
+    pub fn moved(&self, index: u32) -> u64 {
+        self.conns.get(index as usize).map_or(0, |c| c.received + c.una)
+    }
+
     /// Open a datagram flow by sending one small datagram; answers are counted when they have `size` octets.
     pub fn open_udp(&mut self, local: u16, remote: u16, size: usize) {
         self.udp_cell = wire::cell(0, size);

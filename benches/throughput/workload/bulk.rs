@@ -7,7 +7,7 @@ use super::{Context, Outcome, soundness, text};
 use crate::guest::Role;
 use crate::peer::{self, Holder};
 use crate::rig::{Rig, Span};
-use crate::stats::{Better, Metric};
+use crate::stats::{Better, Metric, fairness};
 
 fn metrics(span: &Span, bytes: u64) -> Result<Vec<Metric>, String> {
     if bytes == 0 {
@@ -22,17 +22,32 @@ fn metrics(span: &Span, bytes: u64) -> Result<Vec<Metric>, String> {
     Ok(metrics)
 }
 
+/// How even the streams' shares of the measured time were, where there are several.
+fn push_fairness(rig: &Rig, streams: &[u32], before: &[u64], metrics: &mut Vec<Metric>) {
+    if streams.len() > 1 {
+        let shares: Vec<f64> =
+            moved(rig, streams).iter().zip(before).map(|(now, before)| (now - before) as f64).collect();
+        metrics.push(Metric::new("fairness", "", Better::Neither, fairness(&shares)));
+    }
+}
+
+fn moved(rig: &Rig, streams: &[u32]) -> Vec<u64> {
+    streams.iter().map(|stream| rig.guest.borrow().moved(*stream)).collect()
+}
+
 pub(super) fn measure_upload(context: &Context, rig: &mut Rig, streams: usize) -> Outcome {
     let cell = usize::from(rig.guest.borrow().segment_size());
     let peer = peer::sink(if context.verify { cell } else { 0 }).map_err(text)?;
-    rig.connect_many(peer.port, Role::Sender, streams)?;
+    let streams = rig.connect_many(peer.port, Role::Sender, streams)?;
     rig.begin_losing();
     rig.run_for(context.warm_up());
     let before = rig.guest.borrow().counters;
+    let shares = moved(rig, &streams);
     let start = peer.counters.bytes.load(Relaxed);
     let span = rig.measure(context.measured());
     let bytes = peer.counters.bytes.load(Relaxed) - start;
     let mut metrics = metrics(&span, bytes)?;
+    push_fairness(rig, &streams, &shares, &mut metrics);
     soundness(rig, before, Some(&peer), &mut metrics)?;
     Ok(metrics)
 }
@@ -53,14 +68,16 @@ pub fn upload_one_frame(context: &Context) -> Outcome {
 
 pub(super) fn measure_download(context: &Context, rig: &mut Rig, streams: usize) -> Outcome {
     let peer = peer::source().map_err(text)?;
-    rig.connect_many(peer.port, Role::Receiver, streams)?;
+    let streams = rig.connect_many(peer.port, Role::Receiver, streams)?;
     rig.frames_per_round = 256;
     rig.begin_losing();
     rig.run_for(context.warm_up());
     let before = rig.guest.borrow().counters;
+    let shares = moved(rig, &streams);
     let span = rig.measure(context.measured());
     let bytes = rig.guest.borrow().counters.bytes - before.bytes;
     let mut metrics = metrics(&span, bytes)?;
+    push_fairness(rig, &streams, &shares, &mut metrics);
     soundness(rig, before, Some(&peer), &mut metrics)?;
     Ok(metrics)
 }

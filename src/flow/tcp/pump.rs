@@ -22,8 +22,8 @@ const LONG_BURST: usize = 32 * 1024;
 /// Segments at least this long may be part of a run; what is shorter never waits.
 const MIN_BULK: usize = 536;
 /// Segments, and bytes in them, after which a flow's turn is over and others have theirs.
-const QUANTUM: usize = 192;
-const QUANTUM_BYTES: usize = 288 * 1024;
+const QUANTUM: usize = 360;
+const QUANTUM_BYTES: usize = 520 << 10;
 /// IP and TCP headers with options.
 const HEADERS: usize = 100;
 /// The buffer a guest forward's application fills; source: contract/guestfwd-exec-unix.md section 3.
@@ -240,7 +240,7 @@ impl TcpFlow {
     /// How much may be read now: so much that one turn sends it. What is read long before it is sent has left the
     /// processor's cache by then, and waits as well in the host's socket.
     fn read_ahead(&self) -> usize {
-        let turn = self.conn.effective_mss().saturating_mul(QUANTUM).clamp(MIN_READ as usize, MAX_READ as usize);
+        let turn = self.conn.effective_mss().saturating_mul(QUANTUM).clamp(MIN_READ as usize, QUANTUM_BYTES);
         let unsent = self.conn.unsent();
         if unsent > turn / 2 { 0 } else { turn - unsent }
     }
