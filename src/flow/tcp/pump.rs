@@ -22,8 +22,10 @@ const LONG_BURST: usize = 32 * 1024;
 /// Segments at least this long may be part of a run; what is shorter never waits.
 const MIN_BULK: usize = 536;
 /// Segments, and bytes in them, after which a flow's turn is over and others have theirs.
-const QUANTUM: usize = 360;
-const QUANTUM_BYTES: usize = 520 << 10;
+const QUANTUM: usize = 192;
+const QUANTUM_BYTES: usize = 520 * 1024;
+/// Segments of a turn for which nobody waits behind it.
+const QUANTUM_ALONE: usize = 360;
 /// IP and TCP headers with options.
 const HEADERS: usize = 100;
 /// The buffer a guest forward's application fills; source: contract/guestfwd-exec-unix.md section 3.
@@ -64,8 +66,8 @@ impl TcpFlow {
         }
     }
 
-    /// One turn after news from the host, or to go on where the last one ended.
-    pub(super) fn turn(&mut self, cx: &mut Context) {
+    /// One turn after news from the host, or to go on where the last one ended; nobody may be waiting behind it.
+    pub(super) fn turn(&mut self, alone: bool, cx: &mut Context) {
         if self.connecting.is_some() && self.writable {
             self.on_connected(cx);
         }
@@ -77,7 +79,7 @@ impl TcpFlow {
         }
         let read = self.pull(cx);
         self.reset_when_delivered(cx);
-        self.transmit(cx);
+        self.transmit_up_to(if alone { QUANTUM_ALONE } else { QUANTUM }, cx);
         cx.budget.moved(read);
     }
 
@@ -237,10 +239,10 @@ impl TcpFlow {
             && self.read_ahead() > 0
     }
 
-    /// How much may be read now: so much that one turn sends it. What is read long before it is sent has left the
+    /// How much may be read now: so much that a long turn sends it. What is read long before it is sent has left the
     /// processor's cache by then, and waits as well in the host's socket.
     fn read_ahead(&self) -> usize {
-        let turn = self.conn.effective_mss().saturating_mul(QUANTUM).clamp(MIN_READ as usize, QUANTUM_BYTES);
+        let turn = self.conn.effective_mss().saturating_mul(QUANTUM_ALONE).clamp(MIN_READ as usize, MAX_READ as usize);
         let unsent = self.conn.unsent();
         if unsent > turn / 2 { 0 } else { turn - unsent }
     }
@@ -328,8 +330,12 @@ impl TcpFlow {
     /// Sends the guest what the connection has for it, as far as one turn goes and there is room on the way; the rest waits for
     /// the next one, behind the other flows.
     pub(super) fn transmit(&mut self, cx: &mut Context) {
+        self.transmit_up_to(QUANTUM, cx);
+    }
+
+    fn transmit_up_to(&mut self, segments: usize, cx: &mut Context) {
         let sent = self.conn.snd_max();
-        self.unfinished = !self.transmit_some(cx);
+        self.unfinished = !self.transmit_some(segments, cx);
         if self.conn.snd_max() != sent {
             self.proofs.sent(self.conn.snd_max(), &mut cx.egress);
         }
@@ -346,7 +352,7 @@ impl TcpFlow {
     }
 
     /// True when everything was sent.
-    fn transmit_some(&mut self, cx: &mut Context) -> bool {
+    fn transmit_some(&mut self, segments: usize, cx: &mut Context) -> bool {
         if self.conn.has_nothing_to_send() {
             return true;
         }
@@ -354,7 +360,7 @@ impl TcpFlow {
         let packet = self.conn.effective_mss().min(usize::from(longest)) + HEADERS;
         self.conn.limit_segments(longest);
         let mut bytes = QUANTUM_BYTES;
-        for _ in 0..cx.room().min(QUANTUM) {
+        for _ in 0..cx.room().min(segments) {
             // Where another flow waits for room already, whoever is next has it in the next round.
             let others_wait = cx.egress.handover.is_refused();
             if (others_wait || !cx.egress.fits(packet))

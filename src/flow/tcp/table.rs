@@ -200,7 +200,7 @@ impl TcpTable {
             self.try_other_address(id, cx);
         }
         let Some(flow) = self.flows.get_mut(id) else { return true };
-        flow.turn(cx);
+        flow.turn(self.ready.is_empty(), cx);
         self.settle(id, cx);
         true
     }
