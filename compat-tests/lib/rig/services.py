@@ -14,7 +14,10 @@ The first line of a TCP connection says what the service does:
     PEER        send the address and port of the client
 """
 
+import contextlib
 import hashlib
+import itertools
+import os
 import queue
 import socket
 import struct
@@ -209,8 +212,16 @@ def echo_digests(address, port, sizes, family=socket.AF_INET, timeout=2):
     return sent.hexdigest(), back.hexdigest()
 
 
+# Ports below those that the kernel chooses from by itself (net.ipv4.ip_local_port_range). Processes begin far from each other.
+FIRST_PORT, PORTS, APART = 10_000, 20_000, 997
+_asked = itertools.count()
+
+
 def free_port(kind=socket.SOCK_STREAM, address="127.0.0.1"):
-    """A port that is free now. Only this test uses the namespace, so it stays free."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind((address, 0))
-        return probe.getsockname()[1]
+    """A port that is free now and stays so: none that the kernel gives to connections, and each process has its own."""
+    for _ in range(PORTS):
+        port = FIRST_PORT + (os.getpid() * APART + next(_asked)) % PORTS
+        with socket.socket(socket.AF_INET, kind) as probe, contextlib.suppress(OSError):
+            probe.bind((address, port))
+            return port
+    raise OSError("no port is free")
