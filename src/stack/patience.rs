@@ -6,7 +6,8 @@
 
 use crate::time::{Duration, Instant};
 
-/// So many bytes from hosts in one round are bulk.
+/// So many bytes from hosts in one round are bulk. With [`SHORT`] this is the rate, 2.6 Gbit/s, below which the application is
+/// left to sleep: one goes up with the other.
 const BULK: usize = 32 * 1024;
 /// Rounds without sleep after bulk: when the wait for more was found to be short, and at most.
 const FIRST_ROUNDS: u8 = 8;
@@ -100,6 +101,24 @@ mod tests {
             cycle(&mut patience, &mut clock, 2000);
         }
         assert_eq!(cycle(&mut patience, &mut clock, 2000), 0);
+    }
+
+    #[test]
+    fn a_sender_below_the_rate_of_bulk_is_slept_for() {
+        let (mut patience, mut clock) = (Patience::default(), 0);
+        for _ in 0..6 {
+            cycle(&mut patience, &mut clock, 20);
+        }
+        // Bulk every 150 µs is 1.7 Gbit/s.
+        let awake: i64 = (0..100).map(|_| cycle(&mut patience, &mut clock, 150)).sum();
+        assert!(awake <= 4 * SHORT.total_micros() as i64, "{awake} of 15,000 µs");
+        // And half as much in a third of the time is no bulk.
+        let mut patience = Patience::default();
+        for round in 0..1000 {
+            let now = Instant::from_micros(round * 50);
+            patience.after_sleep(now);
+            assert!(!patience.before_sleep(BULK / 2, now));
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ fn metrics(span: &Span, bytes: u64) -> Result<Vec<Metric>, String> {
 fn push_fairness(rig: &Rig, streams: &[u32], before: &[u64], metrics: &mut Vec<Metric>) {
     if streams.len() > 1 {
         let shares: Vec<f64> =
-            moved(rig, streams).iter().zip(before).map(|(now, before)| (now - before) as f64).collect();
+            moved(rig, streams).iter().zip(before).map(|(now, before)| now.saturating_sub(*before) as f64).collect();
         metrics.push(Metric::new("fairness", "", Better::Neither, fairness(&shares)));
     }
 }

@@ -24,7 +24,7 @@ const MIN_BULK: usize = 536;
 /// Segments, and bytes in them, after which a flow's turn is over and others have theirs.
 const QUANTUM: usize = 192;
 const QUANTUM_BYTES: usize = 520 * 1024;
-/// Segments of a turn for which nobody waits behind it.
+/// Segments of a turn behind which no other stream waits.
 const QUANTUM_ALONE: usize = 360;
 /// IP and TCP headers with options.
 const HEADERS: usize = 100;
@@ -66,7 +66,7 @@ impl TcpFlow {
         }
     }
 
-    /// One turn after news from the host, or to go on where the last one ended; nobody may be waiting behind it.
+    /// One turn after news from the host, or to go on where the last one ended; `alone`: no other stream waits behind it.
     pub(super) fn turn(&mut self, alone: bool, cx: &mut Context) {
         if self.connecting.is_some() && self.writable {
             self.on_connected(cx);
@@ -239,7 +239,8 @@ impl TcpFlow {
             && self.read_ahead() > 0
     }
 
-    /// How much may be read now: so much that a long turn sends it. What is read long before it is sent has left the
+    /// How much may be read now: so much that a long turn sends it, and two others do (with many streams half as much costs a
+    /// tenth more: each read wakes the sender). What is read long before it is sent has left the
     /// processor's cache by then, and waits as well in the host's socket.
     fn read_ahead(&self) -> usize {
         let turn = self.conn.effective_mss().saturating_mul(QUANTUM_ALONE).clamp(MIN_READ as usize, MAX_READ as usize);
