@@ -666,7 +666,9 @@ char *slirp_neighbor_info(struct Slirp *slirp);
  * DHCP leases. It is written through `write_cb` (with `opaque`) in many small pieces, in the format of
  * `slirp_state_version`.
  *
- * Returns 0, or a negative errno value when it could not be written. (Before 4.8 there was no result.)
+ * Returns 0, or a negative errno value: -EIO when `write_cb` did not take all of a piece, which makes what was written
+ * worthless. A negative result of `write_cb` ends the writing; after a smaller number than it was given the next piece
+ * follows, not the rest. (Before 4.8 there was no result.)
  */
 SLIRP_EXPORT
 int slirp_state_save(struct Slirp *slirp,

@@ -480,20 +480,26 @@ pub unsafe extern "C" fn slirp_neighbor_info(slirp: *mut Slirp) -> *mut c_char {
 /// DHCP leases. It is written through `write_cb` (with `opaque`) in many small pieces, in the format of
 /// `slirp_state_version`.
 ///
-/// Returns 0, or a negative errno value when it could not be written. (Before 4.8 there was no result.)
+/// Returns 0, or a negative errno value: -EIO when `write_cb` did not take all of a piece, which makes what was written
+/// worthless. A negative result of `write_cb` ends the writing; after a smaller number than it was given the next piece
+/// follows, not the rest. (Before 4.8 there was no result.)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slirp_state_save(slirp: *mut Slirp, write_cb: SlirpWriteCb, opaque: *mut c_void) -> c_int {
     let Some(write_cb) = write_cb else { return -libc::EINVAL };
     with(slirp, "slirp_state_save", -libc::EINVAL, |instance| {
         let Some(pieces) = instance.save() else { return -libc::EIO };
+        let mut whole = true;
         for piece in pieces {
             // SAFETY: the caller gave this function for this opaque pointer; the piece outlives the call.
             let written = instance.outside(|_| unsafe { write_cb(piece.as_ptr().cast(), piece.len(), opaque) });
-            if written.is_none_or(|written| written < 0) {
-                return -libc::EIO;
+            match written {
+                // A callback that says 0 for success has taken the piece all the same. Upstream goes on, so that programs
+                // which do not look at the result have a whole state; they are not to lose it here.
+                Some(written @ 0..) => whole &= written.cast_unsigned() == piece.len(),
+                _ => return -libc::EIO,
             }
         }
-        0
+        if whole { 0 } else { -libc::EIO }
     })
 }
 

@@ -108,6 +108,12 @@ pub const DIFFERENCES: &[Difference] = &[
         "refused, and nothing is changed",
     ),
     d(
+        "state-written",
+        "state.md section 1: a write callback that does not take all of a piece",
+        "0, as if nothing had happened",
+        "-EIO",
+    ),
+    d(
         "state-buffers",
         "state.md section 5: bytes that a loaded connection had in its buffers",
         "lost",

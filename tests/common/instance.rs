@@ -429,18 +429,38 @@ impl Instance {
     /// slirp_state_save: its result and the stream.
     pub fn save_state(&self) -> (c_int, Vec<u8>) {
         let mut stream = Vec::new();
-        // SAFETY: the opaque pointer is to a vector that outlives the call.
-        let result = unsafe { (library().slirp_state_save)(self.slirp.get(), state_write, (&raw mut stream).cast()) };
+        let result = self.save_state_with(|piece| {
+            stream.extend_from_slice(piece);
+            piece.len() as isize
+        });
         (result, stream)
+    }
+
+    /// slirp_state_save to a callback of the test: its result.
+    pub fn save_state_with(&self, mut write: impl FnMut(&[u8]) -> isize) -> c_int {
+        let mut write: &mut dyn FnMut(&[u8]) -> isize = &mut write;
+        // SAFETY: the opaque pointer is to a closure that outlives the call.
+        unsafe { (library().slirp_state_save)(self.slirp.get(), state_write, (&raw mut write).cast()) }
     }
 
     /// slirp_state_load: its result and how many bytes it left unread.
     pub fn load_state(&self, version: c_int, stream: &[u8]) -> (c_int, usize) {
         let mut rest = stream;
-        // SAFETY: the opaque pointer is to a slice that outlives the call.
-        let result =
-            unsafe { (library().slirp_state_load)(self.slirp.get(), version, state_read, (&raw mut rest).cast()) };
+        let result = self.load_state_with(version, |piece| {
+            let length = piece.len().min(rest.len());
+            let (head, tail) = rest.split_at(length);
+            piece[..length].copy_from_slice(head);
+            rest = tail;
+            length as isize
+        });
         (result, rest.len())
+    }
+
+    /// slirp_state_load from a callback of the test: its result.
+    pub fn load_state_with(&self, version: c_int, mut read: impl FnMut(&mut [u8]) -> isize) -> c_int {
+        let mut read: &mut dyn FnMut(&mut [u8]) -> isize = &mut read;
+        // SAFETY: the opaque pointer is to a closure that outlives the call.
+        unsafe { (library().slirp_state_load)(self.slirp.get(), version, state_read, (&raw mut read).cast()) }
     }
 
     pub fn remove_guestfwd(&self, address: Ipv4Addr, port: u16) -> c_int {
@@ -602,18 +622,12 @@ unsafe extern "C" fn guest_write(buf: *const c_void, len: usize, opaque: *mut c_
 }
 
 unsafe extern "C" fn state_write(bytes: *const c_void, len: usize, opaque: *mut c_void) -> isize {
-    // SAFETY: the library hands over `len` bytes, and the opaque pointer is the one of `save_state`.
-    unsafe { (*opaque.cast::<Vec<u8>>()).extend_from_slice(std::slice::from_raw_parts(bytes.cast(), len)) };
-    len as isize
+    // SAFETY: the library hands over `len` bytes, and the opaque pointer is the one of `save_state_with`.
+    unsafe { (*opaque.cast::<&mut dyn FnMut(&[u8]) -> isize>())(std::slice::from_raw_parts(bytes.cast(), len)) }
 }
 
 unsafe extern "C" fn state_read(bytes: *mut c_void, len: usize, opaque: *mut c_void) -> isize {
-    // SAFETY: the library hands over room for `len` bytes, and the opaque pointer is the one of `load_state`.
-    unsafe {
-        let rest = &mut *opaque.cast::<&[u8]>();
-        let len = len.min(rest.len());
-        std::ptr::copy_nonoverlapping(rest.as_ptr(), bytes.cast(), len);
-        *rest = &rest[len..];
-        len as isize
-    }
+    // SAFETY: the library hands over room for `len` bytes, and the opaque pointer is the one of `load_state_with`. Upstream's
+    // room was not written to before; bytes of any value are bytes.
+    unsafe { (*opaque.cast::<&mut dyn FnMut(&mut [u8]) -> isize>())(std::slice::from_raw_parts_mut(bytes.cast(), len)) }
 }
