@@ -1,31 +1,31 @@
-//! `docs/facts.md` lists which test shows which observable fact of upstream's contract. It is made from the names of the
-//! tests in `tests/` (`tcp_fact_08_…`, `info_facts_02_to_05_…`), so it cannot name a test that does not exist; this test
-//! fails when it is stale. `OXISLIRP_WRITE_FACTS=1 cargo test --test facts` writes it anew.
+//! `docs/facts.md` lists which test shows which observable fact of `docs/contract/`. It is made from the lists of facts there
+//! and from the names of the tests in `tests/` (`tcp_fact_08_…`, `info_facts_02_to_05_…`), so it cannot name a test that
+//! does not exist; this test fails when it is stale. `OXISLIRP_WRITE_FACTS=1 cargo test --test facts` writes it anew.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-/// What a prefix of a test's name stands for, and how many observable facts that subject has.
-const SUBJECTS: &[(&str, &str, u32)] = &[
-    ("api", "API and ABI", 13),
-    ("poll", "polling, timers and callback order", 14),
-    ("ethernet", "Ethernet, ARP, NDP", 18),
-    ("ipv4", "IPv4", 16),
-    ("ipv6", "IPv6", 12),
-    ("icmp", "ICMP and ICMPv6", 13),
-    ("tcp", "TCP", 27),
-    ("udp", "UDP", 15),
-    ("dns", "DNS", 11),
-    ("dhcp", "DHCP", 20),
-    ("tftp", "TFTP", 12),
-    ("hostfwd", "host forwards", 13),
-    ("guestfwd", "guest forwards", 13),
-    ("ncsi", "NC-SI", 8),
-    ("info", "info texts", 6),
-    ("state", "saved state", 8),
-    ("security", "security", 10),
+/// What a prefix of a test's name stands for, and the page of `docs/contract/` with the facts of that subject.
+const SUBJECTS: &[(&str, &str, &str)] = &[
+    ("api", "API and ABI", "api.md"),
+    ("poll", "polling, timers and callback order", "poll-and-timers.md"),
+    ("ethernet", "Ethernet, ARP, NDP", "ethernet-arp-ndp.md"),
+    ("ipv4", "IPv4", "ipv4.md"),
+    ("ipv6", "IPv6", "ipv6.md"),
+    ("icmp", "ICMP and ICMPv6", "icmp.md"),
+    ("tcp", "TCP", "tcp.md"),
+    ("udp", "UDP", "udp.md"),
+    ("dns", "DNS", "dns.md"),
+    ("dhcp", "DHCP", "dhcp.md"),
+    ("tftp", "TFTP", "tftp.md"),
+    ("hostfwd", "host forwards", "hostfwd.md"),
+    ("guestfwd", "guest forwards", "guestfwd-exec-unix.md"),
+    ("ncsi", "NC-SI", "ncsi.md"),
+    ("info", "info texts", "info-text.md"),
+    ("state", "saved state", "state.md"),
+    ("security", "security", "security.md"),
 ];
 
 /// Facts that a test shows whose name tells of something else: subject, number, file and test.
@@ -65,6 +65,18 @@ fn facts(name: &str) -> Option<(&'static str, Vec<u32>)> {
     Some((subject, numbers))
 }
 
+/// How many observable facts a page of the contract has; they are numbered from 1.
+fn count(page: &str) -> u32 {
+    let list = page.split_once("## Observable facts").expect("the page has a list of observable facts").1;
+    let list = list.split_once("\n## ").map_or(list, |(list, _)| list);
+    let numbers = list.lines().filter_map(|line| line.split_once(". ")?.0.parse::<u32>().ok());
+    let count = numbers
+        .zip(1..)
+        .inspect(|(number, expected)| assert_eq!(number, expected, "facts are numbered in order"))
+        .count();
+    count.try_into().unwrap()
+}
+
 /// The names of the tests in a source file: functions behind a `#[test]`.
 fn tests_in(source: &str) -> impl Iterator<Item = &str> {
     source.split("#[test]").skip(1).filter_map(|after| {
@@ -97,13 +109,15 @@ fn page() -> String {
     let mut page = String::from(
         "# Observable facts and the tests that show them\n\n\
          Made from the names of the tests; `OXISLIRP_WRITE_FACTS=1 cargo test --test facts` writes this page anew. The numbers\n\
-         are those of the lists of observable facts in the contract with upstream. Where this library chooses to differ,\n\
-         the test of the fact asserts the difference (`tests/common/differences.rs`) and docs/compatibility.md tells why.\n",
+         are those of the lists of observable facts in the [contract](contract/README.md). Where this library chooses to differ\n\
+         from upstream, the test of the fact asserts the difference (`tests/common/differences.rs`), and\n\
+         [compatibility.md](compatibility.md) says what is different. A dash stands where no test shows a fact.\n",
     );
-    for (subject, title, count) in SUBJECTS {
-        let shown = (1..=*count).filter(|number| found.contains_key(&(*subject, *number))).count();
-        let _ = write!(page, "\n## {title}: {shown} of {count}\n\n| fact | test |\n|---|---|\n");
-        for number in 1..=*count {
+    for (subject, title, file) in SUBJECTS {
+        let count = count(&fs::read_to_string(root.join("docs/contract").join(file)).unwrap());
+        let shown = (1..=count).filter(|number| found.contains_key(&(*subject, *number))).count();
+        let _ = write!(page, "\n## [{title}](contract/{file}): {shown} of {count}\n\n| fact | test |\n|---|---|\n");
+        for number in 1..=count {
             let tests = found.get(&(*subject, number)).map_or_else(|| "-".to_string(), |tests| tests.join("<br>"));
             let _ = writeln!(page, "| {number} | {tests} |");
         }
