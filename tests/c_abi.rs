@@ -89,7 +89,7 @@ fn layout_program_runs() {
     run_program("layout");
 }
 
-/// All exported functions with the version that first had them: contract/api.md section 1.
+/// All exported functions with the version that first had them: docs/contract/api.md section 1.
 #[cfg(target_os = "linux")]
 const VERSIONS: [(&str, &str); 26] = [
     ("slirp_add_exec", "SLIRP_4.0"),

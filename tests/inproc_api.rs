@@ -1,5 +1,5 @@
-//! The ABI itself: contract/api.md facts, contract/info-text.md, and callback guest forwards
-//! (contract/guestfwd-exec-unix.md).
+//! The ABI itself: docs/contract/api.md facts, docs/contract/info-text.md, and callback guest forwards
+//! (docs/contract/guestfwd-exec-unix.md).
 
 mod common;
 use common::*;
@@ -250,7 +250,8 @@ fn api_slirp_init_is_slirp_new_with_version_1() {
     let i = Setup::default().start();
     let c = Setup::default().config;
     let null = std::ptr::null();
-    // SAFETY: the arguments are those of api.md; the opaque pointer is a live instance, whose callbacks log.
+    // SAFETY: the arguments are those of docs/contract/api.md; the opaque pointer is a live instance, whose callbacks
+    // log.
     unsafe {
         let l = library();
         let callbacks = all_callbacks();

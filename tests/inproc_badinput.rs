@@ -1,5 +1,5 @@
-//! Hostile input: the IPv4 side of contract/security.md. Random frames run in a network namespace without routes, so
-//! that nothing a random frame asks for can leave the machine.
+//! Hostile input: the IPv4 side of docs/contract/security.md. Random frames run in a network namespace without routes,
+//! so that nothing a random frame asks for can leave the machine.
 
 mod common;
 use common::*;

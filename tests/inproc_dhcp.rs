@@ -1,4 +1,4 @@
-//! BOOTP and DHCP: part A of contract/dhcp.md.
+//! BOOTP and DHCP: part A of docs/contract/dhcp.md.
 
 mod common;
 use common::*;

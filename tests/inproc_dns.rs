@@ -1,4 +1,4 @@
-//! The DNS relay: contract/dns.md. Each test has a resolv.conf of its own, in its own mount and network namespace,
+//! The DNS relay: docs/contract/dns.md. Each test has a resolv.conf of its own, in its own mount and network namespace,
 //! with servers on loopback addresses.
 
 mod common;

@@ -1,5 +1,6 @@
-//! Forwards to and from what is not a plain socket: commands and Unix sockets behind guest forwards, host forwards on Unix
-//! sockets, and UDP forwards that many clients share. Source: contract/guestfwd-exec-unix.md, contract/hostfwd.md.
+//! Forwards to and from what is not a plain socket: commands and Unix sockets behind guest forwards, host forwards on
+//! Unix sockets, and UDP forwards that many clients share. Source: docs/contract/guestfwd-exec-unix.md,
+//! docs/contract/hostfwd.md.
 
 mod common;
 use common::*;

@@ -1,4 +1,4 @@
-//! Host forwards to a guest over IPv6, and between the two families: contract/hostfwd.md.
+//! Host forwards to a guest over IPv6, and between the two families: docs/contract/hostfwd.md.
 
 mod common;
 use common::*;

@@ -1,4 +1,4 @@
-//! Host forwards over IPv4: contract/hostfwd.md.
+//! Host forwards over IPv4: docs/contract/hostfwd.md.
 
 mod common;
 use common::*;

@@ -1,4 +1,4 @@
-//! ICMP: the IPv4 facts of contract/icmp.md.
+//! ICMP: the IPv4 facts of docs/contract/icmp.md.
 
 mod common;
 use common::*;

@@ -1,4 +1,4 @@
-//! IPv4 itself: contract/ipv4.md.
+//! IPv4 itself: docs/contract/ipv4.md.
 
 mod common;
 use common::*;
@@ -146,7 +146,7 @@ fn ipv4_fact_04_fragments_of_other_datagrams_do_not_mix() {
 #[test]
 fn ipv4_fact_05_options_in_some_fragments_only() {
     if !library().at_least(9) {
-        eprintln!("SKIPPED: upstream before 4.9.4 leaks data here (contract/security.md)");
+        eprintln!("SKIPPED: upstream before 4.9.4 leaks data here (docs/contract/security.md)");
         return;
     }
     let i = Setup::default().start();

@@ -1,5 +1,5 @@
-//! IPv6 through the C ABI: contract/ipv6.md, contract/ethernet-arp-ndp.md section 4, and what icmp.md, dhcp.md, dns.md
-//! and hostfwd.md say of it.
+//! IPv6 through the C ABI: docs/contract/ipv6.md, docs/contract/ethernet-arp-ndp.md section 4, and what the other pages
+//! of docs/contract say of it.
 
 mod common;
 use common::*;

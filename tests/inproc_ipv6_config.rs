@@ -1,4 +1,5 @@
-//! IPv6 under unusual configurations, and the malformed packets that were holes of upstream: contract/ipv6.md and security.md.
+//! IPv6 under unusual configurations, and the malformed packets that were holes of upstream: docs/contract/ipv6.md and
+//! docs/contract/security.md.
 
 mod common;
 use common::*;

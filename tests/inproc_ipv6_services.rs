@@ -1,5 +1,5 @@
-//! What the virtual host serves over IPv6: DHCPv6, TFTP, and the way to the host's name servers: contract/dhcp.md part B,
-//! tftp.md and dns.md.
+//! What the virtual host serves over IPv6: DHCPv6, TFTP, and the way to the host's name servers. Source:
+//! docs/contract/dhcp.md part B, docs/contract/tftp.md and docs/contract/dns.md.
 
 mod common;
 use common::*;

@@ -1,4 +1,4 @@
-//! Ethernet and ARP: the IPv4 facts of contract/ethernet-arp-ndp.md.
+//! Ethernet and ARP: the IPv4 facts of docs/contract/ethernet-arp-ndp.md.
 
 mod common;
 use common::*;

@@ -1,4 +1,4 @@
-//! NC-SI: contract/ncsi.md.
+//! NC-SI: docs/contract/ncsi.md.
 
 mod common;
 use common::*;

@@ -1,4 +1,4 @@
-//! The application's loop: contract/poll-and-timers.md, and loops in the manner of the known consumers.
+//! The application's loop: docs/contract/poll-and-timers.md, and loops in the manner of the known consumers.
 
 mod common;
 use common::*;

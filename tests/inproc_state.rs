@@ -1,4 +1,4 @@
-//! Saved state: contract/state.md, and streams that one library writes and the other reads.
+//! Saved state: docs/contract/state.md, and streams that one library writes and the other reads.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! TCP with a scripted guest: contract/tcp.md. Timers are in `inproc_tcp_timers.rs`, segment sizes and windows in
+//! TCP with a scripted guest: docs/contract/tcp.md. Timers are in `inproc_tcp_timers.rs`, segment sizes and windows in
 //! `inproc_tcp_windows.rs`.
 
 mod common;

@@ -1,5 +1,5 @@
 //! What the guest and the host are told when a connection does not come about or is cut off, and what bounds the number of
-//! those that are on their way. Source: contract/tcp.md sections 2.1, 6 and 9.
+//! those that are on their way. Source: docs/contract/tcp.md sections 2.1, 6 and 9.
 
 mod common;
 use common::*;

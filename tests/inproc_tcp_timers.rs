@@ -1,4 +1,4 @@
-//! TCP over time, on a virtual clock: contract/tcp.md sections 2, 5 and 6.
+//! TCP over time, on a virtual clock: docs/contract/tcp.md sections 2, 5 and 6.
 
 mod common;
 use common::*;

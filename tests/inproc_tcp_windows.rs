@@ -1,5 +1,5 @@
-//! TCP with a scripted guest: how long segments are, and how much of them at one time. The rest of contract/tcp.md is in
-//! `inproc_tcp.rs`.
+//! TCP with a scripted guest: how long segments are, and how much of them at one time. The rest of docs/contract/tcp.md
+//! is in `inproc_tcp.rs`.
 
 mod common;
 use common::*;

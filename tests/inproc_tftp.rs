@@ -1,4 +1,4 @@
-//! TFTP over IPv4: contract/tftp.md.
+//! TFTP over IPv4: docs/contract/tftp.md.
 
 mod common;
 use common::*;

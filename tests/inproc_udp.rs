@@ -1,4 +1,4 @@
-//! UDP from the guest: contract/udp.md.
+//! UDP from the guest: docs/contract/udp.md.
 
 mod common;
 use common::*;

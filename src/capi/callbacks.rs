@@ -1,5 +1,5 @@
 //! The application's callbacks: copied when an instance is made, as far as the configuration's version allows, so that
-//! neither a shorter nor a short-lived table does harm. Source: contract/api.md section 4.
+//! neither a shorter nor a short-lived table does harm. Source: docs/contract/api.md section 4.
 
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::mem::{MaybeUninit, offset_of};

@@ -1,4 +1,4 @@
-//! `SlirpConfig` read as far as its version allows. Source: contract/api.md sections 2 and 3.
+//! `SlirpConfig` read as far as its version allows. Source: docs/contract/api.md sections 2 and 3.
 
 use std::ffi::{CStr, c_char};
 use std::mem::{MaybeUninit, offset_of};
@@ -15,7 +15,7 @@ const DEFAULT_MTU: usize = 1500;
 const MTU_RANGE: std::ops::RangeInclusive<usize> = 68..=65521;
 /// A boot file's name has to fit into the field of a BOOTP reply with its NUL.
 const BOOTFILE_MAX: usize = 127;
-/// What option 12 holds of a host name; source: contract/dhcp.md.
+/// What option 12 holds of a host name; source: docs/contract/dhcp.md.
 const HOSTNAME_MAX: usize = 32;
 
 /// How many bytes of the structure an application of this version has.

@@ -1,4 +1,5 @@
-//! The debug mask: one for the whole process, as its functions take no instance. Source: contract/api.md section 8.
+//! The debug mask: one for the whole process, as its functions take no instance. Source: docs/contract/api.md section
+//! 8.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -4,7 +4,7 @@
 //! the time that the comment says; a `Slirp` pointer comes from `slirp_new` and was not given to `slirp_cleanup` before.
 //! The comments speak to C programmers, so they have no `# Safety` heading of their own.
 //!
-//! Source of the behaviour: contract/api.md sections 1 and 2.
+//! Source of the behaviour: docs/contract/api.md sections 1 and 2.
 #![allow(clippy::missing_safety_doc)]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};

@@ -43,7 +43,8 @@ use crate::time::Instant;
 /// Frames from the guest between two looks at the application's clock, if they come one behind the other: a clock of just
 /// now is exact enough for what is measured with it, and calling it for each frame would cost as much as the frame.
 const FRAMES_PER_CLOCK: u32 = 16;
-/// Bounds of the time between two router advertisements, in milliseconds; source: contract/poll-and-timers.md section 5.
+/// Bounds of the time between two router advertisements, in milliseconds; source: docs/contract/poll-and-timers.md
+/// section 5.
 const RA_INTERVAL_MS: std::ops::Range<u64> = 200_000..600_000;
 
 /// Who takes the bytes of a guest forward.

@@ -1,5 +1,5 @@
 //! Messages for whoever runs the application, on standard error in the form GLib's default handler gives them, as
-//! programs and people know them from upstream. Source: contract/api.md section 8.
+//! programs and people know them from upstream. Source: docs/contract/api.md section 8.
 
 use std::io::Write;
 

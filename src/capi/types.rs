@@ -1,7 +1,7 @@
 //! The C types of the public interface: configuration, callback table, constants. The header `libslirp.h` is generated
 //! from this file and from `exports.rs`, so every comment here is also what a C programmer reads.
 //!
-//! Layouts equal contract/api.md sections 3 and 4; `compat-tests/c/layout.c` checks them from C.
+//! Layouts equal docs/contract/api.md sections 3 and 4; `compat-tests/c/layout.c` checks them from C.
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 

@@ -30,7 +30,7 @@ use crate::wire::checksum::{self, Checksum, Partial};
 use crate::wire::header::{self, ETHERNET_LEN, Ethernet, IPV4_LEN, Ipv4, PROTOCOL_UDP, Payload, Tcp, UDP_LEN, Udp};
 use crate::wire::subnet::Ipv4Subnet;
 
-/// Time to live of TCP and UDP packets to the guest; source: contract/ipv4.md section 4.
+/// Time to live of TCP and UDP packets to the guest; source: docs/contract/ipv4.md section 4.
 const TTL: u8 = 64;
 /// Time to live of ICMP packets and of resets that answer stray segments; hop limit of all IPv6 packets.
 const TTL_MAX: u8 = 255;
@@ -542,7 +542,7 @@ impl Egress {
         self.error(error, offender, quote, now);
     }
 
-    /// Sends the reply of the DHCP server; source: contract/dhcp.md section A3.
+    /// Sends the reply of the DHCP server; source: docs/contract/dhcp.md section A3.
     pub fn dhcp(&mut self, payload: &[u8], now: Instant) {
         const TOS: u8 = 0x10;
         self.udp(Endpoint::new(self.vhost, 67), Endpoint::new(Ipv4Addr::BROADCAST, 68), payload, TOS, now);

@@ -1,5 +1,5 @@
 //! ICMP echo flows: the guest's pings to the outside, through a ping socket of the host (a raw one where that is all
-//! the host allows). One socket serves one guest address, destination and identifier. Source: contract/icmp.md.
+//! the host allows). One socket serves one guest address, destination and identifier. Source: docs/contract/icmp.md.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};

@@ -1,5 +1,6 @@
 //! The address policy: what an address the guest uses means on the host, what is forbidden, and which address the guest
-//! is shown for a host peer. Source: contract/ipv4.md section 5, contract/ipv6.md section 3, contract/hostfwd.md section 3.
+//! is shown for a host peer. Source: docs/contract/ipv4.md section 5, docs/contract/ipv6.md section 3,
+//! docs/contract/hostfwd.md section 3.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
@@ -126,8 +127,8 @@ impl Policy {
         u128::MAX.checked_shl(128 - u32::from(self.prefix6_len.min(128))).unwrap_or(0)
     }
 
-    /// Whether `ip` is an address of the virtual host or name server: under the prefix or link-local (contract/ipv6.md
-    /// section 5).
+    /// Whether `ip` is an address of the virtual host or name server: under the prefix or link-local
+    /// (docs/contract/ipv6.md section 5).
     pub fn is_virtual6(&self, ip: Ipv6Addr) -> bool {
         let mask = self.mask6();
         let ip = self.canonical6(ip);

@@ -1,6 +1,6 @@
 //! Guest forwards: addresses and ports of the virtual network behind which the application, a command or a Unix socket of
 //! the host sits.
-//! Source: contract/guestfwd-exec-unix.md section 1.
+//! Source: docs/contract/guestfwd-exec-unix.md section 1.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! Host forwards for streams: TCP and Unix sockets that listen on the host for peers that want to reach the guest.
-//! (A UDP forward has no connections to accept; its socket is a flow.) Source: contract/hostfwd.md.
+//! (A UDP forward has no connections to accept; its socket is a flow.) Source: docs/contract/hostfwd.md.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;

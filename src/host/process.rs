@@ -1,5 +1,5 @@
 //! Commands behind guest forwards: started on one end of a connection, and left alone. Source:
-//! contract/guestfwd-exec-unix.md section 4.
+//! docs/contract/guestfwd-exec-unix.md section 4.
 //!
 //! A command is not the application's child: a process in between starts it and ends at once, so that the application
 //! neither gets a zombie nor has to wait for a process that it knows nothing of.

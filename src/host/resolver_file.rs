@@ -12,7 +12,7 @@ use std::time::{Duration as WallDuration, SystemTime};
 
 use crate::time::{Duration, Instant};
 
-/// How long a look at the file holds good (contract/dns.md section 2).
+/// How long a look at the file holds good (docs/contract/dns.md section 2).
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The largest part of the file that is read, in bytes.

@@ -1,5 +1,5 @@
 //! The info texts. Reads the stack, changes nothing. People and programs parse them by column, so each line is
-//! upstream's to the byte. Source: contract/info-text.md.
+//! upstream's to the byte. Source: docs/contract/info-text.md.
 #![forbid(unsafe_code)]
 
 use std::fmt::Write;
@@ -85,7 +85,7 @@ fn expected(tables: &Tables<'_>, guest: Endpoint) -> Endpoint {
     if anywhere { Endpoint::new(tables.cx.first_guest, guest.port) } else { guest }
 }
 
-/// The name of a state, as in the table of contract/info-text.md section 1.
+/// The name of a state, as in the table of docs/contract/info-text.md section 1.
 fn state_name(state: State) -> &'static str {
     match state {
         State::Opening | State::SynReceived => "SYN_RCVD",

@@ -1,4 +1,4 @@
-//! Fragmentation of IPv4 packets towards the guest (RFC 791 section 2.3; contract/ipv4.md section 3).
+//! Fragmentation of IPv4 packets towards the guest (RFC 791 section 2.3; docs/contract/ipv4.md section 3).
 
 use crate::ip::ipv4::Ipv4View;
 use crate::wire::checksum::Checksum;

@@ -1,5 +1,5 @@
 //! ICMP for IPv4 (RFC 792): what the guest sends, echo replies, and errors for packets that go nowhere
-//! (contract/icmp.md sections 1 and 3).
+//! (docs/contract/icmp.md sections 1 and 3).
 //!
 //! Messages to the guest are appended to a `Vec` as whole IPv4 packets. They may be longer than the MTU;
 //! `ip::fragment` splits them.

@@ -1,4 +1,4 @@
-//! ICMPv6 (RFC 4443): echo, and errors for packets that go nowhere (contract/icmp.md sections 2 and 4).
+//! ICMPv6 (RFC 4443): echo, and errors for packets that go nowhere (docs/contract/icmp.md sections 2 and 4).
 //!
 //! Messages are appended to a `Vec` as whole IPv6 packets.
 

@@ -1,4 +1,4 @@
-//! A validated view of an IPv4 packet (RFC 791 section 3.1; contract/ipv4.md section 1).
+//! A validated view of an IPv4 packet (RFC 791 section 3.1; docs/contract/ipv4.md section 1).
 
 use std::net::Ipv4Addr;
 

@@ -1,4 +1,5 @@
-//! A validated view of an IPv6 packet and of its chain of extension headers (RFC 8200; contract/ipv6.md section 1).
+//! A validated view of an IPv6 packet and of its chain of extension headers (RFC 8200; docs/contract/ipv6.md section
+//! 1).
 //!
 //! The chain is walked as the destination of a packet walks it. It is bounded by [`MAX_EXTENSIONS`]; a packet with more
 //! headers serves no purpose here and is dropped.

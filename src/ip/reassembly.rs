@@ -1,4 +1,4 @@
-//! Reassembly of fragmented datagrams (RFC 791 section 3.2, RFC 8200 section 4.5; contract/ipv4.md section 2).
+//! Reassembly of fragmented datagrams (RFC 791 section 3.2, RFC 8200 section 4.5; docs/contract/ipv4.md section 2).
 //!
 //! The table holds at most [`Limits::datagrams`] incomplete datagrams and [`Limits::bytes`] bytes. When either is
 //! exceeded the datagrams that began first are given up. Every datagram is given up [`Limits::age`] after its first
@@ -43,7 +43,7 @@ impl Default for Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overlap {
     /// Bytes held from the same or an earlier offset win over the head of the new fragment, and the new fragment wins
-    /// over held bytes that follow its start. This is what contract/ipv4.md section 2 observed.
+    /// over held bytes that follow its start. This is what docs/contract/ipv4.md section 2 observed.
     EarlierOffsetWins,
     /// The whole datagram is dropped, with the fragments still to come (RFC 5722). Exact repetitions of a fragment are
     /// ignored (RFC 8200 section 4.5).

@@ -1,4 +1,4 @@
-//! Ethernet addresses of the virtual hosts on the link (contract/ethernet-arp-ndp.md section 2).
+//! Ethernet addresses of the virtual hosts on the link (docs/contract/ethernet-arp-ndp.md section 2).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

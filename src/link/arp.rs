@@ -1,4 +1,4 @@
-//! ARP (RFC 826) as the virtual hosts speak it (contract/ethernet-arp-ndp.md section 3).
+//! ARP (RFC 826) as the virtual hosts speak it (docs/contract/ethernet-arp-ndp.md section 3).
 
 use std::net::Ipv4Addr;
 

@@ -1,5 +1,5 @@
-//! Neighbor discovery (RFC 4861) as the virtual hosts speak it (contract/ethernet-arp-ndp.md section 4), with the name
-//! server and search list options of RFC 8106.
+//! Neighbor discovery (RFC 4861) as the virtual hosts speak it (docs/contract/ethernet-arp-ndp.md section 4), with the
+//! name server and search list options of RFC 8106.
 
 use std::net::Ipv6Addr;
 

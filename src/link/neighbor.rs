@@ -1,5 +1,5 @@
-//! The neighbor table: which Ethernet address the guest uses for an IP address (contract/ethernet-arp-ndp.md sections
-//! 3 and 4), and which of its addresses is the one to use.
+//! The neighbor table: which Ethernet address the guest uses for an IP address (docs/contract/ethernet-arp-ndp.md
+//! sections 3 and 4), and which of its addresses is the one to use.
 //!
 //! Each IP version has 16 slots. A known address is updated in its slot; a new one takes a free slot, else that of the
 //! address that was not heard of for longest. Nothing goes because of its age alone: an address that nobody answers for is

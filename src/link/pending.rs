@@ -1,4 +1,5 @@
-//! Frames that wait until the Ethernet address of their destination is known (contract/ethernet-arp-ndp.md section 5).
+//! Frames that wait until the Ethernet address of their destination is known (docs/contract/ethernet-arp-ndp.md section
+//! 5).
 //!
 //! At most [`MAX_ADDRESSES`] addresses are waited for; a further one evicts the address that has waited longest, with
 //! its frames. Each address holds at most [`MAX_FRAMES`] frames and [`MAX_BYTES`] bytes; a further frame is dropped.

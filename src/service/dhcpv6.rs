@@ -1,5 +1,5 @@
 //! A stateless DHCPv6 server (RFC 8415 section 18.3.6, RFC 3646, RFC 5970): it answers information requests with the name
-//! server, the search list and the boot file, and gives out no addresses. Source: contract/dhcp.md part B.
+//! server, the search list and the boot file, and gives out no addresses. Source: docs/contract/dhcp.md part B.
 
 use std::net::Ipv6Addr;
 

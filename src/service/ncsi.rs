@@ -2,9 +2,9 @@
 //! ready, over Ethernet frames of a type of its own.
 //!
 //! Every frame is answered by itself; there is no state, and no unsolicited notification. Which answers there are and
-//! what is in them: contract/ncsi.md. Two of them are odd and kept, because images of management controllers were made
-//! with them: a command that is not known is answered without a response code, and the Mellanox status byte stands where
-//! the revision belongs.
+//! what is in them: docs/contract/ncsi.md. Two of them are odd and kept, because images of management controllers were
+//! made with them: a command that is not known is answered without a response code, and the Mellanox status byte stands
+//! where the revision belongs.
 
 use crate::wire::header::ETHERNET_LEN;
 

@@ -1,4 +1,4 @@
-//! One connection of a guest forward in the stream. Source: contract/state.md section 3.
+//! One connection of a guest forward in the stream. Source: docs/contract/state.md section 3.
 
 use std::net::Ipv4Addr;
 

@@ -1,4 +1,4 @@
-//! Saved state: upstream's stream, version 4. Source: contract/state.md.
+//! Saved state: upstream's stream, version 4. Source: docs/contract/state.md.
 //!
 //! What is saved: the connections of callback guest forwards, the IPv4 identification counter, and the pool of the DHCP
 //! server. `stream` has the primitives, `connection` the record of one connection.

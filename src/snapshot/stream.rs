@@ -1,6 +1,6 @@
 //! The primitives of the stream: big-endian integers and raw bytes. Addresses and ports are the exception: upstream holds
 //! them in network order and writes them as if they were integers, so a little-endian machine writes them reversed.
-//! Source: contract/state.md section 1.
+//! Source: docs/contract/state.md section 1.
 
 use std::net::Ipv4Addr;
 

@@ -13,8 +13,9 @@ use crate::service::dns::search_list;
 use crate::service::ncsi;
 use crate::service::tftp::Tftp;
 
-/// The configuration of a stack. The fields are those of `SlirpConfig` (contract/api.md section 3); the default is the
-/// network QEMU makes: 10.0.2.0/24 with the host at 10.0.2.2, the name server at 10.0.2.3 and leases from 10.0.2.15 on.
+/// The configuration of a stack. The fields are those of `SlirpConfig` (docs/contract/api.md section 3); the default is
+/// the network QEMU makes: 10.0.2.0/24 with the host at 10.0.2.2, the name server at 10.0.2.3 and leases from 10.0.2.15
+/// on.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub restricted: bool,

@@ -1,5 +1,5 @@
-//! IPv6 packets from the guest: taken apart and handed to whom they concern. Source: contract/ipv6.md,
-//! contract/ethernet-arp-ndp.md section 4.
+//! IPv6 packets from the guest: taken apart and handed to whom they concern. Source: docs/contract/ipv6.md,
+//! docs/contract/ethernet-arp-ndp.md section 4.
 
 use std::net::Ipv6Addr;
 

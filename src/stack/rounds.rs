@@ -1,4 +1,4 @@
-//! The application's loop seen from inside: fill, sleep, frames, poll. Source: contract/poll-and-timers.md.
+//! The application's loop seen from inside: fill, sleep, frames, poll. Source: docs/contract/poll-and-timers.md.
 //!
 //! When bytes staged for the host may wait: from one frame of a burst to the next, and from round to round while the
 //! guest's frames come one a round; never while the application may be asleep without having been told, and never for a
@@ -25,7 +25,7 @@ use crate::link::handover::handing::Handing;
 use crate::link::handover::trust::Switches;
 use crate::time::{Instant, earliest};
 
-/// The longest sleep the application is left, in milliseconds; source: contract/poll-and-timers.md section 2.
+/// The longest sleep the application is left, in milliseconds; source: docs/contract/poll-and-timers.md section 2.
 const LONGEST_SLEEP: u32 = 1000;
 /// Sleeps up to this length, in milliseconds, are left alone.
 const SHORTEST_SLEEP: u32 = 2;

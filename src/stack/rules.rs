@@ -10,9 +10,10 @@ use crate::host::socket::{Datagram, Listener};
 use crate::host::unix::UnixAddress;
 
 impl Stack {
-    /// Forwards what host peers send to `host` to the guest at `guest`; the unspecified guest address means whatever address
-    /// the guest has, by IPv4 the first one of the DHCP server as long as somebody answers there, port 0 of the host lets
-    /// the kernel choose. The two may be of different families: the guest then sees the virtual host. Source: contract/hostfwd.md.
+    /// Forwards what host peers send to `host` to the guest at `guest`; the unspecified guest address means whatever
+    /// address the guest has, by IPv4 the first one of the DHCP server as long as somebody answers there, port 0 of the
+    /// host lets the kernel choose. The two may be of different families: the guest then sees the virtual host. Source:
+    /// docs/contract/hostfwd.md.
     ///
     /// # Errors
     /// What `socket`, `bind` or `listen` said; `ENOMEM` when there are too many forwards.
@@ -59,7 +60,7 @@ impl Stack {
     }
 
     /// Adds a guest forward to `target` and gives its number. The unspecified address is replaced by the default one.
-    /// Source: contract/guestfwd-exec-unix.md section 1.
+    /// Source: docs/contract/guestfwd-exec-unix.md section 1.
     ///
     /// `None` when the address is outside the virtual network, is the name server's port 53, or is taken.
     pub fn add_guest_forward_to(&mut self, target: Target, address: &mut Ipv4Addr, port: u16) -> Option<u64> {

@@ -10,7 +10,7 @@ use crate::host::tftp_files::{Directory, ServedFile};
 use crate::service::tftp::{Contents, Files, Unopened, try_later};
 
 pub(super) const PORT_TFTP: u16 = 69;
-/// The type of service of TFTP packets, "low delay"; source: contract/tftp.md.
+/// The type of service of TFTP packets, "low delay"; source: docs/contract/tftp.md.
 const TOS_TFTP: u8 = 0x10;
 
 impl Stack {

@@ -24,7 +24,7 @@ pub const TCP_LEN: usize = 20;
 /// The most bytes of options a TCP header holds.
 pub const TCP_OPTIONS_MAX: usize = 40;
 /// Shortest frame that is handed to the application; shorter ones are padded with zero bytes
-/// (contract/ethernet-arp-ndp.md section 2).
+/// (docs/contract/ethernet-arp-ndp.md section 2).
 pub const MIN_FRAME_LEN: usize = 60;
 
 /// EtherType of IPv4.

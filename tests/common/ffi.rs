@@ -1,4 +1,4 @@
-//! The C side as `contract/api.md` lays it out: structs, callback types and constants.
+//! The C side as `docs/contract/api.md` lays it out: structs, callback types and constants.
 
 use std::ffi::{c_char, c_int, c_void};
 

@@ -34,7 +34,7 @@ macro_rules! symbols {
                     Some(&path), libloading::os::unix::RTLD_NOW | libloading::os::unix::RTLD_LOCAL) };
                 let handle = handle.unwrap_or_else(|e| panic!("cannot load {}: {e}", path.display()));
                 let handle = libloading::Library::from(handle);
-                // SAFETY: the types are those of contract/api.md section 2.
+                // SAFETY: the types are those of docs/contract/api.md section 2.
                 unsafe {
                     Library {
                         $($name: *handle.get(concat!(stringify!($name), "\0").as_bytes())

@@ -21,7 +21,7 @@ use crate::host::socket::{Hops, Stream};
 use crate::tcp::{Connection, Segment};
 use crate::time::Duration;
 
-/// How long the host may take to connect; source: contract/tcp.md section 2.1.
+/// How long the host may take to connect; source: docs/contract/tcp.md section 2.1.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(75);
 /// What taking in a connection counts as, in bytes moved.
 const CONNECTION: usize = 16 * 1024;
@@ -243,7 +243,7 @@ fn refuse(key: &FlowKey, segment: &Segment<'_>, why: Unreachable, packet: &[u8],
     reset(key, segment, cx);
 }
 
-/// The type of service of packets to the guest; source: contract/tcp.md section 8.
+/// The type of service of packets to the guest; source: docs/contract/tcp.md section 8.
 fn type_of_service(key: &FlowKey) -> u8 {
     const LOW_DELAY: u8 = 0x10;
     const THROUGHPUT: u8 = 0x08;

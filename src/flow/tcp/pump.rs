@@ -28,7 +28,7 @@ const QUANTUM_BYTES: usize = 520 * 1024;
 const QUANTUM_ALONE: usize = 360;
 /// IP and TCP headers with options.
 const HEADERS: usize = 100;
-/// The buffer a guest forward's application fills; source: contract/guestfwd-exec-unix.md section 3.
+/// The buffer a guest forward's application fills; source: docs/contract/guestfwd-exec-unix.md section 3.
 const CALLBACK_BUFFER: usize = 128 * 1024;
 
 impl TcpFlow {
@@ -420,7 +420,7 @@ impl TcpFlow {
         CALLBACK_BUFFER.next_multiple_of(self.conn.effective_mss().max(1))
     }
 
-    /// How much a guest forward's application may give; source: contract/guestfwd-exec-unix.md section 3.
+    /// How much a guest forward's application may give; source: docs/contract/guestfwd-exec-unix.md section 3.
     pub(super) fn callback_room(&self) -> usize {
         let buffer = self.callback_buffer();
         let used = self.conn.send.len();

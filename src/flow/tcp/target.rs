@@ -1,5 +1,5 @@
 //! What is behind a guest forward, and how it is attached to a flow: after the guest has completed its handshake, so that
-//! a guest that only knocks starts nothing. Source: contract/guestfwd-exec-unix.md section 2.
+//! a guest that only knocks starts nothing. Source: docs/contract/guestfwd-exec-unix.md section 2.
 
 use std::io::{self, ErrorKind};
 

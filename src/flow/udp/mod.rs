@@ -1,6 +1,6 @@
 //! UDP flows. One host socket serves one guest address and port whatever it talks to (RFC 4787: endpoint-independent
 //! mapping, and filtering too: any peer may answer); a host forward is a flow whose socket is bound by the rule and
-//! that never expires. Source: contract/udp.md.
+//! that never expires. Source: docs/contract/udp.md.
 //!
 //! `table` finds and bounds the flows, `peers` says who is who on the two sides of a flow, `clients` the same for a host
 //! forward, `send` takes datagrams from the guest (with `stage` for bursts), `receive` brings those of the host.

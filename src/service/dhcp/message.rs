@@ -1,7 +1,7 @@
 //! The BOOTP message (RFC 951 section 3) with the option area of RFC 2132: reading a request, writing a reply.
 //!
 //! smoltcp's DHCP view refuses a message without an option area, which plain BOOTP clients send, and its emitter
-//! chooses length and order of the options itself; both are fixed here by contract/dhcp.md section A3.
+//! chooses length and order of the options itself; both are fixed here by docs/contract/dhcp.md section A3.
 
 use std::net::Ipv4Addr;
 

@@ -4,7 +4,7 @@
 //! whatever the client's flags say. Sockets, IP and UDP headers stay outside: [`Dhcp::on_message`] takes the payload of
 //! a datagram to port 67 and gives the payload of the one to send from vhost, port 67, to 255.255.255.255, port 68.
 //!
-//! Observable behaviour: contract/dhcp.md, part A.
+//! Observable behaviour: docs/contract/dhcp.md, part A.
 
 mod message;
 mod pool;
@@ -263,8 +263,8 @@ impl Dhcp {
         }
     }
 
-    /// An OFFER or ACK with all that is configured, in the order of contract/dhcp.md section A3. `left_out` is told of
-    /// each option that does not fit. An ACK without an address carries no lease time.
+    /// An OFFER or ACK with all that is configured, in the order of docs/contract/dhcp.md section A3. `left_out` is
+    /// told of each option that does not fit. An ACK without an address carries no lease time.
     fn configured_reply(
         &self,
         header: &Header,

@@ -1,4 +1,4 @@
-//! Tests of the server as a whole. A test called `fact_N_…` shows fact N of contract/dhcp.md.
+//! Tests of the server as a whole. A test called `fact_N_…` shows fact N of docs/contract/dhcp.md.
 
 use super::message::Options;
 use super::*;

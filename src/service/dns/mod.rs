@@ -1,7 +1,7 @@
 //! What the library knows of the DNS (RFC 1034, RFC 1035): which servers the host uses, which of them gets the guest's
 //! next query, and how a search list is encoded. It resolves nothing itself and opens no socket and no file.
 //!
-//! Observable behaviour: contract/dns.md.
+//! Observable behaviour: docs/contract/dns.md.
 
 pub mod relay;
 pub mod resolv_conf;

@@ -6,7 +6,8 @@
 //! ten seconds; after that the next query tries it again. When every server is to be avoided, they take turns.
 //!
 //! One relay serves one list of servers, in practice one address family. Nothing here is a cache: the relay never
-//! answers. The policy is this project's own; upstream asks only the first server (contract/dns.md, "Upstream oddities").
+//! answers. The policy is this project's own; upstream asks only the first server (docs/contract/dns.md, "Upstream
+//! oddities").
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};

@@ -2,7 +2,7 @@
 //!
 //! A server line is `nameserver` in lower case at the very beginning of a line, a blank, and a numeric address, which
 //! may carry a zone as in `fe80::1%eth0` (RFC 4007 section 11). Everything behind the address is a comment. Source:
-//! contract/dns.md section 1; unlike upstream, all servers are kept, and a line may have any length.
+//! docs/contract/dns.md section 1; unlike upstream, all servers are kept, and a line may have any length.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 

@@ -2,7 +2,7 @@
 //!
 //! Fed with the payloads of datagrams to port 69 and with the time; what is to be sent goes to a function, always from
 //! port 69 of the virtual host. Files come from behind [`Files`], so that nothing here touches the operating system.
-//! Observable behaviour: contract/tftp.md.
+//! Observable behaviour: docs/contract/tftp.md.
 
 mod request;
 mod session;
@@ -159,7 +159,7 @@ impl<F: Files, P: Copy + PartialEq> Tftp<F, P> {
         Ok(())
     }
 
-    /// The checks are in the order of contract/tftp.md section 1.
+    /// The checks are in the order of docs/contract/tftp.md section 1.
     fn begin(&self, client: P, body: &[u8], now: Instant) -> Result<Session<F::File, P>, NoTransfer> {
         let files = self.files.as_ref().ok_or(Refusal::AccessViolation)?;
         let request = Request::parse(body)?;

@@ -11,7 +11,7 @@ pub(super) mod opcode {
     pub const OPTION_ACKNOWLEDGMENT: u16 = 6;
 }
 
-/// The longest file name, in bytes without its NUL; source: contract/tftp.md section 1.
+/// The longest file name, in bytes without its NUL; source: docs/contract/tftp.md section 1.
 const NAME_MAX: usize = 511;
 /// What has to follow the name: the shortest mode that was ever in use, "octet", with its NUL.
 const MODE_MIN: usize = 6;
@@ -65,7 +65,7 @@ impl<'a> Request<'a> {
     /// Reads what follows the packet type.
     ///
     /// # Errors
-    /// What the client is to be told, in the order of contract/tftp.md section 1.
+    /// What the client is to be told, in the order of docs/contract/tftp.md section 1.
     pub fn parse(body: &'a [u8]) -> Result<Request<'a>, Refusal> {
         let (name, rest) = string(body).ok_or(Refusal::AccessViolation)?;
         if name.len() > NAME_MAX || rest.len() < MODE_MIN {

@@ -1,4 +1,4 @@
-//! The observable facts of contract/tftp.md, and what happens when packets are lost.
+//! The observable facts of docs/contract/tftp.md, and what happens when packets are lost.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

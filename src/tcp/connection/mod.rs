@@ -40,7 +40,7 @@ use timestamps::Timestamps;
 use tolerance::Record;
 use undo::Undo;
 
-/// The least segment size that a peer's option is believed, in bytes; source: contract/tcp.md section 2.3.
+/// The least segment size that a peer's option is believed, in bytes; source: docs/contract/tcp.md section 2.3.
 const MIN_MSS: u16 = 32;
 /// The segment size that every peer takes (RFC 9293 section 3.7.1).
 const DEFAULT_MSS: u16 = 536;

@@ -61,7 +61,7 @@ impl Connection {
 
     /// A connection from saved variables and the bytes its two buffers held: `received` is what the host had not taken,
     /// `unacknowledged` what the peer had not acknowledged. What was in flight is sent again. `None` when the variables
-    /// cannot belong together, or there is no memory for the bytes; source: contract/state.md section 6.
+    /// cannot belong together, or there is no memory for the bytes; source: docs/contract/state.md section 6.
     pub fn restore(
         config: &Config,
         saved: &Saved,

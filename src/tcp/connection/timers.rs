@@ -6,7 +6,7 @@ use super::{Closed, Connection, State};
 use crate::tcp::rtt;
 use crate::time::{Duration, Instant, earliest};
 
-/// How long the handshake may take; source: contract/tcp.md section 2.1.
+/// How long the handshake may take; source: docs/contract/tcp.md section 2.1.
 const HANDSHAKE: Duration = Duration::from_secs(75);
 /// Retransmissions of one segment, and the sum of their intervals, after which the peer is given up.
 const MAX_TRIES: u8 = 15;
@@ -15,7 +15,7 @@ const MAX_WAIT: Duration = Duration::from_secs(600);
 const SYN_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a peer may take to end its direction when nobody listens to it any more.
 const FIN_WAIT_2: Duration = Duration::from_secs(60);
-/// The time to wait for stray segments; source: contract/tcp.md section 6.
+/// The time to wait for stray segments; source: docs/contract/tcp.md section 6.
 const TIME_WAIT: Duration = Duration::from_secs(10);
 
 /// What the timer of a connection is armed for.
