@@ -1,8 +1,8 @@
 //! What a handle stands for: a counted reference that can wait until the others are gone.
 //!
-//! It is an `Arc` with one more thing: [`Counted::close`] waits until every other reference has been dropped, except for those that
-//! the caller's own thread holds further down its stack. That needs the count and the word "closing" in one atomic, so that
-//! none who leaves can miss that somebody waits.
+//! It is an `Arc` with one more thing: [`Counted::close`] waits until every other reference has been dropped, except
+//! for those that the caller's own thread holds further down its stack. That needs the count and the flag "closing" in
+//! one atomic, so that whoever drops the last reference cannot miss that somebody waits.
 
 use std::marker::PhantomData;
 use std::ops::Deref;

@@ -1,9 +1,9 @@
-//! How much may still be done: of what one call of the application may do, in frames for the guest and in bytes that are
-//! copied: into frames, and from and to hosts.
+//! How much of its work one call of the application may still do, counted in frames for the guest and in bytes that are
+//! copied (into frames, from hosts and to hosts).
 //!
-//! Every frame goes through the outbox, which counts all that it was ever given; the budget is where that count may come to.
-//! So it stands while frames are taken out, and nobody has to pass on what is left. What makes frames in plenty asks
-//! [`FrameBudget::room`] and goes on in a later turn when there is none.
+//! Every frame goes through the outbox, which counts all that it was ever given; the budget is the number that this
+//! count may reach. So it stays right while frames are taken out, and no function has to pass on how much is left.
+//! Whoever makes many frames asks [`FrameBudget::room`], and goes on in a later turn when there is none.
 
 use crate::link::outbox::Outbox;
 

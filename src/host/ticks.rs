@@ -1,5 +1,5 @@
-//! The processor's own counter, which tells in a few nanoseconds whether something was just now. It says nothing of how
-//! late it is: that is the application's clock.
+//! The processor's own counter, which tells in a few nanoseconds whether something happened only just now. It is no
+//! clock: what the time is, the application says.
 
 /// The counter now; `None` where none is known that a program may read.
 #[cfg(target_arch = "x86_64")]

@@ -1,9 +1,10 @@
 //! Who gives way when the process has no descriptor left.
 //!
-//! What met the limit had one of the reserve; as many flows of datagrams as give the next ones some to spare pay it back.
-//! Of UDP and ping the one with more flows gives its least used ones, so that a flood of either costs the flood. Connections
-//! stay: who has one would lose it, while a datagram flow is made anew by its next datagram. What can wait (clients of a
-//! forward, what is behind a guest forward) is tried again, and everything else is refused, for as long as nobody gives way.
+//! What met the limit got a descriptor of the reserve. To pay it back, so many flows of datagrams are given up that
+//! some descriptors are left for the next ones. Of UDP and ping the one with more flows gives up its least used ones,
+//! so that a flood of either costs the flood. Connections stay: whoever has one would lose it, while a datagram flow is
+//! made anew by its next datagram. What can wait (clients of a forward, the target of a guest forward) is tried again,
+//! and everything else is refused, for as long as nobody gives way.
 
 use super::Stack;
 

@@ -1,9 +1,9 @@
-//! Whether an application that means to sleep for 0 ms means that.
+//! Whether an application that asks to sleep for 0 ms really comes round at once.
 //!
-//! Most do, and come round at once. libslirp-helper writes 0 before each fill and takes a 0 that it finds afterwards for "as
-//! long as nothing happens". It cannot be told of anything else, so that only the poller's descriptor gets it out of its
-//! sleep; making that readable is a system call, and too much for each round of the others. Who comes round although nothing
-//! has happened does not sleep for ever.
+//! Most do. libslirp-helper writes 0 before each fill, and takes a 0 that it finds afterwards for "as long as nothing
+//! happens". It cannot be told of anything else, so that only the poller's descriptor gets it out of its sleep. Making
+//! that readable is a system call, which is too much for each round of the others. An application that comes round
+//! although nothing has happened does not sleep for ever.
 
 use super::asking::Glance;
 use crate::time::{Duration, Instant};

@@ -1,7 +1,7 @@
-//! Whether a neighbor is still there: asked for before something is begun with one that was not heard of for a while, and
-//! when it does not answer what was sent to it (RFC 1122 section 2.3.2.1, RFC 4861 section 7.3). Everybody on the link is
-//! asked, so that an address that has moved to another station is found as well. Frames keep going to the old station
-//! meanwhile: a guest that stands still for a while is to find them when it goes on.
+//! Whether a neighbor is still there. It is asked for before something is begun with a neighbor that was not heard of
+//! for a while, and when it does not answer what was sent to it (RFC 1122 section 2.3.2.1, RFC 4861 section 7.3). The
+//! question goes to everybody on the link, so that an address that has moved to another station is found as well.
+//! Meanwhile frames keep going to the old station: a guest that is paused for a while finds them when it goes on.
 
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -1,5 +1,6 @@
-//! Guest forwards behind which the application's callback sits: their flows by address and age, as what the application
-//! gives for an address goes to the newest flow there. Source: docs/contract/guestfwd-exec-unix.md section 3.
+//! Guest forwards that lead to a callback of the application: their flows by address and age, because what the
+//! application gives for an address goes to the newest flow there. Source: docs/contract/guestfwd-exec-unix.md section
+//! 3.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
-//! The host's own services, which may listen on either loopback address: what the guest calls the virtual host is
-//! "localhost" of either family. The one of the guest's family is tried first and the other one when it is refused, before
-//! the guest is told.
+//! The host's own services, which may listen on the loopback address of either family: what the guest calls the virtual
+//! host is "localhost", which is both. The address of the guest's family is tried first, and the other one when that is
+//! refused, before the guest is told anything.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,6 +1,6 @@
-//! The guest's time to live on the host's side: this library is a router on the guest's way, so that what comes with `n` goes
-//! on with `n - 1`, and what comes with one ends here (RFC 1812 section 5.3.1). By that a guest finds out the way to a host
-//! by TCP, as it does by UDP and pings.
+//! The guest's time to live on the host's side. This library is a router on the guest's way: what comes with `n` goes
+//! on with `n - 1`, and what comes with one ends here (RFC 1812 section 5.3.1). So a guest can trace the way to a host
+//! by TCP, as it can by UDP and pings.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! Acknowledgments as proofs: the guest that acknowledges a segment has read every frame that it was handed before.
+//! Acknowledgments as proofs: a guest that acknowledges a segment has read every frame that was handed over before it.
 
 use crate::flow::egress::Egress;
 use crate::link::handover::Handover;

@@ -1,5 +1,6 @@
-//! A guest that does not answer may have moved: to another station with its address, of which the link is asked, or, where
-//! a forward leads to whatever address the guest has, to another address, which is then tried.
+//! Looking for a guest that does not answer, because it may have moved. Its address may be at another station: the link
+//! is asked for it. Or, where a forward leads to whatever address the guest has, the guest may have another address:
+//! that is tried then.
 
 use super::table::{TcpId, TcpTable};
 use super::{Origin, TcpFlow};

@@ -1,5 +1,6 @@
-//! Ends of which one has gone without a word. The connection asks a guest that is silent whether it is alive
-//! ([`crate::tcp::Connection::is_asking`]); with that, the host's side is looked after here, as long as it is half closed.
+//! Connections one of whose ends has gone without a word. The connection itself asks a silent guest whether it is alive
+//! ([`crate::tcp::Connection::is_asking`]); meanwhile the host's side is looked after here, as long as it is half
+//! closed.
 
 use super::{Side, TcpFlow};
 use crate::flow::context::Context;

@@ -1,12 +1,13 @@
-//! What the frames of the guest tell, whatever is in them.
+//! What the guest's frames prove, whatever is in them.
 //!
-//! The other end carries frames both ways in turn. What it has put into the queue towards us after ours were given, it has
-//! put there frame for frame while it took out ours, or after it had found none. The queue holds so many bytes and frames at
-//! most; what comes behind these was put in later than whatever was given before.
+//! The other end carries frames both ways in turn. A frame that it put into the queue towards us after ours were given
+//! was put there either in exchange, frame for frame, for one of ours that it took out, or when it found none of ours
+//! left. The queue towards us holds only so many bytes and frames; a frame that comes behind that many was put in later
+//! than everything that had been given before.
 //!
-//! Of the frames of an Ethernet it holds so few (92, or 43 and as many in the buffer of one who reads a pipe) that each of them
-//! may count as if it had been put in just now, and so proves that some of ours was read: a quarter of the least that is.
-//! That takes 6 KiB at most for read that are not.
+//! Of frames as long as an Ethernet's that queue holds so few (92; or 43, and as many in the buffer of a program that
+//! reads a pipe) that each of them may count as if it had been put in just now. So each proves that some of ours was
+//! read: a quarter of the least cost of a frame. At most 6 KiB are taken for read that way which are not.
 
 use std::ops::RangeInclusive;
 
