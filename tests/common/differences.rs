@@ -192,9 +192,9 @@ pub const DIFFERENCES: &[Difference] = &[
     ),
     d(
         "udp-forward-peer",
-        "hostfwd.md: a UDP client at another loopback address",
-        "the answer goes to 127.0.0.1",
-        "the answer goes to the client",
+        "hostfwd.md section 3: a UDP client at a loopback address other than 127.0.0.1",
+        "is shown with that address, which guests do not answer",
+        "is shown as the virtual host, and gets the answer",
     ),
     d(
         "udp-two-forwards",
@@ -517,8 +517,8 @@ pub const DIFFERENCES: &[Difference] = &[
     d(
         "udp-same-port",
         "hostfwd.md oddities: UDP clients with one port on two loopback addresses",
-        "are one to the guest; all its answers go to 127.0.0.1",
-        "the second is shown from another port",
+        "the one at another address than 127.0.0.1 is shown with that, which guests do not answer",
+        "the second is shown as the virtual host, from another port",
     ),
     d(
         "udp-forward-address",
