@@ -11,12 +11,11 @@
 
 use std::env;
 
-/// The version nodes and their functions; also the version script for linkers.
-const MAP: &str = "src/capi/libslirp.map";
+/// The version nodes and their functions; also the version script for linkers. Part of this program, as it runs for two
+/// packages: this one and `tests/library`.
+const MAP: &str = include_str!("src/libslirp.map");
 
 fn main() {
-    println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed={MAP}");
     println!("cargo:rerun-if-env-changed=SLIRP_VERSION_NODES");
 
     let elf = ["linux", "freebsd", "netbsd", "openbsd", "dragonfly", "illumos"];
@@ -30,9 +29,10 @@ fn main() {
         _ => links_with_lld(),
     };
     if wanted {
-        println!("cargo:rustc-cdylib-link-arg=-Wl,--version-script={}/{MAP}", variable("CARGO_MANIFEST_DIR"));
-        let map = std::fs::read_to_string(MAP).expect("the version map is part of the source");
-        for (function, node) in versions(&map) {
+        let script = format!("{}/libslirp.map", variable("OUT_DIR"));
+        std::fs::write(&script, MAP).expect("a build script can write into its folder");
+        println!("cargo:rustc-cdylib-link-arg=-Wl,--version-script={script}");
+        for (function, node) in versions(MAP) {
             println!("cargo:rustc-cdylib-link-arg=-Wl,-u,{function}@@{node}");
         }
     }

@@ -6,9 +6,9 @@ set -eu
 cargo=$1 source=$2 target=$3 profile=$4 directory=$5 output=$6 depfile=$7
 shift 7
 
-# The static library alone: together with an rlib, cargo would leave out link-time optimisation.
+# The static library alone; the shared one is linked from it.
 "$cargo" rustc --manifest-path "$source/Cargo.toml" --target-dir "$target" --profile "$profile" "$@" \
     --lib --crate-type staticlib
 cp "$target/$directory/libslirp.a" "$output"
 printf '%s:%s %s %s\n' "$output" "$(sed 's/^[^:]*://' "$target/$directory/libslirp.d")" \
-    "$source/Cargo.toml" "$source/Cargo.lock" > "$depfile"
+    "$source/Cargo.toml" "$source/engine/Cargo.toml" "$source/Cargo.lock" > "$depfile"

@@ -1,18 +1,20 @@
-//! oxislirp: a user-mode network stack with libslirp's C ABI.
+//! The door: every exported C function, the C structs, callbacks, panic and thread fences. Knows nothing of protocols.
 //!
-//! The crate is the engine ([`stack`]) and the C door ([`capi`]); `docs/architecture.md` tells how the rooms depend on
-//! each other.
+//! `exports` is what C sees; it turns pointers into Rust values and calls `instance`. `instance` owns the engine, lets one
+//! thread at a time into it, and calls the application only while nobody is inside; `polling` is its side of the
+//! application's loop. `counted` is what a handle stands for, `outside` knows from which calls of the application a call
+//! was made.
 
-pub mod capi;
-pub mod flow;
-pub mod forward;
-pub mod host;
-pub mod inspect;
-pub mod ip;
-pub mod link;
-pub mod service;
-pub mod snapshot;
-pub mod stack;
-pub mod tcp;
-pub mod time;
-pub mod wire;
+mod address;
+mod callbacks;
+mod config;
+mod counted;
+mod debug;
+pub mod exports;
+mod fence;
+mod foreign;
+mod instance;
+mod log;
+mod outside;
+mod polling;
+pub mod types;

@@ -14,10 +14,10 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The directory into which cargo has put the libraries and the test programs of this build.
-fn libraries() -> PathBuf {
+/// The shared library of this build; cargo has put it beside the test programs (see tests/library).
+fn library() -> PathBuf {
     let program = env::current_exe().expect("a test has a path");
-    program.parent().expect("a program is in a directory").to_path_buf()
+    program.with_file_name("libslirp_under_test.so")
 }
 
 /// A directory for the files of one test, empty.
@@ -43,7 +43,7 @@ fn run(command: &mut Command) -> String {
 /// Compiles a program of `compat-tests/c` with the shared library of this build and runs it.
 fn run_program(name: &str) {
     let dir = scratch(name);
-    let library = libraries().join("libslirp.so");
+    let library = library();
     std::os::unix::fs::symlink(&library, dir.join("libslirp.so.0")).expect("the library can be linked");
     let program = dir.join(name);
     run(compiler("CC", "cc")
@@ -140,13 +140,13 @@ fn dynamic_symbols(library: &Path) -> BTreeSet<(String, String)> {
 fn exported_functions_are_on_their_version_nodes() {
     let wanted: BTreeSet<_> = VERSIONS.iter().map(|&(name, node)| (name.to_owned(), node.to_owned())).collect();
     assert_eq!(wanted.len(), 26);
-    assert_eq!(dynamic_symbols(&libraries().join("libslirp.so")), wanted);
+    assert_eq!(dynamic_symbols(&library()), wanted);
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn library_needs_only_the_system() {
-    let headers = run(Command::new("objdump").arg("-p").arg(libraries().join("libslirp.so")));
+    let headers = run(Command::new("objdump").arg("-p").arg(library()));
     let value = |key: &'static str| {
         headers.lines().filter_map(move |line| line.trim().strip_prefix(key)).map(|name| name.trim().to_owned())
     };
@@ -173,7 +173,7 @@ fn static_library_keeps_plain_names() {
         .args(["-shared", "-fPIC", "-Wl,-z,defs", "-o"])
         .arg(&plugin)
         .arg(&source)
-        .arg(libraries().join("libslirp.a")));
+        .arg(library().with_extension("a")));
     let symbols = dynamic_symbols(&plugin);
     assert!(symbols.iter().any(|(name, _)| name == "slirp_version_string"), "{symbols:?}");
     assert!(!symbols.iter().any(|(_, version)| version.contains("SLIRP")), "{symbols:?}");

@@ -34,7 +34,7 @@ const ALSO: &[(&str, u32, &str, &str)] = &[
     ("poll", 13, "tests/inproc_api.rs", "api_fact_05_version_4_gets_init_completed_and_the_opaque_timer"),
     ("icmp", 13, "tests/inproc_ipv4.rs", "ipv4_no_route_is_reported_at_once"),
     ("udp", 10, "tests/inproc_dns.rs", "dns_fact_09_an_answered_flow_lives_ten_seconds"),
-    ("dns", 4, "src/service/dns/resolv_conf.rs", "fact_4_indented_or_upper_case_keyword_is_no_server_line"),
+    ("dns", 4, "engine/src/service/dns/resolv_conf.rs", "fact_4_indented_or_upper_case_keyword_is_no_server_line"),
     ("dhcp", 3, "tests/inproc_dhcp.rs", "dhcp_fact_01_discover_is_offered_the_first_address"),
     ("tftp", 11, "tests/inproc_ipv6_services.rs", "tftp_over_ipv6_moves_whole_files"),
     ("security", 1, "tests/testing_page.rs", "the_tests_of_known_holes_exist"),

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use slirp::capi::exports::VERSION_STRING;
+use slirp_under_test::exports::VERSION_STRING;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -27,7 +27,7 @@ fn check(name: &str, wanted: &str) {
 }
 
 fn source(name: &str) -> PathBuf {
-    Path::new(&root()).join("src/capi").join(name)
+    Path::new(&root()).join("src").join(name)
 }
 
 #[test]

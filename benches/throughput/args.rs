@@ -14,7 +14,7 @@ Compares this library with upstream's libslirp, run by run in turn (A B A B ...)
   --quick           3 rounds of 0.5 s
   --verify          check every checksum and every byte (slower guest and peers; rates are lower)
   --syscalls        add one run each that counts the system calls of the library's thread (needs tracefs; see script/bench)
-  --ours PATH       the library under test (default: $OXISLIRP_LIB, then libslirp.so beside the benchmark)
+  --ours PATH       the library under test (default: $OXISLIRP_LIB, then what cargo built for it)
   --upstream PATH   the library to compare with (default: $UPSTREAM_LIBSLIRP, then what script/lib/upstream.sh downloaded,
                     then the distribution's libslirp.so.0)
   --lib PATH        one run of one library only; with one workload in this process: for perf, strace and gdb
@@ -103,10 +103,10 @@ fn number(name: &str, text: &str, least: f64, most: f64) -> Result<f64, String> 
     }
 }
 
-/// The library under test: the option, the environment, or the library that Cargo built with this program. That is the one
-/// beside it: `cargo bench` leaves an older one, a folder above, as it is.
+/// The library under test: the option, the environment, or the library that Cargo built with this program
+/// (`tests/library`), beside it.
 pub fn find_ours(option: Option<&Path>) -> Result<PathBuf, String> {
-    let beside = || Some(std::env::current_exe().ok()?.with_file_name("libslirp.so"));
+    let beside = || Some(std::env::current_exe().ok()?.with_file_name("libslirp_under_test.so"));
     let path = option
         .map(Path::to_path_buf)
         .or_else(|| std::env::var_os("OXISLIRP_LIB").map(PathBuf::from))

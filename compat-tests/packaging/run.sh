@@ -61,7 +61,7 @@ needs_little() {
 # The functions and nodes that the library has must be those of the map, no more and no less.
 nodes_match() {
     objdump -T "$lib/libslirp.so.0.4.0" | awk '$4 == ".text" { print $(NF - 1), $NF }' | sort > "$work/found"
-    awk '/ {$/ { node = $1 } /^ +slirp_.*;$/ { sub(";", "", $1); print node, $1 }' "$root/src/capi/libslirp.map" |
+    awk '/ {$/ { node = $1 } /^ +slirp_.*;$/ { sub(";", "", $1); print node, $1 }' "$root/src/libslirp.map" |
         sort > "$work/wanted"
     [ "$(wc -l < "$work/wanted")" -eq 26 ] && diff "$work/wanted" "$work/found"
 }

@@ -5,8 +5,8 @@
 
 use std::net::Ipv4Addr;
 
-use slirp::service::dhcp::{Config, Dhcp, REPLY_LEN, SLOTS};
-use slirp::time::{Duration, Instant};
+use oxislirp::service::dhcp::{Config, Dhcp, REPLY_LEN, SLOTS};
+use oxislirp::time::{Duration, Instant};
 
 use crate::input::Input;
 

@@ -9,12 +9,12 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use slirp::flow::Effect;
-use slirp::ip::ipv4::Ipv4View;
-use slirp::ip::ipv6::Ipv6View;
-use slirp::stack::{Config, Glance, Stack};
-use slirp::time::Instant;
-use slirp::wire::checksum::{Checksum, is_valid};
+use oxislirp::flow::Effect;
+use oxislirp::ip::ipv4::Ipv4View;
+use oxislirp::ip::ipv6::Ipv6View;
+use oxislirp::stack::{Config, Glance, Stack};
+use oxislirp::time::Instant;
+use oxislirp::wire::checksum::{Checksum, is_valid};
 
 use crate::input::Input;
 

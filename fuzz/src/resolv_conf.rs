@@ -1,7 +1,7 @@
 //! The text of the resolver's file, and the same lines as a search list.
 
-use slirp::service::dns::resolv_conf::{SERVERS_MAX, parse_word};
-use slirp::service::dns::{PORT, Servers, search_list};
+use oxislirp::service::dns::resolv_conf::{SERVERS_MAX, parse_word};
+use oxislirp::service::dns::{PORT, Servers, search_list};
 
 pub fn run(data: &[u8]) {
     let servers = Servers::parse(data, |zone| zone.len() as u32);

@@ -6,8 +6,8 @@
 use std::io;
 use std::net::SocketAddr;
 
-use slirp::service::tftp::{Contents, Files, Tftp, Unopened};
-use slirp::time::Instant;
+use oxislirp::service::tftp::{Contents, Files, Tftp, Unopened};
+use oxislirp::time::Instant;
 
 use crate::input::{Input, byte_at};
 

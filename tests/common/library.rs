@@ -128,13 +128,10 @@ impl Library {
     }
 }
 
-/// `target/<profile>/libslirp.so` or its copy in `deps/`, whichever is newer.
+/// What cargo has built for the tests, and put beside them (see tests/library).
 fn built_by_cargo() -> PathBuf {
     let exe = std::env::current_exe().expect("the test executable has a path");
-    let deps = exe.parent().expect("the test executable lies in a directory");
-    let candidates = [Some(deps), deps.parent()].into_iter().flatten().map(|dir| dir.join("libslirp.so"));
-    let newest = candidates.filter_map(|p| Some((p.metadata().ok()?.modified().ok()?, p))).max();
-    newest.expect("no libslirp.so beside the test executable; build the cdylib or set SLIRP_LIB").1
+    exe.with_file_name("libslirp_under_test.so")
 }
 
 /// The library under test, loaded once per process.

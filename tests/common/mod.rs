@@ -1,7 +1,7 @@
 //! An in-process guest for any `libslirp.so.0`: the library is loaded with dlopen and driven only through its C ABI.
 //!
-//! `SLIRP_LIB=/path/to/libslirp.so.0` chooses the library; without it the cdylib that cargo built beside the test
-//! executable is used. The same tests run against upstream's library: where the two differ on purpose, the test asks
+//! `SLIRP_LIB=/path/to/libslirp.so.0` chooses the library; without it the one that cargo built for the tests is
+//! used (`tests/library`). The same tests run against upstream's library: where the two differ on purpose, the test asks
 //! [`differences::ours`], and the one table in `differences.rs` says what each of them does.
 #![allow(dead_code, unused_imports)]
 

@@ -69,7 +69,7 @@ fn the_receive_window_of_a_short_path_stays() {
     assert!(windows[199] <= 100_000, "{}", windows[199]);
 }
 
-/// RATE in src/tcp/connection/growth.rs: 1250 bytes a microsecond.
+/// RATE in tcp/connection/growth.rs: 1250 bytes a microsecond.
 #[test]
 fn no_window_grows_past_what_a_path_can_hold() {
     let mut script = path(1000);

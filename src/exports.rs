@@ -22,9 +22,9 @@ use super::types::{
     CBool, RawTimerId, SLIRP_HOSTFWD_UDP, SLIRP_HOSTFWD_V6ONLY, Slirp, SlirpAddPollCb, SlirpAddPollSocketCb, SlirpCb,
     SlirpConfig, SlirpGetREventsCb, SlirpReadCb, SlirpWriteCb, slirp_os_socket, slirp_ssize_t,
 };
-use crate::flow::tcp::Target;
-use crate::host::unix::UnixAddress;
-use crate::snapshot;
+use oxislirp::flow::tcp::Target;
+use oxislirp::host::unix::UnixAddress;
+use oxislirp::snapshot;
 
 /// The version of the interface that this library implements, as `slirp_version_string` reports it.
 /// cbindgen:ignore

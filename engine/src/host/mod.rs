@@ -1,5 +1,5 @@
 //! Everything that touches the operating system: sockets, the poller, the resolver file, processes, the files TFTP
-//! serves; and vector instructions. Beside `capi` the only room with `unsafe`. Knows nothing of guests.
+//! serves; and vector instructions. The only room with `unsafe`. Knows nothing of guests.
 //!
 //! Every socket made here is non-blocking and close-on-exec, and never raises SIGPIPE.
 

@@ -2,9 +2,9 @@
 //! of its processors can change them after they were judged. So each frame is copied once, and judged and used as it was
 //! then.
 
-use crate::host::vector;
-use crate::wire::checksum::Partial;
-use crate::wire::header::ETHERNET_LEN;
+use oxislirp::host::vector;
+use oxislirp::wire::checksum::Partial;
+use oxislirp::wire::header::ETHERNET_LEN;
 
 /// The longest frame that is looked at: an Ethernet header, the longest IP packet, and room. Behind that is only padding.
 const LONGEST: usize = 66_000;
@@ -52,7 +52,7 @@ impl FrameCopy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::checksum;
+    use oxislirp::wire::checksum;
 
     #[test]
     fn a_frame_longer_than_any_packet_is_cut() {

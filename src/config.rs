@@ -6,8 +6,8 @@ use std::net::{SocketAddrV4, SocketAddrV6};
 
 use super::address::{ipv4, ipv6};
 use super::types::{SLIRP_CONFIG_VERSION_MAX, SLIRP_CONFIG_VERSION_MIN, SlirpConfig};
-use crate::service::ncsi;
-use crate::stack::Config;
+use oxislirp::service::ncsi;
+use oxislirp::stack::Config;
 
 /// MTU and MRU that stand for 0, in bytes.
 const DEFAULT_MTU: usize = 1500;

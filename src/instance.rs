@@ -28,17 +28,17 @@ use super::log::{self, Level};
 use super::outside;
 use super::polling::Watching;
 use super::types::{Slirp, SlirpDbg, SlirpTimerId};
-use crate::flow::Effect;
-use crate::flow::tcp::Target;
-use crate::host::process::{ThreadNumber, current_thread};
-use crate::host::sleeps::switches_of_this_thread;
-use crate::host::ticks::{JUST_NOW, ticks};
-use crate::host::unix::UnixAddress;
-use crate::inspect;
-use crate::link::handover::handing::Handing;
-use crate::snapshot;
-use crate::stack::{Config, Stack};
-use crate::time::Instant;
+use oxislirp::flow::Effect;
+use oxislirp::flow::tcp::Target;
+use oxislirp::host::process::{ThreadNumber, current_thread};
+use oxislirp::host::sleeps::switches_of_this_thread;
+use oxislirp::host::ticks::{JUST_NOW, ticks};
+use oxislirp::host::unix::UnixAddress;
+use oxislirp::inspect;
+use oxislirp::link::handover::handing::Handing;
+use oxislirp::snapshot;
+use oxislirp::stack::{Config, Stack};
+use oxislirp::time::Instant;
 
 /// Frames from the guest between two looks at the application's clock, if they come one behind the other: a clock of just
 /// now is exact enough for what is measured with it, and calling it for each frame would cost as much as the frame.
