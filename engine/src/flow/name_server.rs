@@ -1,5 +1,7 @@
-//! The host's name servers: the resolver file as it stands now, and the choice among the servers it names.
+//! The host's name servers: the resolver file as it stands now, the choice among the servers it names, and what is to be
+//! asked once more because one has refused it.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use super::key::Endpoint;
@@ -18,12 +20,25 @@ pub struct NameServers {
     servers: Servers,
     relay4: DnsRelay,
     relay6: DnsRelay,
+    moved: VecDeque<Moved>,
+}
+
+/// A query that a server has refused, on its way to another one.
+#[derive(Debug)]
+pub struct Moved {
+    pub client: Endpoint,
+    /// The name server as the client knows it.
+    pub known_as: Endpoint,
+    pub query: Box<[u8]>,
+    /// Who is to have it.
+    pub server: SocketAddr,
 }
 
 impl Default for NameServers {
     fn default() -> NameServers {
         let file = ResolverFile::new(PATH);
-        NameServers { servers: servers_in(&file), file, relay4: DnsRelay::new(), relay6: DnsRelay::new() }
+        let servers = servers_in(&file);
+        NameServers { servers, file, relay4: DnsRelay::new(), relay6: DnsRelay::new(), moved: VecDeque::new() }
     }
 }
 
@@ -63,6 +78,14 @@ impl NameServers {
         servers.get(index).copied()
     }
 
+    /// The server for a connection that `server` refuses: another one of its family, or else the first one of the other
+    /// family.
+    pub fn behind(&mut self, server: SocketAddr, now: Instant) -> Option<SocketAddr> {
+        let (servers, relay) = self.family(server.is_ipv6());
+        let next = relay.behind(server, now).and_then(|index| servers.get(index)).copied();
+        next.or_else(|| self.family(!server.is_ipv6()).0.first().copied())
+    }
+
     /// Whether the host has a server.
     pub fn any(&mut self, now: Instant) -> bool {
         self.refresh(now);
@@ -79,11 +102,39 @@ impl NameServers {
         self.family(server.is_ipv6()).1.connected(server);
     }
 
+    /// A server has refused what `client` asked it under the name `known_as`, or cannot be reached. True when another one
+    /// has it, or is to have it now (see [`NameServers::next_moved`]), so that the client need not hear of it.
+    ///
+    /// When all servers of the client's own family have refused a query, those of the other family are asked.
+    pub fn refused(&mut self, server: SocketAddr, client: Endpoint, known_as: Endpoint, now: Instant) -> bool {
+        let (v6, address) = (server.is_ipv6(), client.socket_address());
+        let (servers, relay) = self.family(v6);
+        let refused = relay.refused(server, address, now);
+        let again = refused.moved.into_iter().filter_map(|(query, index)| Some((query, *servers.get(index)?)));
+        let mut again: Vec<_> = again.collect();
+        let (others, relay) = self.family(!v6);
+        for query in refused.exhausted.into_iter().filter(|query| v6 == client.ip.is_ipv6() && !query.is_empty()) {
+            if let Some(other) = relay.pick(others, &query, address, now).and_then(|index| others.get(index)) {
+                again.push((query, *other));
+            }
+        }
+        let moved = |(query, server)| Moved { client, known_as, query, server };
+        self.moved.extend(again.into_iter().map(moved));
+        // An error for a query that has moved already says nothing new.
+        [&self.relay4, &self.relay6].iter().any(|relay| relay.is_awaited(address, now))
+    }
+
+    /// The next query that is to be asked again.
+    pub fn next_moved(&mut self) -> Option<Moved> {
+        self.moved.pop_front()
+    }
+
     /// A server could not be reached.
     pub fn failed(&mut self, server: SocketAddr, now: Instant) {
         self.family(server.is_ipv6()).1.failed(server, now);
     }
 
+    /// The list of one family, and what is known of it.
     fn family(&mut self, v6: bool) -> (&[SocketAddr], &mut DnsRelay) {
         if v6 { (&self.servers.v6, &mut self.relay6) } else { (&self.servers.v4, &mut self.relay4) }
     }

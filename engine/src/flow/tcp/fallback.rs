@@ -1,6 +1,7 @@
-//! The host's own services, which may listen on the loopback address of either family: what the guest calls the virtual
-//! host is "localhost", which is both. The address of the guest's family is tried first, and the other one when that is
-//! refused, before the guest is told anything.
+//! Connections that can be had at two addresses: the second one is tried when the first one refuses, before the guest is
+//! told anything. This is so for the host's own services, which may listen on the loopback address of either family: what
+//! the guest calls the virtual host is "localhost", which is both, and the address of the guest's family comes first. And
+//! it is so for the host's name servers.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -73,6 +74,10 @@ impl TcpTable {
         let source = cx.policy.outbound(second);
         match cx.open_stream(|| Stream::connect(second, source, Hops::Default)) {
             Ok(another) => {
+                if let Some(server) = &mut connecting.name_server {
+                    cx.name_servers.failed(*server, cx.now);
+                    *server = second;
+                }
                 let refused = std::mem::replace(stream, another);
                 (flow.readable, flow.writable, flow.read_closed) = (false, false, false);
                 (flow.failed, flow.urgent) = (false, false);

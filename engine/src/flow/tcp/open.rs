@@ -76,7 +76,11 @@ impl TcpTable {
         if !self.has_room(cx) {
             return reset(&key, segment, cx);
         }
-        let mut other = other_loopback(&key, destination, cx);
+        let alternative = match to_name_server {
+            true => cx.name_servers.behind(destination, cx.now),
+            false => other_loopback(&key, destination, cx),
+        };
+        let mut other = alternative;
         let stream = match fallback::connect(destination, &mut other, hops, cx) {
             Ok(stream) => stream,
             Err(error) => {
@@ -100,7 +104,11 @@ impl TcpTable {
         if let Some(flow) = self.flows.get_mut(id) {
             // A SYN that brings data may be large; such a one is not worth keeping for the sake of a quotation.
             let packet = if from.packet.len() <= 128 { from.packet.to_vec() } else { Vec::new() };
-            let name_server = to_name_server.then_some(destination);
+            let reached = alternative.filter(|_| other.is_none());
+            if to_name_server && reached.is_some() {
+                cx.name_servers.failed(destination, cx.now);
+            }
+            let name_server = to_name_server.then_some(reached.unwrap_or(destination));
             if hops != Hops::Default {
                 flow.ttl = from.ttl;
             }

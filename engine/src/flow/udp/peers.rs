@@ -25,7 +25,10 @@ impl UdpFlow {
         if self.peers.back().is_some_and(is_it) || (self.forward && self.peers.iter().any(is_it)) {
             return;
         }
-        self.peers.retain(|peer| peer.known_as != known_as && peer.real != real);
+        // What the guest sends through a forward goes to the one peer of that name. Else several may have it, as name servers
+        // do: each answers under it.
+        let forward = self.forward;
+        self.peers.retain(|peer| !(forward && peer.known_as == known_as) && peer.real != real);
         if self.peers.len() >= self.max_peers() {
             self.peers.pop_front();
         }

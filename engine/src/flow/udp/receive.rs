@@ -6,7 +6,9 @@ use super::{ERROR_BUDGET, LIFETIME, UdpFlow};
 use crate::flow::context::Context;
 use crate::flow::context::RETRY;
 use crate::flow::egress::Reported;
+use crate::host::error_queue::QueuedError;
 use crate::host::mmsg::{MAX_RECEIVE, ReceiveBuffer, Received};
+use crate::ip::{icmp, icmpv6};
 use crate::time::Duration;
 
 /// Datagrams one flow may bring in one turn before others have theirs; those of one message are not parted.
@@ -111,6 +113,15 @@ fn deliver(flow: &mut UdpFlow, received: &Received<'_>, cx: &mut Context) {
     }
 }
 
+/// Whether an error says that nothing gets to its destination, whatever was sent.
+fn is_refusal(error: &QueuedError, v6: bool) -> bool {
+    match error.icmp {
+        Some((kind, _)) if v6 => kind == icmpv6::DESTINATION_UNREACHABLE,
+        Some((kind, code)) => kind == icmp::DESTINATION_UNREACHABLE && code != icmp::FRAGMENTATION_NEEDED,
+        None => error.errno != libc::EMSGSIZE,
+    }
+}
+
 /// Passes on the errors the kernel kept. False when there was none.
 pub(super) fn drain_errors(flow: &mut UdpFlow, cx: &mut Context) -> bool {
     let mut any = false;
@@ -126,8 +137,11 @@ pub(super) fn drain_errors(flow: &mut UdpFlow, cx: &mut Context) -> bool {
             continue;
         }
         let known_as = flow.known_as(destination, &cx.policy);
-        if cx.policy.is_name_server(known_as) {
-            cx.name_servers.failed(destination, cx.now);
+        if cx.policy.is_name_server(known_as)
+            && is_refusal(&error, flow.v6)
+            && cx.name_servers.refused(destination, flow.guest, known_as, cx.now)
+        {
+            continue;
         }
         let Some((kind, code)) = error.icmp else { continue };
         // The host's own loopback is not to be seen by the guest: the address it sent to answers instead.

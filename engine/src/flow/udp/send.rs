@@ -5,14 +5,18 @@ use std::net::{IpAddr, SocketAddr};
 use super::receive::drain_errors;
 use super::stage::{Burst, Stage};
 use super::table::UdpTable;
-use super::{LIFETIME, UdpFlow};
+use super::{LIFETIME, UdpFlow, UdpId};
 use crate::flow::context::Context;
-use crate::flow::egress::Unreachable;
+use crate::flow::egress::{Reported, Unreachable};
 use crate::flow::key::Endpoint;
+use crate::flow::name_server::Moved;
 use crate::flow::policy::Destination;
 use crate::flow::token::{self, Kind};
 use crate::host::mmsg::MAX_SEND;
+use crate::ip::icmp;
 
+/// The time to live of a query that is asked again.
+const QUERY_TTL: u8 = 64;
 /// What an Ethernet carries, in bytes.
 const ETHERNET_MTU: usize = 1500;
 
@@ -59,13 +63,37 @@ impl UdpTable {
         };
         // A forward whose socket is of the other family reaches the peers that came through it, and nobody else.
         let forward = forward.filter(|&id| self.flows.get(id).is_some_and(|flow| flow.v6 == real.is_ipv6()));
+        let (sent, burst) = self.send_to(datagram, real, forward, cx);
+        let is_query = cx.policy.is_name_server(datagram.destination);
+        match sent {
+            Sent::Done => {}
+            Sent::Lack => not_sent(datagram, real, cx),
+            Sent::Unreachable(_) if is_query && refused(datagram, real, cx) => {}
+            Sent::Unreachable(why) => cx.egress.unreachable(why, datagram.packet, cx.now),
+        }
+        // Each query may go to another server.
+        if let Some(burst) = burst.filter(|_| forward.is_some() || !is_query) {
+            self.stage.begin(burst);
+        }
+        self.ask_again(cx);
+    }
+
+    /// Sends the first datagram of what may be a burst to `real`, through a forward or else through the flow for it. `None`
+    /// for a burst when there is no flow.
+    fn send_to(
+        &mut self,
+        datagram: &FromGuest<'_>,
+        real: SocketAddr,
+        forward: Option<UdpId>,
+        cx: &mut Context,
+    ) -> (Sent, Option<Burst>) {
         let id = match forward.map_or_else(|| self.flow_of(datagram.source, real, cx), |id| Ok(Some(id))) {
             Ok(Some(id)) => id,
-            Ok(None) => return not_sent(datagram, real, cx),
+            Ok(None) => return (Sent::Lack, None),
             // The host does not speak this family, or has no such source address: there is no route.
-            Err(_) => return cx.egress.unreachable(Unreachable::Network, datagram.packet, cx.now),
+            Err(_) => return (Sent::Unreachable(Unreachable::Network), None),
         };
-        let Some(flow) = self.flows.get_mut(id) else { return };
+        let Some(flow) = self.flows.get_mut(id) else { return (Sent::Done, None) };
         flow.used = true;
         flow.remote = Some(datagram.destination);
         if !flow.forward {
@@ -91,12 +119,31 @@ impl UdpTable {
         let FromGuest { source, destination, ttl, whole, .. } = *datagram;
         flow.prepare(real, datagram.packet.len(), whole);
         let burst = Burst { flow: id, source, destination, ttl, whole, real, local: flow.local_for(destination) };
-        if send(flow, datagram, &burst, cx) == Sent::Lack {
-            not_sent(datagram, real, cx);
+        (send(flow, datagram, &burst, cx), Some(burst))
+    }
+
+    /// Sends what a name server has refused to the next one. Each server has a query once, so this ends.
+    #[inline]
+    pub(super) fn ask_again(&mut self, cx: &mut Context) {
+        while let Some(moved) = cx.name_servers.next_moved() {
+            self.ask(&moved, cx);
         }
-        // Each query may go to another server.
-        if forward.is_some() || !cx.policy.is_name_server(destination) {
-            self.stage.begin(burst);
+    }
+
+    #[cold]
+    fn ask(&mut self, moved: &Moved, cx: &mut Context) {
+        let (source, destination) = (moved.client, moved.known_as);
+        let datagram =
+            FromGuest { source, destination, ttl: QUERY_TTL, whole: false, payload: &moved.query, packet: &[] };
+        match self.send_to(&datagram, moved.server, None, cx).0 {
+            Sent::Done => {}
+            Sent::Lack => not_sent(&datagram, moved.server, cx),
+            Sent::Unreachable(_) if refused(&datagram, moved.server, cx) => {}
+            Sent::Unreachable(_) => {
+                let (kind, code) = (icmp::DESTINATION_UNREACHABLE, icmp::NET_UNREACHABLE);
+                let reported = Reported { kind, code, info: 0, offender: destination.ip, v6: false };
+                cx.egress.datagram_error(reported, source, destination, &moved.query, cx.now);
+            }
         }
     }
 
@@ -111,6 +158,7 @@ impl UdpTable {
         if !self.stage.hold(more_coming) {
             self.end_burst(cx);
         }
+        self.ask_again(cx);
     }
 
     pub(super) fn end_burst(&mut self, cx: &mut Context) {
@@ -148,13 +196,21 @@ fn not_sent(datagram: &FromGuest<'_>, real: SocketAddr, cx: &mut Context) {
     }
 }
 
+/// A query cannot be sent to `server`. Whether another one has it.
+#[cold]
+fn refused(datagram: &FromGuest<'_>, server: SocketAddr, cx: &mut Context) -> bool {
+    cx.name_servers.refused(server, datagram.source, datagram.destination, cx.now)
+}
+
 /// What became of a datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Sent {
-    /// It was sent, or there is a reason that lies with where it was to go.
+    /// It was sent, or the guest was told why it was not.
     Done,
     /// This host has no room for it now.
     Lack,
+    /// It does not get where it was to go, of which the guest is to be told.
+    Unreachable(Unreachable),
 }
 
 /// Sends one datagram as the others of its burst.
@@ -169,19 +225,13 @@ fn send(flow: &mut UdpFlow, datagram: &FromGuest<'_>, burst: &Burst, cx: &mut Co
             Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR) => return Sent::Lack,
             Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::EPROTO | libc::ENOPROTOOPT)
                 if drain_errors(flow, cx) => {}
-            Some(libc::EHOSTUNREACH) => {
-                cx.egress.unreachable(Unreachable::Host, datagram.packet, cx.now);
-                break;
-            }
+            Some(libc::EHOSTUNREACH) => return Sent::Unreachable(Unreachable::Host),
             Some(libc::ECONNREFUSED) => {}
             Some(libc::EMSGSIZE) => {
                 too_large(flow, datagram, burst, cx);
                 break;
             }
-            _ => {
-                cx.egress.unreachable(Unreachable::Network, datagram.packet, cx.now);
-                break;
-            }
+            _ => return Sent::Unreachable(Unreachable::Network),
         }
     }
     Sent::Done
@@ -229,7 +279,10 @@ fn send_staged(flow: &mut UdpFlow, burst: &Burst, stage: &Stage, cx: &mut Contex
         // The one that failed is tried on its own, which finds out whose error it was.
         let (packet, payload) = stage.get(done);
         let Burst { source, destination, ttl, whole, .. } = *burst;
-        send(flow, &FromGuest { source, destination, ttl, whole, payload, packet }, burst, cx);
+        let datagram = FromGuest { source, destination, ttl, whole, payload, packet };
+        if let Sent::Unreachable(why) = send(flow, &datagram, burst, cx) {
+            cx.egress.unreachable(why, packet, cx.now);
+        }
         done += 1;
     }
 }

@@ -256,6 +256,7 @@ impl UdpTable {
         }
         let deadline = flow.deadline();
         cx.timers.arm(&mut flow.timer, deadline, token::pack(Kind::Udp, id));
+        self.ask_again(cx);
         true
     }
 

@@ -3,7 +3,9 @@
 //! As long as all is well the first server of the list gets everything. It loses that place in two ways. A client that
 //! repeats a query because no answer came has it sent to the next server. And a server that gave a sign of failure
 //! (an ICMP error, a refused connection, or two seconds of silence although it was asked) is avoided for
-//! ten seconds; after that the next query tries it again. When every server is to be avoided, they take turns.
+//! ten seconds; after that the next query tries it again. When every server is to be avoided, they take turns. What a
+//! server has refused goes on to the next one at once, as the client may not hear of the refusal: of each query every
+//! server has its say before the client is told.
 //!
 //! One relay serves one list of servers, in practice one address family. Nothing here is a cache: the relay never
 //! answers. The policy is this project's own; upstream asks only the first server (docs/contract/dns.md, "Upstream
@@ -28,6 +30,12 @@ const SILENCE: Duration = Duration::from_secs(2);
 
 /// How long a server is avoided after a failure or [`SILENCE`].
 const AVOIDED_FOR: Duration = Duration::from_secs(10);
+
+/// How long after a query its client waits for the answer, as most resolvers do.
+const AWAITED: Duration = Duration::from_secs(5);
+
+/// The longest query that is kept for another server, in bytes. Those of resolvers have less than a hundred, seldom more than two.
+const KEPT_MAX: usize = 512;
 
 /// Length of the DNS header, in bytes (RFC 1035 section 4.1.1).
 const HEADER_LEN: usize = 12;
@@ -78,10 +86,43 @@ impl Server {
 #[derive(Debug)]
 struct Query {
     key: u64,
+    client: SocketAddr,
     /// Index of the server that had it last.
     server: usize,
+    /// Which servers had it since the client sent it last.
+    tried: ServerSet,
     /// When that was.
     at: Instant,
+    /// The query itself, empty when it is too long to be kept.
+    payload: Box<[u8]>,
+}
+
+/// Servers by their index, a bit each; more than [`super::resolv_conf::SERVERS_MAX`] have room.
+#[derive(Clone, Copy, Debug, Default)]
+struct ServerSet(u32);
+
+impl ServerSet {
+    fn insert(&mut self, index: usize) {
+        self.0 |= Self::bit(index).unwrap_or(0);
+    }
+
+    /// What has no room counts as being in it.
+    fn contains(self, index: usize) -> bool {
+        Self::bit(index).is_none_or(|bit| self.0 & bit != 0)
+    }
+
+    fn bit(index: usize) -> Option<u32> {
+        1_u32.checked_shl(u32::try_from(index).ok()?)
+    }
+}
+
+/// What a server has refused.
+#[derive(Debug, Default)]
+pub struct Refused {
+    /// Queries, each with the index of the server that is to have it now.
+    pub moved: Vec<(Box<[u8]>, usize)>,
+    /// Queries that all servers have refused. They are forgotten.
+    pub exhausted: Vec<Box<[u8]>>,
 }
 
 impl Default for DnsRelay {
@@ -114,7 +155,10 @@ impl DnsRelay {
         if self.queries.len() >= QUERIES_MAX {
             self.queries.pop_front();
         }
-        self.queries.push_back(Query { key, server: index, at: now });
+        let mut tried = ServerSet::default();
+        tried.insert(index);
+        let payload = if query.len() <= KEPT_MAX { query.into() } else { Box::default() };
+        self.queries.push_back(Query { key, client, server: index, tried, at: now, payload });
         self.servers.get_mut(index)?.asked(now);
         Some(index)
     }
@@ -139,11 +183,20 @@ impl DnsRelay {
         self.choose(None, now)
     }
 
+    /// The server to try for a TCP connection when `server` refuses it. Gives the index in the list; whoever is avoided comes
+    /// last.
+    pub fn behind(&self, server: SocketAddr, now: Instant) -> Option<usize> {
+        let from = self.servers.iter().position(|listed| listed.address == server)?;
+        let others = || (from..self.servers.len()).chain(0..from).filter(|index| *index != from);
+        let good = |index: &usize| self.servers.get(*index).is_some_and(|server| !server.is_avoided(now));
+        others().find(good).or_else(|| others().next())
+    }
+
     /// Notes an answer that came by UDP: the server lives, and a later query with the same transaction id is a new one.
     /// `server` is where it came from, `client` the guest's address and port, `answer` the UDP payload.
     ///
-    /// A server may answer from another address than the one it was asked at, as 0.0.0.0 answers from 127.0.0.1; then
-    /// the query that is answered tells which one it was.
+    /// A server may answer from another address than the one it was asked at, as a machine with several may; then the query
+    /// that is answered tells which one it was.
     pub fn answered(&mut self, server: SocketAddr, answer: &[u8], client: SocketAddr) {
         let key = self.answer_key(answer, client);
         let query = self.queries.iter().position(|query| Some(query.key) == key);
@@ -166,8 +219,50 @@ impl DnsRelay {
     /// about.
     pub fn failed(&mut self, server: SocketAddr, now: Instant) {
         if let Some(server) = self.server(server) {
+            // It is not silent: it said no.
+            server.silent_since = None;
             server.failed_at = Some(now);
         }
+    }
+
+    /// Notes that a server has refused what `client` asked it. All queries of that client which it has not answered go on
+    /// to a server that did not have them, as they will not be answered here; the errors that there may be for the others
+    /// of them find nothing. Whoever is avoided comes last.
+    pub fn refused(&mut self, server: SocketAddr, client: SocketAddr, now: Instant) -> Refused {
+        self.failed(server, now);
+        let mut refused = Refused::default();
+        let Some(from) = self.servers.iter().position(|listed| listed.address == server) else { return refused };
+        let servers = &self.servers;
+        self.queries.retain_mut(|query| {
+            if query.client != client || query.server != from || elapsed(query.at, now) > AWAITED {
+                return true;
+            }
+            let order = || (from..servers.len()).chain(0..from).filter(|index| !query.tried.contains(*index));
+            let good = |index: &usize| servers.get(*index).is_some_and(|server| !server.is_avoided(now));
+            match order().find(good).or_else(|| order().next()) {
+                Some(next) if !query.payload.is_empty() => {
+                    query.server = next;
+                    query.tried.insert(next);
+                    refused.moved.push((query.payload.clone(), next));
+                    true
+                }
+                _ => {
+                    refused.exhausted.push(std::mem::take(&mut query.payload));
+                    false
+                }
+            }
+        });
+        for (_, index) in &refused.moved {
+            if let Some(server) = self.servers.get_mut(*index) {
+                server.asked(now);
+            }
+        }
+        refused
+    }
+
+    /// Whether `client` waits for an answer.
+    pub fn is_awaited(&self, client: SocketAddr, now: Instant) -> bool {
+        self.queries.iter().any(|query| query.client == client && elapsed(query.at, now) <= AWAITED)
     }
 
     fn server(&mut self, address: SocketAddr) -> Option<&mut Server> {
@@ -244,249 +339,4 @@ fn question_section(bytes: &[u8], count: u16) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn servers(count: u8) -> Vec<SocketAddr> {
-        (1..=count).map(|last| SocketAddr::from(([192, 0, 2, last], 53))).collect()
-    }
-
-    fn client(port: u16) -> SocketAddr {
-        SocketAddr::from(([10, 0, 2, 15], port))
-    }
-
-    fn at(seconds: f64) -> Instant {
-        Instant::from_micros((seconds * 1e6) as i64)
-    }
-
-    /// A query for `name` in zone "test", type A.
-    fn query(id: u16, name: &str) -> Vec<u8> {
-        let mut bytes = id.to_be_bytes().to_vec();
-        bytes.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
-        bytes.push(u8::try_from(name.len()).unwrap());
-        bytes.extend(name.as_bytes());
-        bytes.extend(b"\x04test\x00\x00\x01\x00\x01");
-        bytes
-    }
-
-    fn answer(id: u16, name: &str) -> Vec<u8> {
-        let mut bytes = query(id, name);
-        bytes[2] |= 0x80;
-        bytes.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 192, 0, 2, 99]);
-        bytes
-    }
-
-    #[test]
-    fn no_server_no_choice() {
-        let mut relay = DnsRelay::new();
-        assert_eq!(relay.pick(&[], &query(1, "a"), client(1000), at(0.0)), None);
-        assert_eq!(relay.pick_stream(&[], at(0.0)), None);
-    }
-
-    #[test]
-    fn first_server_while_all_is_well() {
-        let (mut relay, list) = (DnsRelay::new(), servers(3));
-        for round in 0..1000_u16 {
-            let now = at(f64::from(round) * 0.7);
-            assert_eq!(relay.pick(&list, &query(round, "a"), client(1000), now), Some(0));
-            assert_eq!(relay.pick_stream(&list, now), Some(0));
-            relay.answered(list[0], &answer(round, "a"), client(1000));
-        }
-    }
-
-    #[test]
-    fn repetition_goes_to_the_next_server() {
-        let (mut relay, list) = (DnsRelay::new(), servers(3));
-        for (seconds, index) in [(0.0, 0), (0.5, 1), (1.0, 2), (1.5, 0)] {
-            assert_eq!(relay.pick(&list, &query(7, "a"), client(1000), at(seconds)), Some(index));
-        }
-    }
-
-    #[test]
-    fn repetition_is_same_client_id_and_question() {
-        let (mut relay, list) = (DnsRelay::new(), servers(2));
-        let mut pick = |query: &[u8], port| relay.pick(&list, query, client(port), at(0.0));
-        assert_eq!(pick(&query(7, "a"), 1000), Some(0));
-        assert_eq!(pick(&query(7, "a"), 1001), Some(0));
-        assert_eq!(pick(&query(8, "a"), 1000), Some(0));
-        assert_eq!(pick(&query(7, "b"), 1000), Some(0));
-        let mut other_type = query(7, "a");
-        let len = other_type.len();
-        other_type[len - 3] = 28;
-        assert_eq!(pick(&other_type, 1000), Some(0));
-        // What follows the question, such as an EDNS record, may differ.
-        let mut with_more = query(7, "a");
-        with_more.extend([0; 11]);
-        assert_eq!(pick(&with_more, 1000), Some(1));
-    }
-
-    #[test]
-    fn answered_query_may_be_asked_again() {
-        // Some clients use one transaction id for ever.
-        let (mut relay, list) = (DnsRelay::new(), servers(2));
-        for round in 0..10 {
-            assert_eq!(relay.pick(&list, &query(7, "a"), client(1000), at(f64::from(round))), Some(0));
-            relay.answered(list[0], &answer(7, "a"), client(1000));
-        }
-    }
-
-    #[test]
-    fn repetition_is_forgotten_after_30_seconds() {
-        let (mut relay, list) = (DnsRelay::new(), servers(2));
-        assert_eq!(relay.pick(&list, &query(7, "a"), client(1000), at(0.0)), Some(0));
-        assert_eq!(relay.pick(&list, &query(7, "a"), client(1000), at(30.0)), Some(1));
-        assert_eq!(relay.pick(&list, &query(7, "a"), client(1000), at(60.1)), Some(0));
-    }
-
-    #[test]
-    fn oldest_of_128_queries_is_forgotten() {
-        let (mut relay, list) = (DnsRelay::new(), servers(2));
-        for id in 0..129 {
-            assert_eq!(relay.pick(&list, &query(id, "a"), client(1000), at(0.0)), Some(0));
-        }
-        assert_eq!(relay.queries.len(), 128);
-        assert_eq!(relay.pick(&list, &query(1, "a"), client(1000), at(0.0)), Some(1));
-        assert_eq!(relay.pick(&list, &query(0, "a"), client(1000), at(0.0)), Some(0));
-    }
-
-    #[test]
-    fn silent_server_is_avoided_for_ten_seconds() {
-        let (mut relay, list) = (DnsRelay::new(), servers(2));
-        // Every query is new: this client takes a fresh transaction id when it tries again.
-        let mut id = 0;
-        let mut pick = |seconds: f64| {
-            id += 1;
-            let index = relay.pick(&list, &query(id, "a"), client(1000), at(seconds));
-            if index == Some(1) {
-                relay.answered(list[1], &answer(id, "a"), client(1000));
-            }
-            index
-        };
-        assert_eq!(pick(0.0), Some(0));
-        assert_eq!(pick(2.0), Some(0));
-        assert_eq!(pick(2.1), Some(1));
-        assert_eq!(pick(11.9), Some(1));
-        assert_eq!(pick(12.0), Some(0));
-        assert_eq!(pick(14.0), Some(0));
-        assert_eq!(pick(14.1), Some(1));
-    }
-
-    #[test]
-    fn any_answer_ends_the_silence() {
-        let (mut relay, list) = (DnsRelay::new(), servers(2));
-        relay.pick(&list, &query(1, "slow"), client(1000), at(0.0));
-        relay.pick(&list, &query(2, "quick"), client(1000), at(0.5));
-        relay.answered(list[0], &answer(2, "quick"), client(1000));
-        assert_eq!(relay.pick(&list, &query(3, "a"), client(1000), at(2.5)), Some(0));
-        // An answer that comes while the server is avoided brings it back at once.
-        assert_eq!(relay.pick(&list, &query(4, "a"), client(1000), at(5.0)), Some(1));
-        relay.answered(list[0], &answer(1, "slow"), client(1000));
-        assert_eq!(relay.pick(&list, &query(5, "a"), client(1000), at(5.1)), Some(0));
-    }
-
-    #[test]
-    fn answer_from_another_address_counts_for_the_server_asked() {
-        let (mut relay, mut list) = (DnsRelay::new(), servers(2));
-        list[0] = SocketAddr::from(([0, 0, 0, 0], 53));
-        relay.pick(&list, &query(1, "a"), client(1000), at(0.0));
-        let loopback = SocketAddr::from(([127, 0, 0, 1], 53));
-        // Nothing that was asked: no sign of life.
-        relay.answered(loopback, &answer(2, "a"), client(1000));
-        assert_eq!(relay.pick_stream(&list, at(3.0)), Some(1));
-        relay.answered(loopback, &answer(1, "a"), client(1000));
-        assert_eq!(relay.pick_stream(&list, at(3.0)), Some(0));
-    }
-
-    #[test]
-    fn failed_server_is_avoided_for_ten_seconds() {
-        let (mut relay, list) = (DnsRelay::new(), servers(3));
-        assert_eq!(relay.pick_stream(&list, at(0.0)), Some(0));
-        relay.failed(list[0], at(0.0));
-        assert_eq!(relay.pick_stream(&list, at(0.0)), Some(1));
-        assert_eq!(relay.pick(&list, &query(1, "a"), client(1000), at(9.9)), Some(1));
-        assert_eq!(relay.pick(&list, &query(2, "a"), client(1000), at(10.0)), Some(0));
-        // A connection shows that it lives.
-        relay.failed(list[0], at(11.0));
-        relay.connected(list[0]);
-        assert_eq!(relay.pick_stream(&list, at(11.0)), Some(0));
-    }
-
-    #[test]
-    fn repetition_passes_over_a_failed_server() {
-        let (mut relay, list) = (DnsRelay::new(), servers(3));
-        relay.pick(&list, &query(1, "a"), client(1000), at(0.0));
-        relay.failed(list[1], at(0.1));
-        assert_eq!(relay.pick(&list, &query(1, "a"), client(1000), at(1.0)), Some(2));
-    }
-
-    #[test]
-    fn servers_take_turns_when_all_have_failed() {
-        let (mut relay, list) = (DnsRelay::new(), servers(3));
-        relay.pick_stream(&list, at(0.0));
-        list.iter().for_each(|server| relay.failed(*server, at(0.0)));
-        let turns: Vec<_> = (0..4).filter_map(|id| relay.pick(&list, &query(id, "a"), client(1000), at(1.0))).collect();
-        assert_eq!(turns, [0, 1, 2, 0]);
-        // A repetition still goes to the one behind: query 2 went to server 2.
-        assert_eq!(relay.pick(&list, &query(2, "a"), client(1000), at(1.1)), Some(0));
-        // One that lives again gets everything.
-        relay.answered(list[2], &answer(99, "a"), client(1000));
-        assert_eq!(relay.pick_stream(&list, at(1.1)), Some(2));
-    }
-
-    #[test]
-    fn changed_list_is_a_new_beginning() {
-        let (mut relay, list) = (DnsRelay::new(), servers(2));
-        relay.pick(&list, &query(1, "a"), client(1000), at(0.0));
-        relay.failed(list[0], at(0.0));
-        let longer = servers(3);
-        assert_eq!(relay.pick(&longer, &query(1, "a"), client(1000), at(0.1)), Some(0));
-        // A stranger's address means nothing.
-        relay.failed(SocketAddr::from(([192, 0, 2, 200], 53)), at(0.1));
-        assert_eq!(relay.pick_stream(&longer, at(0.1)), Some(0));
-    }
-
-    #[test]
-    fn what_is_no_query_proves_nothing() {
-        let (mut relay, list) = (DnsRelay::new(), servers(2));
-        let mut damaged = query(1, "a");
-        damaged.truncate(16);
-        let mut empty = query(1, "a");
-        empty[5] = 0;
-        let mut compressed = query(1, "a");
-        compressed[12] = 0xc0;
-        for payload in [&b""[..], b"hello", &answer(1, "a"), &damaged, &empty, &compressed] {
-            assert_eq!(relay.pick(&list, payload, client(1000), at(0.0)), Some(0));
-            assert_eq!(relay.pick(&list, payload, client(1000), at(5.0)), Some(0));
-        }
-        assert!(relay.queries.is_empty());
-    }
-
-    #[test]
-    fn clock_that_goes_back_makes_nothing_old() {
-        let (mut relay, list) = (DnsRelay::new(), servers(2));
-        assert_eq!(relay.pick(&list, &query(1, "a"), client(1000), at(1000.0)), Some(0));
-        assert_eq!(relay.pick(&list, &query(2, "a"), client(1000), at(0.0)), Some(0));
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_get_a_server(
-            payloads in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..80), any::<bool>()), 0..200),
-            count in 1_u8..5,
-        ) {
-            let (mut relay, list) = (DnsRelay::new(), servers(count));
-            for (number, (mut payload, plausible)) in payloads.into_iter().enumerate() {
-                if plausible && payload.len() > 5 {
-                    payload[2] &= 0x7f;
-                    payload[4..6].copy_from_slice(&[0, 1]);
-                }
-                let now = at(number as f64);
-                let index = relay.pick(&list, &payload, client(1000), now);
-                prop_assert!(index.is_some_and(|index| index < list.len()));
-                relay.answered(list[0], &payload, client(1000));
-                prop_assert!(relay.queries.len() <= QUERIES_MAX);
-            }
-        }
-    }
-}
+mod tests;

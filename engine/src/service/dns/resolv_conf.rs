@@ -44,9 +44,10 @@ impl Servers {
             any = true;
             let Some(line) = parse_word(word) else { continue };
             match line.address {
-                IpAddr::V4(address) => {
-                    add(&mut servers.v4, || SocketAddrV4::new(address, PORT).into());
-                }
+                // What is sent to an unspecified address goes to this host, which answers from another one.
+                IpAddr::V4(Ipv4Addr::UNSPECIFIED) => add(&mut servers.v4, || (Ipv4Addr::LOCALHOST, PORT).into()),
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED) => add(&mut servers.v6, || (Ipv6Addr::LOCALHOST, PORT).into()),
+                IpAddr::V4(address) => add(&mut servers.v4, || SocketAddrV4::new(address, PORT).into()),
                 IpAddr::V6(address) => add(&mut servers.v6, || {
                     let scope = line.zone.as_deref().map_or(0, &interface_index);
                     SocketAddrV6::new(address, PORT, 0, scope).into()
@@ -162,8 +163,9 @@ mod tests {
     }
 
     #[test]
-    fn unspecified_address_is_taken() {
-        assert_eq!(parse("nameserver 0.0.0.0\n").0, ["0.0.0.0:53"]);
+    fn unspecified_address_is_the_hosts_own() {
+        assert_eq!(parse("nameserver 0.0.0.0\n").0, ["127.0.0.1:53"]);
+        assert_eq!(parse("nameserver ::\n").1, ["[::1]:53"]);
     }
 
     #[test]
