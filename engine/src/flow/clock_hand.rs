@@ -19,8 +19,6 @@ pub enum Visit {
     Gone,
     /// The flow was used since the last visit; the caller has cleared its mark.
     Used,
-    /// The flow is to stay whatever happens.
-    Pinned,
     /// The flow may go.
     Idle,
 }
@@ -48,13 +46,13 @@ impl<K: Key> ClockHand<K> {
         self.ring.push_back(key);
     }
 
-    /// The flow that is to go, or `None` when all are pinned. Takes at most two rounds.
+    /// The flow that is to go, or `None` when all were used again meanwhile. Takes at most two rounds.
     pub fn victim(&mut self, mut visit: impl FnMut(K) -> Visit) -> Option<K> {
         for _ in 0..2 * self.ring.len() {
             let key = self.ring.pop_front()?;
             match visit(key) {
                 Visit::Gone => {}
-                Visit::Used | Visit::Pinned => self.ring.push_back(key),
+                Visit::Used => self.ring.push_back(key),
                 Visit::Idle => return Some(key),
             }
         }
@@ -94,10 +92,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_goes_when_all_are_pinned() {
+    fn nothing_goes_when_all_are_used() {
         let mut flows: SlotMap<DefaultKey, ()> = SlotMap::new();
         let mut hand = ClockHand::default();
         hand.insert(flows.insert(()), 1, |_| true);
-        assert!(hand.victim(|_| Visit::Pinned).is_none());
+        assert!(hand.victim(|_| Visit::Used).is_none());
     }
 }

@@ -46,7 +46,6 @@ const MOST_HELD: u64 = 64 * 1024;
 pub enum Unreachable {
     Network,
     Host,
-    Port,
 }
 
 /// An error the host reported for something the guest had sent.
@@ -421,7 +420,6 @@ impl Egress {
         let code = match why {
             Unreachable::Network => icmp::NET_UNREACHABLE,
             Unreachable::Host => icmp::HOST_UNREACHABLE,
-            Unreachable::Port => icmp::PORT_UNREACHABLE,
         };
         self.error(IcmpError::DestinationUnreachable { code }, self.vhost, packet, now);
     }

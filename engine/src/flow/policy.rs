@@ -167,11 +167,6 @@ impl Policy {
         !(self.is_virtual6(source) || source.is_loopback() || source.is_multicast() || source.is_unspecified())
     }
 
-    /// The broadcast address of the virtual network.
-    pub fn broadcast(&self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.network) & u32::from(self.netmask) | !u32::from(self.netmask))
-    }
-
     /// Whether a packet from `source` can be the guest's: not one of the library's own addresses, not loopback, not
     /// multicast.
     pub fn plausible_source(&self, source: Ipv4Addr) -> bool {

@@ -24,14 +24,10 @@ pub const TIME_EXCEEDED: u8 = 11;
 pub const NET_UNREACHABLE: u8 = 0;
 /// Code of destination unreachable: host unreachable.
 pub const HOST_UNREACHABLE: u8 = 1;
-/// Code of destination unreachable: protocol unreachable.
-pub const PROTOCOL_UNREACHABLE: u8 = 2;
 /// Code of destination unreachable: port unreachable.
 pub const PORT_UNREACHABLE: u8 = 3;
 /// Code of destination unreachable: fragmentation needed and Don't Fragment set.
 pub const FRAGMENTATION_NEEDED: u8 = 4;
-/// Code of destination unreachable: communication administratively prohibited (RFC 1812 section 5.2.7.1).
-pub const ADMINISTRATIVELY_PROHIBITED: u8 = 13;
 /// Code of time exceeded: time to live exceeded in transit.
 pub const TTL_EXCEEDED: u8 = 0;
 /// Code of time exceeded: fragment reassembly time exceeded.
@@ -47,7 +43,6 @@ pub const QUOTE_MAX: usize = 548;
 /// An ICMP message from the guest with a right checksum and at least 8 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IcmpView<'a> {
-    message: &'a [u8],
     fixed: &'a [u8; ICMP_LEN],
     data: &'a [u8],
 }
@@ -56,7 +51,7 @@ impl<'a> IcmpView<'a> {
     /// Validates the payload of an IPv4 packet; `None` when it is shorter than 8 bytes or its checksum is wrong.
     pub fn parse(message: &'a [u8]) -> Option<Self> {
         let (fixed, data) = message.split_first_chunk::<ICMP_LEN>()?;
-        checksum::is_valid(message).then_some(IcmpView { message, fixed, data })
+        checksum::is_valid(message).then_some(IcmpView { fixed, data })
     }
 
     /// The type field.
@@ -87,11 +82,6 @@ impl<'a> IcmpView<'a> {
     /// What follows the first 8 bytes.
     pub fn data(&self) -> &'a [u8] {
         self.data
-    }
-
-    /// The whole message, first byte of the type included.
-    pub fn message(&self) -> &'a [u8] {
-        self.message
     }
 }
 
@@ -392,7 +382,7 @@ mod tests {
         let mut message = icmp(8, 0, b"\x12\x34\0\x01data");
         let view = IcmpView::parse(&message).unwrap();
         assert_eq!((view.message_type(), view.code(), view.echo_id(), view.echo_sequence()), (8, 0, 0x1234, 1));
-        assert_eq!((view.data(), view.message()), (&b"data"[..], &message[..]));
+        assert_eq!(view.data(), b"data");
         message[9] ^= 1;
         assert_eq!(IcmpView::parse(&message), None);
     }

@@ -31,13 +31,6 @@ pub enum Enqueued {
     Dropped,
 }
 
-impl Enqueued {
-    /// Whether the caller has to send a request now.
-    pub fn request_needed(self) -> bool {
-        self == Enqueued::RequestNeeded
-    }
-}
-
 /// Frames for one unresolved address.
 #[derive(Debug)]
 struct Unresolved {
@@ -88,16 +81,6 @@ impl Pending {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.addresses.is_empty()
-    }
-
-    /// Number of frames waiting for `address`.
-    pub fn frames_for(&self, address: IpAddr) -> usize {
-        self.addresses.iter().find(|entry| entry.address == address).map_or(0, |entry| entry.frames.len())
-    }
-
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.addresses.clear();
     }
 
     /// Queues an Ethernet frame for `address`. The frame's destination field is filled in when it leaves.
@@ -194,6 +177,11 @@ mod tests {
         pending.resolved(address, MAC, now).map(|frame| frame[6]).collect()
     }
 
+    /// Number of frames waiting for `address`.
+    fn waiting(pending: &Pending, address: IpAddr) -> usize {
+        pending.addresses.iter().find(|entry| entry.address == address).map_or(0, |entry| entry.frames.len())
+    }
+
     fn requests(pending: &mut Pending, now: Instant) -> Vec<IpAddr> {
         let mut asked = Vec::new();
         pending.on_deadline(now, |address| asked.push(address));
@@ -206,12 +194,12 @@ mod tests {
         assert_eq!(pending.deadline(), None);
         assert_eq!(pending.enqueue(ip(15), frame(1), at(0)), Enqueued::RequestNeeded);
         assert_eq!(pending.enqueue(ip(15), frame(2), at(1)), Enqueued::Waiting);
-        assert!(pending.enqueue(ip(16), frame(3), at(2)).request_needed());
+        assert_eq!(pending.enqueue(ip(16), frame(3), at(2)), Enqueued::RequestNeeded);
         assert_eq!(pending.deadline(), Some(at(1000)));
         let frames: Vec<_> = pending.resolved(ip(15), MAC, at(3)).collect();
         assert_eq!(frames, [[&MAC.0[..], &[1]].concat(), [&MAC.0[..], &[2]].concat()]);
         assert_eq!(pending.resolved(ip(15), MAC, at(3)).count(), 0);
-        assert_eq!(pending.frames_for(ip(16)), 1);
+        assert_eq!(waiting(&pending, ip(16)), 1);
     }
 
     #[test]
@@ -266,17 +254,17 @@ mod tests {
         assert_eq!(pending.enqueue(ip(15), frame(1), at(0)), Enqueued::Dropped);
         // The room comes back with the frames' time.
         assert_eq!(pending.enqueue(ip(15), frame(1), at(1000)), Enqueued::RequestNeeded);
-        assert_eq!(pending.frames_for(ip(15)), 1);
+        assert_eq!(waiting(&pending, ip(15)), 1);
     }
 
     #[test]
     fn the_33rd_address_evicts_the_one_that_waited_longest() {
         let mut pending = Pending::new();
         for n in 0..33 {
-            assert!(pending.enqueue(ip(n), frame(n), at(u64::from(n))).request_needed());
+            assert_eq!(pending.enqueue(ip(n), frame(n), at(u64::from(n))), Enqueued::RequestNeeded);
         }
-        assert_eq!(pending.frames_for(ip(0)), 0);
-        assert!((1..33).all(|n| pending.frames_for(ip(n)) == 1));
+        assert_eq!(waiting(&pending, ip(0)), 0);
+        assert!((1..33).all(|n| waiting(&pending, ip(n)) == 1));
         assert_eq!(pending.deadline(), Some(at(1001)));
     }
 

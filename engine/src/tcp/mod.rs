@@ -22,7 +22,8 @@ mod seq;
 #[cfg(test)]
 mod sim;
 
-pub use buffer::{RecvBuffer, SendBuffer};
+#[cfg(test)]
+pub use buffer::SendBuffer;
 pub use connection::{Closed, Config, Connection, Saved, State};
 pub use pool::Pool;
 pub use segment::{Flags, OPTIONS_MAX, Options, Segment, Transmit};

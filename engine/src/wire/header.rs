@@ -33,8 +33,6 @@ pub const ETHERTYPE_IPV4: u16 = 0x0800;
 pub const ETHERTYPE_ARP: u16 = 0x0806;
 /// EtherType of IPv6.
 pub const ETHERTYPE_IPV6: u16 = 0x86dd;
-/// EtherType of NC-SI control packets.
-pub const ETHERTYPE_NCSI: u16 = 0x88f8;
 
 /// IP protocol number of ICMP.
 pub const PROTOCOL_ICMP: u8 = 1;
@@ -154,11 +152,6 @@ impl Payload<'_> {
     /// Length of both pieces.
     pub fn len(&self) -> usize {
         self.0.len() + self.1.len()
-    }
-
-    /// Whether there is no payload at all.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty() && self.1.is_empty()
     }
 
     /// Copies both pieces to the start of `buf` and sums them.

@@ -17,16 +17,6 @@ impl Ipv4Subnet {
         Ipv4Subnet { network: address & mask, mask }
     }
 
-    /// The network address.
-    pub fn network(&self) -> Ipv4Addr {
-        self.network
-    }
-
-    /// The network mask.
-    pub fn mask(&self) -> Ipv4Addr {
-        self.mask
-    }
-
     /// The directed broadcast address: all host bits one.
     pub fn broadcast(&self) -> Ipv4Addr {
         self.network | !self.mask
@@ -50,8 +40,7 @@ mod tests {
     #[test]
     fn the_network_address_is_masked_and_the_broadcast_has_all_host_bits() {
         let subnet = Ipv4Subnet::new(Ipv4Addr::new(10, 0, 2, 77), Ipv4Addr::new(255, 255, 255, 0));
-        assert_eq!(subnet.network(), Ipv4Addr::new(10, 0, 2, 0));
-        assert_eq!(subnet.mask(), Ipv4Addr::new(255, 255, 255, 0));
+        assert_eq!(subnet.network, Ipv4Addr::new(10, 0, 2, 0));
         assert_eq!(subnet.broadcast(), Ipv4Addr::new(10, 0, 2, 255));
         assert!(subnet.contains(Ipv4Addr::new(10, 0, 2, 3)));
         assert!(!subnet.contains(Ipv4Addr::new(10, 0, 3, 3)));

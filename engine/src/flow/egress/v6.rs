@@ -156,7 +156,6 @@ impl Egress {
         let code = match why {
             Unreachable::Network => icmpv6::NO_ROUTE,
             Unreachable::Host => icmpv6::ADDRESS_UNREACHABLE,
-            Unreachable::Port => icmpv6::PORT_UNREACHABLE,
         };
         self.error6(Icmpv6Error::DestinationUnreachable { code }, packet, now);
     }

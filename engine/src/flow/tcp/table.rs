@@ -267,10 +267,6 @@ impl TcpTable {
         self.flows.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.flows.is_empty()
-    }
-
     /// Ends all flows without a word to the guest.
     pub fn clear(&mut self, cx: &mut Context) {
         for id in newest_first(self.flows.iter().map(|(id, flow)| (id, flow.number))) {

@@ -77,10 +77,6 @@ impl UdpFlow {
         &self.socket
     }
 
-    pub fn is_forward(&self) -> bool {
-        self.forward
-    }
-
     /// Whether the socket is of no use to watch: the host is asked again at its time.
     pub fn is_paused(&self) -> bool {
         self.again.is_some()

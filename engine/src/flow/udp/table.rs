@@ -290,10 +290,6 @@ impl UdpTable {
         self.flows.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.flows.is_empty()
-    }
-
     /// All flows, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (UdpId, &UdpFlow)> {
         self.flows.iter()

@@ -129,11 +129,6 @@ impl Handover {
         self.ceiling = self.read + self.trust.limit();
     }
 
-    /// Position up to which frames were given.
-    pub fn given(&self) -> u64 {
-        self.given
-    }
-
     /// Whether a frame of this cost may be made when those before it end at position `start`.
     pub fn fits(&self, start: u64, cost: u64) -> bool {
         start + cost <= self.ceiling || self.fits_alone(start, cost)

@@ -7,7 +7,6 @@ pub mod relay;
 pub mod resolv_conf;
 pub mod search_list;
 
-pub use relay::DnsRelay;
 pub use resolv_conf::Servers;
 
 /// The port of a name server (RFC 1035 section 4.2). resolv.conf can name no other.
