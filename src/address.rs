@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use libc::{in_addr, in6_addr, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_un, socklen_t};
 
-use oxislirp::host::unix::UnixAddress;
+use oxislirp::UnixAddress;
 
 /// The address of a C `in_addr`, which is in network byte order.
 pub fn ipv4(address: in_addr) -> Ipv4Addr {

@@ -6,8 +6,7 @@ use std::net::{SocketAddrV4, SocketAddrV6};
 
 use super::address::{ipv4, ipv6};
 use super::types::{SLIRP_CONFIG_VERSION_MAX, SLIRP_CONFIG_VERSION_MIN, SlirpConfig};
-use oxislirp::service::ncsi;
-use oxislirp::stack::Config;
+use oxislirp::{Config, NcsiConfig};
 
 /// MTU and MRU that stand for 0, in bytes.
 const DEFAULT_MTU: usize = 1500;
@@ -115,7 +114,7 @@ pub unsafe fn read(config: *const SlirpConfig) -> Result<(Config, u32), &'static
             let port = u16::from_be(address.sin6_port);
             SocketAddrV6::new(ipv6(address.sin6_addr), port, address.sin6_flowinfo, address.sin6_scope_id)
         }),
-        ncsi: ncsi::Config { manufacturer: c.mfr_id, oob_address: c.oob_eth_addr },
+        ncsi: NcsiConfig { manufacturer: c.mfr_id, oob_address: c.oob_eth_addr },
         direct_poll: std::env::var_os("OXISLIRP_POLL").is_some_and(|mode| mode == "direct"),
         handover: std::env::var_os("OXISLIRP_HANDOVER").is_none_or(|mode| mode != "off"),
         tcp_keep_alive: None,

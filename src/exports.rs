@@ -22,9 +22,7 @@ use super::types::{
     CBool, RawTimerId, SLIRP_HOSTFWD_UDP, SLIRP_HOSTFWD_V6ONLY, Slirp, SlirpAddPollCb, SlirpAddPollSocketCb, SlirpCb,
     SlirpConfig, SlirpGetREventsCb, SlirpReadCb, SlirpWriteCb, slirp_os_socket, slirp_ssize_t,
 };
-use oxislirp::flow::tcp::Target;
-use oxislirp::host::unix::UnixAddress;
-use oxislirp::snapshot;
+use oxislirp::{Target, UnixAddress, snapshot};
 
 /// The version of the interface that this library implements, as `slirp_version_string` reports it.
 /// cbindgen:ignore

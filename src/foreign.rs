@@ -2,9 +2,7 @@
 //! of its processors can change them after they were judged. So each frame is copied once, and judged and used as it was
 //! then.
 
-use oxislirp::host::vector;
-use oxislirp::wire::checksum::Partial;
-use oxislirp::wire::header::ETHERNET_LEN;
+use oxislirp::door::{ETHERNET_LEN, Partial, copy_and_sum};
 
 /// The longest frame that is looked at: an Ethernet header, the longest IP packet, and room. Behind that is only padding.
 const LONGEST: usize = 66_000;
@@ -43,7 +41,7 @@ impl FrameCopy {
         let sum = unsafe {
             let header = frame.cast::<[u8; ETHERNET_LEN]>().read_unaligned();
             to.cast::<[u8; ETHERNET_LEN]>().write_unaligned(header);
-            vector::copy_and_sum(to.add(ETHERNET_LEN), frame.add(ETHERNET_LEN), rest)
+            copy_and_sum(to.add(ETHERNET_LEN), frame.add(ETHERNET_LEN), rest)
         };
         (copy, Partial::of_words(sum, rest))
     }
@@ -52,15 +50,15 @@ impl FrameCopy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use oxislirp::wire::checksum;
+    use oxislirp::door::sum;
 
     #[test]
     fn a_frame_longer_than_any_packet_is_cut() {
         let mut copy = FrameCopy::default();
         let long: Vec<u8> = (0..70_000u32).map(|n| n as u8).collect();
         // SAFETY: the pointer and length are those of a slice, and nobody writes.
-        let (frame, sum) = unsafe { copy.of(long.as_ptr(), long.len()) };
-        assert_eq!((frame, sum), (&long[..LONGEST], checksum::sum(&long[ETHERNET_LEN..LONGEST])));
+        let (frame, summed) = unsafe { copy.of(long.as_ptr(), long.len()) };
+        assert_eq!((frame, summed), (&long[..LONGEST], sum(&long[ETHERNET_LEN..LONGEST])));
         // SAFETY: as above.
         assert_eq!(unsafe { copy.of(long.as_ptr(), 60) }.0, &long[..60]);
         // SAFETY: as above.

@@ -28,17 +28,9 @@ use super::log::{self, Level};
 use super::outside;
 use super::polling::Watching;
 use super::types::{Slirp, SlirpDbg, SlirpTimerId};
-use oxislirp::flow::Effect;
-use oxislirp::flow::tcp::Target;
-use oxislirp::host::process::{ThreadNumber, current_thread};
-use oxislirp::host::sleeps::switches_of_this_thread;
-use oxislirp::host::ticks::{JUST_NOW, ticks};
-use oxislirp::host::unix::UnixAddress;
-use oxislirp::inspect;
-use oxislirp::link::handover::handing::Handing;
-use oxislirp::snapshot;
-use oxislirp::stack::{Config, Stack};
+use oxislirp::door::{Handing, JUST_NOW, ThreadNumber, current_thread, switches_of_this_thread, ticks};
 use oxislirp::time::Instant;
+use oxislirp::{Config, Effect, Stack, Target, UnixAddress, inspect, snapshot};
 
 /// Frames from the guest between two looks at the application's clock, if they come one behind the other: a clock of just
 /// now is exact enough for what is measured with it, and calling it for each frame would cost as much as the frame.

@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::instance::{Instance, lock};
 use super::types::{POLL_ERR, POLL_HUP, POLL_IN, POLL_OUT, POLL_PRI};
-use oxislirp::host::poller::Readiness;
-use oxislirp::stack::{Glance, Interest};
+use oxislirp::{Glance, Interest, Readiness};
 
 /// Turns one poll takes at most before the application's loop comes round again, whatever they have come to.
 const MAX_TURNS: usize = 1024;

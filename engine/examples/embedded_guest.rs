@@ -1,4 +1,4 @@
-//! A guest in one process with its network: smoltcp's TCP/IP stack behind [`oxislirp::stack::Stack`], without any C, device
+//! A guest in one process with its network: smoltcp's TCP/IP stack behind [`oxislirp::Stack`], without any C, device
 //! or privilege. The guest asks for a lease, pings its router, and downloads and uploads over TCP from and to a server on
 //! this machine's loopback.
 //!
@@ -11,8 +11,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant as Wall};
 
-use oxislirp::stack::{Config, Glance, Stack};
 use oxislirp::time::Instant;
+use oxislirp::{Config, Glance, Stack};
 use smoltcp::iface::{Config as InterfaceConfig, Interface, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium};
 use smoltcp::socket::{dhcpv4, icmp, tcp};

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use oxislirp::tcp::{Config, Connection, Pool, Segment, SeqNumber, Transmit};
+use oxislirp::internals::tcp::{Config, Connection, Pool, Segment, SeqNumber, Transmit};
 use smoltcp::time::{Duration, Instant};
 
 /// Bits per second of the link in the direction of the data, and its queue in bytes.

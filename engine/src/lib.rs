@@ -1,20 +1,78 @@
 //! oxislirp: a user-mode network stack. A guest's Ethernet frames go in, the connections and datagrams in them come out of
 //! ordinary sockets of the host, without any privilege.
 //!
-//! [`stack`] is where a caller begins; `docs/architecture.md` tells how the rooms depend on each other. The C library
-//! around this crate is the package `oxislirp-capi`.
+//! A [`Stack`] is one virtual network, made from a [`Config`]. It calls nobody: frames, socket readiness and the time are
+//! arguments; frames for the guest ([`Stack::outbox`]) and [`Effect`]s are results. [`snapshot`] saves and restores one,
+//! [`inspect`] describes one.
+//!
+//! The C library around this crate is the package `oxislirp-capi`; `docs/architecture.md` tells how the rooms depend on each
+//! other.
 #![deny(unsafe_code)]
 
-pub mod flow;
-pub mod forward;
+mod flow;
+mod forward;
 #[allow(unsafe_code)]
-pub mod host;
+mod host;
 pub mod inspect;
-pub mod ip;
-pub mod link;
-pub mod service;
+mod ip;
+mod link;
+mod service;
 pub mod snapshot;
-pub mod stack;
-pub mod tcp;
+mod stack;
+mod tcp;
 pub mod time;
-pub mod wire;
+mod wire;
+
+pub use flow::tcp::Target;
+pub use flow::{Effect, HostSocket};
+pub use host::poller::Readiness;
+pub use host::unix::UnixAddress;
+pub use link::outbox::Outbox;
+pub use service::ncsi::Config as NcsiConfig;
+pub use stack::{Config, Glance, Interest, Stack};
+
+/// What the C library takes beyond this crate's interface. No promise is made about it.
+#[doc(hidden)]
+pub mod door {
+    pub use crate::host::process::{ThreadNumber, current_thread};
+    pub use crate::host::sleeps::switches_of_this_thread;
+    pub use crate::host::ticks::{JUST_NOW, ticks};
+    pub use crate::host::vector::copy_and_sum;
+    pub use crate::link::handover::handing::Handing;
+    pub use crate::wire::checksum::{Partial, sum};
+    pub use crate::wire::header::ETHERNET_LEN;
+}
+
+/// Parts that the fuzz targets and the example `tcp_goodput` drive by themselves. No promise is made about them.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::ip::ipv4::Ipv4View;
+    pub use crate::ip::ipv6::Ipv6View;
+
+    pub mod checksum {
+        pub use crate::wire::checksum::{Checksum, is_valid};
+    }
+
+    pub mod dhcp {
+        pub use crate::service::dhcp::{Config, Dhcp, REPLY_LEN, SLOTS};
+    }
+
+    pub mod dns {
+        pub use crate::service::dns::resolv_conf::{SERVERS_MAX, parse_word};
+        pub use crate::service::dns::{PORT, Servers, search_list};
+    }
+
+    pub mod reassembly {
+        pub use crate::ip::reassembly::{Fragment, Limits, Outcome, Overlap, Reassembler};
+    }
+
+    pub mod tcp {
+        pub use crate::tcp::{
+            Config, Connection, Flags, OPTIONS_MAX, Options, Pool, Segment, SeqNumber, State, Transmit,
+        };
+    }
+
+    pub mod tftp {
+        pub use crate::service::tftp::{Contents, Files, Tftp, Unopened};
+    }
+}

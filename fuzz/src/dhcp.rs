@@ -5,7 +5,7 @@
 
 use std::net::Ipv4Addr;
 
-use oxislirp::service::dhcp::{Config, Dhcp, REPLY_LEN, SLOTS};
+use oxislirp::internals::dhcp::{Config, Dhcp, REPLY_LEN, SLOTS};
 use oxislirp::time::{Duration, Instant};
 
 use crate::input::Input;
@@ -23,7 +23,6 @@ pub fn run(data: &[u8]) {
     let text = |bit: u8, len: usize| (shape & bit != 0).then(|| vec![b'x'; len]);
     let mut dhcp = Dhcp::new(Config {
         vhost: Ipv4Addr::new(10, 0, 2, 2),
-        vnetwork: Ipv4Addr::new(10, 0, 2, 0),
         vnetmask: Ipv4Addr::new(255, 255, 255, 0),
         vdhcp_start: Ipv4Addr::from(FIRST),
         vnameserver: Ipv4Addr::new(10, 0, 2, 3),

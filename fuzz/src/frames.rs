@@ -9,12 +9,10 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use oxislirp::flow::Effect;
-use oxislirp::ip::ipv4::Ipv4View;
-use oxislirp::ip::ipv6::Ipv6View;
-use oxislirp::stack::{Config, Glance, Stack};
+use oxislirp::internals::checksum::{Checksum, is_valid};
+use oxislirp::internals::{Ipv4View, Ipv6View};
 use oxislirp::time::Instant;
-use oxislirp::wire::checksum::{Checksum, is_valid};
+use oxislirp::{Config, Effect, Glance, Stack};
 
 use crate::input::Input;
 

@@ -1,7 +1,6 @@
 //! The text of the resolver's file, and the same lines as a search list.
 
-use oxislirp::service::dns::resolv_conf::{SERVERS_MAX, parse_word};
-use oxislirp::service::dns::{PORT, Servers, search_list};
+use oxislirp::internals::dns::{PORT, SERVERS_MAX, Servers, parse_word, search_list};
 
 pub fn run(data: &[u8]) {
     let servers = Servers::parse(data, |zone| zone.len() as u32);

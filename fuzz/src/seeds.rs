@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use oxislirp::wire::checksum::Checksum;
+use oxislirp::internals::checksum::Checksum;
 
 use crate::frames::{FORWARD, VDNS, VHOST, VHOST6};
 use crate::input::stream;

@@ -1,6 +1,6 @@
 //! TCP options: any bytes are read, and what was read is written so that it reads the same.
 
-use oxislirp::tcp::{Flags, OPTIONS_MAX, Options, Segment};
+use oxislirp::internals::tcp::{Flags, OPTIONS_MAX, Options, Segment};
 
 pub fn run(data: &[u8]) {
     let options = Options::parse(data);

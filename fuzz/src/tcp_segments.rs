@@ -4,7 +4,7 @@
 //! Input: two bytes for the configuration, two for the length of the peer's stream, then records that begin with a byte
 //! for what happens and one for the time that passes before it. A record may export the connection and rebuild it.
 
-use oxislirp::tcp::{Config, Connection, Flags, Options, Pool, Segment, SeqNumber, State, Transmit};
+use oxislirp::internals::tcp::{Config, Connection, Flags, Options, Pool, Segment, SeqNumber, State, Transmit};
 use oxislirp::time::{Duration, Instant};
 
 use crate::input::{Input, byte_at, stream};

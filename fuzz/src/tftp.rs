@@ -6,7 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use oxislirp::service::tftp::{Contents, Files, Tftp, Unopened};
+use oxislirp::internals::tftp::{Contents, Files, Tftp, Unopened};
 use oxislirp::time::Instant;
 
 use crate::input::{Input, byte_at};

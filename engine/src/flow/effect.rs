@@ -7,8 +7,11 @@ use crate::host::socket::{Datagram, Listener, Stream};
 /// A host socket on its way out.
 #[derive(Debug)]
 pub enum HostSocket {
+    /// A connected stream, over TCP or a Unix socket.
     Stream(Stream),
+    /// A listener of a host forward.
     Listener(Listener),
+    /// A datagram socket, of UDP or of ping.
     Datagram(Datagram),
 }
 
@@ -36,5 +39,10 @@ pub enum Effect {
     /// Something the person who runs the application should know.
     Warning(String),
     /// Bytes from the guest for a guest forward's callback, named by the forward's number.
-    GuestForward { forward: u64, bytes: Vec<u8> },
+    GuestForward {
+        /// The number that the forward was given when it was added.
+        forward: u64,
+        /// In the order in which the guest sent them.
+        bytes: Vec<u8>,
+    },
 }

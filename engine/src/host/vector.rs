@@ -73,7 +73,7 @@ pub fn copied(to: &mut [u8], from: &[u8]) -> u64 {
     unsafe { copy_and_sum(to.as_mut_ptr(), from.as_ptr(), length) }
 }
 
-/// Copies bytes and gives their [`sum`]; each is read once. That is for frames that others may write to meanwhile as well: what
+/// Copies bytes and gives their `sum`; each is read once. That is for frames that others may write to meanwhile as well: what
 /// is at `to` afterwards is then what was at `from` at one time or another, and the sum may be that of other bytes.
 ///
 /// # Safety

@@ -64,7 +64,7 @@ impl Outbox {
         self.ends.len()
     }
 
-    /// What the frames cost together; see [`cost`].
+    /// What the frames cost together.
     pub fn cost(&self) -> u64 {
         self.cost
     }

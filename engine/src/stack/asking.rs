@@ -12,6 +12,7 @@ pub enum Glance {
     Unknown,
     /// Nothing: no host socket had news.
     Quiet,
+    /// Something: a host socket has news.
     News,
 }
 

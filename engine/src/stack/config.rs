@@ -18,33 +18,57 @@ use crate::service::tftp::Tftp;
 /// on.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The guest reaches nothing but the virtual services and the forwards.
     pub restricted: bool,
+    /// The guest has IPv4.
     pub ipv4_enabled: bool,
+    /// The guest has IPv6.
     pub ipv6_enabled: bool,
+    /// Address of the virtual IPv4 network.
     pub network: Ipv4Addr,
+    /// Mask of the virtual IPv4 network.
     pub netmask: Ipv4Addr,
+    /// IPv4 address by which the guest reaches the host; also its router and its DHCP server.
     pub vhost: Ipv4Addr,
+    /// IPv4 address of the virtual name server.
     pub vnameserver: Ipv4Addr,
+    /// The first of the 16 IPv4 addresses that DHCP gives out.
     pub dhcp_start: Ipv4Addr,
+    /// Prefix of the virtual IPv6 network.
     pub prefix6: Ipv6Addr,
+    /// Length of that prefix in bits.
     pub prefix6_len: u8,
+    /// IPv6 address by which the guest reaches the host.
     pub vhost6: Ipv6Addr,
+    /// IPv6 address of the virtual name server.
     pub vnameserver6: Ipv6Addr,
+    /// Host name that DHCP gives to the guest; 32 bytes of it are used.
     pub hostname: Option<Vec<u8>>,
+    /// Domain name that DHCP gives to the guest.
     pub domain: Option<Vec<u8>>,
+    /// Name or address of the TFTP server that DHCP announces.
     pub tftp_server_name: Option<Vec<u8>>,
+    /// Directory that the TFTP server offers for reading.
     pub tftp_path: Option<Vec<u8>>,
+    /// Name of the boot file that DHCP and DHCPv6 announce.
     pub bootfile: Option<Vec<u8>>,
+    /// Domains in which the guest is told to search names.
     pub search: Vec<Vec<u8>>,
     /// The largest IP packet the guest takes, in bytes.
     pub mtu: usize,
     /// The largest IP packet the guest is asked to send, in bytes. It only influences the MSS.
     pub mru: usize,
+    /// The guest cannot reach the loopback addresses of the host through `vhost` and `vhost6`.
     pub disable_host_loopback: bool,
+    /// The virtual name servers do not answer.
     pub disable_dns: bool,
+    /// DHCP and BOOTP (IPv4) do not answer.
     pub disable_dhcp: bool,
+    /// Address from which IPv4 connections leave the host; `None` leaves the choice to the system.
     pub outbound4: Option<SocketAddrV4>,
+    /// The same for IPv6.
     pub outbound6: Option<SocketAddrV6>,
+    /// What the NC-SI controller says of itself.
     pub ncsi: ncsi::Config,
     /// Have the application watch each socket itself, in place of the one descriptor of the nested poller.
     pub direct_poll: bool,
@@ -174,7 +198,6 @@ impl Config {
             self.tftp_server_name.as_deref().and_then(|name| std::str::from_utf8(name).ok()?.parse().ok());
         Some(dhcp::Dhcp::new(dhcp::Config {
             vhost: self.vhost,
-            vnetwork: self.network,
             vnetmask: self.netmask,
             vdhcp_start: self.dhcp_start,
             vnameserver: self.vnameserver,

@@ -57,11 +57,15 @@ pub(super) struct LoopState {
 /// What the application is to watch in direct mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interest {
+    /// The host socket.
     pub descriptor: RawFd,
     /// Names the socket in [`Stack::report`].
     pub token: u64,
+    /// Whether it is watched for bytes or connections to take.
     pub read: bool,
+    /// Whether it is watched for room to write.
     pub write: bool,
+    /// Whether it is watched for urgent data.
     pub priority: bool,
 }
 

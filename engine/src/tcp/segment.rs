@@ -23,11 +23,17 @@ bitflags! {
     /// The control bits (RFC 9293 section 3.1). The bits of explicit congestion notification are not kept.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
     pub struct Flags: u8 {
+        /// No more bytes come after these.
         const FIN = 0x01;
+        /// The first number of a connection.
         const SYN = 0x02;
+        /// The connection is ended, or there is none.
         const RST = 0x04;
+        /// The end of what the sender had to send at once.
         const PSH = 0x08;
+        /// The acknowledgment number counts.
         const ACK = 0x10;
+        /// The urgent pointer counts.
         const URG = 0x20;
     }
 }
@@ -151,13 +157,19 @@ fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
 /// A segment that arrived.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Segment<'a> {
+    /// Sequence number of the first byte, or of the SYN.
     pub seq: SeqNumber,
+    /// Acknowledgment number; it counts only with [`Flags::ACK`].
     pub ack: SeqNumber,
+    /// The control bits.
     pub flags: Flags,
     /// The window field as it stands in the header, not yet scaled.
     pub window: u16,
+    /// The urgent pointer; it counts only with [`Flags::URG`].
     pub urgent: u16,
+    /// The options.
     pub options: Options,
+    /// What follows the header.
     pub payload: &'a [u8],
 }
 
@@ -195,12 +207,17 @@ impl<'a> Segment<'a> {
 /// A segment to send. Its payload is the part of the connection's send buffer that `offset` and `len` name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Transmit {
+    /// Sequence number of the first byte, or of the SYN.
     pub seq: SeqNumber,
+    /// Acknowledgment number; it counts only with [`Flags::ACK`].
     pub ack: SeqNumber,
+    /// The control bits.
     pub flags: Flags,
     /// The window field as it goes into the header, already scaled.
     pub window: u16,
+    /// The urgent pointer; it counts only with [`Flags::URG`].
     pub urgent: u16,
+    /// The options.
     pub options: Options,
     /// Where the payload starts, in bytes from the front of the send buffer.
     pub offset: usize,

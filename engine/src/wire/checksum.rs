@@ -24,7 +24,7 @@ impl Partial {
     /// The sum of no bytes.
     pub const EMPTY: Partial = Partial { sum: 0, odd: false };
 
-    /// The sum of native words as [`vector::sum`] gives it, over so many bytes.
+    /// The sum of native words as `vector::sum` gives it, over so many bytes.
     pub fn of_words(sum: u64, length: usize) -> Partial {
         Partial { sum: fold(sum), odd: length % 2 == 1 }
     }

@@ -71,8 +71,6 @@ mod code {
 pub struct Config {
     /// The address of the virtual host: server identifier and router.
     pub vhost: Ipv4Addr,
-    /// The virtual network's address.
-    pub vnetwork: Ipv4Addr,
     /// The virtual network's mask.
     pub vnetmask: Ipv4Addr,
     /// The first of the sixteen addresses of the pool.

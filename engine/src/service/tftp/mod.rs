@@ -28,6 +28,7 @@ const OVERHEAD: usize = 32;
 
 /// A directory of files to be read.
 pub trait Files {
+    /// What an opened file is read through.
     type File: Contents;
 
     /// Opens the file of this name, relative to the directory; never one outside of it.
@@ -95,7 +96,7 @@ impl<F: Files, P: Copy + PartialEq> Tftp<F, P> {
     ///
     /// # Errors
     /// The host lacked something for the file. The client was not told: the same may be tried once more, or it is given
-    /// [`try_later`].
+    /// `try_later`.
     pub fn on_datagram(
         &mut self,
         client: P,

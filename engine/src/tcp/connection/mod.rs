@@ -102,15 +102,25 @@ impl Default for Config {
 pub enum State {
     /// A SYN has arrived and is not answered: it is not known yet whether the host side can be connected.
     Opening,
+    /// Our SYN was sent.
     SynSent,
+    /// The peer's SYN was answered with ours, which is not acknowledged.
     SynReceived,
+    /// Bytes go both ways.
     Established,
+    /// Our FIN was sent and is not acknowledged.
     FinWait1,
+    /// Our FIN is acknowledged; the peer may still send.
     FinWait2,
+    /// The peer has sent its FIN; we may still send.
     CloseWait,
+    /// Both FINs were sent, and ours is not acknowledged.
     Closing,
+    /// As `Closing`, and the peer was first.
     LastAck,
+    /// Both directions have ended; what is still on its way dies out.
     TimeWait,
+    /// There is no connection any more.
     Closed,
 }
 
@@ -465,6 +475,7 @@ impl Connection {
         }
     }
 
+    /// Where the connection is between its opening and its end.
     pub fn state(&self) -> State {
         self.state
     }
@@ -517,16 +528,6 @@ impl Connection {
             && self.recv.is_empty()
             && syn.flags & controls == Flags::SYN
             && (syn.seq.gt(self.rcv_nxt) || self.is_newer(syn))
-    }
-
-    /// Initial send sequence number.
-    pub fn iss(&self) -> SeqNumber {
-        self.iss
-    }
-
-    /// Initial receive sequence number.
-    pub fn irs(&self) -> SeqNumber {
-        self.irs
     }
 
     /// The oldest number that is not acknowledged.
