@@ -65,6 +65,17 @@ impl<T> Counted<T> {
         Some(Counted { shared, owns: PhantomData })
     }
 
+    /// The value that a pointer stands for, without another reference.
+    ///
+    /// # Safety
+    /// As for [`Counted::beside`]; and what is given may be used only for as long as something else is known to keep the
+    /// value: the pointer's own reference, or what whoever takes that back waits for.
+    pub unsafe fn uncounted<'a>(pointer: *mut ()) -> Option<&'a T> {
+        let shared = NonNull::<Shared<T>>::new(pointer.cast())?;
+        // SAFETY: as the caller vouches.
+        Some(unsafe { &(*shared.as_ptr()).value })
+    }
+
     /// Waits until there is no reference but this one and `own` others, which the calling thread holds itself. To be called
     /// once.
     pub fn close(&self, own: usize) {

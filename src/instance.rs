@@ -75,9 +75,31 @@ pub(super) struct Core {
 }
 
 impl Core {
+    /// Does some work in the engine. `None` after a panic, of which the application is to be told.
+    fn run<T>(&mut self, work: impl FnOnce(&mut Core) -> T) -> Option<T> {
+        match catch_unwind(AssertUnwindSafe(|| work(self))) {
+            Ok(result) => Some(result),
+            Err(panic) => {
+                let text = format!("libslirp: internal error, a frame was lost: {}", describe(&*panic));
+                self.stack.effects().push(Effect::GuestError(text));
+                None
+            }
+        }
+    }
+
     /// Takes out what is to be handed over, for the caller to do so. `None` when there is nothing, or when somebody is
     /// at it already, who then comes for this too.
+    #[inline]
     fn next_batch(&mut self) -> Option<Batch> {
+        // Most frames of the guest, and most rounds, make nothing.
+        let waits = self.handing.as_ref().is_some_and(|handing| !handing.has_nothing());
+        if !waits && self.in_hand.is_empty() && !self.stack.has_output() {
+            return None;
+        }
+        self.take_batch()
+    }
+
+    fn take_batch(&mut self) -> Option<Batch> {
         if self.delivering.is_some() {
             return None;
         }
@@ -274,15 +296,7 @@ impl Instance {
             if self.closed.load(Ordering::Relaxed) {
                 return None;
             }
-            let result = match catch_unwind(AssertUnwindSafe(|| work(&mut core))) {
-                Ok(result) => Some(result),
-                Err(panic) => {
-                    let text = format!("libslirp: internal error, a frame was lost: {}", describe(&*panic));
-                    core.stack.effects().push(Effect::GuestError(text));
-                    None
-                }
-            };
-            (result, core.next_batch())
+            (core.run(work), core.next_batch())
         };
         if let Some(batch) = batch {
             self.deliver(batch);
@@ -364,6 +378,10 @@ impl Instance {
     /// # Safety
     /// As for [`Instance::from_handle`] and, with the frame, for [`foreign::FrameCopy::of`].
     pub unsafe fn input(handle: *mut Slirp, frame: *const u8, length: usize) {
+        // SAFETY: the caller vouches for the handle and the frame.
+        if unsafe { Instance::input_alone(handle, frame, length) } {
+            return;
+        }
         // SAFETY: the caller vouches for the handle.
         let Some(instance) = (unsafe { Instance::from_handle(handle) }) else { return };
         let now = instance.recent_now().unwrap_or_else(|| instance.now());
@@ -372,6 +390,37 @@ impl Instance {
             let (frame, sum) = unsafe { core.frame.of(frame, length) };
             core.stack.input_summed(frame, sum, now);
         });
+    }
+
+    /// [`Instance::input`] where nobody else is inside, the clock need not be read, and nothing comes of the frame but what is
+    /// handed over later, as for most frames of a burst. The lock alone keeps a cleanup waiting then, and two atomic operations
+    /// are saved. False when it is to be done the long way, of which nothing has been done yet.
+    ///
+    /// # Safety
+    /// As for [`Instance::input`].
+    #[inline]
+    unsafe fn input_alone(handle: *mut Slirp, frame: *const u8, length: usize) -> bool {
+        // SAFETY: the caller vouches for the handle; the reference is not used once the lock is given back without another
+        // one that is counted.
+        let Some(instance) = (unsafe { Counted::<Instance>::uncounted(handle.cast()) }) else { return true };
+        let Ok(mut core) = instance.core.try_lock() else { return false };
+        if instance.closed.load(Ordering::Relaxed) {
+            return true;
+        }
+        let Some(now) = instance.recent_now() else { return false };
+        core.run(|core| {
+            // SAFETY: the caller vouches for the frame.
+            let (frame, sum) = unsafe { core.frame.of(frame, length) };
+            core.stack.input_summed(frame, sum, now);
+        });
+        let Some(batch) = core.next_batch() else { return true };
+        // SAFETY: the handle stands for a reference still, as a cleanup that has begun waits for the lock.
+        let counted = unsafe { Instance::from_handle(handle) };
+        drop(core);
+        if let Some(instance) = counted {
+            instance.deliver(batch);
+        }
+        true
     }
 
     /// `slirp_handle_timer`.

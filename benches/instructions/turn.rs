@@ -77,7 +77,7 @@ impl Turn {
     fn begin(&mut self) {
         sys::advance(ROUND_NS);
         self.set.clear();
-        self.instance.fill(&mut 0, &mut self.set);
+        self.instance.fill(&mut 1000, &mut self.set);
         self.set.wait(0);
     }
 

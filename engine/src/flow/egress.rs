@@ -122,18 +122,14 @@ impl Egress {
         self.handover.fits_beside(self.position(), outbox::cost(ETHERNET_LEN + packet))
     }
 
-    /// Takes out what may be given to the application now. False when that is nothing.
+    /// Whether frames were made since the last hand-over, or a marker is to follow what was handed over.
     #[inline]
-    pub fn hand_over(&mut self, handing: &mut Handing, now: Instant) -> bool {
-        // Most frames of the guest, and most rounds, make nothing.
-        let nothing = self.outbox.is_empty() && handing.has_nothing();
-        if nothing && !self.handover.wants_marker(self.left, now) {
-            return false;
-        }
-        self.hand_over_some(handing, now)
+    pub fn has_output(&self, now: Instant) -> bool {
+        !self.outbox.is_empty() || self.handover.wants_marker(self.left, now)
     }
 
-    fn hand_over_some(&mut self, handing: &mut Handing, now: Instant) -> bool {
+    /// Takes out what may be given to the application now. False when that is nothing.
+    pub fn hand_over(&mut self, handing: &mut Handing, now: Instant) -> bool {
         let new = self.outbox.cost();
         if handing.take(&mut self.outbox) {
             self.left += new;
@@ -237,6 +233,12 @@ impl Egress {
                 Some(())
             });
         }
+    }
+
+    /// Whether [`Egress::deadline`] gives one.
+    #[inline]
+    pub fn has_deadline(&self) -> bool {
+        !self.pending.is_empty() || self.neighbors.deadline().is_some()
     }
 
     /// When [`Egress::on_deadline`] is due.

@@ -16,6 +16,8 @@ pub struct Slot(Option<Instant>);
 #[derive(Debug, Default)]
 pub struct TimerQueue {
     entries: BTreeSet<(Instant, u64)>,
+    /// The earliest entry's deadline, which is asked for in every round.
+    next: Option<Instant>,
 }
 
 impl TimerQueue {
@@ -29,7 +31,9 @@ impl TimerQueue {
             }
             None => {}
         }
+        // What was taken out was later.
         self.entries.insert((deadline, token));
+        self.next = Some(self.next.map_or(deadline, |next| next.min(deadline)));
         slot.0 = Some(deadline);
     }
 
@@ -37,12 +41,18 @@ impl TimerQueue {
     pub fn disarm(&mut self, slot: &mut Slot, token: u64) {
         if let Some(queued) = slot.0.take() {
             self.entries.remove(&(queued, token));
+            self.look();
         }
     }
 
-    /// The earliest entry.
+    fn look(&mut self) {
+        self.next = self.entries.first().map(|entry| entry.0);
+    }
+
+    /// The earliest entry's deadline.
+    #[inline]
     pub fn next(&self) -> Option<Instant> {
-        self.entries.first().map(|entry| entry.0)
+        self.next
     }
 
     /// Takes one entry that is due. Its owner clears its slot with [`Slot::fired`], looks at its own deadlines and arms
@@ -51,7 +61,9 @@ impl TimerQueue {
         if self.next()? > now {
             return None;
         }
-        self.entries.pop_first().map(|entry| entry.1)
+        let due = self.entries.pop_first();
+        self.look();
+        due.map(|entry| entry.1)
     }
 }
 

@@ -159,6 +159,12 @@ impl Stack {
         &mut self.cx.effects
     }
 
+    /// Whether there are frames or effects to be taken out, or a marker is to follow those that were.
+    #[inline]
+    pub fn has_output(&self) -> bool {
+        !self.cx.effects.is_empty() || self.cx.egress.has_output(self.cx.now)
+    }
+
     /// Sets the clock, for calls that take no time themselves.
     ///
     /// A clock that goes back (some applications give the time of day) would make everything seem younger than it is. The

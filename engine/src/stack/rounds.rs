@@ -136,7 +136,17 @@ impl Stack {
         self.tcp.has_staged() || self.udp.has_staged() || self.backlog() > 0
     }
 
+    #[inline]
     fn next_deadline(&self) -> Option<Instant> {
+        let only_flows = self.reassembly.is_empty()
+            && self.reassembly6.is_empty()
+            && self.tftp.is_idle()
+            && !self.cx.egress.has_deadline();
+        if only_flows { self.cx.timers.next() } else { self.earliest_deadline() }
+    }
+
+    /// [`Stack::next_deadline`] while others than flows have one.
+    fn earliest_deadline(&self) -> Option<Instant> {
         let fragments = earliest(self.reassembly.deadline(), self.reassembly6.deadline());
         let below_services = earliest(self.cx.timers.next(), self.cx.egress.deadline());
         earliest(earliest(below_services, fragments), self.tftp.deadline())
@@ -274,7 +284,7 @@ impl Stack {
         if let Some(switches) = switches {
             self.cx.egress.handover.on_watched(handing.bytes(), switches, self.cx.now);
         }
-        handing.done();
+        handing.done(self.cx.egress.handover.counts());
         self.cx.reserve.take_back();
     }
 

@@ -41,9 +41,10 @@ impl Handing {
         self.watched
     }
 
-    /// They were given.
-    pub fn done(&mut self) {
-        if let Some(at) = self.end.checked_sub(1)
+    /// They were given. `marked` tells whether a marker may have to follow the last one, which needs its headers.
+    pub fn done(&mut self, marked: bool) {
+        if marked
+            && let Some(at) = self.end.checked_sub(1)
             && at >= self.first
             && let Some(frame) = self.outbox.some(at..self.end).next()
         {
