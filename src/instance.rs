@@ -23,12 +23,11 @@ use super::callbacks::Callbacks;
 use super::counted::Counted;
 use super::debug;
 use super::fence::describe;
-use super::foreign;
 use super::log::{self, Level};
 use super::outside;
 use super::polling::Watching;
 use super::types::{Slirp, SlirpDbg, SlirpTimerId};
-use oxislirp::door::{Handing, JUST_NOW, ThreadNumber, current_thread, switches_of_this_thread, ticks};
+use oxislirp::door::{Foreign, Handing, JUST_NOW, ThreadNumber, current_thread, switches_of_this_thread, ticks};
 use oxislirp::time::Instant;
 use oxislirp::{Config, Effect, Stack, Target, UnixAddress, inspect, snapshot};
 
@@ -59,8 +58,6 @@ struct Batch {
 /// What the lock guards.
 pub(super) struct Core {
     pub(super) stack: Stack,
-    /// The frame that is worked on.
-    frame: foreign::FrameCopy,
     /// Who is handing over frames and effects.
     delivering: Option<ThreadNumber>,
     /// Effects that are being carried out. They are here for a cleanup that comes in between.
@@ -154,7 +151,6 @@ impl Instance {
             watching: Watching::new(stack.descriptor()),
             core: Mutex::new(Core {
                 stack,
-                frame: foreign::FrameCopy::default(),
                 delivering: None,
                 in_hand: VecDeque::new(),
                 writing: None,
@@ -376,7 +372,7 @@ impl Instance {
     /// `slirp_input`.
     ///
     /// # Safety
-    /// As for [`Instance::from_handle`] and, with the frame, for [`foreign::FrameCopy::of`].
+    /// As for [`Instance::from_handle`] and, with the frame, for [`Foreign::new`].
     pub unsafe fn input(handle: *mut Slirp, frame: *const u8, length: usize) {
         // SAFETY: the caller vouches for the handle and the frame.
         if unsafe { Instance::input_alone(handle, frame, length) } {
@@ -385,11 +381,9 @@ impl Instance {
         // SAFETY: the caller vouches for the handle.
         let Some(instance) = (unsafe { Instance::from_handle(handle) }) else { return };
         let now = instance.recent_now().unwrap_or_else(|| instance.now());
-        instance.enter(|core| {
-            // SAFETY: the caller vouches for the frame.
-            let (frame, sum) = unsafe { core.frame.of(frame, length) };
-            core.stack.input_summed(frame, sum, now);
-        });
+        // SAFETY: the caller vouches for the frame.
+        let frame = unsafe { Foreign::new(frame, length) };
+        instance.enter(|core| core.stack.input_foreign(&frame, now));
     }
 
     /// [`Instance::input`] where nobody else is inside, the clock need not be read, and nothing comes of the frame but what is
@@ -408,11 +402,9 @@ impl Instance {
             return true;
         }
         let Some(now) = instance.recent_now() else { return false };
-        core.run(|core| {
-            // SAFETY: the caller vouches for the frame.
-            let (frame, sum) = unsafe { core.frame.of(frame, length) };
-            core.stack.input_summed(frame, sum, now);
-        });
+        // SAFETY: the caller vouches for the frame.
+        let frame = unsafe { Foreign::new(frame, length) };
+        core.run(|core| core.stack.input_foreign(&frame, now));
         let Some(batch) = core.next_batch() else { return true };
         // SAFETY: the handle stands for a reference still, as a cleanup that has begun waits for the lock.
         let counted = unsafe { Instance::from_handle(handle) };

@@ -12,7 +12,6 @@ mod counted;
 mod debug;
 pub mod exports;
 mod fence;
-mod foreign;
 mod instance;
 mod log;
 mod outside;

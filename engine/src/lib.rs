@@ -34,13 +34,11 @@ pub use stack::{Config, Glance, Interest, Stack};
 /// What the C library takes beyond this crate's interface. No promise is made about it.
 #[doc(hidden)]
 pub mod door {
+    pub use crate::host::foreign::Foreign;
     pub use crate::host::process::{ThreadNumber, current_thread};
     pub use crate::host::sleeps::switches_of_this_thread;
     pub use crate::host::ticks::{JUST_NOW, ticks};
-    pub use crate::host::vector::copy_and_sum;
     pub use crate::link::handover::handing::Handing;
-    pub use crate::wire::checksum::{Partial, sum};
-    pub use crate::wire::header::ETHERNET_LEN;
 }
 
 /// Parts that the fuzz targets and the example `tcp_goodput` drive by themselves. No promise is made about them.

@@ -5,6 +5,7 @@
 
 mod control;
 pub mod error_queue;
+pub mod foreign;
 pub mod lack;
 pub mod local_address;
 pub mod memory;

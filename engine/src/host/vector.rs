@@ -115,29 +115,48 @@ unsafe fn copy_and_sum_avx2(to: *mut u8, from: *const u8, length: usize) -> u64 
         _mm256_srli_epi64, _mm256_storeu_si256,
     };
     const STEP: usize = 32;
+    /// From its end on backwards, masks of any number of first bytes.
+    static FIRST: [u8; 3 * STEP] = {
+        let mut mask = [0; 3 * STEP];
+        let mut at = STEP;
+        while at < 2 * STEP {
+            mask[at] = 0xff;
+            at += 1;
+        }
+        mask
+    };
     let low_half = _mm256_set1_epi64x(0xffff_ffff);
     let (mut low, mut high) = (_mm256_setzero_si256(), _mm256_setzero_si256());
-    let mut at = 0;
-    let mut step = |at: usize| {
-        // SAFETY: the callers below see to it that `at + STEP` is at most `length`, so that both are within what the caller
-        // vouches for; neither needs to be aligned.
-        let bytes = unsafe {
-            let bytes = _mm256_loadu_si256(from.add(at).cast::<__m256i>());
-            _mm256_storeu_si256(to.add(at).cast::<__m256i>(), bytes);
-            bytes
-        };
+    let mut add = |bytes: __m256i| {
         low = _mm256_add_epi64(low, _mm256_and_si256(bytes, low_half));
         high = _mm256_add_epi64(high, _mm256_srli_epi64::<32>(bytes));
     };
+    let copy = |at: usize| {
+        // SAFETY: the callers below see to it that `at + STEP` is at most `length`, so that both are within what the caller
+        // vouches for; neither needs to be aligned.
+        unsafe {
+            let bytes = _mm256_loadu_si256(from.add(at).cast::<__m256i>());
+            _mm256_storeu_si256(to.add(at).cast::<__m256i>(), bytes);
+            bytes
+        }
+    };
+    // A store that crosses a cache line costs a second one, so the steps begin where none does. What comes before, of which
+    // the first step copies more, counts once; the words of the rest stay words if it is even.
+    let mut at = to.align_offset(STEP);
+    if at.is_multiple_of(2) && at < STEP && at > 0 && length >= STEP {
+        // SAFETY: the mask's place is within the table, as `at` is less than STEP.
+        let first = unsafe { _mm256_loadu_si256(FIRST.as_ptr().add(2 * STEP - at).cast::<__m256i>()) };
+        add(_mm256_and_si256(copy(0), first));
+    } else {
+        at = 0;
+    }
     while length - at >= 4 * STEP {
-        step(at);
-        step(at + STEP);
-        step(at + 2 * STEP);
-        step(at + 3 * STEP);
+        let four = [copy(at), copy(at + STEP), copy(at + 2 * STEP), copy(at + 3 * STEP)];
+        four.into_iter().for_each(&mut add);
         at += 4 * STEP;
     }
     while length - at >= STEP {
-        step(at);
+        add(copy(at));
         at += STEP;
     }
     let mut lanes = [0u64; 4];

@@ -62,6 +62,17 @@ impl<'a> Ipv4View<'a> {
         Ok(view)
     }
 
+    /// The header of a whole packet of `length` bytes without options, of which only the beginning is there: the payload of
+    /// the view is short. `None` for every other packet.
+    pub fn parse_plain(beginning: &'a [u8], length: usize) -> Option<Self> {
+        let (fixed, payload) = beginning.split_first_chunk::<IPV4_LEN>()?;
+        let header = &fixed[..];
+        let announced = usize::from(u16::from_be_bytes([fixed[2], fixed[3]]));
+        let view = Ipv4View { packet: beginning, fixed, header, payload };
+        let fragmented = view.flags_and_offset() & !DONT_FRAGMENT != 0;
+        (fixed[0] == 0x45 && announced == length && !fragmented && checksum::is_valid(header)).then_some(view)
+    }
+
     fn flags_and_offset(&self) -> u16 {
         u16::from_be_bytes([self.fixed[6], self.fixed[7]])
     }

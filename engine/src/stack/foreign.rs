@@ -25,7 +25,7 @@ impl Stack {
     pub(super) fn may_be_ours(&mut self, frame: &[u8], kind: u16) -> bool {
         let Some(&destination) = frame.first_chunk::<6>() else { return false };
         let changes = self.cx.egress.neighbors.changes();
-        if destination[0] & 1 != 0 || (self.accepted.destination == destination && self.accepted.changes == changes) {
+        if destination[0] & 1 != 0 || self.is_accepted(&destination) {
             return true;
         }
         let mac = EthernetAddress(destination);
@@ -34,6 +34,11 @@ impl Stack {
             return true;
         }
         is_senders_own(frame, kind, mac, self)
+    }
+
+    /// Whether a frame to this destination was found to be ours before.
+    pub(super) fn is_accepted(&self, destination: &[u8; 6]) -> bool {
+        self.accepted.destination == *destination && self.accepted.changes == self.cx.egress.neighbors.changes()
     }
 
     /// Whether `mac` is that of a virtual host.

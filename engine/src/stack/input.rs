@@ -8,6 +8,7 @@ use crate::flow::egress::Egress;
 use crate::flow::icmp::EchoRequest;
 use crate::flow::key::Endpoint;
 use crate::flow::{tcp, udp};
+use crate::host::foreign::Foreign;
 use crate::ip::icmp::{self, IcmpView};
 use crate::ip::ipv4::Ipv4View;
 use crate::ip::reassembly::Outcome;
@@ -30,12 +31,20 @@ const PORT_DHCP_SERVER: u16 = 67;
 impl Stack {
     /// Takes an Ethernet frame from the guest, without its frame check sequence. Whatever is not understood is dropped.
     pub fn input(&mut self, frame: &[u8], now: Instant) {
-        self.take_frame(frame, None, now);
+        if !self.input_in_place(&Foreign::from(frame), now) {
+            self.take_frame(frame, None, now);
+        }
     }
 
-    /// The same for a caller who has the sum of what follows the frame's Ethernet header, as it has copied the bytes.
-    pub fn input_summed(&mut self, frame: &[u8], sum: Partial, now: Instant) {
+    /// The same for a frame that others may write meanwhile.
+    pub fn input_foreign(&mut self, frame: &Foreign<'_>, now: Instant) {
+        if self.input_in_place(frame, now) {
+            return;
+        }
+        let mut copy = std::mem::take(&mut self.frame_copy);
+        let (frame, sum) = copy.of(frame);
         self.take_frame(frame, Some(sum), now);
+        self.frame_copy = copy;
     }
 
     fn take_frame(&mut self, frame: &[u8], sum: Option<Partial>, now: Instant) {

@@ -1,8 +1,8 @@
 //! The engine: `Stack` owns every table below it and dispatches frames, readiness and deadlines. It calls nobody:
 //! frames and effects are results. No C type, no callback may come in.
 //!
-//! `config` says what a stack is made from, `input` and `input6` take frames apart, `foreign` knows those that are none of ours,
-//! `rounds` is the application's loop seen from inside, `ration` how much one call of it may make, `patience` and `answers` say when
+//! `config` says what a stack is made from, `input` and `input6` take frames apart, `in_place` takes bulk where it lies,
+//! `frame_copy` is where other frames are copied to, `foreign` knows those that are none of ours, `rounds` is the application's loop seen from inside, `ration` how much one call of it may make, `patience` and `answers` say when
 //! it is kept from sleeping, `thrift` when memory is given back, `asking` when the poller is asked, `rules` adds and removes forwards, `shortage` says who gives way when descriptors have run out, `tftp` gives the TFTP server its
 //! datagrams and its files.
 #![forbid(unsafe_code)]
@@ -11,6 +11,8 @@ mod answers;
 mod asking;
 pub mod config;
 mod foreign;
+mod frame_copy;
+mod in_place;
 mod input;
 mod input6;
 mod patience;
@@ -79,6 +81,7 @@ pub struct Stack {
     reassembly: Reassembler<Ipv4Key>,
     reassembly6: Reassembler<Ipv6Key>,
     accepted: foreign::Accepted,
+    frame_copy: frame_copy::FrameCopy,
     dhcpv6: dhcpv6::Config,
     dhcp: Option<Dhcp>,
     ncsi: ncsi::Config,
@@ -138,6 +141,7 @@ impl Stack {
             reassembly: Reassembler::ipv4(),
             reassembly6: Reassembler::ipv6(),
             accepted: foreign::Accepted::default(),
+            frame_copy: frame_copy::FrameCopy::default(),
             dhcpv6: config.dhcpv6(),
             dhcp,
             ncsi: config.ncsi,

@@ -317,6 +317,29 @@ impl RecvBuffer {
         data.len()
     }
 
+    /// The place for the next `len` bytes, which [`RecvBuffer::commit`] takes over. `None` when nothing but an ordinary
+    /// [`RecvBuffer::push`] will do: there is no memory, it is not in one piece, was never written, or bytes that came early
+    /// lie there.
+    #[inline]
+    pub(super) fn place(&mut self, len: usize, pool: &mut Pool) -> Option<&mut [u8]> {
+        let held = self.ring.len;
+        if self.ring.extent != held || !self.ring.reserve(held.saturating_add(len), pool) {
+            return None;
+        }
+        let start = self.ring.position(held);
+        let end = start.checked_add(len)?;
+        if end > self.ring.slab.len() {
+            self.ring.release_if_empty(pool);
+            return None;
+        }
+        self.ring.slab.get_mut(start..end)
+    }
+
+    /// What was copied to [`RecvBuffer::place`] is not to be taken over.
+    pub(super) fn forget_place(&mut self, pool: &mut Pool) {
+        self.ring.release_if_empty(pool);
+    }
+
     /// Makes room for `total` bytes from the front and returns how many of them there is room for.
     pub(super) fn reserve(&mut self, total: usize, pool: &mut Pool) -> usize {
         if !self.ring.reserve(total, pool) {

@@ -40,18 +40,7 @@ impl TcpFlow {
         self.proofs.acknowledged(self.conn.snd_una(), &mut cx.egress.handover);
 
         let length = segment.payload.len();
-        self.full_segment = self.full_segment.max(length.min(usize::from(u16::MAX)) as u16);
-        let staged = self.conn.recv.len();
-        let ends_burst = segment.flags.intersects(Flags::PSH | Flags::FIN | Flags::URG | Flags::SYN)
-            || length < usize::from(self.full_segment)
-            || length < MIN_BULK
-            || self.is_callback();
-        // Each batch that the host gets wakes it.
-        let waits = || staged >= LONG_BURST && (segment.flags & !Flags::PSH) == Flags::ACK && cx.in_loop();
-        if self.has_unflushed() && (staged >= STAGE_LIMIT || (ends_burst && !waits())) {
-            self.held = 0;
-            self.flush(cx);
-        }
+        self.flush_or_hold(segment.flags, length, cx);
         // The guest took bytes: there may be room for more from the host.
         let read = if self.conn.send.len() < buffered { self.pull(cx) } else { 0 };
         // There was nothing to attach: who sends nevertheless is to know that nobody reads it.
@@ -63,6 +52,31 @@ impl TcpFlow {
         cx.budget.moved(read);
         if callback_was_full && self.callback_room() > 0 {
             cx.effects.push(Effect::Notify);
+        }
+    }
+
+    /// Takes a segment whose payload lies in its place; see [`TcpTable::place`](super::TcpTable::place). Nothing but bytes
+    /// comes with it.
+    pub(super) fn on_placed(&mut self, header: &Segment<'_>, length: usize, cx: &mut Context) {
+        self.conn.take_placed(header, length, cx.now, &mut cx.pool);
+        self.flush_or_hold(header.flags, length, cx);
+        self.reset_when_delivered(cx);
+        self.answer(cx);
+    }
+
+    /// Hands the host what a segment has brought, or holds it for more of a burst.
+    fn flush_or_hold(&mut self, flags: Flags, length: usize, cx: &mut Context) {
+        self.full_segment = self.full_segment.max(length.min(usize::from(u16::MAX)) as u16);
+        let staged = self.conn.recv.len();
+        let ends_burst = flags.intersects(Flags::PSH | Flags::FIN | Flags::URG | Flags::SYN)
+            || length < usize::from(self.full_segment)
+            || length < MIN_BULK
+            || self.is_callback();
+        // Each batch that the host gets wakes it.
+        let waits = || staged >= LONG_BURST && (flags & !Flags::PSH) == Flags::ACK && cx.in_loop();
+        if self.has_unflushed() && (staged >= STAGE_LIMIT || (ends_burst && !waits())) {
+            self.held = 0;
+            self.flush(cx);
         }
     }
 

@@ -96,6 +96,39 @@ impl TcpTable {
         }
     }
 
+    /// The place for the payload of a segment, where that is the next of a flow and all there is to the segment; its checksum
+    /// need not have been looked at. What is copied there becomes part of the stream with [`TcpTable::on_placed`], which has
+    /// to be the next call then. `None` when the segment is one for [`TcpTable::on_segment`].
+    pub fn place(
+        &mut self,
+        key: &FlowKey,
+        ttl: u8,
+        header: &Segment<'_>,
+        length: usize,
+        cx: &mut Context,
+    ) -> Option<(TcpId, &mut [u8])> {
+        let id = self.find(key)?;
+        let flow = self.flows.get_mut(id)?;
+        let plain = (flow.ttl == ttl || flow.ttl == 0) && matches!(flow.side, Side::Host(_));
+        let place = flow.conn.place(header, length, cx.now, &mut cx.pool);
+        Some((id, place.filter(|_| plain)?))
+    }
+
+    /// The segment with this place was found to be wrong.
+    #[cold]
+    pub fn forget_place(&mut self, id: TcpId, cx: &mut Context) {
+        if let Some(flow) = self.flows.get_mut(id) {
+            flow.conn.forget_place(&mut cx.pool);
+        }
+    }
+
+    /// Takes the segment whose payload lies in its place.
+    pub fn on_placed(&mut self, id: TcpId, header: &Segment<'_>, length: usize, cx: &mut Context) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        flow.on_placed(header, length, cx);
+        self.settle(id, cx);
+    }
+
     /// Whether a SYN between the ends of a flow opens a new connection in its place.
     #[cold]
     fn gives_way(&self, id: TcpId, syn: &Segment<'_>, ttl: u8, cx: &Context) -> bool {

@@ -82,7 +82,7 @@ impl Handing {
 
     /// Whether there are neither frames to be given now nor any that wait.
     #[inline]
-    pub(crate) fn has_nothing(&self) -> bool {
+    pub fn has_nothing(&self) -> bool {
         self.outbox.is_empty() && self.marker.is_none()
     }
 

@@ -39,28 +39,67 @@ impl Connection {
     #[inline]
     fn take_expected(&mut self, segment: &Segment<'_>, now: Instant, pool: &mut Pool) -> bool {
         let len = segment.payload.len();
-        if self.state != State::Established
-            || (segment.flags & !Flags::PSH) != Flags::ACK
-            || segment.seq != self.rcv_nxt
-            || segment.ack != self.snd_una
-            || len == 0
-            || !self.stamp_is_good(segment, now)
-            || (self.scoreboard.sacked() > 0 || segment.options.sack[0].is_some())
-            || len > self.rcv_wnd() as usize
-            || self.assembler.is_some()
-            || self.discard
-        {
+        if !self.expects(segment, len, now) {
             return false;
         }
-        self.take_stamp(segment, now);
-        self.update_window(segment);
-        if now >= self.growth.until {
-            self.grow_recv_limit(segment, now, pool);
-        }
+        self.take_expected_header(segment, now, pool);
         let taken = self.recv.push(segment.payload, pool);
         self.rcv_nxt += taken as u32;
         self.owed = self.owed.max(if taken == len { Owed::Batched } else { Owed::Now });
         true
+    }
+
+    /// Whether a segment with so many bytes of payload is [`Connection::take_expected`]'s.
+    #[inline]
+    fn expects(&self, header: &Segment<'_>, len: usize, now: Instant) -> bool {
+        self.state == State::Established
+            && (header.flags & !Flags::PSH) == Flags::ACK
+            && header.seq == self.rcv_nxt
+            && header.ack == self.snd_una
+            && len > 0
+            && self.stamp_is_good(header, now)
+            && self.scoreboard.sacked() == 0
+            && header.options.sack[0].is_none()
+            && len <= self.rcv_wnd() as usize
+            && self.assembler.is_none()
+            && !self.discard
+    }
+
+    #[inline]
+    fn take_expected_header(&mut self, header: &Segment<'_>, now: Instant, pool: &Pool) {
+        self.take_stamp(header, now);
+        self.update_window(header);
+        if now >= self.growth.until {
+            self.grow_recv_limit(header, now, pool);
+        }
+    }
+
+    /// The place for the next `len` bytes, where a segment with this header and so much payload has them and nothing else
+    /// that is new, and there is memory in one piece. The segment's checksum need not have been looked at:
+    /// [`Connection::take_placed`] takes over what was copied there.
+    #[inline]
+    pub fn place(&mut self, header: &Segment<'_>, len: usize, now: Instant, pool: &mut Pool) -> Option<&mut [u8]> {
+        if self.aborting.is_some() || self.learning || !self.expects(header, len, now) {
+            return None;
+        }
+        self.recv.place(len, pool)
+    }
+
+    /// The segment is not to be taken, as its checksum is wrong.
+    #[cold]
+    pub fn forget_place(&mut self, pool: &mut Pool) {
+        self.recv.forget_place(pool);
+    }
+
+    /// Takes the segment whose payload lies in its [`Connection::place`], without anything in between.
+    #[inline]
+    pub fn take_placed(&mut self, header: &Segment<'_>, len: usize, now: Instant, pool: &mut Pool) {
+        self.look_at_share(pool);
+        self.keep_alive.heard(now);
+        self.take_expected_header(header, now, pool);
+        self.recv.commit(len);
+        self.rcv_nxt += len as u32;
+        self.owed = self.owed.max(Owed::Batched);
     }
 
     /// Nothing was answered yet.
