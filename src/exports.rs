@@ -8,6 +8,7 @@
 #![allow(clippy::missing_safety_doc)]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::net::Ipv4Addr;
 
 use libc::{in_addr, in6_addr, sockaddr, socklen_t};
 
@@ -145,20 +146,13 @@ pub unsafe extern "C" fn slirp_pollfds_fill(
     add_poll: SlirpAddPollCb,
     opaque: *mut c_void,
 ) {
-    with(slirp, "slirp_pollfds_fill", (), |instance| {
-        // Without a place for the result the sleep is taken to be as long as it likes.
-        // SAFETY: the caller vouches for the pointer.
-        let mut sleep = unsafe { timeout.as_ref() }.copied().unwrap_or(u32::MAX);
-        instance.fill(&mut sleep, |descriptor, events| match add_poll {
-            // SAFETY: the caller gave this function for this opaque pointer.
-            Some(add_poll) => unsafe { add_poll(descriptor, events, opaque) },
-            None => -1,
-        });
-        // SAFETY: as above.
-        if let Some(timeout) = unsafe { timeout.as_mut() } {
-            *timeout = sleep;
-        }
-    });
+    let watch = |descriptor, events| match add_poll {
+        // SAFETY: the caller gave this function for this opaque pointer.
+        Some(add_poll) => unsafe { add_poll(descriptor, events, opaque) },
+        None => -1,
+    };
+    // SAFETY: the caller vouches for the pointer.
+    with(slirp, "slirp_pollfds_fill", (), |instance| unsafe { fill(instance, timeout, watch) });
 }
 
 /// As `slirp_pollfds_fill`, with a callback that can take every socket on every platform. Since 4.9.
@@ -169,20 +163,29 @@ pub unsafe extern "C" fn slirp_pollfds_fill_socket(
     add_poll: SlirpAddPollSocketCb,
     opaque: *mut c_void,
 ) {
-    with(slirp, "slirp_pollfds_fill_socket", (), |instance| {
-        // Without a place for the result the sleep is taken to be as long as it likes.
-        // SAFETY: the caller vouches for the pointer.
-        let mut sleep = unsafe { timeout.as_ref() }.copied().unwrap_or(u32::MAX);
-        instance.fill(&mut sleep, |descriptor, events| match add_poll {
-            // SAFETY: the caller gave this function for this opaque pointer.
-            Some(add_poll) => unsafe { add_poll(descriptor as slirp_os_socket, events, opaque) },
-            None => -1,
-        });
-        // SAFETY: as above.
-        if let Some(timeout) = unsafe { timeout.as_mut() } {
-            *timeout = sleep;
-        }
-    });
+    let watch = |descriptor, events| match add_poll {
+        // SAFETY: the caller gave this function for this opaque pointer.
+        Some(add_poll) => unsafe { add_poll(descriptor as slirp_os_socket, events, opaque) },
+        None => -1,
+    };
+    // SAFETY: the caller vouches for the pointer.
+    with(slirp, "slirp_pollfds_fill_socket", (), |instance| unsafe { fill(instance, timeout, watch) });
+}
+
+/// Fills, and lowers `*timeout`. Nobody holds a reference to that while callbacks run: it may be the application's to change
+/// there, and after a cleanup inside of one it may be gone.
+///
+/// # Safety
+/// `timeout` is NULL, or can be read and, until the instance is cleaned up, written.
+unsafe fn fill(instance: &Instance, timeout: *mut u32, watch: impl FnMut(c_int, c_int) -> c_int) {
+    // Without a place for the result the sleep is taken to be as long as it likes.
+    // SAFETY: the caller vouches for the pointer.
+    let mut sleep = if timeout.is_null() { u32::MAX } else { unsafe { timeout.read() } };
+    instance.fill(&mut sleep, watch);
+    if !timeout.is_null() && !instance.is_closed() {
+        // SAFETY: as above, and there was no cleanup.
+        unsafe { timeout.write(sleep) };
+    }
 }
 
 /// Does what has become due after sleeping: runs the timers, calls `get_revents` (with `opaque`) once for each index
@@ -351,8 +354,9 @@ pub unsafe extern "C" fn slirp_add_exec(
 ) -> c_int {
     // SAFETY: the caller vouches for the text.
     let Some(command) = (unsafe { text(cmdline) }) else { return fail(libc::EINVAL) };
+    let (target, port) = (Target::Command(command.into()), address::port(guest_port));
     // SAFETY: the caller vouches for the address.
-    unsafe { add_guest_target(slirp, "slirp_add_exec", Target::Command(command.into()), guest_addr, guest_port) }
+    unsafe { add_guest_target(slirp, "slirp_add_exec", guest_addr, |i, at| i.add_guest_forward_to(target, at, port)) }
 }
 
 /// Connects a TCP port of the virtual network to a Unix stream socket of the host: each connection of the guest becomes
@@ -367,30 +371,35 @@ pub unsafe extern "C" fn slirp_add_unix(
 ) -> c_int {
     // SAFETY: the caller vouches for the text.
     let Some(path) = (unsafe { text(unixsock) }) else { return fail(libc::EINVAL) };
-    match UnixAddress::new(path) {
-        // SAFETY: the caller vouches for the address.
-        Ok(path) => unsafe { add_guest_target(slirp, "slirp_add_unix", Target::Unix(path), guest_addr, guest_port) },
-        Err(error) => fail(error.raw_os_error().unwrap_or(libc::EINVAL)),
-    }
+    let (target, port) = match UnixAddress::new(path) {
+        Ok(path) => (Target::Unix(path), address::port(guest_port)),
+        Err(error) => return fail(error.raw_os_error().unwrap_or(libc::EINVAL)),
+    };
+    // SAFETY: the caller vouches for the address.
+    unsafe { add_guest_target(slirp, "slirp_add_unix", guest_addr, |i, at| i.add_guest_forward_to(target, at, port)) }
 }
 
-/// Adds a guest forward and writes its address back.
+/// Adds a guest forward and writes its address back. Nobody holds a reference to that while callbacks run.
 ///
 /// # Safety
 /// As for `slirp_add_exec`.
 unsafe fn add_guest_target(
     slirp: *mut Slirp,
     function: &str,
-    target: Target,
     guest_addr: *mut in_addr,
-    guest_port: c_int,
+    add: impl FnOnce(&Instance, &mut Ipv4Addr) -> bool,
 ) -> c_int {
-    // SAFETY: the caller vouches for the pointer.
-    let Some(guest_addr) = (unsafe { guest_addr.as_mut() }) else { return fail(libc::EINVAL) };
+    if guest_addr.is_null() {
+        return fail(libc::EINVAL);
+    }
     with(slirp, function, -1, |instance| {
-        let mut at = address::ipv4(*guest_addr);
-        let added = instance.add_guest_forward_to(target, &mut at, address::port(guest_port));
-        *guest_addr = address::to_in_addr(at);
+        // SAFETY: the caller vouches for the pointer.
+        let mut at = address::ipv4(unsafe { guest_addr.read() });
+        let added = add(instance, &mut at);
+        if !instance.is_closed() {
+            // SAFETY: as above; the address lives as long as the instance at least.
+            unsafe { guest_addr.write(address::to_in_addr(at)) };
+        }
         if added { 0 } else { fail(libc::EADDRNOTAVAIL) }
     })
 }
@@ -406,16 +415,11 @@ pub unsafe extern "C" fn slirp_add_guestfwd(
     guest_addr: *mut in_addr,
     guest_port: c_int,
 ) -> c_int {
-    // SAFETY: the caller vouches for the pointer.
-    let (Some(write_cb), Some(guest_addr)) = (write_cb, unsafe { guest_addr.as_mut() }) else {
-        return fail(libc::EINVAL);
-    };
-    with(slirp, "slirp_add_guestfwd", -1, |instance| {
-        let mut at = address::ipv4(*guest_addr);
-        let added = instance.add_guest_forward(write_cb, opaque, &mut at, address::port(guest_port));
-        *guest_addr = address::to_in_addr(at);
-        if added { 0 } else { fail(libc::EADDRNOTAVAIL) }
-    })
+    let Some(write_cb) = write_cb else { return fail(libc::EINVAL) };
+    let port = address::port(guest_port);
+    let add = |instance: &Instance, at: &mut Ipv4Addr| instance.add_guest_forward(write_cb, opaque, at, port);
+    // SAFETY: the caller vouches for the address.
+    unsafe { add_guest_target(slirp, "slirp_add_guestfwd", guest_addr, add) }
 }
 
 /// Ends what `slirp_add_exec`, `slirp_add_unix` or `slirp_add_guestfwd` set up, and resets its connections. When it
@@ -575,7 +579,6 @@ pub extern "C" fn slirp_reset_debug(flags: c_uint) {
     debug::reset(flags);
 }
 
-/// Sets errno and gives the result of a function that failed.
 /// Runs `body` with the instance behind a handle. A NULL handle, and a panic, give `fallback`.
 fn with<T>(slirp: *mut Slirp, function: &str, fallback: T, body: impl FnOnce(&Instance) -> T) -> T {
     // SAFETY: the callers of the exported functions vouch for the handle.
@@ -601,6 +604,7 @@ fn found(removed: bool) -> c_int {
     if removed { 0 } else { fail(libc::ENOENT) }
 }
 
+/// Sets errno and gives the result of a function that failed.
 fn fail(errno: c_int) -> c_int {
     set_errno(errno);
     -1

@@ -239,6 +239,11 @@ impl Instance {
         open.then(|| outside::call(self.address(), || call(&self.callbacks)))
     }
 
+    /// Whether the application has cleaned up.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }

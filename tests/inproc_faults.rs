@@ -15,6 +15,8 @@ both_families![
     earnest_3_2_a_final_error_of_a_read_resets_both_sides,
     earnest_3_2_an_end_that_cannot_be_passed_on_is_a_reset,
     earnest_3_2_a_download_goes_on_while_the_host_takes_nothing,
+    earnest_3_2_the_window_closes_and_the_host_is_not_asked_all_the_time,
+    earnest_3_2_urgent_data_waits_for_memory_too,
     earnest_3_1_udp_is_as_before_when_the_host_has_sockets_again,
     earnest_3_1_tcp_is_as_before_when_the_host_has_sockets_again,
     earnest_3_1_forwards_are_as_before_when_the_host_has_descriptors_again,
@@ -191,29 +193,29 @@ fn earnest_3_2_a_download_goes_on_while_the_host_takes_nothing(family: Family) {
 
 /// Bytes that the host has no memory for fill the window, which closes; the host is not asked in every round; and a guest
 /// that comes back meanwhile finds its connection.
-#[test]
-fn earnest_3_2_the_window_closes_and_the_host_is_not_asked_all_the_time() {
+fn earnest_3_2_the_window_closes_and_the_host_is_not_asked_all_the_time(family: Family) {
     if !ours("host-errors") {
         return;
     }
-    let i = Setup::default().start();
-    let (listener, port) = tcp_listener();
-    let mut conn = Conn::connect(&i, at_vhost(port));
-    let mut host = accept(&i, &listener);
+    let i = family.greeted();
+    let (mut guest, mut host) = Party::with_host(&i, family);
     let fault = Fault::on(Call::Send, libc::ENOBUFS);
     let mut sent = Vec::new();
+    // What the window ends at, as far as the guest has heard.
+    let mut edge = guest.seq + 1;
     for round in 0..10_000 {
-        let window = usize::from(conn.snd_wnd) - (conn.snd_nxt - conn.snd_una) as usize;
-        if window == 0 {
+        let room = edge.wrapping_sub(guest.seq) as usize;
+        if room == 0 {
             break;
         }
         assert!(round < 9_999, "the window never closes");
-        let data = vec![round as u8; window.min(1460)];
-        conn.data(&i, &data);
+        let data = vec![round as u8; room.min(1400)];
+        guest.send(&i, PSH | ACK, &data);
         sent.extend(data);
         i.turn(Duration::ZERO);
-        while conn.next(&i).is_some() {}
+        edge = guest.all(&i).last().map_or(edge, |s| s.ack.wrapping_add(s.window.into()));
     }
+    assert!(sent.len() > 20_000, "only {} bytes have room", sent.len());
     let before = fault.hits();
     for _ in 0..1000 {
         i.turn(Duration::ZERO);
@@ -224,25 +226,21 @@ fn earnest_3_2_the_window_closes_and_the_host_is_not_asked_all_the_time() {
     drop(fault);
     i.advance(Duration::from_secs(1));
     assert!(host_read(&i, &mut host, sent.len()) == sent);
-    conn.window = 65535;
-    conn.data(&i, b"more");
+    guest.send(&i, PSH | ACK, b"more");
     assert_eq!(host_read(&i, &mut host, 4), b"more");
 }
 
-#[test]
-fn earnest_3_2_urgent_data_waits_for_memory_too() {
+fn earnest_3_2_urgent_data_waits_for_memory_too(family: Family) {
     if !ours("host-errors") {
         return;
     }
     for (errno, kept) in [(libc::ENOBUFS, true), (libc::ENOMEM, true), (libc::EPERM, false)] {
-        let i = Setup::default().start();
-        let (listener, port) = tcp_listener();
-        let mut conn = Conn::connect(&i, at_vhost(port));
-        let mut host = accept(&i, &listener);
+        let i = family.greeted();
+        let (mut guest, mut host) = Party::with_host(&i, family);
+        guest.urgent = 6;
         socket2::SockRef::from(&host).set_out_of_band_inline(true).unwrap();
         let fault = Fault::on(Call::Send, errno);
-        i.input(&Segment { urgent: 6, ..conn.segment(PSH | ACK | URG, b"urgent") }.frame());
-        conn.snd_nxt += 6;
+        guest.send(&i, PSH | ACK | URG, b"urgent");
         i.advance(Duration::from_millis(100));
         assert!(fault.hits() > 0);
         drop(fault);
@@ -251,7 +249,7 @@ fn earnest_3_2_urgent_data_waits_for_memory_too() {
             assert_eq!(host_read(&i, &mut host, 6), b"urgent");
         } else {
             assert_eq!(host_end(&i, &mut host), (vec![], End::Reset));
-            conn.expect(&i, "a reset", |s| s.has(RST));
+            guest.expect(&i, "a reset", |s| s.has(RST));
         }
     }
 }

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 both_families![
+    earnest_4_b_a_unix_client_waits_too,
     earnest_4_b_a_host_that_half_closed_waits_for_the_guests_answer,
     earnest_4_b_a_guest_that_vanished_is_a_reset_to_a_host_that_half_closed,
     earnest_4_b_a_client_of_a_host_forward_that_half_closed_waits_for_the_answer,
@@ -264,16 +265,15 @@ fn earnest_4_b_what_is_behind_a_guest_forward_waits_too() {
     assert!(!party.listed(&i, ""), "{}", i.connection_info());
 }
 
-/// A Unix host forward's client half-closes; there is no address to tell apart, and nothing else differs.
-#[test]
-fn earnest_4_b_a_unix_client_waits_too() {
+/// A Unix host forward's client half-closes. It has no address, so the guest is shown the virtual host; nothing else differs.
+fn earnest_4_b_a_unix_client_waits_too(family: Family) {
     if !ours("half-closed") {
         return;
     }
-    let i = Setup::default().start();
-    let path = std::env::temp_dir().join(format!("oxislirp-client-{}", std::process::id()));
+    let i = family.greeted();
+    let path = std::env::temp_dir().join(format!("oxislirp-client-{}-{family:?}", std::process::id()));
     let name = socket2::SockAddr::unix(&path).unwrap();
-    let guest = socket2::SockAddr::from(SocketAddr::from(at(GUEST, 80)));
+    let guest = socket2::SockAddr::from(SocketAddr::from((family.guest(), 80)));
     // SAFETY: both addresses are valid for their lengths.
     let added = unsafe {
         (library().slirp_add_hostxfwd)(
@@ -288,7 +288,8 @@ fn earnest_4_b_a_unix_client_waits_too() {
     assert_eq!(added, 0);
     let mut host = UnixStream::connect(&path).unwrap();
     host.set_nonblocking(true).unwrap();
-    let mut party = Party::accept(&i, Family::V4, 80);
+    let mut party = Party::accept(&i, family, 80);
+    assert_eq!(party.peer.ip(), family.vhost());
     host.shutdown(Shutdown::Write).unwrap();
     party.expect_fin(&i);
     assert!(live(&i, &mut party, minutes(60)) > 10, "it was not asked");

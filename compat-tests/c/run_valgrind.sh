@@ -3,19 +3,19 @@
 # Usage: run_valgrind.sh [DIRECTORY [PROGRAM...]]
 # DIRECTORY holds libslirp.so.0, for LD_LIBRARY_PATH; without it the variable SLIRP_LIBDIR names it. The word "system"
 # stands for the installed library with its own headers. HEADERS (default: this project's) is the include directory.
-# The programs are names of this folder without .c: main_paths, unix_hostfwd, forward6 and null_callbacks if none is named,
+# The programs are names of this folder without .c: main_paths, unix_hostfwd, forward6, aliased and null_callbacks if none is named,
 # without the last for the system's library, which does not bear what that one does.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 define=
 library=${1:-${SLIRP_LIBDIR:?usage: run_valgrind.sh [DIRECTORY [PROGRAM...]]}}
 [ $# -eq 0 ] || shift
-programs="main_paths unix_hostfwd forward6 null_callbacks"
+programs="main_paths unix_hostfwd forward6 aliased null_callbacks"
 if [ "$library" = system ]; then
     library=$(dirname "$(cc -print-file-name=libslirp.so.0)")
     HEADERS=/usr/include
     define=-DUPSTREAM
-    programs="main_paths unix_hostfwd forward6"
+    programs="main_paths unix_hostfwd forward6 aliased"
 fi
 # shellcheck disable=SC2086
 [ $# -gt 0 ] || set -- $programs

@@ -88,22 +88,24 @@ impl Ip6 {
 
     /// The frame with a TCP segment without options.
     pub fn tcp(&self, ports: (u16, u16), seq: u32, ack: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
-        self.tcp_with(ports, (seq, ack), flags, &[], payload)
+        self.tcp_with(ports, (seq, ack), flags, 0, &[], payload)
     }
 
-    /// The same with options, whose length is a multiple of four.
+    /// The same with an urgent pointer, and with options, whose length is a multiple of four.
     pub fn tcp_with(
         &self,
         ports: (u16, u16),
         (seq, ack): (u32, u32),
         flags: u8,
+        urgent: u16,
         options: &[u8],
         payload: &[u8],
     ) -> Vec<u8> {
         let mut s = [ports.0.to_be_bytes(), ports.1.to_be_bytes()].concat();
         s.extend(seq.to_be_bytes());
         s.extend(ack.to_be_bytes());
-        s.extend([(5 + options.len() as u8 / 4) << 4, flags, 0xff, 0xff, 0, 0, 0, 0]);
+        s.extend([(5 + options.len() as u8 / 4) << 4, flags, 0xff, 0xff, 0, 0]);
+        s.extend(urgent.to_be_bytes());
         s.extend(options);
         s.extend(payload);
         let sum = checksum(&[&pseudo_header(self.src, self.dst, TCP, s.len()), &s]);
@@ -218,6 +220,7 @@ impl Packet6 {
                 seq: word(4),
                 ack: word(8),
                 flags: b[13],
+                window: port(14),
                 options: b[20..offset].to_vec(),
                 payload: b[offset..].to_vec(),
             }
@@ -233,6 +236,7 @@ pub struct Tcp6 {
     pub seq: u32,
     pub ack: u32,
     pub flags: u8,
+    pub window: u16,
     pub options: Vec<u8>,
     pub payload: Vec<u8>,
 }

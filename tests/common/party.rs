@@ -13,6 +13,8 @@ pub struct Heard {
     pub seq: u32,
     pub ack: u32,
     pub flags: u8,
+    /// As it stands in the header.
+    pub window: u16,
     pub payload: Vec<u8>,
 }
 
@@ -32,6 +34,8 @@ pub struct Party {
     pub ttl: u8,
     /// Of its SYN.
     pub options: Vec<u8>,
+    /// The urgent pointer of segments with URG.
+    pub urgent: u16,
     /// The library's initial sequence number.
     pub start: u32,
 }
@@ -43,23 +47,24 @@ impl Party {
         if family == Family::V6 {
             i.greet6(GUEST6);
         }
-        Party { guest, peer: peer.into(), seq: 1_000_000, ack: 0, ttl: 64, options: Vec::new(), start: 0 }
+        Party { guest, peer: peer.into(), seq: 1_000_000, ack: 0, ttl: 64, options: Vec::new(), urgent: 0, start: 0 }
     }
 
     /// The IP packet with a segment of these numbers.
     pub fn frame(&self, seq: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
         let ack = if flags & ACK != 0 { self.ack } else { 0 };
+        let urgent = if flags & URG != 0 { self.urgent } else { 0 };
         match (self.guest, self.peer) {
             (SocketAddr::V4(src), SocketAddr::V4(dst)) => {
                 let options = if flags & SYN != 0 { self.options.clone() } else { Vec::new() };
-                let (urgent, payload) = (0, payload.to_vec());
+                let payload = payload.to_vec();
                 let segment = Segment { src, dst, seq, ack, flags, window: 65535, urgent, options, payload };
                 Ip { src: *src.ip(), ttl: self.ttl, ..Ip::new(*dst.ip(), TCP) }.frame(&segment.bytes())
             }
             (SocketAddr::V6(src), SocketAddr::V6(dst)) => {
                 let ip = Ip6 { src: *src.ip(), hop_limit: self.ttl, ..Ip6::new(*dst.ip(), TCP) };
                 let options: &[u8] = if flags & SYN != 0 { &self.options } else { &[] };
-                ip.tcp_with((src.port(), dst.port()), (seq, ack), flags, options, payload)
+                ip.tcp_with((src.port(), dst.port()), (seq, ack), flags, urgent, options, payload)
             }
             _ => panic!("two families in one connection"),
         }
@@ -81,11 +86,17 @@ impl Party {
     pub fn heard(&self, frame: &Frame) -> Option<Heard> {
         if let Some(s) = frame.tcp() {
             let mine = (SocketAddr::from(s.src), SocketAddr::from(s.dst)) == (self.peer, self.guest);
-            return mine.then_some(Heard { seq: s.seq, ack: s.ack, flags: s.flags, payload: s.payload });
+            return mine.then_some(Heard {
+                seq: s.seq,
+                ack: s.ack,
+                flags: s.flags,
+                window: s.window,
+                payload: s.payload,
+            });
         }
         let s = packet6(frame)?.tcp()?;
         let mine = (SocketAddr::from(s.src), SocketAddr::from(s.dst)) == (self.peer, self.guest);
-        mine.then_some(Heard { seq: s.seq, ack: s.ack, flags: s.flags, payload: s.payload })
+        mine.then_some(Heard { seq: s.seq, ack: s.ack, flags: s.flags, window: s.window, payload: s.payload })
     }
 
     /// What came for this connection since the last look.
