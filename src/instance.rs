@@ -125,6 +125,8 @@ pub struct Instance {
     closed: AtomicBool,
     /// The handle of the router advertisement timer, when IPv6 is on and the application has timers.
     timer: Mutex<Option<*mut c_void>>,
+    /// What the clock was when that timer was set, in microseconds.
+    timer_set_at: AtomicI64,
     started: HostInstant,
     clock: AtomicI64,
     /// The processor's counter at the last look at the clock.
@@ -162,6 +164,7 @@ impl Instance {
             callbacks,
             closed: AtomicBool::new(false),
             timer: Mutex::new(None),
+            timer_set_at: AtomicI64::new(i64::MIN),
             started: HostInstant::now(),
             clock: AtomicI64::new(0),
             clock_ticks: AtomicU64::new(0),
@@ -434,9 +437,18 @@ impl Instance {
         });
     }
 
+    /// Sets the timer anew if the clock is from before it was set: it was set to a time, which may be hours away now. (A clock
+    /// that goes back by less makes one interval at most twice as long, which hosts bear, see RFC 4861 section 6.2.1.)
+    pub(super) fn check_ra_timer(&self, now: Instant) {
+        if now.total_micros() < self.timer_set_at.load(Ordering::Relaxed) {
+            self.arm_ra_timer();
+        }
+    }
+
     fn arm_ra_timer(&self) {
         let Some(timer) = *lock(&self.timer) else { return };
         let now = self.now();
+        self.timer_set_at.store(now.total_micros(), Ordering::Relaxed);
         let width = RA_INTERVAL_MS.end - RA_INTERVAL_MS.start;
         let wait = RA_INTERVAL_MS.start + self.random.hash_one(now.total_micros()) % width;
         self.outside(|callbacks| callbacks.timer_mod(timer, now.total_millis().saturating_add(wait as i64)));

@@ -62,6 +62,7 @@ impl Instance {
     /// `slirp_pollfds_fill`: `watch` tells the application of a descriptor and gives its index.
     pub fn fill(&self, sleep: &mut u32, mut watch: impl FnMut(c_int, c_int) -> c_int) {
         let now = self.now();
+        self.check_ra_timer(now);
         // An application that skips its poll when its sleep ran out has its round done here.
         let skipped_poll = self.enter(|core| {
             if core.stack.is_asleep() {

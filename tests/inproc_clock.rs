@@ -204,3 +204,61 @@ fn a_jump_leaves_a_guest_known(family: Family) {
         party.send(&i, ACK, b"");
     });
 }
+
+/// When the timers were to expire that the library has set since the last look, in seconds from now.
+fn timers_set(i: &Instance) -> Vec<i64> {
+    let now = i.now();
+    let expiry = |event| if let Event::TimerMod(TIMER, at) = event { Some(at * 1_000_000 - now) } else { None };
+    i.events().into_iter().filter_map(expiry).map(|wait| wait / 1_000_000_000).collect()
+}
+
+/// A virtual machine's clock goes back when an older state of it is loaded; the timer was set to a time of the other future.
+#[test]
+fn earnest_a_router_is_advertised_in_time_after_the_clock_went_back() {
+    for seconds in [-60, -HOUR, -24 * HOUR] {
+        for during in [During::Sleep, During::Frames] {
+            let i = Family::V6.setup().start();
+            assert_eq!(timers_set(&i).len(), 1, "the first one");
+            // As long as the clock goes on, nothing is set but when the timer has expired.
+            for _ in 0..20 {
+                i.advance(Duration::from_secs(5));
+            }
+            i.turn(Duration::ZERO);
+            assert_eq!(timers_set(&i), []);
+            jump(&i, seconds, during);
+            i.turn(Duration::ZERO);
+            let set = timers_set(&i);
+            if seconds == -60 {
+                // It is still after the setting: one interval becomes longer, by less than its own length.
+                assert_eq!(set, []);
+            } else if ours("clock-back") {
+                assert!(matches!(set[..], [wait] if (199..600).contains(&wait)), "{seconds}, {during:?}: {set:?}");
+            } else {
+                assert_eq!(set, []);
+            }
+            // Time goes on from here as ever.
+            for _ in 0..20 {
+                i.advance(Duration::from_secs(5));
+            }
+            assert_eq!(timers_set(&i), []);
+        }
+    }
+}
+
+/// Without IPv6, or without timers, there is nothing to set.
+#[test]
+fn a_clock_that_goes_back_sets_no_timer_that_is_not_there() {
+    for setup in [Family::V4.setup(), {
+        let mut setup = Family::V6.setup();
+        (setup.callbacks.timer_new, setup.callbacks.timer_new_opaque) = (None, None);
+        setup
+    }] {
+        if setup.callbacks.timer_new.is_none() && !ours("null-callbacks") {
+            continue;
+        }
+        let i = setup.start();
+        i.events();
+        jump(&i, -HOUR, During::Sleep);
+        assert_eq!(timers_set(&i), []);
+    }
+}

@@ -214,6 +214,12 @@ pub const DIFFERENCES: &[Difference] = &[
         "flows of UDP and pings are over",
         "five seconds have passed",
     ),
+    d(
+        "clock-back",
+        "poll-and-timers.md section 5: the router advertisement timer, when the clock goes back",
+        "stays where it was set, hours away",
+        "is set anew",
+    ),
     d("dhcp-pool", "dhcp.md oddities: a full pool", "silence for ever", "the oldest entry may be recycled"),
     d(
         "dhcp-other-server",
