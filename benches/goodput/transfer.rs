@@ -102,7 +102,8 @@ struct Journey {
 }
 
 pub fn run(library: &Path, direction: Direction, impairment: Impairment, length: Length) -> Result<Outcome, String> {
-    let shape = Shape { mtu: 1500, burst: 44, ack_every: 2, verify: true, impairment: Some(impairment) };
+    let shape =
+        Shape { mtu: 1500, burst: 44, push_each: false, ack_every: 2, verify: true, impairment: Some(impairment) };
     // Leaked: the library keeps its address until the process ends.
     let guest: &'static RefCell<Guest> = Box::leak(Box::new(RefCell::new(Guest::new(shape, 1))));
     let transmit = guest.borrow().transmit();

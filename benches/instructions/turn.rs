@@ -33,7 +33,7 @@ impl Turn {
 
     /// A guest and a library with this MTU.
     pub fn with_mtu(library: &Path, mtu: usize) -> Result<Turn, String> {
-        let shape = Shape { mtu, burst: 44, ack_every: 0, verify: true, impairment: None };
+        let shape = Shape { mtu, burst: 44, push_each: false, ack_every: 0, verify: true, impairment: None };
         // Leaked: the library keeps its address until the process ends.
         let guest: &'static RefCell<Guest> = Box::leak(Box::new(RefCell::new(Guest::new(shape, 64))));
         let transmit = guest.borrow().transmit();

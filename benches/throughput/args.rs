@@ -19,6 +19,7 @@ Compares this library with upstream's libslirp, run by run in turn (A B A B ...)
                     then the distribution's libslirp.so.0)
   --lib PATH        one run of one library only; with one workload in this process: for perf, strace and gdb
   --burst BYTES     what the guest sends from one PSH to the next (default 65536; 4 segments at an MTU of 65520)
+  --psh each|end    the guest sets PSH on each segment, or on the last one of a burst (default)
   --ack-every N     the guest acknowledges every N segments (default 0: once per loop round)
   --json FILE       write the results as JSON
   --list            names and meanings of the workloads
@@ -35,6 +36,7 @@ pub struct Args {
     pub upstream: Option<PathBuf>,
     pub lib: Option<PathBuf>,
     pub burst: Option<usize>,
+    pub push_each: bool,
     pub ack_every: u32,
     pub json: Option<PathBuf>,
     pub list: bool,
@@ -59,6 +61,7 @@ impl Args {
             upstream: None,
             lib: None,
             burst: None,
+            push_each: false,
             ack_every: 0,
             json: None,
             list: false,
@@ -83,6 +86,13 @@ impl Args {
                 "--upstream" => args.upstream = Some(value()?.into()),
                 "--lib" => args.lib = Some(value()?.into()),
                 "--burst" => args.burst = Some(number(&name, &value()?, 1.0, 1e9)? as usize),
+                "--psh" => {
+                    args.push_each = match value()?.as_str() {
+                        "each" => true,
+                        "end" => false,
+                        other => return Err(format!("--psh takes \"each\" or \"end\", not {other:?}")),
+                    }
+                }
                 "--ack-every" => args.ack_every = number(&name, &value()?, 0.0, 1e6)? as u32,
                 "--json" => args.json = Some(value()?.into()),
                 "--list" => args.list = true,

@@ -22,6 +22,9 @@ pub fn run_child(args: &Args, library: &Path, workload: &Workload, count_calls: 
     command.arg("--child").arg("--lib").arg(library);
     command.args(["--workload", workload.name, "--seconds", &args.seconds.to_string()]);
     command.args(["--ack-every", &args.ack_every.to_string()]);
+    if args.push_each {
+        command.args(["--psh", "each"]);
+    }
     if let Some(burst) = args.burst {
         command.args(["--burst", &burst.to_string()]);
     }

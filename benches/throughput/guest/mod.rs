@@ -74,6 +74,7 @@ pub struct Guest {
     /// Octets of a cell, the MSS of bulk connections.
     cell: u64,
     burst: u32,
+    push_each: bool,
     ack_every: u32,
     mss: u16,
     verify: bool,
@@ -97,6 +98,8 @@ pub struct Shape {
     pub mtu: usize,
     /// Segments from one PSH to the next.
     pub burst: u32,
+    /// PSH on each of them instead, as many simple stacks have it.
+    pub push_each: bool,
     /// Acknowledge every N segments; 0 = once per loop round.
     pub ack_every: u32,
     pub verify: bool,
@@ -130,6 +133,7 @@ impl Guest {
             next_iss: 1,
             cell: mss as u64,
             burst: shape.burst.max(1),
+            push_each: shape.push_each,
             ack_every: shape.ack_every,
             mss: mss as u16,
             verify: shape.verify,
@@ -344,7 +348,7 @@ mod tests {
     use crate::wire::ETHERNET;
 
     fn guest(burst: u32) -> Guest {
-        Guest::new(Shape { mtu: 1500, burst, ack_every: 0, verify: true, impairment: None }, 4)
+        Guest::new(Shape { mtu: 1500, burst, push_each: false, ack_every: 0, verify: true, impairment: None }, 4)
     }
 
     /// A frame as the library would send it: the guest's own builder with ports and addresses turned round.

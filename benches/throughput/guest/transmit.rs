@@ -127,7 +127,7 @@ impl Guest {
             conn.in_burst = 0;
             self.sender = (self.sender + 1) % self.senders.len();
         }
-        let header = conn.header(conn.nxt, if push { ACK | PSH } else { ACK });
+        let header = conn.header(conn.nxt, if push || self.push_each { ACK | PSH } else { ACK });
         let offset = conn.nxt - 1;
         conn.nxt += length;
         if std::mem::take(&mut conn.force) {

@@ -25,6 +25,7 @@ pub struct Context {
     pub verify: bool,
     /// Octets from one PSH to the next; `None` = 64 KiB, or four segments at an MTU of 65520.
     pub burst: Option<usize>,
+    pub push_each: bool,
     /// Segments per acknowledgement of the guest; 0 = one per loop round.
     pub ack_every: u32,
     /// Time before the measurement; `None` = a fifth of it, from 0.1 s to 0.5 s.
@@ -218,6 +219,7 @@ impl Context {
         Shape {
             mtu,
             burst: (bytes / segment).max(1) as u32,
+            push_each: self.push_each,
             ack_every: self.ack_every,
             verify: self.verify,
             impairment: None,

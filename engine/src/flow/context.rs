@@ -10,6 +10,7 @@ use super::egress::Egress;
 use super::key::{Endpoint, FlowKey};
 use super::name_server::NameServers;
 use super::policy::Policy;
+use super::run::Run;
 use super::timers::TimerQueue;
 use crate::host::poller::{News, Poller};
 use crate::host::process::{ThreadNumber, current_thread};
@@ -63,6 +64,8 @@ pub struct Context {
     pub datagrams: bool,
     /// Datagrams wait for room on the way to the guest.
     pub datagrams_wait: bool,
+    /// The rounds that each brought a frame.
+    pub run: Run,
     /// The thread that runs the application's loop: after what it hands in comes the end of a round.
     pub loop_thread: ThreadNumber,
 }

@@ -14,6 +14,7 @@ pub mod key;
 pub mod name_server;
 pub mod policy;
 pub mod ready;
+pub mod run;
 pub mod tcp;
 pub mod timers;
 pub mod token;

@@ -37,6 +37,7 @@ use crate::flow::egress::Egress;
 use crate::flow::icmp::IcmpTable;
 use crate::flow::key::Endpoint;
 use crate::flow::name_server::NameServers;
+use crate::flow::run::Run;
 use crate::flow::tcp::{Target, TcpTable};
 use crate::flow::timers::TimerQueue;
 use crate::flow::udp::UdpTable;
@@ -123,6 +124,7 @@ impl Stack {
             gave: false,
             datagrams: false,
             datagrams_wait: false,
+            run: Run::default(),
             loop_thread: current_thread(),
         };
         if config.handover {

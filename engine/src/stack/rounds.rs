@@ -163,6 +163,7 @@ impl Stack {
         self.begin_ration();
         self.run_deadlines();
         let frames = std::mem::take(&mut self.loop_state.frames);
+        self.cx.run.round_ended(frames);
         self.loop_state.zero.after_sleep(glance, frames, self.cx.now);
         if frames > 0 {
             // What comes now may well be an answer to the guest.

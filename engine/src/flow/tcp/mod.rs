@@ -14,6 +14,7 @@ mod open;
 mod path;
 mod proof;
 mod pump;
+mod pushed;
 mod seek;
 mod silence;
 mod table;
@@ -22,6 +23,7 @@ mod trouble;
 
 use bounds::Stage;
 use proof::Proofs;
+use pushed::Pushed;
 pub use table::{FromGuest, TcpId, TcpTable};
 pub use target::{Attaching, GuestForward, Target};
 use trouble::Again;
@@ -95,6 +97,7 @@ pub struct TcpFlow {
     staged: bool,
     /// Poll rounds the staged bytes were held for more to come.
     held: u8,
+    pushed: Pushed,
     /// The connection may have more for the guest than there was room for.
     unfinished: bool,
     /// The flow is on the list of those with something to bring in or to send.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::bounds::Stage;
 use super::fallback::{self, other_loopback};
 use super::proof::Proofs;
+use super::pushed::Pushed;
 use super::table::{FromGuest, TcpId, TcpTable, reset};
 use super::{Again, Attaching, Connecting, GuestForward, Origin, Side, Target, TcpFlow};
 use crate::flow::context::Context;
@@ -209,6 +210,7 @@ impl TcpTable {
             again: Again::default(),
             staged: false,
             held: 0,
+            pushed: Pushed::default(),
             unfinished: false,
             queued: Mark::default(),
             stage: Stage::Open,

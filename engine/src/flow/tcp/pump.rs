@@ -1,8 +1,8 @@
 //! Moving bytes between the two sides of one flow.
 //!
 //! Guest to host: in-order bytes are staged in the connection's receive buffer; a segment that ends a burst (PSH, FIN,
-//! URG, or shorter than the guest's full ones) has them sent at once, a run of full segments is sent as one batch, and so
-//! is a long burst with what follows it directly. One acknowledgment answers a batch. Host to guest: one read of what
+//! URG, or shorter than the guest's full ones) has them sent at once unless it follows another such one, a run of full
+//! segments is sent as one batch, and so is a long burst with what follows it directly. One acknowledgment answers a batch. Host to guest: one read of what
 //! window and buffer allow, cut into segments.
 
 use super::{Side, TcpFlow};
@@ -73,8 +73,10 @@ impl TcpFlow {
             || length < MIN_BULK
             || self.is_callback();
         // Each batch that the host gets wakes it.
-        let waits = || staged >= LONG_BURST && (flags & !Flags::PSH) == Flags::ACK && cx.in_loop();
-        if self.has_unflushed() && (staged >= STAGE_LIMIT || (ends_burst && !waits())) {
+        let may_wait =
+            ends_burst && length > 0 && (flags & !Flags::PSH) == Flags::ACK && !self.is_callback() && cx.in_loop();
+        let waits = may_wait && (self.pushed.waits(&cx.run) || staged >= LONG_BURST);
+        if self.has_unflushed() && (staged >= STAGE_LIMIT || (ends_burst && !waits)) {
             self.held = 0;
             self.flush(cx);
         }
@@ -166,6 +168,7 @@ impl TcpFlow {
 
     /// Gives the host what is staged, acknowledges the batch, and passes the guest's end on.
     pub(super) fn flush(&mut self, cx: &mut Context) {
+        self.pushed.flushed();
         match &self.side {
             Side::Host(_) => self.flush_to_host(cx),
             Side::Callback(forward) => {

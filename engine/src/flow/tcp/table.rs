@@ -22,6 +22,8 @@ use crate::tcp::{Closed, Flags, Segment, SeqNumber};
 /// Rounds of the application's loop for which staged bytes are held while frames keep coming: one a round, or several.
 const MAX_HELD: u8 = 96;
 const MAX_HELD_SEVERAL: u8 = 1;
+/// Rounds for which pushed segments are held while frames keep coming, one a round.
+const MAX_HELD_PUSHED: u8 = 32;
 
 new_key_type! {
     /// Names a TCP flow.
@@ -252,10 +254,10 @@ impl TcpTable {
     /// for a bounded number of rounds.
     pub fn flush(&mut self, frames: u32, cx: &mut Context) {
         // One frame a round is how slirp4netns hands over a burst: its end shows as a round without a frame.
-        let max_held = match frames {
-            0 => 0,
-            1 => MAX_HELD,
-            _ => MAX_HELD_SEVERAL,
+        let (max_held, max_held_pushed) = match frames {
+            0 => (0, 0),
+            1 => (MAX_HELD, MAX_HELD_PUSHED),
+            _ => (MAX_HELD_SEVERAL, 0),
         };
         for _ in 0..self.staged.len() {
             if cx.room() == 0 {
@@ -263,6 +265,7 @@ impl TcpTable {
             }
             let Some(id) = self.staged.pop_front() else { break };
             if let Some(flow) = self.flows.get_mut(id) {
+                let max_held = if flow.pushed.is_waiting() { max_held_pushed } else { max_held };
                 if flow.held < max_held {
                     flow.held += 1;
                     self.staged.push_back(id);
