@@ -15,6 +15,15 @@ const PATIENCE: u64 = 100_000;
 /// Moments without the clock moving after which something spins.
 const STILL: u32 = 200;
 
+/// The offset basis and the prime of FNV-1a, 64 bits.
+const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const PRIME: u64 = 0x0100_0000_01b3;
+
+/// `digest` with `bytes` taken in.
+fn taken_in(digest: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(digest, |digest, &byte| (digest ^ u64::from(byte)).wrapping_mul(PRIME))
+}
+
 /// What is on its way to an end.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Cargo {
@@ -40,6 +49,8 @@ pub struct Outcome {
     pub forgotten: bool,
     /// The virtual time that it took.
     pub took: Duration,
+    /// Of every segment that was sent, by whom and when.
+    pub digest: u64,
 }
 
 struct Run {
@@ -55,6 +66,7 @@ struct Run {
     /// smoltcp has stopped for ever.
     forgotten: bool,
     out: Vec<Vec<u8>>,
+    digest: u64,
 }
 
 impl AnyEnd {
@@ -90,6 +102,7 @@ pub fn run(seed: u64) -> Outcome {
         order: 0,
         forgotten: false,
         out: Vec::new(),
+        digest: OFFSET,
     };
     if std::env::var_os("OXISLIRP_SIM_TRACE").is_some() {
         eprintln!("{:#?}", run.scenario);
@@ -153,6 +166,9 @@ impl Run {
         if super::tests::tracing() {
             eprintln!("{} {me}: {:?}", self.now, super::tests::Brief(&tcp));
         }
+        self.digest = taken_in(self.digest, &self.now.total_micros().to_le_bytes());
+        self.digest = taken_in(self.digest, &[me as u8]);
+        self.digest = taken_in(self.digest, &tcp);
         let link = &mut self.links[me];
         if !link.fits(tcp.len()) {
             let (at, mtu) = (self.now + Duration::from_micros(2 * link.shape.delay), link.mtu);
@@ -235,6 +251,7 @@ impl Run {
             broken: self.scenario.may_break(),
             forgotten: self.forgotten,
             took: self.now - Instant::from_secs(1),
+            digest: self.digest,
         }
     }
 }

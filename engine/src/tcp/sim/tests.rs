@@ -80,6 +80,8 @@ struct Sums {
     scaled: u64,
     urgent: u64,
     seconds: u64,
+    /// Two revisions that are meant to behave alike have the same one for the same seeds.
+    digest: u64,
 }
 
 impl Sums {
@@ -94,6 +96,7 @@ impl Sums {
         self.rebuilt += o.rebuilt;
         self.paused += o.paused;
         self.seconds += o.took.secs();
+        self.digest = self.digest.wrapping_add(o.digest);
         for link in o.links {
             self.lost += link.lost;
             self.dropped += link.dropped;
