@@ -6,6 +6,7 @@
 //! send buffer with the congestion window.
 
 use super::Connection;
+use crate::tcp::congestion::Control;
 use crate::tcp::pool::Pool;
 use crate::tcp::segment::Segment;
 use crate::tcp::seq::SeqNumber;
@@ -62,14 +63,10 @@ impl Connection {
         path_holds(self.rtt.least(), self.send_limit, most)
     }
 
-    /// How many bytes the send buffer may hold now: what is in flight and as much again, so that the host has time to
-    /// bring more; but never more than a buffer's share of the memory.
+    /// How many bytes the send buffer may hold now: what keeps the path busy, but never more than a buffer's share of the
+    /// memory.
     pub fn send_limit(&self) -> usize {
-        let limit = self
-            .congestion
-            .cwnd()
-            .saturating_mul(if self.link_is_lossy() { 4 } else { 2 })
-            .clamp(self.send_limit, self.most_in_flight());
+        let limit = self.controller.buffer_wanted().clamp(self.send_limit, self.most_in_flight());
         limit.min(self.share) as usize
     }
 

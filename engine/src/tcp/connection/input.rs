@@ -3,6 +3,7 @@
 use super::recovery::Recovery;
 use super::timers::Timer;
 use super::{Closed, Connection, Owed, State};
+use crate::tcp::congestion::{Ack, Control};
 use crate::tcp::pool::Pool;
 use crate::tcp::scoreboard::Delivered;
 use crate::tcp::segment::{Flags, Segment};
@@ -314,11 +315,11 @@ impl Connection {
         if let Some(twice) = twice {
             self.on_duplicate_report(twice);
         }
-        self.judge_probe(segment, true, twice.is_some(), now);
+        self.judge_probe(segment, true, twice.is_some());
         self.on_progress(delivered.bytes, acked, flight, now);
         self.restart_timer(now);
         let lost = self.detect_losses(delivered.bytes, now);
-        self.reduce_in_proportion(delivered.bytes, !lost);
+        self.repair(delivered.bytes, !lost);
         // What acknowledges more was sent later, also where its sequence number is an older one. Its window counts from its
         // acknowledgment: with the window of before, the right edge would lie further on than the peer ever said.
         self.take_window(segment);
@@ -354,14 +355,15 @@ impl Connection {
         if let Some(twice) = twice {
             self.on_duplicate_report(twice);
         }
-        self.judge_probe(segment, false, twice.is_some(), now);
+        self.judge_probe(segment, false, twice.is_some());
         if delivered.bytes > 0 {
             self.recovery.probes = 0;
             self.on_delivered(&delivered, now);
             self.detect_by_new_data(&delivered, false);
             self.detect_losses(delivered.bytes, now);
-            self.reduce_in_proportion(delivered.bytes, false);
-            self.grow_beside_losses(delivered.bytes, now);
+            self.repair(delivered.bytes, false);
+            let ack = Ack { delivered: delivered.bytes, flight: self.scoreboard.flight(), most: self.most_in_flight() };
+            self.controller.on_ack_behind_hole(&ack, &self.path(now));
             if self.timer.is_some_and(|(timer, _)| timer == Timer::Probe) {
                 // What is known now to be missing is found by its time or by the retransmission timer.
                 self.rearm(now);

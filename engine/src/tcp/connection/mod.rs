@@ -7,7 +7,6 @@ mod growth;
 mod input;
 mod keepalive;
 mod output;
-mod prr;
 mod recovery;
 mod reopen;
 mod saved;
@@ -15,7 +14,6 @@ mod saved;
 mod tests;
 mod timers;
 mod timestamps;
-mod tolerance;
 mod undo;
 mod window;
 
@@ -23,7 +21,7 @@ pub use saved::Saved;
 
 use super::assembler::Assembler;
 use super::buffer::{RecvBuffer, SendBuffer};
-use super::congestion::Congestion;
+use super::congestion::{Control, Controller};
 use super::pool::Pool;
 use super::rtt::RttEstimator;
 use super::scoreboard::Scoreboard;
@@ -32,12 +30,10 @@ use super::seq::SeqNumber;
 use crate::time::{Duration, Instant};
 use growth::Growth;
 use keepalive::KeepAlive;
-use prr::Reduction;
 use recovery::Recovery;
 use reopen::Knock;
 use timers::Timer;
 use timestamps::Timestamps;
-use tolerance::Record;
 use undo::Undo;
 
 /// The least segment size that a peer's option is believed, in bytes; source: docs/contract/tcp.md section 2.3.
@@ -243,11 +239,9 @@ pub struct Connection {
     syn_sent: Option<Instant>,
     /// The next round trip is measured with a segment that ends here or later.
     rtt_next: SeqNumber,
-    congestion: Congestion,
+    controller: Controller,
     scoreboard: Scoreboard,
     recovery: Recovery,
-    reduction: Reduction,
-    record: Record,
     undo: Option<Box<Undo>>,
     keep_alive: KeepAlive,
     /// The SYN that came last, while nothing has shown since that the peer has this connection.
@@ -307,11 +301,9 @@ impl Connection {
             rtt: RttEstimator::default(),
             syn_sent: None,
             rtt_next: iss,
-            congestion: Congestion::new(u32::from(config.mss)),
+            controller: Controller::new(u32::from(config.mss)),
             scoreboard: Scoreboard::default(),
             recovery: Recovery::new(iss),
-            reduction: Reduction::default(),
-            record: Record::default(),
             undo: None,
             keep_alive: KeepAlive::new(config, now),
             knock: None,
@@ -364,7 +356,7 @@ impl Connection {
         .max(1);
         self.sack &= syn.options.sack_permitted;
         self.take_syn_timestamps(syn);
-        self.congestion.set_mss(u32::from(self.payload_mss()));
+        self.controller.begin(u32::from(self.payload_mss()));
         match syn.options.window_scale {
             Some(shift) if self.window_scale => {
                 self.snd_scale = shift.min(MAX_SHIFT);
@@ -562,12 +554,12 @@ impl Connection {
 
     /// The congestion window in bytes.
     pub fn cwnd(&self) -> u32 {
-        self.congestion.cwnd()
+        self.controller.window()
     }
 
     /// The slow start threshold in bytes.
     pub fn ssthresh(&self) -> u32 {
-        self.congestion.ssthresh()
+        self.controller.threshold()
     }
 
     /// The smoothed round-trip time, once one was measured.

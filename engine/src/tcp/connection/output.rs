@@ -4,6 +4,7 @@ use super::recovery::Probe;
 use super::timers::Timer;
 use super::undo::Frto;
 use super::{Connection, Owed, State};
+use crate::tcp::congestion::Control;
 use crate::tcp::segment::{Flags, Options, Transmit};
 use crate::tcp::seq::SeqNumber;
 use crate::time::Instant;
@@ -43,7 +44,7 @@ impl Connection {
             _ => {
                 let flight = self.snd_nxt.distance(self.snd_una);
                 let unsent = self.send.len() > flight as usize || (self.send.is_closed() && !self.fin_sent);
-                let window = self.snd_wnd > flight && self.congestion.cwnd() > self.pipe();
+                let window = self.snd_wnd > flight && self.controller.window() > self.pipe();
                 if self.scoreboard.lost() > 0
                     || self.recovery.probe_due
                     || self.force
@@ -142,7 +143,7 @@ impl Connection {
         }
         if self.scoreboard.lost() > 0
             && self.recovery.frto != Frto::New
-            && (std::mem::take(&mut self.retransmit) || self.pipe() < self.congestion.cwnd())
+            && (std::mem::take(&mut self.retransmit) || self.pipe() < self.controller.window())
             && let Some(transmit) = self.next_lost(now)
         {
             return Some(transmit);
@@ -216,7 +217,7 @@ impl Connection {
         }
         let end = start + len as u32 + u32::from(fin);
         self.scoreboard.resent(start, end, now);
-        self.note_out(end.distance(start));
+        self.controller.on_sent(end.distance(start));
         self.note_again(end.distance(start));
         Some(self.emit(start, offset, len, fin, now))
     }
@@ -234,7 +235,7 @@ impl Connection {
         if unsent == 0 && !self.send.is_closed() {
             return None;
         }
-        let room = if beyond { u32::MAX } else { self.congestion.cwnd().saturating_sub(self.pipe()) } as usize;
+        let room = if beyond { u32::MAX } else { self.controller.window().saturating_sub(self.pipe()) } as usize;
         let usable = (self.snd_wnd as usize).saturating_sub(offset).min(room);
         let full = unsent.min(self.segment_room());
         let mut len = full.min(usable);
@@ -265,7 +266,7 @@ impl Connection {
             return Some(self.emit(seq, offset, len, false, now));
         }
         self.snd_nxt = end;
-        self.note_out(len as u32);
+        self.controller.on_sent(len as u32);
         // A lone segment's probe waits for the peer's delayed acknowledgment; with a second one it need not.
         let lone = self.scoreboard.pipe() <= u32::from(self.payload_mss());
         self.scoreboard.sent(end, now, !fresh);

@@ -8,6 +8,7 @@
 use super::timers::Timer;
 use super::undo::Frto;
 use super::{Connection, Owed};
+use crate::tcp::congestion::{Ack, Control, Loss, Path};
 use crate::tcp::scoreboard::{Delivered, Newest};
 use crate::tcp::segment::Segment;
 use crate::tcp::seq::SeqNumber;
@@ -68,8 +69,6 @@ pub(super) struct Recovery {
     /// Recoveries for which it stays as wide.
     reorder_left: u8,
     pub frto: Frto,
-    /// The losses that are being repaired did not reduce the window.
-    pub tolerated: bool,
     /// Probes that were sent since something was last delivered.
     pub probes: u8,
     pub probe: Option<Probe>,
@@ -93,7 +92,6 @@ impl Recovery {
             reorder_next: iss,
             reorder_left: 0,
             frto: Frto::Off,
-            tolerated: false,
             probes: 0,
             probe: None,
             probe_due: false,
@@ -101,17 +99,23 @@ impl Recovery {
     }
 }
 
-impl Recovery {
-    /// The round trip of what was delivered last.
-    pub fn latest_rtt(&self) -> Duration {
-        self.rtt
-    }
-}
-
 impl Connection {
     /// Bytes believed to be on their way.
     pub(super) fn pipe(&self) -> u32 {
         self.scoreboard.pipe().saturating_sub(self.recovery.left)
+    }
+
+    /// What the controller may know of the path.
+    pub(super) fn path(&self, now: Instant) -> Path {
+        Path { now, rtt: self.rtt, latest: self.recovery.rtt, sack: self.sack }
+    }
+
+    /// The controller says what may be sent in a repair, now that `delivered` bytes more have arrived. `safe`: the
+    /// acknowledgment advanced and told of no further loss.
+    pub(super) fn repair(&mut self, delivered: u32, safe: bool) {
+        if self.recovery.phase == Phase::Recovery && self.sack {
+            self.controller.on_repair(delivered, safe, self.pipe());
+        }
     }
 
     /// The peer's report of what it has beyond `ack`, into `delivered`. Returns the bytes that it had twice.
@@ -135,7 +139,7 @@ impl Connection {
 
     /// What the bytes that were newly delivered say about round trips, order and losses.
     pub(super) fn on_delivered(&mut self, delivered: &Delivered, now: Instant) {
-        self.note_fate(delivered.bytes, 0);
+        self.controller.on_delivered(delivered.bytes);
         let Some(newest) = delivered.newest else { return };
         let elapsed =
             Duration::from_micros(now.total_micros().saturating_sub(newest.sent.total_micros()).max(0) as u64);
@@ -201,7 +205,7 @@ impl Connection {
         let window = self.recovery.rtt + self.reorder_window();
         let (lost, wait) = self.scoreboard.detect(&newest, window, now);
         if lost > 0 {
-            self.note_fate(0, lost);
+            self.controller.on_lost(lost);
             self.on_loss(delivered, now);
         }
         if let Some(wait) = wait {
@@ -213,20 +217,18 @@ impl Connection {
     /// Bytes were found lost when `delivered` bytes arrived.
     pub(super) fn on_loss(&mut self, delivered: u32, now: Instant) {
         self.recovery.probe = None;
-        match self.recovery.phase {
-            Phase::Open => {}
-            // More is lost than was thought.
-            Phase::Recovery if self.recovery.tolerated && !self.loss_is_tolerable() => {}
-            _ => return,
+        if self.recovery.phase == Phase::Loss {
+            return;
+        }
+        let flight = self.scoreboard.flight().saturating_sub(self.scoreboard.sacked()).saturating_add(delivered);
+        let loss = Loss { first: self.recovery.phase == Phase::Open, flight };
+        let before = self.controller.before();
+        if !self.controller.on_loss(&loss, &self.path(now)) {
+            return;
         }
         self.recovery.phase = Phase::Recovery;
         self.recovery.recover = self.snd_max;
-        self.remember_window(now);
-        self.recovery.tolerated = self.loss_is_tolerable();
-        if !self.recovery.tolerated {
-            self.congestion.reduce(now);
-            self.begin_reduction(delivered);
-        }
+        self.remember(before, now);
         // RFC 6675 section 5, step 4.3: the first one goes at once.
         self.retransmit = true;
     }
@@ -256,15 +258,13 @@ impl Connection {
             self.recovery.left = 0;
             self.recovery.frto = Frto::Off;
             if repaired {
-                let tolerated = std::mem::take(&mut self.recovery.tolerated);
-                if !tolerated {
-                    self.end_reduction();
-                }
+                let reduced = self.controller.has_reduced();
+                self.controller.on_repaired();
                 self.recovery.reorder_left = self.recovery.reorder_left.saturating_sub(1);
                 if self.recovery.reorder_left == 0 {
                     self.recovery.reorder = 1;
                 }
-                if !tolerated {
+                if reduced {
                     // What was sent before the reduction does not open the window again.
                     return;
                 }
@@ -277,18 +277,17 @@ impl Connection {
                 self.scoreboard.lose_first(segment);
                 self.retransmit = true;
             }
-            Phase::Recovery if !self.recovery.tolerated => {}
+            Phase::Recovery if self.controller.has_reduced() => {}
             Phase::Open | Phase::Recovery | Phase::Loss => {
                 self.recovery.left = 0;
-                let most = self.most_in_flight();
-                let below = self.link_is_lossy() && self.loss_is_tolerable();
-                self.congestion.on_ack(delivered, (flight, most), below, now, self.rtt.srtt());
+                let ack = Ack { delivered, flight, most: self.most_in_flight() };
+                self.controller.on_ack(&ack, &self.path(now));
             }
         }
     }
 
     /// Decides about a tail loss probe (RFC 8985 section 7.4).
-    pub(super) fn judge_probe(&mut self, segment: &Segment<'_>, advanced: bool, duplicate: bool, now: Instant) {
+    pub(super) fn judge_probe(&mut self, segment: &Segment<'_>, advanced: bool, duplicate: bool) {
         let Some(probe) = self.recovery.probe else { return };
         if !segment.ack.ge(probe.end) {
             return;
@@ -300,7 +299,7 @@ impl Connection {
             // The probe has repaired a loss that nothing else told of.
             self.recovery.probe = None;
             if self.recovery.phase == Phase::Open {
-                self.congestion.reduce(now);
+                self.controller.on_tail_loss();
             }
         }
     }
@@ -355,7 +354,7 @@ impl Connection {
             return;
         }
         self.mss = mss;
-        self.congestion.lower_mss(u32::from(self.payload_mss()));
+        self.controller.set_segment(u32::from(self.payload_mss()));
         if !self.scoreboard.is_empty() {
             self.scoreboard.lose_all(false);
             self.retransmit = true;

@@ -2,6 +2,7 @@
 
 use super::recovery::Recovery;
 use super::{Config, Connection, Owed, State};
+use crate::tcp::congestion::Control;
 use crate::tcp::pool::Pool;
 use crate::tcp::seq::SeqNumber;
 use crate::time::{Duration, Instant};
@@ -111,8 +112,8 @@ impl Connection {
         connection.window_scale = saved.snd_scale > 0 || saved.rcv_scale > 0;
         // The link may be another one than where the state was saved.
         connection.mss = saved.mss.max(super::MIN_MSS).min(config.mss).max(1);
-        connection.congestion.set_mss(u32::from(connection.payload_mss()));
-        connection.congestion.restore(saved.cwnd, saved.ssthresh);
+        connection.controller.begin(u32::from(connection.payload_mss()));
+        connection.controller.restore(saved.cwnd, saved.ssthresh);
         if let Some((srtt, rttvar)) = saved.srtt.zip(saved.rttvar) {
             connection.rtt.restore(srtt, rttvar);
         }

@@ -3,6 +3,7 @@
 use super::recovery::{Phase, Probe};
 use super::undo::Frto;
 use super::{Closed, Connection, State};
+use crate::tcp::congestion::Control;
 use crate::tcp::rtt;
 use crate::time::{Duration, Instant, earliest};
 
@@ -91,12 +92,11 @@ impl Connection {
             // A second loss while one is repaired is not a second sign of congestion.
             let known = again || self.recovery.phase == Phase::Loss;
             if !known {
-                self.remember_window(now);
+                self.remember(self.controller.before(), now);
             }
             self.recovery.frto = if known || !self.sack { Frto::Off } else { Frto::First };
-            self.congestion.on_timeout(known);
+            self.controller.on_timeout(known);
             self.recovery.phase = Phase::Loss;
-            self.recovery.tolerated = false;
             self.recovery.recover = self.snd_max;
             self.scoreboard.lose_all(again);
         } else {
@@ -148,7 +148,7 @@ impl Connection {
         } else {
             self.rearm(now);
             self.detect_losses(0, now);
-            self.reduce_in_proportion(0, false);
+            self.repair(0, false);
         }
     }
 

@@ -2,6 +2,7 @@
 //! are told from new segments when the sequence numbers have wrapped.
 
 use super::Connection;
+use crate::tcp::congestion::Control;
 use crate::tcp::segment::{Flags, Segment};
 use crate::tcp::seq::SeqNumber;
 use crate::time::{Duration, Instant};
@@ -89,7 +90,7 @@ impl Connection {
             // What it echoes is the last value that it had of us; ours go on from there.
             let offset = echo.wrapping_add(1).wrapping_sub(clock(now));
             self.timestamps = Some(Timestamps { recent: Some(value), recent_at: now, last_ack: self.rcv_nxt, offset });
-            self.congestion.lower_mss(u32::from(self.payload_mss()));
+            self.controller.set_segment(u32::from(self.payload_mss()));
         }
     }
 

@@ -7,7 +7,7 @@
 
 use super::Connection;
 use super::recovery::Phase;
-use crate::tcp::congestion::Congestion;
+use crate::tcp::congestion::{Control, Controller};
 use crate::tcp::scoreboard::Delivered;
 use crate::tcp::segment::Segment;
 use crate::tcp::seq::SeqNumber;
@@ -27,7 +27,7 @@ pub(super) enum Frto {
 /// What was before the last reduction.
 #[derive(Debug)]
 pub(super) struct Undo {
-    before: Congestion,
+    before: <Controller as Control>::Before,
     /// Our timestamp when the first segment was sent again, until an acknowledgment has decided.
     stamp: Option<u32>,
     /// The numbers of this event come before this one.
@@ -37,10 +37,10 @@ pub(super) struct Undo {
 }
 
 impl Connection {
-    /// Before a reduction: remembers the window.
-    pub(super) fn remember_window(&mut self, now: Instant) {
+    /// A repair begins; `before` is the controller as it was.
+    pub(super) fn remember(&mut self, before: <Controller as Control>::Before, now: Instant) {
         let stamp = self.timestamps_field(now).map(|(value, _)| value);
-        self.undo = Some(Box::new(Undo { before: self.congestion, stamp, recover: self.snd_max, again: 0 }));
+        self.undo = Some(Box::new(Undo { before, stamp, recover: self.snd_max, again: 0 }));
     }
 
     /// Bytes were sent again.
@@ -94,10 +94,9 @@ impl Connection {
     /// RFC 4015 section 3: nothing was lost.
     fn take_back(&mut self) {
         let Some(undo) = self.undo.take() else { return };
-        self.congestion.take_back(&undo.before);
+        self.controller.take_back(&undo.before);
         self.scoreboard.unlose();
         self.recovery.phase = Phase::Open;
-        self.recovery.tolerated = false;
         self.recovery.frto = Frto::Off;
         self.retransmit = false;
     }

@@ -1,7 +1,6 @@
-//! Congestion control: CUBIC (RFC 9438) with an initial window of ten segments (RFC 6928).
-//!
-//! When to reduce is decided by loss recovery; this file knows only how far the window opens and closes.
+//! CUBIC (RFC 9438) with an initial window of ten segments (RFC 6928): how far a window opens and closes, not when.
 
+use super::Ack;
 use crate::time::{Duration, Instant};
 
 /// The window never grows past this, in bytes; it is the most that RFC 7323 lets a peer offer.
@@ -13,7 +12,7 @@ const C: f64 = 0.4;
 
 /// The congestion window and what moves it. Sizes are bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Congestion {
+pub struct Cubic {
     cwnd: u32,
     ssthresh: u32,
     mss: u32,
@@ -29,10 +28,10 @@ pub(super) struct Congestion {
     w_est: f32,
 }
 
-impl Congestion {
-    pub fn new(mss: u32) -> Congestion {
+impl Cubic {
+    pub fn new(mss: u32) -> Cubic {
         let mss = mss.max(1);
-        Congestion {
+        Cubic {
             cwnd: initial_window(mss),
             ssthresh: MAX_WINDOW,
             mss,
@@ -45,13 +44,13 @@ impl Congestion {
     }
 
     /// The handshake settled the segment size.
-    pub fn set_mss(&mut self, mss: u32) {
+    pub fn begin(&mut self, mss: u32) {
         self.mss = mss.max(1);
         self.cwnd = initial_window(self.mss);
     }
 
     /// The path takes smaller segments than it did. The window is of bytes and stays.
-    pub fn lower_mss(&mut self, mss: u32) {
+    pub fn set_segment(&mut self, mss: u32) {
         self.mss = mss.max(1);
     }
 
@@ -67,30 +66,28 @@ impl Congestion {
     }
 
     /// Takes a reduction back (RFC 4015 section 3.2, RFC 9438 section 4.9): the window is at least what it was.
-    pub fn take_back(&mut self, before: &Congestion) {
+    pub fn take_back(&mut self, before: &Cubic) {
         let cwnd = self.cwnd.max(before.cwnd);
-        *self = Congestion { cwnd, mss: self.mss, ..*before };
+        *self = Cubic { cwnd, mss: self.mss, ..*before };
     }
 
-    pub fn cwnd(&self) -> u32 {
+    pub fn window(&self) -> u32 {
         self.cwnd
     }
 
-    pub fn ssthresh(&self) -> u32 {
+    pub fn threshold(&self) -> u32 {
         self.ssthresh
     }
 
-    /// `acked` new bytes were delivered out of `flight` that were in flight, outside of recovery. The window does not grow
-    /// past `most`. `below`: the path is known to carry more, whatever the threshold says.
+    /// The size of a full segment.
+    pub fn segment(&self) -> u32 {
+        self.mss
+    }
+
+    /// The window opens, but not past `ack.most`. `below`: the path is known to carry more, whatever the threshold says.
     #[inline]
-    pub fn on_ack(
-        &mut self,
-        acked: u32,
-        (flight, most): (u32, u32),
-        below: bool,
-        now: Instant,
-        srtt: Option<Duration>,
-    ) {
+    pub fn on_ack(&mut self, ack: &Ack, below: bool, now: Instant, srtt: Option<Duration>) {
+        let Ack { delivered: acked, flight, most } = *ack;
         // A window that was not used says nothing about what the path carries (RFC 7661 section 4.3). It is kept all the
         // same: the path is a queue in memory, an idle time does not make it narrower.
         if flight < self.cwnd / 2 {
@@ -110,7 +107,7 @@ impl Congestion {
         self.cwnd = self.cwnd.min(most);
     }
 
-    /// Congestion avoidance, RFC 9438 sections 4.2 to 4.5.
+    /// Cubic avoidance, RFC 9438 sections 4.2 to 4.5.
     fn avoid(&mut self, acked: u32, now: Instant, srtt: Duration) {
         let mss = f64::from(self.mss);
         let cwnd = f64::from(self.cwnd);
@@ -134,7 +131,7 @@ impl Congestion {
     }
 
     /// A loss was found: the window shrinks (RFC 9438 sections 4.6 and 4.7).
-    pub fn reduce(&mut self, _now: Instant) {
+    pub fn reduce(&mut self) {
         self.lower_threshold();
         self.cwnd = self.ssthresh;
     }
@@ -169,6 +166,10 @@ mod tests {
     const MSS: u32 = 1000;
     const RTT: Option<Duration> = Some(Duration::from_millis(50));
 
+    fn ack(delivered: u32, flight: u32) -> Ack {
+        Ack { delivered, flight, most: MAX_WINDOW }
+    }
+
     #[test]
     fn the_initial_window_is_ten_segments() {
         assert_eq!([100, 1460, 8960, 65480].map(initial_window), [1000, 14600, 17920, 130960]);
@@ -176,32 +177,32 @@ mod tests {
 
     #[test]
     fn slow_start_doubles_and_an_unused_window_does_not_grow() {
-        let mut c = Congestion::new(MSS);
-        c.on_ack(10_000, (10_000, MAX_WINDOW), false, Instant::ZERO, RTT);
-        assert_eq!(c.cwnd(), 20_000);
-        c.on_ack(1_000, (1_000, MAX_WINDOW), false, Instant::ZERO, RTT);
-        assert_eq!(c.cwnd(), 20_000);
+        let mut c = Cubic::new(MSS);
+        c.on_ack(&ack(10_000, 10_000), false, Instant::ZERO, RTT);
+        assert_eq!(c.window(), 20_000);
+        c.on_ack(&ack(1_000, 1_000), false, Instant::ZERO, RTT);
+        assert_eq!(c.window(), 20_000);
     }
 
     /// One round trip's worth of acknowledgments at a time.
-    fn rounds(c: &mut Congestion, now: &mut Instant, count: usize) -> Vec<u32> {
+    fn rounds(c: &mut Cubic, now: &mut Instant, count: usize) -> Vec<u32> {
         (0..count)
             .map(|_| {
                 *now += Duration::from_millis(50);
-                for _ in 0..c.cwnd() / MSS {
-                    c.on_ack(MSS, (c.cwnd(), MAX_WINDOW), false, *now, RTT);
+                for _ in 0..c.window() / MSS {
+                    c.on_ack(&ack(MSS, c.window()), false, *now, RTT);
                 }
-                c.cwnd()
+                c.window()
             })
             .collect()
     }
 
     #[test]
     fn the_window_comes_back_after_a_loss_and_goes_on() {
-        let mut c = Congestion::new(MSS);
+        let mut c = Cubic::new(MSS);
         c.restore(1_000_000, 1 << 30);
-        c.reduce(Instant::ZERO);
-        assert_eq!((c.cwnd(), c.ssthresh()), (700_000, 700_000));
+        c.reduce();
+        assert_eq!((c.window(), c.threshold()), (700_000, 700_000));
         let mut now = Instant::from_secs(1);
         // K is the cube root of 300 / 0.4, about 9.1 seconds or 182 round trips.
         let windows = rounds(&mut c, &mut now, 400);
@@ -213,19 +214,19 @@ mod tests {
 
     #[test]
     fn a_small_window_grows_at_least_as_renos_would() {
-        let mut c = Congestion::new(MSS);
+        let mut c = Cubic::new(MSS);
         c.restore(10_000, 10_000);
-        c.reduce(Instant::ZERO);
+        c.reduce();
         let windows = rounds(&mut c, &mut Instant::from_secs(1), 20);
         assert!(windows[19] >= 17_000, "{windows:?}");
     }
 
     #[test]
     fn a_timeout_leaves_one_segment() {
-        let mut c = Congestion::new(MSS);
+        let mut c = Cubic::new(MSS);
         c.on_timeout(false);
-        assert_eq!((c.ssthresh(), c.cwnd()), (7_000, 1_000));
+        assert_eq!((c.threshold(), c.window()), (7_000, 1_000));
         c.on_timeout(true);
-        assert_eq!(c.ssthresh(), 7_000, "one loss, one reduction");
+        assert_eq!(c.threshold(), 7_000, "one loss, one reduction");
     }
 }
