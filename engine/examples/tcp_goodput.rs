@@ -66,8 +66,8 @@ fn goodput(config: &Config, loss: u64, delay: Duration) -> f64 {
             there.push_back(Flying { at: free_at + delay, segment, payload });
         }
         if let Some(receiver) = &mut receiver {
-            arrived += receiver.recv.len() as u64;
-            receiver.consume_received(receiver.recv.len(), &mut peer_pool);
+            arrived += receiver.recv().len() as u64;
+            receiver.consume_received(receiver.recv().len(), &mut peer_pool);
             receiver.flush_ack();
             while let Some(segment) = receiver.poll_transmit(now) {
                 if random.next() % 10_000 >= loss {

@@ -122,10 +122,10 @@ impl Run {
                 self.given += connection.send.push(&data, self.config.send_limit, &mut self.pool);
             }
             2 => {
-                let n = connection.recv.len().min(input.u16().into());
+                let n = connection.recv().len().min(input.u16().into());
                 self.take(n);
             }
-            3 => self.take(self.connection.recv.len()),
+            3 => self.take(self.connection.recv().len()),
             4 => {
                 self.ended = true;
                 connection.close_send();
@@ -152,7 +152,7 @@ impl Run {
     fn rebuild(&mut self) {
         let Some(saved) = self.connection.save() else { return };
         let joined = |(first, second): (&[u8], &[u8])| [first, second].concat();
-        let received = joined(self.connection.recv.slices());
+        let received = joined(self.connection.recv().slices());
         let unacknowledged = joined(self.connection.send.slices(0, usize::MAX));
         self.connection.release(&mut self.pool);
         let pool = &mut self.pool;
@@ -172,7 +172,7 @@ impl Run {
     }
 
     fn take(&mut self, n: usize) {
-        let (first, second) = self.connection.recv.slices();
+        let (first, second) = self.connection.recv().slices();
         for byte in first.iter().chain(second).take(n) {
             assert!(self.taken < self.peer_len, "more is delivered than was sent");
             assert_eq!(*byte, byte_at(PEER, self.taken), "byte {} is wrong", self.taken);
@@ -290,14 +290,14 @@ impl Run {
         }
         let connection = &self.connection;
         assert!(connection.snd_una().le(connection.snd_max()) && connection.snd_nxt().le(connection.snd_max()));
-        let held = connection.recv.len();
+        let held = connection.recv().len();
         if !self.discarded {
             assert!(self.taken + held <= self.peer_len, "more arrived than was sent");
             if connection.peer_finished() {
                 assert_eq!(self.taken + held, self.peer_len, "the end came before the data");
             }
         }
-        assert!(connection.recv.urgent().is_none_or(|urgent| urgent <= held));
+        assert!(connection.recv().urgent().is_none_or(|urgent| urgent <= held));
         // The window that a SYN announces is not scaled, and may be larger than a small limit by rounding.
         assert!(held <= self.config.recv_limit.max(self.config.recv_max) + (1 << 14), "{held} bytes are held");
         assert!(connection.send.len() <= self.config.send_limit);

@@ -64,7 +64,7 @@ pub fn save(stack: &Stack) -> Vec<Vec<u8>> {
     for flow in flows.into_iter().skip(superfluous) {
         let connection = flow.connection();
         let Some(tcp) = connection.save() else { continue };
-        let (first, second) = connection.recv.slices();
+        let (first, second) = connection.recv().slices();
         let received = [first, second].concat();
         let (first, second) = connection.send.slices(0, connection.send.len());
         let unacknowledged = [first, second].concat();

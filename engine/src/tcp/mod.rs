@@ -8,23 +8,30 @@
 
 #![forbid(unsafe_code)]
 
-mod assembler;
 mod buffer;
+mod capacity;
+mod config;
 mod congestion;
 mod connection;
+mod due;
 mod pool;
 #[cfg(test)]
 mod properties;
+mod receiver;
 mod rtt;
 mod scoreboard;
 mod segment;
 mod seq;
 #[cfg(test)]
 mod sim;
+mod state;
+mod timestamps;
 
 #[cfg(test)]
 pub use buffer::SendBuffer;
-pub use connection::{Closed, Config, Connection, Saved, State};
+pub use config::Config;
+pub use connection::{Connection, Saved};
 pub use pool::Pool;
 pub use segment::{Flags, OPTIONS_MAX, Options, Segment, Transmit};
 pub use seq::SeqNumber;
+pub use state::{Closed, State};

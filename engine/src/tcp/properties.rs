@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
-use super::assembler::Assembler;
+use super::receiver::assembler::Assembler;
 use super::scoreboard::{Delivered, Newest, Scoreboard};
 use super::seq::SeqNumber;
 use crate::time::{Duration, Instant};

@@ -9,7 +9,7 @@ const HEADER_LEN: usize = 20;
 /// The most that options take, in bytes.
 pub const OPTIONS_MAX: usize = 40;
 /// The largest shift count that RFC 7323 section 2.3 allows.
-const MAX_SHIFT: u8 = 14;
+pub(super) const MAX_SHIFT: u8 = 14;
 
 const END: u8 = 0;
 const NOP: u8 = 1;

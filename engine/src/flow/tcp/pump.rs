@@ -67,7 +67,7 @@ impl TcpFlow {
     /// Hands the host what a segment has brought, or holds it for more of a burst.
     fn flush_or_hold(&mut self, flags: Flags, length: usize, cx: &mut Context) {
         self.full_segment = self.full_segment.max(length.min(usize::from(u16::MAX)) as u16);
-        let staged = self.conn.recv.len();
+        let staged = self.conn.recv().len();
         let ends_burst = flags.intersects(Flags::PSH | Flags::FIN | Flags::URG | Flags::SYN)
             || length < usize::from(self.full_segment)
             || length < MIN_BULK
@@ -117,7 +117,7 @@ impl TcpFlow {
 
     /// Bytes, or an end, that the host has not been given yet, or an acknowledgment that waits for that.
     pub(super) fn has_unflushed(&self) -> bool {
-        !self.conn.recv.is_empty() || self.conn.has_batched_ack() || (self.conn.peer_finished() && !self.shut)
+        !self.conn.recv().is_empty() || self.conn.has_batched_ack() || (self.conn.peer_finished() && !self.shut)
     }
 
     /// Whether there is something to flush at the end of the batch. What the host socket does not take now waits for
@@ -173,7 +173,7 @@ impl TcpFlow {
             Side::Host(_) => self.flush_to_host(cx),
             Side::Callback(forward) => {
                 let forward = *forward;
-                let (first, second) = self.conn.recv.slices();
+                let (first, second) = self.conn.recv().slices();
                 let length = first.len() + second.len();
                 if length > 0 {
                     let bytes = [first, second].concat();
@@ -187,7 +187,7 @@ impl TcpFlow {
             Side::Waiting(_) => {}
             Side::Gone => {
                 // There was nothing to attach, see above.
-                if !self.conn.recv.is_empty() {
+                if !self.conn.recv().is_empty() {
                     self.write_failed = true;
                     self.conn.discard_received(&mut cx.pool);
                 }
@@ -203,13 +203,13 @@ impl TcpFlow {
         }
         while self.writable && !self.write_failed {
             let Side::Host(stream) = &self.side else { return };
-            let (first, second) = self.conn.recv.slices();
+            let (first, second) = self.conn.recv().slices();
             let length = first.len() + second.len();
             if length == 0 {
                 break;
             }
             // The byte before the urgent pointer becomes the host's out-of-band byte; never more than is buffered.
-            let sent = match self.conn.recv.urgent() {
+            let sent = match self.conn.recv().urgent() {
                 Some(end) if end > 0 && end <= first.len() => stream.send_urgent(first.get(..end).unwrap_or(first)),
                 Some(end) if end > first.len() => stream.send(first, &[]),
                 _ => stream.send(first, second),
@@ -219,7 +219,7 @@ impl TcpFlow {
                     cx.gave = true;
                     cx.budget.moved(sent);
                     self.again.done();
-                    let urgent = self.conn.recv.urgent().is_some();
+                    let urgent = self.conn.recv().urgent().is_some();
                     self.conn.consume_received(sent, &mut cx.pool);
                     // A short write means that the kernel's buffer is full; the poller tells when it is not.
                     self.writable = sent == length || (urgent && sent > 0);
@@ -227,7 +227,7 @@ impl TcpFlow {
                 Err(error) => self.on_write_error(&error, cx),
             }
         }
-        if self.conn.peer_finished() && self.conn.recv.is_empty() && !self.shut {
+        if self.conn.peer_finished() && self.conn.recv().is_empty() && !self.shut {
             self.shut = true;
             // Where the host has ended as well, the close that follows says the same; and bytes that it did not take are not
             // followed by an orderly end.

@@ -41,7 +41,7 @@ impl TcpFlow {
 
     /// Whether the host has not got all yet that the guest has sent.
     fn is_behind(&self) -> bool {
-        !self.conn.recv.is_empty() || matches!(&self.side, Side::Host(stream) if self.has_unsent(stream))
+        !self.conn.recv().is_empty() || matches!(&self.side, Side::Host(stream) if self.has_unsent(stream))
     }
 
     /// Whether the host's kernel has bytes of the guest left. The end of the stream counts for one of them.

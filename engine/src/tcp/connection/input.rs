@@ -2,7 +2,7 @@
 
 use super::recovery::Recovery;
 use super::timers::Timer;
-use super::{Closed, Connection, Owed, State};
+use super::{Closed, Connection, State};
 use crate::tcp::congestion::{Ack, Control};
 use crate::tcp::pool::Pool;
 use crate::tcp::scoreboard::Delivered;
@@ -26,7 +26,7 @@ impl Connection {
         }
         match self.state {
             State::Closed => {}
-            State::Opening => self.in_opening(segment, pool),
+            State::Opening => self.in_opening(segment, now, pool),
             State::SynSent => self.in_syn_sent(segment, now, pool),
             _ => {
                 if !self.take_expected(segment, now, pool) {
@@ -39,14 +39,11 @@ impl Connection {
     /// The common case of a bulk transfer: the next bytes, nothing else new, nothing out of order.
     #[inline]
     fn take_expected(&mut self, segment: &Segment<'_>, now: Instant, pool: &mut Pool) -> bool {
-        let len = segment.payload.len();
-        if !self.expects(segment, len, now) {
+        if !self.expects(segment, segment.payload.len(), now) {
             return false;
         }
         self.take_expected_header(segment, now, pool);
-        let taken = self.recv.push(segment.payload, pool);
-        self.rcv_nxt += taken as u32;
-        self.owed = self.owed.max(if taken == len { Owed::Batched } else { Owed::Now });
+        self.receiver.push_in_order(segment.payload, pool);
         true
     }
 
@@ -55,23 +52,18 @@ impl Connection {
     fn expects(&self, header: &Segment<'_>, len: usize, now: Instant) -> bool {
         self.state == State::Established
             && (header.flags & !Flags::PSH) == Flags::ACK
-            && header.seq == self.rcv_nxt
             && header.ack == self.snd_una
-            && len > 0
-            && self.stamp_is_good(header, now)
             && self.scoreboard.sacked() == 0
             && header.options.sack[0].is_none()
-            && len <= self.rcv_wnd() as usize
-            && self.assembler.is_none()
-            && !self.discard
+            && self.receiver.expects(header, len, now)
     }
 
     #[inline]
     fn take_expected_header(&mut self, header: &Segment<'_>, now: Instant, pool: &Pool) {
-        self.take_stamp(header, now);
+        self.receiver.take_stamp(header, now);
         self.update_window(header);
-        if now >= self.growth.until {
-            self.grow_recv_limit(header, now, pool);
+        if self.receiver.may_grow(now) {
+            self.grow_receiver(header, now, pool);
         }
     }
 
@@ -83,13 +75,13 @@ impl Connection {
         if self.aborting.is_some() || self.learning || !self.expects(header, len, now) {
             return None;
         }
-        self.recv.place(len, pool)
+        self.receiver.place(len, pool)
     }
 
     /// The segment is not to be taken, as its checksum is wrong.
     #[cold]
     pub fn forget_place(&mut self, pool: &mut Pool) {
-        self.recv.forget_place(pool);
+        self.receiver.forget_place(pool);
     }
 
     /// Takes the segment whose payload lies in its [`Connection::place`], without anything in between.
@@ -98,25 +90,29 @@ impl Connection {
         self.look_at_share(pool);
         self.keep_alive.heard(now);
         self.take_expected_header(header, now, pool);
-        self.recv.commit(len);
-        self.rcv_nxt += len as u32;
-        self.owed = self.owed.max(Owed::Batched);
+        self.receiver.take_placed(len);
+    }
+
+    #[cold]
+    fn grow_receiver(&mut self, segment: &Segment<'_>, now: Instant, pool: &Pool) {
+        let round_trips = (self.rtt.least(), self.echo_age(segment, now));
+        self.receiver.grow(segment.seq, round_trips, now, pool);
     }
 
     /// Nothing was answered yet.
-    fn in_opening(&mut self, segment: &Segment<'_>, pool: &mut Pool) {
+    fn in_opening(&mut self, segment: &Segment<'_>, now: Instant, pool: &mut Pool) {
         if segment.flags.contains(Flags::RST) {
             // The peer has not learned of anything from us; it can know only its own numbers.
-            if segment.seq == self.rcv_nxt || segment.seq == self.irs {
+            if segment.seq == self.rcv_nxt() || segment.seq == self.receiver.irs() {
                 self.close(Closed::ResetByPeer);
             }
             return;
         }
         let controls = Flags::SYN | Flags::ACK | Flags::FIN;
-        if segment.flags & controls == Flags::SYN && segment.seq != self.irs {
+        if segment.flags & controls == Flags::SYN && segment.seq != self.receiver.irs() {
             // The peer has forgotten its first attempt and made another.
-            self.recv.release(pool);
-            self.take_syn(segment);
+            self.receiver.release(pool);
+            self.take_syn(segment, now);
         }
     }
 
@@ -139,10 +135,10 @@ impl Connection {
         if !segment.flags.contains(Flags::SYN) {
             return;
         }
-        self.take_syn(segment);
+        self.take_syn(segment, now);
         if acks_syn {
             self.establish(segment.ack, now);
-            self.owed = Owed::Now;
+            self.receiver.owe();
         } else {
             // Both sides opened at once: our SYN goes out again, now with an acknowledgment.
             self.state = State::SynReceived;
@@ -180,7 +176,7 @@ impl Connection {
         if self.state == State::SynReceived
             && segment.flags.contains(Flags::SYN)
             && !segment.flags.contains(Flags::RST)
-            && segment.seq == self.irs
+            && segment.seq == self.receiver.irs()
         {
             if !segment.flags.contains(Flags::ACK) {
                 // A repeated SYN: our answer was lost.
@@ -194,7 +190,7 @@ impl Connection {
             segment.seq += 1;
             // The window of a SYN is not scaled (RFC 7323 section 2.2), as that of every other segment is below.
             segment.window >>= self.snd_scale;
-            self.owed = Owed::Now;
+            self.receiver.owe();
         }
 
         if segment.flags & (Flags::SYN | Flags::RST) == Flags::SYN {
@@ -204,20 +200,20 @@ impl Connection {
             return;
         }
         // RFC 7323 section 5.3, before the sequence number: what is older than what came is an old duplicate.
-        if !segment.flags.contains(Flags::RST) && !self.stamp_is_good(&segment, now) {
+        if !segment.flags.contains(Flags::RST) && !self.receiver.stamp_is_good(&segment, now) {
             if !segment.is_empty() {
-                self.owed = Owed::Now;
+                self.receiver.owe();
             }
             return;
         }
         // First, the sequence number. What lies left of the window is cut off below, once the rest was looked at.
-        let edge = self.rcv_nxt + self.rcv_wnd();
-        let beyond =
-            segment.seq.gt(edge) || (segment.seq == edge && segment.seq != self.rcv_nxt && !segment.payload.is_empty());
-        let old = segment.seq.lt(self.rcv_nxt);
+        let edge = self.rcv_nxt() + self.rcv_wnd();
+        let beyond = segment.seq.gt(edge)
+            || (segment.seq == edge && segment.seq != self.rcv_nxt() && !segment.payload.is_empty());
+        let old = segment.seq.lt(self.rcv_nxt());
         if segment.flags.contains(Flags::RST) {
             // RFC 5961 section 3.2.
-            if segment.seq == self.rcv_nxt {
+            if segment.seq == self.rcv_nxt() {
                 self.close(if self.state == State::TimeWait { Closed::Finished } else { Closed::ResetByPeer });
             } else if !beyond && !old {
                 self.challenge(now);
@@ -228,13 +224,13 @@ impl Connection {
             if segment.is_empty() {
                 self.challenge(now)
             } else {
-                self.owed = Owed::Now
+                self.receiver.owe()
             }
             // A peer that probes our closed window counts its probe as sent; what it acknowledges meanwhile is good
             // (RFC 9293 section 3.10.7.4, the allowance for a window of zero).
             let near = segment.seq.distance(edge) <= u32::from(u16::MAX);
             if near && segment.flags.contains(Flags::ACK) {
-                self.take_ack(&Segment { seq: self.rcv_nxt, payload: &[], ..segment }, now, pool);
+                self.take_ack(&Segment { seq: self.rcv_nxt(), payload: &[], ..segment }, now, pool);
             }
             return;
         }
@@ -251,7 +247,7 @@ impl Connection {
         }
         self.knock = None;
         // Not before: who guesses only the window is not to make the peer's own segments look old.
-        self.take_stamp(&segment, now);
+        self.receiver.take_stamp(&segment, now);
         self.take_text(&segment, now, pool);
         self.bound_fin_wait_2(now);
     }
@@ -400,141 +396,29 @@ impl Connection {
 
     /// The urgent pointer, the payload and the FIN of a segment that may begin left of the window.
     fn take_text(&mut self, segment: &Segment<'_>, now: Instant, pool: &mut Pool) {
-        let length = segment.len();
-        if length == 0 {
-            self.take_urgent(segment);
+        if segment.is_empty() {
+            self.receiver.take_urgent(segment);
             return;
         }
         if !matches!(self.state, State::Established | State::FinWait1 | State::FinWait2) {
             // The peer's FIN was taken already: this is its repetition, or makes no sense.
-            self.owed = Owed::Now;
+            self.receiver.owe();
             if self.state == State::TimeWait && segment.flags.contains(Flags::FIN) {
                 self.enter_time_wait(now);
             }
             return;
         }
-        let mut start = segment.seq;
-        let mut data = segment.payload;
-        let mut fin = segment.flags.contains(Flags::FIN);
-        if start.lt(self.rcv_nxt) {
-            let cut = self.rcv_nxt.distance(start) as usize;
-            fin &= cut <= data.len();
-            data = data.get(cut..).unwrap_or_default();
-            self.twice = Some((start, (start + segment.payload.len() as u32).min(self.rcv_nxt)));
-            start = self.rcv_nxt;
-            self.owed = Owed::Now;
-            if data.is_empty() && !fin {
-                return;
-            }
+        let Some(text) = self.receiver.beyond_known(segment) else { return };
+        if self.receiver.may_grow(now) {
+            self.grow_receiver(segment, now, pool);
         }
-        if now >= self.growth.until {
-            self.grow_recv_limit(segment, now, pool);
-        }
-        // Nothing comes after a FIN.
-        let mut room = (self.rcv_nxt + self.rcv_wnd()).distance(start);
-        if let Some(end) = self.assembler.as_ref().and_then(|assembler| assembler.fin()) {
-            room = room.min(end.distance(start));
-        }
-        if let Some(inside) = data.get(..room as usize)
-            && inside.len() < data.len()
-        {
-            data = inside;
-            fin = false;
-            self.owed = Owed::Now;
-        }
-        self.take_urgent(segment);
-        let fin = fin.then(|| start + data.len() as u32);
-        if start == self.rcv_nxt && self.assembler.is_none() {
-            self.take_in_order(data, fin, now, pool);
-        } else {
-            self.owed = Owed::Now;
-            self.take_early(start, data, fin, pool);
-            self.take_assembled(now, pool);
-        }
-        if segment.flags.contains(Flags::URG) {
-            self.owed = Owed::Now;
+        if self.receiver.take_text(text, segment, pool) {
+            self.on_peer_end(now);
         }
     }
 
-    fn take_in_order(&mut self, data: &[u8], fin: Option<SeqNumber>, now: Instant, pool: &mut Pool) {
-        let taken = if self.discard { data.len() } else { self.recv.push(data, pool) };
-        self.rcv_nxt += taken as u32;
-        self.owed = self.owed.max(if taken == data.len() { Owed::Batched } else { Owed::Now });
-        if fin == Some(self.rcv_nxt) {
-            self.take_fin(now);
-        }
-    }
-
-    /// Puts bytes where they belong behind those in order.
-    fn take_early(&mut self, start: SeqNumber, data: &[u8], fin: Option<SeqNumber>, pool: &mut Pool) {
-        if self.discard {
-            // Nobody waits for them, so that they are not worth memory; the peer sends them again.
-            return;
-        }
-        let offset = start.distance(self.rcv_nxt) as usize;
-        let total = self.recv.len().saturating_add(offset).saturating_add(data.len());
-        let missing = total.saturating_sub(self.recv.reserve(total, pool));
-        let end = start + data.len().saturating_sub(missing) as u32;
-        let next = self.rcv_nxt;
-        let recv = &mut self.recv;
-        let assembler = self.assembler.get_or_insert_default();
-        let mut fresh = false;
-        let write = |from: SeqNumber, to: SeqNumber| {
-            fresh = true;
-            let part = data.get(from.distance(start) as usize..to.distance(start) as usize);
-            if let Some(part) = part {
-                recv.write_ahead(from.distance(next) as usize, part);
-            }
-        };
-        let taken = assembler.insert(next, start, end, write);
-        if taken && !fresh && start.lt(end) {
-            self.twice = Some((start, end));
-        }
-        // A FIN before bytes that came already is not believed.
-        if let Some(fin) = fin
-            && taken
-            && missing == 0
-            && assembler.end().is_none_or(|end| end.le(fin))
-        {
-            assembler.set_fin(fin);
-        }
-    }
-
-    /// Takes what has become in order out of the assembler.
-    fn take_assembled(&mut self, now: Instant, pool: &mut Pool) {
-        let Some(assembler) = &mut self.assembler else { return };
-        let run = assembler.take_in_order(self.rcv_nxt);
-        let fin = assembler.fin();
-        if assembler.is_empty() {
-            self.assembler = None;
-        }
-        self.recv.commit(run as usize);
-        self.rcv_nxt += run;
-        if fin == Some(self.rcv_nxt) {
-            self.forget_early(pool);
-            self.take_fin(now);
-        }
-        if self.assembler.is_none() {
-            self.recv.forget_ahead(pool);
-        }
-    }
-
-    fn take_urgent(&mut self, segment: &Segment<'_>) {
-        if !segment.flags.contains(Flags::URG) || self.discard || segment.urgent == 0 || self.peer_finished {
-            return;
-        }
-        // The pointer names the byte after the last urgent one, as all systems have it and RFC 6093 section 3.1 tells. It
-        // is kept as a place in the receive buffer; one before its front was taken already.
-        let front = self.rcv_nxt - self.recv.len() as u32;
-        self.recv.set_urgent((segment.seq + u32::from(segment.urgent)).distance(front) as usize);
-        self.owed = Owed::Now;
-    }
-
-    /// The peer's FIN is the next in order.
-    fn take_fin(&mut self, now: Instant) {
-        self.rcv_nxt += 1;
-        self.peer_finished = true;
-        self.owed = Owed::Now;
+    /// The peer's FIN is in order.
+    fn on_peer_end(&mut self, now: Instant) {
         match self.state {
             State::Established => {
                 self.state = State::CloseWait;
@@ -550,7 +434,7 @@ impl Connection {
     /// answers is bounded.
     fn challenge(&mut self, now: Instant) {
         if self.may_challenge(now) {
-            self.owed = Owed::Now;
+            self.receiver.owe();
         }
     }
 

@@ -1,9 +1,8 @@
 //! One connection: its variables, how it begins and ends, and what its owner can ask of it.
 //!
-//! `input` takes segments, `output` makes them, `timers` says what passing time means, `window` decides how much the peer
-//! may send.
+//! `input` takes segments, `output` makes them, `timers` says what passing time means. What was received is the
+//! [`Receiver`]'s.
 
-mod growth;
 mod input;
 mod keepalive;
 mod output;
@@ -15,143 +14,32 @@ mod tests;
 mod timers;
 mod timestamps;
 mod undo;
-mod window;
 
 pub use saved::Saved;
 
-use super::assembler::Assembler;
 use super::buffer::{RecvBuffer, SendBuffer};
+use super::capacity::path_holds;
+use super::config::Config;
 use super::congestion::{Control, Controller};
+use super::due::Due;
 use super::pool::Pool;
+use super::receiver::Receiver;
 use super::rtt::RttEstimator;
 use super::scoreboard::Scoreboard;
-use super::segment::{Flags, Options, Segment};
+use super::segment::{Flags, MAX_SHIFT, Options, Segment};
 use super::seq::SeqNumber;
+use super::state::{Closed, State};
 use crate::time::{Duration, Instant};
-use growth::Growth;
 use keepalive::KeepAlive;
 use recovery::Recovery;
 use reopen::Knock;
 use timers::Timer;
-use timestamps::Timestamps;
 use undo::Undo;
 
 /// The least segment size that a peer's option is believed, in bytes; source: docs/contract/tcp.md section 2.3.
 const MIN_MSS: u16 = 32;
 /// The segment size that every peer takes (RFC 9293 section 3.7.1).
 const DEFAULT_MSS: u16 = 536;
-/// The largest shift count (RFC 7323 section 2.3).
-const MAX_SHIFT: u8 = 14;
-
-/// How a connection behaves. All but `stamp_offset` is what the connections of a stack have in common.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Config {
-    /// The segment size we advertise, in bytes.
-    pub mss: u16,
-    /// The most that is kept of what the peer sent and the host has not taken, in bytes, at most [`Pool::MAX_BUFFER`].
-    pub recv_limit: usize,
-    /// The most that is kept of what the peer has not acknowledged, in bytes, at most [`Pool::MAX_BUFFER`].
-    pub send_limit: usize,
-    /// What `recv_limit` grows to when the round trip to the peer is so long that it would hold the peer back. Less than
-    /// `recv_limit`: it does not grow.
-    pub recv_max: usize,
-    /// What `send_limit` grows to in the same way.
-    pub send_max: usize,
-    /// Offer and accept window scaling (RFC 7323 section 2).
-    pub window_scale: bool,
-    /// Offer and accept selective acknowledgments (RFC 2018).
-    pub sack: bool,
-    /// Offer and accept timestamps (RFC 7323 section 3).
-    pub timestamps: bool,
-    /// What the clock of the timestamps starts from, different for each connection (RFC 7323 section 5.4): its values
-    /// must not tell how long the host has been up.
-    pub stamp_offset: u32,
-    /// How long an established connection may be silent before the peer is asked whether it is alive (RFC 9293 section
-    /// 3.8.4).
-    pub keep_alive: Option<Duration>,
-    /// Ask a peer that has been silent for long although `keep_alive` does not say so: soon where one direction has ended,
-    /// seldom where none has. Without both it may be silent for ever.
-    pub watch: bool,
-}
-
-impl Default for Config {
-    /// Ethernet's segment size and windows of 256 KiB that do not grow, all options, no keep-alive.
-    fn default() -> Config {
-        Config {
-            mss: 1460,
-            recv_limit: 256 << 10,
-            send_limit: 256 << 10,
-            recv_max: 0,
-            send_max: 0,
-            window_scale: true,
-            sack: true,
-            timestamps: true,
-            stamp_offset: 0,
-            keep_alive: None,
-            watch: false,
-        }
-    }
-}
-
-/// The states of RFC 9293 section 3.3.2, with one more before the handshake.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum State {
-    /// A SYN has arrived and is not answered: it is not known yet whether the host side can be connected.
-    Opening,
-    /// Our SYN was sent.
-    SynSent,
-    /// The peer's SYN was answered with ours, which is not acknowledged.
-    SynReceived,
-    /// Bytes go both ways.
-    Established,
-    /// Our FIN was sent and is not acknowledged.
-    FinWait1,
-    /// Our FIN is acknowledged; the peer may still send.
-    FinWait2,
-    /// The peer has sent its FIN; we may still send.
-    CloseWait,
-    /// Both FINs were sent, and ours is not acknowledged.
-    Closing,
-    /// As `Closing`, and the peer was first.
-    LastAck,
-    /// Both directions have ended; what is still on its way dies out.
-    TimeWait,
-    /// There is no connection any more.
-    Closed,
-}
-
-impl State {
-    /// Our direction has ended: the FIN is on its way, or will be.
-    pub fn has_ended(self) -> bool {
-        matches!(self, State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck | State::TimeWait)
-    }
-
-    /// The peer's direction has ended.
-    pub fn peer_has_ended(self) -> bool {
-        matches!(self, State::CloseWait | State::Closing | State::LastAck | State::TimeWait)
-    }
-}
-
-/// Why a connection is closed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Closed {
-    /// Both directions ended in order, or the time to wait for the peer's end is over.
-    Finished,
-    ResetByPeer,
-    /// The peer did not answer.
-    TimedOut,
-    /// By [`Connection::abort`].
-    Aborted,
-}
-
-/// An acknowledgment that is owed to the peer.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Owed {
-    No,
-    /// For data in order; it may wait for the end of the batch.
-    Batched,
-    Now,
-}
 
 /// The protocol state of one connection towards the guest, "the peer" in the words of this room.
 ///
@@ -160,8 +48,7 @@ enum Owed {
 pub struct Connection {
     /// Bytes for the peer. After bytes were added, [`Connection::poll_transmit`] sends them.
     pub send: SendBuffer,
-    /// Bytes from the peer. What the host has taken is to be reported with [`Connection::consume_received`].
-    pub recv: RecvBuffer,
+    receiver: Receiver,
     state: State,
     closed: Option<Closed>,
     /// A reset is to be sent, after which the connection is closed for this reason.
@@ -188,35 +75,20 @@ pub struct Connection {
     /// The FIN was sent at least once.
     fin_sent: bool,
 
-    // The receive sequence space. `rcv_adv` is the right edge of the window that the peer was told.
-    irs: SeqNumber,
-    rcv_nxt: SeqNumber,
-    rcv_adv: SeqNumber,
-    rcv_scale: u8,
-    advertised_mss: u16,
-    recv_limit: u32,
     /// What the send buffer begins with; [`Connection::send_limit`] is what it may hold now.
     send_limit: u32,
-    growth: Growth,
-    /// What one buffer may hold when the pool was last looked at: [`Pool::share`].
-    share: u32,
+    /// What it grows to.
+    send_max: u32,
     /// Window scaling is offered in our SYN, or was agreed on.
     window_scale: bool,
     /// Selective acknowledgments are offered in our SYN, or were agreed on.
     sack: bool,
-    /// Timestamps are offered in our SYN, or were agreed on.
-    timestamps: Option<Timestamps>,
+    /// Timestamps are offered in our SYN, or were agreed on: what is added to the clock. A connection that was restored
+    /// continues the values of its former life.
+    stamps: Option<u32>,
     /// The options that were agreed on are not known and are learned from the peer's segments.
     learning: bool,
-    /// Bytes that arrived a second time, to be reported (RFC 2883).
-    twice: Option<(SeqNumber, SeqNumber)>,
-    /// The peer's FIN is in order.
-    peer_finished: bool,
-    /// What arrives is acknowledged and dropped.
-    discard: bool,
-    assembler: Option<Box<Assembler>>,
 
-    owed: Owed,
     /// A segment that must not be believed is answered with a reset of this sequence number; the connection stays.
     stray_reset: Option<SeqNumber>,
     /// The first lost segment is to be sent again whatever the congestion window says.
@@ -255,7 +127,7 @@ impl Connection {
         let limit = |bytes: usize| bytes.min(Pool::MAX_BUFFER) as u32;
         Connection {
             send: SendBuffer::default(),
-            recv: RecvBuffer::default(),
+            receiver: Receiver::new(config, now),
             state,
             closed: None,
             aborting: None,
@@ -272,24 +144,12 @@ impl Connection {
             snd_scale: 0,
             mss: config.mss.max(1),
             fin_sent: false,
-            irs: SeqNumber(0),
-            rcv_nxt: SeqNumber(0),
-            rcv_adv: SeqNumber(0),
-            rcv_scale: 0,
-            advertised_mss: config.mss,
-            recv_limit: limit(config.recv_limit),
             send_limit: limit(config.send_limit),
-            share: Pool::MAX_BUFFER as u32,
-            growth: Growth::new(config.recv_max, config.send_max, now),
+            send_max: limit(config.send_max),
             window_scale: config.window_scale,
             sack: config.sack,
-            timestamps: config.timestamps.then(|| Timestamps::new(config.stamp_offset, now)),
+            stamps: config.timestamps.then_some(config.stamp_offset),
             learning: false,
-            twice: None,
-            peer_finished: false,
-            discard: false,
-            assembler: None,
-            owed: Owed::No,
             stray_reset: None,
             retransmit: false,
             force: false,
@@ -317,10 +177,8 @@ impl Connection {
     /// initial sequence number; choosing it well (RFC 6528) is the caller's part.
     pub fn passive(config: &Config, syn: &Segment<'_>, iss: SeqNumber, now: Instant, pool: &mut Pool) -> Connection {
         let mut connection = Connection::new(config, iss, State::Opening, now);
-        connection.take_syn(syn);
-        let room = connection.rcv_adv.distance(connection.rcv_nxt) as usize;
-        let data = syn.payload.get(..room).unwrap_or(syn.payload);
-        connection.rcv_nxt += connection.recv.push(data, pool) as u32;
+        connection.take_syn(syn, now);
+        connection.receiver.take_syn_data(syn.payload, pool);
         connection
     }
 
@@ -338,39 +196,35 @@ impl Connection {
     }
 
     /// Takes over what a peer's SYN says: its number, segment size and window scale.
-    fn take_syn(&mut self, syn: &Segment<'_>) {
-        self.irs = syn.seq;
-        self.rcv_nxt = syn.seq + 1;
-        self.growth.from = self.rcv_nxt;
-        self.rcv_adv = self.rcv_nxt + u32::from(self.syn_window());
+    fn take_syn(&mut self, syn: &Segment<'_>, now: Instant) {
+        self.receiver.begin(syn.seq);
         self.snd_wnd = u32::from(syn.window);
         self.max_snd_wnd = self.snd_wnd;
         self.snd_wl1 = syn.seq;
         self.snd_wl2 = self.iss;
+        let ours = self.receiver.mss();
         self.mss = match syn.options.mss {
-            Some(mss) => mss.max(MIN_MSS).min(self.advertised_mss),
+            Some(mss) => mss.max(MIN_MSS).min(ours),
             // Upstream sends 1440 bytes to such a guest at an MTU of 1500. RFC 9293 section 3.7.1 would have 536; guests
             // without the option are not known to exist on a real network, so that what upstream does is kept.
-            None => self.advertised_mss.saturating_sub(20).max(DEFAULT_MSS).min(self.advertised_mss),
+            None => ours.saturating_sub(20).max(DEFAULT_MSS).min(ours),
         }
         .max(1);
         self.sack &= syn.options.sack_permitted;
-        self.take_syn_timestamps(syn);
+        self.take_syn_timestamps(syn, now);
         self.controller.begin(u32::from(self.payload_mss()));
         match syn.options.window_scale {
-            Some(shift) if self.window_scale => {
-                self.snd_scale = shift.min(MAX_SHIFT);
-                self.rcv_scale = self.shift_for_limit();
-            }
+            Some(shift) if self.window_scale => self.snd_scale = shift.min(MAX_SHIFT),
             _ => self.window_scale = false,
         }
+        self.receiver.settle(self.window_scale, self.sack);
     }
 
     /// The options of our SYN.
     fn syn_options(&self, now: Instant) -> Options {
         Options {
-            mss: Some(self.advertised_mss),
-            window_scale: self.window_scale.then(|| self.shift_for_limit()),
+            mss: Some(self.receiver.mss()),
+            window_scale: self.window_scale.then(|| self.receiver.shift_for_limit()),
             sack_permitted: self.sack,
             timestamps: self.timestamps_field(now),
             ..Options::default()
@@ -382,7 +236,7 @@ impl Connection {
         self.state = State::Closed;
         self.closed = Some(reason);
         self.aborting = None;
-        self.owed = Owed::No;
+        self.receiver.owe_nothing();
         self.stray_reset = None;
         self.timer = None;
         self.lifetime = None;
@@ -401,7 +255,7 @@ impl Connection {
             State::Closed => {
                 // Whoever aborts has no use for bytes that still wait for the host.
                 self.closed = self.closed.or(Some(Closed::Aborted));
-                self.discard = true;
+                self.receiver.discard_later();
             }
             State::SynSent | State::TimeWait => self.close(Closed::Aborted),
             _ => self.abort_because(Closed::Aborted),
@@ -414,57 +268,53 @@ impl Connection {
         self.lifetime = None;
     }
 
+    /// Bytes from the peer. What the host has taken is to be reported with [`Connection::consume_received`].
+    pub fn recv(&self) -> &RecvBuffer {
+        self.receiver.buffer()
+    }
+
     /// Reports that the host has taken `n` bytes from the front of [`Connection::recv`]. The peer may be due to hear of a
     /// larger window then.
     pub fn consume_received(&mut self, n: usize, pool: &mut Pool) {
-        self.recv.consume(n, pool);
+        self.receiver.consume(n, pool);
         self.look_at_share(pool);
-        if self.state != State::Closed && self.window_update_is_due() {
-            self.owed = Owed::Now;
+        self.tell_of_window();
+    }
+
+    /// Has the peer hear of a window that has grown by so much that it is worth a segment.
+    fn tell_of_window(&mut self) {
+        if self.established && self.state != State::Closed && self.receiver.update_is_due() {
+            self.receiver.owe();
         }
     }
 
     /// Takes over what the pool lets one buffer hold now: windows and buffers are no larger.
     pub fn look_at_share(&mut self, pool: &Pool) {
-        self.share = pool.share() as u32;
+        self.receiver.set_share(pool.share() as u32);
     }
 
     /// From now on what arrives is acknowledged and dropped: the host takes no more. What waits in [`Connection::recv`]
     /// is dropped as well. FIN_WAIT_2 is bounded from then on.
     pub fn discard_received(&mut self, pool: &mut Pool) {
-        self.discard = true;
-        let waiting = self.recv.len();
-        self.recv.consume(waiting, pool);
-        self.forget_early(pool);
-        if self.state != State::Closed && self.window_update_is_due() {
-            self.owed = Owed::Now;
-        }
-    }
-
-    /// Drops what came early; a FIN among it will come again.
-    fn forget_early(&mut self, pool: &mut Pool) {
-        self.assembler = None;
-        self.recv.forget_ahead(pool);
+        self.receiver.discard(pool);
+        self.tell_of_window();
     }
 
     /// Gives all memory back to the pool. To be called before the connection is dropped.
     pub fn release(&mut self, pool: &mut Pool) {
         self.send.release(pool);
-        self.recv.release(pool);
-        self.assembler = None;
+        self.receiver.release(pool);
         self.close(self.closed.unwrap_or(Closed::Aborted));
     }
 
     /// Whether an acknowledgment waits for [`Connection::flush_ack`].
     pub fn has_batched_ack(&self) -> bool {
-        self.owed == Owed::Batched
+        self.receiver.due() == Due::BATCHED_ACK
     }
 
     /// The end of a batch: an acknowledgment that waited for it is sent now.
     pub fn flush_ack(&mut self) {
-        if self.owed == Owed::Batched {
-            self.owed = Owed::Now;
-        }
+        self.receiver.flush();
     }
 
     /// Where the connection is between its opening and its end.
@@ -475,7 +325,7 @@ impl Connection {
     /// Why the connection is closed, once it is. A connection that ended in order counts as open as long as bytes wait in
     /// [`Connection::recv`]: they were acknowledged and must reach the host.
     pub fn closed(&self) -> Option<Closed> {
-        self.closed.filter(|&reason| reason != Closed::Finished || self.recv.is_empty() || self.discard)
+        self.closed.filter(|&reason| reason != Closed::Finished || self.receiver.is_drained())
     }
 
     /// Whether the handshake is complete; stays true in all later states.
@@ -485,7 +335,20 @@ impl Connection {
 
     /// Whether the peer's FIN is in order: what is in [`Connection::recv`] is the last of its bytes.
     pub fn peer_finished(&self) -> bool {
-        self.peer_finished
+        self.receiver.is_finished()
+    }
+
+    /// The most that the congestion window grows to, in bytes. Without selective acknowledgments a burst of losses takes a
+    /// round trip for each segment to repair, so that there the window stays.
+    fn most_in_flight(&self) -> u32 {
+        path_holds(self.rtt.least(), self.send_limit, if self.sack { self.send_max } else { 0 })
+    }
+
+    /// How many bytes the send buffer may hold now: what keeps the path busy, but never more than a buffer's share of the
+    /// memory.
+    pub fn send_limit(&self) -> usize {
+        let limit = self.controller.buffer_wanted().clamp(self.send_limit, self.most_in_flight());
+        limit.min(self.receiver.share()) as usize
     }
 
     /// How many more bytes the send buffer may take; 0 after [`Connection::close_send`].
@@ -517,9 +380,9 @@ impl Connection {
     pub fn reusable_by(&self, syn: &Segment<'_>) -> bool {
         let controls = Flags::SYN | Flags::ACK | Flags::RST | Flags::FIN;
         self.state == State::TimeWait
-            && self.recv.is_empty()
+            && self.recv().is_empty()
             && syn.flags & controls == Flags::SYN
-            && (syn.seq.gt(self.rcv_nxt) || self.is_newer(syn))
+            && (syn.seq.gt(self.rcv_nxt()) || self.receiver.is_newer(syn))
     }
 
     /// The oldest number that is not acknowledged.
@@ -544,12 +407,12 @@ impl Connection {
 
     /// The next number expected from the peer.
     pub fn rcv_nxt(&self) -> SeqNumber {
-        self.rcv_nxt
+        self.receiver.nxt()
     }
 
     /// The window the peer was told, from [`Connection::rcv_nxt`] on, in bytes.
     pub fn rcv_wnd(&self) -> u32 {
-        self.rcv_adv.distance(self.rcv_nxt)
+        self.receiver.window()
     }
 
     /// The congestion window in bytes.

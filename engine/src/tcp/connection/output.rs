@@ -3,8 +3,9 @@
 use super::recovery::Probe;
 use super::timers::Timer;
 use super::undo::Frto;
-use super::{Connection, Owed, State};
+use super::{Connection, State};
 use crate::tcp::congestion::Control;
+use crate::tcp::due::Due;
 use crate::tcp::segment::{Flags, Options, Transmit};
 use crate::tcp::seq::SeqNumber;
 use crate::time::Instant;
@@ -40,7 +41,7 @@ impl Connection {
             State::Closed => false,
             _ if self.aborting.is_some() || self.stray_reset.is_some() => true,
             State::Opening => false,
-            State::SynSent | State::SynReceived => self.snd_nxt == self.iss || self.owed == Owed::Now,
+            State::SynSent | State::SynReceived => self.snd_nxt == self.iss || self.receiver.due().contains(Due::ACK),
             _ => {
                 let flight = self.snd_nxt.distance(self.snd_una);
                 let unsent = self.send.len() > flight as usize || (self.send.is_closed() && !self.fin_sent);
@@ -52,7 +53,7 @@ impl Connection {
                 {
                     return Some(self.send.len().min(self.segment_room()));
                 }
-                self.owed == Owed::Now || self.keep_alive.due
+                self.receiver.due().contains(Due::ACK) || self.keep_alive.due
             }
         };
         bare.then_some(0)
@@ -62,7 +63,7 @@ impl Connection {
     #[inline]
     pub fn has_nothing_to_send(&self) -> bool {
         self.state == State::Established
-            && self.owed != Owed::Now
+            && !self.receiver.due().contains(Due::ACK)
             && self.send.is_empty()
             && !self.send.is_closed()
             && self.aborting.is_none()
@@ -81,9 +82,9 @@ impl Connection {
     fn bare(&self, seq: SeqNumber, now: Instant) -> Transmit {
         Transmit {
             seq,
-            ack: self.rcv_nxt,
+            ack: self.receiver.nxt(),
             flags: Flags::ACK,
-            window: if self.established { self.window_field() } else { self.syn_window() },
+            window: if self.established { self.receiver.window_field() } else { self.receiver.syn_window() },
             urgent: 0,
             options: Options { timestamps: self.timestamps_field(now), ..Options::default() },
             offset: 0,
@@ -96,7 +97,7 @@ impl Connection {
         let flags = Flags::RST | Flags::ACK;
         if self.state == State::Opening {
             // The answer to a SYN that was never answered (RFC 9293 section 3.10.7.1).
-            return Transmit { flags, ack: self.irs + 1, ..self.bare(SeqNumber(0), now) };
+            return Transmit { flags, ack: self.receiver.irs() + 1, ..self.bare(SeqNumber(0), now) };
         }
         Transmit { flags, ..self.bare(self.snd_nxt, now) }
     }
@@ -111,8 +112,7 @@ impl Connection {
             }
             self.snd_nxt = self.iss + 1;
             self.snd_max = self.snd_nxt;
-            self.rcv_adv = self.rcv_adv.max(self.rcv_nxt + u32::from(syn.window));
-            self.owed = Owed::No;
+            self.receiver.announced(u32::from(syn.window));
             if self.timer.is_none() {
                 self.arm(Timer::Retransmit, now);
             }
@@ -121,11 +121,10 @@ impl Connection {
                 _ => Transmit { flags: Flags::SYN | Flags::ACK, ..syn },
             });
         }
-        if self.owed == Owed::Now && self.state == State::SynReceived {
-            self.owed = Owed::No;
+        if self.receiver.due().contains(Due::ACK) && self.state == State::SynReceived {
             // Only the window of a SYN is not scaled (RFC 7323 section 2.2).
-            let window = self.window_field();
-            self.rcv_adv = self.rcv_adv.max(self.rcv_nxt + (u32::from(window) << self.rcv_scale));
+            let window = self.receiver.window_field();
+            self.receiver.announced(u32::from(window) << self.receiver.scale());
             return Some(Transmit { window, ..self.bare(self.snd_nxt, now) });
         }
         None
@@ -156,7 +155,7 @@ impl Connection {
         if let Some(transmit) = self.next_new(false, now) {
             return Some(transmit);
         }
-        if self.owed == Owed::Now {
+        if self.receiver.due().contains(Due::ACK) {
             // What was sent counts, even if it is about to be sent again; but a probe of a closed window was hardly taken.
             let probing = self.timer.is_some_and(|(timer, _)| timer == Timer::Persist);
             let seq = if probing { self.snd_nxt } else { self.snd_max };
@@ -295,8 +294,8 @@ impl Connection {
     /// Makes a segment of the synchronized states. It carries the acknowledgment that was owed.
     fn emit(&mut self, seq: SeqNumber, offset: usize, len: usize, fin: bool, now: Instant) -> Transmit {
         let mut transmit = Transmit { offset, len, ..self.bare(seq, now) };
-        self.report_early(&mut transmit.options);
-        self.note_ack_sent();
+        self.receiver.report(&mut transmit.options);
+        self.receiver.acknowledged(u32::from(transmit.window) << self.receiver.scale());
         if len > 0 && offset + len == self.send.len() {
             transmit.flags |= Flags::PSH;
         }
@@ -310,38 +309,11 @@ impl Connection {
             transmit.flags |= Flags::URG;
             transmit.urgent = (end - offset).min(usize::from(u16::MAX)) as u16;
         }
-        self.rcv_adv = self.rcv_adv.max(self.rcv_nxt + (u32::from(transmit.window) << self.rcv_scale));
-        self.owed = Owed::No;
         transmit
     }
 
     /// The most payload of a segment now, the options it carries taken off.
     fn segment_room(&self) -> usize {
-        let blocks = self.early_blocks();
-        let taken = if blocks > 0 { 4 + 8 * blocks } else { 0 };
-        usize::from(self.payload_mss().min(self.longest)).saturating_sub(taken).max(1)
-    }
-
-    /// How many blocks a segment reports.
-    fn early_blocks(&self) -> usize {
-        if !self.sack {
-            return 0;
-        }
-        let most = if self.timestamps.is_some() { 3 } else { 4 };
-        let early = self.assembler.as_ref().map_or(0, |assembler| assembler.len());
-        (early + usize::from(self.twice.is_some())).min(most)
-    }
-
-    /// Reports what came early (RFC 2018 section 4), and first of all what came twice (RFC 2883 section 4).
-    fn report_early(&mut self, options: &mut Options) {
-        if !self.sack {
-            return;
-        }
-        let most = if self.timestamps.is_some() { 3 } else { 4 };
-        let early = self.assembler.iter().flat_map(|assembler| assembler.newest_first());
-        let blocks = self.twice.take().into_iter().chain(early).take(most);
-        for (slot, block) in options.sack.iter_mut().zip(blocks) {
-            *slot = Some(block);
-        }
+        usize::from(self.payload_mss().min(self.longest)).saturating_sub(self.receiver.report_len()).max(1)
     }
 }

@@ -5,9 +5,9 @@
 //! trips. So probes go on where RFC 8985 has one: the interval doubles each time, as RFC 9002 section 6.2 has it, and
 //! probes are also sent while losses are repaired, as a repetition may be lost with all that followed it.
 
+use super::Connection;
 use super::timers::Timer;
 use super::undo::Frto;
-use super::{Connection, Owed};
 use crate::tcp::congestion::{Ack, Control, Loss, Path};
 use crate::tcp::scoreboard::{Delivered, Newest};
 use crate::tcp::segment::Segment;
@@ -359,8 +359,6 @@ impl Connection {
             self.scoreboard.lose_all(false);
             self.retransmit = true;
         }
-        if self.owed == Owed::Batched {
-            self.owed = Owed::Now;
-        }
+        self.receiver.flush();
     }
 }

@@ -6,7 +6,7 @@
 //! (RFC 9293 section 3.8.4) that whoever has the connection must answer, and has time for that. Frames that the link
 //! doubles, old ones and those that others make up end no connection of a live peer.
 
-use super::{Connection, Owed, State};
+use super::{Connection, State};
 use crate::tcp::segment::{Flags, Segment};
 use crate::tcp::seq::SeqNumber;
 use crate::time::{Duration, Instant};
@@ -32,9 +32,9 @@ impl Connection {
         if !self.may_challenge(now) {
             return;
         }
-        self.owed = Owed::Now;
-        if is_bare_syn(segment) && self.knock.is_none_or(|knock| knock.rcv_nxt != self.rcv_nxt) {
-            self.knock = Some(Knock { at: now, rcv_nxt: self.rcv_nxt });
+        self.receiver.owe();
+        if is_bare_syn(segment) && self.knock.is_none_or(|knock| knock.rcv_nxt != self.rcv_nxt()) {
+            self.knock = Some(Knock { at: now, rcv_nxt: self.rcv_nxt() });
             // In the handshake our repeated SYN is the question.
             self.keep_alive.due = self.established;
         }
@@ -47,7 +47,7 @@ impl Connection {
         is_bare_syn(syn)
             && self.state != State::Closed
             && self.aborting.is_none()
-            && knock.rcv_nxt == self.rcv_nxt
+            && knock.rcv_nxt == self.rcv_nxt()
             && now >= knock.at + self.rto().max(ANSWER)
     }
 }

@@ -1,7 +1,7 @@
 //! What is kept of a connection in a saved state, and the way back.
 
 use super::recovery::Recovery;
-use super::{Config, Connection, Owed, State};
+use super::{Config, Connection, State};
 use crate::tcp::congestion::Control;
 use crate::tcp::pool::Pool;
 use crate::tcp::seq::SeqNumber;
@@ -48,10 +48,10 @@ impl Connection {
             snd_wnd: self.snd_wnd,
             max_snd_wnd: self.max_snd_wnd,
             snd_scale: self.snd_scale,
-            irs: self.irs,
-            rcv_nxt: self.rcv_nxt,
-            rcv_adv: self.rcv_adv,
-            rcv_scale: self.rcv_scale,
+            irs: self.receiver.irs(),
+            rcv_nxt: self.rcv_nxt(),
+            rcv_adv: self.receiver.edge(),
+            rcv_scale: self.receiver.scale(),
             mss: self.mss,
             cwnd: self.cwnd(),
             ssthresh: self.ssthresh(),
@@ -104,12 +104,10 @@ impl Connection {
         let offered = |shift: u8| u32::from(u16::MAX) << shift;
         connection.snd_wnd = saved.snd_wnd.min(offered(connection.snd_scale));
         connection.max_snd_wnd = saved.max_snd_wnd.min(offered(connection.snd_scale)).max(connection.snd_wnd);
-        connection.irs = saved.irs;
-        connection.rcv_nxt = saved.rcv_nxt;
-        connection.growth.from = saved.rcv_nxt;
-        connection.rcv_scale = saved.rcv_scale.min(super::MAX_SHIFT);
-        connection.rcv_adv = saved.rcv_nxt + saved.rcv_adv.distance(saved.rcv_nxt).min(offered(connection.rcv_scale));
         connection.window_scale = saved.snd_scale > 0 || saved.rcv_scale > 0;
+        let window = saved.rcv_adv.distance(saved.rcv_nxt);
+        let scale = (saved.rcv_scale.min(super::MAX_SHIFT), connection.window_scale);
+        connection.receiver.restore(saved.irs, saved.rcv_nxt, window, scale, peer_finished);
         // The link may be another one than where the state was saved.
         connection.mss = saved.mss.max(super::MIN_MSS).min(config.mss).max(1);
         connection.controller.begin(u32::from(connection.payload_mss()));
@@ -117,15 +115,12 @@ impl Connection {
         if let Some((srtt, rttvar)) = saved.srtt.zip(saved.rttvar) {
             connection.rtt.restore(srtt, rttvar);
         }
-        let stored = connection.recv.push(received, pool) == received.len()
+        let stored = connection.receiver.push(received, pool) == received.len()
             && connection.send.push(unacknowledged, Pool::MAX_BUFFER, pool) == unacknowledged.len();
         if !stored {
             connection.release(pool);
             return None;
         }
-        connection.peer_finished = peer_finished;
-        // An acknowledgment may have been owed, or a window update.
-        connection.owed = Owed::Now;
         if closed {
             connection.send.close();
             // FIN_WAIT_1 and its like say that the FIN was sent, or may be sent again.

@@ -186,7 +186,7 @@ impl Connection {
 
     /// Bounds FIN_WAIT_2 once nobody listens to the peer.
     pub(super) fn bound_fin_wait_2(&mut self, now: Instant) {
-        if self.state == State::FinWait2 && self.discard && self.lifetime.is_none() {
+        if self.state == State::FinWait2 && self.receiver.discards() && self.lifetime.is_none() {
             self.lifetime = Some(now + FIN_WAIT_2);
         }
     }

@@ -51,11 +51,11 @@ struct Open<'a> {
 
 impl Stream for Open<'_> {
     fn readable(&self) -> usize {
-        self.connection.recv.len()
+        self.connection.recv().len()
     }
 
     fn read(&mut self, n: usize, take: &mut dyn FnMut(&[u8])) {
-        let (first, second) = self.connection.recv.slices();
+        let (first, second) = self.connection.recv().slices();
         let front = n.min(first.len());
         take(&first[..front]);
         take(&second[..n - front]);
@@ -73,7 +73,7 @@ impl Stream for Open<'_> {
     }
 
     fn at_end(&self) -> bool {
-        self.connection.peer_finished() && self.connection.recv.is_empty()
+        self.connection.peer_finished() && self.connection.recv().is_empty()
     }
 
     fn finish(&mut self) {
@@ -111,7 +111,7 @@ impl Ours {
         let Some(connection) = &mut self.connection else { return };
         let Some(saved) = connection.save() else { return };
         let joined = |(first, second): (&[u8], &[u8])| [first, second].concat();
-        let received = joined(connection.recv.slices());
+        let received = joined(connection.recv().slices());
         let unacknowledged = joined(connection.send.slices(0, usize::MAX));
         let peer_finished = connection.peer_finished();
         connection.release(&mut self.pool);
@@ -208,7 +208,7 @@ impl End for Ours {
             return Some(now);
         }
         let connection = self.connection.as_ref()?;
-        let application = self.app.due(connection.recv.len(), connection.send_room(), now);
+        let application = self.app.due(connection.recv().len(), connection.send_room(), now);
         earliest(earliest(connection.deadline(), self.answer_at), application)
     }
 
@@ -248,9 +248,9 @@ impl End for Ours {
         assert!(self.pool.lent() <= limits, "{} bytes are lent", self.pool.lent());
         let Some(connection) = &self.connection else { return };
         // The window of a SYN is not scaled, and may be larger than a small limit by rounding.
-        assert!(connection.recv.len() <= received + (1 << 14));
+        assert!(connection.recv().len() <= received + (1 << 14));
         assert!(connection.send.len() <= sent);
-        assert!(connection.recv.urgent().is_none_or(|end| end <= connection.recv.len()));
+        assert!(connection.recv().urgent().is_none_or(|end| end <= connection.recv().len()));
         assert!(connection.snd_una().le(connection.snd_nxt()) && connection.snd_nxt().le(connection.snd_max()));
     }
 

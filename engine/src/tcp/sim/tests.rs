@@ -214,8 +214,8 @@ fn nothing_waits_on_a_clean_link() {
                 }
             }
             let Some(right) = &mut right else { continue };
-            arrived += right.recv.len();
-            right.consume_received(right.recv.len(), &mut b_pool);
+            arrived += right.recv().len();
+            right.consume_received(right.recv().len(), &mut b_pool);
             right.flush_ack();
             while let Some(t) = right.poll_transmit(now) {
                 left.on_segment(&segment_of(&t, &[]), now, &mut a_pool);

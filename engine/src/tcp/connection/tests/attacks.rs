@@ -161,5 +161,5 @@ fn ranges_out_of_order_are_bounded() {
     }
     script.data(0, &[0; 500]);
     script.acks(500);
-    assert_eq!(script.connection.recv.len(), 500);
+    assert_eq!(script.connection.recv().len(), 500);
 }

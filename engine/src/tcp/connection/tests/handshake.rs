@@ -48,7 +48,7 @@ fn a_newer_syn_takes_over_while_opening() {
     script.receive(Segment { seq: SeqNumber(9000), ..syn() });
     script.connection.accept(script.now);
     assert_eq!(script.one().ack, SeqNumber(9001));
-    assert_eq!(script.connection.recv.len(), 0);
+    assert_eq!(script.connection.recv().len(), 0);
 }
 
 #[test]

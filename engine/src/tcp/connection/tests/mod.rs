@@ -94,7 +94,7 @@ impl Script {
 
     /// An acknowledgment of `bytes` bytes of our stream.
     fn ack(&mut self, bytes: u32) {
-        let seq = self.connection.rcv_nxt.0;
+        let seq = self.connection.rcv_nxt().0;
         self.receive(segment(Flags::ACK, seq, ISS + 1 + bytes));
     }
 
@@ -131,7 +131,7 @@ impl Script {
     }
 
     fn received(&self) -> Vec<u8> {
-        let (first, second) = self.connection.recv.slices();
+        let (first, second) = self.connection.recv().slices();
         [first, second].concat()
     }
 

@@ -68,11 +68,11 @@ proptest! {
         let bytes = vec![0x5a; 70_000];
         for step in steps {
             let connection = &mut script.connection;
-            let edge = connection.rcv_adv;
+            let edge = connection.receiver.edge();
             match step {
                 Step::Segment { flags, seq, ack, window, urgent, len, options } => {
                     let segment = Segment {
-                        seq: connection.rcv_nxt + seq as u32,
+                        seq: connection.rcv_nxt() + seq as u32,
                         ack: connection.snd_max + ack as u32,
                         flags: Flags::from_bits_truncate(flags),
                         window,
@@ -106,11 +106,11 @@ proptest! {
                 prop_assert!(transmit.len <= connection.effective_mss());
                 prop_assert!(usize::from(transmit.urgent) <= connection.send.len());
             }
-            prop_assert!(connection.recv.len() <= limit.max(1) + (1 << 14));
-            prop_assert!(connection.recv.urgent().is_none_or(|end| end <= connection.recv.len()));
+            prop_assert!(connection.recv().len() <= limit.max(1) + (1 << 14));
+            prop_assert!(connection.recv().urgent().is_none_or(|end| end <= connection.recv().len()));
             prop_assert!(connection.snd_una.le(connection.snd_nxt) && connection.snd_nxt.le(connection.snd_max));
             if connection.is_established() && start > 1 {
-                prop_assert!(connection.rcv_adv.ge(edge));
+                prop_assert!(connection.receiver.edge().ge(edge));
             }
             if connection.state() == State::Closed {
                 prop_assert_eq!(connection.deadline(), None);

@@ -10,7 +10,7 @@ fn one_acknowledgment_answers_a_batch() {
         assert_eq!(script.sent(), []);
         assert!(script.connection.has_batched_ack());
     }
-    assert_eq!(script.connection.recv.len(), 10_000);
+    assert_eq!(script.connection.recv().len(), 10_000);
     script.connection.flush_ack();
     script.acks(10_000);
     assert!(!script.connection.has_batched_ack());
@@ -40,7 +40,7 @@ fn bytes_out_of_order_wait_for_the_gap() {
     script.data(4, b"XXghiXX");
     script.acks(12);
     assert_eq!(script.received(), b"abcdefghijkl", "the first arrival of a byte wins");
-    assert!(script.connection.assembler.is_none());
+    assert!(!script.connection.receiver.has_early());
     script.take(12);
     assert_eq!(script.pool.lent(), 0);
 }
@@ -104,7 +104,7 @@ fn the_window_closes_and_opens_without_moving_left() {
     for (mss, limit) in [(1460, 20_000), (65480, 65_536), (65480, 20_000), (100, 150)] {
         let config = Config { mss, recv_limit: limit, ..CONFIG };
         let mut script = Script::established_with(&config);
-        let mut edge = script.connection.rcv_adv;
+        let mut edge = script.connection.receiver.edge();
         let mut offset = 0;
         while script.connection.rcv_wnd() > 0 {
             let n = script.connection.rcv_wnd().min(1000);
@@ -119,7 +119,7 @@ fn the_window_closes_and_opens_without_moving_left() {
         }
         // Byte by byte the host takes everything; the peer hears of it in few, large steps.
         let mut updates = 0;
-        for _ in 0..script.connection.recv.len() {
+        for _ in 0..script.connection.recv().len() {
             script.take(1);
             for update in script.sent() {
                 updates += 1;
@@ -146,7 +146,7 @@ fn discarded_bytes_are_acknowledged() {
     script.acks(6);
     script.data(9, b"late");
     script.acks(6);
-    assert_eq!((script.connection.recv.len(), script.pool.lent()), (0, 0));
+    assert_eq!((script.connection.recv().len(), script.pool.lent()), (0, 0));
     script.receive(segment(FIN_ACK, IRS + 7, ISS + 1));
     assert!(script.connection.peer_finished());
 }
@@ -173,19 +173,19 @@ fn urgent_bytes_are_marked() {
         ..segment(Flags::ACK | Flags::URG, IRS + 1 + offset, ISS + 1)
     };
     script.receive(urgent(0, 3, b"xyZab"));
-    assert_eq!(script.connection.recv.urgent(), Some(3));
+    assert_eq!(script.connection.recv().urgent(), Some(3));
     script.acks(5);
     script.take(5);
     // The same again does not mark what was taken already.
     script.receive(urgent(0, 3, b"xyZab"));
-    assert_eq!(script.connection.recv.urgent(), None);
+    assert_eq!(script.connection.recv().urgent(), None);
     // A pointer past what arrived is kept until it does, and names nothing that is not there.
     script.receive(urgent(5, 65535, b"cd"));
-    assert_eq!((script.connection.recv.len(), script.connection.recv.urgent()), (2, None));
+    assert_eq!((script.connection.recv().len(), script.connection.recv().urgent()), (2, None));
     script.receive(urgent(7, 1, b"efg"));
-    assert_eq!(script.connection.recv.urgent(), None, "the later end counts");
+    assert_eq!(script.connection.recv().urgent(), None, "the later end counts");
     for offset in 0..66 {
         script.data(10 + offset * 1000, &[0; 1000]);
     }
-    assert_eq!(script.connection.recv.urgent(), Some(65535));
+    assert_eq!(script.connection.recv().urgent(), Some(65535));
 }

@@ -3,61 +3,68 @@
 //! The window is the free part of the receive buffer. Its right edge never moves left, and it moves right only by steps
 //! worth having (silly window avoidance, RFC 9293 section 3.8.6.2.2).
 
-use super::{Connection, MAX_SHIFT};
+use super::Receiver;
+use crate::tcp::segment::MAX_SHIFT;
 
 /// How many shares of the memory a receive window may be.
 const SHARES: u32 = 4;
 
-impl Connection {
+impl Receiver {
+    /// The window that the peer was told, from the next expected number on, in bytes.
+    #[inline]
+    pub fn window(&self) -> u32 {
+        self.edge.distance(self.nxt)
+    }
+
     /// The shift count with which the whole receive buffer can be offered, also when it has grown.
-    pub(super) fn shift_for_limit(&self) -> u8 {
-        let most = self.recv_max();
+    pub fn shift_for_limit(&self) -> u8 {
+        let most = self.most();
         (0..MAX_SHIFT).find(|shift| (u32::from(u16::MAX) << shift) >= most).unwrap_or(MAX_SHIFT)
     }
 
     /// The window field of a SYN, which is never scaled (RFC 7323 section 2.2).
-    pub(super) fn syn_window(&self) -> u16 {
-        let free = self.window_limit().saturating_sub(self.recv.len() as u32);
+    pub fn syn_window(&self) -> u16 {
+        let free = self.window_limit().saturating_sub(self.buffer.len() as u32);
         free.min(u32::from(u16::MAX)) as u16
     }
 
     /// What the receive buffer may hold now: a few shares, as most hosts take what comes, so that most receive buffers are
     /// empty most of the time. Less than before when there are many buffers; the right edge of the window stays.
     fn window_limit(&self) -> u32 {
-        self.recv_limit.min(self.share.saturating_mul(SHARES))
+        self.limit.min(self.share.saturating_mul(SHARES))
     }
 
     /// Room that is not worth offering when it is all there is: less than a segment and less than a quarter of the buffer.
     /// The second part is for segments that are large against the buffer.
     fn least_window(&self) -> u32 {
-        (self.window_limit() / 4).min(u32::from(self.advertised_mss)).max(1)
+        (self.window_limit() / 4).min(u32::from(self.mss)).max(1)
     }
 
     /// The free part of the receive buffer, as far as the window field can say it. What came early lies inside of it.
     fn free(&self) -> u32 {
-        let free = self.window_limit().saturating_sub(self.recv.len() as u32);
-        free.min(u32::from(u16::MAX) << self.rcv_scale)
+        let free = self.window_limit().saturating_sub(self.buffer.len() as u32);
+        free.min(u32::from(u16::MAX) << self.scale)
     }
 
     /// The window field of the next segment, scaled. Rounded up where the window only keeps its edge, so that the edge
     /// does not move left; the receive buffer has room for what this adds.
-    pub(super) fn window_field(&self) -> u16 {
-        let kept = self.rcv_wnd().div_ceil(1 << self.rcv_scale);
+    pub fn window_field(&self) -> u16 {
+        let kept = self.window().div_ceil(1 << self.scale);
         let free = self.free();
-        let grown = if free < self.least_window() { 0 } else { free >> self.rcv_scale };
+        let grown = if free < self.least_window() { 0 } else { free >> self.scale };
         kept.max(grown).min(u32::from(u16::MAX)) as u16
     }
 
     /// Whether the window can grow by so much that the peer should hear of it without waiting for another segment: by two
     /// segments, or by half of the buffer when segments are large; or the peer may not even send one segment now.
-    pub(super) fn window_update_is_due(&self) -> bool {
-        if !self.established || self.peer_finished {
+    pub fn update_is_due(&self) -> bool {
+        if self.finished {
             return false;
         }
-        let kept = self.rcv_wnd();
+        let kept = self.window();
         let growth = self.free().saturating_sub(kept);
         let least = self.least_window();
-        let step = u32::from(self.advertised_mss).saturating_mul(2).min(self.window_limit() / 2).max(1);
+        let step = u32::from(self.mss).saturating_mul(2).min(self.window_limit() / 2).max(1);
         growth >= step || (kept < least && growth >= least)
     }
 }

@@ -1,6 +1,6 @@
 //! Which bytes beyond the next expected one have arrived. The bytes themselves lie in the receive buffer.
 
-use super::seq::SeqNumber;
+use crate::tcp::seq::SeqNumber;
 
 /// Separate ranges kept at one time: so many, and one more for each so many bytes that they span, enough for the holes of a
 /// long path's window; a peer that sends single bytes cannot have more memory spent on ranges than on bytes. What would make
@@ -14,7 +14,7 @@ const MAX_RANGES: usize = 4096;
 /// The ranges are sorted, apart from each other and not empty. The next expected number is the start of no range for
 /// longer than one call: what has become in order is taken out with [`Assembler::take_in_order`].
 #[derive(Debug, Default)]
-pub(super) struct Assembler {
+pub struct Assembler {
     /// The first number of a range and the one after its last.
     ranges: Vec<(SeqNumber, SeqNumber)>,
     /// Where what arrived last begins, and what arrived before it.
