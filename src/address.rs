@@ -8,19 +8,19 @@ use libc::{in_addr, in6_addr, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_un, 
 use oxislirp::UnixAddress;
 
 /// The address of a C `in_addr`, which is in network byte order.
-pub fn ipv4(address: in_addr) -> Ipv4Addr {
+pub(crate) fn ipv4(address: in_addr) -> Ipv4Addr {
     Ipv4Addr::from(address.s_addr.to_ne_bytes())
 }
 
 /// The C form of an address.
-pub fn to_in_addr(address: Ipv4Addr) -> in_addr {
+pub(crate) fn to_in_addr(address: Ipv4Addr) -> in_addr {
     in_addr { s_addr: u32::from_ne_bytes(address.octets()) }
 }
 
 /// The address that a text stands for by the rules of `inet_aton`: one to four numbers, decimal, octal (0) or hexadecimal
 /// (0x), of which the last takes all bytes that are left.
 #[cfg(any(windows, test))]
-pub fn parse_ipv4(text: &[u8]) -> Option<Ipv4Addr> {
+pub(crate) fn parse_ipv4(text: &[u8]) -> Option<Ipv4Addr> {
     let text = std::str::from_utf8(text).ok()?;
     let number = |part: &str| {
         let (digits, radix) = match part.strip_prefix("0x").or(part.strip_prefix("0X")) {
@@ -42,12 +42,12 @@ pub fn parse_ipv4(text: &[u8]) -> Option<Ipv4Addr> {
 }
 
 /// The address of a C `in6_addr`.
-pub fn ipv6(address: in6_addr) -> Ipv6Addr {
+pub(crate) fn ipv6(address: in6_addr) -> Ipv6Addr {
     Ipv6Addr::from(address.s6_addr)
 }
 
 /// A port of a C `int`: upstream keeps its low 16 bits.
-pub fn port(port: i32) -> u16 {
+pub(crate) fn port(port: i32) -> u16 {
     port as u16
 }
 
@@ -58,7 +58,7 @@ pub fn port(port: i32) -> u16 {
 ///
 /// # Safety
 /// `address` is NULL or points to `length` readable bytes.
-pub unsafe fn socket_address(address: *const sockaddr, length: socklen_t) -> Result<SocketAddr, i32> {
+pub(crate) unsafe fn socket_address(address: *const sockaddr, length: socklen_t) -> Result<SocketAddr, i32> {
     let length = usize::try_from(length).map_err(|_| libc::EINVAL)?;
     let family_end = offset_of!(sockaddr, sa_family) + size_of::<libc::sa_family_t>();
     if address.is_null() || length < family_end {
@@ -85,7 +85,7 @@ pub unsafe fn socket_address(address: *const sockaddr, length: socklen_t) -> Res
 
 /// Where on the host a forward listens.
 #[derive(Debug, PartialEq, Eq)]
-pub enum HostAddress {
+pub(crate) enum HostAddress {
     Inet(SocketAddr),
     Unix(UnixAddress),
 }
@@ -97,7 +97,7 @@ pub enum HostAddress {
 ///
 /// # Safety
 /// As for [`socket_address`].
-pub unsafe fn host_address(address: *const sockaddr, length: socklen_t) -> Result<HostAddress, i32> {
+pub(crate) unsafe fn host_address(address: *const sockaddr, length: socklen_t) -> Result<HostAddress, i32> {
     // SAFETY: as the caller vouches.
     let inet = unsafe { socket_address(address, length) };
     if inet != Err(libc::EAFNOSUPPORT) {

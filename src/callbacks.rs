@@ -8,7 +8,7 @@ use super::types::{RawTimerId, Slirp, SlirpCb, slirp_os_socket};
 
 /// The application's callbacks with their opaque pointer. Each method does nothing where the callback is NULL.
 #[derive(Clone, Copy)]
-pub struct Callbacks {
+pub(crate) struct Callbacks {
     table: SlirpCb,
     opaque: *mut c_void,
 }
@@ -27,7 +27,7 @@ impl Callbacks {
     ///
     /// # Safety
     /// `table` is NULL or points to a table as long as `version` says.
-    pub unsafe fn copy(table: *const SlirpCb, version: u32, opaque: *mut c_void) -> Callbacks {
+    pub(crate) unsafe fn copy(table: *const SlirpCb, version: u32, opaque: *mut c_void) -> Callbacks {
         let mut copy = MaybeUninit::<SlirpCb>::zeroed();
         if !table.is_null() {
             // SAFETY: the caller vouches for the length at the source, and no version is longer than the whole table.
@@ -44,13 +44,13 @@ impl Callbacks {
     }
 
     /// Hands a frame to the guest. False when the application reports a failure.
-    pub fn send_packet(&self, frame: &[u8]) -> bool {
+    pub(crate) fn send_packet(&self, frame: &[u8]) -> bool {
         let Some(send_packet) = self.table.send_packet else { return true };
         // SAFETY: the application gave this function for this opaque pointer; the frame outlives the call.
         unsafe { send_packet(frame.as_ptr().cast(), frame.len(), self.opaque) >= 0 }
     }
 
-    pub fn guest_error(&self, text: &str) {
+    pub(crate) fn guest_error(&self, text: &str) {
         let Some(guest_error) = self.table.guest_error else { return };
         let text = CString::new(text.replace('\0', " ")).unwrap_or_default();
         // SAFETY: as above; the text is NUL-terminated and outlives the call.
@@ -58,13 +58,13 @@ impl Callbacks {
     }
 
     /// The application's clock in nanoseconds.
-    pub fn clock_get_ns(&self) -> Option<i64> {
+    pub(crate) fn clock_get_ns(&self) -> Option<i64> {
         let clock_get_ns = self.table.clock_get_ns?;
         // SAFETY: as above.
         Some(unsafe { clock_get_ns(self.opaque) })
     }
 
-    pub fn register(&self, descriptor: c_int) {
+    pub(crate) fn register(&self, descriptor: c_int) {
         if let Some(register) = self.table.register_poll_socket {
             // SAFETY: as above.
             unsafe { register(descriptor as slirp_os_socket, self.opaque) }
@@ -74,7 +74,7 @@ impl Callbacks {
         }
     }
 
-    pub fn unregister(&self, descriptor: c_int) {
+    pub(crate) fn unregister(&self, descriptor: c_int) {
         if let Some(unregister) = self.table.unregister_poll_socket {
             // SAFETY: as above.
             unsafe { unregister(descriptor as slirp_os_socket, self.opaque) }
@@ -84,13 +84,13 @@ impl Callbacks {
         }
     }
 
-    pub fn notify(&self) {
+    pub(crate) fn notify(&self) {
         let Some(notify) = self.table.notify else { return };
         // SAFETY: as above.
         unsafe { notify(self.opaque) }
     }
 
-    pub fn init_completed(&self, slirp: *mut Slirp) {
+    pub(crate) fn init_completed(&self, slirp: *mut Slirp) {
         let Some(init_completed) = self.table.init_completed else { return };
         // SAFETY: as above; the instance is complete.
         unsafe { init_completed(slirp, self.opaque) }
@@ -98,7 +98,7 @@ impl Callbacks {
 
     /// Has the application make a timer; `fired` with `slirp` is what a timer of the old kind calls. `None` when the
     /// application has no timers. A NULL handle is a handle like any other.
-    pub fn timer_new(
+    pub(crate) fn timer_new(
         &self,
         id: RawTimerId,
         fired: unsafe extern "C" fn(*mut c_void),
@@ -115,13 +115,13 @@ impl Callbacks {
     }
 
     /// Sets a timer to an absolute time of the application's clock, in milliseconds.
-    pub fn timer_mod(&self, timer: *mut c_void, expire_ms: i64) {
+    pub(crate) fn timer_mod(&self, timer: *mut c_void, expire_ms: i64) {
         let Some(timer_mod) = self.table.timer_mod else { return };
         // SAFETY: as above; the handle is one that the application gave.
         unsafe { timer_mod(timer, expire_ms, self.opaque) }
     }
 
-    pub fn timer_free(&self, timer: *mut c_void) {
+    pub(crate) fn timer_free(&self, timer: *mut c_void) {
         let Some(timer_free) = self.table.timer_free else { return };
         // SAFETY: as above; the handle is one that the application gave, and is freed once.
         unsafe { timer_free(timer, self.opaque) }

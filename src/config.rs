@@ -36,7 +36,7 @@ fn config_length(version: u32) -> usize {
 /// # Safety
 /// `config` is NULL or points to a structure as long as its version says, whose pointers are NULL or as their comments
 /// say.
-pub unsafe fn read(config: *const SlirpConfig) -> Result<(Config, u32), &'static str> {
+pub(crate) unsafe fn read(config: *const SlirpConfig) -> Result<(Config, u32), &'static str> {
     if config.is_null() {
         return Err("cfg is NULL");
     }

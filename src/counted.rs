@@ -23,7 +23,7 @@ struct Shared<T> {
 }
 
 /// A counted reference.
-pub struct Counted<T> {
+pub(crate) struct Counted<T> {
     shared: NonNull<Shared<T>>,
     owns: PhantomData<Shared<T>>,
 }
@@ -34,13 +34,13 @@ unsafe impl<T: Send + Sync> Send for Counted<T> {}
 unsafe impl<T: Send + Sync> Sync for Counted<T> {}
 
 impl<T> Counted<T> {
-    pub fn new(value: T) -> Counted<T> {
+    pub(crate) fn new(value: T) -> Counted<T> {
         let shared = NonNull::from(Box::leak(Box::new(Shared { state: AtomicUsize::new(1), value })));
         Counted { shared, owns: PhantomData }
     }
 
     /// Turns this reference into a pointer that stands for it.
-    pub fn into_raw(self) -> *mut () {
+    pub(crate) fn into_raw(self) -> *mut () {
         let pointer = self.shared.as_ptr();
         std::mem::forget(self);
         pointer.cast()
@@ -50,7 +50,7 @@ impl<T> Counted<T> {
     ///
     /// # Safety
     /// `pointer` came from [`Counted::into_raw`] of the same type, and stands for nothing afterwards.
-    pub unsafe fn from_raw(pointer: *mut ()) -> Option<Counted<T>> {
+    pub(crate) unsafe fn from_raw(pointer: *mut ()) -> Option<Counted<T>> {
         Some(Counted { shared: NonNull::new(pointer.cast())?, owns: PhantomData })
     }
 
@@ -58,7 +58,7 @@ impl<T> Counted<T> {
     ///
     /// # Safety
     /// `pointer` is NULL or came from [`Counted::into_raw`] of the same type, and still stands for a reference.
-    pub unsafe fn beside(pointer: *mut ()) -> Option<Counted<T>> {
+    pub(crate) unsafe fn beside(pointer: *mut ()) -> Option<Counted<T>> {
         let shared = NonNull::<Shared<T>>::new(pointer.cast())?;
         // SAFETY: the reference that the pointer stands for keeps the memory.
         unsafe { shared.as_ref() }.state.fetch_add(1, Ordering::Relaxed);
@@ -70,7 +70,7 @@ impl<T> Counted<T> {
     /// # Safety
     /// As for [`Counted::beside`]; and what is given may be used only for as long as something else is known to keep the
     /// value: the pointer's own reference, or what whoever takes that back waits for.
-    pub unsafe fn uncounted<'a>(pointer: *mut ()) -> Option<&'a T> {
+    pub(crate) unsafe fn uncounted<'a>(pointer: *mut ()) -> Option<&'a T> {
         let shared = NonNull::<Shared<T>>::new(pointer.cast())?;
         // SAFETY: as the caller vouches.
         Some(unsafe { &(*shared.as_ptr()).value })
@@ -78,7 +78,7 @@ impl<T> Counted<T> {
 
     /// Waits until there is no reference but this one and `own` others, which the calling thread holds itself. To be called
     /// once.
-    pub fn close(&self, own: usize) {
+    pub(crate) fn close(&self, own: usize) {
         let state = self.state();
         state.fetch_or(CLOSING, Ordering::AcqRel);
         let mut gone = GONE.0.lock().unwrap_or_else(PoisonError::into_inner);

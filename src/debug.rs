@@ -13,24 +13,24 @@ static ENVIRONMENT: Once = Once::new();
 const NAMES: [(&str, u32); 5] = [("call", 1), ("misc", 2), ("error", 4), ("tftp", 8), ("verbose_call", 16)];
 
 /// Sets bits of the mask.
-pub fn set(flags: u32) {
+pub(crate) fn set(flags: u32) {
     MASK.fetch_or(flags, Ordering::Relaxed);
 }
 
 /// Clears bits of the mask.
-pub fn reset(flags: u32) {
+pub(crate) fn reset(flags: u32) {
     MASK.fetch_and(!flags, Ordering::Relaxed);
 }
 
 /// Writes a message when any of `flags` is set; `text` is made only then.
-pub fn message(flags: u32, text: impl FnOnce() -> String) {
+pub(crate) fn message(flags: u32, text: impl FnOnce() -> String) {
     if MASK.load(Ordering::Relaxed) & flags != 0 {
         log::write(Level::Debug, &text());
     }
 }
 
 /// Reads SLIRP_DEBUG, the first time it is called in a process.
-pub fn read_environment() {
+pub(crate) fn read_environment() {
     ENVIRONMENT.call_once(|| {
         let Some(value) = std::env::var_os("SLIRP_DEBUG") else { return };
         let value = value.to_string_lossy();

@@ -9,7 +9,7 @@ use super::log::{self, Level};
 ///
 /// The engine itself is fenced further in ([`super::instance::Instance`]), where the one frame that was worked on is
 /// lost and the application told. This outer fence is for what lies between the two.
-pub fn fenced<T>(function: &str, fallback: T, body: impl FnOnce() -> T) -> T {
+pub(crate) fn fenced<T>(function: &str, fallback: T, body: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         log::write(Level::Critical, &format!("{function}: internal error: {}", describe(&*panic)));
         fallback
@@ -17,7 +17,7 @@ pub fn fenced<T>(function: &str, fallback: T, body: impl FnOnce() -> T) -> T {
 }
 
 /// What a panic said.
-pub fn describe(panic: &(dyn Any + Send)) -> &str {
+pub(crate) fn describe(panic: &(dyn Any + Send)) -> &str {
     if let Some(text) = panic.downcast_ref::<&str>() {
         text
     } else if let Some(text) = panic.downcast_ref::<String>() {

@@ -39,7 +39,7 @@ const FRAMES_PER_CLOCK: u32 = 16;
 const RA_INTERVAL_MS: std::ops::Range<u64> = 200_000..600_000;
 
 /// Who takes the bytes of a guest forward.
-pub type GuestForwardWriter = unsafe extern "C" fn(*const c_void, usize, *mut c_void) -> isize;
+pub(crate) type GuestForwardWriter = unsafe extern "C" fn(*const c_void, usize, *mut c_void) -> isize;
 
 /// A guest forward's callback with its opaque pointer.
 #[derive(Clone, Copy)]
@@ -114,7 +114,7 @@ impl Core {
 }
 
 /// One instance of the library.
-pub struct Instance {
+pub(crate) struct Instance {
     core: Mutex<Core>,
     /// [`Core::writing`] or [`Core::deliverer_waits`] has changed.
     written: Condvar,
@@ -146,7 +146,7 @@ impl Instance {
     ///
     /// # Errors
     /// What the operating system says when it has no descriptor left.
-    pub fn create(config: Config, callbacks: Callbacks) -> std::io::Result<*mut Slirp> {
+    pub(crate) fn create(config: Config, callbacks: Callbacks) -> std::io::Result<*mut Slirp> {
         let ipv6 = config.ipv6_enabled;
         let stack = Stack::new(config)?;
         let instance = Counted::new(Instance {
@@ -188,7 +188,7 @@ impl Instance {
     ///
     /// # Safety
     /// `handle` is NULL or came from [`Instance::create`] and was not given to [`Instance::destroy`] before.
-    pub unsafe fn from_handle(handle: *mut Slirp) -> Option<Counted<Instance>> {
+    pub(crate) unsafe fn from_handle(handle: *mut Slirp) -> Option<Counted<Instance>> {
         // SAFETY: as the caller vouches, the handle stands for a reference that `create` made.
         unsafe { Counted::beside(handle.cast()) }
     }
@@ -198,7 +198,7 @@ impl Instance {
     ///
     /// # Safety
     /// As for [`Instance::from_handle`]; the handle is void afterwards.
-    pub unsafe fn destroy(handle: *mut Slirp) {
+    pub(crate) unsafe fn destroy(handle: *mut Slirp) {
         // SAFETY: this takes over the reference the handle stood for.
         let Some(instance) = (unsafe { Counted::<Instance>::from_raw(handle.cast()) }) else { return };
         instance.closed.store(true, Ordering::Release);
@@ -381,7 +381,7 @@ impl Instance {
     ///
     /// # Safety
     /// As for [`Instance::from_handle`] and, with the frame, for [`Foreign::new`].
-    pub unsafe fn input(handle: *mut Slirp, frame: *const u8, length: usize) {
+    pub(crate) unsafe fn input(handle: *mut Slirp, frame: *const u8, length: usize) {
         // SAFETY: the caller vouches for the handle and the frame.
         if unsafe { Instance::input_alone(handle, frame, length) } {
             return;
@@ -424,7 +424,7 @@ impl Instance {
     }
 
     /// `slirp_handle_timer`.
-    pub fn handle_timer(&self, id: u32) {
+    pub(crate) fn handle_timer(&self, id: u32) {
         if id != SlirpTimerId::SlirpTimerRa as u32 {
             log::write(Level::Critical, &format!("slirp_handle_timer: there is no timer {id}"));
             return;
@@ -455,7 +455,13 @@ impl Instance {
     }
 
     /// Adds a host forward; an error is an errno.
-    pub fn add_host_forward(&self, udp: bool, host: SocketAddr, guest: SocketAddr, only_v6: bool) -> Result<(), c_int> {
+    pub(crate) fn add_host_forward(
+        &self,
+        udp: bool,
+        host: SocketAddr,
+        guest: SocketAddr,
+        only_v6: bool,
+    ) -> Result<(), c_int> {
         let now = self.now();
         let result = self.enter(|core| {
             core.stack.set_now(now);
@@ -468,13 +474,13 @@ impl Instance {
         }
     }
 
-    pub fn remove_host_forward(&self, udp: bool, host: SocketAddr) -> bool {
+    pub(crate) fn remove_host_forward(&self, udp: bool, host: SocketAddr) -> bool {
         let removed = self.enter(|core| core.stack.remove_host_forward(udp, host));
         removed.unwrap_or(false)
     }
 
     /// Adds a host forward on a Unix socket; an error is an errno.
-    pub fn add_unix_host_forward(&self, host: &UnixAddress, guest: SocketAddr) -> Result<(), c_int> {
+    pub(crate) fn add_unix_host_forward(&self, host: &UnixAddress, guest: SocketAddr) -> Result<(), c_int> {
         let now = self.now();
         let result = self.enter(|core| {
             core.stack.set_now(now);
@@ -484,13 +490,13 @@ impl Instance {
         result.map_or(Err(libc::EIO), |result| result.map_err(errno))
     }
 
-    pub fn remove_unix_host_forward(&self, host: &UnixAddress) -> bool {
+    pub(crate) fn remove_unix_host_forward(&self, host: &UnixAddress) -> bool {
         let removed = self.enter(|core| core.stack.remove_unix_host_forward(host));
         removed.unwrap_or(false)
     }
 
     /// Adds a guest forward with a callback; false when its address or port is not to be had.
-    pub fn add_guest_forward(
+    pub(crate) fn add_guest_forward(
         &self,
         write: GuestForwardWriter,
         opaque: *mut c_void,
@@ -506,14 +512,14 @@ impl Instance {
     }
 
     /// Adds a guest forward to something that needs no callback; false when its address or port is not to be had.
-    pub fn add_guest_forward_to(&self, target: Target, address: &mut Ipv4Addr, port: u16) -> bool {
+    pub(crate) fn add_guest_forward_to(&self, target: Target, address: &mut Ipv4Addr, port: u16) -> bool {
         let added = self.enter(|core| core.stack.add_guest_forward_to(target, address, port));
         matches!(added, Some(Some(_)))
     }
 
     /// Removes a guest forward. Its connections are reset, and no call of its callback is on its way on another thread when
     /// this returns: the application may free what it uses.
-    pub fn remove_guest_forward(&self, address: Ipv4Addr, port: u16) -> bool {
+    pub(crate) fn remove_guest_forward(&self, address: Ipv4Addr, port: u16) -> bool {
         let removed = self.enter(|core| {
             let number = core.stack.remove_guest_forward(address, port)?;
             core.writers.remove(&number);
@@ -529,11 +535,11 @@ impl Instance {
         true
     }
 
-    pub fn guest_forward_room(&self, address: Ipv4Addr, port: u16) -> usize {
+    pub(crate) fn guest_forward_room(&self, address: Ipv4Addr, port: u16) -> usize {
         self.enter(|core| core.stack.guest_forward_room(address, port)).unwrap_or(0)
     }
 
-    pub fn guest_forward_receive(&self, address: Ipv4Addr, port: u16, data: &[u8]) {
+    pub(crate) fn guest_forward_receive(&self, address: Ipv4Addr, port: u16, data: &[u8]) {
         let now = self.now();
         self.enter(|core| {
             core.stack.set_now(now);
@@ -541,16 +547,16 @@ impl Instance {
         });
     }
 
-    pub fn connection_info(&self) -> String {
+    pub(crate) fn connection_info(&self) -> String {
         self.enter(|core| inspect::connections(&core.stack)).unwrap_or_default()
     }
 
-    pub fn neighbor_info(&self) -> String {
+    pub(crate) fn neighbor_info(&self) -> String {
         self.enter(|core| inspect::neighbors(&core.stack)).unwrap_or_default()
     }
 
     /// The pieces of the saved state; `None` after an internal error.
-    pub fn save(&self) -> Option<Vec<Vec<u8>>> {
+    pub(crate) fn save(&self) -> Option<Vec<Vec<u8>>> {
         self.enter(|core| snapshot::save(&core.stack))
     }
 
@@ -558,7 +564,7 @@ impl Instance {
     ///
     /// # Errors
     /// Why it could not be loaded.
-    pub fn load(&self, version: i32, read: impl FnMut(&mut [u8]) -> Option<()>) -> Result<(), snapshot::Error> {
+    pub(crate) fn load(&self, version: i32, read: impl FnMut(&mut [u8]) -> Option<()>) -> Result<(), snapshot::Error> {
         let loaded = snapshot::read(version, read)?;
         let now = self.now();
         let restored = self.enter(|core| {

@@ -4,6 +4,7 @@
 //! thread at a time into it, and calls the application only while nobody is inside; `polling` is its side of the
 //! application's loop. `counted` is what a handle stands for, `outside` knows from which calls of the application a call
 //! was made.
+#![warn(unreachable_pub)]
 
 mod address;
 mod callbacks;

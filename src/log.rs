@@ -5,14 +5,14 @@ use std::io::Write;
 
 /// How much a message matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
+pub(crate) enum Level {
     Debug,
     Warning,
     Critical,
 }
 
 /// Writes one message. A standard error that is closed or full is no reason to fail.
-pub fn write(level: Level, text: &str) {
+pub(crate) fn write(level: Level, text: &str) {
     let name = match level {
         Level::Debug => "DEBUG",
         Level::Warning => "WARNING",

@@ -30,7 +30,7 @@ impl Drop for End<'_> {
 }
 
 /// Calls the application for the instance at this address.
-pub fn call<T>(instance: usize, application: impl FnOnce() -> T) -> T {
+pub(crate) fn call<T>(instance: usize, application: impl FnOnce() -> T) -> T {
     INNERMOST.with(|innermost| {
         let call = Call { instance, outer: innermost.get() };
         let _end = End { innermost, outer: call.outer };
@@ -40,7 +40,7 @@ pub fn call<T>(instance: usize, application: impl FnOnce() -> T) -> T {
 }
 
 /// How many calls of the application the calling thread is inside of, for the instance at this address.
-pub fn depth(instance: usize) -> usize {
+pub(crate) fn depth(instance: usize) -> usize {
     let mut depth = 0;
     let mut next = INNERMOST.get();
     // SAFETY: each call on the list is on this thread's stack, further down, and takes itself off before it goes.

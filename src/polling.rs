@@ -37,7 +37,7 @@ struct Watched {
 }
 
 impl Watching {
-    pub fn new(poller: Option<c_int>) -> Watching {
+    pub(crate) fn new(poller: Option<c_int>) -> Watching {
         Watching { poller, index: AtomicI32::new(UNWATCHED), sockets: Mutex::default() }
     }
 }
@@ -60,7 +60,7 @@ impl Watched {
 
 impl Instance {
     /// `slirp_pollfds_fill`: `watch` tells the application of a descriptor and gives its index.
-    pub fn fill(&self, sleep: &mut u32, mut watch: impl FnMut(c_int, c_int) -> c_int) {
+    pub(crate) fn fill(&self, sleep: &mut u32, mut watch: impl FnMut(c_int, c_int) -> c_int) {
         let now = self.now();
         self.check_ra_timer(now);
         // An application that skips its poll when its sleep ran out has its round done here.
@@ -95,7 +95,7 @@ impl Instance {
 
     /// `slirp_pollfds_poll`: `happened` gives what the application saw at an index. Asked once for each index of the last
     /// fill.
-    pub fn poll(&self, select_error: bool, mut happened: impl FnMut(c_int) -> c_int) {
+    pub(crate) fn poll(&self, select_error: bool, mut happened: impl FnMut(c_int) -> c_int) {
         if self.watching.poller.is_none() {
             return self.poll_directly(select_error, happened);
         }

@@ -9,7 +9,7 @@ use crate::link::outbox::Outbox;
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
-pub struct FrameBudget {
+pub(crate) struct FrameBudget {
     /// What the round may come to.
     round: Ends,
     /// What the call may come to whatever the round has left.
@@ -20,7 +20,7 @@ pub struct FrameBudget {
 
 /// How many frames there may be in the end, and how many bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ends {
+pub(crate) struct Ends {
     frames: u64,
     bytes: u64,
 }
@@ -34,19 +34,19 @@ impl Default for FrameBudget {
 
 impl FrameBudget {
     /// A round begins, with so many frames and bytes.
-    pub fn begin_round(&mut self, outbox: &Outbox, frames: u32, bytes: u32) {
+    pub(crate) fn begin_round(&mut self, outbox: &Outbox, frames: u32, bytes: u32) {
         self.round = self.ends_after(outbox, frames, bytes);
         self.least = Ends { frames: 0, bytes: 0 };
     }
 
     /// Whatever comes now may make so many frames and move so many bytes, even if the round has less left.
     #[inline]
-    pub fn allow(&mut self, outbox: &Outbox, frames: u32, bytes: u32) {
+    pub(crate) fn allow(&mut self, outbox: &Outbox, frames: u32, bytes: u32) {
         self.least = self.ends_after(outbox, frames, bytes);
     }
 
     /// Takes away half of what the round has left, until it is given back by [`FrameBudget::give_back`].
-    pub fn halve(&mut self, outbox: &Outbox) -> Ends {
+    pub(crate) fn halve(&mut self, outbox: &Outbox) -> Ends {
         let now = self.now(outbox);
         let half = |end: u64, now: u64| now.saturating_add(end.saturating_sub(now).div_ceil(2));
         let (frames, bytes) = (half(self.round.frames, now.frames), half(self.round.bytes, now.bytes));
@@ -54,18 +54,18 @@ impl FrameBudget {
     }
 
     /// See [`FrameBudget::halve`].
-    pub fn give_back(&mut self, ends: Ends) {
+    pub(crate) fn give_back(&mut self, ends: Ends) {
         self.round = ends;
     }
 
     /// Whether the round has nothing left.
-    pub fn is_spent(&self, outbox: &Outbox) -> bool {
+    pub(crate) fn is_spent(&self, outbox: &Outbox) -> bool {
         let now = self.now(outbox);
         now.frames >= self.round.frames || now.bytes >= self.round.bytes
     }
 
     /// How many frames may still be made. The one that uses up the bytes may be longer than they are.
-    pub fn room(&self, outbox: &Outbox) -> usize {
+    pub(crate) fn room(&self, outbox: &Outbox) -> usize {
         let now = self.now(outbox);
         if now.bytes >= self.round.bytes.max(self.least.bytes) {
             return 0;
@@ -76,7 +76,7 @@ impl FrameBudget {
 
     /// So many bytes came from a host or went to one; or something was done that takes as long.
     #[inline]
-    pub fn moved(&mut self, bytes: usize) {
+    pub(crate) fn moved(&mut self, bytes: usize) {
         self.moved += bytes as u64;
     }
 

@@ -9,12 +9,12 @@ use slotmap::Key;
 
 /// The order in which the hand visits the flows of one table.
 #[derive(Debug)]
-pub struct ClockHand<K> {
+pub(crate) struct ClockHand<K> {
     ring: VecDeque<K>,
 }
 
 /// What the hand finds at a key.
-pub enum Visit {
+pub(crate) enum Visit {
     /// The flow is gone: forget the key.
     Gone,
     /// The flow was used since the last visit; the caller has cleared its mark.
@@ -25,7 +25,7 @@ pub enum Visit {
 
 impl Visit {
     /// What the mark of a flow that may go says; clears it.
-    pub fn of(used: &mut bool) -> Visit {
+    pub(crate) fn of(used: &mut bool) -> Visit {
         if std::mem::take(used) { Visit::Used } else { Visit::Idle }
     }
 }
@@ -39,7 +39,7 @@ impl<K: Key> Default for ClockHand<K> {
 impl<K: Key> ClockHand<K> {
     /// Notes a new flow. `live` is how many flows the table holds: keys of flows that are gone are thinned out once
     /// they outnumber the live ones.
-    pub fn insert(&mut self, key: K, live: usize, is_live: impl Fn(K) -> bool) {
+    pub(crate) fn insert(&mut self, key: K, live: usize, is_live: impl Fn(K) -> bool) {
         if self.ring.len() > 2 * live + 16 {
             self.ring.retain(|&key| is_live(key));
         }
@@ -47,7 +47,7 @@ impl<K: Key> ClockHand<K> {
     }
 
     /// The flow that is to go, or `None` when all were used again meanwhile. Takes at most two rounds.
-    pub fn victim(&mut self, mut visit: impl FnMut(K) -> Visit) -> Option<K> {
+    pub(crate) fn victim(&mut self, mut visit: impl FnMut(K) -> Visit) -> Option<K> {
         for _ in 0..2 * self.ring.len() {
             let key = self.ring.pop_front()?;
             match visit(key) {

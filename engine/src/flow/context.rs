@@ -28,7 +28,7 @@ pub(super) const RETRY: Duration = Duration::from_millis(20);
 const LEFT_BY_CONNECTIONS: usize = 16;
 
 /// What flows work with: the way to the guest, the deadlines, the poller, and what the host is to be told.
-pub struct Context {
+pub(crate) struct Context {
     /// The application's clock at the last reading.
     pub now: Instant,
     pub policy: Policy,
@@ -72,17 +72,17 @@ pub struct Context {
 
 impl Context {
     /// How many frames may still be made in this step. What has more to send takes a turn for it later.
-    pub fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.budget.room(&self.egress.outbox)
     }
 
     /// Whether the round has done as much as one may: what is left is for its end, and for answers.
-    pub fn is_spent(&self) -> bool {
+    pub(crate) fn is_spent(&self) -> bool {
         self.budget.is_spent(&self.egress.outbox)
     }
 
     /// [`Context::room`] for datagrams from the host, which wait in their socket while there is no room on the way to the guest.
-    pub fn datagram_room(&mut self) -> usize {
+    pub(crate) fn datagram_room(&mut self) -> usize {
         if !self.egress.fits(USUAL_PACKET) {
             self.egress.handover.refuse(true);
             self.datagrams_wait = true;
@@ -96,7 +96,7 @@ impl Context {
     ///
     /// # Errors
     /// What `make` said.
-    pub fn open_datagram<T>(&mut self, make: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    pub(crate) fn open_datagram<T>(&mut self, make: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         self.reserve.spend(make)
     }
 
@@ -105,35 +105,35 @@ impl Context {
     ///
     /// # Errors
     /// What `make` said.
-    pub fn open_stream<T>(&mut self, mut make: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    pub(crate) fn open_stream<T>(&mut self, mut make: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         if self.datagrams_give_way() { self.reserve.spend(make) } else { make() }
     }
 
     /// Whether there are flows of datagrams that give way to a connection or a file.
-    pub fn datagrams_give_way(&self) -> bool {
+    pub(crate) fn datagrams_give_way(&self) -> bool {
         self.giving_way > LEFT_BY_CONNECTIONS
     }
 
     /// The number of a new flow or forward: they are listed and ended newest first.
-    pub fn number(&mut self) -> u64 {
+    pub(crate) fn number(&mut self) -> u64 {
         self.made += 1;
         self.made
     }
 
     /// How TCP behaves on a guest forward's callback: a saved state, which upstream may load, has no place for the options
     /// it does not know, so none are agreed on.
-    pub fn callback_tcp_config(&self) -> crate::tcp::Config {
+    pub(crate) fn callback_tcp_config(&self) -> crate::tcp::Config {
         crate::tcp::Config { window_scale: false, sack: false, timestamps: false, ..self.tcp_config }
     }
 
     /// Whether the caller is the application's loop, so that a round ends soon after what it hands in.
-    pub fn in_loop(&self) -> bool {
+    pub(crate) fn in_loop(&self) -> bool {
         self.loop_thread == current_thread()
     }
 
     /// Announces a new host socket and has the poller watch it. Returns false when the poller has no room for it; the
     /// socket is of no use then.
-    pub fn watch(&mut self, socket: &impl std::os::fd::AsRawFd, token: u64, news: News) -> bool {
+    pub(crate) fn watch(&mut self, socket: &impl std::os::fd::AsRawFd, token: u64, news: News) -> bool {
         if let Some(poller) = &self.poller
             && poller.add(socket, token, news).is_err()
         {
@@ -145,7 +145,7 @@ impl Context {
     }
 
     /// Stops watching a host socket and lets it close once the application was told.
-    pub fn unwatch(&mut self, socket: HostSocket) {
+    pub(crate) fn unwatch(&mut self, socket: HostSocket) {
         // Streams come and go by the thousand, so the system call is saved for them: the close ends the watch. Should a
         // child process of the application hold a copy of one, there may be reports of it, with a token that names nobody.
         if let Some(poller) = &self.poller
@@ -158,7 +158,7 @@ impl Context {
 
     /// How the TCP of a flow behaves towards the guest: IPv6's header leaves less for the segment, and the timestamps of
     /// each pair of ends begin at a place of their own, the same each time (RFC 7323 section 5.4).
-    pub fn tcp_config_for(&self, key: &FlowKey) -> crate::tcp::Config {
+    pub(crate) fn tcp_config_for(&self, key: &FlowKey) -> crate::tcp::Config {
         let mut config = self.tcp_config;
         // The half of the hash that initial sequence numbers do not show.
         config.stamp_offset = (self.secret.hash_one(key) >> 32) as u32;
@@ -171,7 +171,7 @@ impl Context {
     /// Where a forward leads: an unspecified address stands for the guest, see [`Context::guest_address`]. `None` while
     /// none is known, and where the network does not have this family at all. Whoever is behind it is asked whether it is
     /// still there when that is not certain.
-    pub fn guest_behind(&mut self, guest: Endpoint) -> Option<Endpoint> {
+    pub(crate) fn guest_behind(&mut self, guest: Endpoint) -> Option<Endpoint> {
         let policy = &self.policy;
         let v6 = guest.ip.is_ipv6();
         if !(if v6 { policy.ipv6_enabled } else { policy.ipv4_enabled }) {
@@ -188,7 +188,7 @@ impl Context {
     /// The guest's address of one family, as far as it is known. Over IPv4 it is the first one of the DHCP server, where
     /// the guest is expected, as long as somebody answers there or nobody else was heard of; over IPv6 one under the
     /// prefix if there is one. Of several it is the one heard of last that answers.
-    pub fn guest_address(&self, v6: bool) -> Option<IpAddr> {
+    pub(crate) fn guest_address(&self, v6: bool) -> Option<IpAddr> {
         let neighbors = &self.egress.neighbors;
         if v6 {
             return neighbors.guest_ipv6(|ip| self.policy.in_prefix6(ip)).map(IpAddr::V6);
@@ -197,7 +197,7 @@ impl Context {
     }
 
     /// Asks for the guest at all of its addresses of one family that did not answer: it may be back at any of them.
-    pub fn ask_silent_guests(&mut self, v6: bool) {
+    pub(crate) fn ask_silent_guests(&mut self, v6: bool) {
         let silent: Vec<IpAddr> = self.egress.neighbors.silent(v6).filter(|ip| self.may_be_guest(*ip)).collect();
         for ip in silent {
             self.egress.ask(ip, self.now);
@@ -218,7 +218,7 @@ impl Context {
 
     /// The initial sequence number of a connection (RFC 6528 section 3): a clock of 4 microseconds plus a keyed hash of
     /// the connection's ends.
-    pub fn initial_sequence(&self, key: &FlowKey) -> SeqNumber {
+    pub(crate) fn initial_sequence(&self, key: &FlowKey) -> SeqNumber {
         let clock = (self.now.total_micros() / 4) as u32;
         SeqNumber(clock.wrapping_add(self.secret.hash_one(key) as u32))
     }

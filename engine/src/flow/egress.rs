@@ -43,14 +43,14 @@ const MOST_HELD: u64 = 64 * 1024;
 
 /// Why a packet of the guest does not get where it was to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unreachable {
+pub(crate) enum Unreachable {
     Network,
     Host,
 }
 
 /// An error the host reported for something the guest had sent.
 #[derive(Clone, Copy, Debug)]
-pub struct Reported {
+pub(crate) struct Reported {
     pub kind: u8,
     pub code: u8,
     /// The MTU of the next hop where the error is about size, the offset of what is wrong in a parameter problem, else 0.
@@ -62,7 +62,7 @@ pub struct Reported {
 }
 
 /// The way to the guest.
-pub struct Egress {
+pub(crate) struct Egress {
     pub outbox: Outbox,
     pub neighbors: NeighborTable,
     pending: Pending,
@@ -86,7 +86,7 @@ pub struct Egress {
 }
 
 impl Egress {
-    pub fn new(policy: &Policy, mtu: usize) -> Egress {
+    pub(crate) fn new(policy: &Policy, mtu: usize) -> Egress {
         let subnet = Ipv4Subnet::new(policy.network, policy.netmask);
         Egress {
             // An MTU may be too small for what a protocol must say in one packet, as neighbor discovery.
@@ -108,28 +108,28 @@ impl Egress {
     }
 
     /// Position of the last frame made; see [`crate::link::handover`].
-    pub fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.left + self.outbox.cost()
     }
 
     /// Whether there is room for a frame with an IP packet of this length on the way to the guest.
-    pub fn fits(&self, packet: usize) -> bool {
+    pub(crate) fn fits(&self, packet: usize) -> bool {
         self.handover.fits(self.position(), outbox::cost(ETHERNET_LEN + packet))
     }
 
     /// The same for a bare answer that is made before the turns of a round.
-    pub fn fits_beside(&self, packet: usize) -> bool {
+    pub(crate) fn fits_beside(&self, packet: usize) -> bool {
         self.handover.fits_beside(self.position(), outbox::cost(ETHERNET_LEN + packet))
     }
 
     /// Whether frames were made since the last hand-over, or a marker is to follow what was handed over.
     #[inline]
-    pub fn has_output(&self, now: Instant) -> bool {
+    pub(crate) fn has_output(&self, now: Instant) -> bool {
         !self.outbox.is_empty() || self.handover.wants_marker(self.left, now)
     }
 
     /// Takes out what may be given to the application now. False when that is nothing.
-    pub fn hand_over(&mut self, handing: &mut Handing, now: Instant) -> bool {
+    pub(crate) fn hand_over(&mut self, handing: &mut Handing, now: Instant) -> bool {
         let new = self.outbox.cost();
         if handing.take(&mut self.outbox) {
             self.left += new;
@@ -176,16 +176,16 @@ impl Egress {
         handing.add_marker(frame);
     }
 
-    pub fn mtu(&self) -> usize {
+    pub(crate) fn mtu(&self) -> usize {
         self.mtu
     }
 
     /// The identification the next IPv4 packet will have; part of the saved state.
-    pub fn ip_id(&self) -> u16 {
+    pub(crate) fn ip_id(&self) -> u16 {
         self.ip_id
     }
 
-    pub fn set_ip_id(&mut self, ip_id: u16) {
+    pub(crate) fn set_ip_id(&mut self, ip_id: u16) {
         self.ip_id = ip_id;
     }
 
@@ -222,7 +222,7 @@ impl Egress {
     }
 
     /// Sends what waited for a neighbor that is now known.
-    pub fn resolved(&mut self, address: Ipv4Addr, now: Instant) {
+    pub(crate) fn resolved(&mut self, address: Ipv4Addr, now: Instant) {
         if self.pending.is_empty() {
             return;
         }
@@ -237,19 +237,19 @@ impl Egress {
 
     /// Whether [`Egress::deadline`] gives one.
     #[inline]
-    pub fn has_deadline(&self) -> bool {
+    pub(crate) fn has_deadline(&self) -> bool {
         !self.pending.is_empty() || self.neighbors.deadline().is_some()
     }
 
     /// When [`Egress::on_deadline`] is due.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         let pending = if self.pending.is_empty() { None } else { self.pending.deadline() };
         earliest(pending, self.neighbors.deadline())
     }
 
     /// Drops what waited too long for its address, and asks again for those that came later. Neighbors that were asked and
     /// have not answered are silent.
-    pub fn on_deadline(&mut self, now: Instant) {
+    pub(crate) fn on_deadline(&mut self, now: Instant) {
         if self.neighbors.deadline().is_some_and(|deadline| deadline <= now) {
             self.neighbors.on_deadline(now);
         }
@@ -264,7 +264,7 @@ impl Egress {
     }
 
     /// Sends a TCP segment of a flow.
-    pub fn segment(
+    pub(crate) fn segment(
         &mut self,
         remote: Endpoint,
         guest: Endpoint,
@@ -289,7 +289,7 @@ impl Egress {
     }
 
     /// Sends a reset that answers a segment of no flow.
-    pub fn reset(
+    pub(crate) fn reset(
         &mut self,
         remote: Endpoint,
         guest: Endpoint,
@@ -338,7 +338,7 @@ impl Egress {
     }
 
     /// Sends a UDP datagram, in fragments where the guest's MTU asks for it.
-    pub fn udp(&mut self, source: Endpoint, guest: Endpoint, payload: &[u8], tos: u8, now: Instant) {
+    pub(crate) fn udp(&mut self, source: Endpoint, guest: Endpoint, payload: &[u8], tos: u8, now: Instant) {
         let udp = Udp { src_port: source.port, dst_port: guest.port };
         match (source.ip, guest.ip) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
@@ -383,7 +383,7 @@ impl Egress {
     }
 
     /// Sends a finished ICMP message. (Over IPv6 its checksum is computed here, as that depends on the addresses.)
-    pub fn icmp(&mut self, source: IpAddr, guest: IpAddr, (tos, ttl): (u8, u8), message: &[u8], now: Instant) {
+    pub(crate) fn icmp(&mut self, source: IpAddr, guest: IpAddr, (tos, ttl): (u8, u8), message: &[u8], now: Instant) {
         let (src, dst) = match (source, guest) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => (src, dst),
             (IpAddr::V6(src), IpAddr::V6(dst)) => return self.icmp6(src, dst, ttl, message, now),
@@ -404,7 +404,7 @@ impl Egress {
     }
 
     /// Answers an echo request to one of the virtual addresses.
-    pub fn echo_reply(&mut self, request: &Ipv4View<'_>, message: &icmp::IcmpView<'_>, now: Instant) {
+    pub(crate) fn echo_reply(&mut self, request: &Ipv4View<'_>, message: &icmp::IcmpView<'_>, now: Instant) {
         let id = self.next_id();
         let mut packet = std::mem::take(&mut self.scratch);
         packet.clear();
@@ -415,7 +415,7 @@ impl Egress {
     }
 
     /// Tells the guest that `packet` does not get where it was to go.
-    pub fn unreachable(&mut self, why: Unreachable, packet: &[u8], now: Instant) {
+    pub(crate) fn unreachable(&mut self, why: Unreachable, packet: &[u8], now: Instant) {
         if is_v6(packet) {
             return self.unreachable6(why, packet, now);
         }
@@ -427,7 +427,7 @@ impl Egress {
     }
 
     /// Tells the guest that a link on the way of `packet` carries no more than `mtu` bytes.
-    pub fn too_large(&mut self, mtu: u32, packet: &[u8], now: Instant) {
+    pub(crate) fn too_large(&mut self, mtu: u32, packet: &[u8], now: Instant) {
         if is_v6(packet) {
             return self.error6(Icmpv6Error::PacketTooBig { mtu }, packet, now);
         }
@@ -436,7 +436,7 @@ impl Egress {
     }
 
     /// Tells the guest that the time to live of `packet` has run out.
-    pub fn time_exceeded(&mut self, packet: &[u8], now: Instant) {
+    pub(crate) fn time_exceeded(&mut self, packet: &[u8], now: Instant) {
         if is_v6(packet) {
             return self.error6(Icmpv6Error::TimeExceeded { code: 0 }, packet, now);
         }
@@ -445,7 +445,7 @@ impl Egress {
 
     /// Tells the guest that the rest of a datagram did not come in time; `first` is its first fragment (RFC 792, RFC 8200
     /// section 4.5).
-    pub fn reassembly_timed_out(&mut self, first: &[u8], now: Instant) {
+    pub(crate) fn reassembly_timed_out(&mut self, first: &[u8], now: Instant) {
         if is_v6(first) {
             return self.error6(Icmpv6Error::TimeExceeded { code: icmpv6::REASSEMBLY_TIME_EXCEEDED }, first, now);
         }
@@ -467,7 +467,7 @@ impl Egress {
     }
 
     /// Passes on an error that the host reported for a datagram from `guest` to `remote`.
-    pub fn datagram_error(
+    pub(crate) fn datagram_error(
         &mut self,
         reported: Reported,
         guest: Endpoint,
@@ -489,7 +489,14 @@ impl Egress {
     }
 
     /// Passes on an error that the host reported for an echo request from `guest` to `remote`.
-    pub fn echo_error(&mut self, reported: Reported, guest: IpAddr, remote: IpAddr, message: &[u8], now: Instant) {
+    pub(crate) fn echo_error(
+        &mut self,
+        reported: Reported,
+        guest: IpAddr,
+        remote: IpAddr,
+        message: &[u8],
+        now: Instant,
+    ) {
         let (src, dst) = match (guest, remote) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => (src, dst),
             (IpAddr::V6(src), IpAddr::V6(dst)) => return self.echo_error6(reported, src, dst, message, now),
@@ -506,7 +513,7 @@ impl Egress {
     }
 
     /// Passes on an error that the host reported for a packet of the guest to `remote`.
-    pub fn packet_error(&mut self, reported: Reported, remote: IpAddr, packet: &[u8], now: Instant) {
+    pub(crate) fn packet_error(&mut self, reported: Reported, remote: IpAddr, packet: &[u8], now: Instant) {
         match remote {
             IpAddr::V4(remote) => self.reported_error(reported, remote, packet, now),
             IpAddr::V6(remote) => self.reported_error6(reported, remote, packet, now),
@@ -543,13 +550,13 @@ impl Egress {
     }
 
     /// Sends the reply of the DHCP server; source: docs/contract/dhcp.md section A3.
-    pub fn dhcp(&mut self, payload: &[u8], now: Instant) {
+    pub(crate) fn dhcp(&mut self, payload: &[u8], now: Instant) {
         const TOS: u8 = 0x10;
         self.udp(Endpoint::new(self.vhost, 67), Endpoint::new(Ipv4Addr::BROADCAST, 68), payload, TOS, now);
     }
 
     /// Whether the checksum of a TCP or UDP message in an IPv4 packet is right; `known` is the message's sum, where it is.
-    pub fn checksum_is_right(view: &Ipv4View<'_>, protocol: u8, message: &[u8], known: Option<Partial>) -> bool {
+    pub(crate) fn checksum_is_right(view: &Ipv4View<'_>, protocol: u8, message: &[u8], known: Option<Partial>) -> bool {
         let Ok(length) = u16::try_from(message.len()) else { return false };
         if protocol == PROTOCOL_UDP && message.get(6..8) == Some(&[0, 0]) {
             return true;

@@ -50,7 +50,7 @@ struct EchoKey {
 }
 
 /// The pings of one program in the guest to one destination.
-pub struct IcmpFlow {
+pub(crate) struct IcmpFlow {
     key: EchoKey,
     real: IpAddr,
     socket: Datagram,
@@ -70,25 +70,25 @@ pub struct IcmpFlow {
 }
 
 impl IcmpFlow {
-    pub fn guest(&self) -> IpAddr {
+    pub(crate) fn guest(&self) -> IpAddr {
         self.key.guest
     }
 
-    pub fn destination(&self) -> IpAddr {
+    pub(crate) fn destination(&self) -> IpAddr {
         self.key.destination
     }
 
     /// Flows are numbered as they are made.
-    pub fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
-    pub fn socket(&self) -> &Datagram {
+    pub(crate) fn socket(&self) -> &Datagram {
         &self.socket
     }
 
     /// Whether the socket is of no use to watch: the host is asked again at its time.
-    pub fn is_paused(&self) -> bool {
+    pub(crate) fn is_paused(&self) -> bool {
         self.again.is_some()
     }
 
@@ -97,13 +97,13 @@ impl IcmpFlow {
     }
 
     /// What is left of the flow's life.
-    pub fn remaining(&self, now: Instant) -> Duration {
+    pub(crate) fn remaining(&self, now: Instant) -> Duration {
         if self.expires > now { self.expires - now } else { Duration::ZERO }
     }
 }
 
 /// An echo request from the guest to an address outside the virtual network.
-pub struct EchoRequest<'a> {
+pub(crate) struct EchoRequest<'a> {
     pub source: IpAddr,
     pub destination: IpAddr,
     pub ttl: u8,
@@ -118,7 +118,7 @@ pub struct EchoRequest<'a> {
 
 /// All ICMP flows of a stack.
 #[derive(Default)]
-pub struct IcmpTable {
+pub(crate) struct IcmpTable {
     flows: SlotMap<IcmpId, IcmpFlow>,
     by_key: HashMap<EchoKey, IcmpId, foldhash::fast::RandomState>,
     hand: ClockHand<IcmpId>,
@@ -127,7 +127,7 @@ pub struct IcmpTable {
 
 impl IcmpTable {
     /// Takes an echo request from the guest.
-    pub fn on_echo_request(&mut self, request: &EchoRequest<'_>, cx: &mut Context) {
+    pub(crate) fn on_echo_request(&mut self, request: &EchoRequest<'_>, cx: &mut Context) {
         if cx.policy.restricted {
             return;
         }
@@ -238,7 +238,7 @@ impl IcmpTable {
     }
 
     /// Makes room by the rule of the table; false when nothing may go.
-    pub fn evict(&mut self, cx: &mut Context) -> bool {
+    pub(crate) fn evict(&mut self, cx: &mut Context) -> bool {
         let flows = &mut self.flows;
         let victim = self.hand.victim(|id| match flows.get_mut(id) {
             None => Visit::Gone,
@@ -258,7 +258,7 @@ impl IcmpTable {
     }
 
     /// Takes a report of the poller.
-    pub fn on_ready(&mut self, id: IcmpId, ready: Readiness) {
+    pub(crate) fn on_ready(&mut self, id: IcmpId, ready: Readiness) {
         let Some(flow) = self.flows.get_mut(id) else { return };
         if !(ready.readable || ready.error) {
             return;
@@ -271,7 +271,7 @@ impl IcmpTable {
     }
 
     /// Takes one turn of one flow that is ready; false when none is.
-    pub fn work(&mut self, cx: &mut Context) -> bool {
+    pub(crate) fn work(&mut self, cx: &mut Context) -> bool {
         let Some(id) = self.ready.pop() else { return false };
         let Some(flow) = self.flows.get_mut(id) else { return true };
         flow.queued.taken();
@@ -286,12 +286,12 @@ impl IcmpTable {
     }
 
     /// Flows that still have something to bring in.
-    pub fn backlog(&self) -> usize {
+    pub(crate) fn backlog(&self) -> usize {
         self.ready.len()
     }
 
     /// The deadline of a flow has come.
-    pub fn on_deadline(&mut self, id: IcmpId, cx: &mut Context) {
+    pub(crate) fn on_deadline(&mut self, id: IcmpId, cx: &mut Context) {
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.timer.fired();
         if flow.again.is_some_and(|again| again <= cx.now) {
@@ -307,17 +307,17 @@ impl IcmpTable {
     }
 
     /// Flows that may have to go.
-    pub fn giving_way(&self) -> usize {
+    pub(crate) fn giving_way(&self) -> usize {
         self.flows.len()
     }
 
     /// All flows, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (IcmpId, &IcmpFlow)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (IcmpId, &IcmpFlow)> {
         self.flows.iter()
     }
 
     /// Ends all flows.
-    pub fn clear(&mut self, cx: &mut Context) {
+    pub(crate) fn clear(&mut self, cx: &mut Context) {
         for id in newest_first(self.flows.iter().map(|(id, flow)| (id, flow.number))) {
             self.remove(id, cx);
         }

@@ -6,17 +6,17 @@ use std::net::{IpAddr, SocketAddr};
 
 /// An address and a port (host byte order) as the guest sees them: a `SocketAddr` without flow label and scope.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     pub ip: IpAddr,
     pub port: u16,
 }
 
 impl Endpoint {
-    pub fn new(ip: impl Into<IpAddr>, port: u16) -> Endpoint {
+    pub(crate) fn new(ip: impl Into<IpAddr>, port: u16) -> Endpoint {
         Endpoint { ip: ip.into(), port }
     }
 
-    pub fn socket_address(self) -> SocketAddr {
+    pub(crate) fn socket_address(self) -> SocketAddr {
         SocketAddr::new(self.ip, self.port)
     }
 }
@@ -48,7 +48,7 @@ impl Hash for Endpoint {
 
 /// A flow with two ends: the guest's, and the one the guest believes it talks to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct FlowKey {
+pub(crate) struct FlowKey {
     pub guest: Endpoint,
     pub remote: Endpoint,
 }

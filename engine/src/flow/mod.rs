@@ -4,23 +4,23 @@
 //! application; what it must be told is an [`Effect`]. No C type may come in.
 #![forbid(unsafe_code)]
 
-pub mod budget;
-pub mod clock_hand;
-pub mod context;
-pub mod effect;
-pub mod egress;
-pub mod icmp;
-pub mod key;
-pub mod name_server;
-pub mod policy;
-pub mod ready;
-pub mod run;
-pub mod tcp;
-pub mod timers;
-pub mod token;
-pub mod udp;
+pub(crate) mod budget;
+pub(crate) mod clock_hand;
+pub(crate) mod context;
+pub(crate) mod effect;
+pub(crate) mod egress;
+pub(crate) mod icmp;
+pub(crate) mod key;
+pub(crate) mod name_server;
+pub(crate) mod policy;
+pub(crate) mod ready;
+pub(crate) mod run;
+pub(crate) mod tcp;
+pub(crate) mod timers;
+pub(crate) mod token;
+pub(crate) mod udp;
 mod whole;
 
-pub use context::Context;
+pub(crate) use context::Context;
 pub use effect::{Effect, HostSocket};
-pub use key::{Endpoint, FlowKey};
+pub(crate) use key::{Endpoint, FlowKey};

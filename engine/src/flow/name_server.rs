@@ -15,7 +15,7 @@ const PATH: &str = "/etc/resolv.conf";
 
 /// The host's name servers.
 #[derive(Debug)]
-pub struct NameServers {
+pub(crate) struct NameServers {
     file: ResolverFile,
     servers: Servers,
     relay4: DnsRelay,
@@ -25,7 +25,7 @@ pub struct NameServers {
 
 /// A query that a server has refused, on its way to another one.
 #[derive(Debug)]
-pub struct Moved {
+pub(crate) struct Moved {
     pub client: Endpoint,
     /// The name server as the client knows it.
     pub known_as: Endpoint,
@@ -58,7 +58,7 @@ impl NameServers {
 
     /// The server for a query the guest sent as a datagram over IPv6 or IPv4. When the host has none of that family,
     /// one of the other answers; `None` when it has none at all.
-    pub fn for_query(&mut self, query: &[u8], client: Endpoint, v6: bool, now: Instant) -> Option<SocketAddr> {
+    pub(crate) fn for_query(&mut self, query: &[u8], client: Endpoint, v6: bool, now: Instant) -> Option<SocketAddr> {
         self.refresh(now);
         let (servers, relay) = self.best_family(v6);
         let index = relay.pick(servers, query, client.socket_address(), now)?;
@@ -66,12 +66,12 @@ impl NameServers {
     }
 
     /// The query for which a server was just chosen was not sent, for want of something on this host.
-    pub fn unsent(&mut self, server: SocketAddr, query: &[u8], client: Endpoint) {
+    pub(crate) fn unsent(&mut self, server: SocketAddr, query: &[u8], client: Endpoint) {
         self.family(server.is_ipv6()).1.unsent(query, client.socket_address());
     }
 
     /// The server for a connection of the guest, as [`NameServers::for_query`].
-    pub fn for_stream(&mut self, v6: bool, now: Instant) -> Option<SocketAddr> {
+    pub(crate) fn for_stream(&mut self, v6: bool, now: Instant) -> Option<SocketAddr> {
         self.refresh(now);
         let (servers, relay) = self.best_family(v6);
         let index = relay.pick_stream(servers, now)?;
@@ -80,25 +80,25 @@ impl NameServers {
 
     /// The server for a connection that `server` refuses: another one of its family, or else the first one of the other
     /// family.
-    pub fn behind(&mut self, server: SocketAddr, now: Instant) -> Option<SocketAddr> {
+    pub(crate) fn behind(&mut self, server: SocketAddr, now: Instant) -> Option<SocketAddr> {
         let (servers, relay) = self.family(server.is_ipv6());
         let next = relay.behind(server, now).and_then(|index| servers.get(index)).copied();
         next.or_else(|| self.family(!server.is_ipv6()).0.first().copied())
     }
 
     /// Whether the host has a server.
-    pub fn any(&mut self, now: Instant) -> bool {
+    pub(crate) fn any(&mut self, now: Instant) -> bool {
         self.refresh(now);
         !self.best_family(true).0.is_empty()
     }
 
     /// A server answered a datagram of `client`.
-    pub fn answered(&mut self, server: SocketAddr, answer: &[u8], client: Endpoint) {
+    pub(crate) fn answered(&mut self, server: SocketAddr, answer: &[u8], client: Endpoint) {
         self.family(server.is_ipv6()).1.answered(server, answer, client.socket_address());
     }
 
     /// A server accepted a connection.
-    pub fn connected(&mut self, server: SocketAddr) {
+    pub(crate) fn connected(&mut self, server: SocketAddr) {
         self.family(server.is_ipv6()).1.connected(server);
     }
 
@@ -106,7 +106,7 @@ impl NameServers {
     /// has it, or is to have it now (see [`NameServers::next_moved`]), so that the client need not hear of it.
     ///
     /// When all servers of the client's own family have refused a query, those of the other family are asked.
-    pub fn refused(&mut self, server: SocketAddr, client: Endpoint, known_as: Endpoint, now: Instant) -> bool {
+    pub(crate) fn refused(&mut self, server: SocketAddr, client: Endpoint, known_as: Endpoint, now: Instant) -> bool {
         let (v6, address) = (server.is_ipv6(), client.socket_address());
         let (servers, relay) = self.family(v6);
         let refused = relay.refused(server, address, now);
@@ -125,12 +125,12 @@ impl NameServers {
     }
 
     /// The next query that is to be asked again.
-    pub fn next_moved(&mut self) -> Option<Moved> {
+    pub(crate) fn next_moved(&mut self) -> Option<Moved> {
         self.moved.pop_front()
     }
 
     /// A server could not be reached.
-    pub fn failed(&mut self, server: SocketAddr, now: Instant) {
+    pub(crate) fn failed(&mut self, server: SocketAddr, now: Instant) {
         self.family(server.is_ipv6()).1.failed(server, now);
     }
 

@@ -9,7 +9,7 @@ use crate::link::ndp::ROUTER;
 
 /// The virtual network and what the guest may reach.
 #[derive(Clone, Debug)]
-pub struct Policy {
+pub(crate) struct Policy {
     pub ipv4_enabled: bool,
     pub ipv6_enabled: bool,
     pub network: Ipv4Addr,
@@ -33,7 +33,7 @@ pub struct Policy {
 
 /// What a destination the guest used means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Destination {
+pub(crate) enum Destination {
     /// This address on the host's side.
     Host(SocketAddr),
     /// The host's name server.
@@ -57,7 +57,7 @@ fn is_link_local(ip: Ipv6Addr) -> bool {
 
 impl Policy {
     /// What `destination` means for TCP and UDP.
-    pub fn translate(&self, destination: Endpoint) -> Destination {
+    pub(crate) fn translate(&self, destination: Endpoint) -> Destination {
         match destination.ip {
             IpAddr::V4(ip) => self.translate4(ip, destination.port),
             IpAddr::V6(ip) => self.translate6(ip, destination.port),
@@ -104,7 +104,7 @@ impl Policy {
     }
 
     /// Whether `destination` is the virtual name server.
-    pub fn is_name_server(&self, destination: Endpoint) -> bool {
+    pub(crate) fn is_name_server(&self, destination: Endpoint) -> bool {
         let ours = match destination.ip {
             IpAddr::V4(ip) => ip == self.vnameserver,
             IpAddr::V6(ip) => self.canonical6(ip) == self.vnameserver6,
@@ -113,12 +113,12 @@ impl Policy {
     }
 
     /// Whether `ip` lies in the virtual IPv4 network.
-    pub fn in_network(&self, ip: Ipv4Addr) -> bool {
+    pub(crate) fn in_network(&self, ip: Ipv4Addr) -> bool {
         u32::from(ip) & u32::from(self.netmask) == u32::from(self.network) & u32::from(self.netmask)
     }
 
     /// Whether `ip` lies in the virtual IPv6 prefix.
-    pub fn in_prefix6(&self, ip: Ipv6Addr) -> bool {
+    pub(crate) fn in_prefix6(&self, ip: Ipv6Addr) -> bool {
         let mask = self.mask6();
         u128::from(ip) & mask == u128::from(self.prefix6) & mask
     }
@@ -129,7 +129,7 @@ impl Policy {
 
     /// Whether `ip` is an address of the virtual host or name server: under the prefix or link-local
     /// (docs/contract/ipv6.md section 5).
-    pub fn is_virtual6(&self, ip: Ipv6Addr) -> bool {
+    pub(crate) fn is_virtual6(&self, ip: Ipv6Addr) -> bool {
         let mask = self.mask6();
         let ip = self.canonical6(ip);
         [self.vhost6, self.vnameserver6]
@@ -138,7 +138,7 @@ impl Policy {
     }
 
     /// Whether `ip` is an address of the virtual host: its own, or one on the link.
-    pub fn is_virtual_host6(&self, ip: Ipv6Addr) -> bool {
+    pub(crate) fn is_virtual_host6(&self, ip: Ipv6Addr) -> bool {
         self.canonical6(ip) == self.vhost6
     }
 
@@ -157,25 +157,25 @@ impl Policy {
     }
 
     /// The link-local address of the virtual host.
-    pub fn link_local_host6(&self) -> Ipv6Addr {
+    pub(crate) fn link_local_host6(&self) -> Ipv6Addr {
         let [_, _, _, _, a, b, c, d] = self.vhost6.segments();
         Ipv6Addr::new(0xfe80, 0, 0, 0, a, b, c, d)
     }
 
     /// Whether a packet from `source` can be the guest's, as [`Policy::plausible_source`].
-    pub fn plausible_source6(&self, source: Ipv6Addr) -> bool {
+    pub(crate) fn plausible_source6(&self, source: Ipv6Addr) -> bool {
         !(self.is_virtual6(source) || source.is_loopback() || source.is_multicast() || source.is_unspecified())
     }
 
     /// Whether a packet from `source` can be the guest's: not one of the library's own addresses, not loopback, not
     /// multicast.
-    pub fn plausible_source(&self, source: Ipv4Addr) -> bool {
+    pub(crate) fn plausible_source(&self, source: Ipv4Addr) -> bool {
         !(source == self.vhost || source == self.vnameserver || source.is_loopback() || source.is_multicast())
     }
 
     /// Whether `ip` stands for more than one machine: a group, or a broadcast address of the virtual network, the obsolete
     /// form with all host bits zero among them (RFC 1122 section 3.3.6). Nobody has a connection with one.
-    pub fn is_group(&self, ip: IpAddr) -> bool {
+    pub(crate) fn is_group(&self, ip: IpAddr) -> bool {
         let ip = match ip {
             IpAddr::V4(ip) => ip,
             IpAddr::V6(ip) => return ip.is_multicast(),
@@ -190,7 +190,7 @@ impl Policy {
     /// The address that a guest with an address of version 6 (or 4) is shown for a host peer that came to it: the host's
     /// own loopback is the virtual host, and so is a peer whose address would mean nothing to the guest, which answers to
     /// the router or asks its own link: an address of the other family, one of the host's link, one of the virtual prefix.
-    pub fn visible(&self, peer: IpAddr, v6: bool) -> IpAddr {
+    pub(crate) fn visible(&self, peer: IpAddr, v6: bool) -> IpAddr {
         // An IPv4 peer of a dual-stack socket. Systems drop packets from mapped addresses on a wire.
         match (peer.to_canonical(), v6) {
             (IpAddr::V4(ip), false) if !(ip.is_loopback() || ip.is_unspecified()) => ip.into(),
@@ -205,7 +205,7 @@ impl Policy {
     }
 
     /// The source for connections to the outside of the family of `destination`, if one was configured.
-    pub fn outbound(&self, destination: SocketAddr) -> Option<SocketAddr> {
+    pub(crate) fn outbound(&self, destination: SocketAddr) -> Option<SocketAddr> {
         if destination.is_ipv4() { self.outbound4.map(Into::into) } else { self.outbound6.map(Into::into) }
     }
 }

@@ -6,12 +6,12 @@ use std::collections::VecDeque;
 
 /// Whether a flow waits for its turn. Lives in the flow.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Mark(bool);
+pub(crate) struct Mark(bool);
 
 /// The flows that wait for their turn, each once. A flow that goes away leaves its key behind; the table finds nobody at it
 /// when its turn comes.
 #[derive(Debug)]
-pub struct ReadyQueue<K> {
+pub(crate) struct ReadyQueue<K> {
     keys: VecDeque<K>,
     /// Those that go before the others.
     light: VecDeque<K>,
@@ -30,21 +30,21 @@ impl<K> Default for ReadyQueue<K> {
 
 impl<K> ReadyQueue<K> {
     /// Queues a flow behind the others, unless it waits already.
-    pub fn push(&mut self, key: K, mark: &mut Mark) {
+    pub(crate) fn push(&mut self, key: K, mark: &mut Mark) {
         if !std::mem::replace(&mut mark.0, true) {
             self.keys.push_back(key);
         }
     }
 
     /// Queues a flow that is expected to have little to do, unless it waits already.
-    pub fn push_light(&mut self, key: K, mark: &mut Mark) {
+    pub(crate) fn push_light(&mut self, key: K, mark: &mut Mark) {
         if !std::mem::replace(&mut mark.0, true) {
             self.light.push_back(key);
         }
     }
 
     /// The flow whose turn it is. Its mark is to be cleared with [`Mark::taken`].
-    pub fn pop(&mut self) -> Option<K> {
+    pub(crate) fn pop(&mut self) -> Option<K> {
         if self.ahead < AHEAD
             && let Some(key) = self.light.pop_front()
         {
@@ -56,25 +56,25 @@ impl<K> ReadyQueue<K> {
     }
 
     /// How many wait.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.keys.len() + self.light.len()
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.light.is_empty()
     }
 }
 
 impl Mark {
     /// The flow was taken from the queue.
-    pub fn taken(&mut self) {
+    pub(crate) fn taken(&mut self) {
         self.0 = false;
     }
 }
 
 /// The keys of a table's flows, given with their numbers, in the order in which all of them are ended: newest first, as
 /// the application sees their sockets go in the order in which upstream lists them.
-pub fn newest_first<K>(flows: impl Iterator<Item = (K, u64)>) -> Vec<K> {
+pub(crate) fn newest_first<K>(flows: impl Iterator<Item = (K, u64)>) -> Vec<K> {
     let mut flows: Vec<(K, u64)> = flows.collect();
     flows.sort_by_key(|&(_, number)| Reverse(number));
     flows.into_iter().map(|(key, _)| key).collect()

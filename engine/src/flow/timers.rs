@@ -10,11 +10,11 @@ use crate::time::Instant;
 
 /// The place of an owner's entry in the queue. Lives in the owner.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Slot(Option<Instant>);
+pub(crate) struct Slot(Option<Instant>);
 
 /// The deadlines of a stack.
 #[derive(Debug, Default)]
-pub struct TimerQueue {
+pub(crate) struct TimerQueue {
     entries: BTreeSet<(Instant, u64)>,
     /// The earliest entry's deadline, which is asked for in every round.
     next: Option<Instant>,
@@ -22,7 +22,7 @@ pub struct TimerQueue {
 
 impl TimerQueue {
     /// Sees to it that `token` fires at `deadline` or earlier.
-    pub fn arm(&mut self, slot: &mut Slot, deadline: Option<Instant>, token: u64) {
+    pub(crate) fn arm(&mut self, slot: &mut Slot, deadline: Option<Instant>, token: u64) {
         let Some(deadline) = deadline else { return };
         match slot.0 {
             Some(queued) if queued <= deadline => return,
@@ -38,7 +38,7 @@ impl TimerQueue {
     }
 
     /// Takes the owner's entry out: to be called when the owner goes away.
-    pub fn disarm(&mut self, slot: &mut Slot, token: u64) {
+    pub(crate) fn disarm(&mut self, slot: &mut Slot, token: u64) {
         if let Some(queued) = slot.0.take() {
             self.entries.remove(&(queued, token));
             self.look();
@@ -51,13 +51,13 @@ impl TimerQueue {
 
     /// The earliest entry's deadline.
     #[inline]
-    pub fn next(&self) -> Option<Instant> {
+    pub(crate) fn next(&self) -> Option<Instant> {
         self.next
     }
 
     /// Takes one entry that is due. Its owner clears its slot with [`Slot::fired`], looks at its own deadlines and arms
     /// anew.
-    pub fn pop_due(&mut self, now: Instant) -> Option<u64> {
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<u64> {
         if self.next()? > now {
             return None;
         }
@@ -69,7 +69,7 @@ impl TimerQueue {
 
 impl Slot {
     /// The owner's entry was taken from the queue.
-    pub fn fired(&mut self) {
+    pub(crate) fn fired(&mut self) {
         self.0 = None;
     }
 }

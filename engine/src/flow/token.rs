@@ -8,7 +8,7 @@ use slotmap::{Key, KeyData};
 /// Which table a token belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u64)]
-pub enum Kind {
+pub(crate) enum Kind {
     Tcp = 0,
     Udp = 1,
     Icmp = 2,
@@ -21,12 +21,12 @@ const SHIFT: u32 = 28;
 const MASK: u64 = 0xf << SHIFT;
 
 /// The token of a flow.
-pub fn pack(kind: Kind, key: impl Key) -> u64 {
+pub(crate) fn pack(kind: Kind, key: impl Key) -> u64 {
     key.data().as_ffi() & !MASK | (kind as u64) << SHIFT
 }
 
 /// The kind of a token and the key data of its flow.
-pub fn unpack(token: u64) -> (Kind, KeyData) {
+pub(crate) fn unpack(token: u64) -> (Kind, KeyData) {
     let kind = match (token & MASK) >> SHIFT {
         0 => Kind::Tcp,
         1 => Kind::Udp,
@@ -38,7 +38,7 @@ pub fn unpack(token: u64) -> (Kind, KeyData) {
 }
 
 /// The token of the stack's own deadlines.
-pub const STACK: u64 = (Kind::Stack as u64) << SHIFT;
+pub(crate) const STACK: u64 = (Kind::Stack as u64) << SHIFT;
 
 #[cfg(test)]
 mod tests {

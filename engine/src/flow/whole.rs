@@ -29,7 +29,7 @@ pub(super) struct Whole {
 impl Whole {
     /// A packet of so many bytes is about to be sent.
     #[inline]
-    pub fn prepare(&mut self, socket: &Datagram, v6: bool, length: usize, whole: bool) {
+    pub(super) fn prepare(&mut self, socket: &Datagram, v6: bool, length: usize, whole: bool) {
         if self.asked != Some(whole) && length > if v6 { LEAST_V6 } else { LEAST_V4 } {
             self.ask(socket, v6, whole);
         }
@@ -42,7 +42,7 @@ impl Whole {
     }
 
     /// Looks at an error of the socket. True when it is only the kernel's own word that a datagram is too large.
-    pub fn note(&mut self, error: &QueuedError, v6: bool, now: Instant) -> bool {
+    pub(super) fn note(&mut self, error: &QueuedError, v6: bool, now: Instant) -> bool {
         match error.icmp {
             None if error.errno == libc::EMSGSIZE => {
                 self.refused = Some(error.info);
@@ -57,19 +57,19 @@ impl Whole {
     }
 
     /// The MTU for which a datagram was too large, if that was the reason of a refusal.
-    pub fn take_refused(&mut self) -> Option<u32> {
+    pub(super) fn take_refused(&mut self) -> Option<u32> {
         self.refused.take()
     }
 
     /// The guest is told that a datagram to `destination` is too large. Whether this one may be sent in pieces all the
     /// same, as the guest could not know.
-    pub fn is_news(&mut self, destination: IpAddr, now: Instant) -> bool {
+    pub(super) fn is_news(&mut self, destination: IpAddr, now: Instant) -> bool {
         let before = self.told.replace((destination, now));
         before.is_none_or(|(ip, at)| ip != destination || at + KNOWN < now)
     }
 
     /// Has the next datagram cut where need be, whatever the guest wants.
-    pub fn give_in(&mut self, socket: &Datagram, v6: bool) {
+    pub(super) fn give_in(&mut self, socket: &Datagram, v6: bool) {
         self.ask(socket, v6, false);
     }
 }

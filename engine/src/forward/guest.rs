@@ -20,14 +20,14 @@ struct Rule {
 
 /// All guest forwards of a stack. They are few and set up by the application, so a list serves.
 #[derive(Debug, Default)]
-pub struct GuestForwards {
+pub(crate) struct GuestForwards {
     rules: Vec<Rule>,
     last_number: u64,
 }
 
 impl GuestForwards {
     /// Adds a rule and gives its number; `None` when there is one at that address and port already, or no room.
-    pub fn add(&mut self, address: Ipv4Addr, port: u16, target: Target) -> Option<u64> {
+    pub(crate) fn add(&mut self, address: Ipv4Addr, port: u16, target: Target) -> Option<u64> {
         let at = Endpoint::new(address, port);
         if self.find(at).is_some() || self.rules.len() >= MAX_RULES {
             return None;
@@ -38,19 +38,19 @@ impl GuestForwards {
     }
 
     /// Removes the rule at an address and port and gives its number.
-    pub fn remove(&mut self, address: Ipv4Addr, port: u16) -> Option<u64> {
+    pub(crate) fn remove(&mut self, address: Ipv4Addr, port: u16) -> Option<u64> {
         let at = Endpoint::new(address, port);
         let index = self.rules.iter().position(|rule| rule.at == at)?;
         Some(self.rules.remove(index).forward.number)
     }
 
     /// The rule at an address and port.
-    pub fn find(&self, at: Endpoint) -> Option<Arc<GuestForward>> {
+    pub(crate) fn find(&self, at: Endpoint) -> Option<Arc<GuestForward>> {
         self.rules.iter().find(|rule| rule.at == at).map(|rule| Arc::clone(&rule.forward))
     }
 
     /// Whether any rule is at this address: such addresses answer ARP and ping.
-    pub fn covers(&self, address: Ipv4Addr) -> bool {
+    pub(crate) fn covers(&self, address: Ipv4Addr) -> bool {
         self.rules.iter().any(|rule| rule.at.ip == IpAddr::V4(address))
     }
 }

@@ -32,7 +32,7 @@ new_key_type! {
 }
 
 /// One host forward for streams.
-pub struct TcpForward {
+pub(crate) struct TcpForward {
     listener: Listener,
     guest: Endpoint,
     queued: Mark,
@@ -43,21 +43,21 @@ pub struct TcpForward {
 }
 
 impl TcpForward {
-    pub fn listener(&self) -> &Listener {
+    pub(crate) fn listener(&self) -> &Listener {
         &self.listener
     }
 
     /// Forwards are numbered as they are made, in one row with the flows.
-    pub fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
-    pub fn guest(&self) -> Endpoint {
+    pub(crate) fn guest(&self) -> Endpoint {
         self.guest
     }
 
     /// Whether it is of no use to watch the listener: there is a connection, and no descriptor for it.
-    pub fn is_paused(&self) -> bool {
+    pub(crate) fn is_paused(&self) -> bool {
         self.paused
     }
 }
@@ -80,7 +80,7 @@ impl Place {
 
 /// All TCP host forwards of a stack.
 #[derive(Default)]
-pub struct TcpForwards {
+pub(crate) struct TcpForwards {
     forwards: SlotMap<ListenerId, TcpForward>,
     by_place: HashMap<Place, Vec<ListenerId>, foldhash::fast::RandomState>,
     ready: ReadyQueue<ListenerId>,
@@ -91,7 +91,7 @@ impl TcpForwards {
     ///
     /// # Errors
     /// `ENOMEM` when the table is full or the poller has no room.
-    pub fn add(&mut self, listener: Listener, guest: Endpoint, cx: &mut Context) -> std::io::Result<()> {
+    pub(crate) fn add(&mut self, listener: Listener, guest: Endpoint, cx: &mut Context) -> std::io::Result<()> {
         let full = || std::io::Error::from_raw_os_error(libc::ENOMEM);
         if self.forwards.len() >= MAX_LISTENERS {
             return Err(full());
@@ -120,12 +120,12 @@ impl TcpForwards {
     }
 
     /// Removes the forward that listens on `address`; false when there is none. Its connections go on.
-    pub fn remove(&mut self, address: SocketAddr, cx: &mut Context) -> bool {
+    pub(crate) fn remove(&mut self, address: SocketAddr, cx: &mut Context) -> bool {
         self.remove_at(&Place::Ip(address.into()), cx)
     }
 
     /// Removes the forward that listens on the Unix socket `address`; false when there is none. Its connections go on.
-    pub fn remove_unix(&mut self, address: &UnixAddress, cx: &mut Context) -> bool {
+    pub(crate) fn remove_unix(&mut self, address: &UnixAddress, cx: &mut Context) -> bool {
         self.remove_at(&Place::Unix(address.clone()), cx)
     }
 
@@ -144,7 +144,7 @@ impl TcpForwards {
     }
 
     /// Takes a report of the poller.
-    pub fn on_ready(&mut self, id: ListenerId, ready: Readiness) {
+    pub(crate) fn on_ready(&mut self, id: ListenerId, ready: Readiness) {
         let Some(forward) = self.forwards.get_mut(id) else { return };
         if ready.readable {
             self.ready.push(id, &mut forward.queued);
@@ -152,7 +152,7 @@ impl TcpForwards {
     }
 
     /// Takes one turn of one listener that is ready; false when none is.
-    pub fn work(&mut self, tcp: &mut TcpTable, cx: &mut Context) -> bool {
+    pub(crate) fn work(&mut self, tcp: &mut TcpTable, cx: &mut Context) -> bool {
         let Some(id) = self.ready.pop() else { return false };
         let Some(forward) = self.forwards.get_mut(id) else { return true };
         forward.queued.taken();
@@ -183,24 +183,24 @@ impl TcpForwards {
     }
 
     /// The time for another try has come.
-    pub fn on_deadline(&mut self, id: ListenerId) {
+    pub(crate) fn on_deadline(&mut self, id: ListenerId) {
         let Some(forward) = self.forwards.get_mut(id) else { return };
         forward.timer.fired();
         self.ready.push(id, &mut forward.queued);
     }
 
     /// Listeners that still have something to bring in.
-    pub fn backlog(&self) -> usize {
+    pub(crate) fn backlog(&self) -> usize {
         self.ready.len()
     }
 
     /// All forwards, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (ListenerId, &TcpForward)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ListenerId, &TcpForward)> {
         self.forwards.iter()
     }
 
     /// Ends all forwards.
-    pub fn clear(&mut self, cx: &mut Context) {
+    pub(crate) fn clear(&mut self, cx: &mut Context) {
         self.by_place.clear();
         for (id, mut forward) in self.forwards.drain() {
             cx.timers.disarm(&mut forward.timer, token::pack(Kind::TcpListener, id));

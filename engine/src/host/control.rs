@@ -24,10 +24,10 @@ pub(super) struct Control {
 
 impl Control {
     /// No message, and room for some.
-    pub const EMPTY: Control = Control { bytes: [0; ROOM], used: 0 };
+    pub(super) const EMPTY: Control = Control { bytes: [0; ROOM], used: 0 };
 
     /// Adds a message. Without effect when there is no room, which the messages of this library always have.
-    pub fn push(&mut self, level: libc::c_int, kind: libc::c_int, data: &[u8]) {
+    pub(super) fn push(&mut self, level: libc::c_int, kind: libc::c_int, data: &[u8]) {
         let start = self.used;
         let end = start + HEADER + data.len();
         let next = aligned(end);
@@ -48,7 +48,7 @@ impl Control {
     }
 
     /// Has `message` carry what was pushed.
-    pub fn send_with(&mut self, message: &mut libc::msghdr) {
+    pub(super) fn send_with(&mut self, message: &mut libc::msghdr) {
         if self.used > 0 {
             message.msg_control = self.bytes.as_mut_ptr().cast();
             message.msg_controllen = self.used as _;
@@ -56,14 +56,14 @@ impl Control {
     }
 
     /// Has the kernel put here what it says of a received `message`.
-    pub fn receive_with(&mut self, message: &mut libc::msghdr) {
+    pub(super) fn receive_with(&mut self, message: &mut libc::msghdr) {
         message.msg_control = self.bytes.as_mut_ptr().cast();
         message.msg_controllen = ROOM as _;
     }
 
     /// What the kernel said of the received `message`.
     #[allow(clippy::unnecessary_cast, reason = "the type of the length differs between C libraries")]
-    pub fn received(&self, message: &libc::msghdr) -> Messages<'_> {
+    pub(super) fn received(&self, message: &libc::msghdr) -> Messages<'_> {
         let used = (message.msg_controllen as usize).min(ROOM);
         Messages(self.bytes.get(..used).unwrap_or_default())
     }

@@ -136,7 +136,7 @@ impl Datagram {
 impl Stream {
     pub(in crate::host) fn keep_errors(&self, _v6: bool) {}
 
-    pub fn forget_errors(&self, _v6: bool) {}
+    pub(crate) fn forget_errors(&self, _v6: bool) {}
 
     /// There is never one.
     pub fn queued_error(&self) -> Option<QueuedError> {

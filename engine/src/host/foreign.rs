@@ -48,7 +48,7 @@ impl<'a> Foreign<'a> {
         Some(())
     }
 
-    /// The same, and the sum of the bytes as [`vector::sum`] gives it. Each is read once where the processor allows for it;
+    /// The same, and the sum of the bytes as `vector::sum` gives it. Each is read once where the processor allows for it;
     /// else the sum is that of the copy.
     #[inline]
     pub fn copy_and_sum(&self, at: usize, to: &mut [u8]) -> Option<u64> {

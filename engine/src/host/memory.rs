@@ -4,18 +4,18 @@
 /// a program that had a busy minute would look as large as then until it ends. Takes about as long as it takes to fill
 /// the memory again, so it is for quiet times.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub fn trim() {
+pub(crate) fn trim() {
     // SAFETY: malloc_trim has no conditions; it takes the locks that it needs.
     unsafe { libc::malloc_trim(0) };
 }
 
 /// Other C libraries give back by themselves, or have no call for it.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub fn trim() {}
+pub(crate) fn trim() {}
 
 /// Frees memory so that the system has it back, whatever the C library would keep of it: glibc never gives back the end of
 /// the memory of a thread that is not the first one.
-pub fn give_back(mut slab: Vec<u8>) {
+pub(crate) fn give_back(mut slab: Vec<u8>) {
     #[cfg(target_os = "linux")]
     {
         const PAGE: usize = 4096;

@@ -4,20 +4,20 @@
 //! Every socket made here is non-blocking and close-on-exec, and never raises SIGPIPE.
 
 mod control;
-pub mod error_queue;
-pub mod foreign;
-pub mod lack;
-pub mod local_address;
-pub mod memory;
-pub mod mmsg;
-pub mod path;
-pub mod poller;
-pub mod process;
-pub mod reserve;
-pub mod resolver_file;
-pub mod sleeps;
-pub mod socket;
-pub mod tftp_files;
-pub mod ticks;
-pub mod unix;
-pub mod vector;
+pub(crate) mod error_queue;
+pub(crate) mod foreign;
+pub(crate) mod lack;
+pub(crate) mod local_address;
+pub(crate) mod memory;
+pub(crate) mod mmsg;
+pub(crate) mod path;
+pub(crate) mod poller;
+pub(crate) mod process;
+pub(crate) mod reserve;
+pub(crate) mod resolver_file;
+pub(crate) mod sleeps;
+pub(crate) mod socket;
+pub(crate) mod tftp_files;
+pub(crate) mod ticks;
+pub(crate) mod unix;
+pub(crate) mod vector;

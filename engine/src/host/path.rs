@@ -8,7 +8,7 @@ use super::socket::Datagram;
 
 /// A received datagram: its length, its sender, and the time to live (IPv6: hop limit) that it came with, where the system
 /// tells that.
-pub type ReceivedFrom = (usize, Option<SocketAddr>, Option<u8>);
+pub(crate) type ReceivedFrom = (usize, Option<SocketAddr>, Option<u8>);
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod system {
@@ -72,7 +72,7 @@ mod system {
 impl Datagram {
     pub(in crate::host) fn tell_hop_limits(&self, _v6: bool) {}
 
-    pub fn set_whole(&self, _v6: bool, _whole: bool) {}
+    pub(crate) fn set_whole(&self, _v6: bool, _whole: bool) {}
 
     /// As [`Datagram::receive_from`]; nothing is told of hops.
     ///

@@ -33,7 +33,7 @@ pub struct Readiness {
 
 /// What is news of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
+pub(crate) enum News {
     /// All that happens to a stream.
     Stream,
     /// What comes in, and errors. That a datagram socket can be written to would be reported whenever a datagram has left
@@ -42,7 +42,7 @@ pub enum News {
 }
 
 /// A nestable poller.
-pub struct Poller {
+pub(crate) struct Poller {
     poll: Poll,
     events: Events,
     /// Made when it is first needed.
@@ -54,12 +54,12 @@ impl Poller {
     ///
     /// # Errors
     /// What the operating system says when it has no descriptor left.
-    pub fn new() -> io::Result<Poller> {
+    pub(crate) fn new() -> io::Result<Poller> {
         Ok(Poller { poll: Poll::new()?, events: Events::with_capacity(BATCH), waker: None })
     }
 
     /// The poller's own descriptor: readable while any registered socket has news.
-    pub fn descriptor(&self) -> RawFd {
+    pub(crate) fn descriptor(&self) -> RawFd {
         self.poll.as_raw_fd()
     }
 
@@ -67,7 +67,7 @@ impl Poller {
     ///
     /// # Errors
     /// What the operating system says, for instance when its limit of watches is reached.
-    pub fn add(&self, socket: &impl AsRawFd, token: u64, news: News) -> io::Result<()> {
+    pub(crate) fn add(&self, socket: &impl AsRawFd, token: u64, news: News) -> io::Result<()> {
         let interest = match news {
             News::Stream => with_priority(Interest::READABLE | Interest::WRITABLE),
             News::Incoming => Interest::READABLE,
@@ -77,14 +77,14 @@ impl Poller {
 
     /// Stops watching a socket. Its close does so as well, unless a child process holds a copy of it, of which there would
     /// be reports then.
-    pub fn remove(&self, socket: &impl AsRawFd) {
+    pub(crate) fn remove(&self, socket: &impl AsRawFd) {
         // The only errors are "not registered" and "not open"; in both there is nothing left to stop.
         let _ = self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()));
     }
 
     /// Makes the poller's own descriptor readable until it is next asked; then `token` has news. Where the operating system
     /// has no descriptor for that, nothing happens.
-    pub fn wake(&mut self, token: u64) {
+    pub(crate) fn wake(&mut self, token: u64) {
         if self.waker.is_none() {
             self.waker = Waker::new(self.poll.registry(), Token(token as usize)).ok();
         }
@@ -95,7 +95,7 @@ impl Poller {
     }
 
     /// Reports, without sleeping, what has changed.
-    pub fn wait(&mut self, mut report: impl FnMut(u64, Readiness)) {
+    pub(crate) fn wait(&mut self, mut report: impl FnMut(u64, Readiness)) {
         for _ in 0..MAX_BATCHES {
             if self.poll.poll(&mut self.events, Some(Duration::ZERO)).is_err() {
                 // Interrupted by a signal: the changes stay with the kernel for the next turn.

@@ -44,7 +44,7 @@ pub fn current_thread() -> ThreadNumber {
 /// `WouldBlock` when the connection is not complete yet; `InvalidInput` when the command line is empty or its quotes do not
 /// match; what the system said when the connection or the process could not be made, or the program not be started
 /// (`ENOENT`, `EACCES`).
-pub fn start(command_line: &[u8], pair: &mut Option<Box<Pair>>) -> io::Result<Stream> {
+pub(crate) fn start(command_line: &[u8], pair: &mut Option<Box<Pair>>) -> io::Result<Stream> {
     // What cannot be started needs no connection. It is not looked at again with every try.
     let program = if pair.is_none() { Some(Program::parse(command_line)?) } else { None };
     let (ours, theirs) = connection(pair)?;
@@ -81,7 +81,7 @@ fn connection(pair: &mut Option<Box<Pair>>) -> io::Result<(Stream, OwnedFd)> {
 /// does later when another processor has the work, and never where a filter drops what goes over the loopback. Nobody waits
 /// here.
 #[derive(Debug)]
-pub struct Pair {
+pub(crate) struct Pair {
     listener: Socket,
     ours: Stream,
     /// Others' connections that were turned away.

@@ -18,7 +18,7 @@ const IN_VAIN: u32 = 16;
 
 /// The descriptors kept back, and what became of them.
 #[derive(Debug)]
-pub struct Reserve {
+pub(crate) struct Reserve {
     kept: Vec<OwnedFd>,
     /// The limit was met, and this was not reported yet.
     met: bool,
@@ -41,7 +41,7 @@ impl Reserve {
     ///
     /// # Errors
     /// What `make` said at last.
-    pub fn spend<T>(&mut self, mut make: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    pub(crate) fn spend<T>(&mut self, mut make: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         self.refill();
         let mut result = make();
         if result.as_ref().is_err_and(is_lack_of_descriptors) {
@@ -56,18 +56,18 @@ impl Reserve {
 
     /// Whether the limit was met since this was last asked, so that something should be given up.
     #[inline]
-    pub fn was_met(&mut self) -> bool {
+    pub(crate) fn was_met(&mut self) -> bool {
         std::mem::take(&mut self.met)
     }
 
     /// Descriptors were given up, which close as soon as the application was told.
-    pub fn pay_back(&mut self) {
+    pub(crate) fn pay_back(&mut self) {
         self.paid = true;
     }
 
     /// The application was told of all that was given up: before others take what is free now, the reserve does.
     #[inline]
-    pub fn take_back(&mut self) {
+    pub(crate) fn take_back(&mut self) {
         if std::mem::take(&mut self.paid) {
             self.refill();
         }

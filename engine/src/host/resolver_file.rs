@@ -24,7 +24,7 @@ const YOUNG: WallDuration = WallDuration::from_secs(2);
 
 /// A file's content, kept up to date.
 #[derive(Debug)]
-pub struct ResolverFile {
+pub(crate) struct ResolverFile {
     path: PathBuf,
     looked_at: Option<Instant>,
     /// The identity of what was read; `None` when there was nothing to read, or when it must be read again.
@@ -55,7 +55,7 @@ impl Identity {
 
 impl ResolverFile {
     /// A watcher of the file at `path`, which is read for as long as that is allowed: now.
-    pub fn new(path: impl Into<PathBuf>) -> ResolverFile {
+    pub(crate) fn new(path: impl Into<PathBuf>) -> ResolverFile {
         let mut file = ResolverFile { path: path.into(), looked_at: None, seen: None, content: None };
         file.look();
         file
@@ -63,13 +63,13 @@ impl ResolverFile {
 
     /// The content at the last refresh, at most 64 KiB of it; `None` when the file was missing or could not be read.
     #[must_use]
-    pub fn content(&self) -> Option<&[u8]> {
+    pub(crate) fn content(&self) -> Option<&[u8]> {
         self.content.as_deref()
     }
 
     /// Looks whether the file has changed unless the last look was less than a second ago, and reads it if so. Says
     /// whether [`ResolverFile::content`] differs from what it was before the call.
-    pub fn refresh(&mut self, now: Instant) -> bool {
+    pub(crate) fn refresh(&mut self, now: Instant) -> bool {
         // A clock that has gone back says nothing about the age of the last look.
         if self.looked_at.is_some_and(|at| at <= now && now - at < LOOK_INTERVAL) {
             return false;
@@ -142,7 +142,7 @@ fn read_bounded(file: File) -> io::Result<Vec<u8>> {
 
 /// The index of the interface called `name`, 0 when there is none.
 #[must_use]
-pub fn interface_index(name: &str) -> u32 {
+pub(crate) fn interface_index(name: &str) -> u32 {
     let Ok(text) = CString::new(name) else { return 0 };
     // SAFETY: the pointer is to a string that ends in zero and lives until the call is over.
     match unsafe { libc::if_nametoindex(text.as_ptr()) } {

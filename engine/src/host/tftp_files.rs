@@ -20,20 +20,20 @@ const TRIES: usize = 8;
 
 /// A directory on the host.
 #[derive(Debug)]
-pub struct Directory {
+pub(crate) struct Directory {
     path: CString,
 }
 
 /// A regular file in it.
 #[derive(Debug)]
-pub struct ServedFile {
+pub(crate) struct ServedFile {
     file: File,
     size: u64,
 }
 
 impl Directory {
     /// The directory at `path`; nothing is opened yet. `None` when the path has a NUL in it.
-    pub fn new(path: &[u8]) -> Option<Directory> {
+    pub(crate) fn new(path: &[u8]) -> Option<Directory> {
         Some(Directory { path: CString::new(path).ok()? })
     }
 
@@ -46,7 +46,7 @@ impl Directory {
     /// # Errors
     /// The operating system's; `EXDEV`, `ELOOP` or `EACCES` for a name that leads out, `EACCES` for what is no regular
     /// file.
-    pub fn open(&self, name: &[u8]) -> io::Result<ServedFile> {
+    pub(crate) fn open(&self, name: &[u8]) -> io::Result<ServedFile> {
         let directory = self.open_itself()?;
         #[cfg(target_os = "linux")]
         match watched::open(&directory, name) {
@@ -60,7 +60,7 @@ impl Directory {
 
 impl ServedFile {
     /// In bytes, when it was opened.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
@@ -68,7 +68,7 @@ impl ServedFile {
     ///
     /// # Errors
     /// The operating system's.
-    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         // Offsets of the system are signed; there is nothing behind the largest one.
         if i64::try_from(offset).is_err() {
             return Ok(0);

@@ -14,7 +14,7 @@ type Lanes = [u64; BLOCK / 4];
 /// The sum of all 16-bit words in the machine's byte order, an odd last byte padded with a zero, folded so far that sums
 /// of some thousand runs can be added.
 #[inline]
-pub fn sum(data: &[u8]) -> u64 {
+pub(crate) fn sum(data: &[u8]) -> u64 {
     // Headers are shorter than a block; for them the lanes would cost more than the sum.
     if data.len() < BLOCK {
         return sum_tail(data);
@@ -67,7 +67,7 @@ fn sum_tail(tail: &[u8]) -> u64 {
 
 /// Copies `from` to `to`, which is as long, and gives the bytes' [`sum`].
 #[inline]
-pub fn copied(to: &mut [u8], from: &[u8]) -> u64 {
+pub(crate) fn copied(to: &mut [u8], from: &[u8]) -> u64 {
     let length = to.len().min(from.len());
     // SAFETY: both are at least as long, and Rust vouches for them.
     unsafe { copy_and_sum(to.as_mut_ptr(), from.as_ptr(), length) }
@@ -80,7 +80,7 @@ pub fn copied(to: &mut [u8], from: &[u8]) -> u64 {
 /// `length` bytes can be read at `from` and written at `to`, where nobody else reads or writes meanwhile, and the two do not
 /// overlap.
 #[inline]
-pub unsafe fn copy_and_sum(to: *mut u8, from: *const u8, length: usize) -> u64 {
+pub(crate) unsafe fn copy_and_sum(to: *mut u8, from: *const u8, length: usize) -> u64 {
     #[cfg(target_arch = "x86_64")]
     if length >= BLOCK && is_x86_feature_detected!("avx2") {
         // SAFETY: as the caller vouches; the processor has AVX2.

@@ -9,7 +9,7 @@ const MIN_MTU: usize = IPV4_LEN + 8;
 
 /// Why a packet cannot be split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FragmentError {
+pub(crate) enum FragmentError {
     /// The bytes are no valid IPv4 packet.
     Malformed,
     /// The packet has IP options, or is itself a fragment. The engine never sends such packets.
@@ -20,7 +20,7 @@ pub enum FragmentError {
 
 /// One piece of a packet, with its header apart from the piece of the payload it carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fragment<'a> {
+pub(crate) struct Fragment<'a> {
     /// The complete IPv4 header of this piece, checksum included.
     pub header: [u8; IPV4_LEN],
     /// The bytes that follow it.
@@ -29,12 +29,12 @@ pub struct Fragment<'a> {
 
 impl Fragment<'_> {
     /// Length of header and payload in bytes.
-    pub fn total_len(&self) -> usize {
+    pub(crate) fn total_len(&self) -> usize {
         IPV4_LEN + self.payload.len()
     }
 
     /// Writes header and payload to the start of `buf` and returns their length, or `None` when `buf` is too short.
-    pub fn write_to(&self, buf: &mut [u8]) -> Option<usize> {
+    pub(crate) fn write_to(&self, buf: &mut [u8]) -> Option<usize> {
         let (header, payload) = buf.get_mut(..self.total_len())?.split_at_mut_checked(IPV4_LEN)?;
         header.copy_from_slice(&self.header);
         payload.copy_from_slice(self.payload);
@@ -46,7 +46,7 @@ impl Fragment<'_> {
 ///
 /// A packet that fits the MTU yields itself as the only piece. The Don't Fragment flag is cleared in every piece.
 #[derive(Debug, Clone)]
-pub struct Fragments<'a> {
+pub(crate) struct Fragments<'a> {
     /// Header of the packet with flags, offset, length and checksum zeroed.
     template: [u8; IPV4_LEN],
     payload: &'a [u8],
@@ -62,7 +62,7 @@ impl<'a> Fragments<'a> {
     ///
     /// # Errors
     /// See [`FragmentError`].
-    pub fn new(packet: &'a [u8], mtu: usize) -> Result<Self, FragmentError> {
+    pub(crate) fn new(packet: &'a [u8], mtu: usize) -> Result<Self, FragmentError> {
         let view = Ipv4View::parse(packet).map_err(|_| FragmentError::Malformed)?;
         if view.header().len() != IPV4_LEN || view.is_fragment() {
             return Err(FragmentError::Unsupported);

@@ -8,19 +8,19 @@ const HEADERS: usize = IPV6_LEN + FRAGMENT_LEN;
 
 /// One piece of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fragment<'a> {
+pub(crate) struct Fragment<'a> {
     headers: [u8; HEADERS],
     payload: &'a [u8],
 }
 
 impl Fragment<'_> {
     /// Length of headers and payload in bytes.
-    pub fn total_len(&self) -> usize {
+    pub(crate) fn total_len(&self) -> usize {
         HEADERS + self.payload.len()
     }
 
     /// Writes headers and payload to the start of `buf`; `None` when it is too short.
-    pub fn write_to(&self, buf: &mut [u8]) -> Option<()> {
+    pub(crate) fn write_to(&self, buf: &mut [u8]) -> Option<()> {
         let (headers, payload) = buf.get_mut(..self.total_len())?.split_at_mut_checked(HEADERS)?;
         headers.copy_from_slice(&self.headers);
         payload.copy_from_slice(self.payload);
@@ -30,7 +30,7 @@ impl Fragment<'_> {
 
 /// The pieces of `packet`, which has no extension headers, for a link that carries packets of `mtu` bytes, in ascending
 /// order. Every packet is cut, one that would fit as well. Nothing when the packet or the MTU is too small.
-pub fn fragments(packet: &[u8], mtu: usize, id: u32) -> impl Iterator<Item = Fragment<'_>> {
+pub(crate) fn fragments(packet: &[u8], mtu: usize, id: u32) -> impl Iterator<Item = Fragment<'_>> {
     let piece = mtu.saturating_sub(HEADERS) & !7;
     let parts = packet.split_first_chunk::<IPV6_LEN>().filter(|_| piece > 0);
     parts.into_iter().flat_map(move |(fixed, payload)| {

@@ -12,82 +12,82 @@ use crate::wire::header::{self, IPV4_LEN, Ipv4, PROTOCOL_ICMP};
 use crate::wire::subnet::Ipv4Subnet;
 
 /// Type: echo reply.
-pub const ECHO_REPLY: u8 = 0;
+pub(crate) const ECHO_REPLY: u8 = 0;
 /// Type: destination unreachable.
-pub const DESTINATION_UNREACHABLE: u8 = 3;
+pub(crate) const DESTINATION_UNREACHABLE: u8 = 3;
 /// Type: echo request.
-pub const ECHO_REQUEST: u8 = 8;
+pub(crate) const ECHO_REQUEST: u8 = 8;
 /// Type: time exceeded.
-pub const TIME_EXCEEDED: u8 = 11;
+pub(crate) const TIME_EXCEEDED: u8 = 11;
 
 /// Code of destination unreachable: network unreachable.
-pub const NET_UNREACHABLE: u8 = 0;
+pub(crate) const NET_UNREACHABLE: u8 = 0;
 /// Code of destination unreachable: host unreachable.
-pub const HOST_UNREACHABLE: u8 = 1;
+pub(crate) const HOST_UNREACHABLE: u8 = 1;
 /// Code of destination unreachable: port unreachable.
-pub const PORT_UNREACHABLE: u8 = 3;
+pub(crate) const PORT_UNREACHABLE: u8 = 3;
 /// Code of destination unreachable: fragmentation needed and Don't Fragment set.
-pub const FRAGMENTATION_NEEDED: u8 = 4;
+pub(crate) const FRAGMENTATION_NEEDED: u8 = 4;
 /// Code of time exceeded: time to live exceeded in transit.
-pub const TTL_EXCEEDED: u8 = 0;
+pub(crate) const TTL_EXCEEDED: u8 = 0;
 /// Code of time exceeded: fragment reassembly time exceeded.
-pub const REASSEMBLY_TIME_EXCEEDED: u8 = 1;
+pub(crate) const REASSEMBLY_TIME_EXCEEDED: u8 = 1;
 
 /// Length of the part that all ICMP messages handled here have: type, code, checksum and four more bytes.
-pub const ICMP_LEN: usize = 8;
+pub(crate) const ICMP_LEN: usize = 8;
 /// Time to live of every ICMP message to the guest.
-pub const ICMP_TTL: u8 = 255;
+pub(crate) const ICMP_TTL: u8 = 255;
 /// The most bytes of the offending packet that an error quotes; the error then fills a packet of 576 bytes.
-pub const QUOTE_MAX: usize = 548;
+pub(crate) const QUOTE_MAX: usize = 548;
 
 /// An ICMP message from the guest with a right checksum and at least 8 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IcmpView<'a> {
+pub(crate) struct IcmpView<'a> {
     fixed: &'a [u8; ICMP_LEN],
     data: &'a [u8],
 }
 
 impl<'a> IcmpView<'a> {
     /// Validates the payload of an IPv4 packet; `None` when it is shorter than 8 bytes or its checksum is wrong.
-    pub fn parse(message: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(message: &'a [u8]) -> Option<Self> {
         let (fixed, data) = message.split_first_chunk::<ICMP_LEN>()?;
         checksum::is_valid(message).then_some(IcmpView { fixed, data })
     }
 
     /// The type field.
-    pub fn message_type(&self) -> u8 {
+    pub(crate) fn message_type(&self) -> u8 {
         self.fixed[0]
     }
 
     /// The code field.
-    pub fn code(&self) -> u8 {
+    pub(crate) fn code(&self) -> u8 {
         self.fixed[1]
     }
 
     /// Identifier of an echo message.
-    pub fn echo_id(&self) -> u16 {
+    pub(crate) fn echo_id(&self) -> u16 {
         u16::from_be_bytes([self.fixed[4], self.fixed[5]])
     }
 
     /// Sequence number of an echo message.
-    pub fn echo_sequence(&self) -> u16 {
+    pub(crate) fn echo_sequence(&self) -> u16 {
         u16::from_be_bytes([self.fixed[6], self.fixed[7]])
     }
 
     /// The MTU in bytes of an error that says that fragmentation was needed, 0 when it does not tell (RFC 1191 section 4).
-    pub fn next_hop_mtu(&self) -> u16 {
+    pub(crate) fn next_hop_mtu(&self) -> u16 {
         u16::from_be_bytes([self.fixed[6], self.fixed[7]])
     }
 
     /// What follows the first 8 bytes.
-    pub fn data(&self) -> &'a [u8] {
+    pub(crate) fn data(&self) -> &'a [u8] {
         self.data
     }
 }
 
 /// An echo reply to be sent to the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EchoReply<'a> {
+pub(crate) struct EchoReply<'a> {
     /// Source address: who was asked.
     pub src: Ipv4Addr,
     /// Destination address: who asked.
@@ -104,7 +104,7 @@ pub struct EchoReply<'a> {
 
 impl<'a> EchoReply<'a> {
     /// The reply that the destination of `request` gives. Its options are not repeated.
-    pub fn to(request: &Ipv4View<'a>, icmp: &IcmpView<'a>) -> Self {
+    pub(crate) fn to(request: &Ipv4View<'a>, icmp: &IcmpView<'a>) -> Self {
         EchoReply {
             src: request.dst(),
             dst: request.src(),
@@ -117,7 +117,7 @@ impl<'a> EchoReply<'a> {
 
     /// Appends the reply as an IPv4 packet with identification `ip_id` to `out`. `false`, with `out` unchanged, when
     /// the packet would exceed 65535 bytes.
-    pub fn append_to(&self, ip_id: u16, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn append_to(&self, ip_id: u16, out: &mut Vec<u8>) -> bool {
         let [id_high, id_low] = self.echo_id.to_be_bytes();
         let [sequence_high, sequence_low] = self.sequence.to_be_bytes();
         let ip = Ipv4 { src: self.src, dst: self.dst, ttl: ICMP_TTL, tos: self.tos, id: ip_id };
@@ -127,7 +127,7 @@ impl<'a> EchoReply<'a> {
 
 /// Errors the engine sends to the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IcmpError {
+pub(crate) enum IcmpError {
     /// Type 3 with this code. The unused field is zero.
     DestinationUnreachable {
         /// The code field.
@@ -147,7 +147,7 @@ pub enum IcmpError {
 
 impl IcmpError {
     /// The error for a type and code that the host reported; `None` for types that are not passed on.
-    pub fn from_wire(message_type: u8, code: u8) -> Option<Self> {
+    pub(crate) fn from_wire(message_type: u8, code: u8) -> Option<Self> {
         match (message_type, code) {
             (DESTINATION_UNREACHABLE, FRAGMENTATION_NEEDED) => Some(IcmpError::FragmentationNeeded { mtu: 0 }),
             (DESTINATION_UNREACHABLE, code) => Some(IcmpError::DestinationUnreachable { code }),
@@ -172,7 +172,7 @@ impl IcmpError {
 ///
 /// Not answered are fragments other than the first, sources and destinations that do not name a single machine, and
 /// ICMP messages that are themselves errors or unknown.
-pub fn may_answer(offending: &Ipv4View<'_>, subnet: &Ipv4Subnet) -> bool {
+pub(crate) fn may_answer(offending: &Ipv4View<'_>, subnet: &Ipv4Subnet) -> bool {
     let (src, dst) = (offending.src(), offending.dst());
     let names_nobody = src.to_bits() & 0x0fff_ffff == 0;
     if offending.fragment_offset() != 0
@@ -195,7 +195,7 @@ pub fn may_answer(offending: &Ipv4View<'_>, subnet: &Ipv4Subnet) -> bool {
 ///
 /// `src` is the outer source: the virtual host, or the offender where it is known. `offending` is quoted as received,
 /// up to [`QUOTE_MAX`] bytes. `false`, with `out` unchanged, when no error may be sent (see [`may_answer`]).
-pub fn append_error(
+pub(crate) fn append_error(
     error: IcmpError,
     src: Ipv4Addr,
     offending: &Ipv4View<'_>,

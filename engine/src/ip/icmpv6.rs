@@ -9,33 +9,33 @@ use crate::wire::checksum::Checksum;
 use crate::wire::header::{self, IPV6_LEN, Ipv6, PROTOCOL_ICMPV6};
 
 /// Type: destination unreachable.
-pub const DESTINATION_UNREACHABLE: u8 = 1;
+pub(crate) const DESTINATION_UNREACHABLE: u8 = 1;
 /// Type: packet too big.
-pub const PACKET_TOO_BIG: u8 = 2;
+pub(crate) const PACKET_TOO_BIG: u8 = 2;
 /// Type: time exceeded.
-pub const TIME_EXCEEDED: u8 = 3;
+pub(crate) const TIME_EXCEEDED: u8 = 3;
 /// Type: parameter problem.
-pub const PARAMETER_PROBLEM: u8 = 4;
+pub(crate) const PARAMETER_PROBLEM: u8 = 4;
 /// Type: echo request.
-pub const ECHO_REQUEST: u8 = 128;
+pub(crate) const ECHO_REQUEST: u8 = 128;
 /// Type: echo reply.
-pub const ECHO_REPLY: u8 = 129;
+pub(crate) const ECHO_REPLY: u8 = 129;
 /// The lowest type that is not an error (RFC 4443 section 2.1).
 const FIRST_INFORMATIONAL: u8 = 128;
 /// Type: redirect. It is not answered either, like an error (RFC 4443 section 2.4 (e.2)).
 const REDIRECT: u8 = 137;
 
 /// Code of destination unreachable: no route to destination.
-pub const NO_ROUTE: u8 = 0;
+pub(crate) const NO_ROUTE: u8 = 0;
 /// Code of destination unreachable: address unreachable.
-pub const ADDRESS_UNREACHABLE: u8 = 3;
+pub(crate) const ADDRESS_UNREACHABLE: u8 = 3;
 /// Code of destination unreachable: port unreachable.
-pub const PORT_UNREACHABLE: u8 = 4;
+pub(crate) const PORT_UNREACHABLE: u8 = 4;
 /// Code of time exceeded: fragment reassembly time exceeded.
-pub const REASSEMBLY_TIME_EXCEEDED: u8 = 1;
+pub(crate) const REASSEMBLY_TIME_EXCEEDED: u8 = 1;
 
 /// Length of the part that echo messages and errors have in common: type, code, checksum and four more bytes.
-pub const ICMPV6_LEN: usize = 8;
+pub(crate) const ICMPV6_LEN: usize = 8;
 /// Hop limit of every message to the guest.
 const HOP_LIMIT: u8 = 255;
 
@@ -116,14 +116,14 @@ impl Icmpv6Error {
 }
 
 /// Appends the reply to an echo request; `message` is the request with its header.
-pub fn append_echo_reply(src: Ipv6Addr, dst: Ipv6Addr, message: &[u8], out: &mut Vec<u8>) -> bool {
+pub(crate) fn append_echo_reply(src: Ipv6Addr, dst: Ipv6Addr, message: &[u8], out: &mut Vec<u8>) -> bool {
     let Some((&[_, _, _, _, a, b, c, d], data)) = message.split_first_chunk::<ICMPV6_LEN>() else { return false };
     append_packet(src, dst, [ECHO_REPLY, 0, 0, 0, a, b, c, d], data, out)
 }
 
 /// Appends an IPv6 packet with an ICMPv6 message: its first 8 bytes, whose checksum is filled in, and the rest.
 /// `false`, with `out` unchanged, when it would be longer than a packet may be.
-pub fn append_packet(
+pub(crate) fn append_packet(
     src: Ipv6Addr,
     dst: Ipv6Addr,
     mut first: [u8; ICMPV6_LEN],

@@ -12,14 +12,14 @@ use crate::wire::checksum::{Checksum, Partial};
 use crate::wire::header::IPV6_LEN;
 
 /// Extension headers in one packet.
-pub const MAX_EXTENSIONS: usize = 8;
+pub(crate) const MAX_EXTENSIONS: usize = 8;
 /// Length of a fragment header (RFC 8200 section 4.5).
-pub const FRAGMENT_LEN: usize = 8;
+pub(crate) const FRAGMENT_LEN: usize = 8;
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 /// Next header value of a fragment header.
-pub const FRAGMENT: u8 = 44;
+pub(crate) const FRAGMENT: u8 = 44;
 const NO_NEXT_HEADER: u8 = 59;
 const DESTINATION: u8 = 60;
 
@@ -255,7 +255,7 @@ impl Piece<'_> {
 }
 
 /// Sets the payload length of a packet that was put together; `None` when it is too long or too short.
-pub fn set_payload_len(packet: &mut [u8]) -> Option<()> {
+pub(crate) fn set_payload_len(packet: &mut [u8]) -> Option<()> {
     let length = u16::try_from(packet.len().checked_sub(IPV6_LEN)?).ok()?;
     packet.get_mut(4..6)?.copy_from_slice(&length.to_be_bytes());
     Some(())
@@ -263,13 +263,13 @@ pub fn set_payload_len(packet: &mut [u8]) -> Option<()> {
 
 /// Whether the checksum of an upper-layer message is right.
 #[cfg(test)]
-pub fn checksum_is_right(src: Ipv6Addr, dst: Ipv6Addr, protocol: u8, message: &[u8]) -> bool {
+pub(crate) fn checksum_is_right(src: Ipv6Addr, dst: Ipv6Addr, protocol: u8, message: &[u8]) -> bool {
     is_right_sum(src, dst, protocol, message.len(), crate::wire::checksum::sum(message))
 }
 
 /// Whether the checksum of an upper-layer message is right, of which length and sum are known. UDP without one is not (RFC
 /// 8200 section 8.1).
-pub fn is_right_sum(src: Ipv6Addr, dst: Ipv6Addr, protocol: u8, length: usize, sum: Partial) -> bool {
+pub(crate) fn is_right_sum(src: Ipv6Addr, dst: Ipv6Addr, protocol: u8, length: usize, sum: Partial) -> bool {
     let Ok(length) = u32::try_from(length) else { return false };
     let mut whole = Checksum::pseudo_ipv6(src, dst, protocol, length);
     whole.add_partial(sum);

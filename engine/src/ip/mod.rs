@@ -3,14 +3,14 @@
 
 #![forbid(unsafe_code)]
 
-pub mod fragment;
-pub mod fragment6;
-pub mod icmp;
-pub mod icmpv6;
-pub mod ipv4;
-pub mod ipv6;
-pub mod rate_limit;
-pub mod reassembly;
+pub(crate) mod fragment;
+pub(crate) mod fragment6;
+pub(crate) mod icmp;
+pub(crate) mod icmpv6;
+pub(crate) mod ipv4;
+pub(crate) mod ipv6;
+pub(crate) mod rate_limit;
+pub(crate) mod reassembly;
 
 #[cfg(test)]
 mod test_packets;

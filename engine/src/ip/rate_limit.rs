@@ -8,7 +8,7 @@ use crate::time::{Duration, Instant};
 /// A clock that stands still grants nothing beyond the burst; a clock that jumps back grants nothing and counts on
 /// from where it landed.
 #[derive(Debug, Clone, Copy)]
-pub struct RateLimit {
+pub(crate) struct RateLimit {
     /// Time in which one token grows.
     interval: Duration,
     /// Time in which the empty bucket fills.
@@ -20,19 +20,19 @@ pub struct RateLimit {
 
 impl RateLimit {
     /// A full bucket of `burst` tokens that grows `per_second` tokens a second. A rate of 0 counts as 1.
-    pub fn new(per_second: u32, burst: u32) -> Self {
+    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
         let interval = Duration::from_micros(1_000_000 / u64::from(per_second.clamp(1, 1_000_000)));
         let capacity = interval * burst;
         RateLimit { interval, capacity, saved: capacity, last: None }
     }
 
     /// The limit for ICMP errors: 1000 a second, in bursts of up to 100. No guest that works needs more.
-    pub fn icmp_errors() -> Self {
+    pub(crate) fn icmp_errors() -> Self {
         RateLimit::new(1000, 100)
     }
 
     /// Takes a token if there is one.
-    pub fn allow(&mut self, now: Instant) -> bool {
+    pub(crate) fn allow(&mut self, now: Instant) -> bool {
         let elapsed = match self.last {
             Some(last) if now > last => now - last,
             _ => Duration::ZERO,

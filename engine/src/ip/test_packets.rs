@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use crate::wire::checksum::Checksum;
 
 /// The virtual host.
-pub const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+pub(super) const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 /// The guest.
-pub const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+pub(super) const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
 
 fn checksum(bytes: &[u8]) -> [u8; 2] {
     let mut checksum = Checksum::new();
@@ -16,7 +16,7 @@ fn checksum(bytes: &[u8]) -> [u8; 2] {
 }
 
 /// Sets the header checksum as far as the header is there.
-pub fn fix_checksum(packet: &mut [u8]) {
+pub(super) fn fix_checksum(packet: &mut [u8]) {
     let header_len = (usize::from(packet[0] & 0x0f) * 4).clamp(20, packet.len());
     packet[10..12].fill(0);
     let value = checksum(&packet[..header_len]);
@@ -24,7 +24,7 @@ pub fn fix_checksum(packet: &mut [u8]) {
 }
 
 /// A packet from the guest to the virtual host: identification 99, TTL 64.
-pub fn packet(protocol: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn packet(protocol: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0x45, 0, 0, 0, 0, 99, 0, 0, 64, protocol, 0, 0, 10, 0, 2, 15, 10, 0, 2, 2];
     bytes.extend_from_slice(payload);
     let total_len = u16::try_from(bytes.len()).unwrap();
@@ -34,7 +34,7 @@ pub fn packet(protocol: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// An ICMP message with its checksum set.
-pub fn icmp(message_type: u8, code: u8, rest: &[u8]) -> Vec<u8> {
+pub(super) fn icmp(message_type: u8, code: u8, rest: &[u8]) -> Vec<u8> {
     let mut message = vec![message_type, code, 0, 0];
     message.extend_from_slice(rest);
     let value = checksum(&message);
@@ -43,12 +43,12 @@ pub fn icmp(message_type: u8, code: u8, rest: &[u8]) -> Vec<u8> {
 }
 
 /// An echo request with id 0x1234 and sequence number 1.
-pub fn echo_request(data: &[u8]) -> Vec<u8> {
+pub(super) fn echo_request(data: &[u8]) -> Vec<u8> {
     packet(1, &icmp(8, 0, &[&[0x12, 0x34, 0, 1], data].concat()))
 }
 
 /// `packet` with its 20-byte header extended by `options`.
-pub fn with_options(packet: &[u8], options: &[u8]) -> Vec<u8> {
+pub(super) fn with_options(packet: &[u8], options: &[u8]) -> Vec<u8> {
     assert!(options.len().is_multiple_of(4));
     let mut bytes = [&packet[..20], options, &packet[20..]].concat();
     bytes[0] = 0x45 + u8::try_from(options.len() / 4).unwrap();
@@ -59,7 +59,7 @@ pub fn with_options(packet: &[u8], options: &[u8]) -> Vec<u8> {
 }
 
 /// The fragment of `packet` (20-byte header) that carries its payload bytes `offset..end`, with `options`.
-pub fn piece(packet: &[u8], offset: usize, end: usize, options: &[u8]) -> Vec<u8> {
+pub(super) fn piece(packet: &[u8], offset: usize, end: usize, options: &[u8]) -> Vec<u8> {
     let more = end + 20 < packet.len();
     let mut bytes = with_options(&[&packet[..20], &packet[20 + offset..20 + end]].concat(), options);
     let field = u16::try_from(offset / 8).unwrap() | if more { 0x2000 } else { 0 };

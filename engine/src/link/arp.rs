@@ -15,9 +15,9 @@ const ARP_LEN: usize = 28;
 /// Length of a frame with such a message, before padding.
 const ARP_FRAME_LEN: usize = ETHERNET_LEN + ARP_LEN;
 /// Length of the frames in which replies are sent.
-pub const REPLY_LEN: usize = 64;
+pub(crate) const REPLY_LEN: usize = 64;
 /// Length of the frames in which requests are sent.
-pub const REQUEST_LEN: usize = MIN_FRAME_LEN;
+pub(crate) const REQUEST_LEN: usize = MIN_FRAME_LEN;
 
 /// Operation: request.
 const REQUEST: u16 = 1;
@@ -26,7 +26,7 @@ const REPLY: u16 = 2;
 
 /// What a frame of the guest leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ArpAction {
+pub(crate) enum ArpAction {
     /// Nothing.
     None,
     /// The table now knows this neighbor; frames that wait for it can leave.
@@ -41,7 +41,7 @@ pub enum ArpAction {
 }
 
 /// Who answers whom in an ARP reply.
-pub fn reply_of(frame: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr)> {
+pub(crate) fn reply_of(frame: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr)> {
     let frame = frame.first_chunk::<ARP_FRAME_LEN>()?;
     (frame[20..22] == REPLY.to_be_bytes()).then(|| (ipv4_at(frame, 28), ipv4_at(frame, 38)))
 }
@@ -50,7 +50,7 @@ pub fn reply_of(frame: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr)> {
 ///
 /// `is_ours` tells whether an address belongs to a virtual host: the gateway, the name server or a guest forward.
 /// Hardware type, protocol type and address lengths are not looked at.
-pub fn on_arp(
+pub(crate) fn on_arp(
     frame: &[u8],
     subnet: &Ipv4Subnet,
     is_ours: impl Fn(Ipv4Addr) -> bool,
@@ -78,12 +78,12 @@ pub fn on_arp(
 }
 
 /// The frame in which the virtual host `vhost` asks for the Ethernet address of `target`.
-pub fn request(vhost: Ipv4Addr, target: Ipv4Addr) -> [u8; REQUEST_LEN] {
+pub(crate) fn request(vhost: Ipv4Addr, target: Ipv4Addr) -> [u8; REQUEST_LEN] {
     request_at(vhost, target, EthernetAddress::BROADCAST)
 }
 
 /// The same, sent only to where `target` is known to be (RFC 1122 section 2.3.2.1).
-pub fn request_at(vhost: Ipv4Addr, target: Ipv4Addr, dst: EthernetAddress) -> [u8; REQUEST_LEN] {
+pub(crate) fn request_at(vhost: Ipv4Addr, target: Ipv4Addr, dst: EthernetAddress) -> [u8; REQUEST_LEN] {
     let mut frame = [0; REQUEST_LEN];
     let nobody = EthernetAddress([0; 6]);
     emit(&mut frame, dst, REQUEST, (mac_of_ipv4(vhost), vhost), (nobody, target));

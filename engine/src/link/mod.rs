@@ -4,10 +4,10 @@
 
 #![forbid(unsafe_code)]
 
-pub mod addresses;
-pub mod arp;
-pub mod handover;
-pub mod ndp;
-pub mod neighbor;
-pub mod outbox;
-pub mod pending;
+pub(crate) mod addresses;
+pub(crate) mod arp;
+pub(crate) mod handover;
+pub(crate) mod ndp;
+pub(crate) mod neighbor;
+pub(crate) mod outbox;
+pub(crate) mod pending;

@@ -10,24 +10,24 @@ use crate::ip::icmpv6::{self, ICMPV6_LEN};
 use crate::wire::header::{self, ETHERNET_LEN, ETHERTYPE_IPV6, Ethernet, IPV6_LEN};
 
 /// Type: router solicitation.
-pub const ROUTER_SOLICITATION: u8 = 133;
+pub(crate) const ROUTER_SOLICITATION: u8 = 133;
 /// Type: router advertisement.
-pub const ROUTER_ADVERTISEMENT: u8 = 134;
+pub(crate) const ROUTER_ADVERTISEMENT: u8 = 134;
 /// Type: neighbor solicitation.
-pub const NEIGHBOR_SOLICITATION: u8 = 135;
+pub(crate) const NEIGHBOR_SOLICITATION: u8 = 135;
 /// Type: neighbor advertisement.
-pub const NEIGHBOR_ADVERTISEMENT: u8 = 136;
+pub(crate) const NEIGHBOR_ADVERTISEMENT: u8 = 136;
 /// Type: redirect.
-pub const REDIRECT: u8 = 137;
+pub(crate) const REDIRECT: u8 = 137;
 
 /// The hop limit that shows that a message comes from this link (RFC 4861 section 3.1).
-pub const HOP_LIMIT: u8 = 255;
+pub(crate) const HOP_LIMIT: u8 = 255;
 /// The source of router advertisements and ICMPv6 errors, whatever the address of the virtual host is.
-pub const ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
+pub(crate) const ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
 /// All nodes of the link.
-pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+pub(crate) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 /// All routers of the link.
-pub const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+pub(crate) const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 
 const OPTION_SOURCE_LINK: u8 = 1;
 const OPTION_TARGET_LINK: u8 = 2;
@@ -49,7 +49,7 @@ const OPTION_MAX: usize = 255 * 8;
 
 /// What a message of the guest asks or tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Message {
+pub(crate) enum Message {
     /// Who is a router here?
     RouterSolicitation,
     /// Who has `target`?
@@ -64,7 +64,7 @@ pub enum Message {
 
 /// Reads an ICMPv6 message whose checksum is right. `None` when it is no neighbor discovery, or not a valid one by the
 /// rules of RFC 4861 (sections 6.1.1, 7.1.1 and 7.1.2).
-pub fn parse(src: Ipv6Addr, dst: Ipv6Addr, hop_limit: u8, message: &[u8]) -> Option<Message> {
+pub(crate) fn parse(src: Ipv6Addr, dst: Ipv6Addr, hop_limit: u8, message: &[u8]) -> Option<Message> {
     let (&[kind, code, _, _, flags, _, _, _], rest) = message.split_first_chunk::<ICMPV6_LEN>()?;
     // What the guest must not send at all is told apart by its type alone.
     match kind {
@@ -116,7 +116,7 @@ fn has_option(mut options: &[u8], wanted: u8) -> Option<bool> {
 }
 
 /// The group that the owner of an address listens to (RFC 4291 section 2.7.1).
-pub fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+pub(crate) fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let [.., a, b, c] = address.octets();
     let low = u16::from_be_bytes([b, c]);
     Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), low)
@@ -127,13 +127,13 @@ fn is_solicited_node(address: Ipv6Addr) -> bool {
 }
 
 /// The frame in which the virtual host `vhost6` asks for the Ethernet address of `target`.
-pub fn neighbor_solicitation(vhost6: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
+pub(crate) fn neighbor_solicitation(vhost6: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
     let group = solicited_node(target);
     solicitation(vhost6, target, group, multicast_mac_of_ipv6(group))
 }
 
 /// The same, sent only to where `target` is known to be (RFC 4861 section 7.3.3).
-pub fn neighbor_solicitation_at(vhost6: Ipv6Addr, target: Ipv6Addr, mac: EthernetAddress) -> Vec<u8> {
+pub(crate) fn neighbor_solicitation_at(vhost6: Ipv6Addr, target: Ipv6Addr, mac: EthernetAddress) -> Vec<u8> {
     solicitation(vhost6, target, target, mac)
 }
 
@@ -145,7 +145,7 @@ fn solicitation(vhost6: Ipv6Addr, target: Ipv6Addr, dst: Ipv6Addr, mac: Ethernet
 
 /// The frame in which the virtual host `target` answers a solicitation of `asker`, who is at `mac`. An asker without an
 /// address, who is checking whether it may use one, is answered at the group of all nodes.
-pub fn neighbor_advertisement(target: Ipv6Addr, asker: Ipv6Addr, mac: EthernetAddress) -> Vec<u8> {
+pub(crate) fn neighbor_advertisement(target: Ipv6Addr, asker: Ipv6Addr, mac: EthernetAddress) -> Vec<u8> {
     const ROUTER_SOLICITED_OVERRIDE: u8 = 0xe0;
     const ROUTER_OVERRIDE: u8 = 0xa0;
     let (dst, mac, flags) = if asker.is_unspecified() {
@@ -160,7 +160,7 @@ pub fn neighbor_advertisement(target: Ipv6Addr, asker: Ipv6Addr, mac: EthernetAd
 
 /// What a router advertisement tells.
 #[derive(Debug, Clone, Copy)]
-pub struct Advertisement<'a> {
+pub(crate) struct Advertisement<'a> {
     pub prefix: Ipv6Addr,
     /// In bits.
     pub prefix_len: u8,
@@ -174,7 +174,7 @@ pub struct Advertisement<'a> {
 
 impl Advertisement<'_> {
     /// The frame, to all nodes.
-    pub fn frame(&self) -> Vec<u8> {
+    pub(crate) fn frame(&self) -> Vec<u8> {
         let lifetime = ROUTER_LIFETIME.to_be_bytes();
         // Reachable time and retransmission timer are left to the guest.
         let mut rest = vec![0; 8];
@@ -213,7 +213,7 @@ impl Advertisement<'_> {
 
 /// Names one behind the other in the uncompressed form of RFC 1035 section 3.1, as RFC 8106 section 5.2 and RFC 3646
 /// section 4 want them. One trailing dot is allowed; a list with a name that is none gives nothing.
-pub fn encode_search_list<N: AsRef<[u8]>>(names: &[N]) -> Vec<u8> {
+pub(crate) fn encode_search_list<N: AsRef<[u8]>>(names: &[N]) -> Vec<u8> {
     let mut list = Vec::new();
     for name in names {
         let name = name.as_ref();

@@ -17,7 +17,7 @@ use crate::time::{Duration, Instant};
 use crate::wire::subnet::Ipv4Subnet;
 
 /// Slots per IP version.
-pub const SLOTS: usize = 16;
+pub(crate) const SLOTS: usize = 16;
 /// How long a neighbor may take to answer when it is asked whether it is still there.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 /// How long what was heard of a neighbor is taken for true (RFC 4861 section 10, REACHABLE_TIME).
@@ -121,7 +121,7 @@ impl<A: Copy + PartialEq> Slots<A> {
 
 /// Neighbors on the virtual link.
 #[derive(Debug, Clone)]
-pub struct NeighborTable {
+pub(crate) struct NeighborTable {
     ipv4: Slots<Ipv4Addr>,
     ipv6: Slots<Ipv6Addr>,
     /// How many neighbors were heard of.
@@ -140,7 +140,7 @@ impl Default for NeighborTable {
 
 impl NeighborTable {
     /// An empty table.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         NeighborTable { ipv4: Slots::new(), ipv6: Slots::new(), order: 0, changes: 0, deadline: None }
     }
 
@@ -153,7 +153,7 @@ impl NeighborTable {
     ///
     /// 0.0.0.0 and broadcast addresses are never stored, nor are addresses for which `is_ours` is true: the guest must
     /// not take over a virtual host.
-    pub fn learn_ipv4(
+    pub(crate) fn learn_ipv4(
         &mut self,
         address: Ipv4Addr,
         mac: EthernetAddress,
@@ -170,7 +170,7 @@ impl NeighborTable {
     }
 
     /// As [`learn_ipv4`](Self::learn_ipv4) for IPv6: `::` and multicast addresses are never stored.
-    pub fn learn_ipv6(
+    pub(crate) fn learn_ipv6(
         &mut self,
         address: Ipv6Addr,
         mac: EthernetAddress,
@@ -186,7 +186,7 @@ impl NeighborTable {
     }
 
     /// The guest has begun something from `address`: it is there.
-    pub fn heard(&mut self, address: IpAddr, now: Instant) {
+    pub(crate) fn heard(&mut self, address: IpAddr, now: Instant) {
         let order = self.next_order();
         match address {
             IpAddr::V4(address) => self.ipv4.heard(address, order, now),
@@ -196,7 +196,7 @@ impl NeighborTable {
 
     /// Where a packet to `address` goes: broadcast for 0.0.0.0 and broadcast addresses, else what was learned. `None`
     /// when the address has to be resolved first, as that of a neighbor known from hearsay.
-    pub fn destination_ipv4(&self, address: Ipv4Addr, subnet: &Ipv4Subnet) -> Option<EthernetAddress> {
+    pub(crate) fn destination_ipv4(&self, address: Ipv4Addr, subnet: &Ipv4Subnet) -> Option<EthernetAddress> {
         if address.is_unspecified() || subnet.is_broadcast(address) {
             return Some(EthernetAddress::BROADCAST);
         }
@@ -205,7 +205,7 @@ impl NeighborTable {
 
     /// Where a packet to `address` goes: the group address for multicast, broadcast for `::`, else what was learned.
     /// `None` when the address has to be resolved first.
-    pub fn destination_ipv6(&self, address: Ipv6Addr) -> Option<EthernetAddress> {
+    pub(crate) fn destination_ipv6(&self, address: Ipv6Addr) -> Option<EthernetAddress> {
         if address.is_multicast() {
             return Some(multicast_mac_of_ipv6(address));
         }
@@ -216,18 +216,18 @@ impl NeighborTable {
     }
 
     /// The IPv4 entries in slot order, without hearsay.
-    pub fn iter_ipv4(&self) -> impl Iterator<Item = (Ipv4Addr, EthernetAddress)> + '_ {
+    pub(crate) fn iter_ipv4(&self) -> impl Iterator<Item = (Ipv4Addr, EthernetAddress)> + '_ {
         self.ipv4.iter().filter(|neighbor| !neighbor.hearsay).map(|neighbor| (neighbor.address, neighbor.mac))
     }
 
     /// The IPv6 entries in slot order.
-    pub fn iter_ipv6(&self) -> impl Iterator<Item = (Ipv6Addr, EthernetAddress)> + '_ {
+    pub(crate) fn iter_ipv6(&self) -> impl Iterator<Item = (Ipv6Addr, EthernetAddress)> + '_ {
         self.ipv6.iter().map(|neighbor| (neighbor.address, neighbor.mac))
     }
 
     /// The address that stands for the guest: `first` as long as it answers, else the one heard of last among those that
     /// qualify and are not silent. When none answers, the one heard of last of all, and `first` when there is none.
-    pub fn guest_ipv4(&self, first: Ipv4Addr, qualifies: impl Fn(Ipv4Addr) -> bool) -> Ipv4Addr {
+    pub(crate) fn guest_ipv4(&self, first: Ipv4Addr, qualifies: impl Fn(Ipv4Addr) -> bool) -> Ipv4Addr {
         let rank = |neighbor: &&Neighbor<Ipv4Addr>| {
             let preferred = !neighbor.silent && neighbor.address == first;
             (preferred, !neighbor.silent, neighbor.order)
@@ -238,14 +238,14 @@ impl NeighborTable {
 
     /// The address that stands for the guest: of those that are not silent one that is preferred, else any (usually a
     /// link-local one, as guests solicit a router first), and of several the one heard of last. When none answers, of all.
-    pub fn guest_ipv6(&self, preferred: impl Fn(Ipv6Addr) -> bool) -> Option<Ipv6Addr> {
+    pub(crate) fn guest_ipv6(&self, preferred: impl Fn(Ipv6Addr) -> bool) -> Option<Ipv6Addr> {
         let rank = |neighbor: &&Neighbor<Ipv6Addr>| (!neighbor.silent, preferred(neighbor.address), neighbor.order);
         self.ipv6.iter().max_by_key(rank).map(|neighbor| neighbor.address)
     }
 
     /// Whether something is to be sent to `address` of which it is not certain that anybody is there. `instead` tells the
     /// addresses that could stand in its place.
-    pub fn is_doubtful(&self, address: IpAddr, now: Instant, instead: impl Fn(IpAddr) -> bool) -> bool {
+    pub(crate) fn is_doubtful(&self, address: IpAddr, now: Instant, instead: impl Fn(IpAddr) -> bool) -> bool {
         match address {
             IpAddr::V4(address) => self.ipv4.is_doubtful(address, now, |other| instead(other.into())),
             IpAddr::V6(address) => self.ipv6.is_doubtful(address, now, |other| instead(other.into())),
@@ -254,7 +254,7 @@ impl NeighborTable {
 
     /// Notes that a known neighbor is asked for, and tells whether the caller has to send the request: an earlier one may
     /// still be answered, and one that is not known is resolved anyway.
-    pub fn ask(&mut self, address: IpAddr, now: Instant) -> bool {
+    pub(crate) fn ask(&mut self, address: IpAddr, now: Instant) -> bool {
         let ask = match address {
             IpAddr::V4(address) => self.ipv4.ask(address, now),
             IpAddr::V6(address) => self.ipv6.ask(address, now),
@@ -266,7 +266,7 @@ impl NeighborTable {
     }
 
     /// The addresses of one family that were asked for and have not answered.
-    pub fn silent(&self, v6: bool) -> impl Iterator<Item = IpAddr> + '_ {
+    pub(crate) fn silent(&self, v6: bool) -> impl Iterator<Item = IpAddr> + '_ {
         let v4 =
             self.ipv4.iter().filter(move |neighbor| neighbor.silent && !v6).map(|neighbor| neighbor.address.into());
         let v6 = self.ipv6.iter().filter(move |neighbor| neighbor.silent && v6).map(|neighbor| neighbor.address.into());
@@ -274,24 +274,24 @@ impl NeighborTable {
     }
 
     /// When [`on_deadline`](Self::on_deadline) has to be called next.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
     /// Whoever was asked and has not answered in time is silent.
-    pub fn on_deadline(&mut self, now: Instant) {
+    pub(crate) fn on_deadline(&mut self, now: Instant) {
         self.ipv4.on_deadline(now);
         self.ipv6.on_deadline(now);
         self.deadline = crate::time::earliest(self.ipv4.deadline(), self.ipv6.deadline());
     }
 
     /// Grows whenever it changes which Ethernet addresses are neighbors'.
-    pub fn changes(&self) -> u64 {
+    pub(crate) fn changes(&self) -> u64 {
         self.changes
     }
 
     /// Whether `address` is at `mac`, be it by hearsay.
-    pub fn is_at(&self, address: IpAddr, mac: EthernetAddress) -> bool {
+    pub(crate) fn is_at(&self, address: IpAddr, mac: EthernetAddress) -> bool {
         match address {
             IpAddr::V4(address) => self.ipv4.get(address).is_some_and(|known| known.mac == mac),
             IpAddr::V6(address) => self.ipv6.get(address).is_some_and(|known| known.mac == mac),
@@ -299,7 +299,7 @@ impl NeighborTable {
     }
 
     /// Whether `mac` is the Ethernet address of a neighbor, be it by hearsay.
-    pub fn is_neighbor(&self, mac: EthernetAddress) -> bool {
+    pub(crate) fn is_neighbor(&self, mac: EthernetAddress) -> bool {
         self.ipv4.iter().any(|known| known.mac == mac) || self.ipv6.iter().any(|known| known.mac == mac)
     }
 }

@@ -10,7 +10,7 @@ use crate::wire::header::MIN_FRAME_LEN;
 /// What the buffer is shrunk to when a step made it larger.
 const KEEP: usize = 1024 * 1024;
 /// What the shortest frame costs.
-pub const LEAST_COST: u64 = 256;
+pub(crate) const LEAST_COST: u64 = 256;
 
 /// Frames on their way to the guest.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Outbox {
 /// What a frame of `length` bytes costs the queue it goes into. A pipe counts bytes and uses at least half of each page.
 /// Sockets of Linux count the memory that a frame lies in, a power of two of `length` and 320 bytes, and 256 more: 64 KiB of
 /// cost are at most 200 KiB of theirs, which is less than they hold (208 KiB).
-pub fn cost(length: usize) -> u64 {
+pub(crate) fn cost(length: usize) -> u64 {
     let length = length as u64;
     match length {
         0..=128 => LEAST_COST,

@@ -12,17 +12,17 @@ use smoltcp::wire::EthernetAddress;
 use crate::time::{Duration, Instant};
 
 /// Addresses waited for at a time.
-pub const MAX_ADDRESSES: usize = 32;
+pub(crate) const MAX_ADDRESSES: usize = 32;
 /// Frames per address.
-pub const MAX_FRAMES: usize = 64;
+pub(crate) const MAX_FRAMES: usize = 64;
 /// Bytes per address.
-pub const MAX_BYTES: usize = 256 * 1024;
+pub(crate) const MAX_BYTES: usize = 256 * 1024;
 /// How long a request may stay unanswered.
-pub const REQUEST_LIFETIME: Duration = Duration::from_secs(1);
+pub(crate) const REQUEST_LIFETIME: Duration = Duration::from_secs(1);
 
 /// What became of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Enqueued {
+pub(crate) enum Enqueued {
     /// It waits, and the caller has to send a request (ARP or neighbor solicitation) for its destination now.
     RequestNeeded,
     /// It waits for the answer to a request that is under way.
@@ -67,24 +67,24 @@ impl Unresolved {
 
 /// The queues of all unresolved addresses.
 #[derive(Debug, Default)]
-pub struct Pending {
+pub(crate) struct Pending {
     /// In the order in which the addresses began to wait.
     addresses: VecDeque<Unresolved>,
 }
 
 impl Pending {
     /// Nothing waits.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Pending { addresses: VecDeque::new() }
     }
 
     /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.addresses.is_empty()
     }
 
     /// Queues an Ethernet frame for `address`. The frame's destination field is filled in when it leaves.
-    pub fn enqueue(&mut self, address: IpAddr, frame: Vec<u8>, now: Instant) -> Enqueued {
+    pub(crate) fn enqueue(&mut self, address: IpAddr, frame: Vec<u8>, now: Instant) -> Enqueued {
         let size = frame.capacity();
         if size > MAX_BYTES {
             return Enqueued::Dropped;
@@ -112,7 +112,7 @@ impl Pending {
 
     /// Gives out the frames that wait for `address`, oldest first, with `mac` as their destination. Frames whose time
     /// is over are not among them.
-    pub fn resolved(
+    pub(crate) fn resolved(
         &mut self,
         address: IpAddr,
         mac: EthernetAddress,
@@ -132,13 +132,13 @@ impl Pending {
     }
 
     /// When [`on_deadline`](Self::on_deadline) has to be called next.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.addresses.iter().map(Unresolved::deadline).min()
     }
 
     /// Drops frames whose time is over. Where frames remain that came during the last request's second, calls
     /// `request` with their address: the caller has to send another request for it now.
-    pub fn on_deadline(&mut self, now: Instant, mut request: impl FnMut(IpAddr)) {
+    pub(crate) fn on_deadline(&mut self, now: Instant, mut request: impl FnMut(IpAddr)) {
         self.addresses.retain_mut(|entry| {
             if entry.expire(now) {
                 if entry.frames.is_empty() {

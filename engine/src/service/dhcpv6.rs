@@ -4,9 +4,9 @@
 use std::net::Ipv6Addr;
 
 /// The group of relays and servers.
-pub const ALL_AGENTS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
+pub(crate) const ALL_AGENTS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
 /// Where servers listen, and what they answer from.
-pub const SERVER_PORT: u16 = 547;
+pub(crate) const SERVER_PORT: u16 = 547;
 
 const REPLY: u8 = 7;
 const INFORMATION_REQUEST: u8 = 11;
@@ -24,7 +24,7 @@ const CLIENT_ID_MAX: usize = 256;
 
 /// What the server tells.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub(crate) struct Config {
     pub vhost6: Ipv6Addr,
     /// The Ethernet address of the virtual host, from which the server's identifier is made.
     pub mac: [u8; 6],
@@ -37,7 +37,7 @@ pub struct Config {
 
 /// What a message leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// Nothing.
     None,
     /// The message is damaged; the application is told.
@@ -57,7 +57,7 @@ struct Request<'a> {
 
 impl Config {
     /// Takes the payload of a datagram to the server.
-    pub fn on_message(&self, message: &[u8]) -> Answer {
+    pub(crate) fn on_message(&self, message: &[u8]) -> Answer {
         let Some((&[kind, x, y, z], options)) = message.split_first_chunk::<4>() else { return Answer::None };
         if kind != INFORMATION_REQUEST {
             return Answer::None;

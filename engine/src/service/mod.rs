@@ -3,11 +3,11 @@
 
 #![forbid(unsafe_code)]
 
-pub mod dhcp;
-pub mod dhcpv6;
-pub mod dns;
-pub mod ncsi;
-pub mod tftp;
+pub(crate) mod dhcp;
+pub(crate) mod dhcpv6;
+pub(crate) mod dns;
+pub(crate) mod ncsi;
+pub(crate) mod tftp;
 
 use crate::time::{Duration, Instant};
 

@@ -9,7 +9,7 @@
 use crate::wire::header::ETHERNET_LEN;
 
 /// The EtherType of NC-SI.
-pub const ETHERTYPE: u16 = 0x88f8;
+pub(crate) const ETHERTYPE: u16 = 0x88f8;
 
 const HEADER_LEN: usize = 16;
 const CHECKSUM_LEN: usize = 4;
@@ -22,16 +22,16 @@ const RESPONSE: u8 = 0x80;
 
 /// Command packet types (DSP0222 table 17).
 mod command {
-    pub const SET_LINK: u8 = 0x09;
-    pub const GET_LINK_STATUS: u8 = 0x0a;
-    pub const GET_VERSION_ID: u8 = 0x15;
-    pub const GET_CAPABILITIES: u8 = 0x16;
-    pub const GET_PARAMETERS: u8 = 0x17;
-    pub const GET_CONTROLLER_STATISTICS: u8 = 0x18;
-    pub const GET_PASSTHROUGH_STATISTICS: u8 = 0x1a;
-    pub const GET_PACKAGE_STATUS: u8 = 0x1b;
-    pub const OEM: u8 = 0x50;
-    pub const GET_PACKAGE_UUID: u8 = 0x52;
+    pub(super) const SET_LINK: u8 = 0x09;
+    pub(super) const GET_LINK_STATUS: u8 = 0x0a;
+    pub(super) const GET_VERSION_ID: u8 = 0x15;
+    pub(super) const GET_CAPABILITIES: u8 = 0x16;
+    pub(super) const GET_PARAMETERS: u8 = 0x17;
+    pub(super) const GET_CONTROLLER_STATISTICS: u8 = 0x18;
+    pub(super) const GET_PASSTHROUGH_STATISTICS: u8 = 0x1a;
+    pub(super) const GET_PACKAGE_STATUS: u8 = 0x1b;
+    pub(super) const OEM: u8 = 0x50;
+    pub(super) const GET_PACKAGE_UUID: u8 = 0x52;
 }
 
 /// The manufacturer (IANA enterprise number) whose OEM command is known.
@@ -54,7 +54,7 @@ pub struct Config {
 }
 
 /// A frame that answers another one.
-pub struct Reply {
+pub(crate) struct Reply {
     bytes: [u8; FRAME_MAX],
     length: usize,
 }
@@ -62,14 +62,14 @@ pub struct Reply {
 impl Reply {
     /// The frame, not yet padded to the least length of Ethernet.
     #[must_use]
-    pub fn frame(&self) -> &[u8] {
+    pub(crate) fn frame(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 }
 
 /// The answer to an Ethernet frame of type [`ETHERTYPE`]; `None` when it is too short for an NC-SI header.
 #[must_use]
-pub fn answer(frame: &[u8], config: &Config) -> Option<Reply> {
+pub(crate) fn answer(frame: &[u8], config: &Config) -> Option<Reply> {
     let (request, payload) = frame.get(ETHERNET_LEN..)?.split_first_chunk::<HEADER_LEN>()?;
     let kind = request[4];
     let mut data = [0; PAYLOAD_MAX];

@@ -29,7 +29,7 @@ const BUFFER_MAX: u32 = 16 * 1024 * 1024;
 
 /// A connection as the stream has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub(super) struct Record {
     pub key: FlowKey,
     pub tos: u8,
     pub tcp: Saved,
@@ -40,7 +40,7 @@ pub struct Record {
 }
 
 impl Record {
-    pub fn write(&self, to: &mut Writer) {
+    pub(super) fn write(&self, to: &mut Writer) {
         to.u32(0);
         for end in [self.key.remote, self.key.guest] {
             to.u16(AF_INET);
@@ -125,7 +125,7 @@ impl Record {
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn read<R: FnMut(&mut [u8]) -> Option<()>>(
+    pub(super) fn read<R: FnMut(&mut [u8]) -> Option<()>>(
         from: &mut Reader<R>,
         version: i32,
     ) -> Result<Option<Record>, Error> {

@@ -6,48 +6,48 @@ use std::net::Ipv4Addr;
 
 /// Writes primitives; each becomes one piece, as upstream writes them.
 #[derive(Debug, Default)]
-pub struct Writer {
+pub(super) struct Writer {
     pub pieces: Vec<Vec<u8>>,
 }
 
 impl Writer {
-    pub fn u8(&mut self, value: u8) {
+    pub(super) fn u8(&mut self, value: u8) {
         self.pieces.push(vec![value]);
     }
 
-    pub fn u16(&mut self, value: u16) {
+    pub(super) fn u16(&mut self, value: u16) {
         self.pieces.push(value.to_be_bytes().to_vec());
     }
 
-    pub fn i16(&mut self, value: i16) {
+    pub(super) fn i16(&mut self, value: i16) {
         self.pieces.push(value.to_be_bytes().to_vec());
     }
 
-    pub fn u32(&mut self, value: u32) {
+    pub(super) fn u32(&mut self, value: u32) {
         self.pieces.push(value.to_be_bytes().to_vec());
     }
 
-    pub fn address(&mut self, address: Ipv4Addr) {
+    pub(super) fn address(&mut self, address: Ipv4Addr) {
         self.u32(u32::from_ne_bytes(address.octets()));
     }
 
-    pub fn port(&mut self, port: u16) {
+    pub(super) fn port(&mut self, port: u16) {
         self.u16(port.to_be());
     }
 
-    pub fn bytes(&mut self, bytes: Vec<u8>) {
+    pub(super) fn bytes(&mut self, bytes: Vec<u8>) {
         self.pieces.push(bytes);
     }
 }
 
 /// Reads primitives. Each method gives `None` when the stream has ended or cannot be read.
-pub struct Reader<R> {
+pub(super) struct Reader<R> {
     read: R,
 }
 
 impl<R: FnMut(&mut [u8]) -> Option<()>> Reader<R> {
     /// `read` fills its argument whole, or says that it cannot.
-    pub fn new(read: R) -> Reader<R> {
+    pub(super) fn new(read: R) -> Reader<R> {
         Reader { read }
     }
 
@@ -57,36 +57,36 @@ impl<R: FnMut(&mut [u8]) -> Option<()>> Reader<R> {
         Some(bytes)
     }
 
-    pub fn u8(&mut self) -> Option<u8> {
+    pub(super) fn u8(&mut self) -> Option<u8> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    pub fn u16(&mut self) -> Option<u16> {
+    pub(super) fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_be_bytes)
     }
 
-    pub fn i16(&mut self) -> Option<i16> {
+    pub(super) fn i16(&mut self) -> Option<i16> {
         self.array().map(i16::from_be_bytes)
     }
 
-    pub fn u32(&mut self) -> Option<u32> {
+    pub(super) fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_be_bytes)
     }
 
-    pub fn mac(&mut self) -> Option<[u8; 6]> {
+    pub(super) fn mac(&mut self) -> Option<[u8; 6]> {
         self.array()
     }
 
-    pub fn address(&mut self) -> Option<Ipv4Addr> {
+    pub(super) fn address(&mut self) -> Option<Ipv4Addr> {
         self.u32().map(|value| Ipv4Addr::from(value.to_ne_bytes()))
     }
 
-    pub fn port(&mut self) -> Option<u16> {
+    pub(super) fn port(&mut self) -> Option<u16> {
         self.u16().map(u16::from_be)
     }
 
     /// `length` bytes. The caller has bounded the length.
-    pub fn bytes(&mut self, length: usize) -> Option<Vec<u8>> {
+    pub(super) fn bytes(&mut self, length: usize) -> Option<Vec<u8>> {
         let mut bytes = vec![0; length];
         (self.read)(&mut bytes)?;
         Some(bytes)

@@ -46,7 +46,7 @@ impl Default for Answers {
 impl Answers {
     /// Before the application's sleep; `gave` says that the host was given something since the last one. True when the
     /// application is to come round at once instead.
-    pub fn before_sleep(&mut self, gave: bool, now: Instant) -> bool {
+    pub(super) fn before_sleep(&mut self, gave: bool, now: Instant) -> bool {
         if gave {
             self.asked = Some(now);
             self.slept = self.trust == 0 && self.until_try > 0;
@@ -70,12 +70,12 @@ impl Answers {
     }
 
     /// Nothing is awaited any more.
-    pub fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.asked = None;
     }
 
     /// The host has news.
-    pub fn came(&mut self, now: Instant) {
+    pub(super) fn came(&mut self, now: Instant) {
         let Some(asked) = self.asked.take() else { return };
         if !self.slept {
             self.trust = (self.trust + 1).min(MOST_TRUST);

@@ -37,7 +37,7 @@ pub(super) struct Asking {
 
 impl Asking {
     /// Whether to ask in a round that brought `frames`, in which a stream was made or not.
-    pub fn is_due(&mut self, glance: Glance, frames: u32, new_stream: bool) -> bool {
+    pub(super) fn is_due(&mut self, glance: Glance, frames: u32, new_stream: bool) -> bool {
         let off_chance = frames > 0 && glance != Glance::News;
         let may_wait = match glance {
             Glance::News => 0,
@@ -60,7 +60,7 @@ impl Asking {
     }
 
     /// Whether there was any news.
-    pub fn answered(&mut self, any: bool) {
+    pub(super) fn answered(&mut self, any: bool) {
         if std::mem::take(&mut self.tried) {
             self.chances =
                 if any { (self.chances + CHANCES).min(MOST_CHANCES) } else { self.chances.saturating_sub(1) };

@@ -9,7 +9,7 @@
 
 mod answers;
 mod asking;
-pub mod config;
+pub(crate) mod config;
 mod foreign;
 mod frame_copy;
 mod in_place;

@@ -33,13 +33,13 @@ pub(super) struct Patience {
 
 impl Patience {
     /// After the application's sleep.
-    pub fn after_sleep(&mut self, now: Instant) {
+    pub(super) fn after_sleep(&mut self, now: Instant) {
         self.woke = Some(now);
     }
 
     /// Before the application's sleep, when `brought` bytes have come from hosts since the last one. True when it is to
     /// come round at once instead.
-    pub fn before_sleep(&mut self, brought: usize, now: Instant) -> bool {
+    pub(super) fn before_sleep(&mut self, brought: usize, now: Instant) -> bool {
         if brought >= BULK {
             if std::mem::take(&mut self.slept)
                 && let (Some(since), Some(woke)) = (self.since, self.woke)

@@ -26,7 +26,7 @@ pub(super) struct Thrift {
 impl Thrift {
     /// Before the application's sleep, when `brought` bytes have come from hosts since the last one.
     #[inline]
-    pub fn before_sleep(&mut self, brought: usize, pool: &mut Pool, now: Instant) {
+    pub(super) fn before_sleep(&mut self, brought: usize, pool: &mut Pool, now: Instant) {
         if pool.peak() > PEAK {
             self.after_peak(brought, pool, now);
         }

@@ -26,13 +26,13 @@ pub(super) struct Zero {
 
 impl Zero {
     /// Before a sleep that the application means to be `told` milliseconds long. True when it may last for ever.
-    pub fn before_sleep(&mut self, told: u32, now: Instant) -> bool {
+    pub(super) fn before_sleep(&mut self, told: u32, now: Instant) -> bool {
         self.since = (told == 0).then_some(now);
         told == 0 && self.at_once < ROUNDS
     }
 
     /// A round begins, in which the application saw that of the poller and has brought so many frames.
-    pub fn after_sleep(&mut self, glance: Glance, frames: u32, now: Instant) {
+    pub(super) fn after_sleep(&mut self, glance: Glance, frames: u32, now: Instant) {
         let Some(since) = self.since.take() else { return };
         let slept = now - since;
         if slept >= LONG {

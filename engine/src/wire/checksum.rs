@@ -149,7 +149,7 @@ fn fold(sum: u64) -> u16 {
 
 /// The sum of a run of bytes.
 #[inline]
-pub fn sum(data: &[u8]) -> Partial {
+pub(crate) fn sum(data: &[u8]) -> Partial {
     Partial::of_words(vector::sum(data), data.len())
 }
 
@@ -157,7 +157,7 @@ pub fn sum(data: &[u8]) -> Partial {
 ///
 /// Where the lengths differ the shorter one counts: only `min(dst.len(), src.len())` bytes are copied and summed.
 #[inline]
-pub fn copy_and_sum(dst: &mut [u8], src: &[u8]) -> Partial {
+pub(crate) fn copy_and_sum(dst: &mut [u8], src: &[u8]) -> Partial {
     let length = dst.len().min(src.len());
     Partial::of_words(vector::copied(&mut dst[..length], &src[..length]), length)
 }

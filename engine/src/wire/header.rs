@@ -12,40 +12,40 @@ use smoltcp::wire::EthernetAddress;
 use super::checksum::{Checksum, Partial, copy_and_sum};
 
 /// Length of an Ethernet header without VLAN tag.
-pub const ETHERNET_LEN: usize = 14;
+pub(crate) const ETHERNET_LEN: usize = 14;
 /// Length of an IPv4 header without options.
-pub const IPV4_LEN: usize = 20;
+pub(crate) const IPV4_LEN: usize = 20;
 /// Length of an IPv6 header without extension headers.
-pub const IPV6_LEN: usize = 40;
+pub(crate) const IPV6_LEN: usize = 40;
 /// Length of a UDP header.
-pub const UDP_LEN: usize = 8;
+pub(crate) const UDP_LEN: usize = 8;
 /// Length of a TCP header without options.
-pub const TCP_LEN: usize = 20;
+pub(crate) const TCP_LEN: usize = 20;
 /// The most bytes of options a TCP header holds.
-pub const TCP_OPTIONS_MAX: usize = 40;
+pub(crate) const TCP_OPTIONS_MAX: usize = 40;
 /// Shortest frame that is handed to the application; shorter ones are padded with zero bytes
 /// (docs/contract/ethernet-arp-ndp.md section 2).
-pub const MIN_FRAME_LEN: usize = 60;
+pub(crate) const MIN_FRAME_LEN: usize = 60;
 
 /// EtherType of IPv4.
-pub const ETHERTYPE_IPV4: u16 = 0x0800;
+pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800;
 /// EtherType of ARP.
-pub const ETHERTYPE_ARP: u16 = 0x0806;
+pub(crate) const ETHERTYPE_ARP: u16 = 0x0806;
 /// EtherType of IPv6.
-pub const ETHERTYPE_IPV6: u16 = 0x86dd;
+pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd;
 
 /// IP protocol number of ICMP.
-pub const PROTOCOL_ICMP: u8 = 1;
+pub(crate) const PROTOCOL_ICMP: u8 = 1;
 /// IP protocol number of TCP.
-pub const PROTOCOL_TCP: u8 = 6;
+pub(crate) const PROTOCOL_TCP: u8 = 6;
 /// IP protocol number of UDP.
-pub const PROTOCOL_UDP: u8 = 17;
+pub(crate) const PROTOCOL_UDP: u8 = 17;
 /// IP protocol number of ICMPv6.
-pub const PROTOCOL_ICMPV6: u8 = 58;
+pub(crate) const PROTOCOL_ICMPV6: u8 = 58;
 
 /// Why a header was not written. The buffer holds unspecified bytes then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EmitError {
+pub(crate) enum EmitError {
     /// The buffer is shorter than what has to be written.
     BufferTooShort,
     /// A length exceeds the field that announces it: an IP packet above 65535 bytes, or TCP options above 40.
@@ -65,7 +65,7 @@ impl std::error::Error for EmitError {}
 
 /// Addresses of an Ethernet header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ethernet {
+pub(crate) struct Ethernet {
     /// Destination address.
     pub dst: EthernetAddress,
     /// Source address.
@@ -75,7 +75,7 @@ pub struct Ethernet {
 /// Fields of an IPv4 header that the frame emitters cannot know. Flags and fragment offset are always zero:
 /// fragmentation is done afterwards by `ip::fragment`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ipv4 {
+pub(crate) struct Ipv4 {
     /// Source address.
     pub src: Ipv4Addr,
     /// Destination address.
@@ -90,7 +90,7 @@ pub struct Ipv4 {
 
 /// Fields of an IPv6 header that the frame emitters cannot know. The flow label is always zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ipv6 {
+pub(crate) struct Ipv6 {
     /// Source address.
     pub src: Ipv6Addr,
     /// Destination address.
@@ -103,7 +103,7 @@ pub struct Ipv6 {
 
 /// Ports of a UDP header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Udp {
+pub(crate) struct Udp {
     /// Source port.
     pub src_port: u16,
     /// Destination port.
@@ -112,7 +112,7 @@ pub struct Udp {
 
 /// Fields of a TCP header (RFC 9293 section 3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tcp<'a> {
+pub(crate) struct Tcp<'a> {
     /// Source port.
     pub src_port: u16,
     /// Destination port.
@@ -133,14 +133,14 @@ pub struct Tcp<'a> {
 
 impl Tcp<'_> {
     /// Length of the header with its padded options.
-    pub fn header_len(&self) -> usize {
+    pub(crate) fn header_len(&self) -> usize {
         TCP_LEN + self.options.len().next_multiple_of(4)
     }
 }
 
 /// A payload in up to two pieces, as it lies in a ring buffer; either may be empty or of odd length.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Payload<'a>(pub &'a [u8], pub &'a [u8]);
+pub(crate) struct Payload<'a>(pub &'a [u8], pub &'a [u8]);
 
 impl<'a> From<&'a [u8]> for Payload<'a> {
     fn from(bytes: &'a [u8]) -> Self {
@@ -150,7 +150,7 @@ impl<'a> From<&'a [u8]> for Payload<'a> {
 
 impl Payload<'_> {
     /// Length of both pieces.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len() + self.1.len()
     }
 
@@ -158,7 +158,7 @@ impl Payload<'_> {
     ///
     /// # Errors
     /// [`EmitError::BufferTooShort`].
-    pub fn copy_and_sum(&self, buf: &mut [u8]) -> Result<Partial, EmitError> {
+    pub(crate) fn copy_and_sum(&self, buf: &mut [u8]) -> Result<Partial, EmitError> {
         let (first, rest) = buf.split_at_mut_checked(self.0.len()).ok_or(EmitError::BufferTooShort)?;
         let second = rest.get_mut(..self.1.len()).ok_or(EmitError::BufferTooShort)?;
         Ok(copy_and_sum(first, self.0).then(copy_and_sum(second, self.1)))
@@ -174,7 +174,7 @@ fn split_header<const N: usize>(buf: &mut [u8]) -> Result<(&mut [u8; N], &mut [u
 ///
 /// # Errors
 /// [`EmitError::BufferTooShort`].
-pub fn emit_ethernet(buf: &mut [u8], link: &Ethernet, ethertype: u16) -> Result<(), EmitError> {
+pub(crate) fn emit_ethernet(buf: &mut [u8], link: &Ethernet, ethertype: u16) -> Result<(), EmitError> {
     let (header, _) = split_header::<ETHERNET_LEN>(buf)?;
     header[0..6].copy_from_slice(&link.dst.0);
     header[6..12].copy_from_slice(&link.src.0);
@@ -188,7 +188,7 @@ pub fn emit_ethernet(buf: &mut [u8], link: &Ethernet, ethertype: u16) -> Result<
 ///
 /// # Errors
 /// [`EmitError::BufferTooShort`].
-pub fn emit_ipv4(buf: &mut [u8], ip: &Ipv4, protocol: u8, total_len: u16) -> Result<(), EmitError> {
+pub(crate) fn emit_ipv4(buf: &mut [u8], ip: &Ipv4, protocol: u8, total_len: u16) -> Result<(), EmitError> {
     let (header, _) = split_header::<IPV4_LEN>(buf)?;
     header[0] = 0x45;
     header[1] = ip.tos;
@@ -212,7 +212,7 @@ pub fn emit_ipv4(buf: &mut [u8], ip: &Ipv4, protocol: u8, total_len: u16) -> Res
 ///
 /// # Errors
 /// [`EmitError::BufferTooShort`].
-pub fn emit_ipv6(buf: &mut [u8], ip: &Ipv6, next_header: u8, payload_len: u16) -> Result<(), EmitError> {
+pub(crate) fn emit_ipv6(buf: &mut [u8], ip: &Ipv6, next_header: u8, payload_len: u16) -> Result<(), EmitError> {
     let (header, _) = split_header::<IPV6_LEN>(buf)?;
     header[0..4].copy_from_slice(&((6 << 28) | (u32::from(ip.traffic_class) << 20)).to_be_bytes());
     header[4..6].copy_from_slice(&payload_len.to_be_bytes());
@@ -230,7 +230,7 @@ pub fn emit_ipv6(buf: &mut [u8], ip: &Ipv6, next_header: u8, payload_len: u16) -
 ///
 /// # Errors
 /// [`EmitError::BufferTooShort`].
-pub fn emit_udp(
+pub(crate) fn emit_udp(
     buf: &mut [u8],
     udp: &Udp,
     length: u16,
@@ -254,7 +254,12 @@ pub fn emit_udp(
 ///
 /// # Errors
 /// [`EmitError::BufferTooShort`]; [`EmitError::TooLong`] for more than 40 bytes of options.
-pub fn emit_tcp(buf: &mut [u8], tcp: &Tcp<'_>, mut checksum: Checksum, payload: Partial) -> Result<usize, EmitError> {
+pub(crate) fn emit_tcp(
+    buf: &mut [u8],
+    tcp: &Tcp<'_>,
+    mut checksum: Checksum,
+    payload: Partial,
+) -> Result<usize, EmitError> {
     let header_len = tcp.header_len();
     if tcp.options.len() > TCP_OPTIONS_MAX {
         return Err(EmitError::TooLong);
@@ -285,7 +290,7 @@ pub fn emit_tcp(buf: &mut [u8], tcp: &Tcp<'_>, mut checksum: Checksum, payload: 
 ///
 /// # Errors
 /// See [`EmitError`].
-pub fn tcp_ipv4_frame(
+pub(crate) fn tcp_ipv4_frame(
     buf: &mut [u8],
     link: &Ethernet,
     ip: &Ipv4,
@@ -309,7 +314,7 @@ pub fn tcp_ipv4_frame(
 ///
 /// # Errors
 /// See [`EmitError`].
-pub fn udp_ipv4_frame(
+pub(crate) fn udp_ipv4_frame(
     buf: &mut [u8],
     link: &Ethernet,
     ip: &Ipv4,
@@ -327,7 +332,7 @@ pub fn udp_ipv4_frame(
 ///
 /// # Errors
 /// See [`EmitError`].
-pub fn udp_ipv4_packet(buf: &mut [u8], ip: &Ipv4, udp: &Udp, payload: Payload<'_>) -> Result<usize, EmitError> {
+pub(crate) fn udp_ipv4_packet(buf: &mut [u8], ip: &Ipv4, udp: &Udp, payload: Payload<'_>) -> Result<usize, EmitError> {
     let packet_len = IPV4_LEN + UDP_LEN + payload.len();
     let total_len = u16::try_from(packet_len).map_err(|_| EmitError::TooLong)?;
     let length = total_len - IPV4_LEN as u16;
@@ -344,7 +349,7 @@ pub fn udp_ipv4_packet(buf: &mut [u8], ip: &Ipv4, udp: &Udp, payload: Payload<'_
 ///
 /// # Errors
 /// See [`EmitError`].
-pub fn tcp_ipv6_frame(
+pub(crate) fn tcp_ipv6_frame(
     buf: &mut [u8],
     link: &Ethernet,
     ip: &Ipv6,
@@ -368,7 +373,7 @@ pub fn tcp_ipv6_frame(
 ///
 /// # Errors
 /// See [`EmitError`].
-pub fn udp_ipv6_frame(
+pub(crate) fn udp_ipv6_frame(
     buf: &mut [u8],
     link: &Ethernet,
     ip: &Ipv6,

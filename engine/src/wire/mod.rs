@@ -3,6 +3,6 @@
 
 #![forbid(unsafe_code)]
 
-pub mod checksum;
-pub mod header;
-pub mod subnet;
+pub(crate) mod checksum;
+pub(crate) mod header;
+pub(crate) mod subnet;

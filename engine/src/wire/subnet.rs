@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 /// An IPv4 network. Unlike a prefix length the mask is kept as configured, because applications pass it as a mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ipv4Subnet {
+pub(crate) struct Ipv4Subnet {
     /// The network address; bits outside the mask are zero.
     network: Ipv4Addr,
     /// The network mask.
@@ -13,22 +13,22 @@ pub struct Ipv4Subnet {
 
 impl Ipv4Subnet {
     /// The network that holds `address` under `mask`.
-    pub fn new(address: Ipv4Addr, mask: Ipv4Addr) -> Self {
+    pub(crate) fn new(address: Ipv4Addr, mask: Ipv4Addr) -> Self {
         Ipv4Subnet { network: address & mask, mask }
     }
 
     /// The directed broadcast address: all host bits one.
-    pub fn broadcast(&self) -> Ipv4Addr {
+    pub(crate) fn broadcast(&self) -> Ipv4Addr {
         self.network | !self.mask
     }
 
     /// Whether `address` lies in this network.
-    pub fn contains(&self, address: Ipv4Addr) -> bool {
+    pub(crate) fn contains(&self, address: Ipv4Addr) -> bool {
         address & self.mask == self.network
     }
 
     /// Whether `address` is the limited broadcast (255.255.255.255) or this network's directed broadcast.
-    pub fn is_broadcast(&self, address: Ipv4Addr) -> bool {
+    pub(crate) fn is_broadcast(&self, address: Ipv4Addr) -> bool {
         address.is_broadcast() || address == self.broadcast()
     }
 }

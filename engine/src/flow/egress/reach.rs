@@ -13,7 +13,7 @@ use crate::time::Instant;
 impl Egress {
     /// Enters who has leased an address: it is used before the guest answers for it. `heard` is when the guest has asked
     /// for it; a lease without that is hearsay of a saved state.
-    pub fn learn_lease(
+    pub(crate) fn learn_lease(
         &mut self,
         address: Ipv4Addr,
         mac: EthernetAddress,
@@ -26,7 +26,7 @@ impl Egress {
     }
 
     /// Asks for a neighbor, unless it is being asked for already.
-    pub fn ask(&mut self, neighbor: IpAddr, now: Instant) {
+    pub(crate) fn ask(&mut self, neighbor: IpAddr, now: Instant) {
         if !self.neighbors.ask(neighbor, now) {
             return;
         }

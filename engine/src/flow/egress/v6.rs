@@ -45,7 +45,7 @@ impl Egress {
     }
 
     /// Sends a finished frame.
-    pub fn frame(&mut self, finished: &[u8]) {
+    pub(crate) fn frame(&mut self, finished: &[u8]) {
         self.outbox.push(finished.len(), |frame| {
             frame.copy_from_slice(finished);
             Some(())
@@ -53,7 +53,7 @@ impl Egress {
     }
 
     /// Sends what waited for a neighbor that is now known.
-    pub fn resolved6(&mut self, address: Ipv6Addr, now: Instant) {
+    pub(crate) fn resolved6(&mut self, address: Ipv6Addr, now: Instant) {
         if self.pending.is_empty() {
             return;
         }
@@ -148,7 +148,7 @@ impl Egress {
     }
 
     /// Answers an echo request, given with its header, in the name of `src`.
-    pub fn echo_reply6(&mut self, src: Ipv6Addr, dst: Ipv6Addr, message: &[u8], now: Instant) {
+    pub(crate) fn echo_reply6(&mut self, src: Ipv6Addr, dst: Ipv6Addr, message: &[u8], now: Instant) {
         self.build6(|packet| icmpv6::append_echo_reply(src, dst, message, packet), now);
     }
 
@@ -161,7 +161,7 @@ impl Egress {
     }
 
     /// Tells the guest what is wrong with `offending`, a packet or the beginning of one.
-    pub fn error6(&mut self, error: Icmpv6Error, offending: &[u8], now: Instant) {
+    pub(crate) fn error6(&mut self, error: Icmpv6Error, offending: &[u8], now: Instant) {
         self.error6_from(ndp::ROUTER, error, offending, now);
     }
 

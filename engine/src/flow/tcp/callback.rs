@@ -19,14 +19,14 @@ pub(super) struct CallbackFlows {
 
 impl CallbackFlows {
     /// Notes a new flow, if it is one of a callback.
-    pub fn insert(&mut self, id: TcpId, flow: &TcpFlow) {
+    pub(super) fn insert(&mut self, id: TcpId, flow: &TcpFlow) {
         if let Side::Callback(_) = flow.side {
             self.flows.insert((flow.key.remote, flow.number, id));
         }
     }
 
     /// Forgets a flow that is going.
-    pub fn remove(&mut self, id: TcpId, flow: &TcpFlow) {
+    pub(super) fn remove(&mut self, id: TcpId, flow: &TcpFlow) {
         if let Side::Callback(_) = flow.side {
             self.flows.remove(&(flow.key.remote, flow.number, id));
         }
@@ -41,12 +41,12 @@ impl CallbackFlows {
 
 impl TcpTable {
     /// How many bytes [`TcpTable::receive_for`] takes now.
-    pub fn room_for(&self, remote: Endpoint) -> usize {
+    pub(crate) fn room_for(&self, remote: Endpoint) -> usize {
         self.callbacks.newest(remote).and_then(|id| self.flows.get(id)).map_or(0, TcpFlow::callback_room)
     }
 
     /// Takes bytes for the guest from a guest forward's application.
-    pub fn receive_for(&mut self, remote: Endpoint, data: &[u8], cx: &mut Context) {
+    pub(crate) fn receive_for(&mut self, remote: Endpoint, data: &[u8], cx: &mut Context) {
         let Some(id) = self.callbacks.newest(remote) else { return };
         let Some(flow) = self.flows.get_mut(id) else { return };
         if !flow.push_from_callback(data, cx) {
@@ -57,7 +57,7 @@ impl TcpTable {
     }
 
     /// Resets the connections of a guest forward that was removed: the application may free what its callback uses.
-    pub fn end_forward(&mut self, number: u64, cx: &mut Context) {
+    pub(crate) fn end_forward(&mut self, number: u64, cx: &mut Context) {
         let of_forward = |flow: &TcpFlow| {
             matches!(flow.side, Side::Callback(of) if of == number)
                 || flow.forward.as_ref().is_some_and(|forward| forward.number == number)

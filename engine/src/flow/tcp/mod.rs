@@ -24,8 +24,9 @@ mod trouble;
 use bounds::Stage;
 use proof::Proofs;
 use pushed::Pushed;
-pub use table::{FromGuest, TcpId, TcpTable};
-pub use target::{Attaching, GuestForward, Target};
+pub(crate) use table::{FromGuest, TcpId, TcpTable};
+pub use target::Target;
+pub(crate) use target::{Attaching, GuestForward};
 use trouble::Again;
 
 use std::net::SocketAddr;
@@ -41,7 +42,7 @@ use crate::time::{Instant, earliest};
 
 /// What a flow is joined to on the host's side.
 #[derive(Debug)]
-pub enum Side {
+pub(crate) enum Side {
     /// A host peer.
     Host(Stream),
     /// A guest forward's callback, by the forward's number.
@@ -54,7 +55,7 @@ pub enum Side {
 
 /// Who opened the flow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Origin {
+pub(crate) enum Origin {
     Guest,
     /// A host peer, through a host forward. One that leads to wherever the guest is may have to look for it.
     Host {
@@ -63,7 +64,7 @@ pub enum Origin {
 }
 
 /// One TCP mapping.
-pub struct TcpFlow {
+pub(crate) struct TcpFlow {
     key: FlowKey,
     conn: Connection,
     /// Segments whose acknowledgment proves what the guest was handed before them.
@@ -130,29 +131,29 @@ struct Connecting {
 }
 
 impl TcpFlow {
-    pub fn key(&self) -> &FlowKey {
+    pub(crate) fn key(&self) -> &FlowKey {
         &self.key
     }
 
-    pub fn connection(&self) -> &Connection {
+    pub(crate) fn connection(&self) -> &Connection {
         &self.conn
     }
 
-    pub fn side(&self) -> &Side {
+    pub(crate) fn side(&self) -> &Side {
         &self.side
     }
 
     /// Flows are numbered as they are made.
-    pub fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
     /// The type of service of packets to the guest.
-    pub fn tos(&self) -> u8 {
+    pub(crate) fn tos(&self) -> u8 {
         self.tos
     }
 
-    pub fn origin(&self) -> Origin {
+    pub(crate) fn origin(&self) -> Origin {
         self.origin
     }
 
@@ -164,7 +165,7 @@ impl TcpFlow {
     }
 
     /// What the application is to watch in direct mode: descriptor, for reading, for writing.
-    pub fn interest(&self) -> Option<(RawFd, bool, bool)> {
+    pub(crate) fn interest(&self) -> Option<(RawFd, bool, bool)> {
         let Side::Host(stream) = &self.side else { return None };
         let write = !self.writable && !self.again.holds_writes() && (self.connecting.is_some() || self.has_unflushed());
         let reads = !self.host_finished && !self.again.holds_reads();

@@ -130,7 +130,13 @@ impl TcpTable {
     }
 
     /// A host peer's connection that came through a host forward.
-    pub fn open_from_host(&mut self, stream: Stream, peer: Option<SocketAddr>, guest: Endpoint, cx: &mut Context) {
+    pub(crate) fn open_from_host(
+        &mut self,
+        stream: Stream,
+        peer: Option<SocketAddr>,
+        guest: Endpoint,
+        cx: &mut Context,
+    ) {
         cx.budget.moved(CONNECTION);
         let anywhere = guest.ip.is_unspecified();
         // A guest that is not known yet cannot be reached; the peer sees an end.
@@ -161,7 +167,7 @@ impl TcpTable {
     }
 
     /// Takes in a connection of a guest forward from a saved state, in the place of one between the same ends.
-    pub fn adopt(&mut self, key: FlowKey, conn: Connection, forward: u64, tos: u8, cx: &mut Context) {
+    pub(crate) fn adopt(&mut self, key: FlowKey, conn: Connection, forward: u64, tos: u8, cx: &mut Context) {
         if let Some(old) = self.find(&key) {
             self.remove(old, cx);
         }

@@ -21,7 +21,7 @@ const PLATEAUS: [usize; 7] = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006];
 impl TcpTable {
     /// An IPv4 packet of ours, of which `quoted` is the beginning, was too large for a link of `mtu` bytes; 0 when the
     /// router does not say.
-    pub fn on_too_big4(&mut self, quoted: &[u8], mtu: u16, cx: &mut Context) {
+    pub(crate) fn on_too_big4(&mut self, quoted: &[u8], mtu: u16, cx: &mut Context) {
         let Some(
             &[first, _, high, low, _, _, offset_high, offset_low, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3],
         ) = quoted.first_chunk::<IPV4_LEN>()
@@ -44,7 +44,7 @@ impl TcpTable {
     }
 
     /// The same of an IPv6 packet.
-    pub fn on_too_big6(&mut self, quoted: &[u8], mtu: u32, cx: &mut Context) {
+    pub(crate) fn on_too_big6(&mut self, quoted: &[u8], mtu: u32, cx: &mut Context) {
         let Some((header, tcp)) = quoted.split_first_chunk::<IPV6_LEN>() else { return };
         let address = |at: usize| Some(Ipv6Addr::from(*header.get(at..)?.first_chunk::<16>()?));
         let (Some(source), Some(destination)) = (address(8), address(24)) else { return };

@@ -21,7 +21,7 @@ pub(super) struct Proofs {
 impl Proofs {
     /// New segments were sent, the last one up to `end`. (What is sent again may be acknowledged for the first time it was
     /// sent, and proves nothing.)
-    pub fn sent(&mut self, end: SeqNumber, egress: &mut Egress) {
+    pub(super) fn sent(&mut self, end: SeqNumber, egress: &mut Egress) {
         if !egress.handover.counts() {
             self.count = 0;
             return;
@@ -40,7 +40,7 @@ impl Proofs {
     }
 
     /// The guest has everything up to `una`.
-    pub fn acknowledged(&mut self, una: SeqNumber, handover: &mut Handover) {
+    pub(super) fn acknowledged(&mut self, una: SeqNumber, handover: &mut Handover) {
         if self.count == 0 {
             return;
         }

@@ -31,7 +31,7 @@ new_key_type! {
 }
 
 /// A TCP segment from the guest, in a packet whose checksums were found right.
-pub struct FromGuest<'a> {
+pub(crate) struct FromGuest<'a> {
     pub source: IpAddr,
     pub destination: IpAddr,
     pub ttl: u8,
@@ -43,7 +43,7 @@ pub struct FromGuest<'a> {
 
 /// All TCP flows of a stack.
 #[derive(Default)]
-pub struct TcpTable {
+pub(crate) struct TcpTable {
     pub(super) flows: SlotMap<TcpId, TcpFlow>,
     pub(super) by_key: HashMap<FlowKey, TcpId, foldhash::fast::RandomState>,
     /// The flow of the last segment: bulk transfers come in runs.
@@ -59,7 +59,7 @@ pub struct TcpTable {
 
 impl TcpTable {
     /// Takes a segment from the guest. `forward_at` gives the guest forward at an address and port.
-    pub fn on_segment(
+    pub(crate) fn on_segment(
         &mut self,
         from: &FromGuest<'_>,
         forward_at: &dyn Fn(Endpoint) -> Option<Arc<GuestForward>>,
@@ -101,7 +101,7 @@ impl TcpTable {
     /// The place for the payload of a segment, where that is the next of a flow and all there is to the segment; its checksum
     /// need not have been looked at. What is copied there becomes part of the stream with [`TcpTable::on_placed`], which has
     /// to be the next call then. `None` when the segment is one for [`TcpTable::on_segment`].
-    pub fn place(
+    pub(crate) fn place(
         &mut self,
         key: &FlowKey,
         ttl: u8,
@@ -118,14 +118,14 @@ impl TcpTable {
 
     /// The segment with this place was found to be wrong.
     #[cold]
-    pub fn forget_place(&mut self, id: TcpId, cx: &mut Context) {
+    pub(crate) fn forget_place(&mut self, id: TcpId, cx: &mut Context) {
         if let Some(flow) = self.flows.get_mut(id) {
             flow.conn.forget_place(&mut cx.pool);
         }
     }
 
     /// Takes the segment whose payload lies in its place.
-    pub fn on_placed(&mut self, id: TcpId, header: &Segment<'_>, length: usize, cx: &mut Context) {
+    pub(crate) fn on_placed(&mut self, id: TcpId, header: &Segment<'_>, length: usize, cx: &mut Context) {
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.on_placed(header, length, cx);
         self.settle(id, cx);
@@ -214,7 +214,7 @@ impl TcpTable {
     }
 
     /// Takes a report of the poller.
-    pub fn on_ready(&mut self, id: TcpId, ready: Readiness) {
+    pub(crate) fn on_ready(&mut self, id: TcpId, ready: Readiness) {
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.readable |= ready.readable && !flow.again.holds_reads();
         flow.writable |= ready.writable && !flow.again.holds_writes();
@@ -227,7 +227,7 @@ impl TcpTable {
     }
 
     /// Takes one turn of one flow that is ready; false when none is.
-    pub fn work(&mut self, cx: &mut Context) -> bool {
+    pub(crate) fn work(&mut self, cx: &mut Context) -> bool {
         let Some(id) = self.ready.pop() else { return false };
         let Some(flow) = self.flows.get_mut(id) else { return true };
         flow.queued.taken();
@@ -241,18 +241,18 @@ impl TcpTable {
     }
 
     /// Flows that still have something to bring in.
-    pub fn backlog(&self) -> usize {
+    pub(crate) fn backlog(&self) -> usize {
         self.ready.len()
     }
 
     /// Whether bytes are staged for the host.
-    pub fn has_staged(&self) -> bool {
+    pub(crate) fn has_staged(&self) -> bool {
         !self.staged.is_empty()
     }
 
     /// Hands staged bytes to the host. When the round brought `frames` from the guest, a burst may still grow and is held,
     /// for a bounded number of rounds.
-    pub fn flush(&mut self, frames: u32, cx: &mut Context) {
+    pub(crate) fn flush(&mut self, frames: u32, cx: &mut Context) {
         // One frame a round is how slirp4netns hands over a burst: its end shows as a round without a frame.
         let (max_held, max_held_pushed) = match frames {
             0 => (0, 0),
@@ -281,7 +281,7 @@ impl TcpTable {
     }
 
     /// The deadline of a flow has come.
-    pub fn on_deadline(&mut self, id: TcpId, cx: &mut Context) {
+    pub(crate) fn on_deadline(&mut self, id: TcpId, cx: &mut Context) {
         self.follow_guest(id, cx);
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.timer.fired();
@@ -295,16 +295,16 @@ impl TcpTable {
     }
 
     /// All flows, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (TcpId, &TcpFlow)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (TcpId, &TcpFlow)> {
         self.flows.iter()
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.flows.len()
     }
 
     /// Ends all flows without a word to the guest.
-    pub fn clear(&mut self, cx: &mut Context) {
+    pub(crate) fn clear(&mut self, cx: &mut Context) {
         for id in newest_first(self.flows.iter().map(|(id, flow)| (id, flow.number))) {
             self.remove(id, cx);
         }

@@ -30,7 +30,7 @@ const WARNINGS: u32 = 10;
 
 /// A guest forward: its number, and what is behind it.
 #[derive(Debug)]
-pub struct GuestForward {
+pub(crate) struct GuestForward {
     pub number: u64,
     pub target: Target,
 }
@@ -48,7 +48,7 @@ pub enum Target {
 
 /// A target that is still to be attached.
 #[derive(Debug, Default)]
-pub struct Attaching {
+pub(crate) struct Attaching {
     /// When to try again, and when to give up; `None` before the first try.
     again: Option<(Instant, Instant)>,
     /// The connection with a command, as far as it was made.

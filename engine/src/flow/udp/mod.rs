@@ -14,8 +14,8 @@ mod table;
 
 use std::collections::VecDeque;
 
-pub use send::FromGuest;
-pub use table::{UdpId, UdpTable};
+pub(crate) use send::FromGuest;
+pub(crate) use table::{UdpId, UdpTable};
 
 use super::key::Endpoint;
 use super::ready::Mark;
@@ -30,7 +30,7 @@ const LIFETIME: Duration = Duration::from_secs(240);
 const ERROR_BUDGET: usize = 64;
 
 /// One UDP mapping.
-pub struct UdpFlow {
+pub(crate) struct UdpFlow {
     guest: Endpoint,
     /// Where the guest last sent to, as it named it.
     remote: Option<Endpoint>,
@@ -60,25 +60,25 @@ pub struct UdpFlow {
 }
 
 impl UdpFlow {
-    pub fn guest(&self) -> Endpoint {
+    pub(crate) fn guest(&self) -> Endpoint {
         self.guest
     }
 
-    pub fn remote(&self) -> Option<Endpoint> {
+    pub(crate) fn remote(&self) -> Option<Endpoint> {
         self.remote
     }
 
     /// Flows are numbered as they are made.
-    pub fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
-    pub fn socket(&self) -> &Datagram {
+    pub(crate) fn socket(&self) -> &Datagram {
         &self.socket
     }
 
     /// Whether the socket is of no use to watch: the host is asked again at its time.
-    pub fn is_paused(&self) -> bool {
+    pub(crate) fn is_paused(&self) -> bool {
         self.again.is_some()
     }
 
@@ -87,7 +87,7 @@ impl UdpFlow {
     }
 
     /// What is left of the flow's life; `None` for a host forward.
-    pub fn remaining(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn remaining(&self, now: Instant) -> Option<Duration> {
         if self.forward {
             return None;
         }

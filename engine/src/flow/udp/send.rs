@@ -21,7 +21,7 @@ const QUERY_TTL: u8 = 64;
 const ETHERNET_MTU: usize = 1500;
 
 /// A datagram from the guest.
-pub struct FromGuest<'a> {
+pub(crate) struct FromGuest<'a> {
     pub source: Endpoint,
     pub destination: Endpoint,
     pub ttl: u8,
@@ -34,7 +34,7 @@ pub struct FromGuest<'a> {
 
 impl UdpTable {
     /// Takes a datagram from the guest.
-    pub fn on_datagram(&mut self, datagram: &FromGuest<'_>, cx: &mut Context) {
+    pub(crate) fn on_datagram(&mut self, datagram: &FromGuest<'_>, cx: &mut Context) {
         if self.stage.continued_by(datagram) {
             if !self.stage.has_room(datagram) {
                 self.flush(cx);
@@ -148,13 +148,13 @@ impl UdpTable {
     }
 
     /// Whether datagrams are staged for the host.
-    pub fn has_staged(&self) -> bool {
+    pub(crate) fn has_staged(&self) -> bool {
         !self.stage.is_empty()
     }
 
     /// A round of the application's loop begins: staged datagrams go to the host. While `more_coming`, a burst that may
     /// still grow is held, for a bounded number of rounds.
-    pub fn begin_round(&mut self, more_coming: bool, cx: &mut Context) {
+    pub(crate) fn begin_round(&mut self, more_coming: bool, cx: &mut Context) {
         if !self.stage.hold(more_coming) {
             self.end_burst(cx);
         }

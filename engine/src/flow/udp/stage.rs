@@ -52,12 +52,12 @@ pub(super) struct Stage {
 
 impl Stage {
     /// The burst in progress.
-    pub fn burst(&self) -> Option<&Burst> {
+    pub(super) fn burst(&self) -> Option<&Burst> {
         self.burst.as_ref()
     }
 
     /// The burst `datagram` continues, if it does.
-    pub fn continued_by(&self, datagram: &FromGuest<'_>) -> bool {
+    pub(super) fn continued_by(&self, datagram: &FromGuest<'_>) -> bool {
         self.burst.as_ref().is_some_and(|burst| {
             burst.destination == datagram.destination
                 && burst.source == datagram.source
@@ -66,19 +66,19 @@ impl Stage {
     }
 
     /// A datagram of `burst` was sent; the next one of it is staged.
-    pub fn begin(&mut self, burst: Burst) {
+    pub(super) fn begin(&mut self, burst: Burst) {
         self.burst = Some(burst);
         self.held = 0;
     }
 
     /// Whether `datagram` has room.
-    pub fn has_room(&self, datagram: &FromGuest<'_>) -> bool {
+    pub(super) fn has_room(&self, datagram: &FromGuest<'_>) -> bool {
         self.datagrams.len() < MAX_SEND
             && (self.is_empty() || self.bytes.len().saturating_add(datagram.packet.len()) <= MAX_BYTES)
     }
 
     /// Stages a datagram of the burst.
-    pub fn push(&mut self, datagram: &FromGuest<'_>) {
+    pub(super) fn push(&mut self, datagram: &FromGuest<'_>) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(datagram.packet);
         self.longest = self.longest.max(datagram.packet.len());
@@ -90,43 +90,43 @@ impl Stage {
         self.datagrams.push(Staged { packet: start..end, payload });
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.datagrams.is_empty()
     }
 
     /// How many datagrams are staged.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.datagrams.len()
     }
 
     /// Bytes of the longest packet staged.
-    pub fn longest(&self) -> usize {
+    pub(super) fn longest(&self) -> usize {
         self.longest
     }
 
     /// The packet and the payload of a staged datagram.
-    pub fn get(&self, index: usize) -> (&[u8], &[u8]) {
+    pub(super) fn get(&self, index: usize) -> (&[u8], &[u8]) {
         let Some(staged) = self.datagrams.get(index) else { return (&[], &[]) };
         let part = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
         (part(&staged.packet), part(&staged.payload))
     }
 
     /// Forgets what was staged; the burst goes on.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.datagrams.clear();
         self.longest = 0;
     }
 
     /// A round of the loop has begun. Whether the burst may be held until the next one, as it may still grow.
-    pub fn hold(&mut self, more_coming: bool) -> bool {
+    pub(super) fn hold(&mut self, more_coming: bool) -> bool {
         let hold = more_coming && self.held < MAX_HELD;
         self.held = if hold { self.held + 1 } else { 0 };
         hold
     }
 
     /// The next datagram begins a new burst.
-    pub fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.burst = None;
         self.held = 0;
     }

@@ -34,7 +34,7 @@ new_key_type! {
 
 /// All UDP flows of a stack.
 #[derive(Default)]
-pub struct UdpTable {
+pub(crate) struct UdpTable {
     pub(super) flows: SlotMap<UdpId, UdpFlow>,
     /// By the guest's address and port and the family of the socket.
     by_guest: HashMap<(Endpoint, bool), UdpId, foldhash::fast::RandomState>,
@@ -147,7 +147,7 @@ impl UdpTable {
     }
 
     /// Makes room by the rule of the table; false when nothing may go.
-    pub fn evict(&mut self, cx: &mut Context) -> bool {
+    pub(crate) fn evict(&mut self, cx: &mut Context) -> bool {
         let flows = &mut self.flows;
         let victim = self.hand.victim(|id| match flows.get_mut(id) {
             None => Visit::Gone,
@@ -190,7 +190,7 @@ impl UdpTable {
     ///
     /// # Errors
     /// `OutOfMemory` when the table of forwards is full or the poller refuses the socket.
-    pub fn add_forward(&mut self, socket: Datagram, guest: Endpoint, cx: &mut Context) -> std::io::Result<()> {
+    pub(crate) fn add_forward(&mut self, socket: Datagram, guest: Endpoint, cx: &mut Context) -> std::io::Result<()> {
         // The guest's datagrams may belong to the forward from now on.
         self.end_burst(cx);
         if self.forward_count >= MAX_FORWARDS {
@@ -209,7 +209,7 @@ impl UdpTable {
     }
 
     /// Removes the host forward bound to `address`; false when there is none.
-    pub fn remove_forward(&mut self, address: SocketAddr, cx: &mut Context) -> bool {
+    pub(crate) fn remove_forward(&mut self, address: SocketAddr, cx: &mut Context) -> bool {
         let at = Endpoint::from(address);
         let Some(ids) = self.by_host.get_mut(&at) else { return false };
         let id = (!ids.is_empty()).then(|| ids.remove(0));
@@ -223,7 +223,7 @@ impl UdpTable {
     }
 
     /// Takes a report of the poller.
-    pub fn on_ready(&mut self, id: UdpId, ready: Readiness) {
+    pub(crate) fn on_ready(&mut self, id: UdpId, ready: Readiness) {
         let Some(flow) = self.flows.get_mut(id) else { return };
         if !(ready.readable || ready.error) {
             return;
@@ -236,7 +236,7 @@ impl UdpTable {
     }
 
     /// Takes one turn of one flow that is ready; false when none is.
-    pub fn work(&mut self, cx: &mut Context) -> bool {
+    pub(crate) fn work(&mut self, cx: &mut Context) -> bool {
         // The one of whose datagrams some still lie in the buffer goes first, as nobody else can use it.
         let Some(id) = self.halfway.take().or_else(|| self.ready.pop()) else { return false };
         // After an answer the guest's next datagram is a new question, which is not to wait for others.
@@ -261,12 +261,12 @@ impl UdpTable {
     }
 
     /// Flows that still have something to bring in.
-    pub fn backlog(&self) -> usize {
+    pub(crate) fn backlog(&self) -> usize {
         self.ready.len() + usize::from(self.halfway.is_some())
     }
 
     /// The deadline of a flow has come.
-    pub fn on_deadline(&mut self, id: UdpId, cx: &mut Context) {
+    pub(crate) fn on_deadline(&mut self, id: UdpId, cx: &mut Context) {
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.timer.fired();
         if flow.again.is_some_and(|again| again <= cx.now) {
@@ -282,21 +282,21 @@ impl UdpTable {
     }
 
     /// Flows that may have to go.
-    pub fn giving_way(&self) -> usize {
+    pub(crate) fn giving_way(&self) -> usize {
         self.by_guest.len()
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.flows.len()
     }
 
     /// All flows, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (UdpId, &UdpFlow)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (UdpId, &UdpFlow)> {
         self.flows.iter()
     }
 
     /// Ends all flows.
-    pub fn clear(&mut self, cx: &mut Context) {
+    pub(crate) fn clear(&mut self, cx: &mut Context) {
         self.by_host.clear();
         for id in newest_first(self.flows.iter().map(|(id, flow)| (id, flow.number))) {
             self.remove(id, cx);

@@ -4,5 +4,5 @@
 mod receive;
 mod send;
 
-pub use receive::{MAX_RECEIVE, ReceiveBuffer, Received};
-pub use send::MAX_SEND;
+pub(crate) use receive::{MAX_RECEIVE, ReceiveBuffer, Received};
+pub(crate) use send::MAX_SEND;

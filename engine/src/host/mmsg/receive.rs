@@ -7,7 +7,7 @@ use crate::host::local_address::LocalAddress;
 use crate::host::socket::Datagram;
 
 /// The most messages one call receives.
-pub const MAX_RECEIVE: usize = 32;
+pub(crate) const MAX_RECEIVE: usize = 32;
 /// The largest message there can be, in bytes.
 const MAX_MESSAGE: usize = 65536;
 /// From one slot to the next. The odd rest keeps the slots' first lines out of one and the same set of a cache.
@@ -18,7 +18,7 @@ const MUCH: libc::c_int = 1024 * 1024;
 
 /// What one slot holds: a datagram, or several of one sender, one behind the other.
 #[derive(Clone, Copy, Debug)]
-pub struct Received<'a> {
+pub(crate) struct Received<'a> {
     bytes: &'a [u8],
     /// How long each datagram is; the last may be shorter. 0 for a single one.
     segment: usize,
@@ -29,7 +29,7 @@ pub struct Received<'a> {
 
 impl<'a> Received<'a> {
     /// The datagrams, oldest first.
-    pub fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    pub(crate) fn datagrams(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let (mut rest, mut any) = (self.bytes, false);
         let segment = if self.segment == 0 { usize::MAX } else { self.segment };
         std::iter::from_fn(move || {
@@ -45,12 +45,12 @@ impl<'a> Received<'a> {
     }
 
     /// How many bytes there are.
-    pub fn byte_count(&self) -> usize {
+    pub(crate) fn byte_count(&self) -> usize {
         self.bytes.len()
     }
 
     /// How many datagrams there are.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         if self.segment == 0 { 1 } else { self.bytes.len().div_ceil(self.segment).max(1) }
     }
 }
@@ -66,7 +66,7 @@ struct Slot {
 /// Room for several messages of the largest size. Memory is taken when it is first used, and the pages of a slot only
 /// when a message is as long.
 #[derive(Debug, Default)]
-pub struct ReceiveBuffer {
+pub(crate) struct ReceiveBuffer {
     bytes: Vec<u8>,
     slots: Vec<Slot>,
     /// Slots that were taken by [`ReceiveBuffer::next_if`].
@@ -79,7 +79,7 @@ impl ReceiveBuffer {
     ///
     /// # Errors
     /// `WouldBlock` when none waits; otherwise the socket's pending error.
-    pub fn receive(&mut self, socket: &Datagram, count: usize) -> io::Result<usize> {
+    pub(crate) fn receive(&mut self, socket: &Datagram, count: usize) -> io::Result<usize> {
         let count = count.clamp(1, MAX_RECEIVE);
         if self.bytes.len() < STRIDE * count {
             self.bytes = vec![0; STRIDE * MAX_RECEIVE];
@@ -91,7 +91,7 @@ impl ReceiveBuffer {
     }
 
     /// Takes the next message, if there is one and `wanted`.
-    pub fn next_if(&mut self, wanted: bool) -> Option<Received<'_>> {
+    pub(crate) fn next_if(&mut self, wanted: bool) -> Option<Received<'_>> {
         if !wanted || !self.has_rest() {
             return None;
         }
@@ -100,17 +100,17 @@ impl ReceiveBuffer {
     }
 
     /// Whether messages were received that nobody has taken.
-    pub fn has_rest(&self) -> bool {
+    pub(crate) fn has_rest(&self) -> bool {
         self.taken < self.slots.len()
     }
 
     /// Drops what nobody has taken.
-    pub fn drop_rest(&mut self) {
+    pub(crate) fn drop_rest(&mut self) {
         self.taken = self.slots.len();
     }
 
     /// What the slot holds.
-    pub fn get(&self, slot: usize) -> Option<Received<'_>> {
+    pub(crate) fn get(&self, slot: usize) -> Option<Received<'_>> {
         let &Slot { length, segment, sender, local } = self.slots.get(slot)?;
         let start = slot.checked_mul(STRIDE)?;
         let bytes = self.bytes.get(start..start.checked_add(length)?)?;

@@ -7,7 +7,7 @@ use crate::host::local_address::LocalAddress;
 use crate::host::socket::Datagram;
 
 /// The most datagrams one call sends.
-pub const MAX_SEND: usize = 64;
+pub(crate) const MAX_SEND: usize = 64;
 
 impl Datagram {
     /// Sends datagrams to one destination, in their order, from one of the host's addresses or from any. `segmenting` says

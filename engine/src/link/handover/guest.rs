@@ -29,7 +29,7 @@ const PROVEN_BY_ONE: u64 = LEAST_COST / 4;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Guest {
+pub(super) struct Guest {
     /// Frames since the last round.
     frames: u32,
     /// So many frames from now on have to be short before a trial is made: a guest that sends in bulk soon fills the queue
@@ -45,7 +45,7 @@ pub struct Guest {
 impl Guest {
     /// A frame of so many bytes has come, where frames are given and proven read up to these positions. The position up to
     /// which it proves them read.
-    pub fn on_frame(&mut self, length: usize, given: u64, read: u64) -> Option<u64> {
+    pub(super) fn on_frame(&mut self, length: usize, given: u64, read: u64) -> Option<u64> {
         self.frames = self.frames.saturating_add(1);
         self.heavy = if length > LONGEST_SHORT { HEAVY } else { self.heavy.saturating_sub(1) };
         let one = LONG.contains(&length).then_some(read + PROVEN_BY_ONE);
@@ -66,17 +66,17 @@ impl Guest {
     }
 
     /// A round ends: how many frames it brought.
-    pub fn end_round(&mut self) -> u32 {
+    pub(super) fn end_round(&mut self) -> u32 {
         std::mem::take(&mut self.frames)
     }
 
     /// Whether frames have come in this round.
-    pub fn has_come(&self) -> bool {
+    pub(super) fn has_come(&self) -> bool {
         self.frames > 0
     }
 
     /// Whether it sends in bulk.
-    pub fn is_heavy(&self) -> bool {
+    pub(super) fn is_heavy(&self) -> bool {
         self.heavy > 0
     }
 }

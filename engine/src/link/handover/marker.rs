@@ -15,7 +15,7 @@ use crate::wire::header::{ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 
 /// Who asks whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Question {
+pub(crate) struct Question {
     pub asker: IpAddr,
     pub guest: IpAddr,
 }
@@ -40,7 +40,7 @@ const FAR_ANSWERS: u32 = 2;
 
 /// The questions that are on their way, one of each virtual host.
 #[derive(Debug, Default)]
-pub struct Markers {
+pub(crate) struct Markers {
     out: [Option<Marker>; 2],
     /// How many were asked, and when the last one was.
     asked: u32,
@@ -56,25 +56,25 @@ impl Markers {
     }
 
     /// Whether there is one more question to ask.
-    pub fn has_place(&self, now: Instant) -> bool {
+    pub(crate) fn has_place(&self, now: Instant) -> bool {
         self.out.iter().any(|place| Markers::is_free(place, now))
     }
 
     /// Whether the last one was asked so long ago that it may be lost.
-    pub fn is_late(&self, now: Instant) -> bool {
+    pub(crate) fn is_late(&self, now: Instant) -> bool {
         let [first, second] = &self.out;
         (first.is_none() && second.is_none()) || self.last.is_none_or(|last| now - last >= LATE)
     }
 
     /// Position up to which answers will prove that everything was read.
-    pub fn covers(&self, now: Instant) -> u64 {
+    pub(crate) fn covers(&self, now: Instant) -> u64 {
         let out = self.out.iter().filter(|place| !Markers::is_free(place, now)).flatten();
         out.map(|marker| marker.position).max().unwrap_or(0)
     }
 
     /// Asks behind what was given up to a position, when there is a place: `question` makes the question of a number, those
     /// of two successive numbers being different.
-    pub fn ask(&mut self, position: u64, now: Instant, question: impl FnOnce(u32) -> Question) {
+    pub(crate) fn ask(&mut self, position: u64, now: Instant, question: impl FnOnce(u32) -> Question) {
         let next = self.asked.wrapping_add(1);
         let number = if Markers::is_free(self.place(next), now) { next } else { next.wrapping_add(1) };
         self.asked = number;
@@ -88,7 +88,7 @@ impl Markers {
     }
 
     /// A question was answered: position up to which everything was read.
-    pub fn answered(&mut self, question: &Question, now: Instant) -> Option<u64> {
+    pub(crate) fn answered(&mut self, question: &Question, now: Instant) -> Option<u64> {
         let asked = |place: &&mut Option<Marker>| place.as_ref().is_some_and(|marker| marker.question == *question);
         let marker = self.out.iter_mut().find(asked)?.take()?;
         let took = now - marker.sent;
@@ -98,13 +98,13 @@ impl Markers {
     }
 
     /// Whether the guest is known to be so far away that the lack of an answer tells nothing.
-    pub fn is_far(&self) -> bool {
+    pub(crate) fn is_far(&self) -> bool {
         self.answers >= FAR_ANSWERS && self.fastest.is_some_and(|fastest| fastest >= FAR)
     }
 }
 
 /// The guest that a frame of ours goes to. `None` where that is a group, or no IP packet.
-pub fn guest_of(frame: &[u8]) -> Option<(EthernetAddress, IpAddr)> {
+pub(crate) fn guest_of(frame: &[u8]) -> Option<(EthernetAddress, IpAddr)> {
     let mac = EthernetAddress(*frame.first_chunk::<6>()?);
     if !mac.is_unicast() {
         return None;

@@ -18,15 +18,15 @@
 //! up to its end. What waits keeps its order. Knows nothing of sockets, flows or the application itself.
 
 mod guest;
-pub mod handing;
-pub mod marker;
+pub(crate) mod handing;
+pub(crate) mod marker;
 mod round;
 #[cfg(test)]
 mod sim;
 mod stance;
 #[cfg(test)]
 mod tests;
-pub mod trust;
+pub(crate) mod trust;
 
 use guest::Guest;
 use marker::Markers;
@@ -54,7 +54,7 @@ const SETTLED: Duration = Duration::from_millis(1);
 
 /// See the module.
 #[derive(Debug)]
-pub struct Handover {
+pub(crate) struct Handover {
     stance: Stance,
     trust: Trust,
     drains: Drains,
@@ -82,7 +82,7 @@ pub struct Handover {
 
 /// What may be given now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grant {
+pub(crate) struct Grant {
     /// How many frames.
     pub frames: usize,
     /// Whether it is to be found out if the application sleeps in it.
@@ -114,13 +114,13 @@ impl Default for Handover {
 impl Handover {
     /// Counts from now on what is made and given, where the guest's frames have so many bytes at most. Without this (a caller
     /// that takes frames itself) everything may be made.
-    pub fn engage(&mut self, longest_of_guest: usize) {
+    pub(crate) fn engage(&mut self, longest_of_guest: usize) {
         self.longest_of_guest = longest_of_guest;
         self.bind();
     }
 
     /// Whether it matters what was given and what was read.
-    pub fn counts(&self) -> bool {
+    pub(crate) fn counts(&self) -> bool {
         !matches!(self.stance, Stance::Off | Stance::Free)
     }
 
@@ -130,7 +130,7 @@ impl Handover {
     }
 
     /// Whether a frame of this cost may be made when those before it end at position `start`.
-    pub fn fits(&self, start: u64, cost: u64) -> bool {
+    pub(crate) fn fits(&self, start: u64, cost: u64) -> bool {
         start + cost <= self.ceiling || self.fits_alone(start, cost)
     }
 
@@ -150,36 +150,36 @@ impl Handover {
     }
 
     /// The most payload that a segment is to carry: two of them always fit into a pipe, so that there is room for a marker.
-    pub fn longest(&self) -> u16 {
+    pub(crate) fn longest(&self) -> u16 {
         if self.counts() { LONGEST_SEGMENT } else { u16::MAX }
     }
 
     /// Whether a bare answer of this cost may be made at once. Those of a guest that sends in bulk would else take all there
     /// is, as they come before the turns of a round: while bytes for the guest wait, answers have a quarter.
-    pub fn fits_beside(&self, start: u64, cost: u64) -> bool {
+    pub(crate) fn fits_beside(&self, start: u64, cost: u64) -> bool {
         let kept = if self.is_short() { self.trust.limit() / 4 * 3 } else { 0 };
         self.fits(start, cost + kept)
     }
 
     /// Something is not made for want of room, which ends the turns of this round. `bytes` tells whether it has some for the
     /// guest.
-    pub fn refuse(&mut self, bytes: bool) {
+    pub(crate) fn refuse(&mut self, bytes: bool) {
         self.refused = true;
         self.short |= bytes;
     }
 
     /// Bytes for the guest wait for room.
-    pub fn is_short(&self) -> bool {
+    pub(crate) fn is_short(&self) -> bool {
         self.short || self.was_short
     }
 
     /// Something was refused in this round.
-    pub fn is_refused(&self) -> bool {
+    pub(crate) fn is_refused(&self) -> bool {
         self.refused
     }
 
     /// What was made without asking for room is as much as may wait for a trial: no trial, then.
-    pub fn on_many_waiting(&mut self, now: Instant) {
+    pub(crate) fn on_many_waiting(&mut self, now: Instant) {
         if matches!(self.stance, Stance::Draining(_)) {
             self.drains.give_up(now);
             self.bind();
@@ -187,12 +187,12 @@ impl Handover {
     }
 
     /// Whether something waits, where frames were made up to a position.
-    pub fn waits(&self, made: u64) -> bool {
+    pub(crate) fn waits(&self, made: u64) -> bool {
         self.counts() && (self.refused || made > self.given)
     }
 
     /// A frame of the guest has come, of so many bytes.
-    pub fn on_frame(&mut self, length: usize) {
+    pub(crate) fn on_frame(&mut self, length: usize) {
         if !self.counts() {
             return;
         }
@@ -202,12 +202,12 @@ impl Handover {
     }
 
     /// A segment that was given, or waits, will prove that everything up to this position was read.
-    pub fn will_prove(&mut self, position: u64) {
+    pub(crate) fn will_prove(&mut self, position: u64) {
         self.provable = self.provable.max(position);
     }
 
     /// Everything up to this position was read.
-    pub fn read_up_to(&mut self, position: u64) {
+    pub(crate) fn read_up_to(&mut self, position: u64) {
         let position = position.min(self.given);
         if position <= self.read {
             return;
@@ -220,7 +220,7 @@ impl Handover {
     }
 
     /// A round of the application's loop begins; frames were made up to position `made`.
-    pub fn begin_round(&mut self, made: u64, now: Instant) {
+    pub(crate) fn begin_round(&mut self, made: u64, now: Instant) {
         let waits = self.waits(made);
         self.refused = false;
         self.was_short = std::mem::take(&mut self.short);
@@ -297,7 +297,7 @@ impl Handover {
     }
 
     /// Before the application's sleep of so many milliseconds at most: how long it may sleep while something waits.
-    pub fn before_sleep(&mut self, made: u64, sleep: u32, now: Instant) -> u32 {
+    pub(crate) fn before_sleep(&mut self, made: u64, sleep: u32, now: Instant) -> u32 {
         if !self.counts() {
             return sleep;
         }
@@ -316,7 +316,7 @@ impl Handover {
 
     /// How many of the frames with these costs, in order, may be given now, when the last ends at position `end`. They count
     /// as given from now on.
-    pub fn grant(&mut self, end: u64, costs: impl ExactSizeIterator<Item = u64>) -> Grant {
+    pub(crate) fn grant(&mut self, end: u64, costs: impl ExactSizeIterator<Item = u64>) -> Grant {
         let before = self.given;
         let mut frames = 0;
         if end <= self.ceiling && !matches!(self.stance, Stance::Trial(_)) {
@@ -345,7 +345,7 @@ impl Handover {
 
     /// Whether a marker is to follow what was just given, where frames were made up to position `made`.
     #[inline]
-    pub fn wants_marker(&self, made: u64, now: Instant) -> bool {
+    pub(crate) fn wants_marker(&self, made: u64, now: Instant) -> bool {
         let unread = self.given - self.read;
         if unread == 0 || !self.counts() || (unread < self.trust.limit() / 2 && !self.waits(made)) {
             return false;
@@ -370,12 +370,12 @@ impl Handover {
     }
 
     /// The marker that follows what was just given; its number tells it from the one before.
-    pub fn mark(&mut self, now: Instant, question: impl FnOnce(u32) -> marker::Question) {
+    pub(crate) fn mark(&mut self, now: Instant, question: impl FnOnce(u32) -> marker::Question) {
         self.markers.ask(self.given, now, question);
     }
 
     /// The guest has answered a question.
-    pub fn on_answer(&mut self, question: &marker::Question, now: Instant) {
+    pub(crate) fn on_answer(&mut self, question: &marker::Question, now: Instant) {
         if let Some(position) = self.markers.answered(question, now) {
             self.read_up_to(position);
         }
@@ -383,7 +383,7 @@ impl Handover {
 
     /// Frames of so many bytes that were watched are given; `switches` are those that the application's thread made
     /// meanwhile.
-    pub fn on_watched(&mut self, bytes: usize, switches: Switches, now: Instant) {
+    pub(crate) fn on_watched(&mut self, bytes: usize, switches: Switches, now: Instant) {
         let tried = match &mut self.stance {
             Stance::Trial(trial) => {
                 trial.taken(bytes, switches.preempted > 0);

@@ -13,7 +13,7 @@ const CALM_ROUNDS: u32 = 32;
 
 /// The application's loop, as far as its last round.
 #[derive(Debug)]
-pub struct Round {
+pub(super) struct Round {
     /// It brought no frame.
     pub quiet: bool,
     /// Where `given` stood when it began, and when the last one ended that gave something.
@@ -27,23 +27,23 @@ pub struct Round {
 
 /// Since when something is so, and for how many rounds.
 #[derive(Debug)]
-pub struct Since {
+pub(super) struct Since {
     time: Instant,
     pub rounds: u32,
 }
 
 impl Since {
-    pub fn new(time: Instant) -> Since {
+    pub(super) fn new(time: Instant) -> Since {
         Since { time, rounds: 0 }
     }
 
     /// Something that waits does so for longer than proofs take.
-    pub fn is_overdue(&self, now: Instant) -> bool {
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
         now - self.time >= PATIENCE || self.rounds >= PATIENT_ROUNDS
     }
 
     /// The other end had nothing better to do than to read.
-    pub fn is_calm(&self, now: Instant) -> bool {
+    pub(super) fn is_calm(&self, now: Instant) -> bool {
         now - self.time >= CALM || (now == self.time && self.rounds >= CALM_ROUNDS)
     }
 }

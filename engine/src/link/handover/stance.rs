@@ -15,7 +15,7 @@ const SLACK: u64 = 160;
 
 /// What a round may give.
 #[derive(Debug)]
-pub enum Stance {
+pub(super) enum Stance {
     /// All: the caller takes the frames itself.
     Off,
     /// All: the application never sleeps, as far as can be found out.
@@ -32,7 +32,7 @@ pub enum Stance {
 
 impl Stance {
     /// The drain that is going on.
-    pub fn drain(&mut self) -> Option<Drain> {
+    pub(super) fn drain(&mut self) -> Option<Drain> {
         match self {
             Stance::Draining(drain) => Some(*drain),
             _ => None,
@@ -45,7 +45,7 @@ impl Stance {
 /// Beyond what a queue holds in any case go at most as many frames as the queue towards us holds of the guest's longest, and
 /// all about as long: before the other end can fall asleep in a write it has then taken out as much as is beyond.
 #[derive(Debug)]
-pub struct Trial {
+pub(super) struct Trial {
     /// Position up to which frames are held in any case, and where the burst ends.
     held: u64,
     end: u64,
@@ -59,19 +59,19 @@ pub struct Trial {
 
 impl Trial {
     /// A burst of so much from a position on.
-    pub fn new(from: u64, held: u64, burst: u64, beyond: u64) -> Trial {
+    pub(super) fn new(from: u64, held: u64, burst: u64, beyond: u64) -> Trial {
         Trial { held: from + held, end: from + burst, beyond, cost: None, bytes: 0 }
     }
 
     /// Whether a frame of this cost may go when those before it end at position `start`.
-    pub fn fits(&self, start: u64, cost: u64) -> bool {
+    pub(super) fn fits(&self, start: u64, cost: u64) -> bool {
         start < self.end
             && self.cost.is_none_or(|first| are_alike(first, cost))
             && start.saturating_sub(self.held) < self.beyond.saturating_mul(cost)
     }
 
     /// A frame of this cost is given.
-    pub fn given(&mut self, cost: u64) {
+    pub(super) fn given(&mut self, cost: u64) {
         let first = *self.cost.get_or_insert(cost);
         if !are_alike(first, cost) {
             self.cost = Some(0);
@@ -79,12 +79,12 @@ impl Trial {
     }
 
     /// So much was taken; the thread was preempted meanwhile, or not.
-    pub fn taken(&mut self, bytes: usize, preempted: bool) {
+    pub(super) fn taken(&mut self, bytes: usize, preempted: bool) {
         self.bytes = if preempted { 0 } else { self.bytes.saturating_add(bytes as u64) };
     }
 
     /// Whether it was enough, where so many bytes are.
-    pub fn is_passed(&self, bytes: u64) -> bool {
+    pub(super) fn is_passed(&self, bytes: u64) -> bool {
         self.bytes >= bytes
     }
 }
@@ -96,14 +96,14 @@ fn are_alike(first: u64, cost: u64) -> bool {
 
 /// Frames that are held since some time.
 #[derive(Clone, Copy, Debug)]
-pub struct Drain {
+pub(super) struct Drain {
     since: Instant,
     rounds: u32,
 }
 
 /// When frames are held.
 #[derive(Debug)]
-pub struct Drains {
+pub(super) struct Drains {
     resumes: Option<Instant>,
     rest: Duration,
 }
@@ -116,7 +116,7 @@ impl Default for Drains {
 
 impl Drains {
     /// The drain that this round is part of, if it is to hold its frames; `drain` is that of the round before.
-    pub fn hold(&mut self, drain: Option<Drain>, now: Instant) -> Option<Drain> {
+    pub(super) fn hold(&mut self, drain: Option<Drain>, now: Instant) -> Option<Drain> {
         match drain {
             Some(Drain { since, rounds }) if now - since < LONGEST_DRAIN && rounds < DRAIN_ROUNDS => {
                 Some(Drain { since, rounds: rounds + 1 })
@@ -131,13 +131,13 @@ impl Drains {
     }
 
     /// The moment does not come, or what waits for it grows too long.
-    pub fn give_up(&mut self, now: Instant) {
+    pub(super) fn give_up(&mut self, now: Instant) {
         self.resumes = Some(now + self.rest);
         self.rest = (self.rest * 2).min(LAST_REST);
     }
 
     /// A trial is made.
-    pub fn done(&mut self) {
+    pub(super) fn done(&mut self) {
         *self = Drains::default();
     }
 }

@@ -105,7 +105,7 @@ impl Switches {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Trust {
+pub(crate) struct Trust {
     /// Which of [`STAGES`]; behind the last one nothing is counted any more.
     stage: usize,
     passed: u8,
@@ -132,23 +132,23 @@ impl Trust {
     }
 
     /// What may be given and not be proven read.
-    pub fn limit(&self) -> u64 {
+    pub(crate) fn limit(&self) -> u64 {
         self.stage().limit.min(self.cap)
     }
 
     /// What may be given in one go in a trial.
-    pub fn burst(&self) -> u64 {
+    pub(crate) fn burst(&self) -> u64 {
         self.stage().burst.min(self.cap.saturating_mul(2))
     }
 
     /// What of it the queue holds in any case.
-    pub fn held(&self) -> u64 {
+    pub(crate) fn held(&self) -> u64 {
         self.stage().held
     }
 
     /// How many frames may go beyond that, where the guest's have so many bytes at most: as many as the queue towards us
     /// holds of them. (Of the longest it holds too few for any trial.)
-    pub fn beyond(&self, longest_of_guest: usize) -> u64 {
+    pub(crate) fn beyond(&self, longest_of_guest: usize) -> u64 {
         let frames = match self.stage().kind {
             Kind::Pipe if longest_of_guest <= PAGE => PAGES * (PAGE / longest_of_guest.max(1)),
             Kind::Pipe => PAGES / longest_of_guest.div_ceil(PAGE),
@@ -159,32 +159,32 @@ impl Trust {
     }
 
     /// How many bytes of it have to be taken without a sleep.
-    pub fn proof(&self) -> u64 {
+    pub(crate) fn proof(&self) -> u64 {
         self.stage().proof.min(self.cap)
     }
 
     /// What may be given after an idle round whatever is proven.
-    pub fn step(&self) -> u64 {
+    pub(crate) fn step(&self) -> u64 {
         self.stage().step
     }
 
     /// The application does not sleep, as far as can be found out.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.stage >= STAGES.len()
     }
 
     /// Whether more may be given than is proven read, after an idle round.
-    pub fn may_step(&self, now: Instant) -> bool {
+    pub(crate) fn may_step(&self, now: Instant) -> bool {
         self.resumes.is_none_or(|resumes| resumes <= now)
     }
 
     /// Whether that may be as much as a trial, if nothing has slept yet.
-    pub fn may_try(&self, now: Instant) -> bool {
+    pub(crate) fn may_try(&self, now: Instant) -> bool {
         self.passed_at.is_none_or(|passed| now - passed >= APART)
     }
 
     /// A whole burst was taken without a sleep.
-    pub fn on_burst(&mut self, now: Instant) {
+    pub(crate) fn on_burst(&mut self, now: Instant) {
         self.passed_at = Some(now);
         if self.cap < u64::MAX {
             self.cap = self.cap.saturating_mul(2);
@@ -205,7 +205,7 @@ impl Trust {
 
     /// The application slept while it took frames. Where that was within the limit, `unread` is what was not proven read, and
     /// its queue holds less.
-    pub fn on_sleep(&mut self, unread: Option<u64>, now: Instant) {
+    pub(crate) fn on_sleep(&mut self, unread: Option<u64>, now: Instant) {
         self.stage = 0;
         self.passed = 0;
         if let Some(unread) = unread {
@@ -216,7 +216,7 @@ impl Trust {
     }
 
     /// Whether it is worth finding out if the application sleeps, when so much is not proven read and this is given.
-    pub fn is_worth_watching(&mut self, unread: u64, given: u64) -> bool {
+    pub(crate) fn is_worth_watching(&mut self, unread: u64, given: u64) -> bool {
         let (is_large, one_in) = if self.is_full() {
             (given >= LARGE_BATCH, WATCHED)
         } else {

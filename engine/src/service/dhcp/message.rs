@@ -48,7 +48,7 @@ pub(super) struct Request {
 impl Request {
     /// Reads a message; `None` when it is too short or no BOOTREQUEST. A damaged option area ends the options early
     /// and what stands before the damage counts.
-    pub fn parse(bootp: &[u8]) -> Option<Request> {
+    pub(super) fn parse(bootp: &[u8]) -> Option<Request> {
         let (fixed, area) = bootp.split_first_chunk::<FIXED_LEN>()?;
         if fixed[0] != BOOTREQUEST {
             return None;
@@ -123,7 +123,7 @@ pub(super) struct Emitter {
 }
 
 impl Emitter {
-    pub fn new(header: &Header) -> Emitter {
+    pub(super) fn new(header: &Header) -> Emitter {
         let mut bytes = [0; REPLY_LEN];
         bytes[0] = BOOTREPLY;
         bytes[1] = HTYPE_ETHERNET;
@@ -138,20 +138,20 @@ impl Emitter {
     }
 
     /// Sets the file field. False when the name had to be cut.
-    pub fn file(&mut self, name: &[u8]) -> bool {
+    pub(super) fn file(&mut self, name: &[u8]) -> bool {
         let cut = name.get(..FILE_MAX).unwrap_or(name);
         self.bytes[108..FIXED_LEN].iter_mut().zip(cut).for_each(|(to, from)| *to = *from);
         cut.len() == name.len()
     }
 
     /// Appends an option. False, and nothing written, when it does not fit.
-    pub fn option(&mut self, code: u8, data: &[u8]) -> bool {
+    pub(super) fn option(&mut self, code: u8, data: &[u8]) -> bool {
         data.len() <= 255 && self.long_option(code, data)
     }
 
     /// Appends an option of any length in as many pieces of at most 255 bytes as it takes (RFC 3396 section 5). False,
     /// and nothing written, when they do not all fit.
-    pub fn long_option(&mut self, code: u8, data: &[u8]) -> bool {
+    pub(super) fn long_option(&mut self, code: u8, data: &[u8]) -> bool {
         let pieces = data.chunks(255);
         let need = data.len().saturating_add(pieces.len().saturating_mul(2));
         let Some(room) = self.bytes.get_mut(self.at..REPLY_LEN - 1).and_then(|left| left.get_mut(..need)) else {
@@ -167,7 +167,7 @@ impl Emitter {
     }
 
     /// Closes the option area.
-    pub fn finish(mut self) -> [u8; REPLY_LEN] {
+    pub(super) fn finish(mut self) -> [u8; REPLY_LEN] {
         if let Some(end) = self.bytes.get_mut(self.at) {
             *end = END;
         }

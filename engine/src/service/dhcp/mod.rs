@@ -37,33 +37,33 @@ const NAK_TEXT: &[u8] = b"requested address not available";
 
 /// DHCP message types (RFC 2132 section 9.6).
 mod kind {
-    pub const DISCOVER: u8 = 1;
-    pub const OFFER: u8 = 2;
-    pub const REQUEST: u8 = 3;
-    pub const DECLINE: u8 = 4;
-    pub const ACK: u8 = 5;
-    pub const NAK: u8 = 6;
-    pub const RELEASE: u8 = 7;
-    pub const INFORM: u8 = 8;
+    pub(super) const DISCOVER: u8 = 1;
+    pub(super) const OFFER: u8 = 2;
+    pub(super) const REQUEST: u8 = 3;
+    pub(super) const DECLINE: u8 = 4;
+    pub(super) const ACK: u8 = 5;
+    pub(super) const NAK: u8 = 6;
+    pub(super) const RELEASE: u8 = 7;
+    pub(super) const INFORM: u8 = 8;
 }
 
 /// Option codes (RFC 2132; 119 is RFC 3397).
 mod code {
-    pub const SUBNET_MASK: u8 = 1;
-    pub const ROUTER: u8 = 3;
-    pub const DOMAIN_NAME_SERVER: u8 = 6;
-    pub const HOST_NAME: u8 = 12;
-    pub const DOMAIN_NAME: u8 = 15;
-    pub const INTERFACE_MTU: u8 = 26;
-    pub const LEASE_TIME: u8 = 51;
-    pub const MESSAGE_TYPE: u8 = 53;
-    pub const SERVER_IDENTIFIER: u8 = 54;
-    pub const MESSAGE: u8 = 56;
-    pub const RENEWAL_TIME: u8 = 58;
-    pub const REBINDING_TIME: u8 = 59;
-    pub const VENDOR_CLASS: u8 = 60;
-    pub const TFTP_SERVER_NAME: u8 = 66;
-    pub const DOMAIN_SEARCH: u8 = 119;
+    pub(super) const SUBNET_MASK: u8 = 1;
+    pub(super) const ROUTER: u8 = 3;
+    pub(super) const DOMAIN_NAME_SERVER: u8 = 6;
+    pub(super) const HOST_NAME: u8 = 12;
+    pub(super) const DOMAIN_NAME: u8 = 15;
+    pub(super) const INTERFACE_MTU: u8 = 26;
+    pub(super) const LEASE_TIME: u8 = 51;
+    pub(super) const MESSAGE_TYPE: u8 = 53;
+    pub(super) const SERVER_IDENTIFIER: u8 = 54;
+    pub(super) const MESSAGE: u8 = 56;
+    pub(super) const RENEWAL_TIME: u8 = 58;
+    pub(super) const REBINDING_TIME: u8 = 59;
+    pub(super) const VENDOR_CLASS: u8 = 60;
+    pub(super) const TFTP_SERVER_NAME: u8 = 66;
+    pub(super) const DOMAIN_SEARCH: u8 = 119;
 }
 
 /// What the server tells its clients. Empty names count as absent.

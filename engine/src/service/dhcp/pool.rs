@@ -78,7 +78,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub fn new(config: &Config) -> Pool {
+    pub(super) fn new(config: &Config) -> Pool {
         let mut next = u32::from(config.vdhcp_start);
         let slots = std::array::from_fn(|_| {
             let address = Ipv4Addr::from(next);
@@ -89,7 +89,7 @@ impl Pool {
     }
 
     /// Gives `address` to `mac` if it is in the pool and free or already its own. Says whether it did.
-    pub fn take(&mut self, address: Ipv4Addr, mac: EthernetAddress, confirm: bool, now: Instant) -> bool {
+    pub(super) fn take(&mut self, address: Ipv4Addr, mac: EthernetAddress, confirm: bool, now: Instant) -> bool {
         match self.slot(address) {
             Some(slot) if slot.open_to(mac, now) => {
                 slot.give(mac, confirm, now);
@@ -101,7 +101,7 @@ impl Pool {
 
     /// Gives `address` to `mac`, which uses it, if it is in the pool and free, or somebody else's by hearsay only. Says whether
     /// it did.
-    pub fn claim(&mut self, address: Ipv4Addr, mac: EthernetAddress, now: Instant) -> bool {
+    pub(super) fn claim(&mut self, address: Ipv4Addr, mac: EthernetAddress, now: Instant) -> bool {
         if let Some(slot) = self.slot(address)
             && let State::Confirmed { hearsay: true, .. } = slot.state
         {
@@ -112,7 +112,7 @@ impl Pool {
 
     /// Gives `mac` the first address that is free or its own; when there is none, that of the oldest offer that has been
     /// kept long enough, else that of the lease that has been over for longest.
-    pub fn allocate(&mut self, mac: EthernetAddress, confirm: bool, now: Instant) -> Option<Ipv4Addr> {
+    pub(super) fn allocate(&mut self, mac: EthernetAddress, confirm: bool, now: Instant) -> Option<Ipv4Addr> {
         let usable = || self.slots.iter().enumerate().filter(|(_, slot)| slot.address.is_some());
         let open = usable().find(|(_, slot)| slot.open_to(mac, now)).map(|(index, _)| index);
         let oldest = |since: fn(State, Instant) -> Option<Instant>| {
@@ -137,12 +137,12 @@ impl Pool {
     }
 
     /// The first address that `mac` has.
-    pub fn held_by(&self, mac: EthernetAddress) -> Option<Ipv4Addr> {
+    pub(super) fn held_by(&self, mac: EthernetAddress) -> Option<Ipv4Addr> {
         self.slots.iter().filter(|slot| slot.owner() == Some(mac)).find_map(|slot| slot.address)
     }
 
     /// Frees what `mac` was offered and has not taken up. A lease that was only loaded may have been an offer.
-    pub fn withdraw(&mut self, mac: EthernetAddress) {
+    pub(super) fn withdraw(&mut self, mac: EthernetAddress) {
         let offered = |slot: &&mut Slot| {
             matches!(slot.state,
                 State::Offered { mac: owner, .. } | State::Confirmed { mac: owner, hearsay: true, .. } if owner == mac)
@@ -153,35 +153,35 @@ impl Pool {
     }
 
     /// Frees `address` if `mac` has it.
-    pub fn release(&mut self, address: Ipv4Addr, mac: EthernetAddress) {
+    pub(super) fn release(&mut self, address: Ipv4Addr, mac: EthernetAddress) {
         if let Some(slot) = self.slot(address).filter(|slot| slot.owner() == Some(mac)) {
             slot.state = State::Free;
         }
     }
 
     /// Takes `address` out of use for a while if `mac` has it.
-    pub fn decline(&mut self, address: Ipv4Addr, mac: EthernetAddress, now: Instant) {
+    pub(super) fn decline(&mut self, address: Ipv4Addr, mac: EthernetAddress, now: Instant) {
         if let Some(slot) = self.slot(address).filter(|slot| slot.owner() == Some(mac)) {
             slot.state = State::Declined { at: now };
         }
     }
 
-    pub fn slots(&self) -> [Option<EthernetAddress>; SLOTS] {
+    pub(super) fn slots(&self) -> [Option<EthernetAddress>; SLOTS] {
         self.slots.map(|slot| slot.owner())
     }
 
     /// Who has leased each address. An offer is none: after loading it would be one for a day, and a client that takes it up
     /// finds the address free.
-    pub fn leased(&self) -> [Option<EthernetAddress>; SLOTS] {
+    pub(super) fn leased(&self) -> [Option<EthernetAddress>; SLOTS] {
         self.slots.map(|slot| if let State::Confirmed { mac, .. } = slot.state { Some(mac) } else { None })
     }
 
-    pub fn leases(&self) -> impl DoubleEndedIterator<Item = (Ipv4Addr, EthernetAddress)> + '_ {
+    pub(super) fn leases(&self) -> impl DoubleEndedIterator<Item = (Ipv4Addr, EthernetAddress)> + '_ {
         self.slots.iter().filter_map(|slot| Some((slot.address?, slot.owner()?)))
     }
 
     /// Replaces all bindings. How old they are is not known: each has its whole lease from `now` on.
-    pub fn set_slots(&mut self, owners: [Option<EthernetAddress>; SLOTS], now: Instant) {
+    pub(super) fn set_slots(&mut self, owners: [Option<EthernetAddress>; SLOTS], now: Instant) {
         for (slot, owner) in self.slots.iter_mut().zip(owners) {
             slot.state = owner.map_or(State::Free, |mac| State::Confirmed { mac, at: now, hearsay: true });
         }

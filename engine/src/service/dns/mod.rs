@@ -3,8 +3,8 @@
 //!
 //! Observable behaviour: docs/contract/dns.md.
 
-pub mod relay;
-pub mod resolv_conf;
+pub(crate) mod relay;
+pub(crate) mod resolv_conf;
 pub mod search_list;
 
 pub use resolv_conf::Servers;

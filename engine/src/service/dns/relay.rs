@@ -42,7 +42,7 @@ const HEADER_LEN: usize = 12;
 
 /// The failover policy and what it has seen.
 #[derive(Debug)]
-pub struct DnsRelay {
+pub(crate) struct DnsRelay {
     /// The list of the last call, with the health of each server.
     servers: Vec<Server>,
     /// Queries without an answer so far, the oldest in front.
@@ -118,7 +118,7 @@ impl ServerSet {
 
 /// What a server has refused.
 #[derive(Debug, Default)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// Queries, each with the index of the server that is to have it now.
     pub moved: Vec<(Box<[u8]>, usize)>,
     /// Queries that all servers have refused. They are forgotten.
@@ -134,7 +134,7 @@ impl Default for DnsRelay {
 impl DnsRelay {
     /// A relay that has seen nothing.
     #[must_use]
-    pub fn new() -> DnsRelay {
+    pub(crate) fn new() -> DnsRelay {
         DnsRelay { servers: Vec::new(), queries: VecDeque::new(), turn: 0, hasher: RandomState::new() }
     }
 
@@ -143,7 +143,13 @@ impl DnsRelay {
     ///
     /// A list that differs from that of the last call is a new beginning. A payload that is no DNS query gets the server
     /// a new query would get, but nothing is concluded from its staying unanswered.
-    pub fn pick(&mut self, servers: &[SocketAddr], query: &[u8], client: SocketAddr, now: Instant) -> Option<usize> {
+    pub(crate) fn pick(
+        &mut self,
+        servers: &[SocketAddr],
+        query: &[u8],
+        client: SocketAddr,
+        now: Instant,
+    ) -> Option<usize> {
         self.set_servers(servers);
         let Some(key) = self.query_key(query, client) else {
             return self.choose(None, now);
@@ -165,7 +171,7 @@ impl DnsRelay {
 
     /// What was last chosen for this datagram did not happen: nothing was sent, for a reason of this host. A repetition is
     /// then the first query, and no server is silent.
-    pub fn unsent(&mut self, query: &[u8], client: SocketAddr) {
+    pub(crate) fn unsent(&mut self, query: &[u8], client: SocketAddr) {
         let key = self.query_key(query, client);
         let position = self.queries.iter().rposition(|query| Some(query.key) == key);
         let Some(query) = position.and_then(|position| self.queries.remove(position)) else { return };
@@ -178,14 +184,14 @@ impl DnsRelay {
 
     /// Chooses the server for a TCP connection. Gives the index in `servers`, `None` when that is empty. How it went is
     /// told to [`DnsRelay::connected`] or [`DnsRelay::failed`].
-    pub fn pick_stream(&mut self, servers: &[SocketAddr], now: Instant) -> Option<usize> {
+    pub(crate) fn pick_stream(&mut self, servers: &[SocketAddr], now: Instant) -> Option<usize> {
         self.set_servers(servers);
         self.choose(None, now)
     }
 
     /// The server to try for a TCP connection when `server` refuses it. Gives the index in the list; whoever is avoided comes
     /// last.
-    pub fn behind(&self, server: SocketAddr, now: Instant) -> Option<usize> {
+    pub(crate) fn behind(&self, server: SocketAddr, now: Instant) -> Option<usize> {
         let from = self.servers.iter().position(|listed| listed.address == server)?;
         let others = || (from..self.servers.len()).chain(0..from).filter(|index| *index != from);
         let good = |index: &usize| self.servers.get(*index).is_some_and(|server| !server.is_avoided(now));
@@ -197,7 +203,7 @@ impl DnsRelay {
     ///
     /// A server may answer from another address than the one it was asked at, as a machine with several may; then the query
     /// that is answered tells which one it was.
-    pub fn answered(&mut self, server: SocketAddr, answer: &[u8], client: SocketAddr) {
+    pub(crate) fn answered(&mut self, server: SocketAddr, answer: &[u8], client: SocketAddr) {
         let key = self.answer_key(answer, client);
         let query = self.queries.iter().position(|query| Some(query.key) == key);
         let query = query.and_then(|position| self.queries.remove(position));
@@ -209,7 +215,7 @@ impl DnsRelay {
     }
 
     /// Notes that a server accepted a TCP connection.
-    pub fn connected(&mut self, server: SocketAddr) {
+    pub(crate) fn connected(&mut self, server: SocketAddr) {
         if let Some(server) = self.server(server) {
             server.lives();
         }
@@ -217,7 +223,7 @@ impl DnsRelay {
 
     /// Notes an ICMP error for a datagram to the server, an error on sending one, or a TCP connection that did not come
     /// about.
-    pub fn failed(&mut self, server: SocketAddr, now: Instant) {
+    pub(crate) fn failed(&mut self, server: SocketAddr, now: Instant) {
         if let Some(server) = self.server(server) {
             // It is not silent: it said no.
             server.silent_since = None;
@@ -228,7 +234,7 @@ impl DnsRelay {
     /// Notes that a server has refused what `client` asked it. All queries of that client which it has not answered go on
     /// to a server that did not have them, as they will not be answered here; the errors that there may be for the others
     /// of them find nothing. Whoever is avoided comes last.
-    pub fn refused(&mut self, server: SocketAddr, client: SocketAddr, now: Instant) -> Refused {
+    pub(crate) fn refused(&mut self, server: SocketAddr, client: SocketAddr, now: Instant) -> Refused {
         self.failed(server, now);
         let mut refused = Refused::default();
         let Some(from) = self.servers.iter().position(|listed| listed.address == server) else { return refused };
@@ -261,7 +267,7 @@ impl DnsRelay {
     }
 
     /// Whether `client` waits for an answer.
-    pub fn is_awaited(&self, client: SocketAddr, now: Instant) -> bool {
+    pub(crate) fn is_awaited(&self, client: SocketAddr, now: Instant) -> bool {
         self.queries.iter().any(|query| query.client == client && elapsed(query.at, now) <= AWAITED)
     }
 

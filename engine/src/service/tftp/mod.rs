@@ -48,7 +48,7 @@ pub enum Unopened {
 }
 
 /// The packet for a client whose request the host had no descriptor or memory for.
-pub fn try_later() -> Vec<u8> {
+pub(crate) fn try_later() -> Vec<u8> {
     Refusal::TryLater.packet()
 }
 

@@ -4,11 +4,11 @@ use std::mem::discriminant;
 
 /// Packet types (RFC 1350 section 5; OACK is RFC 2347).
 pub(super) mod opcode {
-    pub const READ: u16 = 1;
-    pub const DATA: u16 = 3;
-    pub const ACKNOWLEDGMENT: u16 = 4;
-    pub const ERROR: u16 = 5;
-    pub const OPTION_ACKNOWLEDGMENT: u16 = 6;
+    pub(crate) const READ: u16 = 1;
+    pub(crate) const DATA: u16 = 3;
+    pub(crate) const ACKNOWLEDGMENT: u16 = 4;
+    pub(crate) const ERROR: u16 = 5;
+    pub(crate) const OPTION_ACKNOWLEDGMENT: u16 = 6;
 }
 
 /// The longest file name, in bytes without its NUL; source: docs/contract/tftp.md section 1.
@@ -30,7 +30,7 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// The error packet.
-    pub fn packet(self) -> Vec<u8> {
+    pub(super) fn packet(self) -> Vec<u8> {
         let (code, text): (u16, &str) = match self {
             Refusal::FileNotFound => (1, "File not found"),
             Refusal::AccessViolation => (2, "Access violation"),
@@ -66,7 +66,7 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     /// What the client is to be told, in the order of docs/contract/tftp.md section 1.
-    pub fn parse(body: &'a [u8]) -> Result<Request<'a>, Refusal> {
+    pub(super) fn parse(body: &'a [u8]) -> Result<Request<'a>, Refusal> {
         let (name, rest) = string(body).ok_or(Refusal::AccessViolation)?;
         if name.len() > NAME_MAX || rest.len() < MODE_MIN {
             return Err(Refusal::AccessViolation);
@@ -90,7 +90,7 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     /// The packet does not end with a NUL, or a name is without its value.
-    pub fn options(&self) -> Result<Options, Refusal> {
+    pub(super) fn options(&self) -> Result<Options, Refusal> {
         let mut options = Options::default();
         let mut rest = self.options;
         if rest.last().is_some_and(|byte| *byte != 0) {
@@ -152,7 +152,7 @@ impl Options {
         }
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = Wish> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = Wish> {
         self.wishes.iter().flatten().copied()
     }
 }

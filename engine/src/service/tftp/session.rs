@@ -60,7 +60,7 @@ impl<C: Contents, P> Session<C, P> {
     ///
     /// # Errors
     /// The file's.
-    pub fn new(
+    pub(super) fn new(
         client: P,
         file: C,
         mode: Mode,
@@ -119,27 +119,27 @@ impl<C: Contents, P> Session<C, P> {
     }
 
     /// The packet to send.
-    pub fn packet(&self) -> &[u8] {
+    pub(super) fn packet(&self) -> &[u8] {
         &self.packet
     }
 
     /// The client has everything as far as is known: only its last acknowledgment is missing.
-    pub fn is_ending(&self) -> bool {
+    pub(super) fn is_ending(&self) -> bool {
         self.last
     }
 
     /// How long nothing was heard of the client.
-    pub fn idle(&self, now: Instant) -> Duration {
+    pub(super) fn idle(&self, now: Instant) -> Duration {
         elapsed(self.heard, now)
     }
 
     /// When [`Session::on_deadline`] is due.
-    pub fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&self) -> Instant {
         self.due
     }
 
     /// Takes the acknowledgment of a block.
-    pub fn on_acknowledgment(&mut self, number: u16, now: Instant) -> Outcome {
+    pub(super) fn on_acknowledgment(&mut self, number: u16, now: Instant) -> Outcome {
         // Block numbers wrap: a file may have more than 65,535 blocks.
         if number == self.block as u16 {
             if self.last {
@@ -166,7 +166,7 @@ impl<C: Contents, P> Session<C, P> {
     }
 
     /// Nothing was heard in time.
-    pub fn on_deadline(&mut self, now: Instant) -> Outcome {
+    pub(super) fn on_deadline(&mut self, now: Instant) -> Outcome {
         if self.unanswered > REPEATS {
             return Outcome::Over;
         }

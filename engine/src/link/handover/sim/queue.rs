@@ -6,7 +6,7 @@ use crate::link::handover::marker::Question;
 
 /// How a queue between A and B counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// 16 pages; what is written goes on in the last page when it fits there.
     Pipe,
     /// 212,992 bytes; a message counts with the memory it lies in, and the last may go beyond.
@@ -18,7 +18,7 @@ const PAGES: usize = 16;
 const SOCKET_BUFFER: usize = 212_992;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Frame {
+pub(super) enum Frame {
     /// A segment of ours, or of the guest: acknowledged by the other side. The number is its position.
     Segment(u64),
     /// Proves that the segment at this position was read.
@@ -32,7 +32,7 @@ pub enum Frame {
 }
 
 #[derive(Debug)]
-pub struct Queue {
+pub(super) struct Queue {
     pub kind: Kind,
     pub frames: VecDeque<(Frame, usize)>,
     /// Of a pipe: bytes in each page, the first one less what was read of it.
@@ -41,7 +41,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    pub fn new(kind: Kind) -> Queue {
+    pub(super) fn new(kind: Kind) -> Queue {
         Queue { kind, frames: VecDeque::new(), pages: VecDeque::new(), used: 0 }
     }
 
@@ -51,7 +51,7 @@ impl Queue {
     }
 
     /// Puts in what fits of `left` bytes and returns what does not: the writer sleeps until it does.
-    pub fn write(&mut self, frame: Frame, length: usize, left: usize) -> usize {
+    pub(super) fn write(&mut self, frame: Frame, length: usize, left: usize) -> usize {
         let left = match self.kind {
             Kind::Sockets if self.used >= SOCKET_BUFFER => return left,
             Kind::Sockets => {
@@ -83,7 +83,7 @@ impl Queue {
         left
     }
 
-    pub fn read(&mut self) -> Option<(Frame, usize)> {
+    pub(super) fn read(&mut self) -> Option<(Frame, usize)> {
         let (frame, length) = self.frames.pop_front()?;
         match self.kind {
             Kind::Sockets => self.used -= Self::charge(length),
@@ -107,7 +107,7 @@ impl Queue {
 }
 
 /// Numbers from a seed (SplitMix64).
-pub struct Random(pub u64);
+pub(super) struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -118,15 +118,15 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    pub fn one_in(&mut self, count: u64) -> bool {
+    pub(super) fn one_in(&mut self, count: u64) -> bool {
         self.below(count) == 0
     }
 
-    pub fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(super) fn of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len() as u64) as usize]
     }
 }
