@@ -110,7 +110,7 @@ def head(path):
 def test_exists(name):
     """Whether a Rust test has this name, for the rule that a script without packetdrill is covered."""
     function = name.split("::")[-1]
-    return subprocess.run(["grep", "-rqE", rf"fn {function}\b", "src", "tests"], cwd=os.path.join(HERE, "..", ".."),
+    return subprocess.run(["grep", "-rqE", rf"fn {function}\b", "src", "engine/src", "tests"], cwd=os.path.join(HERE, "..", ".."),
                           check=False).returncode == 0
 
 
