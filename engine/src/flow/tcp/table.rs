@@ -274,6 +274,7 @@ impl TcpTable {
                 flow.staged = false;
                 flow.held = 0;
                 flow.flush(cx);
+                flow.reset_when_delivered(cx);
                 flow.answer(cx);
             }
             self.settle(id, cx);
