@@ -119,7 +119,7 @@ impl Connection {
     /// RFC 9293 section 3.10.7.3.
     fn in_syn_sent(&mut self, segment: &Segment<'_>, now: Instant, pool: &mut Pool) {
         let acks = segment.flags.contains(Flags::ACK);
-        let acks_syn = acks && segment.ack.gt(self.iss) && segment.ack.le(self.snd_max);
+        let acks_syn = acks && segment.ack.gt(self.iss) && !segment.ack.gt(self.snd_max);
         if acks && !acks_syn {
             if !segment.flags.contains(Flags::RST) {
                 self.stray_reset = Some(segment.ack);

@@ -43,7 +43,7 @@ impl Connection {
     pub(super) fn learn(&mut self, segment: &Segment<'_>, now: Instant) {
         let controls = Flags::SYN | Flags::RST | Flags::ACK;
         let inside = segment.seq.ge(self.rcv_nxt()) && segment.seq.le(self.rcv_nxt() + self.rcv_wnd());
-        let acks = segment.ack.le(self.snd_max) && segment.ack.ge(self.snd_una - self.max_snd_wnd);
+        let acks = !segment.ack.gt(self.snd_max) && !segment.ack.lt(self.snd_una - self.max_snd_wnd);
         if segment.flags & controls != Flags::ACK || !inside || !acks {
             return;
         }

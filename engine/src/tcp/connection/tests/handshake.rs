@@ -239,6 +239,15 @@ fn resets_and_strange_answers_to_our_syn() {
     assert_eq!(script.sent(), []);
 }
 
+/// A number that is half of all numbers away is before the other as well as behind it.
+#[test]
+fn what_lies_half_way_around_answers_nothing() {
+    let mut script = Script::active();
+    script.receive(Segment { ack: SeqNumber(ISS) + (1 << 31), ..segment(SYN_ACK, IRS, 0) });
+    assert_eq!(script.connection.state(), State::SynSent);
+    assert_eq!(script.sent().iter().map(|sent| sent.flags).collect::<Vec<_>>(), [Flags::RST, Flags::SYN]);
+}
+
 #[test]
 fn our_syn_is_given_up_silently() {
     let mut script = Script::active();
