@@ -52,10 +52,11 @@ fn goodput(config: &Config, loss: u64, delay: Duration) -> f64 {
     while now < end {
         if sender.is_established() {
             let room = sender.send_room().min(data.len());
-            sender.send.push(&data[..room], sender.send_limit(), &mut pool);
+            let limit = sender.send_limit();
+            sender.send_mut().push(&data[..room], limit, &mut pool);
         }
         while let Some(segment) = sender.poll_transmit(now) {
-            let (first, second) = sender.send.slices(segment.offset, segment.len);
+            let (first, second) = sender.send().slices(segment.offset, segment.len);
             let payload = [first, second].concat();
             free_at = free_at.max(now);
             let waiting = (free_at - now).total_micros() * RATE / 8_000_000;

@@ -119,7 +119,7 @@ impl Run {
             1 => {
                 let n = usize::from(input.u16()).min(connection.send_room());
                 let data = stream(HOST, self.given, n);
-                self.given += connection.send.push(&data, self.config.send_limit, &mut self.pool);
+                self.given += connection.send_mut().push(&data, self.config.send_limit, &mut self.pool);
             }
             2 => {
                 let n = connection.recv().len().min(input.u16().into());
@@ -153,7 +153,7 @@ impl Run {
         let Some(saved) = self.connection.save() else { return };
         let joined = |(first, second): (&[u8], &[u8])| [first, second].concat();
         let received = joined(self.connection.recv().slices());
-        let unacknowledged = joined(self.connection.send.slices(0, usize::MAX));
+        let unacknowledged = joined(self.connection.send().slices(0, usize::MAX));
         self.connection.release(&mut self.pool);
         let pool = &mut self.pool;
         let Some(rebuilt) = Connection::restore(&self.config, &saved, &received, &unacknowledged, self.now, pool)
@@ -278,7 +278,7 @@ impl Run {
             segments += 1;
             assert!(segments < 100_000, "it never stops sending");
             self.check_options(&out);
-            let (first, second) = self.connection.send.slices(out.offset, out.len);
+            let (first, second) = self.connection.send().slices(out.offset, out.len);
             assert_eq!(first.len() + second.len(), out.len, "{out:?} is not in the buffer");
             assert!(out.len <= self.connection.effective_mss(), "{out:?}");
             if out.len > 0 {
@@ -300,7 +300,7 @@ impl Run {
         assert!(connection.recv().urgent().is_none_or(|urgent| urgent <= held));
         // The window that a SYN announces is not scaled, and may be larger than a small limit by rounding.
         assert!(held <= self.config.recv_limit.max(self.config.recv_max) + (1 << 14), "{held} bytes are held");
-        assert!(connection.send.len() <= self.config.send_limit);
+        assert!(connection.send().len() <= self.config.send_limit);
         if connection.closed().is_some() {
             assert_eq!(connection.deadline(), None, "a closed connection waits");
         }

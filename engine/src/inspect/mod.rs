@@ -131,7 +131,7 @@ fn tcp_lines(tables: &Tables<'_>) -> Vec<Line> {
         };
         let conn = flow.connection();
         let tag = format!("TCP[{}]", state_name(conn.state()));
-        let queues = (conn.recv().len(), conn.send.len());
+        let queues = (conn.recv().len(), conn.send().len());
         Line::new(flow.number(), tag, descriptor, source, destination, queues)
     });
     let forwards = tables.tcp_forwards.iter().map(|(_, forward)| {

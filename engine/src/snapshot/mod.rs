@@ -66,7 +66,7 @@ pub fn save(stack: &Stack) -> Vec<Vec<u8>> {
         let Some(tcp) = connection.save() else { continue };
         let (first, second) = connection.recv().slices();
         let received = [first, second].concat();
-        let (first, second) = connection.send.slices(0, connection.send.len());
+        let (first, second) = connection.send().slices(0, connection.send().len());
         let unacknowledged = [first, second].concat();
         to.u8(MARKER);
         Record { key: *flow.key(), tos: flow.tos(), tcp, received, unacknowledged }.write(&mut to);

@@ -2,9 +2,13 @@
 //! segments and the time are arguments, segments to send are results.
 //!
 //! The owner of a [`Connection`] hands in what arrives with [`Connection::on_segment`], says when time has passed with
-//! [`Connection::on_deadline`], moves bytes through [`Connection::send`] and [`Connection::recv`], and after each of
-//! these asks [`Connection::poll_transmit`] until it has nothing more to send. Buffers take their memory from a [`Pool`]
+//! [`Connection::on_deadline`], moves bytes through [`Connection::send_mut`] and [`Connection::recv`], and after each
+//! of these asks [`Connection::poll_transmit`] until it has nothing more to send. Buffers take their memory from a [`Pool`]
 //! while they hold bytes and give it back when they are empty.
+//!
+//! `connection` joins `sender` and `receiver`, which do not know each other; `sender` stands on `congestion`. Under them lie
+//! `buffer` and `pool`, `rtt` and `capacity` (what is known and believed of a path), the formats `segment`, `seq` and
+//! `timestamps`, and what all parts have in common: `config`, `state`, `saved`, `due`. `sim` and `properties` are tests.
 
 #![forbid(unsafe_code)]
 // `pub` here is the interface of a TCP that stands alone, whatever of it the crate shows.
@@ -21,8 +25,9 @@ mod pool;
 mod properties;
 mod receiver;
 mod rtt;
-mod scoreboard;
+mod saved;
 mod segment;
+mod sender;
 mod seq;
 #[cfg(test)]
 mod sim;
@@ -32,8 +37,9 @@ mod timestamps;
 #[cfg(test)]
 pub use buffer::SendBuffer;
 pub use config::Config;
-pub use connection::{Connection, Saved};
+pub use connection::Connection;
 pub use pool::Pool;
+pub use saved::Saved;
 pub use segment::{Flags, OPTIONS_MAX, Options, Segment, Transmit};
 pub use seq::SeqNumber;
 pub use state::{Closed, State};

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::receiver::assembler::Assembler;
-use super::scoreboard::{Delivered, Newest, Scoreboard};
+use super::sender::scoreboard::{Delivered, Newest, Scoreboard};
 use super::seq::SeqNumber;
 use crate::time::{Duration, Instant};
 

@@ -33,6 +33,11 @@ impl State {
         matches!(self, State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck | State::TimeWait)
     }
 
+    /// Our direction has ended, and the peer has acknowledged all of it.
+    pub fn has_all_acked(self) -> bool {
+        matches!(self, State::FinWait2 | State::TimeWait)
+    }
+
     /// The peer's direction has ended.
     pub fn peer_has_ended(self) -> bool {
         matches!(self, State::CloseWait | State::Closing | State::LastAck | State::TimeWait)

@@ -35,14 +35,14 @@ impl TcpFlow {
     /// Takes a segment from the guest.
     pub(super) fn on_segment(&mut self, segment: &Segment<'_>, cx: &mut Context) {
         let callback_was_full = self.is_callback() && self.callback_room() == 0;
-        let buffered = self.conn.send.len();
+        let buffered = self.conn.send().len();
         self.conn.on_segment(segment, cx.now, &mut cx.pool);
         self.proofs.acknowledged(self.conn.snd_una(), &mut cx.egress.handover);
 
         let length = segment.payload.len();
         self.flush_or_hold(segment.flags, length, cx);
         // The guest took bytes: there may be room for more from the host.
-        let read = if self.conn.send.len() < buffered { self.pull(cx) } else { 0 };
+        let read = if self.conn.send().len() < buffered { self.pull(cx) } else { 0 };
         // There was nothing to attach: who sends nevertheless is to know that nobody reads it.
         if length > 0 && !self.shut && matches!(self.side, Side::Gone) {
             self.write_failed = true;
@@ -247,7 +247,7 @@ impl TcpFlow {
     /// Whether a read from the host is worth its system call: with a guest that acknowledges two segments at a time, a full
     /// buffer would be filled up two segments at a time.
     fn can_pull(&self) -> bool {
-        let (room, held) = (self.conn.send_room(), self.conn.send.len());
+        let (room, held) = (self.conn.send_room(), self.conn.send().len());
         self.readable
             && !self.host_finished
             && self.conn.is_established()
@@ -278,7 +278,7 @@ impl TcpFlow {
         // The urgent byte is read by itself, so that the mark for the guest is where the host has put it.
         let urgent = self.urgent && stream.at_urgent_mark();
         let want = if urgent { 1 } else { self.conn.send_room().min(self.read_size as usize).min(self.read_ahead()) };
-        let (first, second) = self.conn.send.spaces(want, limit, &mut cx.pool);
+        let (first, second) = self.conn.send_mut().spaces(want, limit, &mut cx.pool);
         let (first_length, second_length) = (first.len().min(want), second.len().min(want - first.len().min(want)));
         let offered = first_length + second_length;
         let received = match (first.get_mut(..first_length), second.get_mut(..second_length)) {
@@ -296,12 +296,12 @@ impl TcpFlow {
             }
             Ok(length) => {
                 self.again.done();
-                self.conn.send.commit(length);
+                self.conn.send_mut().commit(length);
                 cx.brought = cx.brought.saturating_add(length);
                 read = length;
                 if urgent {
                     self.urgent = false;
-                    self.conn.send.mark_urgent();
+                    self.conn.send_mut().mark_urgent();
                 } else if self.urgent {
                     // A read ends before the urgent byte, which the next one brings.
                 } else if length == offered {
@@ -317,7 +317,7 @@ impl TcpFlow {
             }
             Err(error) => self.on_read_error(&error, cx),
         }
-        self.conn.send.release_if_empty(&mut cx.pool);
+        self.conn.send_mut().release_if_empty(&mut cx.pool);
         self.part_with_host(cx);
         read
     }
@@ -407,7 +407,7 @@ impl TcpFlow {
     }
 
     fn emit(&mut self, transmit: &Transmit, cx: &mut Context) {
-        let payload = self.conn.send.slices(transmit.offset, transmit.len);
+        let payload = self.conn.send().slices(transmit.offset, transmit.len);
         cx.egress.segment(self.key.remote, self.key.guest, self.tos, transmit, payload, cx.now);
     }
 
@@ -440,7 +440,7 @@ impl TcpFlow {
     /// How much a guest forward's application may give; source: docs/contract/guestfwd-exec-unix.md section 3.
     pub(super) fn callback_room(&self) -> usize {
         let buffer = self.callback_buffer();
-        let used = self.conn.send.len();
+        let used = self.conn.send().len();
         if !self.conn.is_established() || self.conn.send_room() == 0 || used >= buffer / 2 {
             return 0;
         }
@@ -453,10 +453,10 @@ impl TcpFlow {
     /// ends then, as bytes must not be lost unnoticed.
     pub(super) fn push_from_callback(&mut self, data: &[u8], cx: &mut Context) -> bool {
         let buffer = self.callback_buffer();
-        let room = buffer.saturating_sub(self.conn.send.len());
+        let room = buffer.saturating_sub(self.conn.send().len());
         let fits = data.len() <= room;
         if fits {
-            self.conn.send.push(data, buffer, &mut cx.pool);
+            self.conn.send_mut().push(data, buffer, &mut cx.pool);
         } else {
             self.conn.close_send();
         }

@@ -316,7 +316,7 @@ impl TcpFlow {
     /// Puts the flow on the list of those that want a turn: before the others when nothing of it is on its way, as that of a
     /// connection that asks and answers.
     fn queue(&mut self, ready: &mut ReadyQueue<TcpId>, id: TcpId) {
-        if self.conn.send.is_empty() && !self.unfinished {
+        if self.conn.send().is_empty() && !self.unfinished {
             ready.push_light(id, &mut self.queued);
         } else {
             ready.push(id, &mut self.queued);

@@ -130,7 +130,7 @@ impl TcpFlow {
         let delivered = match self.conn.state() {
             State::FinWait2 => true,
             // The end was not passed on: the reset takes its place.
-            State::Established | State::CloseWait => self.conn.send.is_empty(),
+            State::Established | State::CloseWait => self.conn.send().is_empty(),
             _ => false,
         };
         if delivered {

@@ -1,7 +1,10 @@
 //! Asking a silent peer whether it is alive (RFC 9293 section 3.8.4). Silence is not death: only a reset, or several
 //! questions that got no answer, end a connection.
 
-use super::{Closed, Config, Connection, State};
+use super::Connection;
+use crate::tcp::config::Config;
+use crate::tcp::due::Due;
+use crate::tcp::state::{Closed, State};
 use crate::time::{Duration, Instant};
 
 /// When a silent peer is asked, and when it is taken for gone.
@@ -32,8 +35,6 @@ pub(super) struct KeepAlive {
     /// Peers are asked although nothing is configured.
     watch: bool,
     asked: u8,
-    /// A question is to be sent.
-    pub due: bool,
     /// When the peer was last heard.
     heard: Instant,
     /// When to look again.
@@ -44,7 +45,7 @@ impl KeepAlive {
     pub fn new(config: &Config, now: Instant) -> KeepAlive {
         // RFC 9293 section 3.8.4: intervals are to be long, but nothing forbids short ones.
         let idle = config.keep_alive.map_or(Duration::ZERO, |idle| idle.max(Duration::from_secs(1)));
-        KeepAlive { idle, watch: config.watch, asked: 0, due: false, heard: now, at: now }
+        KeepAlive { idle, watch: config.watch, asked: 0, heard: now, at: now }
     }
 
     #[inline]
@@ -89,7 +90,7 @@ impl Connection {
     pub(super) fn on_keep_alive(&mut self, now: Instant) -> bool {
         let Some(asking) = self.asking().filter(|_| self.keep_alive.at <= now) else { return true };
         // What is in flight or waits for a window is a question already.
-        let pending = self.timer.is_some();
+        let pending = self.sender.is_waiting();
         let keep = &mut self.keep_alive;
         let silent_until = keep.heard + asking.idle;
         if pending || silent_until > now {
@@ -101,14 +102,14 @@ impl Connection {
             return false;
         }
         keep.asked += 1;
-        keep.due = true;
         keep.at = now + asking.interval;
+        self.due.insert(Due::QUESTION);
         true
     }
 
     /// Whether the peer is about to be asked whether it is alive.
     pub fn is_asking(&self) -> bool {
-        self.keep_alive.due
+        self.due.contains(Due::QUESTION)
     }
 
     /// Questions that the peer has not answered, the one that is about to be sent among them.
@@ -119,7 +120,7 @@ impl Connection {
     /// Takes back the question that is about to be sent. Whoever has ended in order may have gone: it would answer with a
     /// reset, and what is still on its way to the host would be lost.
     pub fn take_back_question(&mut self) {
-        if std::mem::take(&mut self.keep_alive.due) {
+        if self.due.take(Due::QUESTION) {
             self.keep_alive.asked = self.keep_alive.asked.saturating_sub(1);
         }
     }

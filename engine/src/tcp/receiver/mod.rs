@@ -14,7 +14,8 @@ use super::buffer::RecvBuffer;
 use super::config::Config;
 use super::due::Due;
 use super::pool::Pool;
-use super::segment::Segment;
+use super::saved::Saved;
+use super::segment::{MAX_SHIFT, Segment};
 use super::seq::SeqNumber;
 use crate::time::Instant;
 use assembler::Assembler;
@@ -92,33 +93,22 @@ impl Receiver {
         self.sack = sack;
     }
 
-    /// The variables of a saved state. `window` is what the peer was told, from `nxt` on.
-    pub fn restore(
-        &mut self,
-        irs: SeqNumber,
-        nxt: SeqNumber,
-        window: u32,
-        (scale, scaled): (u8, bool),
-        finished: bool,
-    ) {
-        self.irs = irs;
-        self.nxt = nxt;
-        self.growth.begin(nxt);
-        self.scale = scale;
-        if !scaled {
+    /// The variables of a saved state, and the bytes that the host had not taken. False when there is no memory for them.
+    pub fn restore(&mut self, saved: &Saved, received: &[u8], pool: &mut Pool) -> bool {
+        self.irs = saved.irs;
+        self.nxt = saved.rcv_nxt;
+        self.growth.begin(self.nxt);
+        self.scale = saved.rcv_scale.min(MAX_SHIFT);
+        if saved.snd_scale == 0 && saved.rcv_scale == 0 {
             self.growth.forbid();
         }
         // No window is larger than its field and the shift can say.
-        self.edge = nxt + window.min(u32::from(u16::MAX) << scale);
-        self.finished = finished;
+        let offered = u32::from(u16::MAX) << self.scale;
+        self.edge = self.nxt + saved.rcv_adv.distance(self.nxt).min(offered);
+        self.finished = saved.state.peer_has_ended();
         // An acknowledgment may have been owed, or a window update.
         self.owe();
-    }
-
-    /// Bytes that come from somewhere else than a segment in order: with the SYN, or from a saved state. How many there was
-    /// memory for.
-    pub fn push(&mut self, bytes: &[u8], pool: &mut Pool) -> usize {
-        self.buffer.push(bytes, pool)
+        self.buffer.push(received, pool) == received.len()
     }
 
     /// The payload of the peer's SYN, as far as the window goes.
@@ -138,14 +128,14 @@ impl Receiver {
 
     /// From now on what arrives is acknowledged and dropped; so is what waits.
     pub fn discard(&mut self, pool: &mut Pool) {
-        self.discard_later();
+        self.discard_rest();
         let waiting = self.buffer.len();
         self.buffer.consume(waiting, pool);
         self.forget_early(pool);
     }
 
     /// From now on what arrives is acknowledged and dropped.
-    pub fn discard_later(&mut self) {
+    pub fn discard_rest(&mut self) {
         self.discard = true;
     }
 
@@ -165,11 +155,6 @@ impl Receiver {
     #[inline]
     pub fn set_share(&mut self, share: u32) {
         self.share = share;
-    }
-
-    /// What the pool lets one buffer hold.
-    pub fn share(&self) -> u32 {
-        self.share
     }
 
     /// An acknowledgment is to be sent now.

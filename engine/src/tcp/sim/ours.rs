@@ -69,7 +69,7 @@ impl Stream for Open<'_> {
 
     fn write(&mut self, bytes: &[u8]) -> usize {
         let room = self.connection.send_room();
-        self.connection.send.push(&bytes[..bytes.len().min(room)], self.send_limit, self.pool)
+        self.connection.send_mut().push(&bytes[..bytes.len().min(room)], self.send_limit, self.pool)
     }
 
     fn at_end(&self) -> bool {
@@ -112,7 +112,7 @@ impl Ours {
         let Some(saved) = connection.save() else { return };
         let joined = |(first, second): (&[u8], &[u8])| [first, second].concat();
         let received = joined(connection.recv().slices());
-        let unacknowledged = joined(connection.send.slices(0, usize::MAX));
+        let unacknowledged = joined(connection.send().slices(0, usize::MAX));
         let peer_finished = connection.peer_finished();
         connection.release(&mut self.pool);
         assert_eq!(self.pool.lent(), 0);
@@ -168,13 +168,13 @@ impl End for Ours {
         self.app.turn(&mut Open { connection, pool: &mut self.pool, send_limit, now }, now, random);
         connection.flush_ack();
         if random.permille(self.rates.urgent) {
-            connection.send.mark_urgent();
+            connection.send_mut().mark_urgent();
         }
         let mut count = 0;
         while let Some(segment) = connection.poll_transmit(now) {
             count += 1;
             assert!(count < 20_000, "it never stops sending");
-            let (first, second) = connection.send.slices(segment.offset, segment.len);
+            let (first, second) = connection.send().slices(segment.offset, segment.len);
             assert_eq!(first.len() + second.len(), segment.len, "{segment:?} is not in the buffer");
             assert!(segment.len <= connection.effective_mss(), "{segment:?}");
             out.push(encode(&segment, &[first, second].concat()));
@@ -249,7 +249,7 @@ impl End for Ours {
         let Some(connection) = &self.connection else { return };
         // The window of a SYN is not scaled, and may be larger than a small limit by rounding.
         assert!(connection.recv().len() <= received + (1 << 14));
-        assert!(connection.send.len() <= sent);
+        assert!(connection.send().len() <= sent);
         assert!(connection.recv().urgent().is_none_or(|end| end <= connection.recv().len()));
         assert!(connection.snd_una().le(connection.snd_nxt()) && connection.snd_nxt().le(connection.snd_max()));
     }

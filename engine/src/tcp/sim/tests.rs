@@ -196,12 +196,12 @@ fn nothing_waits_on_a_clean_link() {
         let mut left = Connection::active(&config, SeqNumber(1), now);
         let mut right: Option<Connection> = None;
         let data = vec![7; 400_000];
-        left.send.push(&data, 1 << 20, &mut a_pool);
+        left.send_mut().push(&data, 1 << 20, &mut a_pool);
         let mut arrived = 0;
         for _ in 0..20 {
             now += Duration::from_micros(50);
             while let Some(t) = left.poll_transmit(now) {
-                let (first, second) = left.send.slices(t.offset, t.len);
+                let (first, second) = left.send().slices(t.offset, t.len);
                 let payload = [first, second].concat();
                 let segment = segment_of(&t, &payload);
                 match &mut right {

@@ -148,7 +148,8 @@ fn sent_in_rounds(script: &mut Script, rtt: u64, rounds: usize) -> Vec<u32> {
             let mut bytes = 0;
             loop {
                 let room = script.connection.send_room();
-                script.connection.send.push(&vec![1; room], script.connection.send_limit(), &mut script.pool);
+                let limit = script.connection.send_limit();
+                script.connection.send_mut().push(&vec![1; room], limit, &mut script.pool);
                 let sent: u32 = script.sent().iter().map(|sent| sent.len as u32).sum();
                 if sent == 0 {
                     break;
@@ -170,7 +171,7 @@ fn slow_start_fills_a_long_path_and_the_buffer_keeps_up() {
     assert_eq!(bytes[0], 10 * MSS);
     assert!(bytes.iter().take(9).zip(&bytes[1..]).all(|(a, b)| *b >= 2 * a - MSS), "{bytes:?}");
     assert!(bytes[11] >= 15 << 20, "{bytes:?}");
-    assert!(script.connection.send.len() <= 16 << 20);
+    assert!(script.connection.send().len() <= 16 << 20);
 }
 
 #[test]

@@ -12,7 +12,10 @@ mod tolerance;
 mod undo;
 
 use super::*;
-use crate::tcp::segment::Transmit;
+use crate::tcp::congestion::Control;
+use crate::tcp::saved::Saved;
+use crate::tcp::segment::{Flags, Options, Transmit};
+use crate::time::Duration;
 
 const CONFIG: Config = Config {
     mss: 1460,
@@ -99,7 +102,7 @@ impl Script {
     }
 
     fn push(&mut self, n: usize) {
-        assert_eq!(self.connection.send.push(&vec![b'x'; n], 1 << 20, &mut self.pool), n);
+        assert_eq!(self.connection.send_mut().push(&vec![b'x'; n], 1 << 20, &mut self.pool), n);
     }
 
     fn sent(&mut self) -> Vec<Transmit> {

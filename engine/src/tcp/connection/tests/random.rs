@@ -73,7 +73,7 @@ proptest! {
                 Step::Segment { flags, seq, ack, window, urgent, len, options } => {
                     let segment = Segment {
                         seq: connection.rcv_nxt() + seq as u32,
-                        ack: connection.snd_max + ack as u32,
+                        ack: connection.snd_max() + ack as u32,
                         flags: Flags::from_bits_truncate(flags),
                         window,
                         urgent,
@@ -88,9 +88,9 @@ proptest! {
                 }
                 Step::Take(n) => connection.consume_received(n, &mut script.pool),
                 Step::Push(n) => {
-                    connection.send.push(&bytes[..n], limit, &mut script.pool);
+                    connection.send_mut().push(&bytes[..n], limit, &mut script.pool);
                 }
-                Step::Urgent => connection.send.mark_urgent(),
+                Step::Urgent => connection.send_mut().mark_urgent(),
                 Step::CloseSend => connection.close_send(),
                 Step::Discard => connection.discard_received(&mut script.pool),
                 Step::Accept => connection.accept(script.now),
@@ -101,14 +101,14 @@ proptest! {
             while let Some(transmit) = connection.poll_transmit(script.now) {
                 sent += 1;
                 prop_assert!(sent <= limit + 10);
-                let (first, second) = connection.send.slices(transmit.offset, transmit.len);
+                let (first, second) = connection.send().slices(transmit.offset, transmit.len);
                 prop_assert_eq!(first.len() + second.len(), transmit.len);
                 prop_assert!(transmit.len <= connection.effective_mss());
-                prop_assert!(usize::from(transmit.urgent) <= connection.send.len());
+                prop_assert!(usize::from(transmit.urgent) <= connection.send().len());
             }
             prop_assert!(connection.recv().len() <= limit.max(1) + (1 << 14));
             prop_assert!(connection.recv().urgent().is_none_or(|end| end <= connection.recv().len()));
-            prop_assert!(connection.snd_una.le(connection.snd_nxt) && connection.snd_nxt.le(connection.snd_max));
+            prop_assert!(connection.snd_una().le(connection.snd_nxt()) && connection.snd_nxt().le(connection.snd_max()));
             if connection.is_established() && start > 1 {
                 prop_assert!(connection.receiver.edge().ge(edge));
             }

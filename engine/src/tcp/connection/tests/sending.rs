@@ -202,7 +202,7 @@ fn a_probe_that_is_taken_counts() {
     script.expire();
     assert_eq!(script.one().flags, Flags::ACK);
     script.receive(Segment { window: 0, ..segment(Flags::ACK, IRS + 1, ISS + 2) });
-    assert_eq!((script.sent(), script.connection.send.len()), (vec![], 2));
+    assert_eq!((script.sent(), script.connection.send().len()), (vec![], 2));
     script.receive(Segment { window: 9, ..segment(Flags::ACK, IRS + 1, ISS + 2) });
     let last = script.one();
     assert_eq!((last.seq, last.len, last.flags), (SeqNumber(ISS + 2), 2, FIN_ACK | Flags::PSH));
@@ -243,7 +243,7 @@ fn a_window_that_closes_over_data_in_flight_is_probed() {
 fn urgent_data_is_marked() {
     let mut script = Script::established();
     script.push(1);
-    script.connection.send.mark_urgent();
+    script.connection.send_mut().mark_urgent();
     script.push(4);
     let sent = script.one();
     assert!(sent.flags.contains(Flags::URG));

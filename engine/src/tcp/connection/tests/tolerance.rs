@@ -81,7 +81,7 @@ fn many_losses_are_congestion_whatever_the_round_trip() {
 #[test]
 fn a_repair_that_turns_out_large_is_a_reduction() {
     let (mut script, at) = experienced();
-    script.connection.controller.restore(100_000, 1 << 30);
+    script.connection.sender.controller_mut().restore(100_000, 1 << 30);
     script.push(60_000);
     assert_eq!(script.sent().len(), 60);
     script.now += Duration::from_millis(10);
@@ -97,10 +97,10 @@ fn a_repair_that_turns_out_large_is_a_reduction() {
 fn on_a_lossy_link_the_window_grows_until_a_queue_shows() {
     let (mut script, mut at) = experienced();
     at = round(&mut script, at, 10, Some(1));
-    script.connection.controller.restore(10_000, 10_000);
+    script.connection.sender.controller_mut().restore(10_000, 10_000);
     at = round(&mut script, at, 10, None);
     assert_eq!(script.connection.cwnd(), 20_000);
-    script.connection.controller.restore(10_000, 10_000);
+    script.connection.sender.controller_mut().restore(10_000, 10_000);
     for _ in 0..3 {
         at = round(&mut script, at, 20, None);
     }
@@ -111,7 +111,7 @@ fn on_a_lossy_link_the_window_grows_until_a_queue_shows() {
 #[test]
 fn what_arrives_behind_a_tolerated_hole_opens_the_window() {
     let (mut script, at) = experienced();
-    script.connection.controller.restore(10_000, 10_000);
+    script.connection.sender.controller_mut().restore(10_000, 10_000);
     script.push(20_000);
     assert_eq!(script.sent().len(), 10);
     script.now += Duration::from_millis(10);

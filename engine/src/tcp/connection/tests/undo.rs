@@ -147,7 +147,7 @@ fn the_reordering_window_is_narrowed_again() {
     let mut at = 1000;
     // The time for which an overtaken segment is waited for, and then a loss that is repaired.
     let mut round = |script: &mut Script, duplicate: bool| {
-        script.connection.controller.restore(10_000, 10_000);
+        script.connection.sender.controller_mut().restore(10_000, 10_000);
         script.push(3000);
         script.sent();
         script.now += Duration::from_millis(10);

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::seq::SeqNumber;
+use crate::tcp::seq::SeqNumber;
 use crate::time::{Duration, Instant};
 
 /// Runs kept at one time: so many, and one more for each so many bytes in flight, as a segment that is lost makes two. So a
@@ -40,7 +40,7 @@ struct Run {
 
 /// The transmission that was delivered, as RFC 8985 section 5.2 keeps it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Newest {
+pub struct Newest {
     pub sent: Instant,
     pub end: SeqNumber,
     pub resent: bool,
@@ -55,7 +55,7 @@ impl Newest {
 
 /// What one acknowledgment has newly reported as delivered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Delivered {
+pub struct Delivered {
     pub bytes: u32,
     /// The transmission that was sent last.
     pub newest: Option<Newest>,
@@ -77,7 +77,7 @@ impl Delivered {
 
 /// The runs in flight, in order and without gaps.
 #[derive(Debug, Default)]
-pub(super) struct Scoreboard {
+pub struct Scoreboard {
     runs: VecDeque<Run>,
     /// The first number in flight.
     una: SeqNumber,

@@ -5,10 +5,11 @@
 //! timeout the peer acknowledges what was sent only once (F-RTO with selective acknowledgments, RFC 5682 section 3). The
 //! answer is that of RFC 4015: the window is what it was.
 
-use super::Connection;
+use super::Sender;
 use super::recovery::Phase;
+use super::scoreboard::Delivered;
 use crate::tcp::congestion::{Control, Controller};
-use crate::tcp::scoreboard::Delivered;
+use crate::tcp::due::Due;
 use crate::tcp::segment::Segment;
 use crate::tcp::seq::SeqNumber;
 use crate::time::Instant;
@@ -36,11 +37,11 @@ pub(super) struct Undo {
     again: u32,
 }
 
-impl Connection {
+impl Sender {
     /// A repair begins; `before` is the controller as it was.
     pub(super) fn remember(&mut self, before: <Controller as Control>::Before, now: Instant) {
-        let stamp = self.timestamps_field(now).map(|(value, _)| value);
-        self.undo = Some(Box::new(Undo { before, stamp, recover: self.snd_max, again: 0 }));
+        let stamp = self.stamp(now);
+        self.undo = Some(Box::new(Undo { before, stamp, recover: self.max, again: 0 }));
     }
 
     /// Bytes were sent again.
@@ -86,7 +87,7 @@ impl Connection {
         }
         let first = self.recovery.frto == Frto::First;
         self.recovery.frto = Frto::Off;
-        if first && advanced && self.unsent() > 0 && self.snd_wnd > self.snd_nxt.distance(self.snd_una) {
+        if first && advanced && self.unsent() > 0 && self.wnd > self.flight() {
             self.recovery.frto = Frto::New;
         }
     }
@@ -98,6 +99,6 @@ impl Connection {
         self.scoreboard.unlose();
         self.recovery.phase = Phase::Open;
         self.recovery.frto = Frto::Off;
-        self.retransmit = false;
+        self.due.remove(Due::FIRST_LOST);
     }
 }

@@ -1,0 +1,118 @@
+//! Acknowledgments that arrive, in the order in which what they tell is taken in.
+
+use super::{Fin, Sender, Timer};
+use crate::tcp::congestion::{Ack, Control};
+use crate::tcp::due::Due;
+use crate::tcp::pool::Pool;
+use crate::tcp::segment::Segment;
+use crate::tcp::seq::SeqNumber;
+use crate::time::{Duration, Instant};
+
+use super::scoreboard::Delivered;
+
+impl Sender {
+    /// Whether an acknowledgment answers our SYN.
+    pub fn acks_syn(&self, ack: SeqNumber) -> bool {
+        ack.gt(self.una) && !ack.gt(self.max)
+    }
+
+    /// Whether an acknowledgment is of what was sent, and not older than the largest window (RFC 5961 section 5.2).
+    #[inline]
+    pub fn is_acceptable(&self, ack: SeqNumber) -> bool {
+        !ack.gt(self.max) && !ack.lt(self.una - self.max_wnd)
+    }
+
+    /// Whether a segment brings no news: it acknowledges what was acknowledged, and nothing lies beyond a hole.
+    #[inline]
+    pub fn expects(&self, header: &Segment<'_>) -> bool {
+        header.ack == self.una && self.scoreboard.sacked() == 0 && header.options.sack[0].is_none()
+    }
+
+    /// Takes an acceptable acknowledgment. Whether our FIN is acknowledged with it for the first time.
+    #[inline]
+    pub fn on_ack(&mut self, segment: &Segment<'_>, now: Instant, pool: &mut Pool) -> bool {
+        if self.is_probing_window() {
+            // The peer is alive: its window is asked for as long as it takes.
+            self.tries = 0;
+            self.waited = Duration::ZERO;
+        }
+        if segment.ack.gt(self.una) {
+            return self.on_new_ack(segment, now, pool);
+        }
+        if segment.ack == self.una {
+            self.on_same_ack(segment, now);
+        }
+        false
+    }
+
+    fn on_new_ack(&mut self, segment: &Segment<'_>, now: Instant, pool: &mut Pool) -> bool {
+        let ack = segment.ack;
+        let flight = self.max.distance(self.una);
+        let acked = ack.distance(self.una);
+        let bytes = (acked as usize).min(self.buffer.len());
+        // The FIN comes after all bytes.
+        let fin_acked = self.fin == Fin::Sent && acked as usize > bytes;
+        if fin_acked {
+            self.fin = Fin::Acked;
+        }
+        let mut delivered = self.scoreboard.acked(ack);
+        self.buffer.consume(bytes, pool);
+        self.una = ack;
+        self.nxt = self.nxt.max(ack);
+        self.due.remove(Due::FORCED | Due::FIRST_LOST);
+        let twice = self.take_sack(segment, &mut delivered);
+        if delivered.newest.is_none_or(|newest| newest.resent) {
+            self.measure_echo(segment, now);
+        }
+        self.on_delivered(&delivered, now);
+        self.detect_by_echo(segment);
+        self.detect_by_new_data(&delivered, true);
+        if let Some(twice) = twice {
+            self.on_duplicate_report(twice);
+        }
+        self.judge_probe(segment, true, twice.is_some());
+        self.on_progress(delivered.bytes, acked, flight, now);
+        self.restart_timer(now);
+        let lost = self.detect_losses(delivered.bytes, now);
+        self.repair(delivered.bytes, !lost);
+        // What acknowledges more was sent later, also where its sequence number is an older one. Its window counts from its
+        // acknowledgment: with the window of before, the right edge would lie further on than the peer ever said.
+        self.take_window(segment);
+        fin_acked
+    }
+
+    fn on_same_ack(&mut self, segment: &Segment<'_>, now: Instant) {
+        let window = self.wnd;
+        self.update_window(segment);
+        // RFC 5681 section 2. The answers to probes of a closed window look the same and mean something else.
+        let duplicate = segment.is_empty()
+            && self.wnd == window
+            && self.max != self.una
+            && self.timer.is_some_and(|(timer, _)| timer != Timer::Persist);
+        if !self.sack {
+            if duplicate {
+                self.on_duplicate_ack(now);
+            }
+            return;
+        }
+        let mut delivered = Delivered::default();
+        let twice = self.take_sack(segment, &mut delivered);
+        if let Some(twice) = twice {
+            self.on_duplicate_report(twice);
+        }
+        self.judge_probe(segment, false, twice.is_some());
+        if delivered.bytes > 0 {
+            self.recovery.probes = 0;
+            self.on_delivered(&delivered, now);
+            self.detect_by_new_data(&delivered, false);
+            self.detect_losses(delivered.bytes, now);
+            self.repair(delivered.bytes, false);
+            let ack = Ack { delivered: delivered.bytes, flight: self.scoreboard.flight(), most: self.most_in_flight() };
+            self.controller.on_ack_behind_hole(&ack, &self.path(now));
+            if self.timer.is_some_and(|(timer, _)| timer == Timer::Probe) {
+                // What is known now to be missing is found by its time or by the retransmission timer.
+                self.rearm(now);
+            }
+        }
+    }
+}

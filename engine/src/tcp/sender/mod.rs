@@ -1,0 +1,307 @@
+//! The sending half of a connection: what the peer has not acknowledged, what is believed to have become of it, and when
+//! it is sent again.
+//!
+//! `begin` is how it begins. `acks` takes acknowledgments and `window` the peer's window; `output` says what goes out.
+//! `scoreboard` is what is in flight, `rack` finds losses, `recovery` has them repaired, `undo` finds out that there were
+//! none, `timer` is what becomes of all that when nothing comes, and `stamps` are our timestamps. How much may be in flight
+//! is the controller's business (`tcp/congestion/`). The other half must not come in: recovery has a `&mut Sender` and no
+//! way to what was received.
+
+mod acks;
+mod begin;
+mod output;
+mod rack;
+mod recovery;
+pub(super) mod scoreboard;
+mod stamps;
+mod timer;
+mod undo;
+mod window;
+
+pub(super) use output::Outgoing;
+
+use super::buffer::SendBuffer;
+use super::capacity::path_holds;
+use super::config::Config;
+use super::congestion::{Control, Controller};
+use super::due::Due;
+use super::pool::Pool;
+use super::rtt::RttEstimator;
+use super::seq::SeqNumber;
+use crate::time::{Duration, Instant};
+use rack::Rack;
+use recovery::Recovery;
+use scoreboard::Scoreboard;
+use timer::Timer;
+use undo::{Frto, Undo};
+
+/// What became of our FIN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fin {
+    Unsent,
+    /// It was sent at least once.
+    Sent,
+    Acked,
+}
+
+/// The send sequence space of RFC 9293 section 3.3.1, the bytes that the peer has not acknowledged, and all that is known of
+/// the path to it.
+#[derive(Debug)]
+pub(super) struct Sender {
+    buffer: SendBuffer,
+    iss: SeqNumber,
+    una: SeqNumber,
+    /// The next number to send. It goes back after a timeout, `max` does not.
+    nxt: SeqNumber,
+    max: SeqNumber,
+    /// The number and the acknowledgment of the segment that the window was taken from.
+    wl1: SeqNumber,
+    wl2: SeqNumber,
+    /// The peer's window in bytes, scaled.
+    wnd: u32,
+    /// The largest window the peer has offered.
+    max_wnd: u32,
+    /// The shift of the windows that the peer offers.
+    scale: u8,
+    /// The segment size towards the peer.
+    mss: u16,
+    /// The most payload of a segment, whatever the peer takes.
+    longest: u16,
+    fin: Fin,
+    /// What the buffer begins with and grows to; [`Sender::limit`] is what it may hold now.
+    limit: u32,
+    limit_max: u32,
+    /// What the pool lets one buffer hold when it was last looked at.
+    share: u32,
+    /// Selective acknowledgments were agreed on.
+    sack: bool,
+    /// What is added to the clock of our timestamps: they are offered in our SYN, or were agreed on. A connection that was
+    /// restored continues the values of its former life.
+    stamps: Option<u32>,
+    due: Due,
+
+    /// Retransmission or probing, never both.
+    timer: Option<(Timer, Instant)>,
+    /// Doublings of the timer's interval.
+    backoff: u8,
+    /// Expiries since the peer last gave a sign of life that counts.
+    tries: u8,
+    /// The sum of the intervals of these expiries. Not the time that passed: the clock of a paused machine jumps.
+    waited: Duration,
+    rtt: RttEstimator,
+    /// The next round trip is measured with a segment that ends here or later.
+    rtt_next: SeqNumber,
+    controller: Controller,
+    scoreboard: Scoreboard,
+    recovery: Recovery,
+    rack: Rack,
+    undo: Option<Box<Undo>>,
+}
+
+impl Sender {
+    pub fn new(config: &Config, iss: SeqNumber) -> Sender {
+        let limit = |bytes: usize| bytes.min(Pool::MAX_BUFFER) as u32;
+        Sender {
+            buffer: SendBuffer::default(),
+            iss,
+            una: iss,
+            nxt: iss,
+            max: iss,
+            wl1: SeqNumber(0),
+            wl2: SeqNumber(0),
+            wnd: 0,
+            max_wnd: 0,
+            scale: 0,
+            mss: config.mss.max(1),
+            longest: u16::MAX,
+            fin: Fin::Unsent,
+            limit: limit(config.send_limit),
+            limit_max: limit(config.send_max),
+            share: Pool::MAX_BUFFER as u32,
+            sack: false,
+            stamps: config.timestamps.then_some(config.stamp_offset),
+            due: Due::empty(),
+            timer: None,
+            backoff: 0,
+            tries: 0,
+            waited: Duration::ZERO,
+            rtt: RttEstimator::default(),
+            rtt_next: iss,
+            controller: Controller::new(u32::from(config.mss)),
+            scoreboard: Scoreboard::default(),
+            recovery: Recovery::new(iss),
+            rack: Rack::new(iss),
+            undo: None,
+        }
+    }
+
+    pub fn buffer(&self) -> &SendBuffer {
+        &self.buffer
+    }
+
+    pub fn buffer_mut(&mut self) -> &mut SendBuffer {
+        &mut self.buffer
+    }
+
+    /// Gives all memory back.
+    pub fn release(&mut self, pool: &mut Pool) {
+        self.buffer.release(pool);
+    }
+
+    /// Takes over what the pool lets one buffer hold now.
+    #[inline]
+    pub fn set_share(&mut self, share: u32) {
+        self.share = share;
+    }
+
+    /// The most that the congestion window grows to, in bytes. Without selective acknowledgments a burst of losses takes a
+    /// round trip for each segment to repair, so that there the window stays.
+    fn most_in_flight(&self) -> u32 {
+        path_holds(self.rtt.least(), self.limit, if self.sack { self.limit_max } else { 0 })
+    }
+
+    /// How many bytes the buffer may hold now: what keeps the path busy, but never more than a buffer's share of the memory.
+    pub fn limit(&self) -> usize {
+        let limit = self.controller.buffer_wanted().clamp(self.limit, self.most_in_flight());
+        limit.min(self.share) as usize
+    }
+
+    /// Has segments carry no more payload than this, for the time being.
+    pub fn limit_segments(&mut self, longest: u16) {
+        self.longest = longest;
+    }
+
+    /// The path carries smaller segments than was believed: they are `mss` bytes from now on, headers excluded and options
+    /// included, and what is in flight is sent again. False for a value that is not smaller, or below what any path carries:
+    /// it is refused (RFC 9293 section 3.9.2.2, RFC 1191 section 6.4).
+    pub fn lower_mss(&mut self, mss: u16) -> bool {
+        if mss >= self.mss || mss < begin::MIN_MSS {
+            return false;
+        }
+        self.mss = mss;
+        self.controller.set_segment(u32::from(self.payload_mss()));
+        if !self.scoreboard.is_empty() {
+            self.scoreboard.lose_all(false);
+            self.due.insert(Due::FIRST_LOST);
+        }
+        true
+    }
+
+    /// The peer is found to use selective acknowledgments.
+    pub fn allow_sack(&mut self) {
+        self.sack = true;
+    }
+
+    #[inline]
+    pub fn due(&self) -> Due {
+        debug_assert!(Due::SENDER.contains(self.due));
+        self.due
+    }
+
+    /// Nothing is waited for any more.
+    pub fn stop(&mut self) {
+        self.timer = None;
+    }
+
+    /// Whether something is in flight, or waits for a window.
+    pub fn is_waiting(&self) -> bool {
+        self.timer.is_some()
+    }
+
+    /// Whether the buffer has nothing to send, not even a FIN, and recovery asks for nothing.
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        self.buffer.is_empty() && !self.buffer.is_closed() && self.recovery.frto == Frto::Off
+    }
+
+    /// Whether the peer has acknowledged everything that was handed in, the FIN included.
+    pub fn is_idle(&self) -> bool {
+        self.buffer.is_empty() && self.una == self.max && (self.fin != Fin::Unsent || !self.buffer.is_closed())
+    }
+
+    /// Whether `seq` is in flight.
+    pub fn is_in_flight(&self, seq: SeqNumber) -> bool {
+        seq.ge(self.una) && seq.lt(self.max)
+    }
+
+    /// How many bytes of the buffer were not sent, or are to be sent again after a timeout.
+    pub fn unsent(&self) -> usize {
+        self.buffer.len().saturating_sub(self.flight() as usize)
+    }
+
+    /// From the first number that is not acknowledged to the next one to be sent.
+    #[inline]
+    fn flight(&self) -> u32 {
+        self.nxt.distance(self.una)
+    }
+
+    /// The number of a segment without text. What was sent counts, even if it is about to be sent again; but a probe of a
+    /// closed window was hardly taken.
+    #[inline]
+    pub fn bare_seq(&self) -> SeqNumber {
+        if self.is_probing_window() { self.nxt } else { self.max }
+    }
+
+    pub fn iss(&self) -> SeqNumber {
+        self.iss
+    }
+
+    /// The oldest number that is not acknowledged.
+    #[inline]
+    pub fn una(&self) -> SeqNumber {
+        self.una
+    }
+
+    /// The next number to send.
+    pub fn nxt(&self) -> SeqNumber {
+        self.nxt
+    }
+
+    /// The number after the last one ever sent.
+    pub fn max(&self) -> SeqNumber {
+        self.max
+    }
+
+    /// The number and the acknowledgment of the segment that the window was taken from.
+    pub fn window_from(&self) -> (SeqNumber, SeqNumber) {
+        (self.wl1, self.wl2)
+    }
+
+    /// The peer's window in bytes.
+    pub fn window(&self) -> u32 {
+        self.wnd
+    }
+
+    /// The largest window that the peer has offered, in bytes.
+    pub fn max_window(&self) -> u32 {
+        self.max_wnd
+    }
+
+    /// The shift of the windows that the peer offers.
+    pub fn scale(&self) -> u8 {
+        self.scale
+    }
+
+    /// The segment size towards the peer, options included.
+    pub fn mss(&self) -> u16 {
+        self.mss
+    }
+
+    pub fn rtt(&self) -> &RttEstimator {
+        &self.rtt
+    }
+
+    pub fn controller(&self) -> &Controller {
+        &self.controller
+    }
+
+    #[cfg(test)]
+    pub fn controller_mut(&mut self) -> &mut Controller {
+        &mut self.controller
+    }
+
+    /// Timeouts in a row that the peer has not answered.
+    pub fn timeouts(&self) -> u8 {
+        self.backoff
+    }
+}
