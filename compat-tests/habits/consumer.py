@@ -22,6 +22,8 @@ MIB = 1 << 20
 STREAMS, STREAM = 4, 4 * MIB
 FORWARDED = MIB // 4
 DATAGRAMS, DATAGRAM, QUERIES = 1000, 1400, 20
+# Datagrams that do not end before the cleanup comes.
+MANY = 100000
 NAME, ADDRESS = "name.test", "192.0.2.1"
 # Seconds for each load. Whatever takes longer stands still, or might as well.
 LIMIT = 20
@@ -82,6 +84,7 @@ class Application:
         if direct:
             env["OXISLIRP_POLL"] = "direct"
         self.violations, self.remarks = [], []
+        self._starved = 0.0
         self._lines = queue.Queue()
         self._errors = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
@@ -112,14 +115,35 @@ class Application:
         self._errors.seek(0)
         return f"ended with status {code} {self._errors.read()[-300:].strip()}" if code else ""
 
-    def hear(self, word, seconds=LIMIT):
+    def clock(self):
+        """Seconds, without those in which the application waited for a processor: what a busy machine takes from it is no
+        reason to call it stuck."""
+        starved = waiting.starved(self.process.pid)
+        self._starved = max(starved, self._starved)
+        return time.monotonic() - self._starved
+
+    def receive(self, stream, size, seconds):
+        """What comes first from a socket of the host, within so many seconds of the application's clock."""
+        deadline = self.clock() + seconds
+        while True:
+            stream.settimeout(max(0.1, deadline - self.clock()))
+            try:
+                return stream.recv(size)
+            except TimeoutError:
+                if self.clock() >= deadline:
+                    raise
+
+    def hear(self, word, seconds=None):
         """Wait for a line that begins with this word."""
-        deadline = time.monotonic() + seconds
+        deadline = self.clock() + (LIMIT if seconds is None else seconds)
         while True:
             try:
-                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+                line = self._lines.get(timeout=max(0.1, deadline - self.clock()))
             except queue.Empty:
-                raise Stuck(f"no word of \"{word}\" {self.where()}") from None
+                if self.clock() < deadline:
+                    continue
+                where = "" if word == "status" else self.where()
+                raise Stuck(f"no word of \"{word}\" {where}".strip()) from None
             if line is None:
                 self.process.wait()
                 raise Stuck(self.ending() or "the program ended")
@@ -262,7 +286,7 @@ class Run:
             seen = self.advertisements()
             self.app.tell(f"clock {ADVERTISEMENT}")
             self.app.hear("clock")
-            waiting.until(lambda: self.advertisements() > seen, SOON, "a router advertisement", 0.01)
+            waiting.until(lambda: self.advertisements() > seen, SOON, "a router advertisement", 0.01, self.app.clock)
 
     def names(self, server):
         found = self.ask("parallel", each="resolve", count=QUERIES, server=server, name=NAME, tries=4, timeout=1)
@@ -271,7 +295,7 @@ class Run:
         equal(self.ask("resolve", server=server, name=NAME, over="tcp")["addresses"], [ADDRESS], "over TCP")
 
     def datagrams(self, gateway, port):
-        found = self.ask("datagrams", host=gateway, port=port, count=DATAGRAMS, largest=DATAGRAM)
+        found = self.ask("datagrams", host=gateway, port=port, number=DATAGRAMS, largest=DATAGRAM)
         truth(found["back"] == DATAGRAMS, f"{found['back']} of {DATAGRAMS} came back")
         if self.row.loads == "all" and found["again"]:
             raise Failure(f"{found['again']} of {DATAGRAMS} were lost")
@@ -319,22 +343,25 @@ class Run:
     def cleanup(self):
         """Cleanup among live connections: every one of them ends, and nothing is left."""
         tcp = self.host.tcp[4]
-        waiting.until(lambda: tcp.alive == 0, SOON, "the connections of the other loads to end", 0.01)
+        waiting.until(lambda: tcp.alive == 0, SOON, "the connections of the other loads to end", 0.01, self.app.clock)
         arguments = {"host": "10.0.2.2", "port": tcp.port, "size": 4096 * MIB}
         self.ask("start", each="get", count=4, **arguments)
         self.ask("start", each="put", count=2, **arguments)
-        self.ask("start", each="datagrams", count=1, host="10.0.2.2", port=self.host.udp[4].port)
-        waiting.until(lambda: tcp.alive == 6, SOON, "connections to clean up", 0.01)
+        echo = self.host.udp[4]
+        before = echo.served
+        self.ask("start", each="datagrams", count=1, host="10.0.2.2", port=echo.port, number=MANY)
+        waiting.until(lambda: tcp.alive == 6 and echo.served > before, SOON, "connections and datagrams to clean up", 0.01,
+                      self.app.clock)
         _, ours, _ = self.ports[0]
         with socket.create_connection(("127.0.0.1", ours), SOON) as stream:
-            stream.settimeout(SOON)
             stream.sendall(b"GET %d\n" % (4096 * MIB))
             try:
-                truth(stream.recv(1), "no byte through the forward")
+                truth(self.app.receive(stream, 1, SOON), "no byte through the forward")
             except TimeoutError:
                 raise Failure("the forward's client waits for its first byte") from None
             self.app.tell("cleanup")
             self.longest = int(self.app.hear("cleaned", 2 * SOON).rpartition("=")[2])
+            stream.settimeout(SOON)
             try:
                 with contextlib.suppress(ConnectionResetError):
                     while stream.recv(MIB):
@@ -348,7 +375,7 @@ class Run:
         """Of an instance that says nothing: the guest sends, a client of a forward waits."""
         self.guest.command("ip", "neigh", "replace", "10.0.2.2", "lladdr", "52:55:0a:00:02:02", "dev", "tap0")
         self.ask("start", each="get", count=2, host="10.0.2.2", port=self.host.tcp[4].port, size=1)
-        self.ask("start", each="datagrams", count=4, host="10.0.2.2", port=self.host.udp[4].port)
+        self.ask("start", each="datagrams", count=4, host="10.0.2.2", port=self.host.udp[4].port, number=MANY)
         _, ours, _ = self.ports[0]
         with socket.create_connection(("127.0.0.1", ours), SOON) as stream:
             stream.settimeout(SOON)

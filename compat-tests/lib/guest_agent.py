@@ -226,24 +226,27 @@ def op_start(each, count, **arguments):
     threading.Thread(target=op_parallel, args=(each, count), kwargs=arguments, daemon=True).start()
 
 
-def op_datagrams(host, port, count, window=16, largest=1472, patience=2):
+def op_datagrams(host, port, number, window=16, largest=1472, patience=2):
     """So many datagrams through an echo, `window` of them on the way at a time, each asked for up to five times: how many
     came back as they were, and how many were sent again."""
     whole = payload.data(largest)
-    back, again, waiting, number = set(), 0, {}, 0
+    back, again, waiting, begun = set(), 0, {}, 0
+
+    def content(which):
+        return (which.to_bytes(4, "big") + whole)[:4 + which * 37 % (largest - 3)]
+
     with socket.socket(family_of(host), socket.SOCK_DGRAM) as one:
         one.connect((host, port))
         one.settimeout(0.05)
-        contents = [(n.to_bytes(4, "big") + whole)[:4 + n * 37 % (largest - 3)] for n in range(count)]
-        while len(back) < count and (waiting or number < count):
-            while number < count and len(waiting) < window:
-                one.send(contents[number])
-                waiting[number] = (time.monotonic() + patience, 1)
-                number += 1
+        while len(back) < number and (waiting or begun < number):
+            while begun < number and len(waiting) < window:
+                one.send(content(begun))
+                waiting[begun] = (time.monotonic() + patience, 1)
+                begun += 1
             try:
                 data = one.recv(65536)
                 which = int.from_bytes(data[:4], "big")
-                if which < count and data == contents[which]:
+                if which < number and data == content(which):
                     back.add(which)
                     waiting.pop(which, None)
             except OSError:
@@ -253,7 +256,7 @@ def op_datagrams(host, port, count, window=16, largest=1472, patience=2):
                 if now >= until and tries == 5:
                     del waiting[which]
                 elif now >= until:
-                    one.send(contents[which])
+                    one.send(content(which))
                     waiting[which] = (now + patience, tries + 1)
                     again += 1
     return {"back": len(back), "again": again}

@@ -175,12 +175,14 @@ class UdpEcho:
         self._socket.bind((address, port))
         self.port = self._socket.getsockname()[1]
         self._open = True
+        self.served = 0
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self):
         while self._open:
             try:
                 data, peer = self._socket.recvfrom(65536)
+                self.served += 1
                 if data == b"PEER":
                     data = f"{peer[0]} {peer[1]}".encode()
                 self._socket.sendto(data, peer)

@@ -13,9 +13,9 @@ from .report import Failure
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def until(condition, seconds, what, every=0.05):
+def until(condition, seconds, what, every=0.05, clock=time.monotonic):
     """Call `condition` until it gives something true, and return that. Errors of the last try are shown."""
-    deadline = time.monotonic() + seconds
+    deadline = clock() + seconds
     last = None
     while True:
         try:
@@ -24,7 +24,7 @@ def until(condition, seconds, what, every=0.05):
                 return value
         except (OSError, Failure) as error:
             last = error
-        if time.monotonic() >= deadline:
+        if clock() >= deadline:
             raise Failure(f"waited {seconds} s for {what}" + (f" ({last})" if last else ""))
         time.sleep(every)
 
@@ -51,6 +51,15 @@ def end(process, seconds=5):
             process.kill()
             process.wait()
     return process.returncode
+
+
+def starved(pid):
+    """Seconds for which a process's first thread could have run and had no processor, where the kernel tells (schedstat)."""
+    try:
+        with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def footprint(pid):
