@@ -12,11 +12,11 @@
 typedef ssize_t slirp_ssize_t;
 #endif
 
-#include <fcntl.h>
 
 #define GUEST_OWN_LINK
 #include "check.h"
 #include "guest.h"
+#include "host.h"
 
 #define FORWARD_ADDRESS 0x0a000264u /* 10.0.2.100 */
 enum { BULK = 200000, FORWARD_PORT = 7 };
@@ -253,22 +253,6 @@ static void end(void)
     free(program->callbacks);
     free(program);
     program = NULL;
-}
-
-/* A socket on a free port of 127.0.0.1. */
-static int loopback_socket(int type, uint16_t *port)
-{
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t len = sizeof(address);
-    int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
-        getsockname(fd, (struct sockaddr *)&address, &len) != 0) {
-        perror("socket");
-        exit(2);
-    }
-    fcntl(fd, F_SETFL, O_NONBLOCK);
-    *port = ntohs(address.sin_port);
-    return fd;
 }
 
 static void echo_at_host(void *arg)

@@ -11,11 +11,11 @@
 typedef ssize_t slirp_ssize_t;
 #endif
 
-#include <fcntl.h>
 #include <signal.h>
 
 #include "check.h"
 #include "guest.h"
+#include "host.h"
 
 enum { BULK = 300000 };
 
@@ -61,25 +61,6 @@ static Slirp *new_instance(Guest *guest)
     config.vhostname = "guest";
     config.vdomainname = "example.net";
     return slirp_new(&config, &callbacks, guest);
-}
-
-/* A socket bound to a free port of 127.0.0.1, which is stored in host byte order. */
-static int loopback_socket(int type, uint16_t *port)
-{
-    struct sockaddr_in address;
-    socklen_t len = sizeof(address);
-    int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
-    memset(&address, 0, sizeof(address));
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
-        getsockname(fd, (struct sockaddr *)&address, &len) != 0) {
-        perror("socket");
-        exit(2);
-    }
-    fcntl(fd, F_SETFL, O_NONBLOCK);
-    *port = ntohs(address.sin_port);
-    return fd;
 }
 
 static int connect_loopback(uint16_t port)

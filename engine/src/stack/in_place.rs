@@ -17,6 +17,9 @@ use crate::wire::header::{ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPV4_LEN
 
 /// The longest headers of such a frame: Ethernet, IPv6 without extensions, TCP with all its options.
 const HEADERS: usize = ETHERNET_LEN + IPV6_LEN + 60;
+/// Where in the frame an IPv4 header names its payload, and an IPv6 header.
+const PROTOCOL: usize = ETHERNET_LEN + 9;
+const NEXT_HEADER: usize = ETHERNET_LEN + 6;
 /// From this length of a frame on the long way costs more than a vain look at its headers.
 const LEAST: usize = 512;
 
@@ -43,9 +46,10 @@ impl Stack {
         if !self.is_accepted(head.first_chunk()?) {
             return None;
         }
+        // Datagrams are as long, so what carries them is looked at before anything is summed.
         let packet = match u16::from_be_bytes(*head.get(12..)?.first_chunk()?) {
-            ETHERTYPE_IPV4 => self.plain_ipv4(&head, frame.len())?,
-            ETHERTYPE_IPV6 => self.plain_ipv6(&head, frame.len())?,
+            ETHERTYPE_IPV4 if *head.get(PROTOCOL)? == PROTOCOL_TCP => self.plain_ipv4(&head, frame.len())?,
+            ETHERTYPE_IPV6 if *head.get(NEXT_HEADER)? == PROTOCOL_TCP => self.plain_ipv6(&head, frame.len())?,
             _ => return None,
         };
         let tcp = head.get(packet.start..)?;
@@ -85,7 +89,6 @@ impl Stack {
         let (source, destination) = (packet.src(), packet.dst());
         let policy = &self.cx.policy;
         let plain = policy.ipv4_enabled
-            && packet.protocol() == PROTOCOL_TCP
             && packet.ttl() > 0
             && policy.plausible_source(source)
             && !self.guest_forwards.covers(source);
@@ -105,7 +108,6 @@ impl Stack {
         let policy = &self.cx.policy;
         let length = frame_len - ETHERNET_LEN;
         let plain = policy.ipv6_enabled
-            && packet.next_header() == PROTOCOL_TCP
             && packet.hop_limit() > 0
             && Ipv6View::announced_len(bytes) == Some(length)
             && length <= self.cx.egress.mtu()
