@@ -27,8 +27,8 @@ use super::log::{self, Level};
 use super::outside;
 use super::polling::Watching;
 use super::types::{Slirp, SlirpDbg, SlirpTimerId};
+use oxislirp::Instant;
 use oxislirp::door::{Foreign, Handing, JUST_NOW, ThreadNumber, current_thread, switches_of_this_thread, ticks};
-use oxislirp::time::Instant;
 use oxislirp::{Config, Effect, Stack, Target, UnixAddress, inspect, snapshot};
 
 /// Frames from the guest between two looks at the application's clock, if they come one behind the other: a clock of just

@@ -11,11 +11,11 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant as Wall};
 
-use oxislirp::time::Instant;
-use oxislirp::{Config, Glance, Stack};
+use oxislirp::{Config, Glance, Instant, Stack};
 use smoltcp::iface::{Config as InterfaceConfig, Interface, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium};
 use smoltcp::socket::{dhcpv4, icmp, tcp};
+use smoltcp::time::Instant as GuestInstant;
 use smoltcp::wire::{EthernetAddress, Icmpv4Packet, Icmpv4Repr, IpAddress, IpCidr};
 
 const SIZE: usize = 32 * 1024 * 1024;
@@ -58,12 +58,12 @@ impl Device for Cable {
     type RxToken<'a> = Received;
     type TxToken<'a> = Sending<'a>;
 
-    fn receive(&mut self, _: Instant) -> Option<(Received, Sending<'_>)> {
+    fn receive(&mut self, _: GuestInstant) -> Option<(Received, Sending<'_>)> {
         let frame = self.to_guest.pop_front()?;
         Some((Received(frame), Sending(self)))
     }
 
-    fn transmit(&mut self, _: Instant) -> Option<Sending<'_>> {
+    fn transmit(&mut self, _: GuestInstant) -> Option<Sending<'_>> {
         Some(Sending(self))
     }
 
@@ -110,7 +110,7 @@ impl Guest {
         let mac = EthernetAddress([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
         let mut config = InterfaceConfig::new(mac.into());
         config.random_seed = 1;
-        let interface = Interface::new(config, &mut cable, Instant::ZERO);
+        let interface = Interface::new(config, &mut cable, GuestInstant::ZERO);
         Ok(Guest { cable, interface, sockets: SocketSet::new(Vec::new()) })
     }
 
@@ -123,7 +123,7 @@ impl Guest {
         let end = Wall::now() + PATIENCE;
         while Wall::now() < end {
             let now = self.cable.now();
-            self.interface.poll(now, &mut self.cable, &mut self.sockets);
+            self.interface.poll(GuestInstant::from_micros(now.total_micros()), &mut self.cable, &mut self.sockets);
             if let Some(value) = done(&mut self.interface, &mut self.sockets) {
                 return Ok(value);
             }

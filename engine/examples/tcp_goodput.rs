@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use oxislirp::internals::tcp::{Config, Connection, Pool, Segment, SeqNumber, Transmit};
-use smoltcp::time::{Duration, Instant};
+use oxislirp::internals::time::{Duration, Instant};
 
 /// Bits per second of the link in the direction of the data, and its queue in bytes.
 const RATE: u64 = 1_000_000_000;

@@ -21,7 +21,7 @@ mod service;
 pub mod snapshot;
 mod stack;
 mod tcp;
-pub mod time;
+mod time;
 mod wire;
 
 pub use flow::tcp::Target;
@@ -31,6 +31,7 @@ pub use host::unix::UnixAddress;
 pub use link::outbox::Outbox;
 pub use service::ncsi::Config as NcsiConfig;
 pub use stack::{Config, Glance, Interest, Stack};
+pub use time::Instant;
 
 /// What the C library takes beyond this crate's interface. No promise is made about it.
 #[doc(hidden)]
@@ -69,6 +70,10 @@ pub mod internals {
         pub use crate::tcp::{
             Config, Connection, Flags, OPTIONS_MAX, Options, Pool, Segment, SeqNumber, State, Transmit,
         };
+    }
+
+    pub mod time {
+        pub use crate::time::{Duration, Instant};
     }
 
     pub mod tftp {

@@ -6,7 +6,7 @@
 use std::net::Ipv4Addr;
 
 use oxislirp::internals::dhcp::{Config, Dhcp, REPLY_LEN, SLOTS};
-use oxislirp::time::{Duration, Instant};
+use oxislirp::internals::time::{Duration, Instant};
 
 use crate::input::Input;
 

@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use oxislirp::internals::checksum::{Checksum, is_valid};
 use oxislirp::internals::{Ipv4View, Ipv6View};
-use oxislirp::time::Instant;
+use oxislirp::Instant;
 use oxislirp::{Config, Effect, Glance, Stack};
 
 use crate::input::Input;

@@ -1,6 +1,6 @@
 //! Reading an input field by field. What is missing at its end reads as zero.
 
-use oxislirp::time::Duration;
+use oxislirp::internals::time::Duration;
 
 pub struct Input<'a>(&'a [u8]);
 

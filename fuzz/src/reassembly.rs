@@ -5,7 +5,7 @@
 //! offset in units of eight bytes, length. The header's length varies with the record, too (bits 3-6 of the flags).
 
 use oxislirp::internals::reassembly::{Fragment, Limits, Outcome, Overlap, Reassembler};
-use oxislirp::time::Instant;
+use oxislirp::Instant;
 
 use crate::input::{Input, stream};
 

@@ -5,7 +5,7 @@
 //! for what happens and one for the time that passes before it. A record may export the connection and rebuild it.
 
 use oxislirp::internals::tcp::{Config, Connection, Flags, Options, Pool, Segment, SeqNumber, State, Transmit};
-use oxislirp::time::{Duration, Instant};
+use oxislirp::internals::time::{Duration, Instant};
 
 use crate::input::{Input, byte_at, stream};
 

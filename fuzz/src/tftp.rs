@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use oxislirp::internals::tftp::{Contents, Files, Tftp, Unopened};
-use oxislirp::time::Instant;
+use oxislirp::Instant;
 
 use crate::input::{Input, byte_at};
 

@@ -308,7 +308,7 @@ impl NeighborTable {
 mod tests {
     use super::*;
 
-    const NOW: Instant = Instant::from_micros_const(1_000_000_000);
+    const NOW: Instant = Instant::from_micros(1_000_000_000);
 
     fn subnet() -> Ipv4Subnet {
         Ipv4Subnet::new(Ipv4Addr::new(10, 0, 2, 0), Ipv4Addr::new(255, 255, 255, 0))

@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     const MAC: EthernetAddress = EthernetAddress([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
-    const START: Instant = Instant::from_micros_const(50_000_000);
+    const START: Instant = Instant::from_micros(50_000_000);
 
     fn ip(last: u8) -> IpAddr {
         IpAddr::from([10, 0, 2, last])

@@ -64,7 +64,7 @@ const CLOCK_STEP: Duration = Duration::from_secs(1);
 /// sleep at most, so it was stopped, or the machine slept, or the clock was set.
 const LONGEST_GAP: Duration = Duration::from_secs(5);
 /// Before the first call.
-const NEVER: Instant = Instant::from_micros_const(i64::MIN / 2);
+const NEVER: Instant = Instant::from_micros(i64::MIN / 2);
 /// The largest datagram there can be.
 const SCRATCH: usize = 65536;
 

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::ip::test_packets::{echo_request, packet, piece};
 
-const NOW: Instant = Instant::from_micros_const(100_000_000);
+const NOW: Instant = Instant::from_micros(100_000_000);
 
 fn give(reassembler: &mut Reassembler<Ipv4Key>, bytes: &[u8]) -> Outcome {
     reassembler.on_ipv4(&Ipv4View::parse(bytes).unwrap(), NOW)

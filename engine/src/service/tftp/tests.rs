@@ -81,7 +81,7 @@ fn at(ms: i64) -> Instant {
     Instant::from_millis(ms)
 }
 
-const NOW: Instant = Instant::from_millis_const(1000);
+const NOW: Instant = Instant::from_millis(1000);
 
 fn client(port: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 2, 15], port))

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp;
+use smoltcp::time::Instant as SmolInstant;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpProtocol, Ipv4Address, Ipv4Packet, Ipv4Repr};
 
 use super::app::{App, Stream};
@@ -22,6 +23,10 @@ const IP: usize = 20;
 thread_local! {
     /// The clock of smoltcp's timestamps, which it asks for without saying for whom.
     static CLOCK: Cell<u32> = const { Cell::new(0) };
+}
+
+fn smol_time(now: Instant) -> SmolInstant {
+    SmolInstant::from_micros(now.total_micros())
 }
 
 /// What of the socket a scenario chooses.
@@ -64,12 +69,12 @@ impl Device for Wire {
     type RxToken<'a> = Arrived;
     type TxToken<'a> = Sent<'a>;
 
-    fn receive(&mut self, _: Instant) -> Option<(Arrived, Sent<'_>)> {
+    fn receive(&mut self, _: SmolInstant) -> Option<(Arrived, Sent<'_>)> {
         let packet = self.arrived.pop_front()?;
         Some((Arrived(packet), Sent(&mut self.sent)))
     }
 
-    fn transmit(&mut self, _: Instant) -> Option<Sent<'_>> {
+    fn transmit(&mut self, _: SmolInstant) -> Option<Sent<'_>> {
         Some(Sent(&mut self.sent))
     }
 
@@ -142,7 +147,7 @@ impl Smol {
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = shape.seed;
         let mut wire = Wire { mtu: shape.mtu, arrived: VecDeque::new(), sent: Vec::new() };
-        let mut interface = Interface::new(config, &mut wire, now);
+        let mut interface = Interface::new(config, &mut wire, smol_time(now));
         interface.update_ip_addrs(|addresses| {
             addresses.push(IpCidr::new(IpAddress::Ipv4(ADDRESS), 24)).expect("room for one address");
         });
@@ -186,7 +191,7 @@ impl End for Smol {
 
     fn work(&mut self, now: Instant, random: &mut Random, out: &mut Vec<Vec<u8>>) {
         CLOCK.set(now.total_millis() as u32);
-        self.interface.poll(now, &mut self.wire, &mut self.sockets);
+        self.interface.poll(smol_time(now), &mut self.wire, &mut self.sockets);
         let state = self.state();
         self.started |= !matches!(state, tcp::State::Listen | tcp::State::SynSent | tcp::State::SynReceived);
         if matches!(state, tcp::State::TimeWait | tcp::State::LastAck | tcp::State::Closing) {
@@ -198,8 +203,9 @@ impl End for Smol {
         if self.started {
             self.app.turn(socket, now, random);
         }
-        self.interface.poll(now, &mut self.wire, &mut self.sockets);
-        self.poll_at = self.interface.poll_at(now, &self.sockets);
+        self.interface.poll(smol_time(now), &mut self.wire, &mut self.sockets);
+        self.poll_at =
+            self.interface.poll_at(smol_time(now), &self.sockets).map(|at| Instant::from_micros(at.total_micros()));
         out.extend(self.wire.sent.drain(..).map(|mut packet| packet.split_off(IP)));
     }
 
