@@ -17,6 +17,7 @@ mod host;
 pub mod inspect;
 mod ip;
 mod link;
+mod pace;
 mod service;
 pub mod snapshot;
 mod stack;
@@ -29,8 +30,9 @@ pub use flow::{Effect, HostSocket};
 pub use host::poller::Readiness;
 pub use host::unix::UnixAddress;
 pub use link::outbox::Outbox;
+pub use pace::Glance;
 pub use service::ncsi::Config as NcsiConfig;
-pub use stack::{Config, Glance, Interest, Stack};
+pub use stack::{Config, Interest, Stack};
 pub use time::Instant;
 
 /// What the C library takes beyond this crate's interface. No promise is made about it.

@@ -10,11 +10,11 @@ use super::egress::Egress;
 use super::key::{Endpoint, FlowKey};
 use super::name_server::NameServers;
 use super::policy::Policy;
-use super::run::Run;
 use super::timers::TimerQueue;
 use crate::host::poller::{News, Poller};
 use crate::host::process::{ThreadNumber, current_thread};
 use crate::host::reserve::Reserve;
+use crate::pace::Pace;
 use crate::tcp::{Pool, SeqNumber};
 use crate::time::{Duration, Instant};
 use crate::wire::header::{IPV4_LEN, IPV6_LEN};
@@ -54,18 +54,8 @@ pub(crate) struct Context {
     pub tcp_config: crate::tcp::Config,
     /// How many flows and forwards were made.
     pub made: u64,
-    /// A stream was made since the poller was last asked: it may be connected already.
-    pub new_stream: bool,
-    /// Bytes that streams have brought from hosts since the application last slept.
-    pub brought: usize,
-    /// A host was given bytes, or an end, of the guest since the application last slept.
-    pub gave: bool,
-    /// Datagrams have come from hosts since the application last slept.
-    pub datagrams: bool,
-    /// Datagrams wait for room on the way to the guest.
-    pub datagrams_wait: bool,
-    /// The rounds that each brought a frame.
-    pub run: Run,
+    /// What the round has brought so far, and what follows from it.
+    pub pace: Pace,
     /// The thread that runs the application's loop: after what it hands in comes the end of a round.
     pub loop_thread: ThreadNumber,
 }
@@ -85,7 +75,7 @@ impl Context {
     pub(crate) fn datagram_room(&mut self) -> usize {
         if !self.egress.fits(USUAL_PACKET) {
             self.egress.handover.refuse(true);
-            self.datagrams_wait = true;
+            self.pace.on_datagrams_refused();
             return 0;
         }
         self.room()
@@ -139,7 +129,9 @@ impl Context {
         {
             return false;
         }
-        self.new_stream |= news == News::Stream;
+        if news == News::Stream {
+            self.pace.on_stream();
+        }
         self.effects.push(Effect::Register(socket.as_raw_fd()));
         true
     }

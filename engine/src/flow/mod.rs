@@ -14,7 +14,6 @@ pub(crate) mod key;
 pub(crate) mod name_server;
 pub(crate) mod policy;
 pub(crate) mod ready;
-pub(crate) mod run;
 pub(crate) mod tcp;
 pub(crate) mod timers;
 pub(crate) mod token;

@@ -2,32 +2,26 @@
 //! frames and effects are results. No C type, no callback may come in.
 //!
 //! `config` says what a stack is made from, `input` and `input6` take frames apart, `in_place` takes bulk where it lies,
-//! `frame_copy` is where other frames are copied to, `foreign` knows those that are none of ours, `rounds` is the application's loop seen from inside, `ration` how much one call of it may make, `patience` and `answers` say when
-//! it is kept from sleeping, `thrift` when memory is given back, `asking` when the poller is asked, `rules` adds and removes forwards, `shortage` says who gives way when descriptors have run out, `tftp` gives the TFTP server its
+//! `frame_copy` is where other frames are copied to, `foreign` knows those that are none of ours, `rounds` is the application's loop seen from inside, `ration` how much one call of it may make, `thrift` when memory is given back, `rules` adds and removes forwards, `shortage` says who gives way when descriptors have run out, `tftp` gives the TFTP server its
 //! datagrams and its files.
 #![forbid(unsafe_code)]
 
-mod answers;
-mod asking;
 pub(crate) mod config;
 mod foreign;
 mod frame_copy;
 mod in_place;
 mod input;
 mod input6;
-mod patience;
 mod ration;
 mod rounds;
 mod rules;
 mod shortage;
 mod tftp;
 mod thrift;
-mod zero;
 
 use std::hash::RandomState;
 use std::io;
 
-pub use asking::Glance;
 pub use config::Config;
 pub use rounds::Interest;
 use smoltcp::wire::EthernetAddress;
@@ -37,7 +31,6 @@ use crate::flow::egress::Egress;
 use crate::flow::icmp::IcmpTable;
 use crate::flow::key::Endpoint;
 use crate::flow::name_server::NameServers;
-use crate::flow::run::Run;
 use crate::flow::tcp::{Target, TcpTable};
 use crate::flow::timers::TimerQueue;
 use crate::flow::udp::UdpTable;
@@ -50,6 +43,7 @@ use crate::host::reserve::Reserve;
 use crate::host::tftp_files::Directory;
 use crate::ip::reassembly::{Ipv4Key, Ipv6Key, Reassembler};
 use crate::link::outbox::Outbox;
+use crate::pace::Pace;
 use crate::service::dhcp::{Dhcp, SLOTS};
 use crate::service::dhcpv6;
 use crate::service::ncsi;
@@ -119,12 +113,7 @@ impl Stack {
             secret: RandomState::new(),
             tcp_config: config.tcp(),
             made: 0,
-            new_stream: false,
-            brought: 0,
-            gave: false,
-            datagrams: false,
-            datagrams_wait: false,
-            run: Run::default(),
+            pace: Pace::default(),
             loop_thread: current_thread(),
         };
         if config.handover {

@@ -7,12 +7,8 @@
 use std::os::fd::{AsRawFd, RawFd};
 
 use super::Stack;
-use super::answers::Answers;
-use super::asking::{Asking, Glance};
-use super::patience::Patience;
 use super::ration::DEADLINE;
 use super::thrift::Thrift;
-use super::zero::Zero;
 use crate::flow::Effect;
 use crate::flow::icmp::IcmpId;
 use crate::flow::tcp::TcpId;
@@ -23,6 +19,7 @@ use crate::host::poller::Readiness;
 use crate::host::process::current_thread;
 use crate::link::handover::handing::Handing;
 use crate::link::handover::trust::Switches;
+use crate::pace::Glance;
 use crate::time::{Instant, earliest};
 
 /// The longest sleep the application is left, in milliseconds; source: docs/contract/poll-and-timers.md section 2.
@@ -41,17 +38,7 @@ pub(super) struct LoopState {
     notified: bool,
     /// When it will wake by itself, at the latest.
     wakes: Option<Instant>,
-    /// Frames from the guest since the last round.
-    frames: u32,
-    asking: Asking,
-    patience: Patience,
     thrift: Thrift,
-    zero: Zero,
-    answers: Answers,
-    /// The same for the next datagrams where some have come.
-    datagrams: Answers,
-    /// Datagrams had the first of what there was room for.
-    datagrams_first: bool,
 }
 
 /// What the application is to watch in direct mode.
@@ -91,18 +78,14 @@ impl Stack {
         } else if self.may_go_on() {
             *sleep = 0;
         }
-        let brought = std::mem::take(&mut self.cx.brought);
-        let (gave, datagrams) = (std::mem::take(&mut self.cx.gave), std::mem::take(&mut self.cx.datagrams));
-        self.loop_state.thrift.before_sleep(brought, &mut self.cx.pool, self.cx.now);
-        let bulk = self.loop_state.patience.before_sleep(brought, self.cx.now);
-        let answer = self.loop_state.answers.before_sleep(gave, self.cx.now);
-        let datagram = self.loop_state.datagrams.before_sleep(datagrams, self.cx.now);
-        if bulk || answer || datagram {
+        let rest = self.cx.pace.before_sleep(told, self.cx.now);
+        self.loop_state.thrift.before_sleep(rest.brought, &mut self.cx.pool, self.cx.now);
+        if rest.awake {
             *sleep = 0;
         }
         let made = self.cx.egress.position();
         *sleep = self.cx.egress.handover.before_sleep(made, *sleep, self.cx.now);
-        if self.loop_state.zero.before_sleep(told, self.cx.now)
+        if rest.for_ever
             && (self.cx.egress.handover.waits(made) || self.may_go_on())
             && let Some(poller) = &mut self.cx.poller
         {
@@ -159,23 +142,14 @@ impl Stack {
         self.loop_state.asleep = false;
         let made = self.cx.egress.position();
         self.cx.egress.handover.begin_round(made, self.cx.now);
-        self.loop_state.patience.after_sleep(self.cx.now);
         self.begin_ration();
         self.run_deadlines();
-        let frames = std::mem::take(&mut self.loop_state.frames);
-        self.cx.run.round_ended(frames);
-        self.loop_state.zero.after_sleep(glance, frames, self.cx.now);
-        if frames > 0 {
-            // What comes now may well be an answer to the guest.
-            self.loop_state.datagrams.forget();
-        }
+        let round = self.cx.pace.begin_round(glance, self.cx.now);
         if self.tcp.has_staged() {
-            self.in_half_of_round(|stack| stack.tcp.flush(frames, &mut stack.cx));
+            self.in_half_of_round(|stack| stack.tcp.flush(round.hold, &mut stack.cx));
         }
-        // One frame a round is how slirp4netns hands over a burst: its end shows as a round without a frame.
-        self.udp.begin_round(frames == 1, &mut self.cx);
-        let new_stream = std::mem::take(&mut self.cx.new_stream);
-        if !self.loop_state.asking.is_due(glance, frames, new_stream) {
+        self.udp.begin_round(round.hold, &mut self.cx);
+        if !round.asks {
             return;
         }
         let mut any = false;
@@ -191,13 +165,7 @@ impl Stack {
                 (Kind::Stack, _) => {}
             }
         });
-        self.loop_state.asking.answered(any);
-        if any {
-            // What the host was given in this round counts as answered already.
-            self.cx.gave = false;
-            self.loop_state.answers.came(self.cx.now);
-            self.loop_state.datagrams.came(self.cx.now);
-        }
+        self.cx.pace.on_asked(any, self.cx.now);
     }
 
     /// What the application says of a socket it watches in direct mode.
@@ -251,9 +219,7 @@ impl Stack {
         if self.cx.is_spent() || self.backlog() == 0 {
             return false;
         }
-        // Datagrams that found no room come first the next time, and streams the time after that.
-        let first = std::mem::take(&mut self.cx.datagrams_wait) && !self.loop_state.datagrams_first;
-        self.loop_state.datagrams_first = first;
+        let first = self.cx.pace.datagrams_first();
         if first {
             self.icmp.work(&mut self.cx);
             // Each turn is one socket's.
@@ -340,7 +306,7 @@ impl Stack {
 
     /// Sees to it that the application comes round when a frame, or a call between fill and poll, left something to do.
     pub(super) fn after_input(&mut self) {
-        self.loop_state.frames = self.loop_state.frames.saturating_add(1);
+        self.cx.pace.on_frame();
         self.wake_application();
     }
 

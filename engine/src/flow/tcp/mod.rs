@@ -14,7 +14,6 @@ mod open;
 mod path;
 mod proof;
 mod pump;
-mod pushed;
 mod seek;
 mod silence;
 mod table;
@@ -23,7 +22,6 @@ mod trouble;
 
 use bounds::Stage;
 use proof::Proofs;
-use pushed::Pushed;
 pub(crate) use table::{FromGuest, TcpId, TcpTable};
 pub use target::Target;
 pub(crate) use target::{Attaching, GuestForward};
@@ -37,6 +35,7 @@ use crate::flow::key::FlowKey;
 use crate::flow::ready::Mark;
 use crate::flow::timers::Slot;
 use crate::host::socket::Stream;
+use crate::pace::Staging;
 use crate::tcp::Connection;
 use crate::time::{Instant, earliest};
 
@@ -96,9 +95,8 @@ pub(crate) struct TcpFlow {
     failed: bool,
     /// The flow is on the list of those with bytes staged for the host.
     staged: bool,
-    /// Poll rounds the staged bytes were held for more to come.
-    held: u8,
-    pushed: Pushed,
+    /// How long they may be held for more to come.
+    staging: Staging,
     /// The connection may have more for the guest than there was room for.
     unfinished: bool,
     /// The flow is on the list of those with something to bring in or to send.

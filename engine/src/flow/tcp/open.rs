@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::bounds::Stage;
 use super::fallback::{self, other_loopback};
 use super::proof::Proofs;
-use super::pushed::Pushed;
 use super::table::{FromGuest, TcpId, TcpTable, reset};
 use super::{Again, Attaching, Connecting, GuestForward, Origin, Side, Target, TcpFlow};
 use crate::flow::context::Context;
@@ -19,6 +18,7 @@ use crate::flow::token::{self, Kind};
 use crate::host::lack::is_lack;
 use crate::host::poller::News;
 use crate::host::socket::{Hops, Stream};
+use crate::pace::Staging;
 use crate::tcp::{Connection, Segment};
 use crate::time::Duration;
 
@@ -215,8 +215,7 @@ impl TcpTable {
             write_failed: false,
             again: Again::default(),
             staged: false,
-            held: 0,
-            pushed: Pushed::default(),
+            staging: Staging::default(),
             unfinished: false,
             queued: Mark::default(),
             stage: Stage::Open,

@@ -9,16 +9,13 @@ use super::{Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::effect::{Effect, HostSocket};
 use crate::flow::egress::Unreachable;
+use crate::pace;
 use crate::tcp::{Flags, Segment, Transmit};
 
 /// The most one read from the host brings.
 const MAX_READ: u32 = 512 * 1024;
 /// The least one read asks for.
 const MIN_READ: u32 = 16 * 1024;
-/// Staged bytes that are sent without waiting for more.
-const STAGE_LIMIT: usize = 128 * 1024;
-/// A burst of so many bytes may wait for the next one although it has ended.
-const LONG_BURST: usize = 32 * 1024;
 /// Segments at least this long may be part of a run; what is shorter never waits.
 const MIN_BULK: usize = 536;
 /// Segments, and bytes in them, after which a flow's turn is over and others have theirs.
@@ -72,12 +69,14 @@ impl TcpFlow {
             || length < usize::from(self.full_segment)
             || length < MIN_BULK
             || self.is_callback();
-        // Each batch that the host gets wakes it.
-        let may_wait =
-            ends_burst && length > 0 && (flags & !Flags::PSH) == Flags::ACK && !self.is_callback() && cx.in_loop();
-        let waits = may_wait && (self.pushed.waits(&cx.run) || staged >= LONG_BURST);
-        if self.has_unflushed() && (staged >= STAGE_LIMIT || (ends_burst && !waits)) {
-            self.held = 0;
+        let kind = if !ends_burst {
+            pace::Segment::Inner
+        } else if length > 0 && (flags & !Flags::PSH) == Flags::ACK && !self.is_callback() && cx.in_loop() {
+            pace::Segment::Last
+        } else {
+            pace::Segment::Urgent
+        };
+        if cx.pace.hands_over(&mut self.staging, kind, staged) && self.has_unflushed() {
             self.flush(cx);
         }
     }
@@ -168,7 +167,7 @@ impl TcpFlow {
 
     /// Gives the host what is staged, acknowledges the batch, and passes the guest's end on.
     pub(super) fn flush(&mut self, cx: &mut Context) {
-        self.pushed.flushed();
+        self.staging.handed_over();
         match &self.side {
             Side::Host(_) => self.flush_to_host(cx),
             Side::Callback(forward) => {
@@ -216,7 +215,7 @@ impl TcpFlow {
             };
             match sent {
                 Ok(sent) => {
-                    cx.gave = true;
+                    cx.pace.on_given();
                     cx.budget.moved(sent);
                     self.again.done();
                     let urgent = self.conn.recv().urgent().is_some();
@@ -235,7 +234,7 @@ impl TcpFlow {
                 && !self.write_failed
                 && let Side::Host(stream) = &self.side
             {
-                cx.gave = true;
+                cx.pace.on_given();
                 if stream.shutdown_write().is_err() {
                     self.reset_both(cx);
                 }
@@ -297,7 +296,7 @@ impl TcpFlow {
             Ok(length) => {
                 self.again.done();
                 self.conn.send_mut().commit(length);
-                cx.brought = cx.brought.saturating_add(length);
+                cx.pace.on_bytes(length);
                 read = length;
                 if urgent {
                     self.urgent = false;

@@ -17,13 +17,8 @@ use crate::flow::ready::{ReadyQueue, newest_first};
 use crate::flow::token::{self, Kind};
 use crate::host::poller::Readiness;
 use crate::ip::rate_limit::RateLimit;
+use crate::pace::Hold;
 use crate::tcp::{Closed, Flags, Segment, SeqNumber};
-
-/// Rounds of the application's loop for which staged bytes are held while frames keep coming: one a round, or several.
-const MAX_HELD: u8 = 96;
-const MAX_HELD_SEVERAL: u8 = 1;
-/// Rounds for which pushed segments are held while frames keep coming, one a round.
-const MAX_HELD_PUSHED: u8 = 32;
 
 new_key_type! {
     /// Names a TCP flow.
@@ -250,29 +245,19 @@ impl TcpTable {
         !self.staged.is_empty()
     }
 
-    /// Hands staged bytes to the host. When the round brought `frames` from the guest, a burst may still grow and is held,
-    /// for a bounded number of rounds.
-    pub(crate) fn flush(&mut self, frames: u32, cx: &mut Context) {
-        // One frame a round is how slirp4netns hands over a burst: its end shows as a round without a frame.
-        let (max_held, max_held_pushed) = match frames {
-            0 => (0, 0),
-            1 => (MAX_HELD, MAX_HELD_PUSHED),
-            _ => (MAX_HELD_SEVERAL, 0),
-        };
+    /// Hands staged bytes to the host, unless they are held as more may come.
+    pub(crate) fn flush(&mut self, hold: Hold, cx: &mut Context) {
         for _ in 0..self.staged.len() {
             if cx.room() == 0 {
                 break;
             }
             let Some(id) = self.staged.pop_front() else { break };
             if let Some(flow) = self.flows.get_mut(id) {
-                let max_held = if flow.pushed.is_waiting() { max_held_pushed } else { max_held };
-                if flow.held < max_held {
-                    flow.held += 1;
+                if flow.staging.is_held(hold) {
                     self.staged.push_back(id);
                     continue;
                 }
                 flow.staged = false;
-                flow.held = 0;
                 flow.flush(cx);
                 flow.reset_when_delivered(cx);
                 flow.answer(cx);

@@ -39,7 +39,7 @@ pub(super) fn receive(flow: &mut UdpFlow, buffer: &mut ReceiveBuffer, cx: &mut C
         let asked = usize::from(flow.batch).min(left);
         match buffer.receive(&flow.socket, asked) {
             Ok(count) => {
-                cx.datagrams = true;
+                cx.pace.on_datagrams();
                 let mut datagrams = 0;
                 while let Some(received) = buffer.next_if(cx.datagram_room() > 0) {
                     datagrams += received.count();

@@ -14,6 +14,7 @@ use crate::flow::policy::Destination;
 use crate::flow::token::{self, Kind};
 use crate::host::mmsg::MAX_SEND;
 use crate::ip::icmp;
+use crate::pace::Hold;
 
 /// The time to live of a query that is asked again.
 const QUERY_TTL: u8 = 64;
@@ -152,10 +153,10 @@ impl UdpTable {
         !self.stage.is_empty()
     }
 
-    /// A round of the application's loop begins: staged datagrams go to the host. While `more_coming`, a burst that may
-    /// still grow is held, for a bounded number of rounds.
-    pub(crate) fn begin_round(&mut self, more_coming: bool, cx: &mut Context) {
-        if !self.stage.hold(more_coming) {
+    /// A round of the application's loop begins: staged datagrams go to the host, unless the burst is held as it may still
+    /// grow.
+    pub(crate) fn begin_round(&mut self, hold: Hold, cx: &mut Context) {
+        if !self.stage.is_held(hold) {
             self.end_burst(cx);
         }
         self.ask_again(cx);
@@ -218,7 +219,7 @@ fn send(flow: &mut UdpFlow, datagram: &FromGuest<'_>, burst: &Burst, cx: &mut Co
     // The first try may report an error of an *earlier* datagram; then that error is passed on and the send repeated.
     for _ in 0..2 {
         let Err(error) = flow.socket.send_from(datagram.payload, burst.real, burst.local) else {
-            cx.gave = true;
+            cx.pace.on_given();
             return Sent::Done;
         };
         match error.raw_os_error() {
@@ -261,7 +262,7 @@ fn too_large(flow: &mut UdpFlow, datagram: &FromGuest<'_>, burst: &Burst, cx: &m
     if flow.whole.is_news(burst.real.ip(), cx.now) && cx.egress.mtu() > ETHERNET_MTU {
         flow.whole.give_in(&flow.socket, burst.real.is_ipv6());
         if flow.socket.send_from(datagram.payload, burst.real, burst.local).is_ok() {
-            cx.gave = true;
+            cx.pace.on_given();
         }
     }
 }

@@ -12,11 +12,10 @@ use super::{FromGuest, UdpId};
 use crate::flow::key::Endpoint;
 use crate::host::local_address::LocalAddress;
 use crate::host::mmsg::MAX_SEND;
+use crate::pace::{Held, Hold};
 
 /// The most bytes staged, counted as IP packets.
 const MAX_BYTES: usize = 64 * 1024;
-/// Rounds of the application's loop for which datagrams are held while frames keep coming one a round.
-const MAX_HELD: u8 = 64;
 
 /// What the datagrams of a burst have in common.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +46,7 @@ pub(super) struct Stage {
     datagrams: Vec<Staged>,
     /// Bytes of the longest packet.
     longest: usize,
-    held: u8,
+    held: Held,
 }
 
 impl Stage {
@@ -68,7 +67,7 @@ impl Stage {
     /// A datagram of `burst` was sent; the next one of it is staged.
     pub(super) fn begin(&mut self, burst: Burst) {
         self.burst = Some(burst);
-        self.held = 0;
+        self.held = Held::default();
     }
 
     /// Whether `datagram` has room.
@@ -118,16 +117,14 @@ impl Stage {
         self.longest = 0;
     }
 
-    /// A round of the loop has begun. Whether the burst may be held until the next one, as it may still grow.
-    pub(super) fn hold(&mut self, more_coming: bool) -> bool {
-        let hold = more_coming && self.held < MAX_HELD;
-        self.held = if hold { self.held + 1 } else { 0 };
-        hold
+    /// A round of the loop has begun. Whether the burst is held until the next one, as it may still grow.
+    pub(super) fn is_held(&mut self, hold: Hold) -> bool {
+        hold.datagrams(&mut self.held)
     }
 
     /// The next datagram begins a new burst.
     pub(super) fn end(&mut self) {
         self.burst = None;
-        self.held = 0;
+        self.held = Held::default();
     }
 }

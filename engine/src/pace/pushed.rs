@@ -7,7 +7,21 @@
 //! acknowledgment gains nothing by that: where nothing came behind the one that waited, the next ones go at once, ever more
 //! of them.
 
-use crate::flow::run::Run;
+use super::lesson::{Lesson, Rule, Step};
+use super::run::Run;
+
+/// More comes behind a pushed segment that waits, or nothing.
+#[derive(Debug)]
+struct Followed;
+
+impl Rule for Followed {
+    // One that waited in vain kept the guest waiting: there is no trust.
+    const STEP: Step = Step::Count(0);
+    const MOST: u8 = 0;
+    const UNTIL_FIRST: u16 = 0;
+    const FIRST_PAUSE: u16 = 2;
+    const LAST_PAUSE: u16 = 256;
+}
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -16,9 +30,7 @@ pub(super) struct Pushed {
     last: Option<u64>,
     /// Those that wait.
     waiting: u16,
-    /// So many do not wait, now and after the next one that waited in vain.
-    left: u8,
-    pause: u8,
+    lesson: Lesson<Followed>,
 }
 
 impl Pushed {
@@ -28,9 +40,11 @@ impl Pushed {
         if !follows {
             return false;
         }
-        if self.waiting == 0 && self.left > 0 {
-            self.left -= 1;
-            return false;
+        if self.waiting == 0 {
+            self.lesson.let_go();
+            if !self.lesson.is_tried() {
+                return false;
+            }
         }
         self.waiting = self.waiting.saturating_add(1);
         true
@@ -42,14 +56,11 @@ impl Pushed {
     }
 
     /// Whatever was staged goes to the host.
-    pub(super) fn flushed(&mut self) {
+    pub(super) fn handed_over(&mut self) {
         match std::mem::take(&mut self.waiting) {
             0 => {}
-            1 => {
-                self.pause = self.pause.saturating_mul(2).saturating_add(1);
-                self.left = self.pause;
-            }
-            _ => self.pause = 0,
+            1 => self.lesson.in_vain(),
+            _ => self.lesson.worth_it(),
         }
     }
 }
@@ -65,7 +76,7 @@ mod tests {
             let silence = !pushed.last.is_some_and(|round| run.has(round));
             assert_eq!((pushed.waits(&run), pushed.is_waiting()), (!silence, !silence));
             assert!(pushed.waits(&run) && pushed.waits(&run));
-            pushed.flushed();
+            pushed.handed_over();
             assert!(!pushed.is_waiting());
             run.round_ended(frames);
         }
@@ -77,14 +88,14 @@ mod tests {
         let mut waited = 0;
         for _ in 0..1000 {
             waited += u32::from(pushed.waits(&run));
-            pushed.flushed();
+            pushed.handed_over();
             run.round_ended(1);
         }
         // After 1, 3, 7 … 255 and then each 255 that went at once.
         assert_eq!(waited, 10);
         while !pushed.waits(&run) {}
         assert!(pushed.waits(&run));
-        pushed.flushed();
+        pushed.handed_over();
         assert!(pushed.waits(&run) && pushed.waits(&run));
     }
 }

@@ -3,7 +3,7 @@
 
 /// The run that the present round belongs to.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Run {
+pub(super) struct Run {
     round: u64,
     /// Its first round.
     began: u64,
@@ -11,7 +11,7 @@ pub(crate) struct Run {
 
 impl Run {
     /// A round has ended, which brought so many frames.
-    pub(crate) fn round_ended(&mut self, frames: u32) {
+    pub(super) fn round_ended(&mut self, frames: u32) {
         self.round += 1;
         if frames == 0 {
             self.began = self.round;
@@ -19,12 +19,12 @@ impl Run {
     }
 
     /// The number of the present round.
-    pub(crate) fn round(&self) -> u64 {
+    pub(super) fn round(&self) -> u64 {
         self.round
     }
 
     /// Whether a round belongs to the run.
-    pub(crate) fn has(&self, round: u64) -> bool {
+    pub(super) fn has(&self, round: u64) -> bool {
         round >= self.began
     }
 }

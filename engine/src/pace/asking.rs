@@ -5,6 +5,8 @@
 //! while its question was being sent. Asking then saves a round; asking in vain costs about as much. So it is tried now and
 //! then, and goes on for as long as there are answers.
 
+use super::lesson::{Lesson, Rule, Step};
+
 /// What the application saw of the poller's descriptor while it slept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Glance {
@@ -20,17 +22,26 @@ pub enum Glance {
 /// coming (slirp4netns, which reports an error after every frame), and when it says that there was nothing.
 const UNASKED_UNKNOWN: u8 = 7;
 const UNASKED_QUIET: u8 = 31;
-/// How often in a row the poller is asked in vain before it is not, and at most.
-const CHANCES: u8 = 4;
-const MOST_CHANCES: u8 = 16;
+
+/// The poller, asked on the off chance, has news or none.
+#[derive(Debug)]
+struct OffChance;
+
+impl Rule for OffChance {
+    const STEP: Step = Step::Count(4);
+    const MOST: u8 = 16;
+    // Without trust it is asked all the same when it was not for long.
+    const UNTIL_FIRST: u16 = 0;
+    const FIRST_PAUSE: u16 = 0;
+    const LAST_PAUSE: u16 = 0;
+}
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Asking {
     /// Rounds in which the poller was not asked, since it was last asked although the application had seen no news.
     unasked: u8,
-    /// How often it is still asked on the off chance.
-    chances: u8,
+    lesson: Lesson<OffChance>,
     /// It is being asked on the off chance, and the answer says something of the next time.
     tried: bool,
 }
@@ -42,7 +53,7 @@ impl Asking {
         let may_wait = match glance {
             Glance::News => 0,
             Glance::Unknown if frames == 0 => 0,
-            _ if new_stream || (off_chance && self.chances > 0) => 0,
+            _ if new_stream || (off_chance && self.lesson.trust() > 0) => 0,
             Glance::Unknown => UNASKED_UNKNOWN,
             Glance::Quiet => UNASKED_QUIET,
         };
@@ -62,8 +73,7 @@ impl Asking {
     /// Whether there was any news.
     pub(super) fn answered(&mut self, any: bool) {
         if std::mem::take(&mut self.tried) {
-            self.chances =
-                if any { (self.chances + CHANCES).min(MOST_CHANCES) } else { self.chances.saturating_sub(1) };
+            if any { self.lesson.worth_it() } else { self.lesson.in_vain() }
         }
     }
 }

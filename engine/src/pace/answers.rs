@@ -8,39 +8,35 @@
 //! Datagrams that come one behind the other are awaited alike: each sleep between two of them is an interrupt that holds up
 //! their sender.
 
+use super::lesson::{Lesson, Rule, Step};
+use super::vigil::{Vigil, Wait};
 use crate::time::{Duration, Instant};
 
-/// The longest that the application is kept from sleeping, as time and as rounds: its clock may stand still.
+/// The longest that the application is kept from sleeping, as time and as rounds.
 const WAIT: Duration = Duration::from_micros(25);
 const ROUNDS: u8 = 64;
 /// An answer that took longer, sleep included, would not have been met.
 const SOON: Duration = Duration::from_micros(100);
-/// How often in a row an answer may be missed, at most, before the application sleeps again.
-const MOST_TRUST: u8 = 4;
-/// Answers that come soon from one try to the next, at first and at most.
-const FIRST_PAUSE: u16 = 16;
-const LAST_PAUSE: u16 = 1024;
 
-/// See the module.
+/// An answer is met, or missed.
 #[derive(Debug)]
-pub(super) struct Answers {
-    /// When the host was last given something that was not answered yet.
-    asked: Option<Instant>,
-    /// Rounds without sleep that are left.
-    left: u8,
-    /// The answer was not met, or not waited for.
-    slept: bool,
-    /// How many answers may yet be missed.
-    trust: u8,
-    /// Answers from one try to the next, and until the next.
-    pause: u16,
-    until_try: u16,
+struct Met;
+
+impl Rule for Met {
+    const STEP: Step = Step::Count(1);
+    const MOST: u8 = 4;
+    // What is let go is answers that come soon nevertheless.
+    const UNTIL_FIRST: u16 = 16;
+    const FIRST_PAUSE: u16 = 16;
+    const LAST_PAUSE: u16 = 1024;
 }
 
-impl Default for Answers {
-    fn default() -> Answers {
-        Answers { asked: None, left: 0, slept: false, trust: 0, pause: FIRST_PAUSE, until_try: FIRST_PAUSE }
-    }
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    /// The host was given something that it has not answered yet.
+    vigil: Vigil,
+    lesson: Lesson<Met>,
 }
 
 impl Answers {
@@ -48,41 +44,30 @@ impl Answers {
     /// application is to come round at once instead.
     pub(super) fn before_sleep(&mut self, gave: bool, now: Instant) -> bool {
         if gave {
-            self.asked = Some(now);
-            self.slept = self.trust == 0 && self.until_try > 0;
-            self.left = ROUNDS;
+            self.vigil.begin(if self.lesson.is_tried() { ROUNDS } else { 0 }, now);
         }
-        let Some(asked) = self.asked else { return false };
-        if self.slept {
-            return false;
-        }
-        if self.left > 0 && now - asked < WAIT {
-            self.left -= 1;
-            return true;
-        }
-        self.slept = true;
-        self.trust = self.trust.saturating_sub(1);
-        if self.trust == 0 {
-            self.until_try = self.pause;
-            self.pause = (self.pause * 2).min(LAST_PAUSE);
+        match self.vigil.before_sleep(WAIT, now) {
+            Wait::Awake => return true,
+            Wait::Ended => self.lesson.in_vain(),
+            Wait::Asleep => {}
         }
         false
     }
 
     /// Nothing is awaited any more.
     pub(super) fn forget(&mut self) {
-        self.asked = None;
+        self.vigil.end();
     }
 
     /// The host has news.
     pub(super) fn came(&mut self, now: Instant) {
-        let Some(asked) = self.asked.take() else { return };
-        if !self.slept {
-            self.trust = (self.trust + 1).min(MOST_TRUST);
-            self.pause = FIRST_PAUSE;
+        let Some(asked) = self.vigil.since() else { return };
+        if self.vigil.is_awake() {
+            self.lesson.worth_it();
         } else if now - asked <= SOON {
-            self.until_try = self.until_try.saturating_sub(1);
+            self.lesson.let_go();
         }
+        self.vigil.end();
     }
 }
 
@@ -133,13 +118,13 @@ mod tests {
     fn what_is_forgotten_teaches_nothing() {
         let (mut answers, mut clock) = (Answers::default(), 0);
         exchanges(&mut answers, &mut clock, 20, 12, false);
-        let trust = answers.trust;
+        let trust = answers.lesson.trust();
         for _ in 0..100 {
             answers.before_sleep(true, Instant::from_micros(clock));
             answers.forget();
             answers.came(Instant::from_micros(clock));
         }
-        assert_eq!((answers.trust, answers.before_sleep(false, Instant::from_micros(clock))), (trust, false));
+        assert_eq!((answers.lesson.trust(), answers.before_sleep(false, Instant::from_micros(clock))), (trust, false));
     }
 
     #[test]
