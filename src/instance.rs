@@ -11,11 +11,10 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::{c_int, c_void};
-use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant as HostInstant;
 
@@ -27,16 +26,8 @@ use super::log::{self, Level};
 use super::outside;
 use super::polling::Watching;
 use super::types::{Slirp, SlirpDbg, SlirpTimerId};
-use oxislirp::Instant;
-use oxislirp::door::{Foreign, Handing, JUST_NOW, ThreadNumber, current_thread, switches_of_this_thread, ticks};
-use oxislirp::{Config, Effect, Stack, Target, UnixAddress, inspect, snapshot};
-
-/// Frames from the guest between two looks at the application's clock, if they come one behind the other: a clock of just
-/// now is exact enough for what is measured with it, and calling it for each frame would cost as much as the frame.
-const FRAMES_PER_CLOCK: u32 = 16;
-/// Bounds of the time between two router advertisements, in milliseconds; source: docs/contract/poll-and-timers.md
-/// section 5.
-const RA_INTERVAL_MS: std::ops::Range<u64> = 200_000..600_000;
+use oxislirp::door::{Foreign, Handing, RecentClock, ThreadNumber, current_thread, switches_of_this_thread};
+use oxislirp::{Caller, Config, Effect, Instant, Stack, Target, UnixAddress, inspect, snapshot};
 
 /// Who takes the bytes of a guest forward.
 pub(crate) type GuestForwardWriter = unsafe extern "C" fn(*const c_void, usize, *mut c_void) -> isize;
@@ -125,14 +116,10 @@ pub(crate) struct Instance {
     closed: AtomicBool,
     /// The handle of the router advertisement timer, when IPv6 is on and the application has timers.
     timer: Mutex<Option<*mut c_void>>,
-    /// What the clock was when that timer was set, in microseconds.
-    timer_set_at: AtomicI64,
     started: HostInstant,
-    clock: AtomicI64,
-    /// The processor's counter at the last look at the clock.
-    clock_ticks: AtomicU64,
-    frames_since_clock: AtomicU32,
-    random: RandomState,
+    pub(super) clock: RecentClock,
+    /// The thread that runs the application's loop: the one that called fill last.
+    loop_thread: AtomicU64,
 }
 
 // SAFETY: the raw pointers in it (opaque pointers and a timer handle) are never followed here, only handed back to the
@@ -148,7 +135,8 @@ impl Instance {
     /// What the operating system says when it has no descriptor left.
     pub(crate) fn create(config: Config, callbacks: Callbacks) -> std::io::Result<*mut Slirp> {
         let ipv6 = config.ipv6_enabled;
-        let stack = Stack::new(config)?;
+        let mut stack = Stack::new(config)?;
+        stack.advertise_by_timer();
         let instance = Counted::new(Instance {
             watching: Watching::new(stack.descriptor()),
             core: Mutex::new(Core {
@@ -164,12 +152,9 @@ impl Instance {
             callbacks,
             closed: AtomicBool::new(false),
             timer: Mutex::new(None),
-            timer_set_at: AtomicI64::new(i64::MIN),
             started: HostInstant::now(),
-            clock: AtomicI64::new(0),
-            clock_ticks: AtomicU64::new(0),
-            frames_since_clock: AtomicU32::new(FRAMES_PER_CLOCK),
-            random: RandomState::new(),
+            clock: RecentClock::default(),
+            loop_thread: AtomicU64::new(current_thread()),
         });
         let handle = instance.clone().into_raw().cast::<Slirp>();
         instance.outside(|callbacks| callbacks.init_completed(handle));
@@ -177,7 +162,10 @@ impl Instance {
             let timer = SlirpTimerId::SlirpTimerRa as u32;
             *lock(&instance.timer) =
                 instance.outside(|callbacks| callbacks.timer_new(timer, ra_timer, handle)).flatten();
-            instance.arm_ra_timer();
+            if lock(&instance.timer).is_some() {
+                let now = instance.now();
+                instance.enter(|core| core.stack.set_timer(now));
+            }
         }
         // What the stack had to say when it was made.
         instance.enter(|_| ());
@@ -253,43 +241,25 @@ impl Instance {
 
     /// Reads the clock.
     pub(super) fn now(&self) -> Instant {
-        // Before the clock, so that its value seems older than it is.
-        let ticks = ticks().unwrap_or(0);
-        let nanoseconds = match self.outside(Callbacks::clock_get_ns).flatten() {
-            Some(nanoseconds) => nanoseconds,
-            None => i64::try_from(self.started.elapsed().as_nanos()).unwrap_or(i64::MAX),
-        };
-        let microseconds = nanoseconds / 1000;
-        self.clock.store(microseconds, Ordering::Relaxed);
-        self.clock_ticks.store(ticks, Ordering::Relaxed);
-        self.frames_since_clock.store(0, Ordering::Relaxed);
-        Instant::from_micros(microseconds)
-    }
-
-    /// The clock as a frame sees it, when it need not be read again: it was read just now, for another frame. The count may
-    /// miss a frame when two threads come in at once, which does no harm.
-    fn recent_now(&self) -> Option<Instant> {
-        let frames = self.frames_since_clock.load(Ordering::Relaxed);
-        if frames >= FRAMES_PER_CLOCK || !self.clock_is_of_just_now() {
-            return None;
-        }
-        self.frames_since_clock.store(frames + 1, Ordering::Relaxed);
-        Some(Instant::from_micros(self.clock.load(Ordering::Relaxed)))
+        self.clock.read(|| match self.outside(Callbacks::clock_get_ns).flatten() {
+            Some(nanoseconds) => nanoseconds / 1000,
+            None => i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX),
+        })
     }
 
     /// Reads the clock again, if that was not just now.
     pub(super) fn later_now(&self) -> Option<Instant> {
-        if self.clock_is_of_just_now() { None } else { Some(self.now()) }
+        if self.clock.is_of_just_now() { None } else { Some(self.now()) }
     }
 
-    fn clock_is_of_just_now(&self) -> bool {
-        ticks().is_some_and(|ticks| ticks.wrapping_sub(self.clock_ticks.load(Ordering::Relaxed)) < JUST_NOW)
+    /// Where the call comes from that this thread is in.
+    fn caller(&self) -> Caller {
+        if self.loop_thread.load(Ordering::Relaxed) == current_thread() { Caller::Loop } else { Caller::Elsewhere }
     }
 
-    /// A part of the application's loop ends: the next frame reads the clock, even if it comes at once. A clock of virtual
-    /// time may have jumped.
-    pub(super) fn clock_is_old(&self) {
-        self.frames_since_clock.store(FRAMES_PER_CLOCK, Ordering::Relaxed);
+    /// This thread runs the application's loop.
+    pub(super) fn runs_loop(&self) {
+        self.loop_thread.store(current_thread(), Ordering::Relaxed);
     }
 
     /// Lets `work` into the engine and hands over what it made. A panic in it loses what was being worked on, and no
@@ -365,6 +335,13 @@ impl Instance {
             // The socket closes at the end of this arm, after the application was told.
             Effect::Unregister(socket) => self.callbacks.unregister(socket.as_raw_fd()),
             Effect::Notify => self.callbacks.notify(),
+            Effect::SetTimer(at) => {
+                // The lock is not held while the application is called.
+                let timer = *lock(&self.timer);
+                if let Some(timer) = timer {
+                    self.callbacks.timer_mod(timer, at.total_millis());
+                }
+            }
             Effect::GuestError(text) => self.callbacks.guest_error(&text),
             Effect::Warning(text) => log::write(Level::Warning, &text),
             Effect::GuestForward { bytes, .. } => {
@@ -374,6 +351,8 @@ impl Instance {
                     let _ = unsafe { (writer.write)(bytes.as_ptr().cast(), bytes.len(), writer.opaque) };
                 }
             }
+            // What only programs in Rust are told.
+            _ => {}
         }
     }
 
@@ -388,10 +367,11 @@ impl Instance {
         }
         // SAFETY: the caller vouches for the handle.
         let Some(instance) = (unsafe { Instance::from_handle(handle) }) else { return };
-        let now = instance.recent_now().unwrap_or_else(|| instance.now());
+        let now = instance.clock.for_frame().unwrap_or_else(|| instance.now());
         // SAFETY: the caller vouches for the frame.
         let frame = unsafe { Foreign::new(frame, length) };
-        instance.enter(|core| core.stack.input_foreign(&frame, now));
+        let caller = instance.caller();
+        instance.enter(|core| core.stack.input_foreign(&frame, caller, now));
     }
 
     /// [`Instance::input`] where nobody else is inside, the clock need not be read, and nothing comes of the frame but what is
@@ -409,10 +389,11 @@ impl Instance {
         if instance.closed.load(Ordering::Relaxed) {
             return true;
         }
-        let Some(now) = instance.recent_now() else { return false };
+        let Some(now) = instance.clock.for_frame() else { return false };
         // SAFETY: the caller vouches for the frame.
         let frame = unsafe { Foreign::new(frame, length) };
-        core.run(|core| core.stack.input_foreign(&frame, now));
+        let caller = instance.caller();
+        core.run(|core| core.stack.input_foreign(&frame, caller, now));
         let Some(batch) = core.next_batch() else { return true };
         // SAFETY: the handle stands for a reference still, as a cleanup that has begun waits for the lock.
         let counted = unsafe { Instance::from_handle(handle) };
@@ -429,29 +410,8 @@ impl Instance {
             log::write(Level::Critical, &format!("slirp_handle_timer: there is no timer {id}"));
             return;
         }
-        self.arm_ra_timer();
         let now = self.now();
-        self.enter(|core| {
-            core.stack.set_now(now);
-            core.stack.advertise_router();
-        });
-    }
-
-    /// Sets the timer anew if the clock is from before it was set: it was set to a time, which may be hours away now. (A clock
-    /// that goes back by less makes one interval at most twice as long, which hosts bear, see RFC 4861 section 6.2.1.)
-    pub(super) fn check_ra_timer(&self, now: Instant) {
-        if now.total_micros() < self.timer_set_at.load(Ordering::Relaxed) {
-            self.arm_ra_timer();
-        }
-    }
-
-    fn arm_ra_timer(&self) {
-        let Some(timer) = *lock(&self.timer) else { return };
-        let now = self.now();
-        self.timer_set_at.store(now.total_micros(), Ordering::Relaxed);
-        let width = RA_INTERVAL_MS.end - RA_INTERVAL_MS.start;
-        let wait = RA_INTERVAL_MS.start + self.random.hash_one(now.total_micros()) % width;
-        self.outside(|callbacks| callbacks.timer_mod(timer, now.total_millis().saturating_add(wait as i64)));
+        self.enter(|core| core.stack.timer_expired(now));
     }
 
     /// Adds a host forward; an error is an errno.
@@ -540,10 +500,10 @@ impl Instance {
     }
 
     pub(crate) fn guest_forward_receive(&self, address: Ipv4Addr, port: u16, data: &[u8]) {
-        let now = self.now();
+        let (now, caller) = (self.now(), self.caller());
         self.enter(|core| {
             core.stack.set_now(now);
-            core.stack.guest_forward_receive(address, port, data);
+            core.stack.guest_forward_receive(address, port, data, caller);
         });
     }
 

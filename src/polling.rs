@@ -11,8 +11,6 @@ use super::instance::{Instance, lock};
 use super::types::{POLL_ERR, POLL_HUP, POLL_IN, POLL_OUT, POLL_PRI};
 use oxislirp::{Glance, Interest, Readiness};
 
-/// Turns one poll takes at most before the application's loop comes round again, whatever they have come to.
-const MAX_TURNS: usize = 1024;
 /// The index of what the application does not watch.
 const UNWATCHED: c_int = -1;
 
@@ -61,23 +59,18 @@ impl Watched {
 impl Instance {
     /// `slirp_pollfds_fill`: `watch` tells the application of a descriptor and gives its index.
     pub(crate) fn fill(&self, sleep: &mut u32, mut watch: impl FnMut(c_int, c_int) -> c_int) {
+        self.runs_loop();
         let now = self.now();
-        self.check_ra_timer(now);
-        // An application that skips its poll when its sleep ran out has its round done here.
-        let skipped_poll = self.enter(|core| {
-            if core.stack.is_asleep() {
-                core.stack.begin_round(now, Glance::Unknown);
-                return true;
-            }
-            core.stack.fill(sleep, now);
-            false
-        });
-        if skipped_poll == Some(true) {
+        let told = *sleep;
+        let mut prepared = self.enter(|core| core.stack.prepare_sleep(told, now)).flatten();
+        if prepared.is_none() {
+            // An application that skips its poll when its sleep ran out has its round done here.
             self.take_turns();
             let now = self.later_now().unwrap_or(now);
-            self.enter(|core| core.stack.fill(sleep, now));
+            prepared = self.enter(|core| core.stack.prepare_sleep(told, now)).flatten();
         }
-        self.clock_is_old();
+        *sleep = prepared.unwrap_or(told);
+        self.clock.expire();
         let Some(poller) = self.watching.poller else { return self.fill_directly(watch) };
         let index = self.outside(|_| watch(poller, POLL_IN | POLL_ERR | POLL_HUP)).unwrap_or(UNWATCHED);
         self.watching.index.store(index, Ordering::Relaxed);
@@ -108,11 +101,11 @@ impl Instance {
         let now = self.now();
         // What the beginning of the round has made is handed over with the first turn.
         let more = self.enter(|core| {
-            core.stack.begin_round(now, glance);
-            core.stack.work()
+            core.stack.handle_events(glance, now);
+            core.stack.take_turns()
         });
         if more == Some(false) {
-            self.clock_is_old();
+            self.clock.expire();
         } else {
             self.take_turns();
         }
@@ -129,7 +122,7 @@ impl Instance {
         });
         let now = self.now();
         self.enter(|core| {
-            core.stack.begin_round(now, Glance::Unknown);
+            core.stack.handle_events(Glance::Unknown, now);
             for one in &sockets {
                 core.stack.report(one.token, readiness(one.events));
             }
@@ -146,20 +139,22 @@ impl Instance {
 
     /// Lets everything that has something to do take turns, until nothing has or the round has done as much as one may.
     fn take_turns(&self) {
-        for _ in 0..MAX_TURNS {
+        // The number of turns has a bound.
+        while !self.is_closed() {
             // The application may have taken its time over what the last turn made.
             let now = self.later_now();
             let more = self.enter(|core| {
                 if let Some(now) = now {
                     core.stack.set_now(now);
                 }
-                core.stack.work()
+                core.stack.take_turns()
             });
+            // After a panic the others go on.
             if more == Some(false) {
                 break;
             }
         }
-        self.clock_is_old();
+        self.clock.expire();
     }
 }
 

@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant as Wall};
 
-use oxislirp::{Config, Glance, Instant, Stack};
+use oxislirp::{Caller, Config, Glance, Instant, Output, Stack};
 use smoltcp::iface::{Config as InterfaceConfig, Interface, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium};
 use smoltcp::socket::{dhcpv4, icmp, tcp};
@@ -33,24 +33,18 @@ impl Cable {
         Instant::from_micros(self.started.elapsed().as_micros() as i64)
     }
 
-    /// Takes over what the stack has made. What it wants its application to be told does not matter here: this program
-    /// never sleeps.
-    fn collect(&mut self) {
-        self.to_guest.extend(self.stack.outbox().frames().map(<[u8]>::to_vec));
-        self.stack.outbox().clear();
-        self.stack.effects().clear();
-    }
-
-    /// One turn of an application's loop.
+    /// One round of the program's loop, which never sleeps.
     fn turn(&mut self) {
-        let now = self.now();
-        let mut sleep = 0;
-        self.stack.fill(&mut sleep, now);
-        self.stack.begin_round(now, Glance::Unknown);
-        for _ in 0..self.stack.backlog() {
-            self.stack.work();
+        self.stack.handle_events(Glance::Unknown, self.now());
+        loop {
+            let now = self.now();
+            match self.stack.poll_output(now) {
+                Output::Frame(frame) => self.to_guest.push_back(frame.to_vec()),
+                Output::Timeout(_) => break,
+                // What is to be told does not matter here.
+                _ => {}
+            }
         }
-        self.collect();
     }
 }
 
@@ -90,8 +84,7 @@ impl smoltcp::phy::TxToken for Sending<'_> {
         let mut frame = vec![0; length];
         let result = write(&mut frame);
         let now = self.0.now();
-        self.0.stack.input(&frame, now);
-        self.0.collect();
+        self.0.stack.input(&frame, Caller::Loop, now);
         result
     }
 }

@@ -26,22 +26,22 @@ mod time;
 mod wire;
 
 pub use flow::tcp::Target;
-pub use flow::{Effect, HostSocket};
+pub use flow::{Caller, Effect, HostSocket};
 pub use host::poller::Readiness;
 pub use host::unix::UnixAddress;
 pub use link::outbox::Outbox;
 pub use pace::Glance;
 pub use service::ncsi::Config as NcsiConfig;
-pub use stack::{Config, Interest, Stack};
+pub use stack::{Config, Interest, Output, Stack};
 pub use time::Instant;
 
 /// What the C library takes beyond this crate's interface. No promise is made about it.
 #[doc(hidden)]
 pub mod door {
+    pub use crate::host::clock::RecentClock;
     pub use crate::host::foreign::Foreign;
     pub use crate::host::process::{ThreadNumber, current_thread};
     pub use crate::host::sleeps::switches_of_this_thread;
-    pub use crate::host::ticks::{JUST_NOW, ticks};
     pub use crate::link::handover::handing::Handing;
 }
 

@@ -12,7 +12,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use oxislirp::internals::checksum::{Checksum, is_valid};
 use oxislirp::internals::{Ipv4View, Ipv6View};
 use oxislirp::Instant;
-use oxislirp::{Config, Effect, Glance, Stack};
+use oxislirp::{Caller, Config, Effect, Glance, Stack};
 
 use crate::input::Input;
 
@@ -81,18 +81,17 @@ pub fn play(data: &[u8]) -> Seen {
         let len = input.u16().into();
         let mut frame = input.bytes(len).to_vec();
         if flags & 16 != 0 {
-            let mut sleep = 1000;
-            stack.fill(&mut sleep, now);
+            let _ = stack.prepare_sleep(1000, now);
             wire.take(&mut stack, number);
-            stack.begin_round(now, Glance::Unknown);
+            stack.handle_events(Glance::Unknown, now);
             wire.take(&mut stack, number);
-            while stack.work() {
+            while stack.take_turns() {
                 wire.take(&mut stack, number);
             }
             wire.take(&mut stack, number);
         }
         wire.prepare(&mut frame, flags);
-        stack.input(&frame, now);
+        stack.input(&frame, Caller::Loop, now);
         wire.take(&mut stack, number);
     }
     stack.shut_down();
@@ -121,7 +120,7 @@ impl Wire {
                 Effect::GuestForward { forward, bytes } => {
                     assert_eq!(Some(forward), number);
                     let room = stack.guest_forward_room(FORWARD, FORWARD_PORT).min(bytes.len());
-                    stack.guest_forward_receive(FORWARD, FORWARD_PORT, &bytes[..room]);
+                    stack.guest_forward_receive(FORWARD, FORWARD_PORT, &bytes[..room], Caller::Loop);
                 }
                 _ => {}
             }

@@ -12,7 +12,6 @@ use super::name_server::NameServers;
 use super::policy::Policy;
 use super::timers::TimerQueue;
 use crate::host::poller::{News, Poller};
-use crate::host::process::{ThreadNumber, current_thread};
 use crate::host::reserve::Reserve;
 use crate::pace::Pace;
 use crate::tcp::{Pool, SeqNumber};
@@ -26,6 +25,18 @@ const USUAL_PACKET: usize = 1500;
 pub(super) const RETRY: Duration = Duration::from_millis(20);
 /// Flows of datagrams that no connection takes the descriptor of.
 const LEFT_BY_CONNECTIONS: usize = 16;
+
+/// Where a call comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Caller {
+    /// From the loop that sleeps, calls [`handle_events`](crate::Stack::handle_events) and takes the output out. It is not
+    /// asleep, and a round follows: what may wait for other frames waits for that.
+    #[default]
+    Loop,
+    /// From somewhere else, while the loop may be asleep: nothing waits for the end of a round, and
+    /// [`Effect::Notify`] asks for the loop to be woken when there is something for it to do.
+    Elsewhere,
+}
 
 /// What flows work with: the way to the guest, the deadlines, the poller, and what the host is to be told.
 pub(crate) struct Context {
@@ -56,8 +67,8 @@ pub(crate) struct Context {
     pub made: u64,
     /// What the round has brought so far, and what follows from it.
     pub pace: Pace,
-    /// The thread that runs the application's loop: after what it hands in comes the end of a round.
-    pub loop_thread: ThreadNumber,
+    /// Where the frame that is worked on comes from, or the call.
+    pub caller: Caller,
 }
 
 impl Context {
@@ -118,7 +129,7 @@ impl Context {
 
     /// Whether the caller is the application's loop, so that a round ends soon after what it hands in.
     pub(crate) fn in_loop(&self) -> bool {
-        self.loop_thread == current_thread()
+        self.caller == Caller::Loop
     }
 
     /// Announces a new host socket and has the poller watch it. Returns false when the poller has no room for it; the

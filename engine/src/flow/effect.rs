@@ -3,6 +3,7 @@
 use std::os::fd::{AsRawFd, RawFd};
 
 use crate::host::socket::{Datagram, Listener, Stream};
+use crate::time::Instant;
 
 /// A host socket on its way out.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ impl AsRawFd for HostSocket {
 
 /// Something for the application. To be carried out in order.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Effect {
     /// A host socket was made.
     Register(RawFd),
@@ -38,6 +40,9 @@ pub enum Effect {
     GuestError(String),
     /// Something the person who runs the application should know.
     Warning(String),
+    /// The application's timer is to be set to this time of its clock. Only where advertisements are the timer's.
+    #[doc(hidden)]
+    SetTimer(Instant),
     /// Bytes from the guest for a guest forward's callback, named by the forward's number.
     GuestForward {
         /// The number that the forward was given when it was added.

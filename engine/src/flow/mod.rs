@@ -20,6 +20,7 @@ pub(crate) mod token;
 pub(crate) mod udp;
 mod whole;
 
+pub use context::Caller;
 pub(crate) use context::Context;
 pub use effect::{Effect, HostSocket};
 pub(crate) use key::{Endpoint, FlowKey};

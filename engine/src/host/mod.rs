@@ -3,6 +3,7 @@
 //!
 //! Every socket made here is non-blocking and close-on-exec, and never raises SIGPIPE.
 
+pub(crate) mod clock;
 mod control;
 pub(crate) mod error_queue;
 pub(crate) mod foreign;

@@ -27,12 +27,16 @@ const REPORT: c_int = 3;
 const MOST_CLOSED: libc::c_long = 1 << 20;
 
 /// Which thread of the process it is.
-pub type ThreadNumber = libc::pthread_t;
+pub type ThreadNumber = u64;
 
 /// The calling thread. Numbers of threads that have ended may be used again.
 pub fn current_thread() -> ThreadNumber {
+    // Not of this width everywhere.
+    #[allow(clippy::unnecessary_cast)]
     // SAFETY: pthread_self has no conditions.
-    unsafe { libc::pthread_self() }
+    unsafe {
+        libc::pthread_self() as ThreadNumber
+    }
 }
 
 /// Starts a command line, split as a shell does with quotes and backslashes but without any expansion, on one end of a

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::Stack;
 use super::tftp::PORT_TFTP;
+use crate::flow::Caller;
 use crate::flow::egress::Egress;
 use crate::flow::icmp::EchoRequest;
 use crate::flow::key::Endpoint;
@@ -30,14 +31,20 @@ const PORT_DHCP_SERVER: u16 = 67;
 
 impl Stack {
     /// Takes an Ethernet frame from the guest, without its frame check sequence. Whatever is not understood is dropped.
-    pub fn input(&mut self, frame: &[u8], now: Instant) {
+    ///
+    /// A loop hands in all the frames that are there before it calls [`Stack::handle_events`].
+    pub fn input(&mut self, frame: &[u8], caller: Caller, now: Instant) {
+        self.cx.caller = caller;
+        self.forget_sleep();
         if !self.input_in_place(&Foreign::from(frame), now) {
             self.take_frame(frame, None, now);
         }
     }
 
     /// The same for a frame that others may write meanwhile.
-    pub fn input_foreign(&mut self, frame: &Foreign<'_>, now: Instant) {
+    #[doc(hidden)]
+    pub fn input_foreign(&mut self, frame: &Foreign<'_>, caller: Caller, now: Instant) {
+        self.cx.caller = caller;
         if self.input_in_place(frame, now) {
             return;
         }

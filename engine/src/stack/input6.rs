@@ -232,25 +232,6 @@ impl Stack {
         };
         self.icmp.on_echo_request(&request, &mut self.cx);
     }
-
-    /// Sends a router advertisement, when IPv6 is on: the answer to a solicitation, or the periodic one.
-    pub fn advertise_router(&mut self) {
-        let policy = &self.cx.policy;
-        if !policy.ipv6_enabled {
-            return;
-        }
-        // A server of either family will do: queries are relayed across.
-        let has_server = !policy.disable_dns && self.cx.name_servers.any(self.cx.now);
-        let advertisement = ndp::Advertisement {
-            prefix: policy.prefix6,
-            prefix_len: policy.prefix6_len,
-            mtu: self.cx.egress.mtu(),
-            name_server: has_server.then_some(policy.vnameserver6),
-            search: &self.dhcpv6.search,
-        };
-        let frame = advertisement.frame();
-        self.cx.egress.frame(&frame);
-    }
 }
 
 /// The UDP datagram in a packet's payload, as long as it says; `None` when that is too long or too short.

@@ -1,17 +1,21 @@
 //! The engine: `Stack` owns every table below it and dispatches frames, readiness and deadlines. It calls nobody:
 //! frames and effects are results. No C type, no callback may come in.
 //!
-//! `config` says what a stack is made from, `input` and `input6` take frames apart, `in_place` takes bulk where it lies,
-//! `frame_copy` is where other frames are copied to, `foreign` knows those that are none of ours, `rounds` is the application's loop seen from inside, `ration` how much one call of it may make, `thrift` when memory is given back, `rules` adds and removes forwards, `shortage` says who gives way when descriptors have run out, `tftp` gives the TFTP server its
-//! datagrams and its files.
+//! `output` is what comes out, and the round as a program sees it; `config` says what a stack is made from, `input` and `input6`
+//! take frames apart, `in_place` takes bulk where it lies, `frame_copy` is where other frames are copied to, `foreign` knows those
+//! that are none of ours, `rounds` is the application's loop seen from inside, `ration` how much one call of it may make,
+//! `advertiser` when routers are advertised, `thrift` when memory is given back, `rules` adds and removes forwards, `shortage`
+//! says who gives way when descriptors have run out, `tftp` gives the TFTP server its datagrams and its files.
 #![forbid(unsafe_code)]
 
+mod advertiser;
 pub(crate) mod config;
 mod foreign;
 mod frame_copy;
 mod in_place;
 mod input;
 mod input6;
+mod output;
 mod ration;
 mod rounds;
 mod rules;
@@ -23,6 +27,7 @@ use std::hash::RandomState;
 use std::io;
 
 pub use config::Config;
+pub use output::Output;
 pub use rounds::Interest;
 use smoltcp::wire::EthernetAddress;
 
@@ -34,11 +39,10 @@ use crate::flow::name_server::NameServers;
 use crate::flow::tcp::{Target, TcpTable};
 use crate::flow::timers::TimerQueue;
 use crate::flow::udp::UdpTable;
-use crate::flow::{Context, Effect, FlowKey};
+use crate::flow::{Caller, Context, Effect, FlowKey};
 use crate::forward::guest::GuestForwards;
 use crate::forward::listener::TcpForwards;
 use crate::host::poller::Poller;
-use crate::host::process::current_thread;
 use crate::host::reserve::Reserve;
 use crate::host::tftp_files::Directory;
 use crate::ip::reassembly::{Ipv4Key, Ipv6Key, Reassembler};
@@ -84,6 +88,8 @@ pub struct Stack {
     /// Microseconds from the application's clock to the engine's own.
     clock_shift: i64,
     loop_state: rounds::LoopState,
+    advertiser: advertiser::Advertiser,
+    output: output::Pending,
 }
 
 impl Stack {
@@ -114,7 +120,7 @@ impl Stack {
             tcp_config: config.tcp(),
             made: 0,
             pace: Pace::default(),
-            loop_thread: current_thread(),
+            caller: Caller::Loop,
         };
         if config.handover {
             cx.egress.handover.engage(ETHERNET_LEN + config.mtu);
@@ -139,23 +145,28 @@ impl Stack {
             tftp: config.tftp(),
             clock_shift: 0,
             loop_state: rounds::LoopState::default(),
+            advertiser: advertiser::Advertiser::default(),
+            output: output::Pending::default(),
         };
         stack.begin_ration();
         Ok(stack)
     }
 
-    /// The frames for the guest. The caller takes them out after each call.
+    /// The frames for the guest, for a caller that takes them out after each call.
+    #[doc(hidden)]
     pub fn outbox(&mut self) -> &mut Outbox {
         &mut self.cx.egress.outbox
     }
 
-    /// What the application is to be told, in order. The caller takes it out after each call.
+    /// What the application is to be told, in order, for a caller that takes it out after each call.
+    #[doc(hidden)]
     pub fn effects(&mut self) -> &mut Vec<Effect> {
         &mut self.cx.effects
     }
 
     /// Whether there are frames or effects to be taken out, or a marker is to follow those that were.
     #[inline]
+    #[doc(hidden)]
     pub fn has_output(&self) -> bool {
         !self.cx.effects.is_empty() || self.cx.egress.has_output(self.cx.now)
     }
@@ -172,14 +183,26 @@ impl Stack {
             // A little is only two threads that read the clock in one order and came in in the other.
             if back >= CLOCK_STEP {
                 self.shift_clock(back, i64::saturating_add);
+                self.clock_went_back(now);
             }
             own = self.cx.now;
-        } else if self.cx.now != NEVER && own - self.cx.now > LONGEST_GAP {
-            let latest = self.cx.now + LONGEST_GAP;
-            self.shift_clock(own - latest, i64::saturating_sub);
-            own = latest;
+        } else if own - self.cx.now > LONGEST_GAP {
+            own = self.after_gap(own);
         }
         self.cx.now = own;
+    }
+
+    /// The clock went far ahead, or is seen for the first time.
+    #[cold]
+    fn after_gap(&mut self, own: Instant) -> Instant {
+        if self.cx.now == NEVER {
+            self.cx.now = own;
+            self.begin_advertising();
+            return own;
+        }
+        let latest = self.cx.now + LONGEST_GAP;
+        self.shift_clock(own - latest, i64::saturating_sub);
+        latest
     }
 
     #[cold]

@@ -16,7 +16,6 @@ use crate::flow::token::{self, Kind};
 use crate::flow::udp::UdpId;
 use crate::forward::listener::ListenerId;
 use crate::host::poller::Readiness;
-use crate::host::process::current_thread;
 use crate::link::handover::handing::Handing;
 use crate::link::handover::trust::Switches;
 use crate::pace::Glance;
@@ -26,6 +25,8 @@ use crate::time::{Instant, earliest};
 const LONGEST_SLEEP: u32 = 1000;
 /// Sleeps up to this length, in milliseconds, are left alone.
 const SHORTEST_SLEEP: u32 = 2;
+/// Turns that one round takes at most, whatever they have come to.
+const MAX_TURNS: u32 = 1024;
 /// How many sockets' datagrams come before the streams when they found no room in the round before.
 const DATAGRAM_TURNS: usize = 64;
 
@@ -39,6 +40,8 @@ pub(super) struct LoopState {
     /// When it will wake by itself, at the latest.
     wakes: Option<Instant>,
     thrift: Thrift,
+    /// Turns that this round may still take.
+    turns: u32,
 }
 
 /// What the application is to watch in direct mode.
@@ -62,39 +65,43 @@ impl Stack {
         self.cx.poller.as_ref().map(|poller| poller.descriptor())
     }
 
-    /// Whether fill was called and no round begun since. A caller that comes to fill again is one that skips its poll when
-    /// its sleep ran out, and wants the round done first.
-    pub fn is_asleep(&self) -> bool {
-        self.loop_state.asleep
-    }
-
-    /// Before the application's sleep. `sleep` is how long it means to sleep, in milliseconds; it is only ever lowered.
-    pub fn fill(&mut self, sleep: &mut u32, now: Instant) {
-        let told = *sleep;
+    /// Before the application's sleep, which it means to be `told` milliseconds long: how long it may be, which is never
+    /// longer. Sleeps of up to two milliseconds stay as they are, unless there is something to do at once. Source:
+    /// docs/contract/poll-and-timers.md section 2.
+    ///
+    /// `None` when the last sleep was not followed by a round, as by an application that skips its poll when the sleep ran
+    /// out: the round has been begun, and its turns are to be taken first.
+    #[doc(hidden)]
+    pub fn prepare_sleep(&mut self, told: u32, now: Instant) -> Option<u32> {
+        if self.loop_state.asleep {
+            self.handle_events(Glance::Unknown, now);
+            return None;
+        }
         self.set_now(now);
         let next = self.run_deadlines();
-        if *sleep > SHORTEST_SLEEP {
-            *sleep = (*sleep).min(LONGEST_SLEEP).min(self.sleep_left(next));
+        let mut sleep = told;
+        if told > SHORTEST_SLEEP {
+            sleep = told.min(LONGEST_SLEEP).min(self.sleep_left(next));
         } else if self.may_go_on() {
-            *sleep = 0;
+            sleep = 0;
         }
         let rest = self.cx.pace.before_sleep(told, self.cx.now);
         self.loop_state.thrift.before_sleep(rest.brought, &mut self.cx.pool, self.cx.now);
         if rest.awake {
-            *sleep = 0;
+            sleep = 0;
         }
         let made = self.cx.egress.position();
-        *sleep = self.cx.egress.handover.before_sleep(made, *sleep, self.cx.now);
+        sleep = self.cx.egress.handover.before_sleep(made, sleep, self.cx.now);
         if rest.for_ever
             && (self.cx.egress.handover.waits(made) || self.may_go_on())
             && let Some(poller) = &mut self.cx.poller
         {
             poller.wake(token::STACK);
         }
-        self.cx.loop_thread = current_thread();
         self.loop_state.asleep = true;
         self.loop_state.notified = false;
-        self.loop_state.wakes = Some(self.cx.now + crate::time::Duration::from_millis(u64::from(*sleep)));
+        self.loop_state.wakes = Some(self.cx.now + crate::time::Duration::from_millis(u64::from(sleep)));
+        Some(sleep)
     }
 
     /// Milliseconds until something is due, of which the next deadline is known.
@@ -135,16 +142,18 @@ impl Stack {
         earliest(earliest(below_services, fragments), self.tftp.deadline())
     }
 
-    /// After the application's sleep: deadlines, staged bytes, and what the poller has to say. The caller then works off
-    /// the backlog with [`Stack::work`].
-    pub fn begin_round(&mut self, now: Instant, glance: Glance) {
+    /// After the application's sleep, and after the frames that came meanwhile: deadlines, what the guest's flows have
+    /// staged for the hosts, and what the host sockets have to say. `seen` is what the caller saw of the descriptor that it
+    /// watches. What follows from it all is done by [`Stack::poll_output`], turn by turn.
+    pub fn handle_events(&mut self, seen: Glance, now: Instant) {
         self.set_now(now);
         self.loop_state.asleep = false;
+        self.loop_state.turns = MAX_TURNS;
         let made = self.cx.egress.position();
         self.cx.egress.handover.begin_round(made, self.cx.now);
         self.begin_ration();
         self.run_deadlines();
-        let round = self.cx.pace.begin_round(glance, self.cx.now);
+        let round = self.cx.pace.begin_round(seen, self.cx.now);
         if self.tcp.has_staged() {
             self.in_half_of_round(|stack| stack.tcp.flush(round.hold, &mut stack.cx));
         }
@@ -208,14 +217,27 @@ impl Stack {
     }
 
     /// How many turns there are to take.
-    pub fn backlog(&self) -> usize {
+    fn backlog(&self) -> usize {
         self.tcp_forwards.backlog() + self.tcp.backlog() + self.udp.backlog() + self.icmp.backlog()
     }
 
     /// Takes one turn of everything that has something to do; the frames it makes are to be taken out before the next.
     /// False when there is nothing left to do, this round has made as much as one may, or there is no room for more on the
     /// way to the guest: the next one goes on.
-    pub fn work(&mut self) -> bool {
+    #[doc(hidden)]
+    pub fn take_turns(&mut self) -> bool {
+        let turns = self.loop_state.turns.saturating_sub(1);
+        let more = turns > 0 && self.take_turn();
+        self.loop_state.turns = if more { turns } else { 0 };
+        more
+    }
+
+    /// Whether the turns of a round have been begun and not all been taken.
+    pub(super) fn is_in_round(&self) -> bool {
+        self.loop_state.turns > 0
+    }
+
+    fn take_turn(&mut self) -> bool {
         if self.cx.is_spent() || self.backlog() == 0 {
             return false;
         }
@@ -241,12 +263,14 @@ impl Stack {
     }
 
     /// Takes out what the application can take now. False when that is nothing.
+    #[doc(hidden)]
     pub fn hand_over(&mut self, handing: &mut Handing) -> bool {
         self.cx.egress.hand_over(handing, self.cx.now)
     }
 
     /// What [`Stack::hand_over`] gave is with the application, and so are the effects that were taken out before; `switches`
     /// are those of its thread, where it was watched.
+    #[doc(hidden)]
     pub fn handed_over(&mut self, handing: &mut Handing, switches: Option<Switches>) {
         if let Some(switches) = switches {
             self.cx.egress.handover.on_watched(handing.bytes(), switches, self.cx.now);
@@ -284,7 +308,7 @@ impl Stack {
                 (Kind::Udp, key) => self.udp.on_deadline(UdpId::from(key), &mut self.cx),
                 (Kind::Icmp, key) => self.icmp.on_deadline(IcmpId::from(key), &mut self.cx),
                 (Kind::TcpListener, key) => self.tcp_forwards.on_deadline(ListenerId::from(key)),
-                (Kind::Stack, _) => {}
+                (Kind::Stack, _) => self.advertisement_due(),
             }
         }
         self.expire_fragments();

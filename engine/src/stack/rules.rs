@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::Stack;
+use crate::flow::Caller;
 use crate::flow::key::Endpoint;
 use crate::flow::tcp::Target;
 use crate::host::socket::{Datagram, Listener};
@@ -89,7 +90,8 @@ impl Stack {
     }
 
     /// Takes bytes for the guest from the application behind a guest forward.
-    pub fn guest_forward_receive(&mut self, address: Ipv4Addr, port: u16, data: &[u8]) {
+    pub fn guest_forward_receive(&mut self, address: Ipv4Addr, port: u16, data: &[u8], caller: Caller) {
+        self.cx.caller = caller;
         self.begin_call();
         self.tcp.receive_for(Endpoint::new(address, port), data, &mut self.cx);
         self.wake_application();

@@ -26,6 +26,17 @@ impl Handing {
         self.outbox.some(self.first..self.end).chain(self.marker.as_deref())
     }
 
+    /// How many there are to be given now.
+    pub fn count(&self) -> usize {
+        self.end - self.first + usize::from(self.marker.is_some())
+    }
+
+    /// One of them.
+    pub fn frame(&self, index: usize) -> Option<&[u8]> {
+        let at = self.first + index;
+        if at < self.end { self.outbox.some(at..at + 1).next() } else { self.marker.as_deref() }
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.first == self.end && self.marker.is_none()
