@@ -67,9 +67,13 @@ impl Turn {
         self.instance.poll(false, &self.set);
     }
 
-    /// One round that hands over one given frame.
+    /// One round that hands over one given frame, behind what the guest itself has to say.
     pub fn round_of_frame(&mut self, frame: &[u8]) {
         self.begin();
+        loop {
+            let Some(slot) = self.guest.borrow_mut().next_frame(&mut self.transmit) else { break };
+            self.instance.input(self.transmit.frame(&slot));
+        }
         self.instance.input(frame);
         self.instance.poll(false, &self.set);
     }

@@ -19,6 +19,7 @@ pub struct Work {
 
 pub const ALL: &[Work] = &[
     Work { name: "ping", about: "an ARP request and an ICMP echo, both answered", units: 1000, run: ping },
+    Work { name: "dhcp", about: "DISCOVER, OFFER, REQUEST and ACK", units: 1000, run: dhcp },
     Work { name: "udp_g2h", about: "a datagram of 1472 octets, guest to host", units: 1000, run: udp_up },
     Work { name: "udp_h2g", about: "a datagram of 1472 octets, host to guest", units: 10_000, run: udp_down },
     Work { name: "tcp_g2h", about: "a full segment, guest to host, in bursts of 44", units: 1980, run: tcp_up },
@@ -40,7 +41,18 @@ pub const ALL: &[Work] = &[
         units: 14_360,
         run: |library, units| tcp_down(library, 65_520, units),
     },
-    Work { name: "rr", about: "a byte there and back over one connection", units: 1000, run: round_trips },
+    Work {
+        name: "rr",
+        about: "a byte there and back over one connection",
+        units: 1000,
+        run: |library, units| round_trips(library, 1, units),
+    },
+    Work {
+        name: "rr_32",
+        about: "the same, 32 at once over 32 connections",
+        units: 3200,
+        run: |library, units| round_trips(library, 32, units),
+    },
     Work { name: "crr", about: "connect, request, response, close: guest to host", units: 100, run: transactions },
     Work {
         name: "crr_hostfwd",
@@ -84,26 +96,30 @@ fn take(stream: &mut TcpStream, buf: &mut [u8]) -> Result<usize, String> {
     }
 }
 
-/// An ICMP echo request to the gateway with 56 octets of data.
-fn echo_request(sequence: u16) -> Vec<u8> {
-    let mut icmp = vec![8, 0, 0, 0, 0x12, 0x34];
-    icmp.extend(sequence.to_be_bytes());
-    icmp.extend(0..56u8);
-    let checksum = !wire::fold(wire::sum(&icmp));
-    icmp[2..4].copy_from_slice(&checksum.to_be_bytes());
-    wire::ip_frame(1, &icmp)
-}
-
 fn ping(library: &Path, units: u64) -> Result<(), String> {
     let mut turn = Turn::new(library)?;
     for unit in 0..units {
         let before = turn.guest.borrow().counters.frames;
         turn.guest.borrow_mut().announce();
         turn.round();
-        turn.round_of_frame(&echo_request(unit as u16));
+        turn.round_of_frame(&wire::echo_request(unit as u16));
         // A marker of the library may come beside the two answers.
         if turn.guest.borrow().counters.frames < before + 2 {
             return Err("an ARP request or an echo was not answered".into());
+        }
+    }
+    turn.sound()
+}
+
+fn dhcp(library: &Path, units: u64) -> Result<(), String> {
+    let mut turn = Turn::new(library)?;
+    for unit in 0..units {
+        for kind in [wire::DHCP_DISCOVER, wire::DHCP_REQUEST] {
+            turn.round_of_frame(&wire::dhcp_frame(kind, unit as u32));
+        }
+        let counters = turn.guest.borrow().counters;
+        if counters.offers.min(counters.leases) != unit + 1 {
+            return Err("a DISCOVER or a REQUEST was not answered".into());
         }
     }
     turn.sound()
@@ -193,17 +209,24 @@ fn tcp_down(library: &Path, mtu: usize, units: u64) -> Result<(), String> {
     turn.sound()
 }
 
-fn round_trips(library: &Path, units: u64) -> Result<(), String> {
+fn round_trips(library: &Path, at_once: u64, units: u64) -> Result<(), String> {
     let mut turn = Turn::new(library)?;
-    let (mut stream, index) = connected(&mut turn, Role::Quiet)?;
+    let mut streams = Vec::new();
+    for _ in 0..at_once {
+        streams.push(connected(&mut turn, Role::Quiet)?);
+    }
     let mut byte = [0; 1];
-    for unit in 1..=units {
-        turn.guest.borrow_mut().send_byte(index);
+    for unit in 1..=units / at_once {
+        for (_, index) in &streams {
+            turn.guest.borrow_mut().send_byte(*index);
+        }
         turn.until("a byte", |guest| {
-            if let Ok(1) = take(&mut stream, &mut byte) {
-                let _ = stream.write_all(&byte);
+            for (stream, _) in &mut streams {
+                if let Ok(1) = take(stream, &mut byte) {
+                    let _ = stream.write_all(&byte);
+                }
             }
-            guest.received(index) >= unit
+            streams.iter().all(|(_, index)| guest.received(*index) >= unit)
         })?;
     }
     turn.sound()

@@ -153,6 +153,45 @@ pub fn echo(beside: bool) -> std::io::Result<Peer> {
     }))
 }
 
+/// The same on any number of connections.
+pub fn echoes(beside: bool) -> std::io::Result<Peer> {
+    let (listener, port) = listener()?;
+    Ok(spawn_on(if beside { LIBRARY_CPU } else { PEER_CPU }, port, move |_| {
+        let mut epoll = Epoll::new()?;
+        epoll.add(&listener, false, u64::MAX)?;
+        let (mut ready, mut buf) = (Vec::new(), [0; 4096]);
+        let mut streams: Vec<TcpStream> = Vec::new();
+        loop {
+            epoll.wait(&mut ready);
+            for key in &ready {
+                let Some(stream) = streams.get_mut(*key as usize) else {
+                    let (stream, _) = listener.accept()?;
+                    stream.set_nodelay(true)?;
+                    epoll.add(&stream, false, streams.len() as u64)?;
+                    streams.push(stream);
+                    continue;
+                };
+                let n = stream.read(&mut buf)?;
+                if n == 0 {
+                    return Ok(());
+                }
+                stream.write_all(&buf[..n])?;
+            }
+        }
+    }))
+}
+
+/// Accepts any number of connections and reads from none.
+pub fn deaf() -> std::io::Result<Peer> {
+    let (listener, port) = listener()?;
+    Ok(spawn(port, move |_| {
+        let mut streams: Vec<TcpStream> = Vec::new();
+        loop {
+            streams.push(listener.accept()?.0);
+        }
+    }))
+}
+
 /// Sends every datagram back to its sender. `beside` as in [`echo`].
 pub fn datagram_echo(beside: bool) -> std::io::Result<Peer> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;

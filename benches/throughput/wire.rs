@@ -135,6 +135,70 @@ pub fn arp_frame(buf: &mut Vec<u8>, operation: u16, target_mac: [u8; 6], target:
     buf.len()
 }
 
+/// An ICMP echo request to the gateway with 56 octets of data.
+pub fn echo_request(sequence: u16) -> Vec<u8> {
+    let mut icmp = vec![8, 0, 0, 0, 0x12, 0x34];
+    icmp.extend(sequence.to_be_bytes());
+    icmp.extend(0..56u8);
+    let checksum = !fold(sum(&icmp));
+    put16(&mut icmp, 2, checksum);
+    ip_frame(1, &icmp)
+}
+
+/// Message types of DHCP (RFC 2132 section 9.6).
+pub const DHCP_DISCOVER: u8 = 1;
+pub const DHCP_OFFER: u8 = 2;
+pub const DHCP_REQUEST: u8 = 3;
+pub const DHCP_ACK: u8 = 5;
+
+/// The ports of server and client (RFC 2131 section 4.1).
+const DHCP_SERVER: u16 = 67;
+pub const DHCP_CLIENT: u16 = 68;
+
+/// Where the options begin in a DHCP message (RFC 2131 section 2), behind the magic cookie.
+const DHCP_OPTIONS: usize = 240;
+
+/// A broadcast DISCOVER or REQUEST of the guest, as a client sends it that has no address yet.
+pub fn dhcp_frame(kind: u8, transaction: u32) -> Vec<u8> {
+    let mut message = vec![0; DHCP_OPTIONS];
+    message[..4].copy_from_slice(&[1, 1, 6, 0]);
+    put32(&mut message, 4, transaction);
+    message[28..34].copy_from_slice(&GUEST_MAC);
+    message[236..].copy_from_slice(&[99, 130, 83, 99]);
+    message.extend([53, 1, kind]);
+    if kind == DHCP_REQUEST {
+        message.extend([50, 4]);
+        message.extend(GUEST_IP);
+        message.extend([54, 4]);
+        message.extend(HOST_IP);
+    }
+    // What a client asks for: mask, router, name server, host name, domain name, MTU.
+    message.extend([55, 6, 1, 3, 6, 12, 15, 26, 255]);
+    message.resize(300, 0);
+    let length = UDP + message.len();
+    let mut udp = Vec::new();
+    for word in [DHCP_CLIENT, DHCP_SERVER, length as u16, 0] {
+        udp.extend_from_slice(&u16::to_be_bytes(word));
+    }
+    udp.extend(message);
+    let mut frame = ip_frame(17, &udp);
+    frame[..6].fill(0xff);
+    frame[ETHERNET + 12..ETHERNET + 16].fill(0);
+    frame[ETHERNET + 16..ETHERNET + 20].fill(0xff);
+    put16(&mut frame, ETHERNET + 10, 0);
+    let checksum = !fold(sum(&frame[ETHERNET..ETHERNET + IP]));
+    put16(&mut frame, ETHERNET + 10, checksum);
+    frame
+}
+
+/// The type of a DHCP message, where that is the first of its options.
+pub fn dhcp_kind(message: &[u8]) -> Option<u8> {
+    match message.get(DHCP_OPTIONS..)? {
+        [53, 1, kind, ..] => Some(*kind),
+        _ => None,
+    }
+}
+
 /// A byte of the constant part of a cell or datagram.
 fn cell_byte(at: usize) -> u8 {
     (at * 7 + (at >> 8) * 13) as u8
@@ -276,6 +340,16 @@ mod tests {
             assert_eq!(Template::tcp(1460).fill_tcp(&h, number), whole);
             assert!(checksums_right(&whole[ETHERNET..], IP));
         }
+    }
+
+    #[test]
+    fn dhcp_messages_are_sound_and_known_by_their_type() {
+        for kind in [DHCP_DISCOVER, DHCP_REQUEST] {
+            let frame = dhcp_frame(kind, 7);
+            assert!(frame.len() == ETHERNET + IP + UDP + 300 && fold(sum(&frame[ETHERNET..ETHERNET + IP])) == 0xffff);
+            assert_eq!(dhcp_kind(&frame[ETHERNET + IP + UDP..]), Some(kind));
+        }
+        assert_eq!(dhcp_kind(&[0; 242]), None);
     }
 
     #[test]

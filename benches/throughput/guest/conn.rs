@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use super::recovery::Recovery;
+use super::transmit::SHIFT;
 use crate::wire::Header;
 
 /// The window field that the guest always advertises: with its scale 1 MiB, on a link that loses 8 MiB, on one that
@@ -27,6 +28,8 @@ pub enum Role {
     Sender,
     /// Receives and acknowledges the host's pattern.
     Receiver,
+    /// Acknowledges what comes, but its reader is stuck: the window closes when it is full.
+    Stuck,
     /// Acknowledges what comes; sends only when the workload asks for it.
     Quiet,
     /// Sends a request, waits for the whole answer, closes first, then is replaced by a new connection.
@@ -102,8 +105,15 @@ impl Conn {
             seq: self.iss.wrapping_add(sent as u32),
             ack,
             flags,
-            window: self.window,
+            window: if self.role == Role::Stuck { self.window_left() } else { self.window },
         }
+    }
+
+    /// The window field when nobody takes out what has come.
+    fn window_left(&self) -> u16 {
+        let shift = if self.window == WINDOW { SHIFT } else { 0 };
+        let whole = u64::from(self.window) << shift;
+        (whole.saturating_sub(self.received) >> shift) as u16
     }
 
     /// Take in the window field and the options of the other end's SYN.

@@ -38,6 +38,10 @@ pub struct Counters {
     pub bytes: u64,
     /// UDP datagrams received from the measured port.
     pub datagrams: u64,
+    /// Echo replies, and offers and acknowledgments of DHCP.
+    pub echoes: u64,
+    pub offers: u64,
+    pub leases: u64,
     /// Client connections that ran to their end.
     pub completed: u64,
     pub established: u64,

@@ -29,8 +29,9 @@ impl Guest {
                     return;
                 }
                 match packet[9] {
+                    1 if packet[header] == 0 => self.counters.echoes += 1,
                     6 if total >= header + 20 => self.receive_tcp(&packet[header..]),
-                    17 => self.receive_udp(&packet[header + wire::UDP..]),
+                    17 => self.receive_udp(wire::get16(packet, header + 2), &packet[header + wire::UDP..]),
                     _ => {}
                 }
             }
@@ -47,8 +48,16 @@ impl Guest {
         }
     }
 
-    fn receive_udp(&mut self, payload: &[u8]) {
+    fn receive_udp(&mut self, port: u16, payload: &[u8]) {
         self.progress += 1;
+        if port == wire::DHCP_CLIENT {
+            match wire::dhcp_kind(payload) {
+                Some(wire::DHCP_OFFER) => self.counters.offers += 1,
+                Some(wire::DHCP_ACK) => self.counters.leases += 1,
+                _ => {}
+            }
+            return;
+        }
         if payload.len() != self.udp_cell.len() {
             return;
         }

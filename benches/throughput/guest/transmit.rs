@@ -7,7 +7,7 @@ use super::{Guest, REQUEST, RESPONSE};
 use crate::wire::{self, ACK, Header, PSH, Template};
 
 /// The window scale that the guest offers, on a link that loses, and on one that delays.
-const SHIFT: u8 = 7;
+pub(super) const SHIFT: u8 = 7;
 const SHIFT_LOSSY: u8 = 10;
 const SHIFT_LONG: u8 = 12;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Context, Outcome, soundness, text};
 use crate::guest::Role;
-use crate::peer::Holder;
+use crate::peer::{self, Holder};
 use crate::rig::{Rig, Span};
 use crate::stats::{Better, Metric};
 use crate::sys;
@@ -80,6 +80,28 @@ fn exchange(rig: &mut Rig, indices: &[u32]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Connections of the workloads in which somebody does not read.
+const STALLED: usize = 32;
+
+/// Growth of resident anonymous memory per connection on which as much as possible was sent and nobody reads: the guest from
+/// hosts that send, or the host from a guest that does.
+pub fn stalled(context: &Context, guest_reads: bool) -> Outcome {
+    let mut rig = Rig::new(&context.library, context.shape(1500), STALLED + 1)?;
+    let (peer, role) = if guest_reads { (peer::deaf(), Role::Sender) } else { (peer::source(), Role::Stuck) };
+    let peer = peer.map_err(text)?;
+    rig.frames_per_round = 256;
+    let settle = context.warm_up() + context.measured();
+    // What is used by the first connection is there for all.
+    rig.connect_many(peer.port, role, 1)?;
+    rig.run_for(settle);
+    let before = sys::resident_anonymous().map_err(text)?;
+    rig.connect_many(peer.port, role, STALLED)?;
+    rig.run_for(settle);
+    let after = sys::resident_anonymous().map_err(text)?;
+    let each = (after as f64 - before as f64) / STALLED as f64;
+    Ok(vec![Metric::new("memory", "kB each", Better::Lower, each / 1e3)])
 }
 
 /// Growth of resident anonymous memory per connection: just established, and after 1 KiB went there and back.

@@ -153,6 +153,18 @@ pub const ALL: &[Workload] = &[
         run: |c| transaction::round_trips(c, 0, false),
     },
     Workload {
+        name: "tcp_rr_32",
+        about: "32 exchanges of one byte at once, peer on the same CPU",
+        run: |c| transaction::many_round_trips(c, 32, true),
+    },
+    Workload {
+        name: "tcp_rr_32_two_cpus",
+        about: "32 exchanges of one byte at once, peer on another CPU",
+        run: |c| transaction::many_round_trips(c, 32, false),
+    },
+    Workload { name: "ping", about: "an ARP request and an ICMP echo to the gateway", run: transaction::ping },
+    Workload { name: "dhcp", about: "DISCOVER, OFFER, REQUEST and ACK", run: transaction::dhcp },
+    Workload {
         name: "udp_rr",
         about: "UDP round trips of 8 octets, peer on the same CPU",
         run: |c| transaction::datagram_round_trips(c, true),
@@ -190,6 +202,16 @@ pub const ALL: &[Workload] = &[
         run: |c| idle::rounds(c, 20_000),
     },
     Workload { name: "idle_memory", about: "resident memory per idle TCP connection", run: idle::memory },
+    Workload {
+        name: "stalled_h2g",
+        about: "resident memory per TCP connection on which the host sends and the guest does not read",
+        run: |c| idle::stalled(c, false),
+    },
+    Workload {
+        name: "stalled_g2h",
+        about: "resident memory per TCP connection on which the guest sends and the host does not read",
+        run: |c| idle::stalled(c, true),
+    },
     Workload {
         name: "rr_with_1000_idle",
         about: "TCP round trips beside 1,000 idle connections, peer on the same CPU",

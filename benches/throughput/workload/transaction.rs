@@ -10,6 +10,7 @@ use crate::guest::{Guest, LISTEN_BASE, LISTEN_COUNT, Role};
 use crate::peer::{self, Holder};
 use crate::rig::{Rig, Span};
 use crate::stats::{Better, Metric, percentile};
+use crate::wire;
 
 /// A client connection older than this counts as stuck and is replaced.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -125,6 +126,75 @@ pub fn round_trips(context: &Context, idle: usize, same_cpu: bool) -> Outcome {
         },
         |guest| guest.received(index),
     )
+}
+
+/// One byte there and back on each of `at_once` connections, again and again; the peer on the library's CPU or not.
+pub fn many_round_trips(context: &Context, at_once: usize, same_cpu: bool) -> Outcome {
+    let mut rig = Rig::new(&context.library, context.shape(1500), at_once)?;
+    let peer = peer::echoes(same_cpu).map_err(text)?;
+    let indices = rig.connect_many(peer.port, Role::Quiet, at_once)?;
+    rig.frames_per_round = at_once as u32;
+    let mut wanted: Vec<u64> = vec![1; at_once];
+    indices.iter().for_each(|index| rig.guest.borrow_mut().send_byte(*index));
+    let mut exchange = |rig: &mut Rig, duration: Duration| {
+        let (mut count, end) = (0, Instant::now() + duration);
+        while Instant::now() < end {
+            rig.round(100);
+            let mut guest = rig.guest.borrow_mut();
+            for (index, wanted) in indices.iter().zip(&mut wanted) {
+                if guest.received(*index) >= *wanted {
+                    guest.send_byte(*index);
+                    *wanted += 1;
+                    count += 1;
+                }
+            }
+        }
+        count
+    };
+    exchange(&mut rig, context.warm_up());
+    let before = rig.guest.borrow().counters;
+    let span = Span::start();
+    let count = exchange(&mut rig, context.measured());
+    let span = span.stop();
+    let mut metrics = metrics(&span, count)?;
+    soundness(&rig, before, None, &mut metrics)?;
+    Ok(metrics)
+}
+
+/// An ARP request and an ICMP echo to the gateway, a round each: nothing of it leaves the library.
+pub fn ping(context: &Context) -> Outcome {
+    let mut arp = Vec::new();
+    wire::arp_frame(&mut arp, 1, [0; 6], wire::HOST_IP);
+    answered_inside(context, &[arp, wire::echo_request(1)], |guest| guest.counters.echoes)
+}
+
+/// DISCOVER, OFFER, REQUEST and ACK of DHCP, a round each.
+pub fn dhcp(context: &Context) -> Outcome {
+    let frames = [wire::dhcp_frame(wire::DHCP_DISCOVER, 1), wire::dhcp_frame(wire::DHCP_REQUEST, 1)];
+    answered_inside(context, &frames, |guest| guest.counters.leases.min(guest.counters.offers))
+}
+
+/// Frames that the library answers by itself, a round each, again and again; `answered` counts the whole exchanges.
+fn answered_inside(context: &Context, frames: &[Vec<u8>], answered: impl Fn(&Guest) -> u64) -> Outcome {
+    let mut rig = Rig::new(&context.library, context.shape(1500), 1)?;
+    let exchange = |rig: &mut Rig, duration: Duration| {
+        let end = Instant::now() + duration;
+        while Instant::now() < end {
+            // The clock is looked at once in 16 exchanges, as reading it is not what is measured.
+            for _ in 0..16 {
+                frames.iter().for_each(|frame| rig.round_of_frame(frame));
+            }
+        }
+    };
+    exchange(&mut rig, context.warm_up());
+    let before = rig.guest.borrow().counters;
+    let count = answered(&rig.guest.borrow());
+    let span = Span::start();
+    exchange(&mut rig, context.measured());
+    let span = span.stop();
+    let mut metrics = metrics(&span, answered(&rig.guest.borrow()) - count)?;
+    soundness(&rig, before, None, &mut metrics)?;
+    Ok(metrics)
 }
 
 /// Round trips one at a time: `send` starts one and says what `received` is to give when it has come back.
