@@ -4,7 +4,16 @@
 //! thread at a time into it, and calls the application only while nobody is inside; `polling` is its side of the
 //! application's loop. `counted` is what a handle stands for, `outside` knows from which calls of the application a call
 //! was made.
-#![warn(unreachable_pub)]
+// The tests and benchmarks of this package have the same manifest, and may.
+#![warn(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::todo
+)]
 
 mod address;
 mod callbacks;

@@ -53,7 +53,7 @@ fn goodput(config: &Config, loss: u64, delay: Duration) -> f64 {
         if sender.is_established() {
             let room = sender.send_room().min(data.len());
             let limit = sender.send_limit();
-            sender.send_mut().push(&data[..room], limit, &mut pool);
+            sender.send_mut().push(data.get(..room).unwrap_or_default(), limit, &mut pool);
         }
         while let Some(segment) = sender.poll_transmit(now) {
             let (first, second) = sender.send().slices(segment.offset, segment.len);

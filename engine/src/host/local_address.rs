@@ -145,7 +145,8 @@ mod messages {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
     use crate::host::mmsg::ReceiveBuffer;

@@ -116,6 +116,8 @@ unsafe fn copy_and_sum_avx2(to: *mut u8, from: *const u8, length: usize) -> u64 
     };
     const STEP: usize = 32;
     /// From its end on backwards, masks of any number of first bytes.
+    // An index that is wrong would not compile.
+    #[allow(clippy::indexing_slicing)]
     static FIRST: [u8; 3 * STEP] = {
         let mut mask = [0; 3 * STEP];
         let mut at = STEP;

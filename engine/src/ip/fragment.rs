@@ -68,9 +68,10 @@ impl<'a> Fragments<'a> {
             return Err(FragmentError::Unsupported);
         }
         let mut template = *packet.first_chunk::<IPV4_LEN>().ok_or(FragmentError::Malformed)?;
-        for field in [2..4, 6..8, 10..12] {
-            template[field].fill(0);
-        }
+        // Length, flags and offset, checksum: each fragment has its own.
+        template[2..4].fill(0);
+        template[6..8].fill(0);
+        template[10..12].fill(0);
         let piece = if view.packet().len() <= mtu {
             view.payload().len()
         } else if mtu < MIN_MTU {

@@ -285,9 +285,7 @@ fn parameter_problem(code: u8, pointer: usize) -> Icmpv6Error {
 }
 
 fn address(fixed: &[u8; IPV6_LEN], at: usize) -> Ipv6Addr {
-    let mut octets = [0; 16];
-    octets.copy_from_slice(&fixed[at..at + 16]);
-    Ipv6Addr::from(octets)
+    Ipv6Addr::from(fixed.get(at..).and_then(<[u8]>::first_chunk::<16>).copied().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -91,13 +91,11 @@ pub(crate) fn request_at(vhost: Ipv4Addr, target: Ipv4Addr, dst: EthernetAddress
 }
 
 fn mac_at(frame: &[u8; ARP_FRAME_LEN], at: usize) -> EthernetAddress {
-    let mut mac = [0; 6];
-    mac.copy_from_slice(&frame[at..at + 6]);
-    EthernetAddress(mac)
+    EthernetAddress(frame.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default())
 }
 
 fn ipv4_at(frame: &[u8; ARP_FRAME_LEN], at: usize) -> Ipv4Addr {
-    Ipv4Addr::new(frame[at], frame[at + 1], frame[at + 2], frame[at + 3])
+    Ipv4Addr::from(frame.get(at..).and_then(<[u8]>::first_chunk::<4>).copied().unwrap_or_default())
 }
 
 /// Writes Ethernet header and ARP message; the rest of the frame stays as it is.

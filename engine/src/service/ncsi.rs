@@ -79,7 +79,7 @@ pub(crate) fn answer(frame: &[u8], config: &Config) -> Option<Reply> {
     let mut bytes = [0; FRAME_MAX];
     bytes[..12].fill(0xff);
     bytes[12..ETHERNET_LEN].copy_from_slice(&ETHERTYPE.to_be_bytes());
-    let header = &mut bytes[ETHERNET_LEN..ETHERNET_LEN + HEADER_LEN];
+    let header = bytes.get_mut(ETHERNET_LEN..)?.first_chunk_mut::<HEADER_LEN>()?;
     header[..6].copy_from_slice(&[request[0], REVISION, 0, request[3], kind.wrapping_add(RESPONSE), request[5]]);
     header[6..8].copy_from_slice(&u16::try_from(length).ok()?.to_be_bytes());
     let end = ETHERNET_LEN + HEADER_LEN + length;

@@ -159,7 +159,8 @@ pub(crate) fn sum(data: &[u8]) -> Partial {
 #[inline]
 pub(crate) fn copy_and_sum(dst: &mut [u8], src: &[u8]) -> Partial {
     let length = dst.len().min(src.len());
-    Partial::of_words(vector::copied(&mut dst[..length], &src[..length]), length)
+    let (dst, src) = (dst.get_mut(..length).unwrap_or_default(), src.get(..length).unwrap_or_default());
+    Partial::of_words(vector::copied(dst, src), length)
 }
 
 /// Whether a message that holds its own checksum field sums up correctly. It has no pseudo header: the IPv4 header

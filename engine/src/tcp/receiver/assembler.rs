@@ -109,8 +109,9 @@ impl Assembler {
             self.ranges.get(index).is_some_and(|range| range.0.le(at)).then_some(index)
         };
         let recent = self.recent.map(holding);
+        let is_new = move |nth: usize, found: &usize| !recent.iter().take(nth).any(|before| *before == Some(*found));
         let known =
-            (0..recent.len()).filter_map(move |nth| recent[nth].filter(|found| !recent[..nth].contains(&Some(*found))));
+            recent.into_iter().enumerate().filter_map(move |(nth, found)| found.filter(|found| is_new(nth, found)));
         let others = (0..self.ranges.len()).rev().filter(move |index| !recent.contains(&Some(*index)));
         known.chain(others).filter_map(|index| self.ranges.get(index).copied())
     }
