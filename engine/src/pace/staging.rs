@@ -8,7 +8,7 @@ use super::hold::{Held, Hold};
 use super::pushed::Pushed;
 use super::run::Run;
 
-/// Staged bytes that are handed over without waiting for more: half as much costs more, twice as much gains nothing.
+/// Staged bytes that are handed over without waiting for more; twice as much gained nothing (docs/trials.md).
 const FULL: usize = 128 * 1024;
 /// A burst of so many bytes may wait for the next one although it has ended: two of them in one write cost much less.
 const LONG_BURST: usize = 32 * 1024;

@@ -19,7 +19,7 @@ use crate::host::poller::Readiness;
 use crate::link::handover::handing::Handing;
 use crate::link::handover::trust::Switches;
 use crate::pace::Glance;
-use crate::time::{Instant, earliest};
+use crate::time::{Duration, Instant, earliest};
 
 /// The longest sleep the application is left, in milliseconds; source: docs/contract/poll-and-timers.md section 2.
 const LONGEST_SLEEP: u32 = 1000;
@@ -81,7 +81,7 @@ impl Stack {
         let next = self.run_deadlines();
         let mut sleep = told;
         if told > SHORTEST_SLEEP {
-            sleep = told.min(LONGEST_SLEEP).min(self.sleep_left(next));
+            sleep = self.sleep_left(told.min(LONGEST_SLEEP), next);
         } else if self.may_go_on() {
             sleep = 0;
         }
@@ -100,20 +100,25 @@ impl Stack {
         }
         self.loop_state.asleep = true;
         self.loop_state.notified = false;
-        self.loop_state.wakes = Some(self.cx.now + crate::time::Duration::from_millis(u64::from(sleep)));
+        self.loop_state.wakes = Some(self.cx.now + Duration::from_millis(u64::from(sleep)));
         Some(sleep)
     }
 
-    /// Milliseconds until something is due, of which the next deadline is known.
-    fn sleep_left(&self, next: Option<Instant>) -> u32 {
+    /// Milliseconds until something is due, `most` at most; the next deadline is known.
+    fn sleep_left(&self, most: u32, next: Option<Instant>) -> u32 {
         if self.may_go_on() {
             return 0;
         }
-        let Some(deadline) = next else { return u32::MAX };
+        let Some(deadline) = next else { return most };
         if deadline <= self.cx.now {
             return 0;
         }
-        u32::try_from((deadline - self.cx.now).total_micros().div_ceil(1000)).unwrap_or(u32::MAX)
+        let left = deadline - self.cx.now;
+        // Nearly always it is further away, which is found out without a division.
+        if left >= Duration::from_millis(u64::from(most)) {
+            return most;
+        }
+        u32::try_from(left.total_micros().div_ceil(1000)).unwrap_or(most)
     }
 
     /// Whether there is something to do that need not wait for room on the way to the guest.
@@ -238,7 +243,7 @@ impl Stack {
     }
 
     fn take_turn(&mut self) -> bool {
-        if self.cx.is_spent() || self.backlog() == 0 {
+        if self.backlog() == 0 || self.cx.is_spent() {
             return false;
         }
         let first = self.cx.pace.datagrams_first();

@@ -156,7 +156,7 @@ impl UdpTable {
     /// A round of the application's loop begins: staged datagrams go to the host, unless the burst is held as it may still
     /// grow.
     pub(crate) fn begin_round(&mut self, hold: Hold, cx: &mut Context) {
-        if !self.stage.is_held(hold) {
+        if self.stage.burst().is_some() && !self.stage.is_held(hold) {
             self.end_burst(cx);
         }
         self.ask_again(cx);
