@@ -134,7 +134,7 @@ impl Instance {
     /// # Errors
     /// What the operating system says when it has no descriptor left.
     pub(crate) fn create(config: Config, callbacks: Callbacks) -> std::io::Result<*mut Slirp> {
-        let ipv6 = config.ipv6_enabled;
+        let ipv6 = config.has_ipv6();
         let mut stack = Stack::new(config)?;
         stack.advertise_by_timer();
         let instance = Counted::new(Instance {

@@ -8,6 +8,7 @@
 //! The C library around this crate is the package `oxislirp-capi`; `docs/architecture.md` tells how the rooms depend on each
 //! other.
 
+mod config;
 mod flow;
 mod forward;
 #[allow(unsafe_code)]
@@ -23,15 +24,21 @@ mod tcp;
 mod time;
 mod wire;
 
+pub use config::{
+    Config, ConfigBuilder, ConfigError, ConfigField, NameServerList, NameServerSource, Network4, Network6, TftpFiles,
+};
 pub use flow::tcp::Target;
 pub use flow::{Caller, Effect, HostSocket};
 pub use host::poller::Readiness;
 pub use host::unix::UnixAddress;
 pub use link::outbox::Outbox;
 pub use pace::Glance;
-pub use service::ncsi::Config as NcsiConfig;
-pub use stack::{Config, Interest, Output, Stack};
+pub use service::dns::search_list::{BadSearchDomain, SearchDomainFault};
+pub use service::ncsi::NcsiConfig;
+pub use service::tftp::{TftpFile, TftpOpenError, TftpSource};
+pub use stack::{Interest, Output, Stack};
 pub use time::Instant;
+pub use wire::mac_address::MacAddress;
 
 /// What the C library takes beyond this crate's interface. No promise is made about it.
 #[doc(hidden)]
@@ -77,6 +84,6 @@ pub mod internals {
     }
 
     pub mod tftp {
-        pub use crate::service::tftp::{Contents, Files, Tftp, Unopened};
+        pub use crate::service::tftp::Tftp;
     }
 }

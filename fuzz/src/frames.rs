@@ -57,16 +57,16 @@ pub fn play(data: &[u8]) -> Seen {
     let mut input = Input::new(data);
     let shape = input.u8();
     let restricted = shape & 1 != 0;
-    let config = Config {
-        restricted,
-        ipv6_enabled: shape & 8 != 0,
-        disable_host_loopback: true,
-        mtu: [1500, 68, 576, 65520][usize::from(shape >> 1 & 3)],
-        hostname: Some(b"guest".to_vec()),
-        search: vec![b"example.org".to_vec()],
-        ..Config::default()
-    };
-    let mtu = config.mtu;
+    let mtu = [1500, 68, 576, 65520][usize::from(shape >> 1 & 3)];
+    let config = Config::builder()
+        .restricted(restricted)
+        .ipv6(shape & 8 != 0)
+        .host_loopback(false)
+        .mtu(mtu)
+        .host_name("guest")
+        .search(["example.org"])
+        .build()
+        .expect("the configuration is sound");
     let Ok(mut stack) = Stack::new(config) else { return Seen::default() };
     let mut forward = FORWARD;
     let number = stack.add_guest_forward(&mut forward, FORWARD_PORT);

@@ -5,9 +5,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use oxislirp::internals::tftp::{Contents, Files, Tftp, Unopened};
-use oxislirp::Instant;
+use oxislirp::internals::tftp::Tftp;
+use oxislirp::{Instant, TftpFile, TftpOpenError, TftpSource};
 
 use crate::input::{Input, byte_at};
 
@@ -17,24 +18,24 @@ const OPTIONS: u16 = 6;
 const DEFAULT_BLOCK: usize = 512;
 
 /// Every name is a file; its first byte tells how long it is, and the name `!` cannot be read.
+#[derive(Debug)]
 struct Memory;
 
+#[derive(Debug)]
 struct File(usize);
 
-impl Files for Memory {
-    type File = File;
-
-    fn open(&self, name: &[u8]) -> Result<File, Unopened> {
-        Ok(File(usize::from(*name.first().ok_or(Unopened::Missing)?) * 16))
+impl TftpSource for Memory {
+    fn open(&self, name: &[u8]) -> Result<Box<dyn TftpFile>, TftpOpenError> {
+        Ok(Box::new(File(usize::from(*name.first().ok_or(TftpOpenError::Missing)?) * 16)))
     }
 }
 
-impl Contents for File {
+impl TftpFile for File {
     fn size(&self) -> u64 {
         self.0 as u64
     }
 
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         if self.0 == usize::from(b'!') * 16 {
             return Err(io::ErrorKind::Other.into());
         }
@@ -49,7 +50,7 @@ impl Contents for File {
 pub fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let mtu = [1500, 576, 300, 65520][usize::from(input.u8() & 3)];
-    let mut server = Tftp::new(Some(Memory), mtu);
+    let mut server = Tftp::new(Some(Arc::new(Memory)), mtu);
     let mut now = Instant::ZERO;
     let mut clients = [DEFAULT_BLOCK; 32];
     for _ in 0..256 {

@@ -16,11 +16,9 @@ use crate::host::reserve::Reserve;
 use crate::pace::Pace;
 use crate::tcp::{Pool, SeqNumber};
 use crate::time::{Duration, Instant};
-use crate::wire::header::{IPV4_LEN, IPV6_LEN};
+use crate::wire::header::{ETHERNET_MTU, IPV4_LEN, IPV6_LEN};
 use crate::wire::subnet::Ipv4Subnet;
 
-/// A packet of an Ethernet, in bytes.
-const USUAL_PACKET: usize = 1500;
 /// How long to wait after a read that failed for a reason of this host.
 pub(super) const RETRY: Duration = Duration::from_millis(20);
 /// Flows of datagrams that no connection takes the descriptor of.
@@ -84,7 +82,7 @@ impl Context {
 
     /// [`Context::room`] for datagrams from the host, which wait in their socket while there is no room on the way to the guest.
     pub(crate) fn datagram_room(&mut self) -> usize {
-        if !self.egress.fits(USUAL_PACKET) {
+        if !self.egress.fits(ETHERNET_MTU) {
             self.egress.handover.refuse(true);
             self.pace.on_datagrams_refused();
             return 0;
@@ -177,7 +175,7 @@ impl Context {
     pub(crate) fn guest_behind(&mut self, guest: Endpoint) -> Option<Endpoint> {
         let policy = &self.policy;
         let v6 = guest.ip.is_ipv6();
-        if !(if v6 { policy.ipv6_enabled } else { policy.ipv4_enabled }) {
+        if !(if v6 { policy.reach.ipv6 } else { policy.reach.ipv4 }) {
             return None;
         }
         let anywhere = guest.ip.is_unspecified();
@@ -194,7 +192,7 @@ impl Context {
     pub(crate) fn guest_address(&self, v6: bool) -> Option<IpAddr> {
         let neighbors = &self.egress.neighbors;
         if v6 {
-            return neighbors.guest_ipv6(|ip| self.policy.in_prefix6(ip)).map(IpAddr::V6);
+            return neighbors.guest_ipv6(|ip| self.policy.v6.contains(ip)).map(IpAddr::V6);
         }
         Some(neighbors.guest_ipv4(self.first_guest, |ip| self.may_be_guest(ip.into())).into())
     }
@@ -212,10 +210,10 @@ impl Context {
         match ip {
             // The DHCP server may give out addresses of another network than the one that is configured.
             IpAddr::V4(ip) => {
-                let leased = Ipv4Subnet::new(self.first_guest, self.policy.netmask);
-                self.policy.in_network(ip) || leased.contains(ip)
+                let leased = Ipv4Subnet::new(self.first_guest, self.policy.v4.netmask);
+                self.policy.v4.contains(ip) || leased.contains(ip)
             }
-            IpAddr::V6(ip) => self.policy.in_prefix6(ip),
+            IpAddr::V6(ip) => self.policy.v6.contains(ip),
         }
     }
 

@@ -4,12 +4,13 @@
 mod reach;
 mod v6;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use smoltcp::wire::EthernetAddress;
 
 use super::key::Endpoint;
 use super::policy::Policy;
+use crate::config::{Network4, Network6};
 use crate::ip::fragment::Fragments;
 use crate::ip::icmp::{self, IcmpError};
 use crate::ip::icmpv6::{self, Icmpv6Error};
@@ -24,11 +25,13 @@ use crate::link::ndp;
 use crate::link::neighbor::NeighborTable;
 use crate::link::outbox::{self, Outbox};
 use crate::link::pending::{Enqueued, Pending};
+use crate::service::dhcp;
 use crate::tcp::{Flags, SeqNumber, Transmit};
 use crate::time::{Instant, earliest};
 use crate::wire::checksum::{self, Checksum, Partial};
-use crate::wire::header::{self, ETHERNET_LEN, Ethernet, IPV4_LEN, Ipv4, PROTOCOL_UDP, Payload, Tcp, UDP_LEN, Udp};
-use crate::wire::subnet::Ipv4Subnet;
+use crate::wire::header::{
+    self, ETHERNET_LEN, Ethernet, IPV4_LEN, Ipv4, PROTOCOL_UDP, Payload, TOS_LOW_DELAY, Tcp, UDP_LEN, Udp,
+};
 
 /// Time to live of TCP and UDP packets to the guest; source: docs/contract/ipv4.md section 4.
 const TTL: u8 = 64;
@@ -66,11 +69,8 @@ pub(crate) struct Egress {
     pub outbox: Outbox,
     pub neighbors: NeighborTable,
     pending: Pending,
-    subnet: Ipv4Subnet,
-    vhost: Ipv4Addr,
-    vhost6: Ipv6Addr,
-    /// The name server's addresses.
-    name_server: (Ipv4Addr, Ipv6Addr),
+    v4: Network4,
+    v6: Network6,
     /// The largest IP packet the guest takes, in bytes.
     mtu: usize,
     /// The identification of the next IPv4 packet.
@@ -87,16 +87,13 @@ pub(crate) struct Egress {
 
 impl Egress {
     pub(crate) fn new(policy: &Policy, mtu: usize) -> Egress {
-        let subnet = Ipv4Subnet::new(policy.network, policy.netmask);
         Egress {
             // An MTU may be too small for what a protocol must say in one packet, as neighbor discovery.
             outbox: Outbox::new(ETHERNET_LEN + mtu),
             neighbors: NeighborTable::new(),
             pending: Pending::new(),
-            subnet,
-            vhost: policy.vhost,
-            vhost6: policy.vhost6,
-            name_server: (policy.vnameserver, policy.vnameserver6),
+            v4: policy.v4,
+            v6: policy.v6,
             mtu,
             ip_id: 0,
             fragment_id: 0,
@@ -157,7 +154,7 @@ impl Egress {
         // Behind a frame to a group, or an ARP reply, any guest will do.
         let known = || self.neighbors.iter_ipv4().next().map(|(ip, mac)| (mac, IpAddr::from(ip)));
         let Some((mac, guest)) = marker::guest_of(handing.last()).or_else(known) else { return };
-        let (gateway, name_server) = ((self.vhost, self.vhost6), self.name_server);
+        let (gateway, name_server) = ((self.v4.host, self.v6.host), (self.v4.name_server, self.v6.name_server));
         let mut frame = Vec::new();
         self.handover.mark(now, |number| {
             let (asker, asker6) = if number % 2 == 0 { gateway } else { name_server };
@@ -197,9 +194,9 @@ impl Egress {
 
     /// The Ethernet header of a packet to `guest`, whose address is zero when it is not known.
     fn link4(&self, guest: Ipv4Addr) -> (Ethernet, bool) {
-        let found = self.neighbors.destination_ipv4(guest, &self.subnet);
+        let found = self.neighbors.destination_ipv4(guest, &self.v4.subnet());
         let dst = found.unwrap_or(EthernetAddress([0; 6]));
-        (Ethernet { dst, src: mac_of_ipv4(self.vhost) }, found.is_some())
+        (Ethernet { dst, src: mac_of_ipv4(self.v4.host) }, found.is_some())
     }
 
     /// Has the frame just built wait for the guest's Ethernet address when that is not known.
@@ -214,7 +211,7 @@ impl Egress {
     }
 
     fn request(&mut self, target: Ipv4Addr) {
-        let request = arp::request(self.vhost, target);
+        let request = arp::request(self.v4.host, target);
         self.outbox.push(request.len(), |frame| {
             frame.copy_from_slice(&request);
             Some(())
@@ -226,7 +223,7 @@ impl Egress {
         if self.pending.is_empty() {
             return;
         }
-        let Some(mac) = self.neighbors.destination_ipv4(address, &self.subnet) else { return };
+        let Some(mac) = self.neighbors.destination_ipv4(address, &self.v4.subnet()) else { return };
         for waiting in self.pending.resolved(address.into(), mac, now) {
             self.outbox.push(waiting.len(), |frame| {
                 frame.copy_from_slice(&waiting);
@@ -423,7 +420,7 @@ impl Egress {
             Unreachable::Network => icmp::NET_UNREACHABLE,
             Unreachable::Host => icmp::HOST_UNREACHABLE,
         };
-        self.error(IcmpError::DestinationUnreachable { code }, self.vhost, packet, now);
+        self.error(IcmpError::DestinationUnreachable { code }, self.v4.host, packet, now);
     }
 
     /// Tells the guest that a link on the way of `packet` carries no more than `mtu` bytes.
@@ -432,7 +429,7 @@ impl Egress {
             return self.error6(Icmpv6Error::PacketTooBig { mtu }, packet, now);
         }
         let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
-        self.error(IcmpError::FragmentationNeeded { mtu }, self.vhost, packet, now);
+        self.error(IcmpError::FragmentationNeeded { mtu }, self.v4.host, packet, now);
     }
 
     /// Tells the guest that the time to live of `packet` has run out.
@@ -440,7 +437,7 @@ impl Egress {
         if is_v6(packet) {
             return self.error6(Icmpv6Error::TimeExceeded { code: 0 }, packet, now);
         }
-        self.error(IcmpError::TimeExceeded { code: icmp::TTL_EXCEEDED }, self.vhost, packet, now);
+        self.error(IcmpError::TimeExceeded { code: icmp::TTL_EXCEEDED }, self.v4.host, packet, now);
     }
 
     /// Tells the guest that the rest of a datagram did not come in time; `first` is its first fragment (RFC 792, RFC 8200
@@ -449,18 +446,18 @@ impl Egress {
         if is_v6(first) {
             return self.error6(Icmpv6Error::TimeExceeded { code: icmpv6::REASSEMBLY_TIME_EXCEEDED }, first, now);
         }
-        self.error(IcmpError::TimeExceeded { code: icmp::REASSEMBLY_TIME_EXCEEDED }, self.vhost, first, now);
+        self.error(IcmpError::TimeExceeded { code: icmp::REASSEMBLY_TIME_EXCEEDED }, self.v4.host, first, now);
     }
 
     fn error(&mut self, error: IcmpError, source: Ipv4Addr, offending: &[u8], now: Instant) {
         let Ok(view) = Ipv4View::parse(offending) else { return };
-        if !icmp::may_answer(&view, &self.subnet) || !self.errors.allow(now) {
+        if !icmp::may_answer(&view, &self.v4.subnet()) || !self.errors.allow(now) {
             return;
         }
         let mut packet = std::mem::take(&mut self.scratch);
         packet.clear();
         let id = self.next_id();
-        if icmp::append_error(error, source, &view, &self.subnet, id, &mut packet) {
+        if icmp::append_error(error, source, &view, &self.v4.subnet(), id, &mut packet) {
             self.packet4(view.src(), &packet, now);
         }
         self.scratch = packet;
@@ -551,8 +548,8 @@ impl Egress {
 
     /// Sends the reply of the DHCP server; source: docs/contract/dhcp.md section A3.
     pub(crate) fn dhcp(&mut self, payload: &[u8], now: Instant) {
-        const TOS: u8 = 0x10;
-        self.udp(Endpoint::new(self.vhost, 67), Endpoint::new(Ipv4Addr::BROADCAST, 68), payload, TOS, now);
+        let server = Endpoint::new(self.v4.host, dhcp::SERVER_PORT);
+        self.udp(server, Endpoint::new(Ipv4Addr::BROADCAST, dhcp::CLIENT_PORT), payload, TOS_LOW_DELAY, now);
     }
 
     /// Whether the checksum of a TCP or UDP message in an IPv4 packet is right; `known` is the message's sum, where it is.

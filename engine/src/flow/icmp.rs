@@ -21,6 +21,8 @@ use crate::host::lack::is_lack;
 use crate::host::path::ReceivedFrom;
 use crate::host::poller::{News, Readiness};
 use crate::host::socket::Datagram;
+use crate::ip::icmp::{self, ICMP_LEN};
+use crate::ip::icmpv6;
 use crate::time::{Duration, Instant, earliest};
 use crate::wire::checksum::Checksum;
 
@@ -30,12 +32,8 @@ const MAX_FLOWS: usize = 256;
 const BUDGET: usize = 64;
 /// How long a flow waits after its last request.
 const LIFETIME: Duration = Duration::from_secs(30);
-/// ICMP header: type, code, checksum, identifier, sequence number.
-const HEADER: usize = 8;
 /// The time to live of an answer of which the host does not tell it.
 const TTL_UNKNOWN: u8 = 255;
-const ECHO_REPLY: u8 = 0;
-const ECHO_REPLY_V6: u8 = 129;
 
 new_key_type! {
     /// Names an ICMP flow.
@@ -128,14 +126,14 @@ pub(crate) struct IcmpTable {
 impl IcmpTable {
     /// Takes an echo request from the guest.
     pub(crate) fn on_echo_request(&mut self, request: &EchoRequest<'_>, cx: &mut Context) {
-        if cx.policy.restricted {
+        if cx.policy.reach.restricted {
             return;
         }
         if request.ttl <= 1 {
             cx.egress.time_exceeded(request.packet, cx.now);
             return;
         }
-        let Some(&[_, _, _, _, id_high, id_low, _, _]) = request.message.first_chunk::<HEADER>() else { return };
+        let Some(&[_, _, _, _, id_high, id_low, _, _]) = request.message.first_chunk::<ICMP_LEN>() else { return };
         let key = EchoKey {
             guest: request.source,
             destination: request.destination,
@@ -143,7 +141,7 @@ impl IcmpTable {
         };
         // Nobody else is under the virtual prefix: what TCP and UDP find there is the host's own.
         if let IpAddr::V6(ip) = request.destination
-            && cx.policy.in_prefix6(ip)
+            && cx.policy.v6.contains(ip)
         {
             cx.egress.unreachable(Unreachable::Network, request.packet, cx.now);
             return;
@@ -372,11 +370,11 @@ fn deliver(flow: &IcmpFlow, (length, sender, hops): ReceivedFrom, cx: &mut Conte
     let Some(message) = message else { return };
     let identifier = flow.key.identifier.to_be_bytes();
     let Some(&mut [kind, ref mut code, ref mut sum_high, ref mut sum_low, ref mut id_high, ref mut id_low, _, _]) =
-        message.first_chunk_mut::<HEADER>()
+        message.first_chunk_mut::<ICMP_LEN>()
     else {
         return;
     };
-    if kind != if flow.real.is_ipv6() { ECHO_REPLY_V6 } else { ECHO_REPLY }
+    if kind != if flow.real.is_ipv6() { icmpv6::ECHO_REPLY } else { icmp::ECHO_REPLY }
         || (flow.raw && [*id_high, *id_low] != identifier)
         || sender.is_some_and(|sender| sender.ip() != flow.real)
     {

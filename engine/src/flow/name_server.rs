@@ -1,22 +1,23 @@
-//! The host's name servers: the resolver file as it stands now, the choice among the servers it names, and what is to be
-//! asked once more because one has refused it.
+//! The host's name servers: which there are now, the choice among them, and what is to be asked once more because one has
+//! refused it.
+
+mod source;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use source::Source;
+
 use super::key::Endpoint;
-use crate::host::resolver_file::{ResolverFile, interface_index};
+use crate::config::NameServerSource;
 use crate::service::dns::relay::DnsRelay;
 use crate::service::dns::resolv_conf::Servers;
 use crate::time::Instant;
 
-/// Where the host's servers are written down.
-const PATH: &str = "/etc/resolv.conf";
-
 /// The host's name servers.
 #[derive(Debug)]
 pub(crate) struct NameServers {
-    file: ResolverFile,
+    source: Source,
     servers: Servers,
     relay4: DnsRelay,
     relay6: DnsRelay,
@@ -34,25 +35,16 @@ pub(crate) struct Moved {
     pub server: SocketAddr,
 }
 
-impl Default for NameServers {
-    fn default() -> NameServers {
-        let file = ResolverFile::new(PATH);
-        let servers = servers_in(&file);
-        NameServers { servers, file, relay4: DnsRelay::new(), relay6: DnsRelay::new(), moved: VecDeque::new() }
-    }
-}
-
-fn servers_in(file: &ResolverFile) -> Servers {
-    match file.content() {
-        Some(text) => Servers::parse(text, interface_index),
-        None => Servers::default(),
-    }
-}
-
 impl NameServers {
+    /// The servers that `source` names, as far as they are known already.
+    pub(crate) fn new(source: &NameServerSource) -> NameServers {
+        let (source, servers) = Source::new(source);
+        NameServers { source, servers, relay4: DnsRelay::new(), relay6: DnsRelay::new(), moved: VecDeque::new() }
+    }
+
     fn refresh(&mut self, now: Instant) {
-        if self.file.refresh(now) {
-            self.servers = servers_in(&self.file);
+        if let Some(servers) = self.source.refresh(now) {
+            self.servers = servers;
         }
     }
 

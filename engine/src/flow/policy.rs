@@ -2,33 +2,19 @@
 //! is shown for a host peer. Source: docs/contract/ipv4.md section 5, docs/contract/ipv6.md section 3,
 //! docs/contract/hostfwd.md section 3.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::key::Endpoint;
-use crate::link::ndp::ROUTER;
+use crate::config::{Network4, Network6, Reach};
+use crate::link::ndp::{ALL_NODES, ROUTER};
+use crate::service::dns;
 
-/// The virtual network and what the guest may reach.
+/// The virtual network and what the guest may reach: what the configuration says, with the questions that are asked of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
-    pub ipv4_enabled: bool,
-    pub ipv6_enabled: bool,
-    pub network: Ipv4Addr,
-    pub netmask: Ipv4Addr,
-    /// The address of the host in the virtual network.
-    pub vhost: Ipv4Addr,
-    pub vnameserver: Ipv4Addr,
-    pub prefix6: Ipv6Addr,
-    pub prefix6_len: u8,
-    pub vhost6: Ipv6Addr,
-    pub vnameserver6: Ipv6Addr,
-    /// The guest reaches nothing but what was forwarded explicitly.
-    pub restricted: bool,
-    /// The guest does not reach services on the host's loopback.
-    pub disable_host_loopback: bool,
-    pub disable_dns: bool,
-    /// Source addresses for connections to the outside.
-    pub outbound4: Option<SocketAddrV4>,
-    pub outbound6: Option<SocketAddrV6>,
+    pub v4: Network4,
+    pub v6: Network6,
+    pub reach: Reach,
 }
 
 /// What a destination the guest used means.
@@ -41,8 +27,6 @@ pub(crate) enum Destination {
     /// Forbidden.
     Refused,
 }
-
-const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 /// Whether `ip` is a group of interface-local scope, or of the reserved scope 0: packets to one do not come over a link
 /// (RFC 4291 section 2.7).
@@ -66,12 +50,12 @@ impl Policy {
 
     fn translate4(&self, ip: Ipv4Addr, port: u16) -> Destination {
         let loopback = |ip: Ipv4Addr| {
-            if self.disable_host_loopback { Destination::Refused } else { Destination::Host((ip, port).into()) }
+            if !self.reach.host_loopback { Destination::Refused } else { Destination::Host((ip, port).into()) }
         };
-        if ip == self.vnameserver && !self.disable_dns {
-            return if port == 53 { Destination::NameServer } else { Destination::Refused };
+        if ip == self.v4.name_server && self.reach.dns {
+            return if port == dns::PORT { Destination::NameServer } else { Destination::Refused };
         }
-        if ip == self.vhost || ip.is_broadcast() {
+        if ip == self.v4.host || ip.is_broadcast() {
             return loopback(Ipv4Addr::LOCALHOST);
         }
         // Upstream lets these two through even when host loopback is disabled.
@@ -83,17 +67,17 @@ impl Policy {
 
     fn translate6(&self, ip: Ipv6Addr, port: u16) -> Destination {
         let loopback = || {
-            if self.disable_host_loopback {
+            if !self.reach.host_loopback {
                 Destination::Refused
             } else {
                 Destination::Host((Ipv6Addr::LOCALHOST, port).into())
             }
         };
         let ip = self.canonical6(ip);
-        if ip == self.vnameserver6 && !self.disable_dns {
-            return if port == 53 { Destination::NameServer } else { Destination::Refused };
+        if ip == self.v6.name_server && self.reach.dns {
+            return if port == dns::PORT { Destination::NameServer } else { Destination::Refused };
         }
-        if self.in_prefix6(ip) || ip == self.vhost6 || ip == ALL_NODES || ip.is_loopback() || ip.is_unspecified() {
+        if self.v6.contains(ip) || ip == self.v6.host || ip == ALL_NODES || ip.is_loopback() || ip.is_unspecified() {
             return loopback();
         }
         // IPv4 has a way of its own, with rules of its own: what is closed there must not be open here.
@@ -106,40 +90,25 @@ impl Policy {
     /// Whether `destination` is the virtual name server.
     pub(crate) fn is_name_server(&self, destination: Endpoint) -> bool {
         let ours = match destination.ip {
-            IpAddr::V4(ip) => ip == self.vnameserver,
-            IpAddr::V6(ip) => self.canonical6(ip) == self.vnameserver6,
+            IpAddr::V4(ip) => ip == self.v4.name_server,
+            IpAddr::V6(ip) => self.canonical6(ip) == self.v6.name_server,
         };
-        ours && destination.port == 53 && !self.disable_dns
-    }
-
-    /// Whether `ip` lies in the virtual IPv4 network.
-    pub(crate) fn in_network(&self, ip: Ipv4Addr) -> bool {
-        u32::from(ip) & u32::from(self.netmask) == u32::from(self.network) & u32::from(self.netmask)
-    }
-
-    /// Whether `ip` lies in the virtual IPv6 prefix.
-    pub(crate) fn in_prefix6(&self, ip: Ipv6Addr) -> bool {
-        let mask = self.mask6();
-        u128::from(ip) & mask == u128::from(self.prefix6) & mask
-    }
-
-    fn mask6(&self) -> u128 {
-        u128::MAX.checked_shl(128 - u32::from(self.prefix6_len.min(128))).unwrap_or(0)
+        ours && destination.port == dns::PORT && self.reach.dns
     }
 
     /// Whether `ip` is an address of the virtual host or name server: under the prefix or link-local
     /// (docs/contract/ipv6.md section 5).
     pub(crate) fn is_virtual6(&self, ip: Ipv6Addr) -> bool {
-        let mask = self.mask6();
+        let mask = self.v6.mask();
         let ip = self.canonical6(ip);
-        [self.vhost6, self.vnameserver6]
+        [self.v6.host, self.v6.name_server]
             .into_iter()
-            .any(|ours| ip == ours || u128::from(ip) == u128::from(self.prefix6) & mask | u128::from(ours) & !mask)
+            .any(|ours| ip == ours || u128::from(ip) == u128::from(self.v6.prefix) & mask | u128::from(ours) & !mask)
     }
 
     /// Whether `ip` is an address of the virtual host: its own, or one on the link.
     pub(crate) fn is_virtual_host6(&self, ip: Ipv6Addr) -> bool {
-        self.canonical6(ip) == self.vhost6
+        self.canonical6(ip) == self.v6.host
     }
 
     /// The address that a link-local address of the virtual host or name server stands for; others as they are. The
@@ -152,13 +121,13 @@ impl Policy {
         if high != LINK_LOCAL {
             return ip;
         }
-        let ours = [self.vhost6, self.vnameserver6].into_iter().find(|ours| u128::from(*ours) & LOW == low);
-        ours.unwrap_or(if ip == ROUTER { self.vhost6 } else { ip })
+        let ours = [self.v6.host, self.v6.name_server].into_iter().find(|ours| u128::from(*ours) & LOW == low);
+        ours.unwrap_or(if ip == ROUTER { self.v6.host } else { ip })
     }
 
     /// The link-local address of the virtual host.
     pub(crate) fn link_local_host6(&self) -> Ipv6Addr {
-        let [_, _, _, _, a, b, c, d] = self.vhost6.segments();
+        let [_, _, _, _, a, b, c, d] = self.v6.host.segments();
         Ipv6Addr::new(0xfe80, 0, 0, 0, a, b, c, d)
     }
 
@@ -170,7 +139,7 @@ impl Policy {
     /// Whether a packet from `source` can be the guest's: not one of the library's own addresses, not loopback, not
     /// multicast.
     pub(crate) fn plausible_source(&self, source: Ipv4Addr) -> bool {
-        !(source == self.vhost || source == self.vnameserver || source.is_loopback() || source.is_multicast())
+        !(self.v4.is_virtual(source) || source.is_loopback() || source.is_multicast())
     }
 
     /// Whether `ip` stands for more than one machine: a group, or a broadcast address of the virtual network, the obsolete
@@ -180,11 +149,11 @@ impl Policy {
             IpAddr::V4(ip) => ip,
             IpAddr::V6(ip) => return ip.is_multicast(),
         };
-        let host_bits = !u32::from(self.netmask);
+        let host_bits = !u32::from(self.v4.netmask);
         let host = u32::from(ip) & host_bits;
         // A network of two addresses, or of one, has no broadcast (RFC 3021).
-        let directed = host_bits > 1 && self.in_network(ip) && (host == 0 || host == host_bits);
-        ip.is_multicast() || ip.is_broadcast() || (directed && ip != self.vhost && ip != self.vnameserver)
+        let directed = host_bits > 1 && self.v4.contains(ip) && (host == 0 || host == host_bits);
+        ip.is_multicast() || ip.is_broadcast() || (directed && !self.v4.is_virtual(ip))
     }
 
     /// The address that a guest with an address of version 6 (or 4) is shown for a host peer that came to it: the host's
@@ -195,18 +164,18 @@ impl Policy {
         match (peer.to_canonical(), v6) {
             (IpAddr::V4(ip), false) if !(ip.is_loopback() || ip.is_unspecified()) => ip.into(),
             (IpAddr::V6(ip), true)
-                if !(ip.is_loopback() || ip.is_unspecified() || is_link_local(ip) || self.in_prefix6(ip)) =>
+                if !(ip.is_loopback() || ip.is_unspecified() || is_link_local(ip) || self.v6.contains(ip)) =>
             {
                 ip.into()
             }
-            (_, false) => self.vhost.into(),
-            (_, true) => self.vhost6.into(),
+            (_, false) => self.v4.host.into(),
+            (_, true) => self.v6.host.into(),
         }
     }
 
     /// The source for connections to the outside of the family of `destination`, if one was configured.
     pub(crate) fn outbound(&self, destination: SocketAddr) -> Option<SocketAddr> {
-        if destination.is_ipv4() { self.outbound4.map(Into::into) } else { self.outbound6.map(Into::into) }
+        if destination.is_ipv4() { self.reach.outbound4.map(Into::into) } else { self.reach.outbound6.map(Into::into) }
     }
 }
 
@@ -215,23 +184,7 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn policy() -> Policy {
-        Policy {
-            ipv4_enabled: true,
-            ipv6_enabled: false,
-            network: Ipv4Addr::new(10, 0, 2, 0),
-            netmask: Ipv4Addr::new(255, 255, 255, 0),
-            vhost: Ipv4Addr::new(10, 0, 2, 2),
-            vnameserver: Ipv4Addr::new(10, 0, 2, 3),
-            prefix6: "fec0::".parse().unwrap(),
-            prefix6_len: 64,
-            vhost6: "fec0::2".parse().unwrap(),
-            vnameserver6: "fec0::3".parse().unwrap(),
-            restricted: false,
-            disable_host_loopback: false,
-            disable_dns: false,
-            outbound4: None,
-            outbound6: None,
-        }
+        Policy { v4: Network4::default(), v6: Network6::default(), reach: Reach::default() }
     }
 
     fn meaning(policy: &Policy, text: &str) -> String {
@@ -257,7 +210,7 @@ pub(crate) mod tests {
         ] {
             assert_eq!(meaning(&open, used), means, "{used}");
         }
-        let without_dns = Policy { disable_dns: true, ..policy() };
+        let without_dns = Policy { reach: Reach { dns: false, ..Reach::default() }, ..policy() };
         assert_eq!(meaning(&without_dns, "10.0.2.3:53"), "10.0.2.3:53");
     }
 
@@ -272,15 +225,16 @@ pub(crate) mod tests {
         for one in ["10.0.2.2", "10.0.2.15", "10.0.3.255", "10.0.3.0", "0.0.0.0", "127.255.255.255", "::", "fec0::2"] {
             assert!(!is_group(&usual, one), "{one}");
         }
-        let pair = Policy { netmask: Ipv4Addr::new(255, 255, 255, 254), ..policy() };
+        let with4 = |v4| Policy { v4, ..policy() };
+        let pair = with4(Network4 { netmask: Ipv4Addr::new(255, 255, 255, 254), ..Network4::default() });
         assert!(!is_group(&pair, "10.0.2.0") && !is_group(&pair, "10.0.2.1"));
-        let odd = Policy { vhost: Ipv4Addr::new(10, 0, 2, 255), ..policy() };
+        let odd = with4(Network4 { host: Ipv4Addr::new(10, 0, 2, 255), ..Network4::default() });
         assert!(!is_group(&odd, "10.0.2.255"));
     }
 
     #[test]
     fn host_loopback_is_closed_by_every_road() {
-        let closed = Policy { disable_host_loopback: true, ..policy() };
+        let closed = Policy { reach: Reach { host_loopback: false, ..Reach::default() }, ..policy() };
         for used in [
             "10.0.2.2:80",
             "255.255.255.255:80",
@@ -311,7 +265,7 @@ pub(crate) mod tests {
             assert_eq!(meaning(&closed, used), used);
         }
         // A virtual host that is not under the prefix is no other host for that.
-        let apart = Policy { vhost6: "fd00::2".parse().unwrap(), ..closed };
+        let apart = Policy { v6: Network6 { host: "fd00::2".parse().unwrap(), ..closed.v6 }, ..closed };
         assert_eq!(meaning(&apart, "[fd00::2]:80"), "Refused");
     }
 
@@ -337,7 +291,7 @@ pub(crate) mod tests {
         ] {
             assert_eq!(meaning(&open, used), means, "{used}");
         }
-        let without_dns = Policy { disable_dns: true, ..policy() };
+        let without_dns = Policy { reach: Reach { dns: false, ..Reach::default() }, ..policy() };
         assert_eq!(meaning(&without_dns, "[fec0::3]:53"), "[::1]:53");
     }
 
@@ -351,15 +305,16 @@ pub(crate) mod tests {
         for other in ["fec0::4", "fec0::1:0:0:2", "fe80::4", "fe80:0:0:1::2", "::2", "2001:db8::2"] {
             assert!(!is_ours(&usual, other), "{other}");
         }
-        let odd = Policy { prefix6: "fd00:1:2:3::".parse().unwrap(), prefix6_len: 61, ..policy() };
+        let with6 = |v6| Policy { v6, ..policy() };
+        let odd = with6(Network6 { prefix: "fd00:1:2:3::".parse().unwrap(), prefix_len: 61, ..Network6::default() });
         assert!(is_ours(&odd, "fd00:1:2::2") && is_ours(&odd, "fe80::2") && is_ours(&odd, "fec0::2"));
         assert!(!is_ours(&odd, "fd00:1:2:8::2"));
-        for prefix6_len in [0, 1, 127, 128, 255] {
-            assert!(is_ours(&Policy { prefix6_len, ..policy() }, "fec0::2"), "{prefix6_len}");
+        for prefix_len in [0, 1, 127, 128, 255] {
+            assert!(is_ours(&with6(Network6 { prefix_len, ..Network6::default() }), "fec0::2"), "{prefix_len}");
         }
         assert_eq!(usual.link_local_host6().to_string(), "fe80::2");
         // The router stays where advertisements say it is.
-        let moved = Policy { vhost6: "fec0::102".parse().unwrap(), ..policy() };
+        let moved = with6(Network6 { host: "fec0::102".parse().unwrap(), ..Network6::default() });
         assert!(is_ours(&moved, "fe80::2") && is_ours(&moved, "fe80::102") && !is_ours(&moved, "fec0::2"));
         assert_eq!(meaning(&moved, "[fe80::2]:80"), "[::1]:80");
     }

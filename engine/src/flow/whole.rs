@@ -8,11 +8,8 @@ use crate::host::error_queue::QueuedError;
 use crate::host::socket::Datagram;
 use crate::ip::{icmp, icmpv6};
 use crate::time::{Duration, Instant};
+use crate::wire::header::{IPV4_TAKEN_BY_ALL, IPV6_LEAST_MTU};
 
-/// Packets up to this many bytes arrive whole anyway: what every IPv4 host takes (RFC 791), and the least MTU of IPv6. Most
-/// flows carry nothing longer, and are spared the system call.
-const LEAST_V4: usize = 576;
-const LEAST_V6: usize = 1280;
 /// How long a guest that was told the MTU of a path knows it (RFC 1191 section 6.3).
 const KNOWN: Duration = Duration::from_secs(300);
 
@@ -30,7 +27,8 @@ impl Whole {
     /// A packet of so many bytes is about to be sent.
     #[inline]
     pub(super) fn prepare(&mut self, socket: &Datagram, v6: bool, length: usize, whole: bool) {
-        if self.asked != Some(whole) && length > if v6 { LEAST_V6 } else { LEAST_V4 } {
+        // Shorter packets arrive whole anyway. Most flows carry nothing longer, and are spared the system call.
+        if self.asked != Some(whole) && length > if v6 { IPV6_LEAST_MTU } else { IPV4_TAKEN_BY_ALL } {
             self.ask(socket, v6, whole);
         }
     }

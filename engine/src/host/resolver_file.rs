@@ -1,32 +1,26 @@
 //! The host's resolv.conf, watched without a thread and without inotify.
 //!
-//! Opens no other file than the one it was given, and looks at that at most once a second of the caller's clock. Applications
-//! shut themselves in once their network is set up (Capsicum, seccomp): what was read before then holds good from then on.
+//! Opens no other file than the one it was given. Applications shut themselves in once their network is set up (Capsicum,
+//! seccomp): what was read before then holds good from then on.
 
 use std::ffi::CString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration as WallDuration, SystemTime};
-
-use crate::time::{Duration, Instant};
-
-/// How long a look at the file holds good (docs/contract/dns.md section 2).
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+use std::time::{Duration, SystemTime};
 
 /// The largest part of the file that is read, in bytes.
 const READ_MAX: usize = 64 * 1024;
 
 /// A file that was so recently modified when it was read may be modified once more without its modification time
 /// changing, as file systems count in ticks of up to two seconds.
-const YOUNG: WallDuration = WallDuration::from_secs(2);
+const YOUNG: Duration = Duration::from_secs(2);
 
 /// A file's content, kept up to date.
 #[derive(Debug)]
 pub(crate) struct ResolverFile {
     path: PathBuf,
-    looked_at: Option<Instant>,
     /// The identity of what was read; `None` when there was nothing to read, or when it must be read again.
     seen: Option<Identity>,
     content: Option<Vec<u8>>,
@@ -56,31 +50,20 @@ impl Identity {
 impl ResolverFile {
     /// A watcher of the file at `path`, which is read for as long as that is allowed: now.
     pub(crate) fn new(path: impl Into<PathBuf>) -> ResolverFile {
-        let mut file = ResolverFile { path: path.into(), looked_at: None, seen: None, content: None };
+        let mut file = ResolverFile { path: path.into(), seen: None, content: None };
         file.look();
         file
     }
 
-    /// The content at the last refresh, at most 64 KiB of it; `None` when the file was missing or could not be read.
+    /// The content at the last look, at most 64 KiB of it; `None` when the file was missing or could not be read.
     #[must_use]
     pub(crate) fn content(&self) -> Option<&[u8]> {
         self.content.as_deref()
     }
 
-    /// Looks whether the file has changed unless the last look was less than a second ago, and reads it if so. Says
-    /// whether [`ResolverFile::content`] differs from what it was before the call.
-    pub(crate) fn refresh(&mut self, now: Instant) -> bool {
-        // A clock that has gone back says nothing about the age of the last look.
-        if self.looked_at.is_some_and(|at| at <= now && now - at < LOOK_INTERVAL) {
-            return false;
-        }
-        self.looked_at = Some(now);
-        self.look()
-    }
-
-    /// Reads the file if it has changed. A file that cannot be looked at (and does not say that it is gone) is taken to be
-    /// as it was.
-    fn look(&mut self) -> bool {
+    /// Reads the file if it has changed, and says whether [`ResolverFile::content`] differs from what it was before the call. A
+    /// file that cannot be looked at (and does not say that it is gone) is taken to be as it was.
+    pub(crate) fn look(&mut self) -> bool {
         let Ok(current) = unless_gone(fs::metadata(&self.path)) else { return false };
         let current = current.filter(Metadata::is_file);
         if current.is_some() && current.as_ref().map(Identity::of) == self.seen {
@@ -176,7 +159,7 @@ mod tests {
         /// Writes the file and makes it `age` seconds old.
         fn write(&self, content: &[u8], age: u64) {
             fs::write(self.file(), content).unwrap();
-            self.set_modified(SystemTime::now() - WallDuration::from_secs(age));
+            self.set_modified(SystemTime::now() - Duration::from_secs(age));
         }
 
         fn set_modified(&self, time: SystemTime) {
@@ -190,53 +173,21 @@ mod tests {
         }
     }
 
-    fn at(millis: i64) -> Instant {
-        Instant::from_millis(millis)
-    }
-
-    #[test]
-    fn looks_once_a_second() {
-        let directory = Directory::new();
-        directory.write(b"one", 60);
-        let mut file = ResolverFile::new(directory.file());
-        assert_eq!(file.content(), Some(&b"one"[..]));
-        assert!(!file.refresh(at(0)));
-        directory.write(b"three", 60);
-        assert!(!file.refresh(at(999)));
-        assert_eq!(file.content(), Some(&b"one"[..]));
-        assert!(file.refresh(at(1000)));
-        assert_eq!(file.content(), Some(&b"three"[..]));
-        // The interval begins anew with every look.
-        directory.write(b"seven", 30);
-        assert!(!file.refresh(at(1999)));
-        assert!(file.refresh(at(2000)));
-    }
-
-    #[test]
-    fn clock_that_goes_back_leads_to_a_look() {
-        let directory = Directory::new();
-        directory.write(b"one", 60);
-        let mut file = ResolverFile::new(directory.file());
-        file.refresh(at(5000));
-        directory.write(b"three", 60);
-        assert!(file.refresh(at(4999)));
-    }
-
     #[test]
     fn unchanged_file_is_not_read_again() {
         let directory = Directory::new();
         directory.write(b"one", 60);
         let modified = fs::metadata(directory.file()).unwrap().modified().unwrap();
         let mut file = ResolverFile::new(directory.file());
-        file.refresh(at(0));
+        file.look();
         // Same inode, size and time: only reading could tell.
         fs::write(directory.file(), b"two").unwrap();
         directory.set_modified(modified);
-        assert!(!file.refresh(at(1000)));
+        assert!(!file.look());
         assert_eq!(file.content(), Some(&b"one"[..]));
         // One nanosecond later.
-        directory.set_modified(modified + WallDuration::from_nanos(1));
-        assert!(file.refresh(at(2000)));
+        directory.set_modified(modified + Duration::from_nanos(1));
+        assert!(file.look());
         assert_eq!(file.content(), Some(&b"two"[..]));
     }
 
@@ -244,26 +195,26 @@ mod tests {
     fn young_file_is_read_again() {
         let directory = Directory::new();
         // Far enough in the future to be young however slow the test is.
-        let modified = SystemTime::now() + WallDuration::from_secs(3600);
+        let modified = SystemTime::now() + Duration::from_secs(3600);
         directory.write(b"one", 0);
         directory.set_modified(modified);
         let mut file = ResolverFile::new(directory.file());
         assert_eq!(file.content(), Some(&b"one"[..]));
-        assert!(!file.refresh(at(0)));
+        assert!(!file.look());
         fs::write(directory.file(), b"two").unwrap();
         directory.set_modified(modified);
-        assert!(file.refresh(at(1000)));
+        assert!(file.look());
         assert_eq!(file.content(), Some(&b"two"[..]));
         // Read again, but the same.
-        assert!(!file.refresh(at(2000)));
+        assert!(!file.look());
     }
 
     #[test]
     fn file_is_settled_two_seconds_after_its_modification() {
         let now = SystemTime::now();
-        assert!(is_settled(now - WallDuration::from_secs(2), now));
-        assert!(!is_settled(now - WallDuration::from_millis(1999), now));
-        assert!(!is_settled(now + WallDuration::from_secs(10), now));
+        assert!(is_settled(now - Duration::from_secs(2), now));
+        assert!(!is_settled(now - Duration::from_millis(1999), now));
+        assert!(!is_settled(now + Duration::from_secs(10), now));
     }
 
     #[test]
@@ -272,12 +223,12 @@ mod tests {
         directory.write(b"one", 60);
         let modified = fs::metadata(directory.file()).unwrap().modified().unwrap();
         let mut file = ResolverFile::new(directory.file());
-        file.refresh(at(0));
+        file.look();
         let new = directory.0.join("new");
         fs::write(&new, b"two").unwrap();
         fs::rename(&new, directory.file()).unwrap();
         directory.set_modified(modified);
-        assert!(file.refresh(at(1000)));
+        assert!(file.look());
         assert_eq!(file.content(), Some(&b"two"[..]));
     }
 
@@ -285,14 +236,14 @@ mod tests {
     fn vanished_file_may_return() {
         let directory = Directory::new();
         let mut file = ResolverFile::new(directory.file());
-        assert!(!file.refresh(at(0)));
+        assert!(!file.look());
         directory.write(b"one", 60);
-        assert!(file.refresh(at(1000)));
+        assert!(file.look());
         fs::remove_file(directory.file()).unwrap();
-        assert!(file.refresh(at(2000)));
+        assert!(file.look());
         assert_eq!(file.content(), None);
         directory.write(b"one", 60);
-        assert!(file.refresh(at(3000)));
+        assert!(file.look());
         assert_eq!(file.content(), Some(&b"one"[..]));
     }
 
@@ -304,12 +255,12 @@ mod tests {
         // A link that leads to itself: an error, and not the one that says that nothing is there.
         fs::remove_file(directory.file()).unwrap();
         std::os::unix::fs::symlink("resolv.conf", directory.file()).unwrap();
-        assert!(!file.refresh(at(0)));
+        assert!(!file.look());
         assert_eq!(file.content(), Some(&b"one"[..]));
         // And once it can be looked at again.
         fs::remove_file(directory.file()).unwrap();
         directory.write(b"three", 60);
-        assert!(file.refresh(at(1000)));
+        assert!(file.look());
         assert_eq!(file.content(), Some(&b"three"[..]));
     }
 
@@ -320,11 +271,11 @@ mod tests {
         // SAFETY: the pointer is to a string that ends in zero and lives until the call is over.
         assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
         let mut file = ResolverFile::new(directory.file());
-        file.refresh(at(0));
+        file.look();
         assert_eq!(file.content(), None);
         assert!(read(&directory.file()).unwrap().is_none());
         let mut file = ResolverFile::new(&directory.0);
-        file.refresh(at(0));
+        file.look();
         assert_eq!(file.content(), None);
     }
 
@@ -334,12 +285,12 @@ mod tests {
         let line = b"nameserver 192.0.2.1\n";
         directory.write(&line.repeat(READ_MAX / line.len() + 10), 60);
         let mut file = ResolverFile::new(directory.file());
-        file.refresh(at(0));
+        file.look();
         let content = file.content().unwrap();
         assert_eq!(content.len(), READ_MAX / line.len() * line.len());
         // Exactly as much as fits is not cut.
         directory.write(&[b'x'; READ_MAX], 60);
-        file.refresh(at(1000));
+        file.look();
         assert_eq!(file.content().unwrap().len(), READ_MAX);
     }
 

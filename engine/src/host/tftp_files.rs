@@ -12,7 +12,9 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 
 /// Each try of `openat2` may run into a rename at the same moment.
 #[cfg(target_os = "linux")]
@@ -33,8 +35,8 @@ pub(crate) struct ServedFile {
 
 impl Directory {
     /// The directory at `path`; nothing is opened yet. `None` when the path has a NUL in it.
-    pub(crate) fn new(path: &[u8]) -> Option<Directory> {
-        Some(Directory { path: CString::new(path).ok()? })
+    pub(crate) fn new(path: &Path) -> Option<Directory> {
+        Some(Directory { path: CString::new(path.as_os_str().as_bytes()).ok()? })
     }
 
     fn open_itself(&self) -> io::Result<OwnedFd> {
@@ -187,9 +189,8 @@ mod by_component {
 mod tests {
     use super::*;
     use std::fs;
-    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::symlink;
-    use std::path::{Path, PathBuf};
+    use std::path::PathBuf;
 
     type Open = fn(&Directory, &[u8]) -> io::Result<ServedFile>;
 
@@ -215,7 +216,7 @@ mod tests {
         }
 
         fn directory(&self) -> Directory {
-            Directory::new(self.root().as_os_str().as_bytes()).unwrap()
+            Directory::new(&self.root()).unwrap()
         }
     }
 
@@ -302,7 +303,7 @@ mod tests {
                 assert!(open(&tree.directory(), name.as_bytes()).is_err(), "{how}: {name}");
             }
         }
-        let devices = Directory::new(b"/dev").unwrap();
+        let devices = Directory::new(Path::new("/dev")).unwrap();
         if Path::new("/dev/null").exists() {
             for (how, open) in both() {
                 assert!(open(&devices, b"null").is_err(), "{how}");
@@ -327,11 +328,11 @@ mod tests {
     #[test]
     fn the_directory_may_come_later_and_go() {
         let tree = Tree::new("later");
-        let directory = Directory::new(tree.0.join("late").as_os_str().as_bytes()).unwrap();
+        let directory = Directory::new(&tree.0.join("late")).unwrap();
         assert!(Directory::open(&directory, b"file").is_err());
         fs::create_dir(tree.0.join("late")).unwrap();
         fs::write(tree.0.join("late/file"), b"now").unwrap();
         assert_eq!(text(Directory::open(&directory, b"file")).as_deref(), Some("now"));
-        assert!(Directory::new(b"a\0b").is_none());
+        assert!(Directory::new(Path::new("a\0b")).is_none());
     }
 }

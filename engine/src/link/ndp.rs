@@ -7,7 +7,7 @@ use smoltcp::wire::EthernetAddress;
 
 use super::addresses::{mac_of_ipv6, multicast_mac_of_ipv6};
 use crate::ip::icmpv6::{self, ICMPV6_LEN};
-use crate::wire::header::{self, ETHERNET_LEN, ETHERTYPE_IPV6, Ethernet, IPV6_LEN};
+use crate::wire::header::{self, ETHERNET_LEN, ETHERTYPE_IPV6, Ethernet, IPV6_LEAST_MTU, IPV6_LEN};
 
 /// Type: router solicitation.
 pub(crate) const ROUTER_SOLICITATION: u8 = 133;
@@ -42,8 +42,6 @@ const ROUTER_LIFETIME: u16 = 1800;
 /// Seconds for which addresses made from the prefix are valid and preferred.
 const VALID_LIFETIME: u32 = 86400;
 const PREFERRED_LIFETIME: u32 = 14400;
-/// The least MTU IPv6 knows; a smaller one must not be announced (RFC 4861 section 6.3.4).
-const LEAST_MTU: usize = 1280;
 /// The most bytes of an option, and the most of a search list in one.
 const OPTION_MAX: usize = 255 * 8;
 
@@ -191,7 +189,8 @@ impl Advertisement<'_> {
             rest.extend(u32::from(ROUTER_LIFETIME).to_be_bytes());
             rest.extend(server.octets());
         }
-        if self.mtu >= LEAST_MTU {
+        // A smaller one must not be announced (RFC 4861 section 6.3.4).
+        if self.mtu >= IPV6_LEAST_MTU {
             rest.extend([OPTION_MTU, 1, 0, 0]);
             rest.extend(u32::try_from(self.mtu).unwrap_or(u32::MAX).to_be_bytes());
         }

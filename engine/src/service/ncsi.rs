@@ -7,6 +7,7 @@
 //! where the revision belongs.
 
 use crate::wire::header::ETHERNET_LEN;
+use crate::wire::mac_address::MacAddress;
 
 /// The EtherType of NC-SI.
 pub(crate) const ETHERTYPE: u16 = 0x88f8;
@@ -44,13 +45,23 @@ const MELLANOX_REQUEST_LEN: usize = 8;
 /// Response code and reason of a command that is not supported.
 const UNSUPPORTED: [u8; 4] = [0x00, 0x03, 0x7f, 0xff];
 
-/// Who the responder says it is.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Config {
-    /// The manufacturer's IANA enterprise number.
+/// What the NC-SI controller says of itself to a management controller in the guest (DMTF DSP0222). By default both are zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NcsiConfig {
+    /// The manufacturer: its IANA enterprise number. Its own commands are answered where they are known: so far those of
+    /// Mellanox, 0x8119.
     pub manufacturer: u32,
-    /// The Ethernet address reported for the management controller.
-    pub oob_address: [u8; 6],
+    /// The address for the management controller's own use, which the manufacturer's command asks for.
+    pub oob_address: MacAddress,
+}
+
+impl NcsiConfig {
+    /// A controller of this manufacturer, which gives this address to the management controller.
+    #[must_use]
+    pub fn new(manufacturer: u32, oob_address: impl Into<MacAddress>) -> NcsiConfig {
+        NcsiConfig { manufacturer, oob_address: oob_address.into() }
+    }
 }
 
 /// A frame that answers another one.
@@ -69,7 +80,7 @@ impl Reply {
 
 /// The answer to an Ethernet frame of type [`ETHERTYPE`]; `None` when it is too short for an NC-SI header.
 #[must_use]
-pub(crate) fn answer(frame: &[u8], config: &Config) -> Option<Reply> {
+pub(crate) fn answer(frame: &[u8], config: &NcsiConfig) -> Option<Reply> {
     let (request, payload) = frame.get(ETHERNET_LEN..)?.split_first_chunk::<HEADER_LEN>()?;
     let kind = request[4];
     let mut data = [0; PAYLOAD_MAX];
@@ -91,7 +102,7 @@ pub(crate) fn answer(frame: &[u8], config: &Config) -> Option<Reply> {
 
 /// Writes the payload of a response into `data`, which is zero, and gives its length. A response code and a reason of
 /// zero, "completed", are there already.
-fn respond(kind: u8, payload: &[u8], config: &Config, data: &mut [u8; PAYLOAD_MAX]) -> usize {
+fn respond(kind: u8, payload: &[u8], config: &NcsiConfig, data: &mut [u8; PAYLOAD_MAX]) -> usize {
     match kind {
         ..=command::SET_LINK | 0x0b..=0x0e | 0x10..=0x14 => 4,
         command::GET_LINK_STATUS => {
@@ -118,17 +129,17 @@ fn respond(kind: u8, payload: &[u8], config: &Config, data: &mut [u8; PAYLOAD_MA
     }
 }
 
-fn oem(payload: &[u8], config: &Config, data: &mut [u8; PAYLOAD_MAX]) -> usize {
+fn oem(payload: &[u8], config: &NcsiConfig, data: &mut [u8; PAYLOAD_MAX]) -> usize {
     let manufacturer = payload.first_chunk::<4>().copied().unwrap_or_default();
     let known = config.manufacturer == MELLANOX && u32::from_be_bytes(manufacturer) == MELLANOX;
     if known
         && let Some(&[_, _, _, _, _, command, parameter, optional]) = payload.first_chunk::<MELLANOX_REQUEST_LEN>()
         && (command, parameter) == MELLANOX_GET_MAC
     {
-        let status = u8::from(config.oob_address.iter().any(|byte| *byte != 0));
+        let status = u8::from(config.oob_address.0.iter().any(|byte| *byte != 0));
         data[4..8].copy_from_slice(&manufacturer);
         data[8..12].copy_from_slice(&[status, command, parameter, optional]);
-        data[16..22].copy_from_slice(&config.oob_address);
+        data[16..22].copy_from_slice(&config.oob_address.0);
         return 24;
     }
     data[..4].copy_from_slice(&UNSUPPORTED);
@@ -147,7 +158,7 @@ fn checksum(message: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    const CONFIG: Config = Config { manufacturer: MELLANOX, oob_address: [2, 1, 2, 3, 4, 5] };
+    const CONFIG: NcsiConfig = NcsiConfig { manufacturer: MELLANOX, oob_address: MacAddress([2, 1, 2, 3, 4, 5]) };
 
     /// A request of management controller 1, instance 9, channel 3.
     fn request(kind: u8, payload: &[u8]) -> Vec<u8> {
@@ -159,7 +170,7 @@ mod tests {
     }
 
     /// The response code and all behind it, without the checksum, which is checked, as is the header.
-    fn payload(kind: u8, payload: &[u8], config: &Config) -> Vec<u8> {
+    fn payload(kind: u8, payload: &[u8], config: &NcsiConfig) -> Vec<u8> {
         let reply = answer(&request(kind, payload), config).unwrap();
         let frame = reply.frame();
         assert_eq!(frame[..14], [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x88, 0xf8]);
@@ -230,19 +241,19 @@ mod tests {
         assert_eq!(payload(0x50, &get, &CONFIG), expected);
         expected[8] = 0;
         expected[16..22].fill(0);
-        assert_eq!(payload(0x50, &get, &Config { oob_address: [0; 6], ..CONFIG }), expected);
+        assert_eq!(payload(0x50, &get, &NcsiConfig { oob_address: MacAddress([0; 6]), ..CONFIG }), expected);
         let refused = [0, 3, 0x7f, 0xff, 0, 0, 0x81, 0x19];
         assert_eq!(payload(0x50, &get[..7], &CONFIG), refused);
         assert_eq!(payload(0x50, &[0, 0, 0x81, 0x19, 7, 0, 0x1c, 0], &CONFIG), refused);
-        assert_eq!(payload(0x50, &get, &Config { manufacturer: 0x113d, ..CONFIG }), refused);
+        assert_eq!(payload(0x50, &get, &NcsiConfig { manufacturer: 0x113d, ..CONFIG }), refused);
     }
 
     #[test]
     fn oem_commands_of_others_are_refused() {
-        let broadcom = Config { manufacturer: 0x113d, ..CONFIG };
+        let broadcom = NcsiConfig { manufacturer: 0x113d, ..CONFIG };
         assert_eq!(payload(0x50, &[0, 0, 0x11, 0x3d, 0, 0, 0x1b, 0], &broadcom), [0, 3, 0x7f, 0xff, 0, 0, 0x11, 0x3d]);
         for short in 0..4 {
-            let got = payload(0x50, &[0x81; 3][..short], &Config { manufacturer: 0, ..CONFIG });
+            let got = payload(0x50, &[0x81; 3][..short], &NcsiConfig { manufacturer: 0, ..CONFIG });
             assert_eq!(got, [0, 3, 0x7f, 0xff, 0, 0, 0, 0]);
         }
     }

@@ -153,7 +153,7 @@ pub fn read(version: i32, read: impl FnMut(&mut [u8]) -> Option<()>) -> Result<L
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stack::Config;
+    use crate::config::Config;
 
     #[test]
     fn an_empty_stack_saves_131_bytes_and_loads_them_again() {

@@ -31,7 +31,7 @@ impl Stack {
 
     /// The first time is known, and with it when the first advertisement is due.
     pub(super) fn begin_advertising(&mut self) {
-        if self.cx.policy.ipv6_enabled && !self.advertiser.by_timer {
+        if self.cx.policy.reach.ipv6 && !self.advertiser.by_timer {
             self.arm_advertisement();
         }
     }
@@ -81,16 +81,16 @@ impl Stack {
     /// Sends a router advertisement, when IPv6 is on: the answer to a solicitation, or the periodic one.
     pub(super) fn advertise_router(&mut self) {
         let policy = &self.cx.policy;
-        if !policy.ipv6_enabled {
+        if !policy.reach.ipv6 {
             return;
         }
         // A server of either family will do: queries are relayed across.
-        let has_server = !policy.disable_dns && self.cx.name_servers.any(self.cx.now);
+        let has_server = policy.reach.dns && self.cx.name_servers.any(self.cx.now);
         let advertisement = ndp::Advertisement {
-            prefix: policy.prefix6,
-            prefix_len: policy.prefix6_len,
+            prefix: policy.v6.prefix,
+            prefix_len: policy.v6.prefix_len,
             mtu: self.cx.egress.mtu(),
-            name_server: has_server.then_some(policy.vnameserver6),
+            name_server: has_server.then_some(policy.v6.name_server),
             search: &self.dhcpv6.search,
         };
         let frame = advertisement.frame();

@@ -47,11 +47,11 @@ impl Stack {
         match mac.0 {
             [0x52, 0x55, a, b, c, d] => {
                 let ip = std::net::Ipv4Addr::new(a, b, c, d);
-                mac == mac_of_ipv4(policy.vhost)
-                    || mac == mac_of_ipv4(policy.vnameserver)
+                mac == mac_of_ipv4(policy.v4.host)
+                    || mac == mac_of_ipv4(policy.v4.name_server)
                     || self.guest_forwards.covers(ip)
             }
-            _ => [policy.vhost6, policy.vnameserver6, ROUTER].into_iter().any(|ip| mac == mac_of_ipv6(ip)),
+            _ => [policy.v6.host, policy.v6.name_server, ROUTER].into_iter().any(|ip| mac == mac_of_ipv6(ip)),
         }
     }
 }

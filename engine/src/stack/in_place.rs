@@ -88,7 +88,7 @@ impl Stack {
         let packet = Ipv4View::parse_plain(head.get(ETHERNET_LEN..)?, frame_len - ETHERNET_LEN)?;
         let (source, destination) = (packet.src(), packet.dst());
         let policy = &self.cx.policy;
-        let plain = policy.ipv4_enabled
+        let plain = policy.reach.ipv4
             && packet.ttl() > 0
             && policy.plausible_source(source)
             && !self.guest_forwards.covers(source);
@@ -107,7 +107,7 @@ impl Stack {
         let (source, destination) = (packet.src(), packet.dst());
         let policy = &self.cx.policy;
         let length = frame_len - ETHERNET_LEN;
-        let plain = policy.ipv6_enabled
+        let plain = policy.reach.ipv6
             && packet.hop_limit() > 0
             && Ipv6View::announced_len(bytes) == Some(length)
             && length <= self.cx.egress.mtu()

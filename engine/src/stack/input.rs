@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 
 use super::Stack;
-use super::tftp::PORT_TFTP;
 use crate::flow::Caller;
 use crate::flow::egress::Egress;
 use crate::flow::icmp::EchoRequest;
@@ -15,19 +14,16 @@ use crate::ip::ipv4::Ipv4View;
 use crate::ip::reassembly::Outcome;
 use crate::link::arp::{self, ArpAction};
 use crate::link::handover::marker::Question;
-use crate::service::ncsi;
+use crate::service::{dhcp, ncsi, tftp};
 use crate::time::Instant;
 use crate::wire::checksum::Partial;
 use crate::wire::header::{
     ETHERNET_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP, UDP_LEN,
 };
-use crate::wire::subnet::Ipv4Subnet;
 
 /// A frame of this type, one of those for experiments (IEEE 802), makes a test build panic.
 #[cfg(feature = "fault-injection")]
 const FAULT_ETHERTYPE: u16 = 0x88b5;
-
-const PORT_DHCP_SERVER: u16 = 67;
 
 impl Stack {
     /// Takes an Ethernet frame from the guest, without its frame check sequence. Whatever is not understood is dropped.
@@ -68,7 +64,7 @@ impl Stack {
         if kind == ncsi::ETHERTYPE {
             return self.input_ncsi(frame);
         }
-        let (ipv4, ipv6) = (self.cx.policy.ipv4_enabled, self.cx.policy.ipv6_enabled);
+        let (ipv4, ipv6) = (self.cx.policy.reach.ipv4, self.cx.policy.reach.ipv6);
         match kind {
             _ if !self.may_be_ours(frame, kind) => {}
             #[cfg(feature = "fault-injection")]
@@ -101,9 +97,9 @@ impl Stack {
             self.cx.egress.handover.on_answer(&Question { asker: asker.into(), guest: guest.into() }, self.cx.now);
         }
         let policy = &self.cx.policy;
-        let subnet = Ipv4Subnet::new(policy.network, policy.netmask);
+        let subnet = policy.v4.subnet();
         let forwards = &self.guest_forwards;
-        let is_ours = |ip: Ipv4Addr| ip == policy.vhost || ip == policy.vnameserver || forwards.covers(ip);
+        let is_ours = |ip: Ipv4Addr| policy.v4.is_virtual(ip) || forwards.covers(ip);
         let learned = match arp::on_arp(frame, &subnet, is_ours, &mut self.cx.egress.neighbors, self.cx.now) {
             ArpAction::None => None,
             ArpAction::Learned(ip) => Some(ip),
@@ -175,11 +171,11 @@ impl Stack {
         }
         let source = Endpoint::new(packet.src(), u16::from_be_bytes([source_high, source_low]));
         let destination = Endpoint::new(packet.dst(), u16::from_be_bytes([high, low]));
-        let to_vhost = packet.dst() == self.cx.policy.vhost;
-        if destination.port == PORT_DHCP_SERVER && (to_vhost || packet.dst().is_broadcast()) {
+        let to_vhost = packet.dst() == self.cx.policy.v4.host;
+        if destination.port == dhcp::SERVER_PORT && (to_vhost || packet.dst().is_broadcast()) {
             return self.input_dhcp(payload);
         }
-        if destination.port == PORT_TFTP && to_vhost {
+        if destination.port == tftp::PORT && to_vhost {
             return self.input_tftp(source, destination, payload);
         }
         let (ttl, whole, packet) = (packet.ttl(), packet.dont_fragment(), packet.packet());
@@ -190,7 +186,7 @@ impl Stack {
     fn input_dhcp(&mut self, payload: &[u8]) {
         let Some(reply) = self.dhcp.as_mut().and_then(|dhcp| dhcp.on_message(payload, self.cx.now)) else { return };
         if let Some((ip, mac)) = reply.lease {
-            let is_ours = |ip: Ipv4Addr| ip == self.cx.policy.vhost || ip == self.cx.policy.vnameserver;
+            let is_ours = |ip: Ipv4Addr| self.cx.policy.v4.is_virtual(ip);
             self.cx.egress.learn_lease(ip, mac, is_ours, Some(self.cx.now));
         }
         self.cx.egress.dhcp(&reply.payload, self.cx.now);
@@ -205,7 +201,7 @@ impl Stack {
             return;
         }
         let to = packet.dst();
-        if to == self.cx.policy.vhost || to == self.cx.policy.vnameserver || self.guest_forwards.covers(to) {
+        if self.cx.policy.v4.is_virtual(to) || self.guest_forwards.covers(to) {
             self.cx.egress.echo_reply(packet, &message, self.cx.now);
             return;
         }

@@ -6,7 +6,6 @@ use std::net::Ipv6Addr;
 use smoltcp::wire::EthernetAddress;
 
 use super::Stack;
-use super::tftp::PORT_TFTP;
 use crate::flow::icmp::EchoRequest;
 use crate::flow::key::Endpoint;
 use crate::flow::{Effect, tcp, udp};
@@ -16,6 +15,7 @@ use crate::ip::reassembly::Outcome;
 use crate::link::handover::marker::Question;
 use crate::link::ndp::{self, Message};
 use crate::service::dhcpv6::{self, Answer};
+use crate::service::tftp;
 use crate::wire::checksum::{self, Partial};
 use crate::wire::header::{ETHERNET_LEN, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP, UDP_LEN};
 
@@ -124,13 +124,13 @@ impl Stack {
         let source = Endpoint::new(packet.src(), u16::from_be_bytes([source_high, source_low]));
         let destination = Endpoint::new(packet.dst(), u16::from_be_bytes([high, low]));
         let policy = &self.cx.policy;
-        let to_vhost = packet.dst() == policy.vhost6;
+        let to_vhost = packet.dst() == policy.v6.host;
         if destination.port == dhcpv6::SERVER_PORT && (to_vhost || packet.dst() == dhcpv6::ALL_AGENTS) {
             return self.input_dhcpv6(source, payload);
         }
         // The link-local address of the virtual host serves as well.
-        if destination.port == PORT_TFTP && policy.is_virtual_host6(packet.dst()) {
-            if !policy.restricted {
+        if destination.port == tftp::PORT && policy.is_virtual_host6(packet.dst()) {
+            if !policy.reach.restricted {
                 self.input_tftp(source, destination, payload);
             }
             return;
@@ -141,14 +141,14 @@ impl Stack {
     }
 
     fn input_dhcpv6(&mut self, client: Endpoint, payload: &[u8]) {
-        if self.cx.policy.restricted {
+        if self.cx.policy.reach.restricted {
             return;
         }
         match self.dhcpv6.on_message(payload) {
             Answer::None => {}
             Answer::Bad => self.cx.effects.push(Effect::GuestError("Guest sent bad DHCPv6 packet!".into())),
             Answer::Reply(reply) => {
-                let server = Endpoint::new(self.cx.policy.vhost6, dhcpv6::SERVER_PORT);
+                let server = Endpoint::new(self.cx.policy.v6.host, dhcpv6::SERVER_PORT);
                 self.cx.egress.udp(server, client, &reply, 0, self.cx.now);
             }
         }
@@ -215,7 +215,7 @@ impl Stack {
         if destination.is_multicast() {
             // The link's routers and nodes answer by an address of their own (RFC 4443 section 4.2); other groups are
             // not asked on the guest's behalf.
-            if !policy.restricted && (destination == ndp::ALL_NODES || destination == ndp::ALL_ROUTERS) {
+            if !policy.reach.restricted && (destination == ndp::ALL_NODES || destination == ndp::ALL_ROUTERS) {
                 let host = policy.link_local_host6();
                 self.cx.egress.echo_reply6(host, source, message, self.cx.now);
             }

@@ -1,7 +1,7 @@
 //! The engine: `Stack` owns every table below it and dispatches frames, readiness and deadlines. It calls nobody:
 //! frames and effects are results. No C type, no callback may come in.
 //!
-//! `output` is what comes out, and the round as a program sees it; `config` says what a stack is made from, `input` and `input6`
+//! `output` is what comes out, and the round as a program sees it; `parts` tells the parts of a stack what is configured, `input` and `input6`
 //! take frames apart, `in_place` takes bulk where it lies, `frame_copy` is where other frames are copied to, `foreign` knows those
 //! that are none of ours, `rounds` is the application's loop seen from inside, `ration` how much one call of it may make,
 //! `advertiser` when routers are advertised, `thrift` when memory is given back, `rules` adds and removes forwards, `shortage`
@@ -9,13 +9,13 @@
 #![forbid(unsafe_code)]
 
 mod advertiser;
-pub(crate) mod config;
 mod foreign;
 mod frame_copy;
 mod in_place;
 mod input;
 mod input6;
 mod output;
+mod parts;
 mod ration;
 mod rounds;
 mod rules;
@@ -26,16 +26,17 @@ mod thrift;
 use std::hash::RandomState;
 use std::io;
 
-pub use config::Config;
 pub use output::Output;
 pub use rounds::Interest;
 use smoltcp::wire::EthernetAddress;
 
+use crate::config::Config;
 use crate::flow::budget::FrameBudget;
 use crate::flow::egress::Egress;
 use crate::flow::icmp::IcmpTable;
 use crate::flow::key::Endpoint;
 use crate::flow::name_server::NameServers;
+use crate::flow::policy::Policy;
 use crate::flow::tcp::{Target, TcpTable};
 use crate::flow::timers::TimerQueue;
 use crate::flow::udp::UdpTable;
@@ -44,13 +45,12 @@ use crate::forward::guest::GuestForwards;
 use crate::forward::listener::TcpForwards;
 use crate::host::poller::Poller;
 use crate::host::reserve::Reserve;
-use crate::host::tftp_files::Directory;
 use crate::ip::reassembly::{Ipv4Key, Ipv6Key, Reassembler};
 use crate::link::outbox::Outbox;
 use crate::pace::Pace;
 use crate::service::dhcp::{Dhcp, SLOTS};
 use crate::service::dhcpv6;
-use crate::service::ncsi;
+use crate::service::ncsi::NcsiConfig;
 use crate::service::tftp::Tftp;
 use crate::tcp::{Connection, Pool, Saved};
 use crate::time::{Duration, Instant};
@@ -83,8 +83,8 @@ pub struct Stack {
     frame_copy: frame_copy::FrameCopy,
     dhcpv6: dhcpv6::Config,
     dhcp: Option<Dhcp>,
-    ncsi: ncsi::Config,
-    tftp: Tftp<Directory, FlowKey>,
+    ncsi: NcsiConfig,
+    tftp: Tftp<FlowKey>,
     /// Microseconds from the application's clock to the engine's own.
     clock_shift: i64,
     loop_state: rounds::LoopState,
@@ -99,7 +99,7 @@ impl Stack {
     /// What the operating system says when it has no descriptor for the poller.
     pub fn new(config: Config) -> io::Result<Stack> {
         let poller = if config.direct_poll { None } else { Some(Poller::new()?) };
-        let policy = config.policy();
+        let policy = Policy { v4: config.v4, v6: config.v6, reach: config.reach };
         let mut effects = Vec::new();
         let dhcp = config.dhcp(&mut effects);
         let mut cx = Context {
@@ -114,7 +114,7 @@ impl Stack {
             pool: Pool::default(),
             reserve: Reserve::default(),
             giving_way: 0,
-            name_servers: NameServers::default(),
+            name_servers: NameServers::new(&config.name_servers),
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             secret: RandomState::new(),
             tcp_config: config.tcp(),
@@ -124,9 +124,6 @@ impl Stack {
         };
         if config.handover {
             cx.egress.handover.engage(ETHERNET_LEN + config.mtu);
-        }
-        if let Some(dhcp) = &dhcp {
-            cx.effects.extend(dhcp.warnings().iter().cloned().map(Effect::Warning));
         }
         let mut stack = Stack {
             cx,
@@ -227,7 +224,7 @@ impl Stack {
             dhcp.set_slots(pool, self.cx.now);
             // As when they were leased, but that nobody was heard of now. The first is to be the one heard of last.
             for (address, mac) in dhcp.leases().rev() {
-                let is_ours = |ip| ip == self.cx.policy.vhost || ip == self.cx.policy.vnameserver;
+                let is_ours = |ip| self.cx.policy.v4.is_virtual(ip);
                 self.cx.egress.learn_lease(address, mac, is_ours, None);
             }
         }

@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn routers_are_advertised_without_being_asked() {
-        let mut stack = Stack::new(Config { ipv6_enabled: true, ..Config::default() }).unwrap();
+        let mut stack = Stack::new(Config::builder().ipv6(true).build().unwrap()).unwrap();
         let mut advertised = Vec::new();
         for second in 0..3_600 {
             let now = Instant::from_secs(second);

@@ -67,10 +67,9 @@ impl Stack {
     pub fn add_guest_forward_to(&mut self, target: Target, address: &mut Ipv4Addr, port: u16) -> Option<u64> {
         let policy = &self.cx.policy;
         if address.is_unspecified() {
-            let host_part = Ipv4Addr::new(0, 0, 2, 4).to_bits() & !policy.netmask.to_bits();
-            *address = Ipv4Addr::from(policy.network.to_bits() | host_part);
+            *address = policy.v4.address(Ipv4Addr::new(0, 0, 2, 4).to_bits());
         }
-        if !policy.in_network(*address) || policy.is_name_server(Endpoint::new(*address, port)) {
+        if !policy.v4.contains(*address) || policy.is_name_server(Endpoint::new(*address, port)) {
             return None;
         }
         self.guest_forwards.add(*address, port, target)

@@ -7,11 +7,7 @@ use crate::flow::FlowKey;
 use crate::flow::key::Endpoint;
 use crate::host::lack::is_lack;
 use crate::host::tftp_files::{Directory, ServedFile};
-use crate::service::tftp::{Contents, Files, Unopened, try_later};
-
-pub(super) const PORT_TFTP: u16 = 69;
-/// The type of service of TFTP packets, "low delay"; source: docs/contract/tftp.md.
-const TOS_TFTP: u8 = 0x10;
+use crate::service::tftp::{TOS, TftpFile, TftpOpenError, TftpSource, try_later};
 
 impl Stack {
     /// A datagram of `client` to port 69 of `server`, one of the virtual host's addresses.
@@ -20,7 +16,7 @@ impl Stack {
         let ends = FlowKey { guest: client, remote: server };
         let may_spend = self.cx.datagrams_give_way();
         let (reserve, egress, tftp) = (&mut self.cx.reserve, &mut self.cx.egress, &mut self.tftp);
-        let mut send = |ends: FlowKey, packet: &[u8]| egress.udp(ends.remote, ends.guest, packet, TOS_TFTP, now);
+        let mut send = |ends: FlowKey, packet: &[u8]| egress.udp(ends.remote, ends.guest, packet, TOS, now);
         let mut take = || tftp.on_datagram(ends, payload, now, &mut send);
         let taken = if may_spend { reserve.spend(take) } else { take() };
         if taken.is_err() {
@@ -30,25 +26,26 @@ impl Stack {
 
     pub(super) fn tftp_deadline(&mut self) {
         let (now, egress) = (self.cx.now, &mut self.cx.egress);
-        self.tftp.on_deadline(now, |ends, packet| egress.udp(ends.remote, ends.guest, packet, TOS_TFTP, now));
+        self.tftp.on_deadline(now, |ends, packet| egress.udp(ends.remote, ends.guest, packet, TOS, now));
     }
 }
 
-impl Files for Directory {
-    type File = ServedFile;
-
-    fn open(&self, name: &[u8]) -> Result<ServedFile, Unopened> {
-        Directory::open(self, name)
-            .map_err(|error| if is_lack(&error) { Unopened::Lack(error) } else { Unopened::Missing })
+impl TftpSource for Directory {
+    fn open(&self, name: &[u8]) -> Result<Box<dyn TftpFile>, TftpOpenError> {
+        match Directory::open(self, name) {
+            Ok(file) => Ok(Box::new(file)),
+            Err(error) if is_lack(&error) => Err(TftpOpenError::Lack(error)),
+            Err(_) => Err(TftpOpenError::Missing),
+        }
     }
 }
 
-impl Contents for ServedFile {
+impl TftpFile for ServedFile {
     fn size(&self) -> u64 {
         ServedFile::size(self)
     }
 
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         ServedFile::read_at(self, buffer, offset)
     }
 }

@@ -37,7 +37,7 @@ mod timestamps;
 #[cfg(test)]
 pub use buffer::SendBuffer;
 pub use config::Config;
-pub use connection::Connection;
+pub use connection::{Connection, HANDSHAKE_PATIENCE};
 pub use pool::Pool;
 pub use saved::Saved;
 pub use segment::{Flags, OPTIONS_MAX, Options, Segment, Transmit};

@@ -3,7 +3,7 @@
 use crate::time::{Duration, Instant};
 
 /// The timeout before the first measurement; RFC 6298 section 2, rule 2.1.
-const INITIAL: Duration = Duration::from_secs(1);
+pub(super) const INITIAL: Duration = Duration::from_secs(1);
 /// The timeout when the handshake itself had to be repeated; RFC 6298 section 5, rule 5.7.
 const AFTER_SYN_LOSS: Duration = Duration::from_secs(3);
 /// The least timeout. RFC 6298 asks for a second; the path to a guest is a queue in memory, and what other systems use

@@ -13,6 +13,12 @@ use super::checksum::{Checksum, Partial, copy_and_sum};
 
 /// Length of an Ethernet header without VLAN tag.
 pub(crate) const ETHERNET_LEN: usize = 14;
+/// The largest packet that an Ethernet frame takes where nothing else was agreed, in bytes (RFC 894).
+pub(crate) const ETHERNET_MTU: usize = 1500;
+/// The longest packet that every IPv4 host takes, in bytes (RFC 1122 section 3.3.2). Paths that carry less cut it.
+pub(crate) const IPV4_TAKEN_BY_ALL: usize = 576;
+/// The least MTU of a path of IPv6, in bytes (RFC 8200 section 5).
+pub(crate) const IPV6_LEAST_MTU: usize = 1280;
 /// Length of an IPv4 header without options.
 pub(crate) const IPV4_LEN: usize = 20;
 /// Length of an IPv6 header without extension headers.
@@ -42,6 +48,9 @@ pub(crate) const PROTOCOL_TCP: u8 = 6;
 pub(crate) const PROTOCOL_UDP: u8 = 17;
 /// IP protocol number of ICMPv6.
 pub(crate) const PROTOCOL_ICMPV6: u8 = 58;
+
+/// Type of service: low delay (RFC 1349 section 4).
+pub(crate) const TOS_LOW_DELAY: u8 = 0x10;
 
 /// Why a header was not written. The buffer holds unspecified bytes then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,4 +5,5 @@
 
 pub(crate) mod checksum;
 pub(crate) mod header;
+pub(crate) mod mac_address;
 pub(crate) mod subnet;

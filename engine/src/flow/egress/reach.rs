@@ -21,7 +21,7 @@ impl Egress {
         heard: Option<Instant>,
     ) {
         if mac.is_unicast() {
-            self.neighbors.learn_ipv4(address, mac, &self.subnet, is_ours, heard);
+            self.neighbors.learn_ipv4(address, mac, &self.v4.subnet(), is_ours, heard);
         }
     }
 

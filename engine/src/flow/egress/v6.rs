@@ -41,7 +41,7 @@ impl Egress {
     }
 
     pub(super) fn solicit(&mut self, target: Ipv6Addr) {
-        self.frame(&ndp::neighbor_solicitation(self.vhost6, target));
+        self.frame(&ndp::neighbor_solicitation(self.v6.host, target));
     }
 
     /// Sends a finished frame.

@@ -17,7 +17,7 @@ use crate::host::socket::{Hops, Stream};
 /// address gets that one.
 pub(super) fn other_loopback(key: &FlowKey, destination: SocketAddr, cx: &Context) -> Option<SocketAddr> {
     let to_virtual_host = match key.remote.ip {
-        IpAddr::V4(ip) => ip == cx.policy.vhost,
+        IpAddr::V4(ip) => ip == cx.policy.v4.host,
         IpAddr::V6(ip) => cx.policy.is_virtual_host6(ip),
     };
     let port = destination.port();

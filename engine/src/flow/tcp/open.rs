@@ -21,6 +21,7 @@ use crate::host::socket::{Hops, Stream};
 use crate::pace::Staging;
 use crate::tcp::{Connection, Segment};
 use crate::time::Duration;
+use crate::wire::header::TOS_LOW_DELAY;
 
 /// How long the host may take to connect; source: docs/contract/tcp.md section 2.1.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(75);
@@ -57,7 +58,7 @@ impl TcpTable {
             }
             return self.settle(id, cx);
         }
-        if cx.policy.restricted {
+        if cx.policy.reach.restricted {
             return reset(&key, segment, cx);
         }
         cx.egress.neighbors.heard(key.guest.ip, cx.now);
@@ -260,11 +261,10 @@ fn refuse(key: &FlowKey, segment: &Segment<'_>, why: Unreachable, packet: &[u8],
 
 /// The type of service of packets to the guest; source: docs/contract/tcp.md section 8.
 fn type_of_service(key: &FlowKey) -> u8 {
-    const LOW_DELAY: u8 = 0x10;
     const THROUGHPUT: u8 = 0x08;
     match (key.remote.port, key.guest.port) {
         (20 | 80 | 6667 | 6668, _) => THROUGHPUT,
-        (21 | 23 | 113 | 513 | 543 | 544 | 7070, _) | (_, 21) => LOW_DELAY,
+        (21 | 23 | 113 | 513 | 543 | 544 | 7070, _) | (_, 21) => TOS_LOW_DELAY,
         _ => 0,
     }
 }

@@ -7,14 +7,8 @@ use super::table::TcpTable;
 use crate::flow::context::Context;
 use crate::flow::key::{Endpoint, FlowKey};
 use crate::tcp::SeqNumber;
-use crate::wire::header::{IPV4_LEN, IPV6_LEN, PROTOCOL_TCP};
+use crate::wire::header::{IPV4_LEN, IPV4_TAKEN_BY_ALL, IPV6_LEAST_MTU, IPV6_LEN, PROTOCOL_TCP, TCP_LEN};
 
-/// The header of a segment without options, in bytes.
-const TCP_LEN: usize = 20;
-/// What every IPv4 host takes (RFC 1122 section 3.3.3). Our packets may be fragmented, so that smaller paths carry this.
-const LEAST_V4: usize = 576;
-/// The least MTU of IPv6 (RFC 8200 section 5).
-const LEAST_V6: usize = 1280;
 /// What a router that does not name its MTU is likely to have (RFC 1191 section 7), in bytes.
 const PLATEAUS: [usize; 7] = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006];
 
@@ -35,11 +29,12 @@ impl TcpTable {
         let Some(tcp) = quoted.get(usize::from(first & 15) * 4..) else { return };
         let sent = usize::from(u16::from_be_bytes([high, low]));
         let mtu = match usize::from(mtu) {
-            0 => PLATEAUS.into_iter().find(|&plateau| plateau < sent).unwrap_or(LEAST_V4),
+            0 => PLATEAUS.into_iter().find(|&plateau| plateau < sent).unwrap_or(IPV4_TAKEN_BY_ALL),
             mtu => mtu,
         };
         let (source, destination) = (Ipv4Addr::new(s0, s1, s2, s3), Ipv4Addr::new(d0, d1, d2, d3));
-        let mss = mtu.max(LEAST_V4) - IPV4_LEN - TCP_LEN;
+        // Our packets may be fragmented, so that smaller paths carry this.
+        let mss = mtu.max(IPV4_TAKEN_BY_ALL) - IPV4_LEN - TCP_LEN;
         self.on_too_big((source.into(), destination.into()), tcp, mss, cx);
     }
 
@@ -52,7 +47,7 @@ impl TcpTable {
         if header[0] >> 4 != 6 || header[6] != PROTOCOL_TCP {
             return;
         }
-        let mss = (mtu as usize).clamp(LEAST_V6, 1 << 16) - IPV6_LEN - TCP_LEN;
+        let mss = (mtu as usize).clamp(IPV6_LEAST_MTU, 1 << 16) - IPV6_LEN - TCP_LEN;
         self.on_too_big((source.into(), destination.into()), tcp, mss, cx);
     }
 

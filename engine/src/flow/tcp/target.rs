@@ -14,6 +14,7 @@ use crate::host::process::{self, Pair};
 use crate::host::socket::Stream;
 use crate::host::unix::UnixAddress;
 use crate::ip::rate_limit::RateLimit;
+use crate::tcp::HANDSHAKE_PATIENCE;
 use crate::time::{Duration, Instant};
 
 /// Connections to commands at one time; a further one is ended at once.
@@ -21,7 +22,7 @@ const MAX_COMMANDS: usize = 512;
 /// How long to wait for room in the queue of a Unix socket, or for a descriptor, before trying again.
 const RETRY: Duration = Duration::from_millis(50);
 /// How long that is tried; as long as a TCP connect.
-const PATIENCE: Duration = Duration::from_secs(75);
+const PATIENCE: Duration = HANDSHAKE_PATIENCE;
 /// The same for the connection with a command, which the host's kernel makes with itself.
 const COMMAND_RETRY: Duration = Duration::from_millis(5);
 const COMMAND_PATIENCE: Duration = Duration::from_secs(1);

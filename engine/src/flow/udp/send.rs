@@ -15,11 +15,10 @@ use crate::flow::token::{self, Kind};
 use crate::host::mmsg::MAX_SEND;
 use crate::ip::icmp;
 use crate::pace::Hold;
+use crate::wire::header::ETHERNET_MTU;
 
 /// The time to live of a query that is asked again.
 const QUERY_TTL: u8 = 64;
-/// What an Ethernet carries, in bytes.
-const ETHERNET_MTU: usize = 1500;
 
 /// A datagram from the guest.
 pub(crate) struct FromGuest<'a> {
@@ -45,7 +44,7 @@ impl UdpTable {
         }
         self.end_burst(cx);
         let forward = self.forward_for(datagram, cx);
-        if cx.policy.restricted && forward.is_none() {
+        if cx.policy.reach.restricted && forward.is_none() {
             return;
         }
         if datagram.ttl <= 1 {
@@ -106,9 +105,9 @@ impl UdpTable {
         if real.ip() != datagram.destination.ip || real.ip().is_loopback() || flow.forward {
             let known_as = match datagram.destination.ip {
                 // Nobody answers from the broadcast address.
-                IpAddr::V4(ip) if ip.is_broadcast() => Endpoint::new(cx.policy.vhost, datagram.destination.port),
+                IpAddr::V4(ip) if ip.is_broadcast() => Endpoint::new(cx.policy.v4.host, datagram.destination.port),
                 // Nor from a group, and least of all from the host's own loopback.
-                IpAddr::V6(ip) if ip.is_multicast() => Endpoint::new(cx.policy.vhost6, datagram.destination.port),
+                IpAddr::V6(ip) if ip.is_multicast() => Endpoint::new(cx.policy.v6.host, datagram.destination.port),
                 _ => datagram.destination,
             };
             flow.remember(real, known_as);

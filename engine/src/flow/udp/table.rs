@@ -66,7 +66,7 @@ impl UdpTable {
         let talks =
             |id: &UdpId| self.flows.get(*id).is_some_and(|flow| flow.peer_known_as(datagram.destination).is_some());
         let peer = own.clone().chain(anywhere.clone()).find(talks);
-        if cx.policy.restricted {
+        if cx.policy.reach.restricted {
             return peer;
         }
         // Answers would go to where the forward leads, which must be where this comes from.
@@ -114,7 +114,7 @@ impl UdpTable {
         forward: bool,
         cx: &mut Context,
     ) -> Option<UdpId> {
-        if cx.policy.disable_host_loopback {
+        if !cx.policy.reach.host_loopback {
             socket.leave_this_host_out(v6);
         }
         let id = self.flows.insert(UdpFlow {

@@ -12,7 +12,7 @@
 use std::ops::RangeInclusive;
 
 /// The most that a queue towards us holds: bytes of a pair of sockets, and short frames of a pipe.
-const MOST_BYTES: usize = 212_992;
+pub(super) const MOST_BYTES: usize = 212_992;
 const MOST_FRAMES: u64 = 1100;
 /// So many frames may come the one way for one that goes the other.
 const UNFAIRNESS: u64 = 2;

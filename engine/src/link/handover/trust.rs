@@ -8,6 +8,7 @@
 //! guest says, has taken out the second half before the queue towards us is full as well. After a sleep there is a
 //! pause, each time longer, before the next trial.
 
+use super::guest::MOST_BYTES;
 use crate::time::{Duration, Instant};
 
 /// What is known of the application, and what follows: how much may be given and not be proven read, how long a trial is,
@@ -74,7 +75,6 @@ const SOCKETS_HOLD: u64 = 64 * KIB;
 const APART: Duration = Duration::from_millis(3);
 const PAGE: usize = 4096;
 const PAGES: usize = 16;
-const SOCKET_BUFFER: usize = 212_992;
 /// The least that the limit falls to, after many sleeps. One frame may go in any case.
 const LEAST_LIMIT: u64 = 2048;
 /// From a sleep to the next trial, at first and at most.
@@ -152,7 +152,7 @@ impl Trust {
         let frames = match self.stage().kind {
             Kind::Pipe if longest_of_guest <= PAGE => PAGES * (PAGE / longest_of_guest.max(1)),
             Kind::Pipe => PAGES / longest_of_guest.div_ceil(PAGE),
-            Kind::Sockets => SOCKET_BUFFER / ((longest_of_guest + 384).next_power_of_two() + 256),
+            Kind::Sockets => MOST_BYTES / ((longest_of_guest + 384).next_power_of_two() + 256),
             Kind::Either => return u64::MAX,
         };
         frames.max(LEAST_BEYOND) as u64

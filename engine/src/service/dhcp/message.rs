@@ -25,8 +25,10 @@ const END: u8 = 255;
 const REQUESTED_ADDRESS: u8 = 50;
 const PARAMETER_LIST: u8 = 55;
 
-/// The file field with room for its closing zero.
-const FILE_MAX: usize = 127;
+/// The longest name of a boot file, in bytes: the file field has 128, of which the last one is zero.
+pub(crate) const BOOT_FILE_MAX: usize = 127;
+/// The most that one option holds, in bytes (RFC 2132 section 2).
+pub(crate) const OPTION_MAX: usize = 255;
 
 /// What the server looks at in a client's message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,20 +141,20 @@ impl Emitter {
 
     /// Sets the file field. False when the name had to be cut.
     pub(super) fn file(&mut self, name: &[u8]) -> bool {
-        let cut = name.get(..FILE_MAX).unwrap_or(name);
+        let cut = name.get(..BOOT_FILE_MAX).unwrap_or(name);
         self.bytes[108..FIXED_LEN].iter_mut().zip(cut).for_each(|(to, from)| *to = *from);
         cut.len() == name.len()
     }
 
     /// Appends an option. False, and nothing written, when it does not fit.
     pub(super) fn option(&mut self, code: u8, data: &[u8]) -> bool {
-        data.len() <= 255 && self.long_option(code, data)
+        data.len() <= OPTION_MAX && self.long_option(code, data)
     }
 
-    /// Appends an option of any length in as many pieces of at most 255 bytes as it takes (RFC 3396 section 5). False,
+    /// Appends an option of any length in as many pieces of at most [`OPTION_MAX`] bytes as it takes (RFC 3396 section 5). False,
     /// and nothing written, when they do not all fit.
     pub(super) fn long_option(&mut self, code: u8, data: &[u8]) -> bool {
-        let pieces = data.chunks(255);
+        let pieces = data.chunks(OPTION_MAX);
         let need = data.len().saturating_add(pieces.len().saturating_mul(2));
         let Some(room) = self.bytes.get_mut(self.at..REPLY_LEN - 1).and_then(|left| left.get_mut(..need)) else {
             return false;

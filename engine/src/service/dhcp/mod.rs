@@ -14,23 +14,28 @@ use std::net::Ipv4Addr;
 use smoltcp::wire::EthernetAddress;
 
 use crate::time::Instant;
+use crate::wire::header::ETHERNET_MTU;
 use message::{Emitter, Header, Request};
 use pool::Pool;
 
 pub use message::REPLY_LEN;
+pub(crate) use message::{BOOT_FILE_MAX, OPTION_MAX};
 pub use pool::SLOTS;
+pub(crate) use pool::addresses;
 
-/// The longest host name that option 12 carries, in bytes; a longer one is cut.
-const HOSTNAME_MAX: usize = 32;
+/// Where servers listen, and what they answer from (RFC 2131 section 4.1).
+pub(crate) const SERVER_PORT: u16 = 67;
+/// Where clients listen.
+pub(crate) const CLIENT_PORT: u16 = 68;
+
+/// The longest host name that option 12 carries, in bytes; a longer one is cut. Source: docs/contract/dhcp.md.
+pub(crate) const HOST_NAME_MAX: usize = 32;
 
 /// Lease time of option 51, in seconds.
 const LEASE_SECONDS: u32 = pool::LEASE.secs() as u32;
 /// When a client is to renew its lease, and when to ask any server for it (RFC 2131 section 4.4.5), in seconds.
 const RENEWAL_SECONDS: u32 = LEASE_SECONDS / 2;
 const REBINDING_SECONDS: u32 = LEASE_SECONDS / 8 * 7;
-
-/// What a client takes for the MTU of an Ethernet without being told, in bytes.
-const ETHERNET_MTU: u16 = 1500;
 
 /// Text of option 56 in a DHCPNAK.
 const NAK_TEXT: &[u8] = b"requested address not available";
@@ -283,7 +288,7 @@ impl Dhcp {
             out.option(code::LEASE_TIME, &LEASE_SECONDS.to_be_bytes());
         }
         if let Some(name) = set(&config.hostname) {
-            out.option(code::HOST_NAME, name.get(..HOSTNAME_MAX).unwrap_or(name));
+            out.option(code::HOST_NAME, name.get(..HOST_NAME_MAX).unwrap_or(name));
         }
         if let Some(name) = set(&config.domain)
             && !out.option(code::DOMAIN_NAME, name)
@@ -308,7 +313,7 @@ impl Dhcp {
             }
         }
         // Last, so that they take the place of nothing else. A client that is not told the times computes the same ones.
-        if with_mtu && config.mtu != ETHERNET_MTU {
+        if with_mtu && usize::from(config.mtu) != ETHERNET_MTU {
             out.option(code::INTERFACE_MTU, &config.mtu.to_be_bytes());
         }
         if !header.yiaddr.is_unspecified() && out.option(code::RENEWAL_TIME, &RENEWAL_SECONDS.to_be_bytes()) {

@@ -79,13 +79,8 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(config: &Config) -> Pool {
-        let mut next = u32::from(config.vdhcp_start);
-        let slots = std::array::from_fn(|_| {
-            let address = Ipv4Addr::from(next);
-            next = next.wrapping_add(1);
-            Slot { address: leasable(address, config).then_some(address), state: State::Free }
-        });
-        Pool { slots }
+        let addresses = addresses(config.vdhcp_start, config.vnetmask, [config.vhost, config.vnameserver]);
+        Pool { slots: addresses.map(|address| Slot { address, state: State::Free }) }
     }
 
     /// Gives `address` to `mac` if it is in the pool and free or already its own. Says whether it did.
@@ -192,14 +187,21 @@ impl Pool {
     }
 }
 
+/// The addresses from `start` on that guests of a network with this mask can have, where `ours` are the library's.
+pub(crate) fn addresses(start: Ipv4Addr, mask: Ipv4Addr, ours: [Ipv4Addr; 2]) -> [Option<Ipv4Addr>; SLOTS] {
+    let mut next = start.to_bits();
+    std::array::from_fn(|_| {
+        let address = Ipv4Addr::from_bits(next);
+        next = next.wrapping_add(1);
+        (leasable(address, start, mask) && !ours.contains(&address)).then_some(address)
+    })
+}
+
 /// Whether a guest can have the address: inside the virtual network, neither the network's own nor its broadcast
-/// address (which a /31 and a /32 do not have, RFC 3021), and not one the library answers for itself. A pool that does not
-/// begin in the virtual network is somebody's wish all the same (a program may let its user change the network and
-/// nothing else); the network it begins in then counts.
-fn leasable(address: Ipv4Addr, config: &Config) -> bool {
-    let mask = u32::from(config.vnetmask);
-    let same_network = |network: Ipv4Addr| u32::from(address) & mask == u32::from(network) & mask;
-    let host_part = u32::from(address) & !mask;
-    let reserved = !mask > 1 && (host_part == 0 || host_part == !mask);
-    same_network(config.vdhcp_start) && !reserved && address != config.vhost && address != config.vnameserver
+/// address (which a /31 and a /32 do not have, RFC 3021). A pool that does not begin in the virtual network is somebody's
+/// wish all the same (a program may let its user change the network and nothing else); the network it begins in then counts.
+fn leasable(address: Ipv4Addr, start: Ipv4Addr, mask: Ipv4Addr) -> bool {
+    let (host_bits, host_part) = (!mask.to_bits(), (address & !mask).to_bits());
+    let reserved = host_bits > 1 && (host_part == 0 || host_part == host_bits);
+    address & mask == start & mask && !reserved
 }

@@ -22,13 +22,13 @@ pub struct Line {
     pub zone: Option<String>,
 }
 
-/// The servers of a file, by family, in the order of the file. An empty list means that this family has no server and
+/// Name servers by family, in the order in which they were named. An empty list means that this family has no server and
 /// that queries over it must be refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Servers {
-    /// The IPv4 servers, with port 53.
+    /// The IPv4 servers; those of a file with port 53.
     pub v4: Vec<SocketAddr>,
-    /// The IPv6 servers, with port 53 and, where a zone was given, the scope id.
+    /// The IPv6 servers; those of a file with port 53 and, where a zone was given, the scope id.
     pub v6: Vec<SocketAddr>,
 }
 
@@ -57,6 +57,24 @@ impl Servers {
         if !any {
             servers.v4.push(SocketAddrV4::new(Ipv4Addr::LOCALHOST, PORT).into());
             servers.v6.push(SocketAddrV6::new(Ipv6Addr::LOCALHOST, PORT, 0, 0).into());
+        }
+        servers
+    }
+}
+
+/// Whether a query can be sent to this address, and its answer be known by it.
+pub(crate) fn can_be_asked(server: &SocketAddr) -> bool {
+    let ip = server.ip();
+    !(server.port() == 0 || ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST))
+}
+
+impl FromIterator<SocketAddr> for Servers {
+    /// The servers of a list that can be asked, in its order; the first [`SERVERS_MAX`] of each family.
+    fn from_iter<T: IntoIterator<Item = SocketAddr>>(list: T) -> Servers {
+        let mut servers = Servers::default();
+        for server in list.into_iter().filter(can_be_asked) {
+            let family = if server.is_ipv6() { &mut servers.v6 } else { &mut servers.v4 };
+            add(family, || server);
         }
         servers
     }

@@ -17,16 +17,18 @@ const POINTER: u16 = 0xc000;
 
 /// A name that cannot stand in a search list. Its text tells which and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadName {
+#[non_exhaustive]
+pub struct BadSearchDomain {
     /// The name as it was given; bytes that are no UTF-8 are replaced.
     pub name: String,
     /// What is wrong with it.
-    pub reason: Reason,
+    pub reason: SearchDomainFault,
 }
 
 /// What is wrong with a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+#[non_exhaustive]
+pub enum SearchDomainFault {
     /// There is nothing between two dots, before the first one, or at all.
     EmptyLabel,
     /// A label has more than 63 bytes.
@@ -35,18 +37,18 @@ pub enum Reason {
     NameTooLong,
 }
 
-impl fmt::Display for BadName {
+impl fmt::Display for BadSearchDomain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let why = match self.reason {
-            Reason::EmptyLabel => "empty label",
-            Reason::LabelTooLong => "label longer than 63 bytes",
-            Reason::NameTooLong => "name longer than 255 bytes",
+            SearchDomainFault::EmptyLabel => "empty label",
+            SearchDomainFault::LabelTooLong => "label longer than 63 bytes",
+            SearchDomainFault::NameTooLong => "name longer than 255 bytes",
         };
         write!(f, "invalid DNS search name \"{}\": {why}", self.name.escape_debug())
     }
 }
 
-impl std::error::Error for BadName {}
+impl std::error::Error for BadSearchDomain {}
 
 /// Encodes `names` in their order. A name may end in one dot. Every later name that shares an ending with an earlier
 /// one points to the first place where that ending stands, counted from the start of the list.
@@ -55,13 +57,13 @@ impl std::error::Error for BadName {}
 ///
 /// # Errors
 /// The first name that is not valid; there is no list without it.
-pub fn encode<N: AsRef<[u8]>>(names: &[N]) -> Result<Vec<u8>, BadName> {
+pub fn encode<N: AsRef<[u8]>>(names: &[N]) -> Result<Vec<u8>, BadSearchDomain> {
     let mut list = Vec::new();
     let mut seen: HashMap<&[u8], u16> = HashMap::new();
     for name in names {
         let name = name.as_ref();
         let mut rest = name.strip_suffix(b".").unwrap_or(name);
-        check(rest).map_err(|reason| BadName { name: String::from_utf8_lossy(name).into_owned(), reason })?;
+        check(rest).map_err(|reason| BadSearchDomain { name: String::from_utf8_lossy(name).into_owned(), reason })?;
         while !rest.is_empty() {
             if let Some(offset) = seen.get(rest) {
                 list.extend_from_slice(&(POINTER | offset).to_be_bytes());
@@ -83,16 +85,16 @@ pub fn encode<N: AsRef<[u8]>>(names: &[N]) -> Result<Vec<u8>, BadName> {
 }
 
 /// Checks a name without its closing dot.
-fn check(name: &[u8]) -> Result<(), Reason> {
+fn check(name: &[u8]) -> Result<(), SearchDomainFault> {
     // In wire format each dot becomes a length; one more length stands before and one zero behind.
     if name.len() + 2 > NAME_MAX {
-        return Err(Reason::NameTooLong);
+        return Err(SearchDomainFault::NameTooLong);
     }
     for label in name.split(|byte| *byte == b'.') {
         match label.len() {
-            0 => return Err(Reason::EmptyLabel),
+            0 => return Err(SearchDomainFault::EmptyLabel),
             1..=LABEL_MAX => {}
-            _ => return Err(Reason::LabelTooLong),
+            _ => return Err(SearchDomainFault::LabelTooLong),
         }
     }
     Ok(())
@@ -135,13 +137,13 @@ mod tests {
     fn fact_11_bad_names_are_named() {
         let long = "x".repeat(64);
         for (name, reason) in [
-            ("", Reason::EmptyLabel),
-            (".", Reason::EmptyLabel),
-            ("..", Reason::EmptyLabel),
-            ("a..b", Reason::EmptyLabel),
-            (".a", Reason::EmptyLabel),
-            ("a..", Reason::EmptyLabel),
-            (long.as_str(), Reason::LabelTooLong),
+            ("", SearchDomainFault::EmptyLabel),
+            (".", SearchDomainFault::EmptyLabel),
+            ("..", SearchDomainFault::EmptyLabel),
+            ("a..b", SearchDomainFault::EmptyLabel),
+            (".a", SearchDomainFault::EmptyLabel),
+            ("a..", SearchDomainFault::EmptyLabel),
+            (long.as_str(), SearchDomainFault::LabelTooLong),
         ] {
             let bad = encode(&["good.example", name]).unwrap_err();
             assert_eq!((bad.name.as_str(), bad.reason), (name, reason));
@@ -153,7 +155,7 @@ mod tests {
     fn name_length_limit_is_255_bytes_on_the_wire() {
         let name = |last: usize| format!("{0}.{0}.{0}.{1}", "x".repeat(63), "y".repeat(last));
         assert_eq!(encode(&[name(61)]).unwrap().len(), 255);
-        assert_eq!(encode(&[name(62)]).unwrap_err().reason, Reason::NameTooLong);
+        assert_eq!(encode(&[name(62)]).unwrap_err().reason, SearchDomainFault::NameTooLong);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! The TFTP server of the virtual network (RFC 1350, options of RFC 2347 to 2349): read only, one directory.
+//! The TFTP server of the virtual network (RFC 1350, options of RFC 2347 to 2349): read only.
 //!
 //! Fed with the payloads of datagrams to port 69 and with the time; what is to be sent goes to a function, always from
-//! port 69 of the virtual host. Files come from behind [`Files`], so that nothing here touches the operating system.
+//! port 69 of the virtual host. Files come from behind [`TftpSource`], so that nothing here touches the operating system.
 //! Observable behaviour: docs/contract/tftp.md.
 
 mod request;
@@ -10,12 +10,20 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+use std::error::Error;
+use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use crate::time::{Duration, Instant};
+use crate::wire::header::{IPV4_LEN, TOS_LOW_DELAY, UDP_LEN};
 use request::{Refusal, Request, opcode};
 use session::{Outcome, Session};
 
+/// Where the server listens (RFC 1350 section 4).
+pub(crate) const PORT: u16 = 69;
+/// The type of service of its packets; source: docs/contract/tftp.md.
+pub(crate) const TOS: u8 = TOS_LOW_DELAY;
 /// Transfers at a time.
 const SESSIONS: usize = 20;
 /// A transfer that heard nothing of its client for longer than this gives way to a new one.
@@ -24,27 +32,46 @@ const IDLE: Duration = Duration::from_secs(5);
 /// that a guest's interface takes even where the library's MTU is larger.
 const BLOCK_SIZE_MAX: usize = 1428;
 /// What IPv4, UDP and TFTP put before a block, in bytes.
-const OVERHEAD: usize = 32;
+const OVERHEAD: usize = IPV4_LEN + UDP_LEN + session::HEADER_LEN;
 
-/// A directory of files to be read.
-pub trait Files {
-    /// What an opened file is read through.
-    type File: Contents;
-
-    /// Opens the file of this name, relative to the directory; never one outside of it.
+/// Files that a guest can read with TFTP. They are read while the stack works: nothing here may wait.
+pub trait TftpSource: fmt::Debug + Send + Sync {
+    /// Opens the file of this name for one transfer. No more than 20 transfers are under way at a time.
+    ///
+    /// The name is the guest's: any bytes but 0, of which there are 511 at most, without slashes at its beginning and without
+    /// `../` in it.
     ///
     /// # Errors
-    /// There is none, or it is not one to be read; or the host lacks something for it.
-    fn open(&self, name: &[u8]) -> Result<Self::File, Unopened>;
+    /// There is none, or it is not one to be read; or there is no room for it now.
+    fn open(&self, name: &[u8]) -> Result<Box<dyn TftpFile>, TftpOpenError>;
 }
 
-/// Why a file was not opened.
+/// Why a file was not opened for TFTP.
 #[derive(Debug)]
-pub enum Unopened {
-    /// There is none, or it is not one to be read.
+#[non_exhaustive]
+pub enum TftpOpenError {
+    /// There is none, or it is not one to be read. The guest is told that it was not found.
     Missing,
-    /// The host has no descriptor or memory for it now.
+    /// There is no descriptor or memory for it now. The guest is told to try later.
     Lack(io::Error),
+}
+
+impl fmt::Display for TftpOpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TftpOpenError::Missing => "no file of this name can be read",
+            TftpOpenError::Lack(_) => "there is no room to open the file now",
+        })
+    }
+}
+
+impl Error for TftpOpenError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            TftpOpenError::Missing => None,
+            TftpOpenError::Lack(error) => Some(error),
+        }
+    }
 }
 
 /// The packet for a client whose request the host had no descriptor or memory for.
@@ -64,30 +91,32 @@ impl From<Refusal> for NoTransfer {
     }
 }
 
-/// A file that was opened.
-pub trait Contents {
-    /// In bytes.
+/// A file that was opened for TFTP.
+pub trait TftpFile: fmt::Debug + Send {
+    /// The size in bytes, which a guest is told that asks for it. Nothing else depends on it.
     fn size(&self) -> u64;
 
-    /// Reads at `offset`; 0 is the end of the file.
+    /// Reads what stands at `offset` and gives how many bytes of `buffer` were filled. 0 is the end of the file; fewer than
+    /// the buffer has room for are asked for again. The buffer has room for 1,428 bytes at most.
     ///
     /// # Errors
-    /// The file's.
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// The file's: the transfer ends, and the guest is told. It may say a few times that it was interrupted, and is asked again.
+    fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 }
 
 /// The server and its transfers. `P` tells the two ends of a transfer: the client, and which of its addresses the server was
 /// asked at.
-pub struct Tftp<F: Files, P> {
-    files: Option<F>,
-    sessions: Vec<Session<F::File, P>>,
+#[derive(Debug)]
+pub struct Tftp<P> {
+    files: Option<Arc<dyn TftpSource>>,
+    sessions: Vec<Session<P>>,
     block_size_max: usize,
 }
 
-impl<F: Files, P: Copy + PartialEq> Tftp<F, P> {
+impl<P: Copy + PartialEq> Tftp<P> {
     /// A server of `files`, or one that refuses every request. No block is larger than a packet of `mtu` bytes takes,
     /// but for the 512 bytes that RFC 1350 prescribes to clients without the block size option.
-    pub fn new(files: Option<F>, mtu: usize) -> Tftp<F, P> {
+    pub fn new(files: Option<Arc<dyn TftpSource>>, mtu: usize) -> Tftp<P> {
         let block_size_max = mtu.saturating_sub(OVERHEAD).clamp(8, BLOCK_SIZE_MAX);
         Tftp { files, sessions: Vec::new(), block_size_max }
     }
@@ -167,12 +196,12 @@ impl<F: Files, P: Copy + PartialEq> Tftp<F, P> {
     }
 
     /// The checks are in the order of docs/contract/tftp.md section 1.
-    fn begin(&self, client: P, body: &[u8], now: Instant) -> Result<Session<F::File, P>, NoTransfer> {
+    fn begin(&self, client: P, body: &[u8], now: Instant) -> Result<Session<P>, NoTransfer> {
         let files = self.files.as_ref().ok_or(Refusal::AccessViolation)?;
         let request = Request::parse(body)?;
         let file = files.open(request.name).map_err(|why| match why {
-            Unopened::Missing => Refusal::FileNotFound.into(),
-            Unopened::Lack(error) => NoTransfer::Lack(error),
+            TftpOpenError::Missing => Refusal::FileNotFound.into(),
+            TftpOpenError::Lack(error) => NoTransfer::Lack(error),
         })?;
         let options = request.options()?;
         let session = Session::new(client, file, request.mode, &options, self.block_size_max, now);

@@ -9,19 +9,22 @@
 
 use std::io;
 
-use super::Contents;
+use super::TftpFile;
 use super::request::{Mode, Options, Wish, opcode};
 use crate::service::elapsed;
 use crate::time::{Duration, Instant};
 
 /// Packet type and block number.
-const HEADER_LEN: usize = 4;
+pub(super) const HEADER_LEN: usize = 4;
 const BLOCK_SIZE_DEFAULT: usize = 512;
 
 /// How long the first acknowledgment of a packet may take; the next ones twice as long each, unless the client chose.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often a packet is sent again before the client counts as gone.
 const REPEATS: u32 = 4;
+
+/// How often in one block a file may say that it was interrupted.
+const INTERRUPTIONS: u32 = 16;
 
 /// What a packet from the client came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +38,10 @@ pub(super) enum Outcome {
     Failed,
 }
 
-pub(super) struct Session<C, P> {
+#[derive(Debug)]
+pub(super) struct Session<P> {
     pub client: P,
-    reader: Reader<C>,
+    reader: Reader,
     block_size: usize,
     /// The number of the block in `packet`, not wrapped; 0 for the acknowledgment of options.
     block: u64,
@@ -55,19 +59,19 @@ pub(super) struct Session<C, P> {
     timeout: Option<Duration>,
 }
 
-impl<C: Contents, P> Session<C, P> {
+impl<P> Session<P> {
     /// Begins a transfer; [`Session::packet`] is what to send first.
     ///
     /// # Errors
     /// The file's.
     pub(super) fn new(
         client: P,
-        file: C,
+        file: Box<dyn TftpFile>,
         mode: Mode,
         options: &Options,
         block_size_max: usize,
         now: Instant,
-    ) -> io::Result<Session<C, P>> {
+    ) -> io::Result<Session<P>> {
         let size = file.size();
         let mut session = Session {
             client,
@@ -192,8 +196,9 @@ impl<C: Contents, P> Session<C, P> {
 }
 
 /// A file from front to back, in the mode of the transfer.
-struct Reader<C> {
-    file: C,
+#[derive(Debug)]
+struct Reader {
+    file: Box<dyn TftpFile>,
     mode: Mode,
     /// Of the next byte to read in the file.
     position: u64,
@@ -201,7 +206,7 @@ struct Reader<C> {
     carry: Option<u8>,
 }
 
-impl<C: Contents> Reader<C> {
+impl Reader {
     /// Appends up to `length` bytes to `packet`, fewer only at the end of the file.
     fn read(&mut self, packet: &mut Vec<u8>, length: usize) -> io::Result<()> {
         match self.mode {
@@ -253,13 +258,16 @@ impl<C: Contents> Reader<C> {
     }
 
     /// Reads at the position until `room` is full or the file at its end.
-    fn fill(&self, room: &mut [u8]) -> io::Result<usize> {
-        let mut filled = 0;
+    fn fill(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let (mut filled, mut interrupted) = (0, 0);
         while let Some(left) = room.get_mut(filled..).filter(|left| !left.is_empty()) {
             match self.file.read_at(left, self.position.saturating_add(filled as u64)) {
                 Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(read) if read <= left.len() => filled += read,
+                Ok(_) => return Err(io::ErrorKind::InvalidData.into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted && interrupted < INTERRUPTIONS => {
+                    interrupted += 1
+                }
                 Err(error) => return Err(error),
             }
         }

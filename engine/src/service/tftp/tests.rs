@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Mutex;
 
 use super::*;
 
 const MTU: usize = 1500;
 
 /// A directory in memory. A file of a given size has content that differs from place to place.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Memory {
     sizes: HashMap<&'static str, u64>,
     texts: HashMap<&'static str, &'static [u8]>,
@@ -18,6 +19,7 @@ struct Memory {
     full: bool,
 }
 
+#[derive(Debug)]
 enum Content {
     Pattern(u64),
     Text(&'static [u8]),
@@ -28,23 +30,23 @@ fn byte_at(offset: u64) -> u8 {
     (offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
 }
 
-impl Files for Memory {
-    type File = Content;
-
-    fn open(&self, name: &[u8]) -> Result<Content, Unopened> {
+impl TftpSource for Memory {
+    fn open(&self, name: &[u8]) -> Result<Box<dyn TftpFile>, TftpOpenError> {
         if self.full {
-            return Err(Unopened::Lack(io::ErrorKind::OutOfMemory.into()));
+            return Err(TftpOpenError::Lack(io::ErrorKind::OutOfMemory.into()));
         }
         let name = std::str::from_utf8(name).unwrap();
         if self.broken == Some(name) {
-            return Ok(Content::Broken);
+            return Ok(Box::new(Content::Broken));
         }
         let text = self.texts.get(name).map(|text| Content::Text(text));
-        text.or(self.sizes.get(name).map(|size| Content::Pattern(*size))).ok_or(Unopened::Missing)
+        let content =
+            text.or(self.sizes.get(name).map(|size| Content::Pattern(*size))).ok_or(TftpOpenError::Missing)?;
+        Ok(Box::new(content))
     }
 }
 
-impl Contents for Content {
+impl TftpFile for Content {
     fn size(&self) -> u64 {
         match self {
             Content::Pattern(size) => *size,
@@ -53,7 +55,7 @@ impl Contents for Content {
         }
     }
 
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         if matches!(self, Content::Broken) && offset >= 512 {
             return Err(io::ErrorKind::Other.into());
         }
@@ -70,11 +72,11 @@ impl Contents for Content {
     }
 }
 
-fn server(mtu: usize) -> Tftp<Memory, SocketAddr> {
+fn server(mtu: usize) -> Tftp<SocketAddr> {
     let sizes = [("empty", 0), ("short", 511), ("whole", 1024), ("file", 1300), ("sub/x", 5), ("large", 40 << 20)];
     let texts = [("text", &b"one\ntwo\r\n\rthree"[..])].into();
     let files = Memory { sizes: sizes.into(), texts, broken: Some("broken"), full: false };
-    Tftp::new(Some(files), mtu)
+    Tftp::new(Some(Arc::new(files)), mtu)
 }
 
 fn at(ms: i64) -> Instant {
@@ -87,18 +89,18 @@ fn client(port: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 2, 15], port))
 }
 
-fn say(tftp: &mut Tftp<Memory, SocketAddr>, port: u16, packet: &[u8], now: Instant) -> Option<Vec<u8>> {
+fn say(tftp: &mut Tftp<SocketAddr>, port: u16, packet: &[u8], now: Instant) -> Option<Vec<u8>> {
     let mut sent = Vec::new();
     let taken = tftp.on_datagram(client(port), packet, now, |to, packet| {
         assert_eq!(to, client(port));
         sent.push(packet.to_vec());
     });
-    assert_eq!(taken.is_err(), tftp.files.as_ref().is_some_and(|files| files.full));
+    assert!(taken.is_ok());
     assert!(sent.len() <= 1);
     sent.pop()
 }
 
-fn expire(tftp: &mut Tftp<Memory, SocketAddr>, now: Instant) -> Vec<Vec<u8>> {
+fn expire(tftp: &mut Tftp<SocketAddr>, now: Instant) -> Vec<Vec<u8>> {
     let mut sent = Vec::new();
     tftp.on_deadline(now, |_, packet| sent.push(packet.to_vec()));
     sent
@@ -136,7 +138,7 @@ fn options(packet: Option<Vec<u8>>) -> String {
 }
 
 /// Gets a whole file with `first` as the answer to the request; gives the lengths of the blocks and the bytes.
-fn get(tftp: &mut Tftp<Memory, SocketAddr>, request: &[u8]) -> (Vec<usize>, Vec<u8>) {
+fn get(tftp: &mut Tftp<SocketAddr>, request: &[u8]) -> (Vec<usize>, Vec<u8>) {
     let mut answer = say(tftp, 1, request, NOW);
     let mut expected = 1u16;
     let (mut lengths, mut bytes) = (Vec::new(), Vec::new());
@@ -200,7 +202,7 @@ fn fact_5_names() {
 
 #[test]
 fn without_a_directory_every_request_is_refused() {
-    let mut tftp = Tftp::<Memory, SocketAddr>::new(None, MTU);
+    let mut tftp = Tftp::<SocketAddr>::new(None, MTU);
     assert_eq!(error(say(&mut tftp, 1, &read("file"), NOW)), 2);
     assert_eq!(error(say(&mut tftp, 1, b"\0\x01", NOW)), 2);
 }
@@ -387,9 +389,55 @@ fn a_file_that_fails_is_an_error() {
 #[test]
 fn what_the_host_has_no_room_for_is_told_and_may_be_asked_for_again() {
     let tftp = &mut server(MTU);
-    tftp.files.as_mut().unwrap().full = true;
-    assert_eq!(say(tftp, 1, &read("file"), NOW), None, "whoever drives the server says so");
+    let full = Arc::new(Memory { full: true, ..Memory::default() });
+    let files = tftp.files.replace(full);
+    let taken = tftp.on_datagram(client(1), &read("file"), NOW, |_, _| panic!("whoever drives the server says so"));
+    assert_eq!(taken.unwrap_err().kind(), io::ErrorKind::OutOfMemory);
     assert_eq!(try_later(), b"\x00\x05\x00\x00Out of resources, try again later\0");
-    tftp.files.as_mut().unwrap().full = false;
+    tftp.files = files;
     assert_eq!(data(say(tftp, 1, &read("file"), NOW)).0, 1);
+}
+
+/// A file that does not keep to what is asked of it.
+#[derive(Debug)]
+enum Odd {
+    /// Says that it has read more than there was room for.
+    Boastful,
+    /// Is interrupted so many times before each block.
+    Interrupted { times: u32, left: u32 },
+}
+
+impl TftpSource for Mutex<Option<Odd>> {
+    fn open(&self, _: &[u8]) -> Result<Box<dyn TftpFile>, TftpOpenError> {
+        self.lock().unwrap().take().map(|file| Box::new(file) as _).ok_or(TftpOpenError::Missing)
+    }
+}
+
+impl TftpFile for Odd {
+    fn size(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn read_at(&mut self, buffer: &mut [u8], _: u64) -> io::Result<usize> {
+        match self {
+            Odd::Boastful => Ok(buffer.len() + 1),
+            Odd::Interrupted { left: left @ 1.., .. } => {
+                *left -= 1;
+                Err(io::ErrorKind::Interrupted.into())
+            }
+            Odd::Interrupted { times, left } => {
+                *left = *times;
+                buffer.fill(b'x');
+                Ok(buffer.len())
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_says_nonsense_fails_and_one_that_is_interrupted_is_asked_again() {
+    let answer = |odd| say(&mut Tftp::new(Some(Arc::new(Mutex::new(Some(odd)))), MTU), 1, &read("file"), NOW);
+    assert_eq!(error(answer(Odd::Boastful)), 1);
+    assert_eq!(data(answer(Odd::Interrupted { times: 3, left: 3 })), (1, vec![b'x'; 512]));
+    assert_eq!(error(answer(Odd::Interrupted { times: u32::MAX, left: u32::MAX })), 1);
 }

@@ -3,15 +3,14 @@
 use super::Connection;
 use crate::tcp::config::Config;
 use crate::tcp::due::Due;
+use crate::tcp::rtt;
 use crate::tcp::segment::{Flags, Options, Segment, Transmit};
 use crate::tcp::seq::SeqNumber;
 use crate::tcp::state::{Closed, State};
 use crate::time::{Duration, Instant};
 
 /// How long the handshake may take; source: docs/contract/tcp.md section 2.1.
-const PATIENCE: Duration = Duration::from_secs(75);
-/// The first interval between SYNs (RFC 6298 section 2).
-const INTERVAL: Duration = Duration::from_secs(1);
+pub const PATIENCE: Duration = Duration::from_secs(75);
 
 /// What exists only until a connection is established.
 #[derive(Debug)]
@@ -43,7 +42,7 @@ impl Handshake {
 
     /// The interval until our SYN is sent again.
     fn interval(&self) -> Duration {
-        let doubled = Duration::from_micros(INTERVAL.total_micros() << self.backoff.min(6));
+        let doubled = Duration::from_micros(rtt::INITIAL.total_micros() << self.backoff.min(6));
         let left = PATIENCE.total_micros().saturating_sub(self.waited.total_micros());
         doubled.min(Duration::from_micros(left))
     }

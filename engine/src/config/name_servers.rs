@@ -1,0 +1,44 @@
+//! Where the host's name servers are known from.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Where most systems write their name servers down.
+const RESOLVER_FILE: &str = "/etc/resolv.conf";
+
+/// Where the name servers are known from that the guest's queries are passed on to.
+///
+/// The guest asks the virtual name server ([`ConfigBuilder::name_server`](super::ConfigBuilder::name_server)); the stack asks
+/// one of these in its place. At most 16 of each family are kept, the first ones, and none
+/// that has no port, is a group or is unspecified.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum NameServerSource {
+    /// A file in the format of resolv.conf(5). It is read when the stack is made and again when it has changed, which is
+    /// looked for once a second of the caller's clock at most, when the guest asks.
+    ///
+    /// A file without servers means the ones at 127.0.0.1 and ::1; without a file there are none.
+    ResolverFile(PathBuf),
+    /// These servers, in order of preference. When there are none, the guest's queries are refused.
+    Fixed(Vec<SocketAddr>),
+    /// Whatever the program says.
+    Custom(Arc<dyn NameServerList>),
+}
+
+impl Default for NameServerSource {
+    /// The system's own file, `/etc/resolv.conf`.
+    fn default() -> NameServerSource {
+        NameServerSource::ResolverFile(RESOLVER_FILE.into())
+    }
+}
+
+/// Name servers that a program knows of, for [`NameServerSource::Custom`].
+pub trait NameServerList: fmt::Debug + Send + Sync {
+    /// The servers as they are now, in order of preference; none means that the guest's queries are refused.
+    ///
+    /// Called when the stack is made and then, when the guest asks for a name, once a second of the caller's clock at most.
+    /// It is called while the stack works: it must not wait for anything.
+    fn name_servers(&self) -> Vec<SocketAddr>;
+}
