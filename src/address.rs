@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use libc::{in_addr, in6_addr, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_un, socklen_t};
 
-use oxislirp::UnixAddress;
+use oxislirp::{ListenAddress, UnixAddress};
 
 /// The address of a C `in_addr`, which is in network byte order.
 pub(crate) fn ipv4(address: in_addr) -> Ipv4Addr {
@@ -83,13 +83,6 @@ pub(crate) unsafe fn socket_address(address: *const sockaddr, length: socklen_t)
     }
 }
 
-/// Where on the host a forward listens.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum HostAddress {
-    Inet(SocketAddr),
-    Unix(UnixAddress),
-}
-
 /// The address of the host at `address`, of which `length` bytes are there.
 ///
 /// # Errors
@@ -97,11 +90,11 @@ pub(crate) enum HostAddress {
 ///
 /// # Safety
 /// As for [`socket_address`].
-pub(crate) unsafe fn host_address(address: *const sockaddr, length: socklen_t) -> Result<HostAddress, i32> {
+pub(crate) unsafe fn host_address(address: *const sockaddr, length: socklen_t) -> Result<ListenAddress, i32> {
     // SAFETY: as the caller vouches.
     let inet = unsafe { socket_address(address, length) };
     if inet != Err(libc::EAFNOSUPPORT) {
-        return inet.map(HostAddress::Inet);
+        return inet.map(ListenAddress::Inet);
     }
     // SAFETY: that there is a whole family was found above; the address may be unaligned.
     let family = unsafe { (&raw const (*address).sa_family).read_unaligned() };
@@ -115,7 +108,7 @@ pub(crate) unsafe fn host_address(address: *const sockaddr, length: socklen_t) -
     let start = offset_of!(sockaddr_un, sun_path);
     // SAFETY: `length` bytes are readable, and the name is what follows the family in them.
     let name = unsafe { std::slice::from_raw_parts(address.cast::<u8>().add(start), length.saturating_sub(start)) };
-    UnixAddress::new(name).map(HostAddress::Unix).map_err(|error| error.raw_os_error().unwrap_or(libc::EINVAL))
+    UnixAddress::new(name).map(ListenAddress::Unix).map_err(|error| error.raw_os_error().unwrap_or(libc::EINVAL))
 }
 
 #[cfg(test)]
@@ -175,7 +168,7 @@ mod tests {
             // SAFETY: the pointer is to a whole sockaddr_un; a longer length is refused before it is used.
             unsafe { host_address((&raw const unix).cast(), length as socklen_t) }
         };
-        let named = |name: &[u8]| Ok(HostAddress::Unix(UnixAddress::new(name).unwrap()));
+        let named = |name: &[u8]| Ok(ListenAddress::Unix(UnixAddress::new(name).unwrap()));
         assert_eq!(address(size_of::<sockaddr_un>()), named(b"/run/x"));
         assert_eq!(address(2 + 4), named(b"/run"));
         assert_eq!(address(2), Err(libc::EINVAL));

@@ -8,11 +8,11 @@
 #![allow(clippy::missing_safety_doc)]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use libc::{in_addr, in6_addr, sockaddr, socklen_t};
 
-use super::address::{self, HostAddress};
+use super::address;
 use super::callbacks::Callbacks;
 use super::config;
 use super::debug;
@@ -23,7 +23,7 @@ use super::types::{
     CBool, RawTimerId, SLIRP_HOSTFWD_UDP, SLIRP_HOSTFWD_V6ONLY, Slirp, SlirpAddPollCb, SlirpAddPollSocketCb, SlirpCb,
     SlirpConfig, SlirpGetREventsCb, SlirpReadCb, SlirpWriteCb, slirp_os_socket, slirp_ssize_t,
 };
-use oxislirp::{Target, UnixAddress, snapshot};
+use oxislirp::{GuestForward, HostForward, ListenAddress, Protocol, UnixAddress, snapshot};
 
 /// The version of the interface that this library implements, as `slirp_version_string` reports it.
 /// cbindgen:ignore
@@ -249,9 +249,10 @@ pub unsafe extern "C" fn slirp_add_hostfwd(
     guest_port: c_int,
 ) -> c_int {
     with(slirp, "slirp_add_hostfwd", -1, |instance| {
-        let host = (address::ipv4(host_addr), address::port(host_port)).into();
-        let guest = (address::ipv4(guest_addr), address::port(guest_port)).into();
-        outcome(instance.add_host_forward(is_udp != 0, host, guest, false))
+        let host = (address::ipv4(host_addr), address::port(host_port));
+        let guest = (address::ipv4(guest_addr), address::port(guest_port));
+        let forward = if is_udp != 0 { HostForward::udp(host, guest) } else { HostForward::tcp(host, guest) };
+        outcome(instance.add_host_forward(forward))
     })
 }
 
@@ -267,8 +268,8 @@ pub unsafe extern "C" fn slirp_remove_hostfwd(
     host_port: c_int,
 ) -> c_int {
     with(slirp, "slirp_remove_hostfwd", -1, |instance| {
-        let host = (address::ipv4(host_addr), address::port(host_port)).into();
-        found(instance.remove_host_forward(is_udp != 0, host))
+        let host = SocketAddr::from((address::ipv4(host_addr), address::port(host_port)));
+        found(instance.remove_host_forward(protocol(is_udp != 0), &host.into()))
     })
 }
 
@@ -299,14 +300,14 @@ pub unsafe extern "C" fn slirp_add_hostxfwd(
         };
         outcome(addresses.and_then(|(host, guest)| {
             let udp = flags & SLIRP_HOSTFWD_UDP != 0;
-            match host {
-                HostAddress::Inet(host) => {
-                    instance.add_host_forward(udp, host, guest, flags & SLIRP_HOSTFWD_V6ONLY != 0)
-                }
+            let forward = match host {
+                ListenAddress::Inet(host) if udp => HostForward::udp(host, guest),
+                ListenAddress::Inet(host) => HostForward::tcp(host, guest),
                 // A client that is a datagram socket has no name to be answered at, unless it made one.
-                HostAddress::Unix(_) if udp => Err(libc::ENOTSUP),
-                HostAddress::Unix(host) => instance.add_unix_host_forward(&host, guest),
-            }
+                ListenAddress::Unix(host) if !udp => HostForward::unix(host, guest),
+                _ => return Err(libc::ENOTSUP),
+            };
+            instance.add_host_forward(forward.only_v6(flags & SLIRP_HOSTFWD_V6ONLY != 0))
         }))
     })
 }
@@ -325,10 +326,7 @@ pub unsafe extern "C" fn slirp_remove_hostxfwd(
     with(slirp, "slirp_remove_hostxfwd", -1, |instance| {
         // SAFETY: the caller vouches for the address with its length.
         match unsafe { address::host_address(haddr, haddrlen) } {
-            Ok(HostAddress::Inet(host)) => found(instance.remove_host_forward(flags & SLIRP_HOSTFWD_UDP != 0, host)),
-            Ok(HostAddress::Unix(host)) => {
-                found(flags & SLIRP_HOSTFWD_UDP == 0 && instance.remove_unix_host_forward(&host))
-            }
+            Ok(host) => found(instance.remove_host_forward(protocol(flags & SLIRP_HOSTFWD_UDP != 0), &host)),
             Err(errno) => fail(errno),
         }
     })
@@ -354,9 +352,9 @@ pub unsafe extern "C" fn slirp_add_exec(
 ) -> c_int {
     // SAFETY: the caller vouches for the text.
     let Some(command) = (unsafe { text(cmdline) }) else { return fail(libc::EINVAL) };
-    let (target, port) = (Target::Command(command.into()), address::port(guest_port));
+    let forward = GuestForward::command(command, address::port(guest_port));
     // SAFETY: the caller vouches for the address.
-    unsafe { add_guest_target(slirp, "slirp_add_exec", guest_addr, |i, at| i.add_guest_forward_to(target, at, port)) }
+    unsafe { add_guest_target(slirp, "slirp_add_exec", guest_addr, |i, at| i.add_target(forward, at)) }
 }
 
 /// Connects a TCP port of the virtual network to a Unix stream socket of the host: each connection of the guest becomes
@@ -371,12 +369,12 @@ pub unsafe extern "C" fn slirp_add_unix(
 ) -> c_int {
     // SAFETY: the caller vouches for the text.
     let Some(path) = (unsafe { text(unixsock) }) else { return fail(libc::EINVAL) };
-    let (target, port) = match UnixAddress::new(path) {
-        Ok(path) => (Target::Unix(path), address::port(guest_port)),
+    let forward = match UnixAddress::new(path) {
+        Ok(path) => GuestForward::unix(path, address::port(guest_port)),
         Err(error) => return fail(error.raw_os_error().unwrap_or(libc::EINVAL)),
     };
     // SAFETY: the caller vouches for the address.
-    unsafe { add_guest_target(slirp, "slirp_add_unix", guest_addr, |i, at| i.add_guest_forward_to(target, at, port)) }
+    unsafe { add_guest_target(slirp, "slirp_add_unix", guest_addr, |i, at| i.add_target(forward, at)) }
 }
 
 /// Adds a guest forward and writes its address back. Nobody holds a reference to that while callbacks run.
@@ -417,7 +415,7 @@ pub unsafe extern "C" fn slirp_add_guestfwd(
 ) -> c_int {
     let Some(write_cb) = write_cb else { return fail(libc::EINVAL) };
     let port = address::port(guest_port);
-    let add = |instance: &Instance, at: &mut Ipv4Addr| instance.add_guest_forward(write_cb, opaque, at, port);
+    let add = |instance: &Instance, at: &mut Ipv4Addr| instance.add_callback(write_cb, opaque, at, port);
     // SAFETY: the caller vouches for the address.
     unsafe { add_guest_target(slirp, "slirp_add_guestfwd", guest_addr, add) }
 }
@@ -597,6 +595,10 @@ fn outcome(result: Result<(), c_int>) -> c_int {
         Ok(()) => 0,
         Err(errno) => fail(errno),
     }
+}
+
+fn protocol(udp: bool) -> Protocol {
+    if udp { Protocol::Udp } else { Protocol::Tcp }
 }
 
 /// 0 when what was to be removed was there, else -1.

@@ -11,7 +11,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::{c_int, c_void};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,7 +27,10 @@ use super::outside;
 use super::polling::Watching;
 use super::types::{Slirp, SlirpDbg, SlirpTimerId};
 use oxislirp::door::{Foreign, Handing, RecentClock, ThreadNumber, current_thread, switches_of_this_thread};
-use oxislirp::{Caller, Config, Effect, Instant, Stack, Target, UnixAddress, inspect, snapshot};
+use oxislirp::{
+    Caller, Config, Effect, ForwardError, GuestForward, GuestForwardHandle, HostForward, Instant, ListenAddress,
+    Protocol, Stack, inspect, snapshot,
+};
 
 /// Who takes the bytes of a guest forward.
 pub(crate) type GuestForwardWriter = unsafe extern "C" fn(*const c_void, usize, *mut c_void) -> isize;
@@ -54,12 +57,12 @@ pub(super) struct Core {
     /// Effects that are being carried out. They are here for a cleanup that comes in between.
     in_hand: VecDeque<Effect>,
     /// The guest forward whose callback is being called.
-    writing: Option<u64>,
+    writing: Option<GuestForwardHandle>,
     /// Whoever hands over is in a callback that cleans up, and waits there for the other calls.
     deliverer_waits: bool,
     /// Frames that wait for the application, and memory; with whoever is handing over meanwhile.
     handing: Option<Box<Handing>>,
-    writers: HashMap<u64, Writer>,
+    writers: HashMap<GuestForwardHandle, Writer>,
 }
 
 impl Core {
@@ -415,95 +418,86 @@ impl Instance {
     }
 
     /// Adds a host forward; an error is an errno.
-    pub(crate) fn add_host_forward(
-        &self,
-        udp: bool,
-        host: SocketAddr,
-        guest: SocketAddr,
-        only_v6: bool,
-    ) -> Result<(), c_int> {
+    pub(crate) fn add_host_forward(&self, forward: HostForward) -> Result<(), c_int> {
         let now = self.now();
         let result = self.enter(|core| {
             core.stack.set_now(now);
-            core.stack.add_host_forward(udp, host, guest, only_v6)
+            core.stack.add_host_forward(forward)
         });
         match result {
-            Some(Ok(())) => Ok(()),
-            Some(Err(error)) => Err(error.raw_os_error().unwrap_or(libc::EIO)),
-            None => Err(libc::EIO),
+            Some(Ok(_)) => Ok(()),
+            Some(Err(ForwardError::Listen(error))) => Err(error.raw_os_error().unwrap_or(libc::EIO)),
+            Some(Err(ForwardError::TooMany)) => Err(libc::ENOMEM),
+            Some(Err(_)) | None => Err(libc::EIO),
         }
     }
 
-    pub(crate) fn remove_host_forward(&self, udp: bool, host: SocketAddr) -> bool {
-        let removed = self.enter(|core| core.stack.remove_host_forward(udp, host));
-        removed.unwrap_or(false)
-    }
-
-    /// Adds a host forward on a Unix socket; an error is an errno.
-    pub(crate) fn add_unix_host_forward(&self, host: &UnixAddress, guest: SocketAddr) -> Result<(), c_int> {
-        let now = self.now();
-        let result = self.enter(|core| {
-            core.stack.set_now(now);
-            core.stack.add_unix_host_forward(host, guest)
+    pub(crate) fn remove_host_forward(&self, protocol: Protocol, listen: &ListenAddress) -> bool {
+        let removed = self.enter(|core| {
+            let found = core.stack.host_forward_at(protocol, listen);
+            found.is_some_and(|handle| core.stack.remove_host_forward(handle).is_ok())
         });
-        let errno = |error: std::io::Error| error.raw_os_error().unwrap_or(libc::EIO);
-        result.map_or(Err(libc::EIO), |result| result.map_err(errno))
-    }
-
-    pub(crate) fn remove_unix_host_forward(&self, host: &UnixAddress) -> bool {
-        let removed = self.enter(|core| core.stack.remove_unix_host_forward(host));
         removed.unwrap_or(false)
     }
 
-    /// Adds a guest forward with a callback; false when its address or port is not to be had.
-    pub(crate) fn add_guest_forward(
+    /// Adds a guest forward at `address`, or at the default one, which is written there, when it is unspecified. False when its
+    /// address or port is not to be had. A callback comes with its `writer`.
+    fn add_guest_forward(&self, forward: GuestForward, writer: Option<Writer>, address: &mut Ipv4Addr) -> bool {
+        let added = self.enter(|core| {
+            if address.is_unspecified() {
+                *address = core.stack.default_guest_forward_address();
+            }
+            let handle = core.stack.add_guest_forward(forward.at(*address)).ok()?;
+            core.writers.extend(writer.map(|writer| (handle, writer)));
+            Some(())
+        });
+        matches!(added, Some(Some(())))
+    }
+
+    /// [`Instance::add_guest_forward`] with a callback.
+    pub(crate) fn add_callback(
         &self,
         write: GuestForwardWriter,
         opaque: *mut c_void,
         address: &mut Ipv4Addr,
         port: u16,
     ) -> bool {
-        let added = self.enter(|core| {
-            let number = core.stack.add_guest_forward(address, port)?;
-            core.writers.insert(number, Writer { write, opaque });
-            Some(())
-        });
-        matches!(added, Some(Some(())))
+        self.add_guest_forward(GuestForward::callback(port), Some(Writer { write, opaque }), address)
     }
 
-    /// Adds a guest forward to something that needs no callback; false when its address or port is not to be had.
-    pub(crate) fn add_guest_forward_to(&self, target: Target, address: &mut Ipv4Addr, port: u16) -> bool {
-        let added = self.enter(|core| core.stack.add_guest_forward_to(target, address, port));
-        matches!(added, Some(Some(_)))
+    /// [`Instance::add_guest_forward`] to something that needs no callback.
+    pub(crate) fn add_target(&self, forward: GuestForward, address: &mut Ipv4Addr) -> bool {
+        self.add_guest_forward(forward, None, address)
     }
 
     /// Removes a guest forward. Its connections are reset, and no call of its callback is on its way on another thread when
     /// this returns: the application may free what it uses.
     pub(crate) fn remove_guest_forward(&self, address: Ipv4Addr, port: u16) -> bool {
         let removed = self.enter(|core| {
-            let number = core.stack.remove_guest_forward(address, port)?;
-            core.writers.remove(&number);
-            Some(number)
+            let handle = core.stack.guest_forward_at((address, port).into())?;
+            core.stack.remove_guest_forward(handle).ok()?;
+            core.writers.remove(&handle);
+            Some(handle)
         });
-        let Some(Some(number)) = removed else { return false };
+        let Some(Some(handle)) = removed else { return false };
         let mut core = lock(&self.core);
         let own = Some(current_thread());
-        // Numbers are not used again, so no other call of it begins.
-        while core.writing == Some(number) && core.delivering != own && !core.deliverer_waits {
+        // A forward that is added later has another handle, so no other call of this one begins.
+        while core.writing == Some(handle) && core.delivering != own && !core.deliverer_waits {
             core = self.written.wait(core).unwrap_or_else(PoisonError::into_inner);
         }
         true
     }
 
     pub(crate) fn guest_forward_room(&self, address: Ipv4Addr, port: u16) -> usize {
-        self.enter(|core| core.stack.guest_forward_room(address, port)).unwrap_or(0)
+        self.enter(|core| core.stack.guest_forward_room((address, port).into())).unwrap_or(0)
     }
 
     pub(crate) fn guest_forward_receive(&self, address: Ipv4Addr, port: u16, data: &[u8]) {
         let (now, caller) = (self.now(), self.caller());
         self.enter(|core| {
             core.stack.set_now(now);
-            core.stack.guest_forward_receive(address, port, data, caller);
+            core.stack.guest_forward_receive((address, port).into(), data, caller);
         });
     }
 

@@ -7,6 +7,18 @@
 //!
 //! The C library around this crate is the package `oxislirp-capi`; `docs/architecture.md` tells how the rooms depend on each
 //! other.
+#![deny(unsafe_code)]
+// What data from a guest, a peer or a file must not be able to reach. Not in the manifest, which the package's tests and
+// examples have as well.
+#![warn(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::todo
+)]
 
 mod config;
 mod flow;
@@ -27,8 +39,10 @@ mod wire;
 pub use config::{
     Config, ConfigBuilder, ConfigError, ConfigField, NameServerList, NameServerSource, Network4, Network6, TftpFiles,
 };
-pub use flow::tcp::Target;
+pub use flow::tcp::guest::{GuestForward, GuestForwardHandle};
 pub use flow::{Caller, Effect, HostSocket};
+pub use forward::error::ForwardError;
+pub use forward::host::{HostForward, HostForwardEntry, HostForwardHandle, ListenAddress, Protocol};
 pub use host::poller::Readiness;
 pub use host::unix::UnixAddress;
 pub use link::outbox::Outbox;

@@ -73,6 +73,12 @@ impl Add<std::time::Duration> for Instant {
     }
 }
 
+impl AddAssign<std::time::Duration> for Instant {
+    fn add_assign(&mut self, by: std::time::Duration) {
+        *self = *self + by;
+    }
+}
+
 impl Sub<std::time::Duration> for Instant {
     type Output = Instant;
 

@@ -12,7 +12,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use oxislirp::internals::checksum::{Checksum, is_valid};
 use oxislirp::internals::{Ipv4View, Ipv6View};
 use oxislirp::Instant;
-use oxislirp::{Caller, Config, Effect, Glance, Stack};
+use oxislirp::{Caller, Config, Effect, Glance, GuestForward, GuestForwardHandle, Stack};
 
 use crate::input::Input;
 
@@ -68,8 +68,7 @@ pub fn play(data: &[u8]) -> Seen {
         .build()
         .expect("the configuration is sound");
     let Ok(mut stack) = Stack::new(config) else { return Seen::default() };
-    let mut forward = FORWARD;
-    let number = stack.add_guest_forward(&mut forward, FORWARD_PORT);
+    let forward = stack.add_guest_forward(GuestForward::callback(FORWARD_PORT).at(FORWARD)).ok();
     let mut wire = Wire { restricted, mtu, next: 0, seen: Seen::default() };
     let mut now = Instant::ZERO;
     for _ in 0..128 {
@@ -82,17 +81,17 @@ pub fn play(data: &[u8]) -> Seen {
         let mut frame = input.bytes(len).to_vec();
         if flags & 16 != 0 {
             let _ = stack.prepare_sleep(1000, now);
-            wire.take(&mut stack, number);
+            wire.take(&mut stack, forward);
             stack.handle_events(Glance::Unknown, now);
-            wire.take(&mut stack, number);
+            wire.take(&mut stack, forward);
             while stack.take_turns() {
-                wire.take(&mut stack, number);
+                wire.take(&mut stack, forward);
             }
-            wire.take(&mut stack, number);
+            wire.take(&mut stack, forward);
         }
         wire.prepare(&mut frame, flags);
         stack.input(&frame, Caller::Loop, now);
-        wire.take(&mut stack, number);
+        wire.take(&mut stack, forward);
     }
     stack.shut_down();
     wire.seen
@@ -109,7 +108,7 @@ struct Wire {
 
 impl Wire {
     /// Takes everything that the stack has made, and lets the guest forward answer.
-    fn take(&mut self, stack: &mut Stack, number: Option<u64>) {
+    fn take(&mut self, stack: &mut Stack, added: Option<GuestForwardHandle>) {
         assert!(stack.outbox().bytes() <= OUTBOX_MAX, "{} bytes wait", stack.outbox().bytes());
         while let Some(frame) = stack.outbox().pop() {
             self.check(&frame);
@@ -118,9 +117,9 @@ impl Wire {
             match effect {
                 Effect::Register(_) => assert!(!self.restricted, "a restricted guest made a socket"),
                 Effect::GuestForward { forward, bytes } => {
-                    assert_eq!(Some(forward), number);
-                    let room = stack.guest_forward_room(FORWARD, FORWARD_PORT).min(bytes.len());
-                    stack.guest_forward_receive(FORWARD, FORWARD_PORT, &bytes[..room], Caller::Loop);
+                    assert_eq!(Some(forward), added);
+                    let room = stack.guest_forward_room((FORWARD, FORWARD_PORT).into()).min(bytes.len());
+                    stack.guest_forward_receive((FORWARD, FORWARD_PORT).into(), &bytes[..room], Caller::Loop);
                 }
                 _ => {}
             }

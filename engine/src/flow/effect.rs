@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsRawFd, RawFd};
 
+use crate::flow::tcp::guest::GuestForwardHandle;
 use crate::host::socket::{Datagram, Listener, Stream};
 use crate::time::Instant;
 
@@ -43,10 +44,11 @@ pub enum Effect {
     /// The application's timer is to be set to this time of its clock. Only where advertisements are the timer's.
     #[doc(hidden)]
     SetTimer(Instant),
-    /// Bytes from the guest for a guest forward's callback, named by the forward's number.
+    /// Bytes from the guest for a guest forward's callback.
+    #[doc(hidden)]
     GuestForward {
-        /// The number that the forward was given when it was added.
-        forward: u64,
+        /// The forward, as it was named when it was added.
+        forward: GuestForwardHandle,
         /// In the order in which the guest sent them.
         bytes: Vec<u8>,
     },

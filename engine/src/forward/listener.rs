@@ -2,11 +2,11 @@
 //! (A UDP forward has no connections to accept; its socket is a flow.) Source: docs/contract/hostfwd.md.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 
 use hashbrown::HashMap;
 use slotmap::{SlotMap, new_key_type};
 
+use super::host::ListenAddress;
 use crate::flow::Context;
 use crate::flow::effect::HostSocket;
 use crate::flow::key::Endpoint;
@@ -45,6 +45,14 @@ pub(crate) struct TcpForward {
 impl TcpForward {
     pub(crate) fn listener(&self) -> &Listener {
         &self.listener
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> Option<ListenAddress> {
+        match self.listener.unix_address() {
+            Some(address) => Some(ListenAddress::Unix(address.clone())),
+            None => self.listener.local_address().map(ListenAddress::Inet),
+        }
     }
 
     /// Forwards are numbered as they are made, in one row with the flows.
@@ -87,14 +95,10 @@ pub(crate) struct TcpForwards {
 }
 
 impl TcpForwards {
-    /// Adds a forward: who connects to `listener` reaches `guest`.
-    ///
-    /// # Errors
-    /// `ENOMEM` when the table is full or the poller has no room.
-    pub(crate) fn add(&mut self, listener: Listener, guest: Endpoint, cx: &mut Context) -> std::io::Result<()> {
-        let full = || std::io::Error::from_raw_os_error(libc::ENOMEM);
+    /// Adds a forward: who connects to `listener` reaches `guest`. `None` when the table is full or the poller has no room.
+    pub(crate) fn add(&mut self, listener: Listener, guest: Endpoint, cx: &mut Context) -> Option<ListenerId> {
         if self.forwards.len() >= MAX_LISTENERS {
-            return Err(full());
+            return None;
         }
         let place = Place::of(&listener);
         let id = self.forwards.insert(TcpForward {
@@ -113,32 +117,37 @@ impl TcpForwards {
             if let Some(place) = place {
                 self.by_place.entry(place).or_default().push(id);
             }
-            return Ok(());
+            return Some(id);
         }
         self.forwards.remove(id);
-        Err(full())
+        None
     }
 
-    /// Removes the forward that listens on `address`; false when there is none. Its connections go on.
-    pub(crate) fn remove(&mut self, address: SocketAddr, cx: &mut Context) -> bool {
-        self.remove_at(&Place::Ip(address.into()), cx)
+    /// The forward that listens on `address`; the oldest one, should there be several.
+    pub(crate) fn find(&self, address: &ListenAddress) -> Option<ListenerId> {
+        let place = match address {
+            ListenAddress::Inet(address) => Place::Ip((*address).into()),
+            ListenAddress::Unix(address) => Place::Unix(address.clone()),
+        };
+        self.by_place.get(&place)?.first().copied()
     }
 
-    /// Removes the forward that listens on the Unix socket `address`; false when there is none. Its connections go on.
-    pub(crate) fn remove_unix(&mut self, address: &UnixAddress, cx: &mut Context) -> bool {
-        self.remove_at(&Place::Unix(address.clone()), cx)
+    pub(crate) fn get(&self, id: ListenerId) -> Option<&TcpForward> {
+        self.forwards.get(id)
     }
 
-    fn remove_at(&mut self, place: &Place, cx: &mut Context) -> bool {
-        let Some(ids) = self.by_place.get_mut(place) else { return false };
-        let id = (!ids.is_empty()).then(|| ids.remove(0));
-        if ids.is_empty() {
-            self.by_place.remove(place);
+    /// Removes a forward; false when there is none. Its connections go on.
+    pub(crate) fn remove(&mut self, id: ListenerId, cx: &mut Context) -> bool {
+        let Some(mut forward) = self.forwards.remove(id) else { return false };
+        if let Some(place) = Place::of(&forward.listener)
+            && let Some(ids) = self.by_place.get_mut(&place)
+        {
+            ids.retain(|&other| other != id);
+            if ids.is_empty() {
+                self.by_place.remove(&place);
+            }
         }
-        let Some(mut forward) = id.and_then(|id| self.forwards.remove(id)) else { return false };
-        if let Some(id) = id {
-            cx.timers.disarm(&mut forward.timer, token::pack(Kind::TcpListener, id));
-        }
+        cx.timers.disarm(&mut forward.timer, token::pack(Kind::TcpListener, id));
         cx.unwatch(HostSocket::Listener(forward.listener));
         true
     }

@@ -1,5 +1,8 @@
-//! Host-to-guest listeners and guest-to-host endpoints: the rules, not the traffic. What goes through a rule is a flow.
+//! Host forwards: sockets of the host that lead to the guest. `host` is what a program says of one, `listener` the table of
+//! those that accept connections, `error` why a forward of either direction is refused. What comes through is a flow, and that
+//! of UDP is one from the beginning. (Guest forwards are `flow/tcp/guest/`.)
 #![forbid(unsafe_code)]
 
-pub(crate) mod guest;
+pub(crate) mod error;
+pub(crate) mod host;
 pub(crate) mod listener;

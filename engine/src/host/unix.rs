@@ -37,6 +37,18 @@ impl UnixAddress {
         }
     }
 
+    /// The address of a file.
+    ///
+    /// # Errors
+    /// As for [`UnixAddress::new`]; `EINVAL` also for a path with a zero byte.
+    pub fn from_path(path: impl AsRef<Path>) -> io::Result<UnixAddress> {
+        let name = path.as_ref().as_os_str().as_bytes();
+        if name.contains(&0) {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        UnixAddress::new(name)
+    }
+
     /// The file, unless the name is an abstract one.
     pub fn path(&self) -> Option<&Path> {
         (self.0.first() != Some(&0)).then(|| Path::new(OsStr::from_bytes(&self.0)))

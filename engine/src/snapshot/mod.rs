@@ -56,7 +56,7 @@ pub fn save(stack: &Stack) -> Vec<Vec<u8>> {
     let tables = stack.tables();
     let mut to = Writer::default();
     let mut flows: Vec<_> =
-        tables.tcp.iter().map(|(_, flow)| flow).filter(|flow| matches!(flow.side(), Side::Callback(_))).collect();
+        tables.tcp.iter().map(|(_, flow)| flow).filter(|flow| matches!(flow.side(), Side::Callback)).collect();
     flows.retain(|flow| flow.connection().save().is_some());
     // Upstream saves one connection a forward, but reads as many as there are and takes the last one for the newest.
     flows.sort_by_key(|flow| flow.number());
@@ -95,7 +95,7 @@ impl Loaded {
     /// # Errors
     /// [`Error::NoForward`]; [`Error::Invalid`] when a connection is to what can be no guest.
     pub fn restore(self, stack: &mut Stack) -> Result<(), Error> {
-        let forwards: Option<Vec<u64>> =
+        let forwards: Option<Vec<_>> =
             self.connections.iter().map(|record| stack.callback_forward(record.key.remote)).collect();
         let forwards = forwards.ok_or(Error::NoForward)?;
         if !self.connections.iter().all(|record| stack.may_be_guest(record.key.guest)) {

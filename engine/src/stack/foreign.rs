@@ -51,7 +51,10 @@ impl Stack {
                     || mac == mac_of_ipv4(policy.v4.name_server)
                     || self.guest_forwards.covers(ip)
             }
-            _ => [policy.v6.host, policy.v6.name_server, ROUTER].into_iter().any(|ip| mac == mac_of_ipv6(ip)),
+            _ => {
+                let ours = [policy.v6.host, policy.v6.name_server, ROUTER].into_iter();
+                ours.chain(self.guest_forwards.addresses6()).any(|ip| mac == mac_of_ipv6(ip))
+            }
         }
     }
 }

@@ -111,7 +111,7 @@ impl Stack {
             && packet.hop_limit() > 0
             && Ipv6View::announced_len(bytes) == Some(length)
             && length <= self.cx.egress.mtu()
-            && policy.plausible_source6(source)
+            && self.may_be_guest6(source)
             && !destination.is_multicast();
         let length = u32::try_from(length - IPV6_LEN).ok().filter(|_| plain)?;
         Some(Packet {

@@ -29,7 +29,7 @@ impl Stack {
         };
         // Without an address the guest can do no more than look for one.
         let source = beginning.src();
-        if !source.is_unspecified() && !self.cx.policy.plausible_source6(source) {
+        if !source.is_unspecified() && !self.may_be_guest6(source) {
             return;
         }
         let mtu = self.cx.egress.mtu();
@@ -117,6 +117,17 @@ impl Stack {
         }
     }
 
+    /// Whether a packet from `source` can be the guest's.
+    #[inline]
+    pub(super) fn may_be_guest6(&self, source: Ipv6Addr) -> bool {
+        self.cx.policy.plausible_source6(source) && !self.guest_forwards.covers(source)
+    }
+
+    /// Whether somebody of ours is at this address: the virtual host, the name server, or a guest forward.
+    fn is_ours6(&self, ip: Ipv6Addr) -> bool {
+        self.cx.policy.is_virtual6(ip) || self.guest_forwards.covers(ip)
+    }
+
     fn input_udp6(&mut self, packet: &Ipv6View<'_>, datagram: &[u8], whole: bool) {
         let Some((&[source_high, source_low, high, low, ..], payload)) = datagram.split_first_chunk::<UDP_LEN>() else {
             return;
@@ -172,7 +183,7 @@ impl Stack {
                 self.learn6(source, sender);
                 self.advertise_router();
             }
-            Some(Message::NeighborSolicitation { target }) if self.cx.policy.is_virtual6(target) => {
+            Some(Message::NeighborSolicitation { target }) if self.is_ours6(target) => {
                 self.learn6(source, sender);
                 self.cx.egress.frame(&ndp::neighbor_advertisement(target, source, sender));
             }
@@ -197,8 +208,9 @@ impl Stack {
 
     /// Notes where an address of the guest is and sends what waited for that.
     fn learn6(&mut self, address: Ipv6Addr, mac: EthernetAddress) {
-        let policy = &self.cx.policy;
-        if self.cx.egress.neighbors.learn_ipv6(address, mac, |ip| !policy.plausible_source6(ip), self.cx.now) {
+        let (policy, forwards) = (&self.cx.policy, &self.guest_forwards);
+        let is_ours = |ip| !policy.plausible_source6(ip) || forwards.covers(ip);
+        if self.cx.egress.neighbors.learn_ipv6(address, mac, is_ours, self.cx.now) {
             self.cx.egress.resolved6(address, self.cx.now);
         }
     }
@@ -208,10 +220,10 @@ impl Stack {
         if source.is_unspecified() || message.len() < ICMPV6_LEN {
             return;
         }
-        let policy = &self.cx.policy;
-        if policy.is_virtual6(destination) {
+        if self.is_ours6(destination) {
             return self.cx.egress.echo_reply6(destination, source, message, self.cx.now);
         }
+        let policy = &self.cx.policy;
         if destination.is_multicast() {
             // The link's routers and nodes answer by an address of their own (RFC 4443 section 4.2); other groups are
             // not asked on the guest's behalf.

@@ -25,6 +25,7 @@ mod thrift;
 
 use std::hash::RandomState;
 use std::io;
+use std::sync::Arc;
 
 pub use output::Output;
 pub use rounds::Interest;
@@ -37,11 +38,11 @@ use crate::flow::icmp::IcmpTable;
 use crate::flow::key::Endpoint;
 use crate::flow::name_server::NameServers;
 use crate::flow::policy::Policy;
-use crate::flow::tcp::{Target, TcpTable};
+use crate::flow::tcp::TcpTable;
+use crate::flow::tcp::guest::{GuestForwards, Rule};
 use crate::flow::timers::TimerQueue;
 use crate::flow::udp::UdpTable;
 use crate::flow::{Caller, Context, Effect, FlowKey};
-use crate::forward::guest::GuestForwards;
 use crate::forward::listener::TcpForwards;
 use crate::host::poller::Poller;
 use crate::host::reserve::Reserve;
@@ -230,9 +231,9 @@ impl Stack {
         }
     }
 
-    /// The number of the callback guest forward at an address and port.
-    pub(crate) fn callback_forward(&self, at: Endpoint) -> Option<u64> {
-        self.guest_forwards.find(at).filter(|forward| forward.target == Target::Callback).map(|forward| forward.number)
+    /// The callback guest forward at an address and port.
+    pub(crate) fn callback_forward(&self, at: Endpoint) -> Option<Arc<Rule>> {
+        self.guest_forwards.find(at).filter(|forward| forward.is_callback())
     }
 
     /// Whether a guest could have this end of a connection: its frames would be let in.
@@ -250,7 +251,7 @@ impl Stack {
     }
 
     /// Takes a restored connection in, in the place of one between the same ends.
-    pub(crate) fn adopt(&mut self, key: FlowKey, connection: Connection, forward: u64, tos: u8) {
+    pub(crate) fn adopt(&mut self, key: FlowKey, connection: Connection, forward: Arc<Rule>, tos: u8) {
         self.tcp.adopt(key, connection, forward, tos, &mut self.cx);
     }
 

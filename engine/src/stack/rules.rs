@@ -1,98 +1,163 @@
-//! Forwards: added and removed by the application.
+//! Forwards: added, looked up and removed by the application.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::Stack;
 use crate::flow::Caller;
 use crate::flow::key::Endpoint;
-use crate::flow::tcp::Target;
+use crate::flow::tcp::guest::{GuestForward, GuestForwardHandle};
+use crate::forward::error::ForwardError;
+use crate::forward::host::{HostForward, HostForwardEntry, HostForwardHandle, Id, ListenAddress, Protocol};
 use crate::host::socket::{Datagram, Listener};
-use crate::host::unix::UnixAddress;
+
+/// The host number of the address that guest forwards have by default.
+const DEFAULT_HOST: Ipv4Addr = Ipv4Addr::new(0, 0, 2, 4);
 
 impl Stack {
-    /// Forwards what host peers send to `host` to the guest at `guest`; the unspecified guest address means whatever
-    /// address the guest has, by IPv4 the first one of the DHCP server as long as somebody answers there, port 0 of the
-    /// host lets the kernel choose. The two may be of different families: the guest then sees the virtual host. Source:
-    /// docs/contract/hostfwd.md.
+    /// Adds a host forward. What the handle tells is the address that it is bound to.
     ///
     /// # Errors
-    /// What `socket`, `bind` or `listen` said; `ENOMEM` when there are too many forwards.
-    pub fn add_host_forward(
-        &mut self,
-        udp: bool,
-        host: SocketAddr,
-        guest: SocketAddr,
-        only_v6: bool,
-    ) -> io::Result<()> {
-        let guest = Endpoint::from(guest);
-        if udp {
-            let socket = Datagram::bind(host, only_v6)?;
-            self.udp.add_forward(socket, guest, &mut self.cx)
-        } else {
-            let listener = Listener::bind(host, only_v6)?;
-            self.tcp_forwards.add(listener, guest, &mut self.cx)
-        }
+    /// [`ForwardError::Listen`] and [`ForwardError::TooMany`].
+    pub fn add_host_forward(&mut self, forward: HostForward) -> Result<HostForwardHandle, ForwardError> {
+        let guest = Endpoint::from(forward.guest());
+        let only_v6 = forward.is_only_v6();
+        let id = match (forward.protocol(), forward.listen()) {
+            (Protocol::Udp, ListenAddress::Inet(listen)) => {
+                let socket = Datagram::bind(*listen, only_v6).map_err(ForwardError::Listen)?;
+                self.udp.add_forward(socket, guest, &mut self.cx).map(Id::Udp)
+            }
+            (_, listen) => {
+                let listener = match listen {
+                    ListenAddress::Inet(listen) => Listener::bind(*listen, only_v6),
+                    ListenAddress::Unix(listen) => Listener::bind_unix(listen),
+                };
+                let listener = listener.map_err(ForwardError::Listen)?;
+                self.tcp_forwards.add(listener, guest, &mut self.cx).map(Id::Listener)
+            }
+        };
+        id.map(|id| self.host_forward_handle(id)).ok_or(ForwardError::TooMany)
     }
 
-    /// Removes the forward that is bound to exactly `host`; false when there is none. Its TCP connections go on.
-    pub fn remove_host_forward(&mut self, udp: bool, host: SocketAddr) -> bool {
-        if udp { self.udp.remove_forward(host, &mut self.cx) } else { self.tcp_forwards.remove(host, &mut self.cx) }
-    }
-
-    /// Forwards who connects to the Unix socket `host` to the guest at `guest`, as [`Stack::add_host_forward`] does.
+    /// Ends a host forward: nobody is let in any more. TCP connections that came through it go on; datagrams of a UDP forward
+    /// do not.
     ///
     /// # Errors
-    /// What `socket`, `bind` or `listen` said: `EADDRINUSE` when somebody listens there; `ENOMEM` when there are too many
-    /// forwards.
-    pub fn add_unix_host_forward(&mut self, host: &UnixAddress, guest: SocketAddr) -> io::Result<()> {
-        self.tcp_forwards.add(Listener::bind_unix(host)?, Endpoint::from(guest), &mut self.cx)
+    /// [`ForwardError::Gone`] for a handle that was used before, or is of another stack.
+    pub fn remove_host_forward(&mut self, handle: HostForwardHandle) -> Result<(), ForwardError> {
+        let removed = match handle.id(self.cx.identity()) {
+            Some(Id::Listener(id)) => self.tcp_forwards.remove(id, &mut self.cx),
+            Some(Id::Udp(id)) => self.udp.remove_forward(id, &mut self.cx),
+            None => false,
+        };
+        if removed { Ok(()) } else { Err(ForwardError::Gone) }
     }
 
-    /// Removes the forward on the Unix socket `host`, and its file; false when there is none. Its connections go on.
-    pub fn remove_unix_host_forward(&mut self, host: &UnixAddress) -> bool {
-        self.tcp_forwards.remove_unix(host, &mut self.cx)
+    /// The host forward that is bound to exactly this address; the scope of a link-local address is not told apart. Of several
+    /// it is the oldest.
+    pub fn host_forward_at(&self, protocol: Protocol, listen: &ListenAddress) -> Option<HostForwardHandle> {
+        let id = match (protocol, listen) {
+            (Protocol::Tcp, listen) => self.tcp_forwards.find(listen).map(Id::Listener),
+            (Protocol::Udp, ListenAddress::Inet(listen)) => self.udp.find_forward(*listen).map(Id::Udp),
+            (Protocol::Udp, ListenAddress::Unix(_)) => None,
+        };
+        id.map(|id| self.host_forward_handle(id))
     }
 
-    /// Adds a guest forward whose bytes are to be given to the application, and gives its number. Address and result as
-    /// for [`Stack::add_guest_forward_to`].
-    pub fn add_guest_forward(&mut self, address: &mut Ipv4Addr, port: u16) -> Option<u64> {
-        self.add_guest_forward_to(Target::Callback, address, port)
+    /// All host forwards, oldest first.
+    pub fn host_forwards(&self) -> impl Iterator<Item = HostForwardEntry> {
+        let entry = |id, protocol, listen, guest: Endpoint| {
+            let handle = self.host_forward_handle(id);
+            HostForwardEntry { handle, protocol, listen, guest: guest.socket_address() }
+        };
+        let streams = self.tcp_forwards.iter().filter_map(|(id, forward)| {
+            let listen = forward.address()?;
+            Some((forward.number(), entry(Id::Listener(id), Protocol::Tcp, listen, forward.guest())))
+        });
+        let datagrams = self.udp.forwards().filter_map(|(id, flow)| {
+            let listen = ListenAddress::Inet(flow.socket().local_address()?);
+            Some((flow.number(), entry(Id::Udp(id), Protocol::Udp, listen, flow.guest())))
+        });
+        let mut all: Vec<(u64, HostForwardEntry)> = streams.chain(datagrams).collect();
+        all.sort_by_key(|&(number, _)| number);
+        all.into_iter().map(|(_, entry)| entry)
     }
 
-    /// Adds a guest forward to `target` and gives its number. The unspecified address is replaced by the default one.
-    /// Source: docs/contract/guestfwd-exec-unix.md section 1.
-    ///
-    /// `None` when the address is outside the virtual network, is the name server's port 53, or is taken.
-    pub fn add_guest_forward_to(&mut self, target: Target, address: &mut Ipv4Addr, port: u16) -> Option<u64> {
+    fn host_forward_handle(&self, id: Id) -> HostForwardHandle {
+        let bound = match id {
+            Id::Listener(id) => self.tcp_forwards.get(id).and_then(|forward| forward.listener().local_address()),
+            Id::Udp(id) => self.udp.forward(id).and_then(|flow| flow.socket().local_address()),
+        };
+        HostForwardHandle::new(self.cx.identity(), id, bound)
+    }
+
+    /// The address of the virtual network that a guest forward has when none is asked for. Source:
+    /// docs/contract/guestfwd-exec-unix.md section 1.
+    pub fn default_guest_forward_address(&self) -> Ipv4Addr {
         let policy = &self.cx.policy;
-        if address.is_unspecified() {
-            *address = policy.v4.address(Ipv4Addr::new(0, 0, 2, 4).to_bits());
-        }
-        if !policy.v4.contains(*address) || policy.is_name_server(Endpoint::new(*address, port)) {
-            return None;
-        }
-        self.guest_forwards.add(*address, port, target)
+        policy.v4.address(DEFAULT_HOST.to_bits())
     }
 
-    /// Removes a guest forward and gives its number; `None` when there is none. Its connections are reset.
-    pub fn remove_guest_forward(&mut self, address: Ipv4Addr, port: u16) -> Option<u64> {
-        let number = self.guest_forwards.remove(address, port)?;
+    /// Adds a guest forward, which goes before whatever else is at its address and port; the guest is told that there is
+    /// somebody at the address. IPv6 addresses are those under the network's prefix.
+    ///
+    /// # Errors
+    /// [`ForwardError::OutsideNetwork`], [`ForwardError::NameServer`], [`ForwardError::Taken`] and [`ForwardError::TooMany`].
+    pub fn add_guest_forward(&mut self, forward: GuestForward) -> Result<GuestForwardHandle, ForwardError> {
+        let policy = &self.cx.policy;
+        let ip = forward.address().unwrap_or_else(|| self.default_guest_forward_address().into());
+        let inside = match ip {
+            IpAddr::V4(ip) => policy.v4.contains(ip),
+            // Saved states have no place for a callback's connections over IPv6.
+            IpAddr::V6(ip) => policy.reach.ipv6 && policy.v6.contains(ip) && !forward.is_callback(),
+        };
+        if !inside {
+            return Err(ForwardError::OutsideNetwork(ip));
+        }
+        let at = Endpoint::new(ip, forward.port());
+        if policy.is_name_server(at) {
+            return Err(ForwardError::NameServer(at.socket_address()));
+        }
+        if self.guest_forwards.find(at).is_some() {
+            return Err(ForwardError::Taken(at.socket_address()));
+        }
+        let rule = self.guest_forwards.add(at, forward.into_target()).ok_or(ForwardError::TooMany)?;
+        Ok(rule.handle(self.cx.identity()))
+    }
+
+    /// Removes a guest forward. Its connections are reset.
+    ///
+    /// # Errors
+    /// [`ForwardError::Gone`] for a handle that was used before, or is of another stack.
+    pub fn remove_guest_forward(&mut self, handle: GuestForwardHandle) -> Result<(), ForwardError> {
+        let rule = self.guest_forwards.remove(handle, self.cx.identity()).ok_or(ForwardError::Gone)?;
         self.begin_call();
-        self.tcp.end_forward(number, &mut self.cx);
-        Some(number)
+        self.tcp.end_forward(&rule, &mut self.cx);
+        Ok(())
     }
 
-    /// How many bytes for the guest the newest connection of a guest forward takes now.
-    pub fn guest_forward_room(&self, address: Ipv4Addr, port: u16) -> usize {
-        self.tcp.room_for(Endpoint::new(address, port))
+    /// The guest forward at an address and port of the virtual network.
+    pub fn guest_forward_at(&self, address: SocketAddr) -> Option<GuestForwardHandle> {
+        self.guest_forwards.find(address.into()).map(|rule| rule.handle(self.cx.identity()))
     }
 
-    /// Takes bytes for the guest from the application behind a guest forward.
-    pub fn guest_forward_receive(&mut self, address: Ipv4Addr, port: u16, data: &[u8], caller: Caller) {
+    /// All guest forwards, oldest first.
+    pub fn guest_forwards(&self) -> impl Iterator<Item = GuestForwardHandle> {
+        let stack = self.cx.identity();
+        self.guest_forwards.iter().map(move |rule| rule.handle(stack))
+    }
+
+    /// How many bytes for the guest the newest connection of a callback's guest forward takes now.
+    #[doc(hidden)]
+    pub fn guest_forward_room(&self, address: SocketAddr) -> usize {
+        self.tcp.room_for(address.into())
+    }
+
+    /// Takes bytes for the guest from the application behind a callback's guest forward.
+    #[doc(hidden)]
+    pub fn guest_forward_receive(&mut self, address: SocketAddr, data: &[u8], caller: Caller) {
         self.cx.caller = caller;
         self.begin_call();
-        self.tcp.receive_for(Endpoint::new(address, port), data, &mut self.cx);
+        self.tcp.receive_for(address.into(), data, &mut self.cx);
         self.wake_application();
     }
 }

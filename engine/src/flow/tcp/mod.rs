@@ -1,14 +1,14 @@
 //! TCP flows: the protocol state towards the guest ([`crate::tcp::Connection`]) joined to what is on the host's side.
 //!
 //! `table` finds the flows, `bounds` bounds them, `pump` moves bytes between the two sides of one flow, `open` makes new ones,
-//! `target` is what is behind a guest forward, `callback` serves the application that is, `path` hears of a smaller MTU on the way to the guest,
+//! `guest` is the room of the guest forwards, `path` hears of a smaller MTU on the way to the guest,
 //! `hops` passes the guest's time to live on, `seek` looks for a guest that does not answer, `silence` looks after ends that
 //! may have gone without a word, `fallback` looks for a service on the host's other loopback address, `trouble` is what becomes
 //! of a flow when the host says no, `proof` tells the hand-over what the guest has read.
 
 mod bounds;
-mod callback;
 mod fallback;
+pub(crate) mod guest;
 mod hops;
 mod open;
 mod path;
@@ -17,14 +17,12 @@ mod pump;
 mod seek;
 mod silence;
 mod table;
-mod target;
 mod trouble;
 
 use bounds::Stage;
+use guest::{Attaching, Rule};
 use proof::Proofs;
 pub(crate) use table::{FromGuest, TcpId, TcpTable};
-pub use target::Target;
-pub(crate) use target::{Attaching, GuestForward};
 use trouble::Again;
 
 use std::net::SocketAddr;
@@ -44,8 +42,8 @@ use crate::time::{Instant, earliest};
 pub(crate) enum Side {
     /// A host peer.
     Host(Stream),
-    /// A guest forward's callback, by the forward's number.
-    Callback(u64),
+    /// A guest forward's callback.
+    Callback,
     /// What is behind a guest forward, to be attached when the guest has completed its handshake.
     Waiting(Attaching),
     /// Nothing any more: both directions ended in order, or the peer is gone.
@@ -70,7 +68,7 @@ pub(crate) struct TcpFlow {
     proofs: Proofs,
     side: Side,
     /// The guest forward that the flow goes through.
-    forward: Option<Arc<GuestForward>>,
+    forward: Option<Arc<Rule>>,
     origin: Origin,
     tos: u8,
     /// The time to live of the guest's last segment; 0 where it is not passed on.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::bounds::Stage;
 use super::fallback::{self, other_loopback};
+use super::guest::{Attaching, Rule};
 use super::proof::Proofs;
 use super::table::{FromGuest, TcpId, TcpTable, reset};
-use super::{Again, Attaching, Connecting, GuestForward, Origin, Side, Target, TcpFlow};
+use super::{Again, Connecting, Origin, Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::egress::Unreachable;
 use crate::flow::key::{Endpoint, FlowKey};
@@ -37,21 +38,22 @@ impl TcpTable {
         key: FlowKey,
         segment: &Segment<'_>,
         from: &FromGuest<'_>,
-        forward: Option<Arc<GuestForward>>,
+        forward: Option<Arc<Rule>>,
         cx: &mut Context,
     ) {
         if let Some(forward) = forward {
             if !self.has_room(cx) {
                 return reset(&key, segment, cx);
             }
-            let (side, config) = match forward.target {
-                Target::Callback => (Side::Callback(forward.number), cx.callback_tcp_config()),
-                Target::Command(_) | Target::Unix(_) => (Side::Waiting(Attaching::default()), cx.tcp_config_for(&key)),
+            let callback = forward.is_callback();
+            let (side, config) = match callback {
+                true => (Side::Callback, cx.callback_tcp_config()),
+                false => (Side::Waiting(Attaching::default()), cx.tcp_config_for(&key)),
             };
             let conn = Connection::passive(&config, segment, cx.initial_sequence(&key), cx.now, &mut cx.pool);
             let id = self.insert(key, conn, side, Origin::Guest, cx);
             if let Some(flow) = self.flows.get_mut(id) {
-                flow.writable = forward.target == Target::Callback;
+                flow.writable = callback;
                 flow.forward = Some(forward);
                 flow.conn.accept(cx.now);
                 flow.transmit(cx);
@@ -168,12 +170,13 @@ impl TcpTable {
     }
 
     /// Takes in a connection of a guest forward from a saved state, in the place of one between the same ends.
-    pub(crate) fn adopt(&mut self, key: FlowKey, conn: Connection, forward: u64, tos: u8, cx: &mut Context) {
+    pub(crate) fn adopt(&mut self, key: FlowKey, conn: Connection, forward: Arc<Rule>, tos: u8, cx: &mut Context) {
         if let Some(old) = self.find(&key) {
             self.remove(old, cx);
         }
-        let id = self.insert(key, conn, Side::Callback(forward), Origin::Guest, cx);
+        let id = self.insert(key, conn, Side::Callback, Origin::Guest, cx);
         if let Some(flow) = self.flows.get_mut(id) {
+            flow.forward = Some(forward);
             flow.writable = true;
             flow.tos = tos;
             // Nothing is sent while a state is loaded; what is outstanding goes out in the next round.

@@ -170,13 +170,14 @@ impl TcpFlow {
         self.staging.handed_over();
         match &self.side {
             Side::Host(_) => self.flush_to_host(cx),
-            Side::Callback(forward) => {
-                let forward = *forward;
+            Side::Callback => {
                 let (first, second) = self.conn.recv().slices();
                 let length = first.len() + second.len();
-                if length > 0 {
+                if length > 0
+                    && let Some(rule) = &self.forward
+                {
                     let bytes = [first, second].concat();
-                    cx.effects.push(Effect::GuestForward { forward, bytes });
+                    cx.effects.push(Effect::GuestForward { forward: rule.handle(cx.identity()), bytes });
                     self.conn.consume_received(length, &mut cx.pool);
                 }
                 // A callback forward has no way to learn of the guest's end; nothing more is to be passed on.
@@ -429,7 +430,7 @@ impl TcpFlow {
     }
 
     fn is_callback(&self) -> bool {
-        matches!(self.side, Side::Callback(_))
+        matches!(self.side, Side::Callback)
     }
 
     fn callback_buffer(&self) -> usize {

@@ -8,8 +8,8 @@ use hashbrown::HashMap;
 use slotmap::{SlotMap, new_key_type};
 
 use super::bounds::Bounds;
-use super::callback::CallbackFlows;
-use super::{GuestForward, Side, TcpFlow};
+use super::guest::{CallbackFlows, Rule};
+use super::{Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::effect::HostSocket;
 use crate::flow::key::{Endpoint, FlowKey};
@@ -57,7 +57,7 @@ impl TcpTable {
     pub(crate) fn on_segment(
         &mut self,
         from: &FromGuest<'_>,
-        forward_at: &dyn Fn(Endpoint) -> Option<Arc<GuestForward>>,
+        forward_at: &dyn Fn(Endpoint) -> Option<Arc<Rule>>,
         cx: &mut Context,
     ) {
         let Some(segment) = Segment::parse(from.segment) else { return };

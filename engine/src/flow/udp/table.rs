@@ -170,14 +170,9 @@ impl UdpTable {
         cx.timers.disarm(&mut flow.timer, token::pack(Kind::Udp, id));
         if flow.forward {
             self.forward_count -= 1;
-            if let Some(ids) = self.forwards.get_mut(&flow.guest) {
-                // The newest is last, and most likely to go.
-                if let Some(index) = ids.iter().rposition(|&other| other == id) {
-                    ids.remove(index);
-                }
-                if ids.is_empty() {
-                    self.forwards.remove(&flow.guest);
-                }
+            forget(&mut self.forwards, flow.guest, id);
+            if let Some(local) = flow.socket.local_address() {
+                forget(&mut self.by_host, local.into(), id);
             }
         } else {
             self.by_guest.remove(&(flow.guest, flow.v6));
@@ -186,40 +181,47 @@ impl UdpTable {
         cx.unwatch(HostSocket::Datagram(flow.socket));
     }
 
-    /// Adds a host forward: what arrives at `socket` goes to `guest`. Gives the socket back when there is no room.
-    ///
-    /// # Errors
-    /// `OutOfMemory` when the table of forwards is full or the poller refuses the socket.
-    pub(crate) fn add_forward(&mut self, socket: Datagram, guest: Endpoint, cx: &mut Context) -> std::io::Result<()> {
+    /// Adds a host forward: what arrives at `socket` goes to `guest`. `None` when the table of forwards is full or the poller
+    /// has no room.
+    pub(crate) fn add_forward(&mut self, socket: Datagram, guest: Endpoint, cx: &mut Context) -> Option<UdpId> {
         // The guest's datagrams may belong to the forward from now on.
         self.end_burst(cx);
         if self.forward_count >= MAX_FORWARDS {
-            return Err(std::io::Error::from_raw_os_error(libc::ENOMEM));
+            return None;
         }
         let local = socket.local_address();
         let v6 = local.is_some_and(|local| local.is_ipv6());
-        let id =
-            self.insert(guest, socket, v6, true, cx).ok_or_else(|| std::io::Error::from_raw_os_error(libc::ENOMEM))?;
+        let id = self.insert(guest, socket, v6, true, cx)?;
         self.forwards.entry(guest).or_default().push(id);
         if let Some(local) = local {
             self.by_host.entry(local.into()).or_default().push(id);
         }
         self.forward_count += 1;
-        Ok(())
+        Some(id)
     }
 
-    /// Removes the host forward bound to `address`; false when there is none.
-    pub(crate) fn remove_forward(&mut self, address: SocketAddr, cx: &mut Context) -> bool {
-        let at = Endpoint::from(address);
-        let Some(ids) = self.by_host.get_mut(&at) else { return false };
-        let id = (!ids.is_empty()).then(|| ids.remove(0));
-        if ids.is_empty() {
-            self.by_host.remove(&at);
-        }
-        if let Some(id) = id {
+    /// The host forward bound to `address`; the oldest one, should there be several.
+    pub(crate) fn find_forward(&self, address: SocketAddr) -> Option<UdpId> {
+        self.by_host.get(&Endpoint::from(address))?.first().copied()
+    }
+
+    /// The flow of a host forward.
+    pub(crate) fn forward(&self, id: UdpId) -> Option<&UdpFlow> {
+        self.flows.get(id).filter(|flow| flow.forward)
+    }
+
+    /// All host forwards, in no order.
+    pub(crate) fn forwards(&self) -> impl Iterator<Item = (UdpId, &UdpFlow)> {
+        self.by_host.values().flatten().filter_map(|&id| Some((id, self.flows.get(id)?)))
+    }
+
+    /// Removes a host forward; false when there is none.
+    pub(crate) fn remove_forward(&mut self, id: UdpId, cx: &mut Context) -> bool {
+        let found = self.forward(id).is_some();
+        if found {
             self.remove(id, cx);
         }
-        id.is_some()
+        found
     }
 
     /// Takes a report of the poller.
@@ -301,5 +303,17 @@ impl UdpTable {
         for id in newest_first(self.flows.iter().map(|(id, flow)| (id, flow.number))) {
             self.remove(id, cx);
         }
+    }
+}
+
+/// Takes a forward off the list of those with one address.
+fn forget(lists: &mut HashMap<Endpoint, Vec<UdpId>, foldhash::fast::RandomState>, at: Endpoint, id: UdpId) {
+    let Some(ids) = lists.get_mut(&at) else { return };
+    // The newest is last, and most likely to go.
+    if let Some(index) = ids.iter().rposition(|&other| other == id) {
+        ids.remove(index);
+    }
+    if ids.is_empty() {
+        lists.remove(&at);
     }
 }

@@ -3,16 +3,16 @@
 
 use std::io::{self, ErrorKind};
 
-use super::table::{TcpId, TcpTable};
-use super::{Side, TcpFlow};
+use super::Target;
 use crate::flow::context::Context;
 use crate::flow::effect::Effect;
+use crate::flow::tcp::table::{TcpId, TcpTable};
+use crate::flow::tcp::{Side, TcpFlow};
 use crate::flow::token::{self, Kind};
 use crate::host::lack::is_lack;
 use crate::host::poller::News;
 use crate::host::process::{self, Pair};
 use crate::host::socket::Stream;
-use crate::host::unix::UnixAddress;
 use crate::ip::rate_limit::RateLimit;
 use crate::tcp::HANDSHAKE_PATIENCE;
 use crate::time::{Duration, Instant};
@@ -29,24 +29,6 @@ const COMMAND_PATIENCE: Duration = Duration::from_secs(1);
 /// Warnings a guest can cause: this many at once, and one a second.
 const WARNINGS: u32 = 10;
 
-/// A guest forward: its number, and what is behind it.
-#[derive(Debug)]
-pub(crate) struct GuestForward {
-    pub number: u64,
-    pub target: Target,
-}
-
-/// What is behind a guest forward.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// A function of the application.
-    Callback,
-    /// A command line; the command is started once for each connection.
-    Command(Box<[u8]>),
-    /// A Unix stream socket.
-    Unix(UnixAddress),
-}
-
 /// A target that is still to be attached.
 #[derive(Debug, Default)]
 pub(crate) struct Attaching {
@@ -57,7 +39,7 @@ pub(crate) struct Attaching {
 }
 
 impl Attaching {
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(in crate::flow::tcp) fn deadline(&self) -> Option<Instant> {
         self.again.map(|(next, _)| next)
     }
 }
@@ -87,7 +69,7 @@ fn is_passing(error: &io::Error) -> bool {
 
 impl TcpTable {
     /// Attaches the target of a guest forward to a flow that waits for it, if the time has come.
-    pub(super) fn attach(&mut self, id: TcpId, cx: &mut Context) {
+    pub(in crate::flow::tcp) fn attach(&mut self, id: TcpId, cx: &mut Context) {
         let Some(flow) = self.flows.get(id) else { return };
         let Side::Waiting(attaching) = &flow.side else { return };
         let early = attaching.deadline().is_some_and(|next| next > cx.now);

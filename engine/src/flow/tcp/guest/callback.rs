@@ -3,31 +3,33 @@
 //! 3.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::table::{TcpId, TcpTable};
-use super::{Side, TcpFlow};
+use super::Rule;
 use crate::flow::context::Context;
 use crate::flow::effect::Effect;
 use crate::flow::key::Endpoint;
+use crate::flow::tcp::table::{TcpId, TcpTable};
+use crate::flow::tcp::{Side, TcpFlow};
 
 /// The flows of callbacks, oldest first at each address and port.
 #[derive(Debug, Default)]
-pub(super) struct CallbackFlows {
+pub(in crate::flow::tcp) struct CallbackFlows {
     /// Where, the flow's number, and the flow.
     flows: BTreeSet<(Endpoint, u64, TcpId)>,
 }
 
 impl CallbackFlows {
     /// Notes a new flow, if it is one of a callback.
-    pub(super) fn insert(&mut self, id: TcpId, flow: &TcpFlow) {
-        if let Side::Callback(_) = flow.side {
+    pub(in crate::flow::tcp) fn insert(&mut self, id: TcpId, flow: &TcpFlow) {
+        if let Side::Callback = flow.side {
             self.flows.insert((flow.key.remote, flow.number, id));
         }
     }
 
     /// Forgets a flow that is going.
-    pub(super) fn remove(&mut self, id: TcpId, flow: &TcpFlow) {
-        if let Side::Callback(_) = flow.side {
+    pub(in crate::flow::tcp) fn remove(&mut self, id: TcpId, flow: &TcpFlow) {
+        if let Side::Callback = flow.side {
             self.flows.remove(&(flow.key.remote, flow.number, id));
         }
     }
@@ -57,11 +59,8 @@ impl TcpTable {
     }
 
     /// Resets the connections of a guest forward that was removed: the application may free what its callback uses.
-    pub(crate) fn end_forward(&mut self, number: u64, cx: &mut Context) {
-        let of_forward = |flow: &TcpFlow| {
-            matches!(flow.side, Side::Callback(of) if of == number)
-                || flow.forward.as_ref().is_some_and(|forward| forward.number == number)
-        };
+    pub(crate) fn end_forward(&mut self, forward: &Arc<Rule>, cx: &mut Context) {
+        let of_forward = |flow: &TcpFlow| flow.forward.as_ref().is_some_and(|of| Arc::ptr_eq(of, forward));
         // The application removes a forward now and then; this is no place for an index.
         let ids: Vec<TcpId> = self.flows.iter().filter(|(_, flow)| of_forward(flow)).map(|(id, _)| id).collect();
         for id in ids {

@@ -1,0 +1,135 @@
+//! Guest forwards as a Rust program has them: typed, with handles that tell their address and end them.
+
+mod guest;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::net::UnixListener;
+
+use guest::Network;
+use oxislirp::{Config, ForwardError, GuestForward, Stack, UnixAddress};
+
+/// A listening Unix socket whose file goes with it.
+struct Service {
+    path: std::path::PathBuf,
+    listener: UnixListener,
+}
+
+impl Service {
+    fn new(name: &str) -> Service {
+        let path = std::env::temp_dir().join(format!("oxislirp-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        Service { path, listener }
+    }
+
+    fn forward(&self, port: u16) -> GuestForward {
+        GuestForward::unix(UnixAddress::from_path(&self.path).unwrap(), port)
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn reach(network: &mut Network, service: &Service, at: SocketAddr, port: u16) {
+    let socket = network.connect(at, port, 65536);
+    network.tcp(socket).send_slice(b"question").unwrap();
+    let mut peer = network.until("the connection", |_| service.listener.accept().ok()).0;
+    peer.set_nonblocking(true).unwrap();
+    let mut question = [0; 8];
+    let mut got = 0;
+    network.until("the question", |_| {
+        got += peer.read(&mut question[got..]).unwrap_or(0);
+        (got == question.len()).then_some(())
+    });
+    peer.write_all(b"answer").unwrap();
+    let answer = network.until("the answer", |network| {
+        let socket = network.tcp(socket);
+        (socket.recv_queue() == 6).then(|| socket.recv(|bytes| (bytes.len(), bytes.to_vec())).unwrap())
+    });
+    assert_eq!(answer, b"answer");
+}
+
+#[test]
+fn a_forward_without_an_address_is_at_the_default_one() {
+    let mut network = Network::new();
+    let service = Service::new("default");
+    let handle = network.stack().add_guest_forward(service.forward(7)).unwrap();
+    assert_eq!(handle.address(), SocketAddr::from(([10, 0, 2, 4], 7)));
+    assert_eq!(network.stack().guest_forward_at(handle.address()), Some(handle));
+    reach(&mut network, &service, handle.address(), 40000);
+}
+
+#[test]
+fn ipv6_guests_reach_a_forward_under_the_prefix() {
+    let mut network = Network::new();
+    let service = Service::new("ipv6");
+    let address: Ipv6Addr = "fec0::1:7".parse().unwrap();
+    let handle = network.stack().add_guest_forward(service.forward(7).at(address)).unwrap();
+    reach(&mut network, &service, handle.address(), 40000);
+    // Nobody is there any more: what comes is answered by the host, which has no such address.
+    network.stack().remove_guest_forward(handle).unwrap();
+    assert_eq!(network.stack().guest_forwards().count(), 0);
+}
+
+#[test]
+fn addresses_that_are_not_to_be_had_are_told_apart() {
+    let mut stack = Stack::new(Config::builder().ipv6(true).build().unwrap()).unwrap();
+    let mut add = |address: &str, port| {
+        let address: std::net::IpAddr = address.parse().unwrap();
+        stack.add_guest_forward(GuestForward::command("cat", port).at(address))
+    };
+    assert!(add("10.0.2.100", 7).is_ok());
+    assert!(matches!(add("10.0.2.100", 7), Err(ForwardError::Taken(at)) if at == "10.0.2.100:7".parse().unwrap()));
+    assert!(matches!(add("1.2.3.4", 7), Err(ForwardError::OutsideNetwork(_))));
+    assert!(matches!(add("2001:db8::1", 7), Err(ForwardError::OutsideNetwork(_))));
+    assert!(matches!(add("10.0.2.3", 53), Err(ForwardError::NameServer(_))));
+    assert!(matches!(add("fec0::3", 53), Err(ForwardError::NameServer(_))));
+    assert!(add("10.0.2.3", 80).is_ok());
+    assert!(add("fec0::3", 80).is_ok());
+    assert_eq!(stack.guest_forwards().count(), 3);
+    let mut stack = Stack::new(Config::builder().ipv6(false).build().unwrap()).unwrap();
+    let forward = GuestForward::command("cat", 7).at("fec0::7".parse::<Ipv6Addr>().unwrap());
+    assert!(matches!(stack.add_guest_forward(forward), Err(ForwardError::OutsideNetwork(_))), "IPv6 is off");
+}
+
+#[test]
+fn a_handle_used_twice_or_of_another_stack_is_an_error() {
+    let mut stack = Stack::new(Config::default()).unwrap();
+    let mut other = Stack::new(Config::default()).unwrap();
+    let handle = stack.add_guest_forward(GuestForward::command("cat", 7)).unwrap();
+    let theirs = other.add_guest_forward(GuestForward::command("cat", 7)).unwrap();
+    assert!(matches!(stack.remove_guest_forward(theirs), Err(ForwardError::Gone)));
+    stack.remove_guest_forward(handle).unwrap();
+    assert!(matches!(stack.remove_guest_forward(handle), Err(ForwardError::Gone)));
+    let again = stack.add_guest_forward(GuestForward::command("cat", 7)).unwrap();
+    assert_eq!(again.address(), handle.address());
+    assert!(matches!(stack.remove_guest_forward(handle), Err(ForwardError::Gone)), "it names the old forward");
+    assert_eq!(stack.guest_forwards().collect::<Vec<_>>(), [again]);
+}
+
+#[test]
+fn a_removed_forward_resets_its_connections_on_both_sides() {
+    let mut network = Network::new();
+    let service = Service::new("removed");
+    let handle = network.stack().add_guest_forward(service.forward(7).at(Ipv4Addr::new(10, 0, 2, 100))).unwrap();
+    let socket = network.connect(handle.address(), 40000, 65536);
+    let mut peer = network.until("the connection", |_| service.listener.accept().ok()).0;
+    network.stack().remove_guest_forward(handle).unwrap();
+    network.until("a reset", |network| (!network.tcp(socket).is_open()).then_some(()));
+    assert!(network.cable.passed.iter().any(|segment| segment.reset && segment.guest_port == 40000));
+    peer.set_nonblocking(true).unwrap();
+    drop(network.effects());
+    let end = network.until("the end", |network| {
+        drop(network.effects());
+        match peer.read(&mut [0]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            other => Some(other),
+        }
+    });
+    assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+}
