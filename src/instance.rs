@@ -347,6 +347,8 @@ impl Instance {
             }
             Effect::GuestError(text) => self.callbacks.guest_error(&text),
             Effect::Warning(text) => log::write(Level::Warning, &text),
+            // The C library has no forwards of this kind.
+            Effect::Guest(_) => {}
             Effect::GuestForward { bytes, .. } => {
                 if let Some(writer) = writer {
                     // SAFETY: the application gave this function for this opaque pointer; removing the forward waits

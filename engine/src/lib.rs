@@ -39,7 +39,7 @@ mod wire;
 pub use config::{
     Config, ConfigBuilder, ConfigError, ConfigField, NameServerList, NameServerSource, Network4, Network6, TftpFiles,
 };
-pub use flow::tcp::guest::{GuestForward, GuestForwardHandle};
+pub use flow::tcp::guest::{GuestConnection, GuestConnectionError, GuestEvent, GuestForward, GuestForwardHandle};
 pub use flow::{Caller, Effect, HostSocket};
 pub use forward::error::ForwardError;
 pub use forward::host::{HostForward, HostForwardEntry, HostForwardHandle, ListenAddress, Protocol};

@@ -1,18 +1,21 @@
 //! A whole stack under a guest's frames. Nothing may leave: host loopback is closed, every destination is rewritten to
 //! an address of the virtual network that leads nowhere else, and a restricted network must not make any socket.
 //! The second half of the configurations speaks IPv6 as well.
-//! TCP over IPv4 goes to a guest forward, whose other side echoes what it gets.
+//! TCP over IPv4 goes to a guest forward, whose other side echoes what it gets: a callback, or this program.
 //!
 //! Input: one byte for the configuration, then records: flags, time, length (two bytes), frame. Bits of the flags:
 //! 1 leave checksums and destination as they are wrong, 2 leave the acknowledgment number (else it counts from what the
-//! stack has sent), 4-8 which destination, 16 a round of the application's loop before the frame.
+//! stack has sent), 4-8 which destination, 16 a round of the application's loop before the frame,
+//! 32 to the forward that this program answers.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use oxislirp::internals::checksum::{Checksum, is_valid};
 use oxislirp::internals::{Ipv4View, Ipv6View};
 use oxislirp::Instant;
-use oxislirp::{Caller, Config, Effect, Glance, GuestForward, GuestForwardHandle, Stack};
+use oxislirp::{
+    Caller, Config, Effect, Glance, GuestConnectionError, GuestEvent, GuestForward, GuestForwardHandle, Stack,
+};
 
 use crate::input::Input;
 
@@ -20,6 +23,8 @@ pub const VHOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 pub const VDNS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
 pub const FORWARD: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 100);
 pub const FORWARD_PORT: u16 = 7;
+/// The port of the guest forward there that this program answers.
+const SERVICE_PORT: u16 = 8;
 
 pub const VHOST6: Ipv6Addr = Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 2);
 const VDNS6: Ipv6Addr = Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 3);
@@ -69,7 +74,9 @@ pub fn play(data: &[u8]) -> Seen {
         .expect("the configuration is sound");
     let Ok(mut stack) = Stack::new(config) else { return Seen::default() };
     let forward = stack.add_guest_forward(GuestForward::callback(FORWARD_PORT).at(FORWARD)).ok();
-    let mut wire = Wire { restricted, mtu, next: 0, seen: Seen::default() };
+    let service = stack.add_guest_forward(GuestForward::application(SERVICE_PORT).at(FORWARD)).ok();
+    let forwards = (forward, service);
+    let mut wire = Wire { restricted, mtu, next: 0, now: Instant::ZERO, seen: Seen::default() };
     let mut now = Instant::ZERO;
     for _ in 0..128 {
         if input.is_empty() {
@@ -77,21 +84,22 @@ pub fn play(data: &[u8]) -> Seen {
         }
         let flags = input.u8();
         now += input.duration();
+        wire.now = now;
         let len = input.u16().into();
         let mut frame = input.bytes(len).to_vec();
         if flags & 16 != 0 {
             let _ = stack.prepare_sleep(1000, now);
-            wire.take(&mut stack, forward);
+            wire.take(&mut stack, forwards);
             stack.handle_events(Glance::Unknown, now);
-            wire.take(&mut stack, forward);
+            wire.take(&mut stack, forwards);
             while stack.take_turns() {
-                wire.take(&mut stack, forward);
+                wire.take(&mut stack, forwards);
             }
-            wire.take(&mut stack, forward);
+            wire.take(&mut stack, forwards);
         }
         wire.prepare(&mut frame, flags);
         stack.input(&frame, Caller::Loop, now);
-        wire.take(&mut stack, forward);
+        wire.take(&mut stack, forwards);
     }
     stack.shut_down();
     wire.seen
@@ -103,12 +111,13 @@ struct Wire {
     mtu: usize,
     /// The number after the last that the stack has sent in a TCP segment.
     next: u32,
+    now: Instant,
     seen: Seen,
 }
 
 impl Wire {
-    /// Takes everything that the stack has made, and lets the guest forward answer.
-    fn take(&mut self, stack: &mut Stack, added: Option<GuestForwardHandle>) {
+    /// Takes everything that the stack has made, and lets the guest forwards answer.
+    fn take(&mut self, stack: &mut Stack, (added, service): (Option<GuestForwardHandle>, Option<GuestForwardHandle>)) {
         assert!(stack.outbox().bytes() <= OUTBOX_MAX, "{} bytes wait", stack.outbox().bytes());
         while let Some(frame) = stack.outbox().pop() {
             self.check(&frame);
@@ -121,11 +130,42 @@ impl Wire {
                     let room = stack.guest_forward_room((FORWARD, FORWARD_PORT).into()).min(bytes.len());
                     stack.guest_forward_receive((FORWARD, FORWARD_PORT).into(), &bytes[..room], Caller::Loop);
                 }
+                Effect::Guest(event) => {
+                    if let GuestEvent::Connected { forward, .. } = event {
+                        assert_eq!(Some(forward), service);
+                    }
+                    self.serve(stack, event);
+                }
                 _ => {}
             }
         }
         while let Some(frame) = stack.outbox().pop() {
             self.check(&frame);
+        }
+    }
+
+    /// Sends back a part of what the guest sends, ends when it does, and breaks off when it is told of room.
+    fn serve(&mut self, stack: &mut Stack, event: GuestEvent) {
+        let (connection, now) = (event.connection(), self.now);
+        let mut bytes = [0; 600];
+        match event {
+            GuestEvent::Readable { .. } => {
+                if let Ok(count) = stack.guest_receive(connection, &mut bytes, now) {
+                    assert!(count > 0, "an end was told of as bytes");
+                    let _ = stack.guest_send(connection, &bytes[..count], now);
+                }
+            }
+            GuestEvent::Finished { .. } => {
+                while matches!(stack.guest_receive(connection, &mut bytes, now), Ok(1..)) {}
+                let _ = stack.guest_finish(connection, now);
+            }
+            GuestEvent::Writable { .. } => {
+                let _ = stack.guest_reset(connection, now);
+            }
+            GuestEvent::Closed { .. } | GuestEvent::Reset { .. } => {
+                assert_eq!(stack.guest_receive(connection, &mut bytes, now), Err(GuestConnectionError::Gone));
+            }
+            _ => {}
         }
     }
 
@@ -231,7 +271,8 @@ impl Wire {
         frame[30..34].copy_from_slice(&to.octets());
         if whole_tcp {
             if to == FORWARD {
-                frame[transport + 2..transport + 4].copy_from_slice(&FORWARD_PORT.to_be_bytes());
+                let port = if flags & 32 == 0 { FORWARD_PORT } else { SERVICE_PORT };
+                frame[transport + 2..transport + 4].copy_from_slice(&port.to_be_bytes());
             }
             if flags & 2 == 0 {
                 let ack = u32::from_be_bytes([
@@ -332,6 +373,8 @@ mod tests {
         for name in ["tcp", "tcp-restricted"] {
             assert_eq!(seen(name).data, 1524, "{name}: {:?}", seen(name));
         }
+        // A part of the 1,500 bytes is left unread.
+        assert!(seen("service").data > 1200, "{:?}", seen("service"));
         // The first transmission, and more of it when time has passed.
         assert!(seen("tcp-lost").data > 600, "{:?}", seen("tcp-lost"));
     }

@@ -19,6 +19,8 @@ const ACK: u8 = 16;
 const URG: u8 = 32;
 /// The option list of a Linux guest's SYN.
 const SYN_OPTIONS: [u8; 20] = [2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 1, 2, 0, 0, 0, 9, 1, 3, 3, 7];
+/// Flags of a `frames` record: to the forward that the target answers.
+const SERVICE: u8 = 32;
 /// Flags of a `frames` record: a round of the loop first.
 const ROUND: u8 = 16;
 
@@ -181,6 +183,7 @@ fn frames() -> Vec<Seed> {
     reset.truncate(4);
     reset.push((0, 9, tcp(1720, 0, RST, &[], b"")));
     reset.push((0, 9, tcp(5000, 5, ACK, &[], b"stray")));
+    let to_service = |(flags, time, frame)| (flags | SERVICE, time, frame);
     let lost = vec![
         (0, 0, tcp(999, 0, SYN, &[2, 4, 1, 0], b"")),
         (0, 9, tcp(1000, 0, ACK, &[], &stream(0, 0, 600))),
@@ -231,6 +234,8 @@ fn frames() -> Vec<Seed> {
         ("frames", "tcp", records(0, &tcp_conversation())),
         ("frames", "tcp-restricted", records(1, &tcp_conversation())),
         ("frames", "tcp-reset", records(0, &reset)),
+        ("frames", "service", records(0, &tcp_conversation().into_iter().map(to_service).collect::<Vec<_>>())),
+        ("frames", "service-reset", records(0, &reset.into_iter().map(to_service).collect::<Vec<_>>())),
         ("frames", "tcp-lost", records(4, &lost)),
         ("frames", "ipv6", records(0, &[(0, 0, ethernet(0x86dd, &[0x60, 0, 0, 0, 0, 8, 58, 255, 0, 0]))])),
     ]

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, RawFd};
 
-use crate::flow::tcp::guest::GuestForwardHandle;
+use crate::flow::tcp::guest::{GuestEvent, GuestForwardHandle};
 use crate::host::socket::{Datagram, Listener, Stream};
 use crate::time::Instant;
 
@@ -44,6 +44,8 @@ pub enum Effect {
     /// The application's timer is to be set to this time of its clock. Only where advertisements are the timer's.
     #[doc(hidden)]
     SetTimer(Instant),
+    /// Something has happened on a connection to a guest forward that this program answers.
+    Guest(GuestEvent),
     /// Bytes from the guest for a guest forward's callback.
     #[doc(hidden)]
     GuestForward {

@@ -123,7 +123,7 @@ fn tcp_lines(tables: &Tables<'_>) -> Vec<Line> {
     let connections = tables.tcp.iter().map(|(_, flow)| {
         let (descriptor, local) = match flow.side() {
             Side::Host(stream) => (stream.as_raw_fd(), stream.local_address().map(Endpoint::from)),
-            Side::Callback | Side::Waiting(_) | Side::Gone => (-1, None),
+            Side::Callback | Side::Application(_) | Side::Waiting(_) | Side::Gone => (-1, None),
         };
         let (source, destination) = match flow.origin() {
             Origin::Guest => (Some(flow.key().guest), Some(flow.key().remote)),

@@ -34,6 +34,8 @@ pub struct Cable {
     pub passed: Vec<Passed>,
     to_guest: VecDeque<Vec<u8>>,
     now: Instant,
+    /// Nothing gets through.
+    unplugged: bool,
 }
 
 impl Cable {
@@ -81,6 +83,9 @@ impl Device for Cable {
     type TxToken<'a> = Sending<'a>;
 
     fn receive(&mut self, _: smoltcp::time::Instant) -> Option<(Received, Sending<'_>)> {
+        if self.unplugged {
+            self.to_guest.clear();
+        }
         let frame = self.to_guest.pop_front()?;
         Some((Received(frame), Sending(self)))
     }
@@ -111,8 +116,10 @@ impl smoltcp::phy::TxToken for Sending<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, write: F) -> R {
         let mut frame = vec![0; length];
         let result = write(&mut frame);
-        self.0.stack.input(&frame, Caller::Loop, self.0.now);
-        self.0.collect();
+        if !self.0.unplugged {
+            self.0.stack.input(&frame, Caller::Loop, self.0.now);
+            self.0.collect();
+        }
         result
     }
 }
@@ -135,6 +142,7 @@ impl Network {
             passed: Vec::new(),
             to_guest: VecDeque::new(),
             now: Instant::from_secs(1),
+            unplugged: false,
         };
         let mut config = InterfaceConfig::new(EthernetAddress([0x52, 0x54, 0, 0x12, 0x34, 0x56]).into());
         config.random_seed = 1;
@@ -157,10 +165,31 @@ impl Network {
 
     /// Lets a millisecond pass and everybody work.
     pub fn turn(&mut self) {
-        self.cable.now += Duration::from_millis(1);
+        self.turn_after(Duration::from_millis(1));
+    }
+
+    /// Lets so many seconds pass in which little happens.
+    pub fn pass(&mut self, seconds: u32) {
+        for _ in 0..seconds {
+            self.turn_after(Duration::from_secs(1));
+        }
+    }
+
+    fn turn_after(&mut self, time: Duration) {
+        self.cable.now += time;
         self.poll();
         self.cable.turn();
         self.poll();
+    }
+
+    /// Lets the guest alone work, as if it had been given no more time than that.
+    pub fn interface_polls(&mut self) {
+        self.poll();
+    }
+
+    /// Pulls the cable.
+    pub fn unplug(&mut self) {
+        self.cable.unplugged = true;
     }
 
     fn poll(&mut self) {

@@ -20,7 +20,7 @@ mod table;
 mod trouble;
 
 use bounds::Stage;
-use guest::{Attaching, Rule};
+use guest::{Attaching, Program, Rule};
 use proof::Proofs;
 pub(crate) use table::{FromGuest, TcpId, TcpTable};
 use trouble::Again;
@@ -44,6 +44,8 @@ pub(crate) enum Side {
     Host(Stream),
     /// A guest forward's callback.
     Callback,
+    /// This program, which hears of what comes and takes it when it likes.
+    Application(Program),
     /// What is behind a guest forward, to be attached when the guest has completed its handshake.
     Waiting(Attaching),
     /// Nothing any more: both directions ended in order, or the peer is gone.
@@ -156,8 +158,12 @@ impl TcpFlow {
     /// The next moment at which something is due without any event.
     fn deadline(&self) -> Option<Instant> {
         let connecting = self.connecting.as_ref().map(|connecting| connecting.deadline);
-        let attaching = if let Side::Waiting(attaching) = &self.side { attaching.deadline() } else { None };
-        earliest(earliest(earliest(self.conn.deadline(), connecting), attaching), self.again.at())
+        let of_side = match &self.side {
+            Side::Waiting(attaching) => attaching.deadline(),
+            Side::Application(program) => program.deadline(),
+            _ => None,
+        };
+        earliest(earliest(earliest(self.conn.deadline(), connecting), of_side), self.again.at())
     }
 
     /// What the application is to watch in direct mode: descriptor, for reading, for writing.

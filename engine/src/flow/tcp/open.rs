@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::bounds::Stage;
 use super::fallback::{self, other_loopback};
-use super::guest::{Attaching, Rule};
+use super::guest::{Attaching, Program, Rule};
 use super::proof::Proofs;
 use super::table::{FromGuest, TcpId, TcpTable, reset};
 use super::{Again, Connecting, Origin, Side, TcpFlow};
@@ -46,9 +46,11 @@ impl TcpTable {
                 return reset(&key, segment, cx);
             }
             let callback = forward.is_callback();
-            let (side, config) = match callback {
-                true => (Side::Callback, cx.callback_tcp_config()),
-                false => (Side::Waiting(Attaching::default()), cx.tcp_config_for(&key)),
+            let config = if callback { cx.callback_tcp_config() } else { cx.tcp_config_for(&key) };
+            let side = match callback {
+                true => Side::Callback,
+                false if forward.is_application() => Side::Application(Program::default()),
+                false => Side::Waiting(Attaching::default()),
             };
             let conn = Connection::passive(&config, segment, cx.initial_sequence(&key), cx.now, &mut cx.pool);
             let id = self.insert(key, conn, side, Origin::Guest, cx);

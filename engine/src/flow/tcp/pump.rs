@@ -71,7 +71,7 @@ impl TcpFlow {
             || self.is_callback();
         let kind = if !ends_burst {
             pace::Segment::Inner
-        } else if length > 0 && (flags & !Flags::PSH) == Flags::ACK && !self.is_callback() && cx.in_loop() {
+        } else if length > 0 && (flags & !Flags::PSH) == Flags::ACK && !self.is_program() && cx.in_loop() {
             pace::Segment::Last
         } else {
             pace::Segment::Urgent
@@ -184,7 +184,7 @@ impl TcpFlow {
                 self.shut |= self.conn.peer_finished();
             }
             // What the guest sends meanwhile stays in the buffer.
-            Side::Waiting(_) => {}
+            Side::Waiting(_) | Side::Application(_) => {}
             Side::Gone => {
                 // There was nothing to attach, see above.
                 if !self.conn.recv().is_empty() {
@@ -427,6 +427,11 @@ impl TcpFlow {
             self.ask_again(cx);
         }
         self.transmit(cx);
+    }
+
+    /// Whether a program of this process is on the host's side.
+    fn is_program(&self) -> bool {
+        matches!(self.side, Side::Callback | Side::Application(_))
     }
 
     fn is_callback(&self) -> bool {

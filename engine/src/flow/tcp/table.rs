@@ -163,8 +163,10 @@ impl TcpTable {
             return;
         }
         flow.on_segment(segment, cx);
-        if let Side::Waiting(_) = flow.side {
-            self.attach(id, cx);
+        match flow.side {
+            Side::Waiting(_) => self.attach(id, cx),
+            Side::Application(_) => self.tell_program(id, cx),
+            _ => {}
         }
         self.settle(id, cx);
     }
@@ -172,7 +174,9 @@ impl TcpTable {
     /// Puts a flow on the lists it belongs on after something happened to it, or ends it.
     pub(super) fn settle(&mut self, id: TcpId, cx: &mut Context) {
         let Some(flow) = self.flows.get_mut(id) else { return };
-        if let Some(reason) = flow.conn.closed() {
+        if let Some(reason) = flow.conn.closed()
+            && !flow.lingers()
+        {
             if matches!(reason, Closed::ResetByPeer | Closed::TimedOut) {
                 flow.break_off();
             }
@@ -200,6 +204,7 @@ impl TcpTable {
         cx.timers.disarm(&mut flow.timer, token::pack(Kind::Tcp, id));
         self.by_key.remove(&flow.key);
         self.callbacks.remove(id, &flow);
+        flow.break_with_program(id, cx);
         self.forget_last(id);
         self.leave_stage(flow.stage);
         flow.conn.release(&mut cx.pool);
@@ -274,8 +279,10 @@ impl TcpTable {
         let timeouts = flow.conn.timeouts();
         flow.on_deadline(cx);
         flow.ask_for_guest(timeouts, cx);
-        if let Side::Waiting(_) = flow.side {
-            self.attach(id, cx);
+        match flow.side {
+            Side::Waiting(_) => self.attach(id, cx),
+            Side::Application(_) => self.on_program_deadline(id, cx),
+            _ => {}
         }
         self.settle(id, cx);
     }

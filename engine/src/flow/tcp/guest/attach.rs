@@ -47,7 +47,7 @@ impl Attaching {
 impl Target {
     fn open(&self, pair: &mut Option<Box<Pair>>) -> io::Result<Stream> {
         match self {
-            Target::Callback => Err(ErrorKind::Unsupported.into()),
+            Target::Callback | Target::Application => Err(ErrorKind::Unsupported.into()),
             Target::Command(line) => process::start(line, pair),
             Target::Unix(address) => Stream::connect_unix(address),
         }
@@ -55,7 +55,7 @@ impl Target {
 
     fn describe(&self) -> String {
         match self {
-            Target::Callback => "the application".into(),
+            Target::Callback | Target::Application => "the application".into(),
             Target::Command(line) => format!("the command \"{}\"", line.escape_ascii()),
             Target::Unix(address) => format!("the Unix socket \"{address}\""),
         }

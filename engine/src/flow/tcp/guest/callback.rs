@@ -65,6 +65,7 @@ impl TcpTable {
         let ids: Vec<TcpId> = self.flows.iter().filter(|(_, flow)| of_forward(flow)).map(|(id, _)| id).collect();
         for id in ids {
             if let Some(flow) = self.flows.get_mut(id) {
+                flow.break_with_program(id, cx);
                 flow.conn.abort(cx.now);
                 flow.transmit(cx);
             }

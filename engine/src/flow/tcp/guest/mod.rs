@@ -1,16 +1,21 @@
 //! Guest forwards: addresses and TCP ports of the virtual network behind which a program, a command or a Unix socket of the
 //! host sits, in place of the host's network. Source: docs/contract/guestfwd-exec-unix.md.
 //!
-//! `rules` is the list of them, `attach` starts the command or connects to the Unix socket when a guest has come, `callback` is
+//! `rules` is the list of them, `application` serves connections to a program of this process and `event` is what it is told,
+//! `attach` starts the command or connects to the Unix socket when a guest has come, `callback` is
 //! the C library's way to a program. Here is what a forward is. What is in the frames must not come in, nor how a
 //! connection's bytes get to a host socket: behind a command or a Unix socket there is an ordinary flow.
 
+mod application;
 mod attach;
 mod callback;
+mod event;
 mod rules;
 
+pub(crate) use application::Program;
 pub(super) use attach::Attaching;
 pub(super) use callback::CallbackFlows;
+pub use event::{GuestConnection, GuestConnectionError, GuestEvent};
 pub(crate) use rules::{GuestForwards, Rule};
 
 use std::net::{IpAddr, SocketAddr};
@@ -40,6 +45,12 @@ pub struct GuestForward {
 }
 
 impl GuestForward {
+    /// A forward to this program, which is told of connections by [`GuestEvent`]s and answers them with
+    /// [`Stack::guest_receive`](crate::Stack::guest_receive) and its siblings.
+    pub fn application(port: u16) -> GuestForward {
+        GuestForward::to(Target::Application, port)
+    }
+
     /// A forward to a command of the host, which is started once for each connection of the guest; its standard input, output
     /// and error output are the connection.
     ///
@@ -97,6 +108,8 @@ impl GuestForward {
 /// What is behind a guest forward.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
+    /// This program, by events.
+    Application,
     /// A function of the application.
     Callback,
     /// A command line; the command is started once for each connection.

@@ -29,6 +29,11 @@ impl Rule {
     pub(crate) fn is_callback(&self) -> bool {
         self.target == Target::Callback
     }
+
+    /// Whether it leads to this program, which answers by itself.
+    pub(crate) fn is_application(&self) -> bool {
+        self.target == Target::Application
+    }
 }
 
 /// All guest forwards of a stack. They are few and set up by the application, so a list serves.
