@@ -1,7 +1,7 @@
 //! The receive window: what the peer may send.
 //!
-//! The window is the free part of the receive buffer. Its right edge never moves left, and it moves right only by steps
-//! worth having (silly window avoidance, RFC 9293 section 3.8.6.2.2).
+//! The window is the free part of the receive buffer. Its right edge never moves left, but for what the scale cannot say, and it
+//! moves right only by steps worth having (silly window avoidance, RFC 9293 section 3.8.6.2.2).
 
 use super::Receiver;
 use crate::tcp::segment::MAX_SHIFT;
@@ -47,9 +47,18 @@ impl Receiver {
     }
 
     /// The window field of the next segment, scaled. Rounded up where the window only keeps its edge, so that the edge
-    /// does not move left; the receive buffer has room for what this adds.
+    /// does not move left; the receive buffer has room for what this adds, up to as much again.
+    ///
+    /// Beyond that it is rounded down, and the peer sees an edge that is less than a unit of the scale to the left of the one
+    /// that it was told before, which still counts (RFC 7323 section 2.4). Else the window would never close for segments that
+    /// are shorter than the unit: each of them would move the edge on by its own length.
     pub fn window_field(&self) -> u16 {
-        let kept = self.window().div_ceil(1 << self.scale);
+        let window = self.window();
+        let mut kept = window.div_ceil(1 << self.scale);
+        let held = self.buffer.len() as u64 + (u64::from(kept) << self.scale);
+        if held > 2 * u64::from(self.limit) {
+            kept = window >> self.scale;
+        }
         let free = self.free();
         let grown = if free < self.least_window() { 0 } else { free >> self.scale };
         kept.max(grown).min(u32::from(u16::MAX)) as u16

@@ -189,3 +189,30 @@ fn urgent_bytes_are_marked() {
     }
     assert_eq!(script.connection.recv().urgent(), Some(65535));
 }
+
+#[test]
+fn the_window_closes_for_segments_shorter_than_its_unit() {
+    const LENGTH: u32 = 100;
+    let config = Config { window_scale: true, recv_max: 65_535 << 9, ..CONFIG };
+    let options = Options { mss: Some(1460), window_scale: Some(9), ..Options::default() };
+    let mut script = Script::passive_with(&config, &Segment { options, ..syn() });
+    script.connection.accept(script.now);
+    script.one();
+    script.receive(segment(Flags::ACK, IRS + 1, ISS + 1));
+    // The host takes nothing. The peer keeps to what it was told last.
+    let (mut sent, mut edge) = (0, script.connection.rcv_wnd());
+    while sent + LENGTH <= edge {
+        script.data(sent, &[1; LENGTH as usize]);
+        script.connection.flush_ack();
+        sent += LENGTH;
+        let told = sent + (u32::from(script.one().window) << 9);
+        assert!(told + 512 > edge, "the edge went back by {}", edge - told);
+        edge = told;
+        assert!(sent < 1_000_000, "the window does not close");
+    }
+    assert_eq!(script.connection.recv().len() as u32, sent);
+    assert!((100_000..=200_000 + 512).contains(&sent), "{sent}");
+    // It opens when the host takes some.
+    script.take(150_000);
+    assert!(script.one().window >= 3, "a segment and more");
+}
