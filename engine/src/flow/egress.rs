@@ -271,7 +271,7 @@ impl Egress {
         now: Instant,
     ) {
         let mut options = [0; header::TCP_OPTIONS_MAX];
-        let options_len = transmit.options.emit(&mut options);
+        let options_len = if transmit.options.is_empty() { 0 } else { transmit.options.emit(&mut options) };
         let tcp = Tcp {
             src_port: remote.port,
             dst_port: guest.port,

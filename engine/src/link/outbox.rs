@@ -116,11 +116,14 @@ impl Outbox {
         if self.bytes.len() < end {
             self.bytes.resize(end.next_power_of_two(), 0);
         }
-        let (frame, padding) = self.bytes.get_mut(self.used..end)?.split_at_mut_checked(length)?;
-        let written = write(frame)?;
-        if !padding.is_empty() {
-            padding.fill(0);
+        let place = self.bytes.get_mut(self.used..end)?;
+        if length < MIN_FRAME_LEN
+            && let Some(shortest) = place.first_chunk_mut::<MIN_FRAME_LEN>()
+        {
+            // As a whole, which takes two stores.
+            *shortest = [0; MIN_FRAME_LEN];
         }
+        let written = write(place.get_mut(..length)?)?;
         self.used = end;
         self.ends.push(end);
         self.cost += cost(padded);

@@ -94,6 +94,16 @@ impl Options {
         }
     }
 
+    /// Whether there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.mss.is_none()
+            && self.window_scale.is_none()
+            && !self.sack_permitted
+            && self.timestamps.is_none()
+            && self.sack.iter().all(Option::is_none)
+    }
+
     /// Writes the options into `buffer` and returns how many bytes they take, a multiple of 4 and at most
     /// [`OPTIONS_MAX`]. An option for which there is no room is left out.
     pub fn emit(&self, buffer: &mut [u8]) -> usize {

@@ -168,6 +168,11 @@ impl Payload<'_> {
     /// # Errors
     /// [`EmitError::BufferTooShort`].
     pub(crate) fn copy_and_sum(&self, buf: &mut [u8]) -> Result<Partial, EmitError> {
+        // Few payloads lie in two pieces, and a bare acknowledgment has none.
+        if self.1.is_empty() {
+            let whole = buf.get_mut(..self.0.len()).ok_or(EmitError::BufferTooShort)?;
+            return Ok(if whole.is_empty() { Partial::EMPTY } else { copy_and_sum(whole, self.0) });
+        }
         let (first, rest) = buf.split_at_mut_checked(self.0.len()).ok_or(EmitError::BufferTooShort)?;
         let second = rest.get_mut(..self.1.len()).ok_or(EmitError::BufferTooShort)?;
         Ok(copy_and_sum(first, self.0).then(copy_and_sum(second, self.1)))
@@ -197,21 +202,22 @@ pub(crate) fn emit_ethernet(buf: &mut [u8], link: &Ethernet, ethertype: u16) -> 
 ///
 /// # Errors
 /// [`EmitError::BufferTooShort`].
+#[inline]
 pub(crate) fn emit_ipv4(buf: &mut [u8], ip: &Ipv4, protocol: u8, total_len: u16) -> Result<(), EmitError> {
     let (header, _) = split_header::<IPV4_LEN>(buf)?;
-    header[0] = 0x45;
-    header[1] = ip.tos;
-    header[2..4].copy_from_slice(&total_len.to_be_bytes());
-    header[4..6].copy_from_slice(&ip.id.to_be_bytes());
-    header[6..8].fill(0);
-    header[8] = ip.ttl;
-    header[9] = protocol;
-    header[10..12].fill(0);
-    header[12..16].copy_from_slice(&ip.src.octets());
-    header[16..20].copy_from_slice(&ip.dst.octets());
+    // As 32-bit words: version, header length, type of service, total length; identification, flags, offset; time to live,
+    // protocol, checksum; addresses.
+    let first = 0x4500_0000 | (u32::from(ip.tos) << 16) | u32::from(total_len);
+    let second = u32::from(ip.id) << 16;
+    let third = (u32::from(ip.ttl) << 24) | (u32::from(protocol) << 16);
+    let (src, dst) = (ip.src.to_bits(), ip.dst.to_bits());
     let mut checksum = Checksum::new();
-    checksum.add(header);
-    header[10..12].copy_from_slice(&checksum.finish().to_be_bytes());
+    checksum.add_fields([first, second, third, src, dst].into_iter().map(u64::from).sum());
+    header[0..4].copy_from_slice(&first.to_be_bytes());
+    header[4..8].copy_from_slice(&second.to_be_bytes());
+    header[8..12].copy_from_slice(&(third | u32::from(checksum.finish())).to_be_bytes());
+    header[12..16].copy_from_slice(&src.to_be_bytes());
+    header[16..20].copy_from_slice(&dst.to_be_bytes());
     Ok(())
 }
 
@@ -247,12 +253,11 @@ pub(crate) fn emit_udp(
     payload: Partial,
 ) -> Result<(), EmitError> {
     let (header, _) = split_header::<UDP_LEN>(buf)?;
-    header[0..2].copy_from_slice(&udp.src_port.to_be_bytes());
-    header[2..4].copy_from_slice(&udp.dst_port.to_be_bytes());
-    header[4..6].copy_from_slice(&length.to_be_bytes());
-    header[6..8].fill(0);
-    checksum.add(header);
+    let ports = (u32::from(udp.src_port) << 16) | u32::from(udp.dst_port);
+    checksum.add_fields(u64::from(ports) + u64::from(length));
     checksum.add_partial(payload);
+    header[0..4].copy_from_slice(&ports.to_be_bytes());
+    header[4..6].copy_from_slice(&length.to_be_bytes());
     header[6..8].copy_from_slice(&checksum.finish_udp().to_be_bytes());
     Ok(())
 }
@@ -263,6 +268,7 @@ pub(crate) fn emit_udp(
 ///
 /// # Errors
 /// [`EmitError::BufferTooShort`]; [`EmitError::TooLong`] for more than 40 bytes of options.
+#[inline]
 pub(crate) fn emit_tcp(
     buf: &mut [u8],
     tcp: &Tcp<'_>,
@@ -274,24 +280,25 @@ pub(crate) fn emit_tcp(
         return Err(EmitError::TooLong);
     }
     let (header, rest) = split_header::<TCP_LEN>(buf)?;
-    let options = rest.get_mut(..header_len - TCP_LEN).ok_or(EmitError::BufferTooShort)?;
-    header[0..2].copy_from_slice(&tcp.src_port.to_be_bytes());
-    header[2..4].copy_from_slice(&tcp.dst_port.to_be_bytes());
+    let ports = (u32::from(tcp.src_port) << 16) | u32::from(tcp.dst_port);
+    // Data offset, which is at most 15, because the options are at most 40 bytes; control bits; window.
+    let fourth = ((header_len as u32 / 4) << 28) | (u32::from(tcp.flags) << 16) | u32::from(tcp.window);
+    let words = [ports, tcp.seq, tcp.ack, fourth, u32::from(tcp.urgent)];
+    checksum.add_fields(words.into_iter().map(u64::from).sum());
+    if !tcp.options.is_empty() {
+        let options = rest.get_mut(..header_len - TCP_LEN).ok_or(EmitError::BufferTooShort)?;
+        let (given, padding) = options.split_at_mut(tcp.options.len());
+        given.copy_from_slice(tcp.options);
+        padding.fill(0);
+        checksum.add(options);
+    }
+    checksum.add_partial(payload);
+    header[0..4].copy_from_slice(&ports.to_be_bytes());
     header[4..8].copy_from_slice(&tcp.seq.to_be_bytes());
     header[8..12].copy_from_slice(&tcp.ack.to_be_bytes());
-    // At most 15, because the options are at most 40 bytes.
-    header[12] = ((header_len / 4) as u8) << 4;
-    header[13] = tcp.flags;
-    header[14..16].copy_from_slice(&tcp.window.to_be_bytes());
-    header[16..18].fill(0);
-    header[18..20].copy_from_slice(&tcp.urgent.to_be_bytes());
-    let (given, padding) = options.split_at_mut(tcp.options.len());
-    given.copy_from_slice(tcp.options);
-    padding.fill(0);
-    checksum.add(header);
-    checksum.add(options);
-    checksum.add_partial(payload);
+    header[12..16].copy_from_slice(&fourth.to_be_bytes());
     header[16..18].copy_from_slice(&checksum.finish().to_be_bytes());
+    header[18..20].copy_from_slice(&tcp.urgent.to_be_bytes());
     Ok(header_len)
 }
 
