@@ -37,6 +37,14 @@ impl Ring {
 
     /// Moves what is held into a slab with room for it.
     fn change_slab(&mut self, mut slab: Vec<u8>, capacity: usize, pool: &mut Pool) {
+        if self.capacity == 0 {
+            // Forgotten by and by: a short burst between two long ones is common, and a ring that grows copies what it holds.
+            self.peak -= self.peak / 8;
+            self.slab = slab;
+            self.capacity = capacity;
+            self.head = 0;
+            return;
+        }
         if self.head.saturating_add(self.extent) > self.capacity {
             // Behind a gap, bytes may have wrapped around before the end of the slab was ever written.
             self.slab.resize(self.capacity, 0);
@@ -54,13 +62,7 @@ impl Ring {
             back.copy_from_slice(second);
         }
         let old = std::mem::replace(&mut self.slab, slab);
-        if self.capacity > 0 {
-            pool.give(old, self.capacity);
-        }
-        if self.capacity == 0 {
-            // Forgotten by and by: a short burst between two long ones is common, and a ring that grows copies what it holds.
-            self.peak -= self.peak / 8;
-        }
+        pool.give(old, self.capacity);
         self.capacity = capacity;
         self.head = 0;
     }

@@ -36,6 +36,8 @@ pub struct Pool {
     /// How many slabs are lent.
     pub(super) slabs: usize,
     share: usize,
+    /// With from one to the other number of slabs the share stays what it is, so that it need not be computed.
+    steady: (usize, usize),
     budget: usize,
 }
 
@@ -63,7 +65,16 @@ impl Pool {
 
     /// A pool that lends `budget` bytes, and up to as much again in slabs of the smallest size.
     pub fn with_budget(budget: usize) -> Pool {
-        let mut pool = Pool { free: Default::default(), kept: 0, lent: 0, peak: 0, slabs: 0, share: LEAST, budget };
+        let mut pool = Pool {
+            free: Default::default(),
+            kept: 0,
+            lent: 0,
+            peak: 0,
+            slabs: 0,
+            share: LEAST,
+            steady: (1, 1),
+            budget,
+        };
         pool.share = pool.share_of(1);
         pool
     }
@@ -77,6 +88,27 @@ impl Pool {
         let part = if slabs <= FEW { SHARED_BY_FEW } else { SHARED_BY_MANY };
         let share = (self.budget / part / slabs.max(1)).clamp(LEAST, Pool::MAX_BUFFER);
         1 << share.ilog2()
+    }
+
+    /// There are more slabs than there were.
+    fn fewer_share(&mut self) {
+        let share = self.share_of(self.slabs);
+        if share < self.share {
+            self.share = share;
+            self.steady.0 = self.slabs;
+        }
+        self.steady.1 = self.slabs;
+    }
+
+    /// There are fewer. The share grows only when it would not shrink again with the next few slabs.
+    fn more_share(&mut self) {
+        let slabs = self.slabs + self.slabs / 8;
+        let share = self.share_of(slabs);
+        if share > self.share {
+            self.share = share;
+            self.steady.1 = slabs;
+        }
+        self.steady.0 = self.slabs;
     }
 
     /// How many bytes are lent at this moment.
@@ -120,15 +152,18 @@ impl Pool {
         self.lent = lent;
         self.peak = self.peak.max(lent);
         self.slabs += 1;
-        self.share = self.share.min(self.share_of(self.slabs));
+        if self.slabs > self.steady.1 {
+            self.fewer_share();
+        }
         Some((slab, bytes))
     }
 
     pub(super) fn give(&mut self, slab: Vec<u8>, capacity: usize) {
         self.lent = self.lent.saturating_sub(capacity);
         self.slabs = self.slabs.saturating_sub(1);
-        // It grows only when it would not shrink again with the next few slabs.
-        self.share = self.share.max(self.share_of(self.slabs + self.slabs / 8));
+        if self.slabs < self.steady.0 {
+            self.more_share();
+        }
         if let Some((class, _)) = class_of(capacity)
             && let Some(free) = self.free.get_mut(class)
             && self.kept + capacity <= self.peak.max(LEAST_KEPT)
