@@ -247,13 +247,11 @@ impl TcpFlow {
     /// Whether a read from the host is worth its system call: with a guest that acknowledges two segments at a time, a full
     /// buffer would be filled up two segments at a time.
     fn can_pull(&self) -> bool {
+        if !self.readable || self.host_finished || !self.conn.is_established() {
+            return false;
+        }
         let (room, held) = (self.conn.send_room(), self.conn.send().len());
-        self.readable
-            && !self.host_finished
-            && self.conn.is_established()
-            && room > 0
-            && room >= held / 4
-            && self.read_ahead() > 0
+        room > 0 && room >= held / 4 && self.read_ahead() > 0
     }
 
     /// How much may be read now: so much that a long turn sends it, and two others do (with many streams half as much costs a
@@ -390,6 +388,9 @@ impl TcpFlow {
             }
             let Some(transmit) = self.conn.poll_transmit(cx.now) else { return true };
             self.emit(&transmit, cx);
+            if self.conn.has_nothing_to_send() {
+                return true;
+            }
             bytes = bytes.saturating_sub(transmit.len);
             if bytes == 0 {
                 break;

@@ -57,10 +57,15 @@ impl Connection {
         bare.then_some(0)
     }
 
-    /// Whether [`Connection::poll_transmit`] surely has none, as is so of most segments that are taken in a batch.
+    /// Whether [`Connection::poll_transmit`] surely has none, as is so of most segments that are taken in a batch, and after
+    /// most that were sent.
     #[inline]
     pub fn has_nothing_to_send(&self) -> bool {
-        let waits = Due::BATCHED_ACK | Due::FIRST_LOST | Due::TAIL_PROBE;
+        let waits = if self.sender.buffer().is_empty() {
+            Due::BATCHED_ACK | Due::FIRST_LOST | Due::TAIL_PROBE
+        } else {
+            Due::BATCHED_ACK
+        };
         self.state == State::Established && waits.contains(self.due()) && self.sender.is_quiet()
     }
 

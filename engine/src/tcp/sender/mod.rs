@@ -208,10 +208,10 @@ impl Sender {
         self.timer.is_some()
     }
 
-    /// Whether the buffer has nothing to send, not even a FIN, and recovery asks for nothing.
+    /// Whether everything was sent, there is no FIN to be sent, nothing is known to be lost, and recovery asks for nothing.
     #[inline]
     pub fn is_quiet(&self) -> bool {
-        self.buffer.is_empty() && !self.buffer.is_closed() && self.recovery.frto == Frto::Off
+        self.unsent() == 0 && !self.buffer.is_closed() && self.scoreboard.lost() == 0 && self.recovery.frto == Frto::Off
     }
 
     /// Whether the peer has acknowledged everything that was handed in, the FIN included.
