@@ -90,6 +90,7 @@ impl Core {
         self.take_batch()
     }
 
+    #[inline(never)]
     fn take_batch(&mut self) -> Option<Batch> {
         if self.delivering.is_some() {
             return None;
