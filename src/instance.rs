@@ -295,14 +295,13 @@ impl Instance {
                     }
                 }
                 let before = batch.handing.is_watched().then(switches_of_this_thread).flatten();
-                for frame in batch.handing.frames() {
-                    if self.closed.load(Ordering::Acquire) {
-                        break;
-                    }
-                    if !self.callbacks.send_packet(frame) {
+                batch.handing.give(|frame| {
+                    let open = !self.closed.load(Ordering::Acquire);
+                    if open && !self.callbacks.send_packet(frame) {
                         debug::message(SlirpDbg::Error as u32, || "send_packet failed; the frame is dropped".into());
                     }
-                }
+                    open
+                });
                 let switches = before.and_then(|before| Some(switches_of_this_thread()?.since(before)));
                 let mut core = lock(&self.core);
                 core.stack.handed_over(&mut batch.handing, switches);

@@ -200,10 +200,15 @@ impl Egress {
     }
 
     /// Has the frame just built wait for the guest's Ethernet address when that is not known.
+    #[inline]
     fn dispatch4(&mut self, guest: Ipv4Addr, resolved: bool, now: Instant) {
-        if resolved {
-            return;
+        if !resolved {
+            self.wait_for_address(guest, now);
         }
+    }
+
+    #[cold]
+    fn wait_for_address(&mut self, guest: Ipv4Addr, now: Instant) {
         let Some(frame) = self.outbox.pop() else { return };
         if self.pending.enqueue(guest.into(), frame, now) == Enqueued::RequestNeeded {
             self.request(guest);
@@ -308,6 +313,7 @@ impl Egress {
         self.tcp((remote.ip, guest.ip), (0, TTL_MAX), &tcp, Payload(&[], &[]), now);
     }
 
+    #[inline(always)]
     fn tcp(
         &mut self,
         (source, guest): (IpAddr, IpAddr),
@@ -403,10 +409,21 @@ impl Egress {
     /// Answers an echo request to one of the virtual addresses.
     pub(crate) fn echo_reply(&mut self, request: &Ipv4View<'_>, message: &icmp::IcmpView<'_>, now: Instant) {
         let id = self.next_id();
+        let reply = icmp::EchoReply::to(request, message);
+        if reply.len() <= self.mtu {
+            let (link, resolved) = self.link4(reply.dst);
+            let built = self.outbox.push(ETHERNET_LEN + reply.len(), |frame| {
+                header::icmp_ipv4_frame(frame, &link, &reply.ip(id), &reply.first, reply.data).ok()
+            });
+            if built.is_some() {
+                self.dispatch4(reply.dst, resolved, now);
+            }
+            return;
+        }
         let mut packet = std::mem::take(&mut self.scratch);
         packet.clear();
-        if icmp::EchoReply::to(request, message).append_to(id, &mut packet) {
-            self.packet4(request.src(), &packet, now);
+        if reply.append_to(id, &mut packet) {
+            self.packet4(reply.dst, &packet, now);
         }
         self.scratch = packet;
     }

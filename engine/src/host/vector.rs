@@ -54,8 +54,24 @@ fn sum_blocks(data: &[u8]) -> u64 {
 /// Sums what is left after the last whole block.
 #[inline(always)]
 fn sum_tail(tail: &[u8]) -> u64 {
-    let (words, rest) = tail.as_chunks::<4>();
-    let sum: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    // By powers of two: of a loop the compiler makes one for long runs, which these never are.
+    let (mut sum, mut rest) = (0, tail);
+    while let Some((part, next)) = rest.split_first_chunk::<32>() {
+        sum += words(part);
+        rest = next;
+    }
+    if let Some((part, next)) = rest.split_first_chunk::<16>() {
+        sum += words(part);
+        rest = next;
+    }
+    if let Some((part, next)) = rest.split_first_chunk::<8>() {
+        sum += words(part);
+        rest = next;
+    }
+    if let Some((part, next)) = rest.split_first_chunk::<4>() {
+        sum += words(part);
+        rest = next;
+    }
     let last = match *rest {
         [a] => u16::from_ne_bytes([a, 0]).into(),
         [a, b] => u16::from_ne_bytes([a, b]).into(),
@@ -63,6 +79,12 @@ fn sum_tail(tail: &[u8]) -> u64 {
         _ => 0,
     };
     sum + last
+}
+
+/// The sum of a few 32-bit words.
+#[inline(always)]
+fn words<const N: usize>(bytes: &[u8; N]) -> u64 {
+    bytes.as_chunks::<4>().0.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum()
 }
 
 /// Copies `from` to `to`, which is as long, and gives the bytes' [`sum`].

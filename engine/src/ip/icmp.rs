@@ -7,7 +7,7 @@
 use std::net::Ipv4Addr;
 
 use crate::ip::ipv4::Ipv4View;
-use crate::wire::checksum::{self, Checksum};
+use crate::wire::checksum::{self, Checksum, Partial};
 use crate::wire::header::{self, IPV4_LEN, Ipv4, PROTOCOL_ICMP};
 use crate::wire::subnet::Ipv4Subnet;
 
@@ -50,8 +50,15 @@ pub(crate) struct IcmpView<'a> {
 impl<'a> IcmpView<'a> {
     /// Validates the payload of an IPv4 packet; `None` when it is shorter than 8 bytes or its checksum is wrong.
     pub(crate) fn parse(message: &'a [u8]) -> Option<Self> {
+        Self::of_sum(message, checksum::sum(message))
+    }
+
+    /// The same where the sum of the message is known.
+    pub(crate) fn of_sum(message: &'a [u8], sum: Partial) -> Option<Self> {
         let (fixed, data) = message.split_first_chunk::<ICMP_LEN>()?;
-        checksum::is_valid(message).then_some(IcmpView { fixed, data })
+        let mut checksum = Checksum::new();
+        checksum.add_partial(sum);
+        (checksum.finish() == 0).then_some(IcmpView { fixed, data })
     }
 
     /// The type field.
@@ -64,19 +71,28 @@ impl<'a> IcmpView<'a> {
         self.fixed[1]
     }
 
-    /// Identifier of an echo message.
-    pub(crate) fn echo_id(&self) -> u16 {
-        u16::from_be_bytes([self.fixed[4], self.fixed[5]])
-    }
-
-    /// Sequence number of an echo message.
-    pub(crate) fn echo_sequence(&self) -> u16 {
-        u16::from_be_bytes([self.fixed[6], self.fixed[7]])
-    }
-
     /// The MTU in bytes of an error that says that fragmentation was needed, 0 when it does not tell (RFC 1191 section 4).
     pub(crate) fn next_hop_mtu(&self) -> u16 {
         u16::from_be_bytes([self.fixed[6], self.fixed[7]])
+    }
+
+    /// The first bytes of the reply to this echo request. Its checksum follows from the request's, which was right (RFC 1624
+    /// section 3).
+    fn answered(&self) -> [u8; ICMP_LEN] {
+        let [kind, code, high, low, id_high, id_low, sequence_high, sequence_low] = *self.fixed;
+        let sum = u32::from(!u16::from_be_bytes([high, low])) + u32::from(!u16::from_be_bytes([kind, code]));
+        let reply = |checksum: u16| {
+            let [high, low] = checksum.to_be_bytes();
+            [ECHO_REPLY, 0, high, low, id_high, id_low, sequence_high, sequence_low]
+        };
+        match !((sum & 0xffff) + (sum >> 16)) as u16 {
+            // In one's complement that may be all ones as well, which only the whole tells.
+            0 => {
+                let first = reply(0);
+                reply(checksum_of(&first, self.data))
+            }
+            checksum => reply(checksum),
+        }
     }
 
     /// What follows the first 8 bytes.
@@ -94,10 +110,8 @@ pub(crate) struct EchoReply<'a> {
     pub dst: Ipv4Addr,
     /// Type of service, that of the request.
     pub tos: u8,
-    /// Identifier of the request.
-    pub echo_id: u16,
-    /// Sequence number of the request.
-    pub sequence: u16,
+    /// The message's first bytes: identifier and sequence number are those of the request.
+    pub first: [u8; ICMP_LEN],
     /// Data of the request.
     pub data: &'a [u8],
 }
@@ -109,19 +123,25 @@ impl<'a> EchoReply<'a> {
             src: request.dst(),
             dst: request.src(),
             tos: request.tos(),
-            echo_id: icmp.echo_id(),
-            sequence: icmp.echo_sequence(),
+            first: icmp.answered(),
             data: icmp.data(),
         }
+    }
+
+    /// The header of the reply's packet, with identification `ip_id`.
+    pub(crate) fn ip(&self, ip_id: u16) -> Ipv4 {
+        Ipv4 { src: self.src, dst: self.dst, ttl: ICMP_TTL, tos: self.tos, id: ip_id }
+    }
+
+    /// The length of the packet.
+    pub(crate) fn len(&self) -> usize {
+        IPV4_LEN + ICMP_LEN + self.data.len()
     }
 
     /// Appends the reply as an IPv4 packet with identification `ip_id` to `out`. `false`, with `out` unchanged, when
     /// the packet would exceed 65535 bytes.
     pub(crate) fn append_to(&self, ip_id: u16, out: &mut Vec<u8>) -> bool {
-        let [id_high, id_low] = self.echo_id.to_be_bytes();
-        let [sequence_high, sequence_low] = self.sequence.to_be_bytes();
-        let ip = Ipv4 { src: self.src, dst: self.dst, ttl: ICMP_TTL, tos: self.tos, id: ip_id };
-        append_packet(&ip, [ECHO_REPLY, 0, 0, 0, id_high, id_low, sequence_high, sequence_low], self.data, out)
+        append_packet(&self.ip(ip_id), self.first, self.data, out)
     }
 }
 
@@ -210,16 +230,23 @@ pub(crate) fn append_error(
     let quote = packet.get(..QUOTE_MAX).unwrap_or(packet);
     let tos = (offending.tos() & 0x1e) | 0xc0;
     let ip = Ipv4 { src, dst: offending.src(), ttl: ICMP_TTL, tos, id: ip_id };
-    append_packet(&ip, error.first_bytes(), quote, out)
+    let mut first = error.first_bytes();
+    let checksum = checksum_of(&first, quote);
+    first[2..4].copy_from_slice(&checksum.to_be_bytes());
+    append_packet(&ip, first, quote, out)
+}
+
+/// The checksum of a message whose field for it is zero.
+fn checksum_of(first: &[u8; ICMP_LEN], rest: &[u8]) -> u16 {
+    let mut checksum = Checksum::new();
+    checksum.add(first);
+    checksum.add(rest);
+    checksum.finish()
 }
 
 /// Appends IPv4 header, the first 8 bytes of an ICMP message with their checksum filled in, and the rest of it.
-fn append_packet(ip: &Ipv4, mut first: [u8; ICMP_LEN], rest: &[u8], out: &mut Vec<u8>) -> bool {
+fn append_packet(ip: &Ipv4, first: [u8; ICMP_LEN], rest: &[u8], out: &mut Vec<u8>) -> bool {
     let Ok(total_len) = u16::try_from(IPV4_LEN + ICMP_LEN + rest.len()) else { return false };
-    let mut checksum = Checksum::new();
-    checksum.add(&first);
-    checksum.add(rest);
-    first[2..4].copy_from_slice(&checksum.finish().to_be_bytes());
     let mut ip_header = [0; IPV4_LEN];
     if header::emit_ipv4(&mut ip_header, ip, PROTOCOL_ICMP, total_len).is_err() {
         return false;
@@ -381,7 +408,7 @@ mod tests {
         assert!(IcmpView::parse(&icmp(8, 0, &[0; 4])).is_some());
         let mut message = icmp(8, 0, b"\x12\x34\0\x01data");
         let view = IcmpView::parse(&message).unwrap();
-        assert_eq!((view.message_type(), view.code(), view.echo_id(), view.echo_sequence()), (8, 0, 0x1234, 1));
+        assert_eq!((view.message_type(), view.code(), view.answered()[4..].to_vec()), (8, 0, vec![0x12, 0x34, 0, 1]));
         assert_eq!(view.data(), b"data");
         message[9] ^= 1;
         assert_eq!(IcmpView::parse(&message), None);
@@ -390,7 +417,7 @@ mod tests {
     #[test]
     fn a_reply_above_65535_bytes_is_refused() {
         let data = vec![0; 65535 - 27];
-        let reply = |data| EchoReply { src: HOST, dst: GUEST, tos: 0, echo_id: 0, sequence: 0, data };
+        let reply = |data| EchoReply { src: HOST, dst: GUEST, tos: 0, first: [0; ICMP_LEN], data };
         let mut out = Vec::new();
         assert!(!reply(&data).append_to(0, &mut out));
         assert!(out.is_empty());
@@ -399,6 +426,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_checksum_of_a_reply_is_that_of_its_bytes(
+            code in any::<u8>(), rest in prop::collection::vec(prop_oneof![Just(0), Just(0xff), any::<u8>()], 4..40),
+        ) {
+            let request = icmp(ECHO_REQUEST, code, &rest);
+            let first = IcmpView::parse(&request).unwrap().answered();
+            prop_assert_eq!(&[&first[..], &rest[4..]].concat(), &icmp(ECHO_REPLY, 0, &rest));
+        }
+
         #[test]
         fn any_packet_gets_a_valid_error_or_none(
             protocol in any::<u8>(), tos in any::<u8>(), src in any::<u32>(), dst in any::<u32>(), flags in 0u16..0x8000,

@@ -197,10 +197,12 @@ impl NeighborTable {
     /// Where a packet to `address` goes: broadcast for 0.0.0.0 and broadcast addresses, else what was learned. `None`
     /// when the address has to be resolved first, as that of a neighbor known from hearsay.
     pub(crate) fn destination_ipv4(&self, address: Ipv4Addr, subnet: &Ipv4Subnet) -> Option<EthernetAddress> {
-        if address.is_unspecified() || subnet.is_broadcast(address) {
-            return Some(EthernetAddress::BROADCAST);
+        // Neither 0.0.0.0 nor a broadcast address is ever learned.
+        match self.ipv4.get(address) {
+            Some(neighbor) => (!neighbor.hearsay).then_some(neighbor.mac),
+            None if address.is_unspecified() || subnet.is_broadcast(address) => Some(EthernetAddress::BROADCAST),
+            None => None,
         }
-        self.ipv4.get(address).filter(|neighbor| !neighbor.hearsay).map(|neighbor| neighbor.mac)
     }
 
     /// Where a packet to `address` goes: the group address for multicast, broadcast for `::`, else what was learned.

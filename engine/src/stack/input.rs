@@ -150,7 +150,7 @@ impl Stack {
                 self.tcp.on_segment(&from, &|at| forwards.find(at), &mut self.cx);
             }
             PROTOCOL_UDP => self.input_udp(packet, sum),
-            PROTOCOL_ICMP => self.input_icmp(packet),
+            PROTOCOL_ICMP => self.input_icmp(packet, sum),
             _ => {}
         }
     }
@@ -192,8 +192,12 @@ impl Stack {
         self.cx.egress.dhcp(&reply.payload, self.cx.now);
     }
 
-    fn input_icmp(&mut self, packet: &Ipv4View<'_>) {
-        let Some(message) = IcmpView::parse(packet.payload()) else { return };
+    fn input_icmp(&mut self, packet: &Ipv4View<'_>, sum: Option<Partial>) {
+        let message = match sum {
+            Some(sum) => IcmpView::of_sum(packet.payload(), sum),
+            None => IcmpView::parse(packet.payload()),
+        };
+        let Some(message) = message else { return };
         if (message.message_type(), message.code()) == (icmp::DESTINATION_UNREACHABLE, icmp::FRAGMENTATION_NEEDED) {
             return self.tcp.on_too_big4(message.data(), message.next_hop_mtu(), &mut self.cx);
         }

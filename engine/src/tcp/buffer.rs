@@ -25,10 +25,12 @@ struct Ring {
 
 impl Ring {
     /// Has room for `total` bytes from the front. False when the pool has no memory.
+    #[inline]
     fn reserve(&mut self, total: usize, pool: &mut Pool) -> bool {
-        if total <= self.capacity {
-            return true;
-        }
+        total <= self.capacity || self.grow(total, pool)
+    }
+
+    fn grow(&mut self, total: usize, pool: &mut Pool) -> bool {
         let wanted = if self.capacity == 0 { total.max(self.peak.min(MAX_FIRST).min(pool.share())) } else { total };
         let Some((slab, capacity)) = pool.take(wanted).or_else(|| pool.take(total)) else { return false };
         self.change_slab(slab, capacity, pool);
@@ -99,6 +101,9 @@ impl Ring {
             // Never past the capacity, so nothing is allocated.
             self.slab.resize(start + first, 0);
         }
+        if first == len {
+            return (self.slab.get_mut(start..start + len).unwrap_or_default(), &mut []);
+        }
         let Some((low, high)) = self.slab.split_at_mut_checked(start) else { return (&mut [], &mut []) };
         (high.get_mut(..first).unwrap_or_default(), low.get_mut(..len - first).unwrap_or_default())
     }
@@ -107,7 +112,12 @@ impl Ring {
     #[inline]
     fn write(&mut self, offset: usize, data: &[u8]) {
         let end = self.position(offset);
-        if end == self.slab.len() && data.len() <= self.capacity.saturating_sub(end) {
+        let past = end.saturating_add(data.len());
+        if past <= self.capacity
+            && let Some(place) = self.slab.get_mut(end..past)
+        {
+            place.copy_from_slice(data);
+        } else if end == self.slab.len() && data.len() <= self.capacity.saturating_sub(end) {
             // A part of the slab that was never written need not be cleared first.
             self.slab.extend_from_slice(data);
         } else {
@@ -343,6 +353,7 @@ impl RecvBuffer {
     }
 
     /// Makes room for `total` bytes from the front and returns how many of them there is room for.
+    #[inline]
     pub(super) fn reserve(&mut self, total: usize, pool: &mut Pool) -> usize {
         if !self.ring.reserve(total, pool) {
             self.ring.reserve(total.min(LEAST), pool);

@@ -175,7 +175,11 @@ impl Pool {
 }
 
 /// Which size of slab holds `size` bytes: its number and its bytes. `None` above the largest.
+#[inline]
 fn class_of(size: usize) -> Option<(usize, usize)> {
+    if size <= LEAST {
+        return Some((0, LEAST));
+    }
     let bytes = size.max(LEAST).checked_next_power_of_two()?;
     let class = (bytes / LEAST).ilog2() as usize;
     (class < SIZES).then_some((class, bytes))

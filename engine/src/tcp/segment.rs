@@ -197,7 +197,7 @@ impl<'a> Segment<'a> {
             flags: Flags::from_bits_truncate(flags),
             window: u16::from_be_bytes([w0, w1]),
             urgent: u16::from_be_bytes([u0, u1]),
-            options: Options::parse(options),
+            options: if options.is_empty() { Options::default() } else { Options::parse(options) },
             payload: tcp.get(offset..)?,
         })
     }

@@ -188,6 +188,7 @@ fn split_header<const N: usize>(buf: &mut [u8]) -> Result<(&mut [u8; N], &mut [u
 ///
 /// # Errors
 /// [`EmitError::BufferTooShort`].
+#[inline(always)]
 pub(crate) fn emit_ethernet(buf: &mut [u8], link: &Ethernet, ethertype: u16) -> Result<(), EmitError> {
     let (header, _) = split_header::<ETHERNET_LEN>(buf)?;
     header[0..6].copy_from_slice(&link.dst.0);
@@ -202,7 +203,7 @@ pub(crate) fn emit_ethernet(buf: &mut [u8], link: &Ethernet, ethertype: u16) -> 
 ///
 /// # Errors
 /// [`EmitError::BufferTooShort`].
-#[inline]
+#[inline(always)]
 pub(crate) fn emit_ipv4(buf: &mut [u8], ip: &Ipv4, protocol: u8, total_len: u16) -> Result<(), EmitError> {
     let (header, _) = split_header::<IPV4_LEN>(buf)?;
     // As 32-bit words: version, header length, type of service, total length; identification, flags, offset; time to live,
@@ -268,7 +269,7 @@ pub(crate) fn emit_udp(
 ///
 /// # Errors
 /// [`EmitError::BufferTooShort`]; [`EmitError::TooLong`] for more than 40 bytes of options.
-#[inline]
+#[inline(always)]
 pub(crate) fn emit_tcp(
     buf: &mut [u8],
     tcp: &Tcp<'_>,
@@ -306,6 +307,7 @@ pub(crate) fn emit_tcp(
 ///
 /// # Errors
 /// See [`EmitError`].
+#[inline(always)]
 pub(crate) fn tcp_ipv4_frame(
     buf: &mut [u8],
     link: &Ethernet,
@@ -324,6 +326,26 @@ pub(crate) fn tcp_ipv4_frame(
     emit_ipv4(packet, ip, PROTOCOL_TCP, total_len)?;
     emit_ethernet(buf, link, ETHERTYPE_IPV4)?;
     Ok(ETHERNET_LEN + IPV4_LEN + segment_len)
+}
+
+/// Writes a frame Ethernet + IPv4 + ICMP, whose message has its checksum already: the first bytes, and the rest.
+///
+/// # Errors
+/// See [`EmitError`].
+pub(crate) fn icmp_ipv4_frame(
+    buf: &mut [u8],
+    link: &Ethernet,
+    ip: &Ipv4,
+    first: &[u8; 8],
+    rest: &[u8],
+) -> Result<(), EmitError> {
+    let total_len = u16::try_from(IPV4_LEN + first.len() + rest.len()).map_err(|_| EmitError::TooLong)?;
+    let (head, body) = split_header::<{ ETHERNET_LEN + IPV4_LEN + 8 }>(buf)?;
+    emit_ethernet(head, link, ETHERTYPE_IPV4)?;
+    emit_ipv4(&mut head[ETHERNET_LEN..], ip, PROTOCOL_ICMP, total_len)?;
+    head[ETHERNET_LEN + IPV4_LEN..].copy_from_slice(first);
+    body.get_mut(..rest.len()).ok_or(EmitError::BufferTooShort)?.copy_from_slice(rest);
+    Ok(())
 }
 
 /// Writes a frame Ethernet + IPv4 + UDP + payload and returns its length, which may be below [`MIN_FRAME_LEN`].

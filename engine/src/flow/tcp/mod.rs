@@ -157,6 +157,9 @@ impl TcpFlow {
 
     /// The next moment at which something is due without any event.
     fn deadline(&self) -> Option<Instant> {
+        if self.connecting.is_none() && self.again.at().is_none() && !matches!(self.side, Side::Waiting(_)) {
+            return self.conn.deadline();
+        }
         let connecting = self.connecting.as_ref().map(|connecting| connecting.deadline);
         let of_side = match &self.side {
             Side::Waiting(attaching) => attaching.deadline(),

@@ -8,22 +8,33 @@ const HEADERS: usize = 54;
 
 /// What one hand-over takes out of the engine. Frames that may not be given yet stay in it, in their order, and come first
 /// the next time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Handing {
     outbox: Outbox,
     /// The first frame that is not given, and the first that may not be given yet.
     first: usize,
     end: usize,
     marker: Option<Vec<u8>>,
-    /// The headers of the last frame that was given.
-    last: Vec<u8>,
+    /// The headers of the last frame that was given, or of a longer one than it has; zeros before the first.
+    last: [u8; HEADERS],
     watched: bool,
 }
 
+impl Default for Handing {
+    fn default() -> Handing {
+        Handing { outbox: Outbox::default(), first: 0, end: 0, marker: None, last: [0; HEADERS], watched: false }
+    }
+}
+
 impl Handing {
-    /// The frames to be given now, in order.
-    pub fn frames(&self) -> impl Iterator<Item = &[u8]> {
-        self.outbox.some(self.first..self.end).chain(self.marker.as_deref())
+    /// Gives the frames to be given now to `give`, in order, until it says false.
+    #[inline]
+    pub fn give(&self, mut give: impl FnMut(&[u8]) -> bool) {
+        if self.outbox.some(self.first..self.end).all(&mut give)
+            && let Some(marker) = &self.marker
+        {
+            give(marker);
+        }
     }
 
     /// How many there are to be given now.
@@ -59,8 +70,11 @@ impl Handing {
             && at >= self.first
             && let Some(frame) = self.outbox.some(at..self.end).next()
         {
-            self.last.clear();
-            self.last.extend_from_slice(frame.get(..HEADERS).unwrap_or(frame));
+            match frame.first_chunk() {
+                Some(headers) => self.last = *headers,
+                // None is as short: the least of Ethernet is longer.
+                None => self.last = [0; HEADERS],
+            }
         }
         self.first = self.end;
         self.marker = None;

@@ -76,7 +76,9 @@ impl Connection {
 
     /// When to look after a silent peer.
     pub(super) fn keep_alive_deadline(&self) -> Option<Instant> {
-        self.asking().map(|_| self.keep_alive.at)
+        let KeepAlive { idle, watch, at, .. } = self.keep_alive;
+        let asks = watch || idle > Duration::ZERO;
+        (asks && matches!(self.state, State::Established | State::CloseWait | State::FinWait2)).then_some(at)
     }
 
     /// The connection has come into another state of those in which a silent peer is asked.

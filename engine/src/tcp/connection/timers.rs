@@ -16,7 +16,8 @@ impl Connection {
             Some(handshake) => handshake.deadline(),
             None => self.sender.deadline(),
         };
-        earliest(earliest(part, self.lifetime), self.keep_alive_deadline())
+        let kept = self.keep_alive_deadline();
+        if self.lifetime.is_none() && kept.is_none() { part } else { earliest(earliest(part, self.lifetime), kept) }
     }
 
     /// Handles the deadline that has come. One call handles one: when the clock has jumped, what follows is armed from
