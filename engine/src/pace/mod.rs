@@ -7,7 +7,7 @@
 //! (`vigil`); and whether 0 ms mean "at once" for it at all (`zero`). After the sleep, a [`Round`]: whether the poller is
 //! asked (`asking`), and for how long what is staged for the host may be held for more (`hold`), in runs of rounds that each
 //! bring a frame (`run`). With each segment, whether what its connection has staged is handed over (`staging`,
-//! `pushed`).
+//! `pushed`), and whether its acknowledgment waits for the host's answer (`exchange`).
 //!
 //! What was found out in vain is tried ever more seldom, by one rule for all (`lesson`). Nothing here knows of sockets,
 //! flows or frames, nor what becomes of a verdict; nothing is imported but the time.
@@ -16,6 +16,7 @@
 mod answers;
 mod asking;
 mod bulk;
+mod exchange;
 mod hold;
 mod lesson;
 mod pushed;
@@ -29,6 +30,7 @@ use asking::Asking;
 pub use asking::Glance;
 use bitflags::bitflags;
 use bulk::Bulk;
+pub(crate) use exchange::Exchange;
 pub(crate) use hold::{Held, Hold};
 use run::Run;
 pub(crate) use staging::{Segment, Staging};

@@ -33,7 +33,7 @@ use crate::flow::key::FlowKey;
 use crate::flow::ready::Mark;
 use crate::flow::timers::Slot;
 use crate::host::socket::Stream;
-use crate::pace::Staging;
+use crate::pace::{Exchange, Staging};
 use crate::tcp::Connection;
 use crate::time::{Instant, earliest};
 
@@ -97,6 +97,7 @@ pub(crate) struct TcpFlow {
     staged: bool,
     /// How long they may be held for more to come.
     staging: Staging,
+    exchange: Exchange,
     /// The connection may have more for the guest than there was room for.
     unfinished: bool,
     /// The flow is on the list of those with something to bring in or to send.
@@ -158,7 +159,8 @@ impl TcpFlow {
     /// The next moment at which something is due without any event.
     fn deadline(&self) -> Option<Instant> {
         if self.connecting.is_none() && self.again.at().is_none() && !matches!(self.side, Side::Waiting(_)) {
-            return self.conn.deadline();
+            let own = self.conn.deadline();
+            return if self.exchange.is_waiting() { earliest(own, self.exchange.deadline()) } else { own };
         }
         let connecting = self.connecting.as_ref().map(|connecting| connecting.deadline);
         let of_side = match &self.side {

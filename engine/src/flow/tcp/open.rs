@@ -19,7 +19,7 @@ use crate::flow::token::{self, Kind};
 use crate::host::lack::is_lack;
 use crate::host::poller::News;
 use crate::host::socket::{Hops, Stream};
-use crate::pace::Staging;
+use crate::pace::{Exchange, Staging};
 use crate::tcp::{Connection, Segment};
 use crate::time::Duration;
 use crate::wire::header::TOS_LOW_DELAY;
@@ -222,6 +222,7 @@ impl TcpTable {
             again: Again::default(),
             staged: false,
             staging: Staging::default(),
+            exchange: Exchange::default(),
             unfinished: false,
             queued: Mark::default(),
             stage: Stage::Open,

@@ -77,7 +77,15 @@ impl TcpFlow {
             pace::Segment::Urgent
         };
         if cx.pace.hands_over(&mut self.staging, kind, staged) && self.has_unflushed() {
-            self.flush(cx);
+            self.hand_to_host(cx);
+            // All that came is one segment, and the host has it.
+            let alone = kind == pace::Segment::Last && staged == length && self.conn.recv().is_empty();
+            if !alone || !matches!(self.side, Side::Host(_)) {
+                self.exchange.broken();
+                self.conn.flush_ack();
+            } else if !self.exchange.asked(cx.now) {
+                self.conn.flush_ack();
+            }
         }
     }
 
@@ -116,7 +124,12 @@ impl TcpFlow {
 
     /// Bytes, or an end, that the host has not been given yet, or an acknowledgment that waits for that.
     pub(super) fn has_unflushed(&self) -> bool {
-        !self.conn.recv().is_empty() || self.conn.has_batched_ack() || (self.conn.peer_finished() && !self.shut)
+        !self.conn.recv().is_empty() || self.has_batched_ack() || (self.conn.peer_finished() && !self.shut)
+    }
+
+    /// Whether an acknowledgment waits for the end of the batch, and not for an answer of the host.
+    fn has_batched_ack(&self) -> bool {
+        self.conn.has_batched_ack() && !self.exchange.is_waiting()
     }
 
     /// Whether there is something to flush at the end of the batch. What the host socket does not take now waits for
@@ -124,7 +137,7 @@ impl TcpFlow {
     pub(super) fn has_staged(&self) -> bool {
         self.connecting.is_none()
             && self.conn.is_established()
-            && (self.conn.has_batched_ack() || (self.writable && self.has_unflushed()))
+            && (self.has_batched_ack() || (self.writable && self.has_unflushed()))
     }
 
     /// The host side is connected, or failed to.
@@ -167,6 +180,12 @@ impl TcpFlow {
 
     /// Gives the host what is staged, acknowledges the batch, and passes the guest's end on.
     pub(super) fn flush(&mut self, cx: &mut Context) {
+        self.hand_to_host(cx);
+        self.exchange.broken();
+        self.conn.flush_ack();
+    }
+
+    fn hand_to_host(&mut self, cx: &mut Context) {
         self.staging.handed_over();
         match &self.side {
             Side::Host(_) => self.flush_to_host(cx),
@@ -194,7 +213,6 @@ impl TcpFlow {
                 self.shut |= self.conn.peer_finished();
             }
         }
-        self.conn.flush_ack();
     }
 
     fn flush_to_host(&mut self, cx: &mut Context) {
@@ -354,6 +372,7 @@ impl TcpFlow {
         self.unfinished = !self.transmit_some(segments, cx);
         if self.conn.snd_max() != sent {
             self.proofs.sent(self.conn.snd_max(), &mut cx.egress);
+            self.exchange.answered(cx.now);
         }
     }
 
@@ -426,6 +445,10 @@ impl TcpFlow {
         }
         if self.again.at().is_some_and(|at| at <= cx.now) {
             self.ask_again(cx);
+        }
+        if self.exchange.deadline().is_some_and(|deadline| deadline <= cx.now) {
+            self.exchange.in_vain();
+            self.conn.flush_ack();
         }
         self.transmit(cx);
     }

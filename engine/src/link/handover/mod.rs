@@ -64,6 +64,8 @@ pub(crate) struct Handover {
     read: u64,
     /// Position up to which they may be made and given, as the stance has it.
     ceiling: u64,
+    /// Half of what may be given and not be proven read, as the stance has it.
+    much: u64,
     /// Position up to which some segment will prove them read.
     provable: u64,
     markers: Markers,
@@ -98,6 +100,7 @@ impl Default for Handover {
             given: 0,
             read: 0,
             ceiling: u64::MAX,
+            much: u64::MAX,
             provable: 0,
             markers: Markers::default(),
             guest: Guest::default(),
@@ -126,7 +129,9 @@ impl Handover {
 
     fn bind(&mut self) {
         self.stance = Stance::Bound;
-        self.ceiling = self.read + self.trust.limit();
+        let limit = self.trust.limit();
+        self.ceiling = self.read + limit;
+        self.much = limit / 2;
     }
 
     /// Whether a frame of this cost may be made when those before it end at position `start`.
@@ -235,6 +240,7 @@ impl Handover {
             if self.trust.is_full() {
                 self.stance = Stance::Free;
                 self.ceiling = u64::MAX;
+                self.much = u64::MAX;
                 return;
             }
         }
@@ -347,7 +353,8 @@ impl Handover {
     #[inline]
     pub(crate) fn wants_marker(&self, made: u64, now: Instant) -> bool {
         let unread = self.given - self.read;
-        if unread == 0 || !self.counts() || (unread < self.trust.limit() / 2 && !self.waits(made)) {
+        let little = unread < self.much && made <= self.given && !self.refused;
+        if unread == 0 || little || !self.counts() {
             return false;
         }
         self.misses_proof(made, unread, now)
