@@ -96,12 +96,6 @@ impl Add<Duration> for Instant {
     }
 }
 
-impl AddAssign<std::time::Duration> for Instant {
-    fn add_assign(&mut self, by: std::time::Duration) {
-        *self = *self + by;
-    }
-}
-
 impl AddAssign<Duration> for Instant {
     #[inline]
     fn add_assign(&mut self, by: Duration) {
