@@ -34,6 +34,8 @@ new_key_type! {
 /// One host forward for streams.
 pub(crate) struct TcpForward {
     listener: Listener,
+    /// The kernel is asked for it once.
+    address: Option<ListenAddress>,
     guest: Endpoint,
     queued: Mark,
     number: u64,
@@ -48,11 +50,8 @@ impl TcpForward {
     }
 
     /// Where it listens.
-    pub(crate) fn address(&self) -> Option<ListenAddress> {
-        match self.listener.unix_address() {
-            Some(address) => Some(ListenAddress::Unix(address.clone())),
-            None => self.listener.local_address().map(ListenAddress::Inet),
-        }
+    pub(crate) fn address(&self) -> Option<&ListenAddress> {
+        self.address.as_ref()
     }
 
     /// Forwards are numbered as they are made, in one row with the flows.
@@ -77,12 +76,20 @@ enum Place {
     Unix(UnixAddress),
 }
 
-impl Place {
-    fn of(listener: &Listener) -> Option<Place> {
-        match listener.unix_address() {
-            Some(address) => Some(Place::Unix(address.clone())),
-            None => listener.local_address().map(|local| Place::Ip(local.into())),
+impl From<&ListenAddress> for Place {
+    fn from(address: &ListenAddress) -> Place {
+        match address {
+            ListenAddress::Inet(address) => Place::Ip((*address).into()),
+            ListenAddress::Unix(address) => Place::Unix(address.clone()),
         }
+    }
+}
+
+/// Where a listener listens, as far as the kernel tells.
+fn address_of(listener: &Listener) -> Option<ListenAddress> {
+    match listener.unix_address() {
+        Some(address) => Some(ListenAddress::Unix(address.clone())),
+        None => listener.local_address().map(ListenAddress::Inet),
     }
 }
 
@@ -100,9 +107,11 @@ impl TcpForwards {
         if self.forwards.len() >= MAX_LISTENERS {
             return None;
         }
-        let place = Place::of(&listener);
+        let address = address_of(&listener);
+        let place = address.as_ref().map(Place::from);
         let id = self.forwards.insert(TcpForward {
             listener,
+            address,
             guest,
             queued: Mark::default(),
             number: cx.number(),
@@ -125,11 +134,7 @@ impl TcpForwards {
 
     /// The forward that listens on `address`; the oldest one, should there be several.
     pub(crate) fn find(&self, address: &ListenAddress) -> Option<ListenerId> {
-        let place = match address {
-            ListenAddress::Inet(address) => Place::Ip((*address).into()),
-            ListenAddress::Unix(address) => Place::Unix(address.clone()),
-        };
-        self.by_place.get(&place)?.first().copied()
+        self.by_place.get(&Place::from(address))?.first().copied()
     }
 
     pub(crate) fn get(&self, id: ListenerId) -> Option<&TcpForward> {
@@ -139,7 +144,7 @@ impl TcpForwards {
     /// Removes a forward; false when there is none. Its connections go on.
     pub(crate) fn remove(&mut self, id: ListenerId, cx: &mut Context) -> bool {
         let Some(mut forward) = self.forwards.remove(id) else { return false };
-        if let Some(place) = Place::of(&forward.listener)
+        if let Some(place) = forward.address.as_ref().map(Place::from)
             && let Some(ids) = self.by_place.get_mut(&place)
         {
             ids.retain(|&other| other != id);

@@ -70,11 +70,11 @@ impl Stack {
             HostForwardEntry { handle, protocol, listen, guest: guest.socket_address() }
         };
         let streams = self.tcp_forwards.iter().filter_map(|(id, forward)| {
-            let listen = forward.address()?;
+            let listen = forward.address()?.clone();
             Some((forward.number(), entry(Id::Listener(id), Protocol::Tcp, listen, forward.guest())))
         });
         let datagrams = self.udp.forwards().filter_map(|(id, flow)| {
-            let listen = ListenAddress::Inet(flow.socket().local_address()?);
+            let listen = ListenAddress::Inet(flow.bound()?);
             Some((flow.number(), entry(Id::Udp(id), Protocol::Udp, listen, flow.guest())))
         });
         let mut all: Vec<(u64, HostForwardEntry)> = streams.chain(datagrams).collect();
@@ -84,8 +84,11 @@ impl Stack {
 
     fn host_forward_handle(&self, id: Id) -> HostForwardHandle {
         let bound = match id {
-            Id::Listener(id) => self.tcp_forwards.get(id).and_then(|forward| forward.listener().local_address()),
-            Id::Udp(id) => self.udp.forward(id).and_then(|flow| flow.socket().local_address()),
+            Id::Listener(id) => match self.tcp_forwards.get(id).and_then(|forward| forward.address()) {
+                Some(ListenAddress::Inet(address)) => Some(*address),
+                _ => None,
+            },
+            Id::Udp(id) => self.udp.forward(id).and_then(|flow| flow.bound()),
         };
         HostForwardHandle::new(self.cx.identity(), id, bound)
     }

@@ -13,6 +13,7 @@ mod stage;
 mod table;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 pub(crate) use send::FromGuest;
 pub(crate) use table::{UdpId, UdpTable};
@@ -39,6 +40,8 @@ pub(crate) struct UdpFlow {
     /// forwards between the two.
     v6: bool,
     forward: bool,
+    /// What a host forward is bound to: the kernel is not asked again.
+    bound: Option<SocketAddr>,
     peers: VecDeque<peers::Peer>,
     expires: Instant,
     /// When a read that failed is tried again.
@@ -75,6 +78,11 @@ impl UdpFlow {
 
     pub(crate) fn socket(&self) -> &Datagram {
         &self.socket
+    }
+
+    /// What a host forward is bound to.
+    pub(crate) fn bound(&self) -> Option<SocketAddr> {
+        self.bound
     }
 
     /// Whether the socket is of no use to watch: the host is asked again at its time.

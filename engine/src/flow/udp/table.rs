@@ -123,6 +123,7 @@ impl UdpTable {
             socket,
             v6,
             forward,
+            bound: None,
             peers: VecDeque::new(),
             expires: cx.now + LIFETIME,
             again: None,
@@ -171,7 +172,7 @@ impl UdpTable {
         if flow.forward {
             self.forward_count -= 1;
             forget(&mut self.forwards, flow.guest, id);
-            if let Some(local) = flow.socket.local_address() {
+            if let Some(local) = flow.bound {
                 forget(&mut self.by_host, local.into(), id);
             }
         } else {
@@ -192,6 +193,7 @@ impl UdpTable {
         let local = socket.local_address();
         let v6 = local.is_some_and(|local| local.is_ipv6());
         let id = self.insert(guest, socket, v6, true, cx)?;
+        self.flows.get_mut(id)?.bound = local;
         self.forwards.entry(guest).or_default().push(id);
         if let Some(local) = local {
             self.by_host.entry(local.into()).or_default().push(id);
