@@ -31,13 +31,13 @@ bitflags! {
 
 impl Due {
     /// What the sender marks.
-    pub const SENDER: Due = Due::FIRST_LOST.union(Due::TAIL_PROBE).union(Due::FORCED);
+    pub(super) const SENDER: Due = Due::FIRST_LOST.union(Due::TAIL_PROBE).union(Due::FORCED);
     /// What the receiver marks.
-    pub const RECEIVER: Due = Due::ACK.union(Due::BATCHED_ACK);
+    pub(super) const RECEIVER: Due = Due::ACK.union(Due::BATCHED_ACK);
 
     /// Takes `what` out. Whether any of it was due.
     #[inline]
-    pub fn take(&mut self, what: Due) -> bool {
+    pub(super) fn take(&mut self, what: Due) -> bool {
         let was = self.intersects(what);
         self.remove(what);
         was

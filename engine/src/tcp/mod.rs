@@ -11,8 +11,6 @@
 //! `timestamps`, and what all parts have in common: `config`, `state`, `saved`, `due`. `sim` and `properties` are tests.
 
 #![forbid(unsafe_code)]
-// `pub` here is the interface of a TCP that stands alone, whatever of it the crate shows.
-#![allow(unreachable_pub)]
 
 mod buffer;
 mod capacity;
@@ -35,11 +33,13 @@ mod state;
 mod timestamps;
 
 #[cfg(test)]
-pub use buffer::SendBuffer;
+pub(crate) use buffer::SendBuffer;
 pub use config::Config;
-pub use connection::{Connection, HANDSHAKE_PATIENCE};
+pub use connection::Connection;
+pub(crate) use connection::HANDSHAKE_PATIENCE;
 pub use pool::Pool;
-pub use saved::Saved;
+pub(crate) use saved::Saved;
 pub use segment::{Flags, OPTIONS_MAX, Options, Segment, Transmit};
 pub use seq::SeqNumber;
-pub use state::{Closed, State};
+pub(crate) use state::Closed;
+pub use state::State;

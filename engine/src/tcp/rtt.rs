@@ -31,7 +31,7 @@ impl Default for RttEstimator {
 
 impl RttEstimator {
     /// Takes the round-trip time of a segment that was sent once (Karn's algorithm is the caller's part).
-    pub fn sample(&mut self, sent: Instant, now: Instant) {
+    pub(super) fn sample(&mut self, sent: Instant, now: Instant) {
         let elapsed = now.total_micros().saturating_sub(sent.total_micros());
         let rtt = elapsed.clamp(0, MAX.total_micros() as i64) as u32;
         self.least = self.least.min(rtt);
@@ -48,35 +48,35 @@ impl RttEstimator {
     }
 
     /// The handshake was repeated, so nothing could be measured.
-    pub fn syn_was_lost(&mut self) {
+    pub(super) fn syn_was_lost(&mut self) {
         if !self.measured {
             self.rto = AFTER_SYN_LOSS.total_micros() as u32;
         }
     }
 
     /// Sets what was measured before, from a saved state.
-    pub fn restore(&mut self, srtt: Duration, rttvar: Duration) {
+    pub(super) fn restore(&mut self, srtt: Duration, rttvar: Duration) {
         let micros = |d: Duration| d.total_micros().min(MAX.total_micros()) as u32;
         *self = RttEstimator { srtt: micros(srtt), rttvar: micros(rttvar), measured: true, ..*self };
         let rto = self.srtt.saturating_add(self.rttvar.saturating_mul(4));
         self.rto = rto.clamp(MIN.total_micros() as u32, MAX.total_micros() as u32);
     }
 
-    pub fn srtt(&self) -> Option<Duration> {
+    pub(super) fn srtt(&self) -> Option<Duration> {
         self.measured.then(|| Duration::from_micros(u64::from(self.srtt)))
     }
 
     /// The least round trip that was measured on this connection: what is on top of it is spent in queues.
-    pub fn least(&self) -> Option<Duration> {
+    pub(super) fn least(&self) -> Option<Duration> {
         (self.least < u32::MAX).then(|| Duration::from_micros(u64::from(self.least)))
     }
 
-    pub fn rttvar(&self) -> Option<Duration> {
+    pub(super) fn rttvar(&self) -> Option<Duration> {
         self.measured.then(|| Duration::from_micros(u64::from(self.rttvar)))
     }
 
     /// The timeout after `backoff` doublings.
-    pub fn rto(&self, backoff: u8) -> Duration {
+    pub(super) fn rto(&self, backoff: u8) -> Duration {
         let micros = u64::from(self.rto) << backoff.min(20);
         Duration::from_micros(micros.min(MAX.total_micros()))
     }

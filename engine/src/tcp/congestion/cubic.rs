@@ -12,7 +12,7 @@ const C: f64 = 0.4;
 
 /// The congestion window and what moves it. Sizes are bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Cubic {
+pub(crate) struct Cubic {
     cwnd: u32,
     ssthresh: u32,
     mss: u32,
@@ -29,7 +29,7 @@ pub struct Cubic {
 }
 
 impl Cubic {
-    pub fn new(mss: u32) -> Cubic {
+    pub(crate) fn new(mss: u32) -> Cubic {
         let mss = mss.max(1);
         Cubic {
             cwnd: initial_window(mss),
@@ -44,49 +44,49 @@ impl Cubic {
     }
 
     /// The handshake settled the segment size.
-    pub fn begin(&mut self, mss: u32) {
+    pub(crate) fn begin(&mut self, mss: u32) {
         self.mss = mss.max(1);
         self.cwnd = initial_window(self.mss);
     }
 
     /// The path takes smaller segments than it did. The window is of bytes and stays.
-    pub fn set_segment(&mut self, mss: u32) {
+    pub(crate) fn set_segment(&mut self, mss: u32) {
         self.mss = mss.max(1);
     }
 
     /// Sets the window and threshold from a saved state.
-    pub fn restore(&mut self, cwnd: u32, ssthresh: u32) {
+    pub(crate) fn restore(&mut self, cwnd: u32, ssthresh: u32) {
         self.cwnd = cwnd.clamp(self.mss, MAX_WINDOW);
         self.ssthresh = ssthresh.clamp(self.mss.saturating_mul(2), MAX_WINDOW);
     }
 
     /// What may be in flight while losses are repaired, in bytes.
-    pub fn set_window(&mut self, bytes: u32) {
+    pub(crate) fn set_window(&mut self, bytes: u32) {
         self.cwnd = bytes.clamp(self.mss, MAX_WINDOW);
     }
 
     /// Takes a reduction back (RFC 4015 section 3.2, RFC 9438 section 4.9): the window is at least what it was.
-    pub fn take_back(&mut self, before: &Cubic) {
+    pub(crate) fn take_back(&mut self, before: &Cubic) {
         let cwnd = self.cwnd.max(before.cwnd);
         *self = Cubic { cwnd, mss: self.mss, ..*before };
     }
 
-    pub fn window(&self) -> u32 {
+    pub(crate) fn window(&self) -> u32 {
         self.cwnd
     }
 
-    pub fn threshold(&self) -> u32 {
+    pub(crate) fn threshold(&self) -> u32 {
         self.ssthresh
     }
 
     /// The size of a full segment.
-    pub fn segment(&self) -> u32 {
+    pub(crate) fn segment(&self) -> u32 {
         self.mss
     }
 
     /// The window opens, but not past `ack.most`. `below`: the path is known to carry more, whatever the threshold says.
     #[inline]
-    pub fn on_ack(&mut self, ack: &Ack, below: bool, now: Instant, srtt: Option<Duration>) {
+    pub(crate) fn on_ack(&mut self, ack: &Ack, below: bool, now: Instant, srtt: Option<Duration>) {
         let Ack { delivered: acked, flight, most } = *ack;
         // A window that was not used says nothing about what the path carries (RFC 7661 section 4.3). It is kept all the
         // same: the path is a queue in memory, an idle time does not make it narrower.
@@ -131,13 +131,13 @@ impl Cubic {
     }
 
     /// A loss was found: the window shrinks (RFC 9438 sections 4.6 and 4.7).
-    pub fn reduce(&mut self) {
+    pub(crate) fn reduce(&mut self) {
         self.lower_threshold();
         self.cwnd = self.ssthresh;
     }
 
     /// The retransmission timer expired; `again` when it is not the first time for this segment.
-    pub fn on_timeout(&mut self, again: bool) {
+    pub(crate) fn on_timeout(&mut self, again: bool) {
         if !again {
             self.lower_threshold();
         }

@@ -8,7 +8,7 @@ use super::{Ack, Control, Loss, Path};
 
 /// The variables of the controller.
 #[derive(Debug)]
-pub struct LossBased {
+pub(crate) struct LossBased {
     cubic: Cubic,
     reduction: Reduction,
     record: Record,

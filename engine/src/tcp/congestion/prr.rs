@@ -3,7 +3,7 @@
 
 /// The variables of RFC 9937 section 6, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Reduction {
+pub(super) struct Reduction {
     /// `RecoverFS`: what was in flight when the loss was noticed.
     flight: u32,
     /// `prr_delivered`: what has arrived since.
@@ -14,19 +14,19 @@ pub struct Reduction {
 
 impl Reduction {
     /// A loss was noticed with `flight` bytes in flight.
-    pub fn new(flight: u32) -> Reduction {
+    pub(super) fn new(flight: u32) -> Reduction {
         Reduction { flight: flight.max(1), ..Reduction::default() }
     }
 
     /// Bytes were sent, for the first time or again.
     #[inline]
-    pub fn sent(&mut self, bytes: u32) {
+    pub(super) fn sent(&mut self, bytes: u32) {
         self.out = self.out.saturating_add(bytes);
     }
 
     /// What may be sent now that `delivered` bytes more have arrived and `pipe` bytes are on their way. `safe`: the
     /// acknowledgment advanced and told of no further loss.
-    pub fn allows(&mut self, delivered: u32, safe: bool, pipe: u32, threshold: u32, segment: u32) -> u32 {
+    pub(super) fn allows(&mut self, delivered: u32, safe: bool, pipe: u32, threshold: u32, segment: u32) -> u32 {
         self.delivered = self.delivered.saturating_add(delivered);
         let count = if pipe > threshold {
             let share = (u64::from(self.delivered) * u64::from(threshold)).div_ceil(u64::from(self.flight.max(1)));

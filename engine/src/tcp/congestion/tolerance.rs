@@ -22,7 +22,7 @@ const ROUND: Duration = Duration::from_micros(250);
 
 /// What became of the bytes that were sent of late.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Record {
+pub(super) struct Record {
     delivered: u32,
     lost: u32,
 }
@@ -30,7 +30,7 @@ pub struct Record {
 impl Record {
     /// Counts bytes that were delivered, and others that were found lost.
     #[inline]
-    pub fn note(&mut self, delivered: u32, lost: u32, segment: u32) {
+    pub(super) fn note(&mut self, delivered: u32, lost: u32, segment: u32) {
         self.delivered = self.delivered.saturating_add(delivered);
         self.lost = self.lost.saturating_add(lost);
         if self.delivered > MEMORY.saturating_mul(segment) {
@@ -41,14 +41,14 @@ impl Record {
 
     /// Whether anything was lost of late.
     #[inline]
-    pub fn has_losses(&self) -> bool {
+    pub(super) fn has_losses(&self) -> bool {
         self.lost > 0
     }
 
     /// Whether losses are the link's nature, as far as can be seen. `latest` is the round trip of what was delivered last. Not
     /// the smoothed one: it remembers a queue for many round trips after a reduction has emptied it, and each loss in that
     /// time would be one more reduction.
-    pub fn is_tolerable(&self, segment: u32, rtt: &RttEstimator, latest: Duration) -> bool {
+    pub(super) fn is_tolerable(&self, segment: u32, rtt: &RttEstimator, latest: Duration) -> bool {
         let Some(least) = rtt.least() else { return false };
         let bound = least + ROUND + Duration::from_micros(least.total_micros() / 4);
         self.delivered >= HISTORY.saturating_mul(segment)

@@ -31,7 +31,7 @@ pub(super) struct Challenges {
 }
 
 impl Challenges {
-    pub fn new(now: Instant) -> Challenges {
+    pub(super) fn new(now: Instant) -> Challenges {
         Challenges { since: now, count: 0, knock: None, knock_nxt: SeqNumber(0) }
     }
 
@@ -42,12 +42,12 @@ impl Challenges {
 
     /// The peer has shown that it has this connection.
     #[inline]
-    pub fn heard(&mut self) {
+    pub(super) fn heard(&mut self) {
         self.knock = None;
     }
 
     /// Whether one more is allowed.
-    pub fn allow(&mut self, now: Instant) -> bool {
+    pub(super) fn allow(&mut self, now: Instant) -> bool {
         if now < self.since || now - self.since >= Duration::from_secs(1) {
             self.since = now;
             self.count = 0;

@@ -10,7 +10,7 @@ use crate::tcp::state::{Closed, State};
 use crate::time::{Duration, Instant};
 
 /// How long the handshake may take; source: docs/contract/tcp.md section 2.1.
-pub const PATIENCE: Duration = Duration::from_secs(75);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(75);
 
 /// What exists only until a connection is established.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    pub fn new(config: &Config) -> Handshake {
+    pub(super) fn new(config: &Config) -> Handshake {
         Handshake {
             window_scale: config.window_scale,
             sack: config.sack,
@@ -68,16 +68,16 @@ impl Handshake {
         true
     }
 
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         self.again_at = None;
     }
 
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         self.again_at
     }
 
     /// Timeouts that the peer has not answered.
-    pub fn timeouts(&self) -> u8 {
+    pub(super) fn timeouts(&self) -> u8 {
         self.backoff
     }
 }

@@ -42,20 +42,20 @@ pub(super) struct KeepAlive {
 }
 
 impl KeepAlive {
-    pub fn new(config: &Config, now: Instant) -> KeepAlive {
+    pub(super) fn new(config: &Config, now: Instant) -> KeepAlive {
         // RFC 9293 section 3.8.4: intervals are to be long, but nothing forbids short ones.
         let idle = config.keep_alive.map_or(Duration::ZERO, |idle| idle.max(Duration::from_secs(1)));
         KeepAlive { idle, watch: config.watch, asked: 0, heard: now, at: now }
     }
 
     #[inline]
-    pub fn heard(&mut self, now: Instant) {
+    pub(super) fn heard(&mut self, now: Instant) {
         self.heard = now;
         self.asked = 0;
     }
 
     /// Whether the question may come as the repetition of a FIN.
-    pub fn may_repeat(&self) -> bool {
+    pub(super) fn may_repeat(&self) -> bool {
         self.asked > 0 && self.asked.is_multiple_of(2)
     }
 }

@@ -35,7 +35,7 @@ use super::state::{Closed, State};
 use crate::time::Instant;
 use challenge::Challenges;
 use handshake::Handshake;
-pub use handshake::PATIENCE as HANDSHAKE_PATIENCE;
+pub(crate) use handshake::PATIENCE as HANDSHAKE_PATIENCE;
 use keepalive::KeepAlive;
 
 /// The protocol state of one connection towards the guest, "the peer" in the words of this room.

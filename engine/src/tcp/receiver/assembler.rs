@@ -14,7 +14,7 @@ const MAX_RANGES: usize = 4096;
 /// The ranges are sorted, apart from each other and not empty. The next expected number is the start of no range for
 /// longer than one call: what has become in order is taken out with [`Assembler::take_in_order`].
 #[derive(Debug, Default)]
-pub struct Assembler {
+pub(crate) struct Assembler {
     /// The first number of a range and the one after its last.
     ranges: Vec<(SeqNumber, SeqNumber)>,
     /// Where what arrived last begins, and what arrived before it.
@@ -25,24 +25,24 @@ pub struct Assembler {
 
 impl Assembler {
     /// Whether nothing is kept.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.ranges.is_empty() && self.fin.is_none()
     }
 
     /// The FIN's own sequence number, if one arrived.
-    pub fn fin(&self) -> Option<SeqNumber> {
+    pub(crate) fn fin(&self) -> Option<SeqNumber> {
         self.fin
     }
 
     /// Remembers a FIN. The first one counts.
-    pub fn set_fin(&mut self, at: SeqNumber) {
+    pub(crate) fn set_fin(&mut self, at: SeqNumber) {
         self.fin.get_or_insert(at);
     }
 
     /// Adds the bytes from `start` up to `end` and calls `write` for each part that had not arrived before: the first
     /// arrival of a byte wins. Returns false, without a call, when there are too many ranges; bytes at `next`, the next
     /// expected number, are never refused.
-    pub fn insert(
+    pub(crate) fn insert(
         &mut self,
         next: SeqNumber,
         start: SeqNumber,
@@ -86,7 +86,7 @@ impl Assembler {
     }
 
     /// Takes out the range that starts at `next`, the next expected number, and returns its length.
-    pub fn take_in_order(&mut self, next: SeqNumber) -> u32 {
+    pub(crate) fn take_in_order(&mut self, next: SeqNumber) -> u32 {
         match self.ranges.first() {
             Some(&(start, end)) if start.le(next) => {
                 self.ranges.remove(0);
@@ -97,13 +97,13 @@ impl Assembler {
     }
 
     /// How many ranges are kept.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.ranges.len()
     }
 
     /// The range that holds what arrived last, then those of what arrived before it, then others: the order in which RFC
     /// 2018 section 4 has them reported.
-    pub fn newest_first(&self) -> impl Iterator<Item = (SeqNumber, SeqNumber)> {
+    pub(crate) fn newest_first(&self) -> impl Iterator<Item = (SeqNumber, SeqNumber)> {
         let holding = |at: SeqNumber| {
             let index = self.ranges.partition_point(|range| range.1.le(at));
             self.ranges.get(index).is_some_and(|range| range.0.le(at)).then_some(index)
@@ -117,7 +117,7 @@ impl Assembler {
     }
 
     /// The number after the last one that arrived, if any range is kept.
-    pub fn end(&self) -> Option<SeqNumber> {
+    pub(crate) fn end(&self) -> Option<SeqNumber> {
         self.ranges.last().map(|range| range.1)
     }
 }

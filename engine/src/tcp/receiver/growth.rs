@@ -28,7 +28,7 @@ pub(super) struct Growth {
 }
 
 impl Growth {
-    pub fn new(max: usize, now: Instant) -> Growth {
+    pub(super) fn new(max: usize, now: Instant) -> Growth {
         let max = max.min(Pool::MAX_BUFFER) as u32;
         Growth {
             max,
@@ -42,12 +42,12 @@ impl Growth {
     }
 
     /// The first number that the host will take.
-    pub fn begin(&mut self, first: SeqNumber) {
+    pub(super) fn begin(&mut self, first: SeqNumber) {
         self.from = first;
     }
 
     /// Windows are not scaled: they could not say what they had grown to.
-    pub fn forbid(&mut self) {
+    pub(super) fn forbid(&mut self) {
         self.max = 0;
     }
 }
@@ -60,7 +60,7 @@ impl Receiver {
 
     /// Whether the moment has come for [`Receiver::grow`].
     #[inline]
-    pub fn may_grow(&self, now: Instant) -> bool {
+    pub(crate) fn may_grow(&self, now: Instant) -> bool {
         now >= self.growth.until
     }
 
@@ -87,7 +87,7 @@ impl Receiver {
     /// the result. `least` is the least round trip that was measured as a sender, `echo` the age of the timestamp that the
     /// segment echoes.
     #[cold]
-    pub fn grow(
+    pub(crate) fn grow(
         &mut self,
         seq: SeqNumber,
         (least, echo): (Option<Duration>, Option<Duration>),

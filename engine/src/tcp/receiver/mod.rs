@@ -54,7 +54,7 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    pub fn new(config: &Config, now: Instant) -> Receiver {
+    pub(super) fn new(config: &Config, now: Instant) -> Receiver {
         Receiver {
             buffer: RecvBuffer::default(),
             assembler: None,
@@ -76,7 +76,7 @@ impl Receiver {
     }
 
     /// The peer's SYN has the number `irs`.
-    pub fn begin(&mut self, irs: SeqNumber) {
+    pub(super) fn begin(&mut self, irs: SeqNumber) {
         self.irs = irs;
         self.nxt = irs + 1;
         self.growth.begin(self.nxt);
@@ -84,7 +84,7 @@ impl Receiver {
     }
 
     /// What was agreed on about windows, and about selective acknowledgments.
-    pub fn settle(&mut self, scaled: bool, sack: bool) {
+    pub(super) fn settle(&mut self, scaled: bool, sack: bool) {
         if scaled {
             self.scale = self.shift_for_limit();
         } else {
@@ -94,7 +94,7 @@ impl Receiver {
     }
 
     /// The variables of a saved state, and the bytes that the host had not taken. False when there is no memory for them.
-    pub fn restore(&mut self, saved: &Saved, received: &[u8], pool: &mut Pool) -> bool {
+    pub(super) fn restore(&mut self, saved: &Saved, received: &[u8], pool: &mut Pool) -> bool {
         self.irs = saved.irs;
         self.nxt = saved.rcv_nxt;
         self.growth.begin(self.nxt);
@@ -112,22 +112,22 @@ impl Receiver {
     }
 
     /// The payload of the peer's SYN, as far as the window goes.
-    pub fn take_syn_data(&mut self, payload: &[u8], pool: &mut Pool) {
+    pub(super) fn take_syn_data(&mut self, payload: &[u8], pool: &mut Pool) {
         let data = payload.get(..self.window() as usize).unwrap_or(payload);
         self.nxt += self.buffer.push(data, pool) as u32;
     }
 
-    pub fn buffer(&self) -> &RecvBuffer {
+    pub(super) fn buffer(&self) -> &RecvBuffer {
         &self.buffer
     }
 
     /// The host has taken `n` bytes from the front of the buffer.
-    pub fn consume(&mut self, n: usize, pool: &mut Pool) {
+    pub(super) fn consume(&mut self, n: usize, pool: &mut Pool) {
         self.buffer.consume(n, pool);
     }
 
     /// From now on what arrives is acknowledged and dropped; so is what waits.
-    pub fn discard(&mut self, pool: &mut Pool) {
+    pub(super) fn discard(&mut self, pool: &mut Pool) {
         self.discard_rest();
         let waiting = self.buffer.len();
         self.buffer.consume(waiting, pool);
@@ -135,7 +135,7 @@ impl Receiver {
     }
 
     /// From now on what arrives is acknowledged and dropped.
-    pub fn discard_rest(&mut self) {
+    pub(super) fn discard_rest(&mut self) {
         self.discard = true;
     }
 
@@ -146,37 +146,37 @@ impl Receiver {
     }
 
     /// Gives all memory back.
-    pub fn release(&mut self, pool: &mut Pool) {
+    pub(super) fn release(&mut self, pool: &mut Pool) {
         self.buffer.release(pool);
         self.assembler = None;
     }
 
     /// Takes over what the pool lets one buffer hold now.
     #[inline]
-    pub fn set_share(&mut self, share: u32) {
+    pub(super) fn set_share(&mut self, share: u32) {
         self.share = share;
     }
 
     /// An acknowledgment is to be sent now.
     #[inline]
-    pub fn owe(&mut self) {
+    pub(super) fn owe(&mut self) {
         self.due.insert(Due::ACK);
     }
 
     /// The end of a batch: an acknowledgment that waited for it is owed now.
     #[inline]
-    pub fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         if self.due.contains(Due::BATCHED_ACK) {
             self.due.insert(Due::ACK);
         }
     }
 
-    pub fn owe_nothing(&mut self) {
+    pub(super) fn owe_nothing(&mut self) {
         self.due = Due::empty();
     }
 
     #[inline]
-    pub fn due(&self) -> Due {
+    pub(super) fn due(&self) -> Due {
         debug_assert!(Due::RECEIVER.contains(self.due));
         self.due
     }
@@ -184,7 +184,7 @@ impl Receiver {
     /// Whether a segment with so many bytes of payload is the common case of a bulk transfer: the next bytes, nothing out of
     /// order.
     #[inline]
-    pub fn expects(&self, header: &Segment<'_>, len: usize, now: Instant) -> bool {
+    pub(super) fn expects(&self, header: &Segment<'_>, len: usize, now: Instant) -> bool {
         header.seq == self.nxt
             && len > 0
             && self.stamp_is_good(header, now)
@@ -195,25 +195,25 @@ impl Receiver {
 
     /// Takes the next bytes in order, as far as there is memory.
     #[inline]
-    pub fn push_in_order(&mut self, data: &[u8], pool: &mut Pool) {
+    pub(super) fn push_in_order(&mut self, data: &[u8], pool: &mut Pool) {
         let taken = self.buffer.push(data, pool);
         self.count_in_order(taken, data.len());
     }
 
     /// The place for the next `len` bytes, for [`Receiver::take_placed`]; see [`RecvBuffer`].
     #[inline]
-    pub fn place(&mut self, len: usize, pool: &mut Pool) -> Option<&mut [u8]> {
+    pub(super) fn place(&mut self, len: usize, pool: &mut Pool) -> Option<&mut [u8]> {
         self.buffer.place(len, pool)
     }
 
     /// What was copied to [`Receiver::place`] is not to be taken over.
-    pub fn forget_place(&mut self, pool: &mut Pool) {
+    pub(super) fn forget_place(&mut self, pool: &mut Pool) {
         self.buffer.forget_place(pool);
     }
 
     /// Takes over `len` bytes that lie in their place.
     #[inline]
-    pub fn take_placed(&mut self, len: usize) {
+    pub(super) fn take_placed(&mut self, len: usize) {
         self.buffer.commit(len);
         self.count_in_order(len, len);
     }
@@ -226,47 +226,47 @@ impl Receiver {
     }
 
     /// Initial receive sequence number.
-    pub fn irs(&self) -> SeqNumber {
+    pub(super) fn irs(&self) -> SeqNumber {
         self.irs
     }
 
     /// The next number expected from the peer.
     #[inline]
-    pub fn nxt(&self) -> SeqNumber {
+    pub(super) fn nxt(&self) -> SeqNumber {
         self.nxt
     }
 
     /// The right edge of the window that the peer was told.
-    pub fn edge(&self) -> SeqNumber {
+    pub(super) fn edge(&self) -> SeqNumber {
         self.edge
     }
 
-    pub fn scale(&self) -> u8 {
+    pub(super) fn scale(&self) -> u8 {
         self.scale
     }
 
     /// The segment size that we advertise.
-    pub fn mss(&self) -> u16 {
+    pub(super) fn mss(&self) -> u16 {
         self.mss
     }
 
     /// Whether the peer's FIN is in order.
-    pub fn is_finished(&self) -> bool {
+    pub(super) fn is_finished(&self) -> bool {
         self.finished
     }
 
-    pub fn discards(&self) -> bool {
+    pub(super) fn discards(&self) -> bool {
         self.discard
     }
 
     /// Whether anything came early.
     #[cfg(test)]
-    pub fn has_early(&self) -> bool {
+    pub(super) fn has_early(&self) -> bool {
         self.assembler.is_some()
     }
 
     /// Whether nothing waits for the host, or nobody takes it.
-    pub fn is_drained(&self) -> bool {
+    pub(super) fn is_drained(&self) -> bool {
         self.buffer.is_empty() || self.discard
     }
 }

@@ -25,25 +25,25 @@ pub(super) struct Echo {
 
 impl Receiver {
     /// The peer uses timestamps, or does not; `value` is its first one.
-    pub fn begin_stamps(&mut self, value: Option<u32>, now: Instant) {
+    pub(crate) fn begin_stamps(&mut self, value: Option<u32>, now: Instant) {
         self.echo = value.map(|recent| Echo { recent, at: now, last_ack: self.nxt });
     }
 
     /// The peer is found to use selective acknowledgments.
-    pub fn allow_sack(&mut self) {
+    pub(crate) fn allow_sack(&mut self) {
         self.sack = true;
     }
 
     /// The value to echo.
     #[inline]
-    pub fn stamp_to_echo(&self) -> u32 {
+    pub(crate) fn stamp_to_echo(&self) -> u32 {
         self.echo.map_or(0, |echo| echo.recent)
     }
 
     /// Protection against wrapped sequence numbers (RFC 7323 section 5.3). A segment without the option is accepted, as
     /// other systems do: the numbers still have to fit.
     #[inline]
-    pub fn stamp_is_good(&self, segment: &Segment<'_>, now: Instant) -> bool {
+    pub(crate) fn stamp_is_good(&self, segment: &Segment<'_>, now: Instant) -> bool {
         match (self.echo, segment.options.timestamps) {
             (Some(echo), Some((value, _))) => !is_older(value, echo.recent) || now > echo.at + OUTDATED,
             _ => true,
@@ -52,7 +52,7 @@ impl Receiver {
 
     /// Keeps the peer's value of a segment that reaches to what was acknowledged last (RFC 7323 section 4.3).
     #[inline]
-    pub fn take_stamp(&mut self, segment: &Segment<'_>, now: Instant) {
+    pub(crate) fn take_stamp(&mut self, segment: &Segment<'_>, now: Instant) {
         if let Some(echo) = &mut self.echo
             && let Some((value, _)) = segment.options.timestamps
             && segment.seq.le(echo.last_ack)
@@ -63,7 +63,7 @@ impl Receiver {
     }
 
     /// Whether a SYN's timestamp is newer than all that was received.
-    pub fn is_newer(&self, syn: &Segment<'_>) -> bool {
+    pub(crate) fn is_newer(&self, syn: &Segment<'_>) -> bool {
         match (self.echo, syn.options.timestamps) {
             (Some(echo), Some((value, _))) => syn.flags.contains(Flags::SYN) && is_older(echo.recent, value),
             _ => false,
@@ -72,7 +72,7 @@ impl Receiver {
 
     /// A segment goes out that acknowledges what is in order and tells a window of so many bytes.
     #[inline]
-    pub fn acknowledged(&mut self, window: u32) {
+    pub(crate) fn acknowledged(&mut self, window: u32) {
         if let Some(echo) = &mut self.echo {
             echo.last_ack = self.nxt;
         }
@@ -81,14 +81,14 @@ impl Receiver {
 
     /// The peer is told a window of so many bytes.
     #[inline]
-    pub fn announced(&mut self, window: u32) {
+    pub(crate) fn announced(&mut self, window: u32) {
         self.edge = self.edge.max(self.nxt + window);
         self.due = Due::empty();
     }
 
     /// The bytes that the report of what came early and twice takes in the next segment.
     #[inline]
-    pub fn report_len(&self) -> usize {
+    pub(crate) fn report_len(&self) -> usize {
         let blocks = self.reported_blocks();
         if blocks > 0 { 4 + 8 * blocks } else { 0 }
     }
@@ -109,7 +109,7 @@ impl Receiver {
 
     /// Reports what came early (RFC 2018 section 4), and first of all what came twice (RFC 2883 section 4).
     #[inline]
-    pub fn report(&mut self, options: &mut Options) {
+    pub(crate) fn report(&mut self, options: &mut Options) {
         if !self.sack {
             return;
         }

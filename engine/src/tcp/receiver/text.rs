@@ -15,7 +15,7 @@ pub(in crate::tcp) struct Text<'a> {
 
 impl Receiver {
     /// Cuts off what came before. `None` when that is all.
-    pub fn beyond_known<'a>(&mut self, segment: &Segment<'a>) -> Option<Text<'a>> {
+    pub(crate) fn beyond_known<'a>(&mut self, segment: &Segment<'a>) -> Option<Text<'a>> {
         let mut text = Text { start: segment.seq, data: segment.payload, fin: segment.flags.contains(Flags::FIN) };
         if text.start.lt(self.nxt) {
             let cut = self.nxt.distance(text.start) as usize;
@@ -32,7 +32,7 @@ impl Receiver {
     }
 
     /// Takes the text of `segment`. Whether the peer's FIN has become the next in order with it.
-    pub fn take_text(&mut self, text: Text<'_>, segment: &Segment<'_>, pool: &mut Pool) -> bool {
+    pub(crate) fn take_text(&mut self, text: Text<'_>, segment: &Segment<'_>, pool: &mut Pool) -> bool {
         let Text { start, mut data, mut fin } = text;
         // Nothing comes after a FIN.
         let mut room = (self.nxt + self.window()).distance(start);
@@ -126,7 +126,7 @@ impl Receiver {
         ends
     }
 
-    pub fn take_urgent(&mut self, segment: &Segment<'_>) {
+    pub(crate) fn take_urgent(&mut self, segment: &Segment<'_>) {
         if !segment.flags.contains(Flags::URG) || self.discard || segment.urgent == 0 || self.finished {
             return;
         }

@@ -12,18 +12,18 @@ const SHARES: u32 = 4;
 impl Receiver {
     /// The window that the peer was told, from the next expected number on, in bytes.
     #[inline]
-    pub fn window(&self) -> u32 {
+    pub(crate) fn window(&self) -> u32 {
         self.edge.distance(self.nxt)
     }
 
     /// The shift count with which the whole receive buffer can be offered, also when it has grown.
-    pub fn shift_for_limit(&self) -> u8 {
+    pub(crate) fn shift_for_limit(&self) -> u8 {
         let most = self.most();
         (0..MAX_SHIFT).find(|shift| (u32::from(u16::MAX) << shift) >= most).unwrap_or(MAX_SHIFT)
     }
 
     /// The window field of a SYN, which is never scaled (RFC 7323 section 2.2).
-    pub fn syn_window(&self) -> u16 {
+    pub(crate) fn syn_window(&self) -> u16 {
         let free = self.window_limit().saturating_sub(self.buffer.len() as u32);
         free.min(u32::from(u16::MAX)) as u16
     }
@@ -52,7 +52,7 @@ impl Receiver {
     /// Beyond that it is rounded down, and the peer sees an edge that is less than a unit of the scale to the left of the one
     /// that it was told before, which still counts (RFC 7323 section 2.4). Else the window would never close for segments that
     /// are shorter than the unit: each of them would move the edge on by its own length.
-    pub fn window_field(&self) -> u16 {
+    pub(crate) fn window_field(&self) -> u16 {
         let window = self.window();
         let mut kept = window.div_ceil(1 << self.scale);
         let held = self.buffer.len() as u64 + (u64::from(kept) << self.scale);
@@ -66,7 +66,7 @@ impl Receiver {
 
     /// Whether the window can grow by so much that the peer should hear of it without waiting for another segment: by two
     /// segments, or by half of the buffer when segments are large; or the peer may not even send one segment now.
-    pub fn update_is_due(&self) -> bool {
+    pub(crate) fn update_is_due(&self) -> bool {
         if self.finished {
             return false;
         }

@@ -12,25 +12,25 @@ use super::scoreboard::Delivered;
 
 impl Sender {
     /// Whether an acknowledgment answers our SYN.
-    pub fn acks_syn(&self, ack: SeqNumber) -> bool {
+    pub(crate) fn acks_syn(&self, ack: SeqNumber) -> bool {
         ack.gt(self.una) && !ack.gt(self.max)
     }
 
     /// Whether an acknowledgment is of what was sent, and not older than the largest window (RFC 5961 section 5.2).
     #[inline]
-    pub fn is_acceptable(&self, ack: SeqNumber) -> bool {
+    pub(crate) fn is_acceptable(&self, ack: SeqNumber) -> bool {
         !ack.gt(self.max) && !ack.lt(self.una - self.max_wnd)
     }
 
     /// Whether a segment brings no news: it acknowledges what was acknowledged, and nothing lies beyond a hole.
     #[inline]
-    pub fn expects(&self, header: &Segment<'_>) -> bool {
+    pub(crate) fn expects(&self, header: &Segment<'_>) -> bool {
         header.ack == self.una && self.scoreboard.sacked() == 0 && header.options.sack[0].is_none()
     }
 
     /// Takes an acceptable acknowledgment. Whether our FIN is acknowledged with it for the first time.
     #[inline]
-    pub fn on_ack(&mut self, segment: &Segment<'_>, now: Instant, pool: &mut Pool) -> bool {
+    pub(crate) fn on_ack(&mut self, segment: &Segment<'_>, now: Instant, pool: &mut Pool) -> bool {
         if self.is_probing_window() {
             // The peer is alive: its window is asked for as long as it takes.
             self.tries = 0;

@@ -19,7 +19,7 @@ const DEFAULT_MSS: u16 = 536;
 impl Sender {
     /// Takes over what the peer's SYN says: its window, segment size and options. `ours` is the segment size that we
     /// advertise, `scaled` and `sack` what was agreed on.
-    pub fn begin(&mut self, syn: &Segment<'_>, ours: u16, (scaled, sack): (bool, bool)) {
+    pub(crate) fn begin(&mut self, syn: &Segment<'_>, ours: u16, (scaled, sack): (bool, bool)) {
         self.wnd = u32::from(syn.window);
         self.max_wnd = self.wnd;
         self.wl1 = syn.seq;
@@ -42,7 +42,7 @@ impl Sender {
     }
 
     /// Our SYN goes out. Whether for the first time.
-    pub fn send_syn(&mut self) -> bool {
+    pub(crate) fn send_syn(&mut self) -> bool {
         let first = self.max == self.iss;
         self.nxt = self.iss + 1;
         self.max = self.nxt;
@@ -50,12 +50,12 @@ impl Sender {
     }
 
     /// Our SYN is to be sent again.
-    pub fn rewind_syn(&mut self) {
+    pub(crate) fn rewind_syn(&mut self) {
         self.nxt = self.iss;
     }
 
     /// Our SYN was acknowledged. `sent` is when it was sent, if it was sent once; `repeated` when a timeout had it sent again.
-    pub fn establish(&mut self, ack: SeqNumber, sent: Option<Instant>, repeated: bool, now: Instant) {
+    pub(crate) fn establish(&mut self, ack: SeqNumber, sent: Option<Instant>, repeated: bool, now: Instant) {
         if repeated {
             self.rtt.syn_was_lost();
         }
@@ -72,7 +72,7 @@ impl Sender {
 
     /// The variables of a saved state, and the bytes that the peer had not acknowledged. What was in flight is sent again.
     /// False when there is no memory for the bytes.
-    pub fn restore(&mut self, saved: &Saved, config: &Config, unacknowledged: &[u8], pool: &mut Pool) -> bool {
+    pub(crate) fn restore(&mut self, saved: &Saved, config: &Config, unacknowledged: &[u8], pool: &mut Pool) -> bool {
         self.una = saved.snd_una;
         self.nxt = saved.snd_una;
         self.rtt_next = saved.snd_una;

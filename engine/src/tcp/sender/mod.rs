@@ -99,7 +99,7 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub fn new(config: &Config, iss: SeqNumber) -> Sender {
+    pub(super) fn new(config: &Config, iss: SeqNumber) -> Sender {
         let limit = |bytes: usize| bytes.min(Pool::MAX_BUFFER) as u32;
         Sender {
             buffer: SendBuffer::default(),
@@ -135,22 +135,22 @@ impl Sender {
         }
     }
 
-    pub fn buffer(&self) -> &SendBuffer {
+    pub(super) fn buffer(&self) -> &SendBuffer {
         &self.buffer
     }
 
-    pub fn buffer_mut(&mut self) -> &mut SendBuffer {
+    pub(super) fn buffer_mut(&mut self) -> &mut SendBuffer {
         &mut self.buffer
     }
 
     /// Gives all memory back.
-    pub fn release(&mut self, pool: &mut Pool) {
+    pub(super) fn release(&mut self, pool: &mut Pool) {
         self.buffer.release(pool);
     }
 
     /// Takes over what the pool lets one buffer hold now.
     #[inline]
-    pub fn set_share(&mut self, share: u32) {
+    pub(super) fn set_share(&mut self, share: u32) {
         self.share = share;
     }
 
@@ -161,20 +161,20 @@ impl Sender {
     }
 
     /// How many bytes the buffer may hold now: what keeps the path busy, but never more than a buffer's share of the memory.
-    pub fn limit(&self) -> usize {
+    pub(super) fn limit(&self) -> usize {
         let limit = self.controller.buffer_wanted().clamp(self.limit, self.most_in_flight());
         limit.min(self.share) as usize
     }
 
     /// Has segments carry no more payload than this, for the time being.
-    pub fn limit_segments(&mut self, longest: u16) {
+    pub(super) fn limit_segments(&mut self, longest: u16) {
         self.longest = longest;
     }
 
     /// The path carries smaller segments than was believed: they are `mss` bytes from now on, headers excluded and options
     /// included, and what is in flight is sent again. False for a value that is not smaller, or below what any path carries:
     /// it is refused (RFC 9293 section 3.9.2.2, RFC 1191 section 6.4).
-    pub fn lower_mss(&mut self, mss: u16) -> bool {
+    pub(super) fn lower_mss(&mut self, mss: u16) -> bool {
         if mss >= self.mss || mss < begin::MIN_MSS {
             return false;
         }
@@ -188,44 +188,44 @@ impl Sender {
     }
 
     /// The peer is found to use selective acknowledgments.
-    pub fn allow_sack(&mut self) {
+    pub(super) fn allow_sack(&mut self) {
         self.sack = true;
     }
 
     #[inline]
-    pub fn due(&self) -> Due {
+    pub(super) fn due(&self) -> Due {
         debug_assert!(Due::SENDER.contains(self.due));
         self.due
     }
 
     /// Nothing is waited for any more.
-    pub fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         self.timer = None;
     }
 
     /// Whether something is in flight, or waits for a window.
-    pub fn is_waiting(&self) -> bool {
+    pub(super) fn is_waiting(&self) -> bool {
         self.timer.is_some()
     }
 
     /// Whether everything was sent, there is no FIN to be sent, nothing is known to be lost, and recovery asks for nothing.
     #[inline]
-    pub fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&self) -> bool {
         self.unsent() == 0 && !self.buffer.is_closed() && self.scoreboard.lost() == 0 && self.recovery.frto == Frto::Off
     }
 
     /// Whether the peer has acknowledged everything that was handed in, the FIN included.
-    pub fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.buffer.is_empty() && self.una == self.max && (self.fin != Fin::Unsent || !self.buffer.is_closed())
     }
 
     /// Whether `seq` is in flight.
-    pub fn is_in_flight(&self, seq: SeqNumber) -> bool {
+    pub(super) fn is_in_flight(&self, seq: SeqNumber) -> bool {
         seq.ge(self.una) && seq.lt(self.max)
     }
 
     /// How many bytes of the buffer were not sent, or are to be sent again after a timeout.
-    pub fn unsent(&self) -> usize {
+    pub(super) fn unsent(&self) -> usize {
         self.buffer.len().saturating_sub(self.flight() as usize)
     }
 
@@ -238,70 +238,70 @@ impl Sender {
     /// The number of a segment without text. What was sent counts, even if it is about to be sent again; but a probe of a
     /// closed window was hardly taken.
     #[inline]
-    pub fn bare_seq(&self) -> SeqNumber {
+    pub(super) fn bare_seq(&self) -> SeqNumber {
         if self.is_probing_window() { self.nxt } else { self.max }
     }
 
-    pub fn iss(&self) -> SeqNumber {
+    pub(super) fn iss(&self) -> SeqNumber {
         self.iss
     }
 
     /// The oldest number that is not acknowledged.
     #[inline]
-    pub fn una(&self) -> SeqNumber {
+    pub(super) fn una(&self) -> SeqNumber {
         self.una
     }
 
     /// The next number to send.
-    pub fn nxt(&self) -> SeqNumber {
+    pub(super) fn nxt(&self) -> SeqNumber {
         self.nxt
     }
 
     /// The number after the last one ever sent.
-    pub fn max(&self) -> SeqNumber {
+    pub(super) fn max(&self) -> SeqNumber {
         self.max
     }
 
     /// The number and the acknowledgment of the segment that the window was taken from.
-    pub fn window_from(&self) -> (SeqNumber, SeqNumber) {
+    pub(super) fn window_from(&self) -> (SeqNumber, SeqNumber) {
         (self.wl1, self.wl2)
     }
 
     /// The peer's window in bytes.
-    pub fn window(&self) -> u32 {
+    pub(super) fn window(&self) -> u32 {
         self.wnd
     }
 
     /// The largest window that the peer has offered, in bytes.
-    pub fn max_window(&self) -> u32 {
+    pub(super) fn max_window(&self) -> u32 {
         self.max_wnd
     }
 
     /// The shift of the windows that the peer offers.
-    pub fn scale(&self) -> u8 {
+    pub(super) fn scale(&self) -> u8 {
         self.scale
     }
 
     /// The segment size towards the peer, options included.
-    pub fn mss(&self) -> u16 {
+    pub(super) fn mss(&self) -> u16 {
         self.mss
     }
 
-    pub fn rtt(&self) -> &RttEstimator {
+    pub(super) fn rtt(&self) -> &RttEstimator {
         &self.rtt
     }
 
-    pub fn controller(&self) -> &Controller {
+    pub(super) fn controller(&self) -> &Controller {
         &self.controller
     }
 
     #[cfg(test)]
-    pub fn controller_mut(&mut self) -> &mut Controller {
+    pub(super) fn controller_mut(&mut self) -> &mut Controller {
         &mut self.controller
     }
 
     /// Timeouts in a row that the peer has not answered.
-    pub fn timeouts(&self) -> u8 {
+    pub(super) fn timeouts(&self) -> u8 {
         self.backoff
     }
 }

@@ -25,14 +25,14 @@ pub(in crate::tcp) struct Outgoing {
 impl Outgoing {
     /// Of a segment without text.
     #[inline]
-    pub fn bare(seq: SeqNumber) -> Outgoing {
+    pub(crate) fn bare(seq: SeqNumber) -> Outgoing {
         Outgoing { seq, offset: 0, len: 0, flags: Flags::empty(), urgent: 0 }
     }
 }
 
 impl Sender {
     /// The next text that is due now, if any. `report` is how many bytes of the segment the receiver takes for its own.
-    pub fn poll(&mut self, report: usize, now: Instant) -> Option<Outgoing> {
+    pub(crate) fn poll(&mut self, report: usize, now: Instant) -> Option<Outgoing> {
         // F-RTO asks with new segments before it sends more of what may have arrived (RFC 5682 section 3.1, step 2b).
         if self.recovery.frto == Frto::New {
             if let Some(new) = self.next_new(false, report, now) {
@@ -58,7 +58,7 @@ impl Sender {
     }
 
     /// The most payload that the next text can have, if there may be any; `None` only when there is none.
-    pub fn next_length(&self, report: usize) -> Option<usize> {
+    pub(crate) fn next_length(&self, report: usize) -> Option<usize> {
         let flight = self.flight();
         let unsent = self.buffer.len() > flight as usize || (self.buffer.is_closed() && self.fin == Fin::Unsent);
         let window = self.wnd > flight && self.controller.window() > self.pipe();

@@ -33,7 +33,7 @@ pub(super) struct Rack {
 }
 
 impl Rack {
-    pub fn new(first: SeqNumber) -> Rack {
+    pub(super) fn new(first: SeqNumber) -> Rack {
         Rack {
             newest: None,
             rtt: Duration::ZERO,
@@ -47,7 +47,7 @@ impl Rack {
     }
 
     /// The round trip of what was delivered last.
-    pub fn latest(&self) -> Duration {
+    pub(super) fn latest(&self) -> Duration {
         self.rtt
     }
 
@@ -73,7 +73,7 @@ impl Rack {
     }
 
     /// A recovery ended.
-    pub fn on_repaired(&mut self) {
+    pub(super) fn on_repaired(&mut self) {
         self.reorder_left = self.reorder_left.saturating_sub(1);
         if self.reorder_left == 0 {
             self.reorder = 1;

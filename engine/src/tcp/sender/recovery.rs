@@ -44,7 +44,7 @@ pub(super) struct Recovery {
 }
 
 impl Recovery {
-    pub fn new(iss: SeqNumber) -> Recovery {
+    pub(super) fn new(iss: SeqNumber) -> Recovery {
         Recovery { phase: Phase::Open, recover: iss, duplicates: 0, left: 0, frto: Frto::Off, probes: 0, probe: None }
     }
 }

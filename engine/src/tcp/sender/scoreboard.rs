@@ -40,7 +40,7 @@ struct Run {
 
 /// The transmission that was delivered, as RFC 8985 section 5.2 keeps it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Newest {
+pub(crate) struct Newest {
     pub sent: Instant,
     pub end: SeqNumber,
     pub resent: bool,
@@ -48,14 +48,14 @@ pub struct Newest {
 
 impl Newest {
     /// RFC 8985 section 6.2, step 2: sent later, or at the same moment and further on.
-    pub fn is_after(&self, sent: Instant, end: SeqNumber) -> bool {
+    pub(crate) fn is_after(&self, sent: Instant, end: SeqNumber) -> bool {
         self.sent > sent || (self.sent == sent && self.end.gt(end))
     }
 }
 
 /// What one acknowledgment has newly reported as delivered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Delivered {
+pub(crate) struct Delivered {
     pub bytes: u32,
     /// The transmission that was sent last.
     pub newest: Option<Newest>,
@@ -77,7 +77,7 @@ impl Delivered {
 
 /// The runs in flight, in order and without gaps.
 #[derive(Debug, Default)]
-pub struct Scoreboard {
+pub(crate) struct Scoreboard {
     runs: VecDeque<Run>,
     /// The first number in flight.
     una: SeqNumber,
@@ -90,18 +90,18 @@ pub struct Scoreboard {
 impl Scoreboard {
     /// Bytes that were selectively acknowledged.
     #[inline]
-    pub fn sacked(&self) -> u32 {
+    pub(crate) fn sacked(&self) -> u32 {
         self.sacked
     }
 
     /// Bytes that are to be sent again.
     #[inline]
-    pub fn lost(&self) -> u32 {
+    pub(crate) fn lost(&self) -> u32 {
         self.lost
     }
 
     #[inline]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }
 
@@ -112,13 +112,13 @@ impl Scoreboard {
 
     /// Bytes from the first one in flight to the last.
     #[inline]
-    pub fn flight(&self) -> u32 {
+    pub(crate) fn flight(&self) -> u32 {
         self.end().distance(self.una)
     }
 
     /// Bytes that are believed to be on their way: the "pipe" of RFC 6675 section 4.
     #[inline]
-    pub fn pipe(&self) -> u32 {
+    pub(crate) fn pipe(&self) -> u32 {
         self.flight().saturating_sub(self.sacked).saturating_sub(self.lost)
     }
 
@@ -129,7 +129,7 @@ impl Scoreboard {
     }
 
     /// Nothing is in flight; `una` is the next number to be sent.
-    pub fn clear(&mut self, una: SeqNumber) {
+    pub(crate) fn clear(&mut self, una: SeqNumber) {
         self.una = una;
         self.intact = una;
         self.runs.clear();
@@ -140,7 +140,7 @@ impl Scoreboard {
 
     /// The bytes from the end of what is in flight up to `end` were sent. `resent` when they had been sent before.
     #[inline]
-    pub fn sent(&mut self, end: SeqNumber, now: Instant, resent: bool) {
+    pub(crate) fn sent(&mut self, end: SeqNumber, now: Instant, resent: bool) {
         let full = self.is_full(1);
         if let Some(last) = self.runs.back_mut()
             && last.fate == Fate::Flying
@@ -154,7 +154,7 @@ impl Scoreboard {
 
     /// Everything before `ack` has arrived.
     #[inline]
-    pub fn acked(&mut self, ack: SeqNumber) -> Delivered {
+    pub(crate) fn acked(&mut self, ack: SeqNumber) -> Delivered {
         let mut delivered = Delivered::default();
         while let Some(run) = self.runs.front() {
             if self.una.ge(ack) {
@@ -185,7 +185,7 @@ impl Scoreboard {
 
     /// The peer has the bytes from `start` up to `end`. A block that is not within what is in flight is ignored (RFC 2018
     /// section 5, RFC 6675 section 4).
-    pub fn sack(&mut self, start: SeqNumber, end: SeqNumber, delivered: &mut Delivered) {
+    pub(crate) fn sack(&mut self, start: SeqNumber, end: SeqNumber, delivered: &mut Delivered) {
         if start.lt(self.una) || !start.lt(end) || end.gt(self.end()) || self.is_full(2) {
             return;
         }
@@ -242,7 +242,7 @@ impl Scoreboard {
 
     /// Takes for lost what was sent before the delivered transmission `newest` by more than `window` ago (RFC 8985 section
     /// 6.2, step 5). Returns the bytes that were newly lost, and the time after which to look again.
-    pub fn detect(&mut self, newest: &Newest, window: Duration, now: Instant) -> (u32, Option<Duration>) {
+    pub(crate) fn detect(&mut self, newest: &Newest, window: Duration, now: Instant) -> (u32, Option<Duration>) {
         let mut lost = 0u32;
         let mut wait = None;
         let mut start = self.una;
@@ -270,7 +270,7 @@ impl Scoreboard {
 
     /// Takes the first `bytes` in flight for lost, for a peer without selective acknowledgments. Returns how many were
     /// not lost before.
-    pub fn lose_first(&mut self, bytes: u32) -> u32 {
+    pub(crate) fn lose_first(&mut self, bytes: u32) -> u32 {
         let at = (self.una + bytes).min(self.end());
         if !self.is_full(1) {
             self.split(at);
@@ -288,7 +288,7 @@ impl Scoreboard {
 
     /// Takes everything in flight for lost but what the peer has selectively acknowledged; with `reneged`, that as well: a
     /// peer may drop it again (RFC 2018 section 8).
-    pub fn lose_all(&mut self, reneged: bool) {
+    pub(crate) fn lose_all(&mut self, reneged: bool) {
         self.intact = self.una;
         let reneged = reneged || self.runs.front().is_some_and(|run| run.fate == Fate::Sacked);
         let mut start = self.una;
@@ -307,7 +307,7 @@ impl Scoreboard {
     }
 
     /// What was taken for lost was not.
-    pub fn unlose(&mut self) {
+    pub(crate) fn unlose(&mut self) {
         self.lost = 0;
         self.intact = self.end();
         for run in &mut self.runs {
@@ -319,7 +319,7 @@ impl Scoreboard {
 
     /// The last `most` bytes, or fewer, of the last run that the peer has not acknowledged: where they begin and how many
     /// there are. `None` when that run is lost, or there is none.
-    pub fn last_unsacked(&self, most: u32) -> Option<(SeqNumber, u32)> {
+    pub(crate) fn last_unsacked(&self, most: u32) -> Option<(SeqNumber, u32)> {
         let index = self.runs.iter().rposition(|run| run.fate != Fate::Sacked)?;
         let run = self.runs.get(index).filter(|run| run.fate == Fate::Flying)?;
         let count = run.end.distance(self.start_of(index)).min(most);
@@ -327,7 +327,7 @@ impl Scoreboard {
     }
 
     /// The first bytes to send again: where they begin and how many there are.
-    pub fn next_lost(&mut self) -> Option<(SeqNumber, u32)> {
+    pub(crate) fn next_lost(&mut self) -> Option<(SeqNumber, u32)> {
         if self.lost == 0 {
             return None;
         }
@@ -340,7 +340,7 @@ impl Scoreboard {
     }
 
     /// The bytes from `start` up to `end`, all lost or all flying, are sent once more.
-    pub fn resent(&mut self, start: SeqNumber, end: SeqNumber, now: Instant) {
+    pub(crate) fn resent(&mut self, start: SeqNumber, end: SeqNumber, now: Instant) {
         if !self.is_full(2) {
             self.split(start);
             self.split(end);
@@ -364,7 +364,7 @@ impl Scoreboard {
 
     /// How many runs are kept, and the sums that must hold.
     #[cfg(test)]
-    pub fn check(&self) -> usize {
+    pub(crate) fn check(&self) -> usize {
         let mut sums = (0, 0);
         let mut start = self.una;
         for run in &self.runs {

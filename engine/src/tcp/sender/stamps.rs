@@ -10,25 +10,25 @@ use crate::time::{Duration, Instant};
 impl Sender {
     /// The value of a segment to be sent.
     #[inline]
-    pub fn stamp(&self, now: Instant) -> Option<u32> {
+    pub(crate) fn stamp(&self, now: Instant) -> Option<u32> {
         self.stamps.map(|offset| clock(now).wrapping_add(offset))
     }
 
     /// Whether timestamps are offered, or were agreed on.
-    pub fn stamps(&self) -> bool {
+    pub(crate) fn stamps(&self) -> bool {
         self.stamps.is_some()
     }
 
     /// The peer is found to use timestamps, and echoes `echo`, which is the last value that it had of us: ours go on from
     /// there.
-    pub fn continue_stamps(&mut self, echo: u32, now: Instant) {
+    pub(crate) fn continue_stamps(&mut self, echo: u32, now: Instant) {
         self.stamps = Some(echo.wrapping_add(1).wrapping_sub(clock(now)));
         self.controller.set_segment(u32::from(self.payload_mss()));
     }
 
     /// The payload of a full segment, in bytes.
     #[inline]
-    pub fn payload_mss(&self) -> u16 {
+    pub(crate) fn payload_mss(&self) -> u16 {
         match self.stamps {
             Some(_) => self.mss.saturating_sub(OPTION_LEN).max(1),
             None => self.mss,
@@ -36,7 +36,7 @@ impl Sender {
     }
 
     /// How long ago the value was sent that a segment echoes; `None` when it cannot be told.
-    pub fn echo_age(&self, segment: &Segment<'_>, now: Instant) -> Option<Duration> {
+    pub(crate) fn echo_age(&self, segment: &Segment<'_>, now: Instant) -> Option<Duration> {
         let (_, echo) = segment.options.timestamps?;
         let elapsed = clock(now).wrapping_add(self.stamps?).wrapping_sub(echo);
         (echo != 0 && elapsed < 60_000).then(|| Duration::from_millis(u64::from(elapsed)))

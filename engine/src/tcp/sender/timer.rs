@@ -40,12 +40,12 @@ pub(super) enum Timer {
 impl Sender {
     /// The next moment at which [`Sender::on_deadline`] has something to do.
     #[inline]
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.timer.map(|(_, at)| at)
     }
 
     /// Handles the deadline if it has come. False when the peer is given up.
-    pub fn on_deadline(&mut self, now: Instant) -> bool {
+    pub(crate) fn on_deadline(&mut self, now: Instant) -> bool {
         let Some((timer, _)) = self.timer.filter(|&(_, at)| at <= now) else { return true };
         self.timer = None;
         match timer {

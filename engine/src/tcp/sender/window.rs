@@ -7,7 +7,7 @@ use crate::tcp::segment::Segment;
 impl Sender {
     /// Takes over the peer's window unless a newer segment has said otherwise.
     #[inline]
-    pub fn update_window(&mut self, segment: &Segment<'_>) {
+    pub(crate) fn update_window(&mut self, segment: &Segment<'_>) {
         let newer = self.wl1.lt(segment.seq) || (self.wl1 == segment.seq && self.wl2.le(segment.ack));
         if newer {
             self.take_window(segment);
@@ -16,7 +16,7 @@ impl Sender {
 
     /// Takes over the peer's window.
     #[inline]
-    pub fn take_window(&mut self, segment: &Segment<'_>) {
+    pub(crate) fn take_window(&mut self, segment: &Segment<'_>) {
         self.wl1 = segment.seq;
         self.wl2 = segment.ack;
         self.wnd = u32::from(segment.window) << self.scale;

@@ -13,7 +13,7 @@ const PIECE: usize = 65_536;
 const TURN: Duration = Duration::from_micros(2000);
 
 /// `n` bytes of the stream that end `me` sends, from `place` on; fewer than that at the end of a piece.
-pub fn stream(me: usize, place: usize, n: usize) -> &'static [u8] {
+pub(super) fn stream(me: usize, place: usize, n: usize) -> &'static [u8] {
     static STREAMS: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
     let byte = |me: usize, at: usize| (at.wrapping_mul(31).wrapping_add(at >> 8).wrapping_add(me * 101)) as u8;
     let streams =
@@ -23,7 +23,7 @@ pub fn stream(me: usize, place: usize, n: usize) -> &'static [u8] {
 }
 
 /// Whether `bytes` are those of the stream of `me` from `place` on.
-pub fn is_stream(me: usize, mut place: usize, mut bytes: &[u8]) -> bool {
+pub(super) fn is_stream(me: usize, mut place: usize, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
         let expected = stream(me, place, bytes.len());
         let (now, rest) = bytes.split_at(expected.len());
@@ -37,7 +37,7 @@ pub fn is_stream(me: usize, mut place: usize, mut bytes: &[u8]) -> bool {
 
 /// How an application ends its direction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ending {
+pub(super) enum Ending {
     /// When all was handed in.
     First,
     /// When all was handed in and the other end has ended its own.
@@ -47,7 +47,7 @@ pub enum Ending {
 }
 
 /// What an application has of its connection.
-pub trait Stream {
+pub(super) trait Stream {
     /// Bytes that can be read now.
     fn readable(&self) -> usize;
     /// Reads `n` of them into `take`, in one or more pieces.
@@ -63,7 +63,7 @@ pub trait Stream {
 }
 
 #[derive(Clone, Debug)]
-pub struct App {
+pub(super) struct App {
     pub me: usize,
     /// What is sent in all.
     pub total: usize,
@@ -83,7 +83,7 @@ pub struct App {
 }
 
 impl App {
-    pub fn new(me: usize, total: usize, ending: Ending, read_size: usize, pauses: u64, pause: u64) -> App {
+    pub(super) fn new(me: usize, total: usize, ending: Ending, read_size: usize, pauses: u64, pause: u64) -> App {
         App {
             me,
             total,
@@ -101,7 +101,7 @@ impl App {
     }
 
     /// Reads, compares, writes, ends.
-    pub fn turn(&mut self, stream_of: &mut dyn Stream, now: Instant, random: &mut Random) {
+    pub(super) fn turn(&mut self, stream_of: &mut dyn Stream, now: Instant, random: &mut Random) {
         if self.aborted {
             return;
         }
@@ -146,7 +146,7 @@ impl App {
     }
 
     /// When its next turn is due, given what can be read and written.
-    pub fn due(&self, readable: usize, room: usize, now: Instant) -> Option<Instant> {
+    pub(super) fn due(&self, readable: usize, room: usize, now: Instant) -> Option<Instant> {
         if self.aborted || (readable == 0 && (self.handed == self.total || room == 0)) {
             return None;
         }

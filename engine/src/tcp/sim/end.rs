@@ -7,7 +7,7 @@ use crate::time::Instant;
 
 /// How an end is, for the simulator's verdict.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Standing {
+pub(super) enum Standing {
     /// Nothing has come yet, or the handshake or the transfer is under way.
     Open,
     /// Ended in order.
@@ -17,7 +17,7 @@ pub enum Standing {
 }
 
 /// One end of the link.
-pub trait End {
+pub(super) trait End {
     fn app(&self) -> &App;
     /// The application's turn, and the end's own work at this moment. Segments to send go to `out`.
     fn work(&mut self, now: Instant, random: &mut Random, out: &mut Vec<Vec<u8>>);
@@ -42,7 +42,7 @@ pub trait End {
 }
 
 /// The bytes of a segment, without ports and checksum.
-pub fn encode(t: &Transmit, payload: &[u8]) -> Vec<u8> {
+pub(super) fn encode(t: &Transmit, payload: &[u8]) -> Vec<u8> {
     let mut buffer = [0; OPTIONS_MAX];
     let options = t.options.emit(&mut buffer);
     let options = &buffer[..options];
@@ -59,12 +59,12 @@ pub fn encode(t: &Transmit, payload: &[u8]) -> Vec<u8> {
     tcp
 }
 
-pub fn decode(tcp: &[u8]) -> Segment<'_> {
+pub(super) fn decode(tcp: &[u8]) -> Segment<'_> {
     Segment::parse(tcp).expect("ends send whole segments")
 }
 
 /// The reset that a host without a connection answers `segment` with (RFC 9293 section 3.10.7.1).
-pub fn reset_for(segment: &Segment<'_>) -> Option<Transmit> {
+pub(super) fn reset_for(segment: &Segment<'_>) -> Option<Transmit> {
     if segment.flags.contains(Flags::RST) {
         return None;
     }

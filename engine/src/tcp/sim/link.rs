@@ -8,7 +8,7 @@ const BELOW: usize = 34;
 
 /// What a direction does to segments.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
+pub(super) struct Shape {
     /// Segments of a thousand that are lost, that come twice, and that are overtaken.
     pub loss: u64,
     pub duplication: u64,
@@ -24,7 +24,7 @@ pub struct Shape {
 
 /// What befell segments.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Fates {
+pub(super) struct Fates {
     pub carried: u64,
     pub lost: u64,
     pub dropped: u64,
@@ -34,7 +34,7 @@ pub struct Fates {
 }
 
 #[derive(Debug)]
-pub struct Link {
+pub(super) struct Link {
     pub shape: Shape,
     /// The largest IP packet, in bytes.
     pub mtu: usize,
@@ -44,22 +44,22 @@ pub struct Link {
 }
 
 /// When copies of a segment arrive; none, one or two.
-pub type Arrivals = [Option<Instant>; 2];
+pub(super) type Arrivals = [Option<Instant>; 2];
 
 impl Link {
-    pub fn new(shape: Shape, mtu: usize) -> Link {
+    pub(super) fn new(shape: Shape, mtu: usize) -> Link {
         Link { shape, mtu, fates: Fates::default(), free_at: 0 }
     }
 
     /// Whether a TCP segment of `len` bytes fits. When it does not, the sender is to be told.
-    pub fn fits(&mut self, len: usize) -> bool {
+    pub(super) fn fits(&mut self, len: usize) -> bool {
         let fits = len + 20 <= self.mtu;
         self.fates.too_big += u64::from(!fits);
         fits
     }
 
     /// A segment of `len` bytes is sent.
-    pub fn carry(&mut self, len: usize, now: Instant, random: &mut Random) -> Arrivals {
+    pub(super) fn carry(&mut self, len: usize, now: Instant, random: &mut Random) -> Arrivals {
         let shape = self.shape;
         let now = now.total_micros();
         let mut leaves = now;

@@ -11,21 +11,21 @@ const REBUILDS: u64 = 20;
 
 /// How a passive end answers a SYN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Answer {
+pub(super) enum Answer {
     Accept,
     Refuse,
 }
 
 /// How often of a thousand turns something happens.
 #[derive(Clone, Copy, Debug)]
-pub struct Rates {
+pub(super) struct Rates {
     /// The connection is exported and rebuilt.
     pub rebuild: u64,
     /// All that was handed in is marked as urgent.
     pub urgent: u64,
 }
 
-pub struct Ours {
+pub(super) struct Ours {
     app: App,
     config: Config,
     iss: SeqNumber,
@@ -86,7 +86,7 @@ impl Stream for Open<'_> {
 }
 
 impl Ours {
-    pub fn new(app: App, config: Config, iss: SeqNumber, answer: (Answer, u64), rates: Rates) -> Ours {
+    pub(super) fn new(app: App, config: Config, iss: SeqNumber, answer: (Answer, u64), rates: Rates) -> Ours {
         Ours {
             app,
             config,
@@ -102,7 +102,7 @@ impl Ours {
         }
     }
 
-    pub fn open(&mut self, now: Instant) {
+    pub(super) fn open(&mut self, now: Instant) {
         self.connection = Some(Connection::active(&self.config, self.iss, now));
     }
 

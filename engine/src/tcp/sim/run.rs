@@ -36,7 +36,7 @@ type Flying = Reverse<(i64, u64, usize, Cargo)>;
 
 /// What a run was like.
 #[derive(Clone, Copy, Debug)]
-pub struct Outcome {
+pub(super) struct Outcome {
     pub other: Other,
     pub both_opened: bool,
     pub links: [Fates; 2],
@@ -86,7 +86,7 @@ impl AnyEnd {
 }
 
 /// Runs a seed. Panics when anything does not hold.
-pub fn run(seed: u64) -> Outcome {
+pub(super) fn run(seed: u64) -> Outcome {
     let mut random = Random::new(seed);
     let scenario = Scenario::new(&mut random);
     let now = Instant::from_secs(1);

@@ -13,21 +13,21 @@ const HEADERS: usize = 40;
 
 /// The kind of the second end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Other {
+pub(super) enum Other {
     Ours,
     Smol,
 }
 
 /// Who sends the first SYN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Opening {
+pub(super) enum Opening {
     First,
     Second,
     Both,
 }
 
 #[derive(Clone, Debug)]
-pub struct Scenario {
+pub(super) struct Scenario {
     pub other: Other,
     pub opening: Opening,
     /// The link in the direction from each end.
@@ -47,7 +47,7 @@ pub struct Scenario {
 }
 
 /// Either kind of end, by value.
-pub enum AnyEnd {
+pub(super) enum AnyEnd {
     Ours(Box<Ours>),
     Smol(Box<Smol>),
 }
@@ -92,7 +92,7 @@ fn app(me: usize, random: &mut Random) -> App {
 }
 
 impl Scenario {
-    pub fn new(random: &mut Random) -> Scenario {
+    pub(super) fn new(random: &mut Random) -> Scenario {
         let mtu = random.pick(&[576, 1006, 1280, 1492, 1500, 1500, 1500, 9000, 65_520]);
         let other = if random.percent(50) { Other::Ours } else { Other::Smol };
         let mut apps = [app(0, random), app(1, random)];
@@ -151,7 +151,7 @@ impl Scenario {
     }
 
     /// Both ends. The first is always ours.
-    pub fn ends(&self, now: Instant) -> [AnyEnd; 2] {
+    pub(super) fn ends(&self, now: Instant) -> [AnyEnd; 2] {
         let [first, second] = &self.apps;
         let mut first = Ours::new(first.clone(), self.configs[0], self.iss[0], self.answer, self.rates);
         if self.opening != Opening::Second {
@@ -180,7 +180,7 @@ impl Scenario {
     }
 
     /// Nothing gets lost, late, twice or out of order, and nobody dawdles: no timer has anything to do.
-    pub fn is_clean(&self) -> bool {
+    pub(super) fn is_clean(&self) -> bool {
         let clean =
             |link: &Shape| link.loss + link.duplication + link.reordering + link.rate == 0 && link.delay <= 50_000;
         self.other == Other::Ours
@@ -195,7 +195,7 @@ impl Scenario {
     }
 
     /// Whether the connection may break before all was transferred.
-    pub fn may_break(&self) -> bool {
+    pub(super) fn may_break(&self) -> bool {
         let aborts = self.apps.iter().any(|app| matches!(app.ending, Ending::Abort(_)));
         aborts || (self.answer.0 == Answer::Refuse && self.opening != Opening::Both)
     }

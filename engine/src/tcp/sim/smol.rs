@@ -31,7 +31,7 @@ fn smol_time(now: Instant) -> SmolInstant {
 
 /// What of the socket a scenario chooses.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
+pub(super) struct Shape {
     pub mtu: usize,
     pub recv: usize,
     pub send: usize,
@@ -87,7 +87,7 @@ impl Device for Wire {
     }
 }
 
-pub struct Smol {
+pub(super) struct Smol {
     app: App,
     shape: Shape,
     interface: Interface,
@@ -143,7 +143,7 @@ impl Stream for tcp::Socket<'_> {
 }
 
 impl Smol {
-    pub fn new(app: App, shape: Shape, now: Instant) -> Smol {
+    pub(super) fn new(app: App, shape: Shape, now: Instant) -> Smol {
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = shape.seed;
         let mut wire = Wire { mtu: shape.mtu, arrived: VecDeque::new(), sent: Vec::new() };
@@ -168,7 +168,7 @@ impl Smol {
         smol
     }
 
-    pub fn open(&mut self, now: Instant) {
+    pub(super) fn open(&mut self, now: Instant) {
         let socket = self.sockets.get_mut::<tcp::Socket>(self.handle);
         socket.abort();
         socket.connect(self.interface.context(), (OTHER_ADDRESS, OTHER_PORT), PORT).expect("a closed socket connects");

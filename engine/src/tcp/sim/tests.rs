@@ -17,7 +17,7 @@ const SEEDS: u64 = 10_000;
 const MANY: usize = 20;
 
 /// A segment on one line.
-pub struct Brief<'a>(pub &'a [u8]);
+pub(super) struct Brief<'a>(pub &'a [u8]);
 
 impl fmt::Debug for Brief<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,7 +30,7 @@ impl fmt::Debug for Brief<'_> {
 }
 
 /// Whether a run is to be shown segment by segment.
-pub fn tracing() -> bool {
+pub(super) fn tracing() -> bool {
     static TRACE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     *TRACE.get_or_init(|| std::env::var_os("OXISLIRP_SIM_TRACE").is_some())
 }

@@ -21,7 +21,7 @@ struct Seen {
 
 /// What came to pass, so that a run can be told from one that did nothing.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Sights {
+pub(super) struct Sights {
     pub segments: u64,
     pub zero_windows: u64,
     pub probes: u64,
@@ -34,7 +34,7 @@ pub struct Sights {
 }
 
 #[derive(Debug)]
-pub struct Watch {
+pub(super) struct Watch {
     seen: [Seen; 2],
     /// Which ends are ours; of the other's windows not everything is demanded.
     ours: [bool; 2],
@@ -47,7 +47,7 @@ fn later(known: Option<SeqNumber>, new: SeqNumber) -> Option<SeqNumber> {
 }
 
 impl Watch {
-    pub fn new(ours: [bool; 2]) -> Watch {
+    pub(super) fn new(ours: [bool; 2]) -> Watch {
         Watch { seen: Default::default(), ours, highest: [None; 2], sights: Sights::default() }
     }
 
@@ -60,7 +60,7 @@ impl Watch {
     }
 
     /// End `me` sends. `handed` is how much its application has handed in so far.
-    pub fn sent(&mut self, me: usize, tcp: &[u8], handed: usize) {
+    pub(super) fn sent(&mut self, me: usize, tcp: &[u8], handed: usize) {
         let segment = decode(tcp);
         self.sights.segments += 1;
         if segment.flags.contains(Flags::RST) {
@@ -160,7 +160,7 @@ impl Watch {
     }
 
     /// What `me` sent has arrived at the other end.
-    pub fn arrived(&mut self, me: usize, tcp: &[u8]) {
+    pub(super) fn arrived(&mut self, me: usize, tcp: &[u8]) {
         let segment = decode(tcp);
         if segment.flags.contains(Flags::RST) || !segment.flags.contains(Flags::ACK) {
             if segment.flags.contains(Flags::SYN) && !segment.flags.contains(Flags::RST) {
