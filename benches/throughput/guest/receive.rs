@@ -15,26 +15,37 @@ impl Guest {
         }
         match wire::get16(frame, 12) {
             0x0806 => self.receive_arp(&frame[ETHERNET..]),
-            0x0800 => {
-                let packet = &frame[ETHERNET..];
-                let header = usize::from(packet[0] & 15) * 4;
-                let total = usize::from(wire::get16(packet, 2));
-                if total > packet.len() || header < 20 || header + 8 > total {
-                    self.counters.corrupt += 1;
-                    return;
-                }
-                let packet = &packet[..total];
-                if self.verify && !wire::checksums_right(packet, header) {
-                    self.counters.corrupt += 1;
-                    return;
-                }
-                match packet[9] {
-                    1 if packet[header] == 0 => self.counters.echoes += 1,
-                    6 if total >= header + 20 => self.receive_tcp(&packet[header..]),
-                    17 => self.receive_udp(wire::get16(packet, header + 2), &packet[header + wire::UDP..]),
-                    _ => {}
-                }
-            }
+            0x0800 => self.receive_ipv4(&frame[ETHERNET..]),
+            _ => {}
+        }
+    }
+
+    /// One IPv4 packet from a stack that has no Ethernet.
+    // In `benches/peers` there are such stacks.
+    #[allow(dead_code)]
+    pub fn receive_packet(&mut self, packet: &[u8]) {
+        self.counters.frames += 1;
+        if packet.len() >= 28 && packet[0] >> 4 == 4 {
+            self.receive_ipv4(packet);
+        }
+    }
+
+    fn receive_ipv4(&mut self, packet: &[u8]) {
+        let header = usize::from(packet[0] & 15) * 4;
+        let total = usize::from(wire::get16(packet, 2));
+        if total > packet.len() || header < 20 || header + 8 > total {
+            self.counters.corrupt += 1;
+            return;
+        }
+        let packet = &packet[..total];
+        if self.verify && !wire::checksums_right(packet, header) {
+            self.counters.corrupt += 1;
+            return;
+        }
+        match packet[9] {
+            1 if packet[header] == 0 => self.counters.echoes += 1,
+            6 if total >= header + 20 => self.receive_tcp(&packet[header..]),
+            17 => self.receive_udp(wire::get16(packet, header + 2), &packet[header + wire::UDP..]),
             _ => {}
         }
     }
