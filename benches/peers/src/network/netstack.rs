@@ -8,9 +8,9 @@ use netstack_smoltcp::StackBuilder;
 use super::asynchronous::{Asynchronous, forward};
 use crate::guest::Shape;
 
-/// Octets of each of a connection's two windows. Its own default is 320 KiB; see docs/performance.md for the others tried.
+/// Octets of each of a connection's two windows. Its own default is 320 KiB. `PEERS_WINDOW` tries another one.
 const WINDOW: u32 = 1 << 20;
-/// Packets that its queues hold.
+/// Packets that its queues hold; `PEERS_QUEUE` tries another number.
 const QUEUE: usize = 4096;
 
 pub fn start(multi: bool, shape: Shape, capacity: usize) -> std::io::Result<Asynchronous> {
