@@ -296,6 +296,23 @@ fn every_dependency_has_its_line_and_is_used_where_that_says() {
     }
 }
 
+/// `README.md` shows the program that the documentation of the engine begins with, which is compiled and run.
+#[test]
+fn the_program_of_the_readme_is_the_one_that_is_tested() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let readme = read("README.md");
+    let shown = readme.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let tested: String = read("engine/src/lib.rs")
+        .lines()
+        .skip_while(|line| *line != "//! ```")
+        .skip(1)
+        .take_while(|line| *line != "//! ```")
+        .map(|line| format!("{}\n", line.trim_start_matches("//!").strip_prefix(' ').unwrap_or_default()))
+        .collect();
+    assert!(shown.lines().count() >= 20);
+    assert_eq!(shown, tested);
+}
+
 /// The checks themselves, on a page made up for it.
 #[test]
 fn what_is_missing_is_found() {

@@ -1,8 +1,33 @@
 //! oxislirp: a user-mode network stack. A guest's Ethernet frames go in, the connections and datagrams in them come out of
 //! ordinary sockets of the host, without any privilege.
 //!
+//! ```
+//! use oxislirp::drive::{Driver, FrameLink, MemoryLink};
+//! use oxislirp::{Config, Stack};
+//! use std::time::Duration;
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     // Both ends of a cable in memory. A tap device, a tun device or a Unix socket is a link as well.
+//!     let (link, mut guest) = MemoryLink::pair()?;
+//!     let mut driver = Driver::new(Stack::new(Config::default())?, link)?;
+//!
+//!     // The guest asks who its router is.
+//!     let mac = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
+//!     let arp = [0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1];
+//!     guest.send(&[&[0xff; 6], &mac[..], &arp, &mac, &[10, 0, 2, 15], &[0; 6], &[10, 0, 2, 2]].concat())?;
+//!     // One round of the loop: frames in, frames out. `driver.run` goes on until it is stopped.
+//!     driver.run_once(Duration::ZERO, |effect| println!("{effect:?}"))?;
+//!
+//!     let mut answer = [0; 1514];
+//!     guest.receive(&mut answer)?;
+//!     assert_eq!(answer[..6], mac);
+//!     Ok(())
+//! }
+//! ```
+//!
 //! A [`Stack`] is one virtual network, made from a [`Config`]. It calls nobody: frames, socket readiness and the time are
-//! arguments; frames for the guest ([`Stack::outbox`]) and [`Effect`]s are results. [`snapshot`] saves and restores one,
+//! arguments; frames for the guest and [`Effect`]s are results ([`Stack::poll_output`]). [`drive`] has loops and links for programs
+//! that have none of their own. [`snapshot`] saves and restores one,
 //! [`inspect`] describes one.
 //!
 //! The C library around this crate is the package `oxislirp-capi`; `docs/architecture.md` tells how the rooms depend on each
@@ -21,6 +46,7 @@
 )]
 
 mod config;
+pub mod drive;
 mod flow;
 mod forward;
 #[allow(unsafe_code)]
@@ -39,6 +65,7 @@ mod wire;
 pub use config::{
     Config, ConfigBuilder, ConfigError, ConfigField, NameServerList, NameServerSource, Network4, Network6, TftpFiles,
 };
+pub use drive::Clock;
 pub use flow::tcp::guest::{GuestConnection, GuestConnectionError, GuestEvent, GuestForward, GuestForwardHandle};
 pub use flow::{Caller, Effect, HostSocket};
 pub use forward::error::ForwardError;

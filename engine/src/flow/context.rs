@@ -11,7 +11,7 @@ use super::key::{Endpoint, FlowKey};
 use super::name_server::NameServers;
 use super::policy::Policy;
 use super::timers::TimerQueue;
-use crate::host::poller::{News, Poller};
+use crate::host::poller::{News, PollMode};
 use crate::host::reserve::Reserve;
 use crate::pace::Pace;
 use crate::tcp::{Pool, SeqNumber};
@@ -49,7 +49,7 @@ pub(crate) struct Context {
     pub effects: Vec<Effect>,
     pub timers: TimerQueue,
     /// `None` in direct mode: the application watches each socket itself.
-    pub poller: Option<Poller>,
+    pub poller: PollMode,
     pub pool: Pool,
     /// Descriptors for when there are no others.
     pub reserve: Reserve,
@@ -133,7 +133,7 @@ impl Context {
     /// Announces a new host socket and has the poller watch it. Returns false when the poller has no room for it; the
     /// socket is of no use then.
     pub(crate) fn watch(&mut self, socket: &impl std::os::fd::AsRawFd, token: u64, news: News) -> bool {
-        if let Some(poller) = &self.poller
+        if let Some(poller) = self.poller.as_ref()
             && poller.add(socket, token, news).is_err()
         {
             return false;
@@ -149,7 +149,7 @@ impl Context {
     pub(crate) fn unwatch(&mut self, socket: HostSocket) {
         // Streams come and go by the thousand, so the system call is saved for them: the close ends the watch. Should a
         // child process of the application hold a copy of one, there may be reports of it, with a token that names nobody.
-        if let Some(poller) = &self.poller
+        if let Some(poller) = self.poller.as_ref()
             && !matches!(socket, HostSocket::Stream(_))
         {
             poller.remove(&socket);

@@ -1,5 +1,5 @@
 //! Everything that touches the operating system: sockets, the poller, the resolver file, processes, the files TFTP
-//! serves; and vector instructions. The only room with `unsafe`. Knows nothing of guests.
+//! serves, tap devices; and vector instructions. The only room with `unsafe`. Knows nothing of guests.
 //!
 //! Every socket made here is non-blocking and close-on-exec, and never raises SIGPIPE.
 
@@ -18,7 +18,12 @@ pub(crate) mod reserve;
 pub(crate) mod resolver_file;
 pub(crate) mod sleeps;
 pub(crate) mod socket;
+#[cfg(target_os = "linux")]
+pub(crate) mod tap;
+#[cfg(feature = "tokio")]
+pub(crate) mod task_watch;
 pub(crate) mod tftp_files;
 pub(crate) mod ticks;
 pub(crate) mod unix;
 pub(crate) mod vector;
+pub(crate) mod wait;

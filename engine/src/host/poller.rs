@@ -5,7 +5,7 @@
 //! what it was told until the operating system says "would block".
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -41,7 +41,46 @@ pub(crate) enum News {
     Incoming,
 }
 
+/// Whether a stack has its sockets behind one poller, or its caller watches each of them.
+#[derive(Debug)]
+pub(crate) struct PollMode {
+    /// In direct mode nothing is ever registered with it.
+    poller: Poller,
+    direct: bool,
+}
+
+impl PollMode {
+    /// # Errors
+    /// As for [`Poller::new`].
+    pub(crate) fn new(direct: bool) -> io::Result<PollMode> {
+        Ok(PollMode { poller: Poller::new()?, direct })
+    }
+
+    /// The poller, unless in direct mode.
+    pub(crate) fn as_ref(&self) -> Option<&Poller> {
+        (!self.direct).then_some(&self.poller)
+    }
+
+    /// As [`PollMode::as_ref`].
+    pub(crate) fn as_mut(&mut self) -> Option<&mut Poller> {
+        (!self.direct).then_some(&mut self.poller)
+    }
+
+    /// Whether it is direct mode.
+    pub(crate) fn is_none(&self) -> bool {
+        self.direct
+    }
+}
+
+/// The descriptor of the poller. In direct mode it is never readable.
+impl AsFd for PollMode {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poller.as_fd()
+    }
+}
+
 /// A nestable poller.
+#[derive(Debug)]
 pub(crate) struct Poller {
     poll: Poll,
     events: Events,
@@ -119,6 +158,13 @@ impl Poller {
                 return;
             }
         }
+    }
+}
+
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is open for as long as `poll` lives, which the borrow does not outlive.
+        unsafe { BorrowedFd::borrow_raw(self.poll.as_raw_fd()) }
     }
 }
 

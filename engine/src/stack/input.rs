@@ -28,12 +28,16 @@ const FAULT_ETHERTYPE: u16 = 0x88b5;
 impl Stack {
     /// Takes an Ethernet frame from the guest, without its frame check sequence. Whatever is not understood is dropped.
     ///
-    /// A loop hands in all the frames that are there before it calls [`Stack::handle_events`].
+    /// A loop hands in all the frames that are there before it calls [`Stack::handle_events`]. When somebody else hands one in
+    /// while the loop may be asleep, and something comes of it, the stack's descriptor becomes readable.
     pub fn input(&mut self, frame: &[u8], caller: Caller, now: Instant) {
         self.cx.caller = caller;
         self.forget_sleep();
         if !self.input_in_place(&Foreign::from(frame), now) {
             self.take_frame(frame, None, now);
+        }
+        if caller == Caller::Elsewhere && self.has_output() {
+            self.wake();
         }
     }
 

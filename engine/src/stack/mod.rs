@@ -4,11 +4,12 @@
 //! `output` is what comes out, and the round as a program sees it; `parts` tells the parts of a stack what is configured, `input` and `input6`
 //! take frames apart, `in_place` takes bulk where it lies, `frame_copy` is where other frames are copied to, `foreign` knows those
 //! that are none of ours, `rounds` is the application's loop seen from inside, `ration` how much one call of it may make,
-//! `advertiser` when routers are advertised, `thrift` when memory is given back, `rules` adds and removes forwards,
+//! `advertiser` when routers are advertised, `descriptor` what a program watches, `thrift` when memory is given back, `rules` adds and removes forwards,
 //! `guest_connections` is what a program does with a guest that has come to it, `shortage` says who gives way when descriptors have run out, `tftp` gives the TFTP server its datagrams and its files.
 #![forbid(unsafe_code)]
 
 mod advertiser;
+mod descriptor;
 mod foreign;
 mod frame_copy;
 mod guest_connections;
@@ -45,7 +46,7 @@ use crate::flow::timers::TimerQueue;
 use crate::flow::udp::UdpTable;
 use crate::flow::{Caller, Context, Effect, FlowKey};
 use crate::forward::listener::TcpForwards;
-use crate::host::poller::Poller;
+use crate::host::poller::PollMode;
 use crate::host::reserve::Reserve;
 use crate::ip::reassembly::{Ipv4Key, Ipv6Key, Reassembler};
 use crate::link::outbox::Outbox;
@@ -100,7 +101,7 @@ impl Stack {
     /// # Errors
     /// What the operating system says when it has no descriptor for the poller.
     pub fn new(config: Config) -> io::Result<Stack> {
-        let poller = if config.direct_poll { None } else { Some(Poller::new()?) };
+        let poller = PollMode::new(config.direct_poll)?;
         let policy = Policy { v4: config.v4, v6: config.v6, reach: config.reach };
         let mut effects = Vec::new();
         let dhcp = config.dhcp(&mut effects);

@@ -37,6 +37,8 @@ pub(super) struct LoopState {
     asleep: bool,
     /// It was told that there is something to do.
     notified: bool,
+    /// The poller's descriptor was made readable for it.
+    woken: bool,
     /// When it will wake by itself, at the latest.
     wakes: Option<Instant>,
     thrift: Thrift,
@@ -60,11 +62,6 @@ pub struct Interest {
 }
 
 impl Stack {
-    /// The one descriptor to watch, or `None` in direct mode.
-    pub fn descriptor(&self) -> Option<RawFd> {
-        self.cx.poller.as_ref().map(|poller| poller.descriptor())
-    }
-
     /// Before the application's sleep, which it means to be `told` milliseconds long: how long it may be, which is never
     /// longer. Sleeps of up to two milliseconds stay as they are, unless there is something to do at once. Source:
     /// docs/contract/poll-and-timers.md section 2.
@@ -94,12 +91,13 @@ impl Stack {
         sleep = self.cx.egress.handover.before_sleep(made, sleep, self.cx.now);
         if rest.for_ever
             && (self.cx.egress.handover.waits(made) || self.may_go_on())
-            && let Some(poller) = &mut self.cx.poller
+            && let Some(poller) = self.cx.poller.as_mut()
         {
             poller.wake(token::STACK);
         }
         self.loop_state.asleep = true;
         self.loop_state.notified = false;
+        self.loop_state.woken = false;
         self.loop_state.wakes = Some(self.cx.now + Duration::from_millis(u64::from(sleep)));
         Some(sleep)
     }
@@ -167,7 +165,7 @@ impl Stack {
             return;
         }
         let mut any = false;
-        let Some(poller) = &mut self.cx.poller else { return };
+        let Some(poller) = self.cx.poller.as_mut() else { return };
         let (tcp, udp, icmp, forwards) = (&mut self.tcp, &mut self.udp, &mut self.icmp, &mut self.tcp_forwards);
         poller.wait(|token, ready| {
             any = true;
@@ -330,6 +328,18 @@ impl Stack {
         }
         if self.reassembly6.deadline().is_some_and(|deadline| deadline <= now) {
             self.reassembly6.on_deadline(now, |first| egress.reassembly_timed_out(first, now));
+        }
+    }
+
+    /// Has a loop that sleeps come round, by making the stack's descriptor readable. For whoever does something to a stack while
+    /// another thread, or another task, may be asleep on that; [`Stack::input`] does it by itself for a caller from elsewhere. In
+    /// direct mode there is no such descriptor, and nothing happens.
+    pub fn wake(&mut self) {
+        if !self.loop_state.asleep || std::mem::replace(&mut self.loop_state.woken, true) {
+            return;
+        }
+        if let Some(poller) = self.cx.poller.as_mut() {
+            poller.wake(token::STACK);
         }
     }
 

@@ -82,7 +82,7 @@ impl TcpTable {
                 (flow.readable, flow.writable, flow.read_closed) = (false, false, false);
                 (flow.failed, flow.urgent) = (false, false);
                 // At once, as reports of it would be taken for the other one's.
-                if let Some(poller) = &cx.poller {
+                if let Some(poller) = cx.poller.as_ref() {
                     poller.remove(&refused);
                 }
                 cx.unwatch(HostSocket::Stream(refused));

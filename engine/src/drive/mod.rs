@@ -1,0 +1,45 @@
+//! Loops for programs that have none: they sleep, carry frames between a *link* and a stack, and run the stack's rounds.
+//!
+//! A link ([`FrameLink`]) is what the guest is at the other end of: a tap or tun device, a Unix datagram socket, another part
+//! of the same program. [`Driver`] runs a stack on one with `poll(2)`; with the feature `tokio`, `AsyncDriver` does so as a
+//! task. Both do nothing that a program could not do with the methods of [`Stack`](crate::Stack) and its descriptor.
+//!
+//! `link` and its neighbors are the links, `station` is what both drivers share: one round. What waits is in `driver` and
+//! `asynchronous`, and nowhere else. No protocol may come in here, but for what a device without Ethernet lacks (`tun`).
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "tokio")]
+mod asynchronous;
+mod clock;
+mod datagram;
+mod driver;
+mod error;
+mod handle;
+mod link;
+mod memory;
+mod station;
+mod stop;
+#[cfg(target_os = "linux")]
+mod tap;
+#[cfg(test)]
+mod test_guest;
+#[cfg(test)]
+mod tests;
+#[cfg(target_os = "linux")]
+mod tun;
+
+#[cfg(feature = "tokio")]
+pub use asynchronous::AsyncDriver;
+pub use clock::Clock;
+pub use datagram::DatagramLink;
+pub use driver::Driver;
+pub use error::DriveError;
+pub use handle::StackHandle;
+pub use link::FrameLink;
+pub use memory::MemoryLink;
+pub use station::Counts;
+pub use stop::Stop;
+#[cfg(target_os = "linux")]
+pub use tap::TapLink;
+#[cfg(target_os = "linux")]
+pub use tun::TunLink;
