@@ -19,7 +19,7 @@ from rig.agent import Agent  # noqa: E402
 from rig.report import Failure, Report, equal, truth  # noqa: E402
 
 TARGET = os.environ.get("CARGO_TARGET_DIR") or os.path.join(HERE, "..", "..", "target")
-EXAMPLES = os.path.join(TARGET, "release", "examples")
+EXAMPLES = os.path.join(TARGET, "debug", "examples")
 AGENT = [sys.executable, os.path.join(LIB, "guest_agent.py")]
 # A user without any privilege: not root, and no capability.
 PLAIN = ["unshare", "--user", "--map-user=1000", "--map-group=1000", "setpriv", "--no-new-privs"]
