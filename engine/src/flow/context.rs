@@ -15,12 +15,10 @@ use crate::host::poller::{News, PollMode};
 use crate::host::reserve::Reserve;
 use crate::pace::Pace;
 use crate::tcp::{Pool, SeqNumber};
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use crate::wire::header::{ETHERNET_MTU, IPV4_LEN, IPV6_LEN};
 use crate::wire::subnet::Ipv4Subnet;
 
-/// How long to wait after a read that failed for a reason of this host.
-pub(super) const RETRY: Duration = Duration::from_millis(20);
 /// Flows of datagrams that no connection takes the descriptor of.
 const LEFT_BY_CONNECTIONS: usize = 16;
 

@@ -7,6 +7,7 @@
 pub(crate) mod budget;
 pub(crate) mod clock_hand;
 pub(crate) mod context;
+pub(crate) mod datagram;
 pub(crate) mod effect;
 pub(crate) mod egress;
 pub(crate) mod icmp;
@@ -15,6 +16,8 @@ pub(crate) mod key;
 pub(crate) mod name_server;
 pub(crate) mod policy;
 pub(crate) mod ready;
+pub(crate) mod several;
+pub(crate) mod table;
 pub(crate) mod tcp;
 pub(crate) mod timers;
 pub(crate) mod token;

@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 
 use crate::flow::icmp::IcmpFlow;
 use crate::flow::key::Endpoint;
+use crate::flow::table::Entry;
 use crate::flow::tcp::{Origin, Side};
 use crate::flow::udp::UdpFlow;
 use crate::stack::{Stack, Tables};
@@ -144,7 +145,7 @@ fn tcp_lines(tables: &Tables<'_>) -> Vec<Line> {
 }
 
 fn udp_lines(tables: &Tables<'_>) -> Vec<Line> {
-    let line = |flow: &UdpFlow| {
+    let line = |Entry { flow, number, .. }: &Entry<UdpFlow>| {
         let (tag, source, destination) = match flow.remaining(tables.cx.now) {
             None => {
                 let local = flow.socket().local_address().map(Endpoint::from);
@@ -152,20 +153,20 @@ fn udp_lines(tables: &Tables<'_>) -> Vec<Line> {
             }
             Some(left) => (format!("UDP[{} sec]", left.secs()), Some(flow.guest()), flow.remote()),
         };
-        Line::new(flow.number(), tag, flow.socket().as_raw_fd(), source, destination, (0, 0))
+        Line::new(*number, tag, flow.socket().as_raw_fd(), source, destination, (0, 0))
     };
-    tables.udp.iter().map(|(_, flow)| line(flow)).collect()
+    tables.udp.flows.iter().map(|(_, entry)| line(entry)).collect()
 }
 
 fn icmp_lines(tables: &Tables<'_>) -> Vec<Line> {
-    let line = |flow: &IcmpFlow| {
+    let line = |Entry { flow, number, .. }: &Entry<IcmpFlow>| {
         let tag = format!("ICMP[{} sec]", flow.remaining(tables.cx.now).secs());
         let end = |ip| Some(Endpoint { ip, port: 0 });
         let descriptor = flow.socket().as_raw_fd();
-        let line = Line::new(flow.number(), tag, descriptor, end(flow.guest()), end(flow.destination()), (0, 0));
+        let line = Line::new(*number, tag, descriptor, end(flow.guest()), end(flow.destination()), (0, 0));
         Line { source_port: None, destination_port: None, ..line }
     };
-    tables.icmp.iter().map(|(_, flow)| line(flow)).collect()
+    tables.icmp.flows.iter().map(|(_, entry)| line(entry)).collect()
 }
 
 /// The text of `slirp_neighbor_info`.

@@ -10,10 +10,8 @@ use super::Stack;
 use super::ration::DEADLINE;
 use super::thrift::Thrift;
 use crate::flow::Effect;
-use crate::flow::icmp::IcmpId;
 use crate::flow::tcp::TcpId;
 use crate::flow::token::{self, Kind};
-use crate::flow::udp::UdpId;
 use crate::forward::listener::ListenerId;
 use crate::host::poller::Readiness;
 use crate::link::handover::handing::Handing;
@@ -171,8 +169,8 @@ impl Stack {
             any = true;
             match token::unpack(token) {
                 (Kind::Tcp, key) => tcp.on_ready(TcpId::from(key), ready),
-                (Kind::Udp, key) => udp.on_ready(UdpId::from(key), ready),
-                (Kind::Icmp, key) => icmp.on_ready(IcmpId::from(key), ready),
+                (Kind::Udp, key) => udp.flows.on_ready(key.into(), ready),
+                (Kind::Icmp, key) => icmp.flows.on_ready(key.into(), ready),
                 (Kind::TcpListener, key) => forwards.on_ready(ListenerId::from(key), ready),
                 (Kind::Stack, _) => {}
             }
@@ -184,8 +182,8 @@ impl Stack {
     pub fn report(&mut self, token: u64, ready: Readiness) {
         match token::unpack(token) {
             (Kind::Tcp, key) => self.tcp.on_ready(TcpId::from(key), ready),
-            (Kind::Udp, key) => self.udp.on_ready(UdpId::from(key), ready),
-            (Kind::Icmp, key) => self.icmp.on_ready(IcmpId::from(key), ready),
+            (Kind::Udp, key) => self.udp.flows.on_ready(key.into(), ready),
+            (Kind::Icmp, key) => self.icmp.flows.on_ready(key.into(), ready),
             (Kind::TcpListener, key) => self.tcp_forwards.on_ready(ListenerId::from(key), ready),
             (Kind::Stack, _) => {}
         }
@@ -207,21 +205,17 @@ impl Stack {
                 interest(Interest { descriptor, token: token::pack(Kind::Tcp, id), read, write, priority: read });
             }
         }
-        for (id, flow) in self.udp.iter().filter(|(_, flow)| !flow.is_paused()) {
-            let descriptor = flow.socket().as_raw_fd();
-            let token = token::pack(Kind::Udp, id);
-            interest(Interest { descriptor, token, read: true, write: false, priority: false });
-        }
-        for (id, flow) in self.icmp.iter().filter(|(_, flow)| !flow.is_paused()) {
-            let descriptor = flow.socket().as_raw_fd();
-            let token = token::pack(Kind::Icmp, id);
-            interest(Interest { descriptor, token, read: true, write: false, priority: false });
-        }
+        self.udp.flows.interests(|token, descriptor, read, write| {
+            interest(Interest { descriptor, token, read, write, priority: false });
+        });
+        self.icmp.flows.interests(|token, descriptor, read, write| {
+            interest(Interest { descriptor, token, read, write, priority: false });
+        });
     }
 
     /// How many turns there are to take.
     fn backlog(&self) -> usize {
-        self.tcp_forwards.backlog() + self.tcp.backlog() + self.udp.backlog() + self.icmp.backlog()
+        self.tcp_forwards.backlog() + self.tcp.backlog() + self.udp.backlog() + self.icmp.flows.backlog()
     }
 
     /// Takes one turn of everything that has something to do; the frames it makes are to be taken out before the next.
@@ -300,7 +294,7 @@ impl Stack {
             self.cx.egress.on_deadline(now);
         }
         // What a deadline puts in anew is later than now, so this ends; the bound is for a clock that stands still.
-        for _ in 0..self.tcp.len() + self.udp.len() + 1024 {
+        for _ in 0..self.tcp.len() + self.udp.flows.len() + 1024 {
             if self.cx.room() == 0 {
                 break;
             }
@@ -308,8 +302,8 @@ impl Stack {
             self.cx.budget.moved(DEADLINE);
             match token::unpack(token) {
                 (Kind::Tcp, key) => self.tcp.on_deadline(TcpId::from(key), &mut self.cx),
-                (Kind::Udp, key) => self.udp.on_deadline(UdpId::from(key), &mut self.cx),
-                (Kind::Icmp, key) => self.icmp.on_deadline(IcmpId::from(key), &mut self.cx),
+                (Kind::Udp, key) => self.udp.on_deadline(key.into(), &mut self.cx),
+                (Kind::Icmp, key) => self.icmp.on_deadline(key.into(), &mut self.cx),
                 (Kind::TcpListener, key) => self.tcp_forwards.on_deadline(ListenerId::from(key)),
                 (Kind::Stack, _) => self.advertisement_due(),
             }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::Stack;
 use crate::flow::Caller;
 use crate::flow::key::Endpoint;
+use crate::flow::table::Entry;
 use crate::flow::tcp::guest::{GuestForward, GuestForwardHandle};
 use crate::forward::error::ForwardError;
 use crate::forward::host::{HostForward, HostForwardEntry, HostForwardHandle, Id, ListenAddress, Protocol};
@@ -73,9 +74,9 @@ impl Stack {
             let listen = forward.address()?.clone();
             Some((forward.number(), entry(Id::Listener(id), Protocol::Tcp, listen, forward.guest())))
         });
-        let datagrams = self.udp.forwards().filter_map(|(id, flow)| {
+        let datagrams = self.udp.forwards().filter_map(|(id, Entry { flow, number, .. })| {
             let listen = ListenAddress::Inet(flow.bound()?);
-            Some((flow.number(), entry(Id::Udp(id), Protocol::Udp, listen, flow.guest())))
+            Some((*number, entry(Id::Udp(id), Protocol::Udp, listen, flow.guest())))
         });
         let mut all: Vec<(u64, HostForwardEntry)> = streams.chain(datagrams).collect();
         all.sort_by_key(|&(number, _)| number);

@@ -23,7 +23,7 @@ impl Stack {
     #[cold]
     fn make_room(&mut self) {
         for _ in 0..SPARE {
-            let (udp, icmp) = (self.udp.giving_way(), self.icmp.giving_way());
+            let (udp, icmp) = (self.udp.flows.giving_way(), self.icmp.flows.giving_way());
             // The last one may be the one that all this is about.
             if udp.max(icmp) <= 1 {
                 return;

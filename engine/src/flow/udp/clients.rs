@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use super::UdpFlow;
+use super::Mapping;
 use super::peers::{MAX_PEERS, Peer};
 use crate::flow::key::Endpoint;
 use crate::flow::policy::Policy;
@@ -14,7 +14,7 @@ pub(super) const MAX_CLIENTS: usize = 256;
 /// Ports that are tried for a client whose own one is taken by another client.
 const TRIES: u16 = 64;
 
-impl UdpFlow {
+impl Mapping {
     /// A datagram came to a host forward: its sender becomes the latest of the peers. `local` is what it was sent to.
     pub(super) fn meet(&mut self, real: SocketAddr, local: Option<LocalAddress>, policy: &Policy) {
         if !self.forward {

@@ -3,8 +3,10 @@
 //! that never expires. Source: docs/contract/udp.md.
 //!
 //! `table` finds and bounds the flows, `peers` says who is who on the two sides of a flow, `clients` the same for a host
-//! forward, `send` takes datagrams from the guest (with `stage` for bursts), `receive` brings those of the host.
+//! forward, `send` takes datagrams from the guest (with `stage` for bursts), `receive` brings those of the host, and `bulk`
+//! says how many at once.
 
+mod bulk;
 mod clients;
 mod peers;
 mod receive;
@@ -18,87 +20,110 @@ use std::net::SocketAddr;
 pub(crate) use send::FromGuest;
 pub(crate) use table::{UdpId, UdpTable};
 
+use std::os::fd::RawFd;
+
+use bulk::Bulk;
+
+use super::clock_hand::ClockHand;
+use super::datagram::{self, HostHalf};
 use super::key::Endpoint;
-use super::ready::Mark;
-use super::timers::Slot;
-use super::whole::Whole;
+use super::table::{Flow, GivesWay};
+use super::token::Kind;
+use crate::host::poller::{News, Readiness};
 use crate::host::socket::Datagram;
 use crate::time::{Duration, Instant, earliest};
 
 /// How long a flow lives after its last datagram.
 const LIFETIME: Duration = Duration::from_secs(240);
-/// Queued errors of a flow that are passed on at one go.
-const ERROR_BUDGET: usize = 64;
 
-/// One UDP mapping.
-pub(crate) struct UdpFlow {
+/// The guest's half of a flow: who talks to whom, and by which names.
+struct Mapping {
     guest: Endpoint,
     /// Where the guest last sent to, as it named it.
     remote: Option<Endpoint>,
-    socket: Datagram,
-    /// The family of the socket. It is the guest's, but for queries to a name server of the other family and for
-    /// forwards between the two.
-    v6: bool,
     forward: bool,
     /// What a host forward is bound to: the kernel is not asked again.
     bound: Option<SocketAddr>,
     peers: VecDeque<peers::Peer>,
     expires: Instant,
-    /// When a read that failed is tried again.
-    again: Option<Instant>,
-    ttl: u8,
-    whole: Whole,
-    readable: bool,
-    errored: bool,
-    queued: Mark,
+}
+
+/// One UDP mapping.
+pub(crate) struct UdpFlow {
+    mapping: Mapping,
+    /// The socket is of the guest's family, but for queries to a name server of the other family and for forwards between
+    /// the two.
+    host: HostHalf,
+    bulk: Bulk,
     used: bool,
-    /// The kernel cuts runs of datagrams itself, as far as we know.
-    segmenting: bool,
-    /// How many messages the next read asks for; grows with use.
-    batch: u8,
-    /// The socket was prepared for much traffic.
-    prepared: bool,
-    number: u64,
-    timer: Slot,
 }
 
 impl UdpFlow {
     pub(crate) fn guest(&self) -> Endpoint {
-        self.guest
+        self.mapping.guest
     }
 
     pub(crate) fn remote(&self) -> Option<Endpoint> {
-        self.remote
-    }
-
-    /// Flows are numbered as they are made.
-    pub(crate) fn number(&self) -> u64 {
-        self.number
+        self.mapping.remote
     }
 
     pub(crate) fn socket(&self) -> &Datagram {
-        &self.socket
+        self.host.socket()
     }
 
     /// What a host forward is bound to.
     pub(crate) fn bound(&self) -> Option<SocketAddr> {
-        self.bound
-    }
-
-    /// Whether the socket is of no use to watch: the host is asked again at its time.
-    pub(crate) fn is_paused(&self) -> bool {
-        self.again.is_some()
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        earliest((!self.forward).then_some(self.expires), self.again)
+        self.mapping.bound
     }
 
     /// What is left of the flow's life; `None` for a host forward.
     pub(crate) fn remaining(&self, now: Instant) -> Option<Duration> {
-        if self.forward {
-            return None;
-        }
-        Some(if self.expires > now { self.expires - now } else { Duration::ZERO })
+        self.mapping.expires().map(|expires| datagram::remaining(expires, now))
+    }
+}
+
+impl Mapping {
+    /// When the flow ends if nothing more goes through it; never for a host forward.
+    fn expires(&self) -> Option<Instant> {
+        (!self.forward).then_some(self.expires)
+    }
+}
+
+impl Flow for UdpFlow {
+    type Id = UdpId;
+    /// The guest's address and port, and whether the socket is one of IPv6. A forward has none.
+    type Key = (Endpoint, bool);
+    type Order = ClockHand<UdpId>;
+    const KIND: Kind = Kind::Udp;
+    const NEWS: News = News::Incoming;
+
+    fn key(&self) -> Option<(Endpoint, bool)> {
+        (!self.mapping.forward).then_some((self.mapping.guest, self.host.is_v6()))
+    }
+
+    fn socket(&self) -> Option<RawFd> {
+        Some(self.host.descriptor())
+    }
+
+    fn on_ready(&mut self, ready: Readiness) {
+        self.host.on_ready(ready);
+    }
+
+    fn wants_turn(&self) -> bool {
+        self.host.wants_turn()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        earliest(self.mapping.expires(), self.host.deadline())
+    }
+
+    fn interest(&self) -> (bool, bool) {
+        (!self.host.is_paused(), false)
+    }
+}
+
+impl GivesWay for UdpFlow {
+    fn used(&mut self) -> &mut bool {
+        &mut self.used
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::UdpFlow;
+use super::Mapping;
 use crate::flow::key::Endpoint;
 use crate::flow::policy::Policy;
 use crate::host::local_address::LocalAddress;
@@ -19,7 +19,7 @@ pub(super) struct Peer {
     pub local: Option<LocalAddress>,
 }
 
-impl UdpFlow {
+impl Mapping {
     pub(super) fn remember(&mut self, real: SocketAddr, known_as: Endpoint) {
         let is_it = |peer: &Peer| peer.real == real && peer.known_as == known_as;
         if self.peers.back().is_some_and(is_it) || (self.forward && self.peers.iter().any(is_it)) {
@@ -48,7 +48,7 @@ impl UdpFlow {
         } else if let Some(peer) = by_address() {
             // Another port of a host the guest talks to: it answers from that port of the known address.
             Endpoint::new(peer.known_as.ip, real.port())
-        } else if self.forward || self.v6 == self.guest.ip.is_ipv6() {
+        } else if self.forward || real.is_ipv6() == self.guest.ip.is_ipv6() {
             Endpoint::new(policy.visible(real.ip(), self.guest.ip.is_ipv6()), real.port())
         } else {
             // The socket for a name server of the other family is for nobody else.

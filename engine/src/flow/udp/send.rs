@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::receive::drain_errors;
 use super::stage::{Burst, Stage};
 use super::table::UdpTable;
 use super::{LIFETIME, UdpFlow, UdpId};
@@ -11,7 +10,6 @@ use crate::flow::egress::{Reported, Unreachable};
 use crate::flow::key::Endpoint;
 use crate::flow::name_server::Moved;
 use crate::flow::policy::Destination;
-use crate::flow::token::{self, Kind};
 use crate::host::mmsg::MAX_SEND;
 use crate::ip::icmp;
 use crate::pace::Hold;
@@ -51,7 +49,7 @@ impl UdpTable {
             cx.egress.time_exceeded(datagram.packet, cx.now);
             return;
         }
-        let known = forward.and_then(|id| self.flows.get(id)?.peer_known_as(datagram.destination));
+        let known = forward.and_then(|id| self.peer_of(id, datagram.destination));
         let real = known.or_else(|| match cx.policy.translate(datagram.destination) {
             Destination::Host(real) => Some(real),
             Destination::NameServer => name_server(datagram, cx),
@@ -62,7 +60,7 @@ impl UdpTable {
             return;
         };
         // A forward whose socket is of the other family reaches the peers that came through it, and nobody else.
-        let forward = forward.filter(|&id| self.flows.get(id).is_some_and(|flow| flow.v6 == real.is_ipv6()));
+        let forward = forward.filter(|&id| self.flows.get(id).is_some_and(|flow| flow.host.is_v6() == real.is_ipv6()));
         let (sent, burst) = self.send_to(datagram, real, forward, cx);
         let is_query = cx.policy.is_name_server(datagram.destination);
         match sent {
@@ -95,14 +93,11 @@ impl UdpTable {
         };
         let Some(flow) = self.flows.get_mut(id) else { return (Sent::Done, None) };
         flow.used = true;
-        flow.remote = Some(datagram.destination);
-        if !flow.forward {
-            flow.expires = cx.now + LIFETIME;
-            let deadline = flow.deadline();
-            cx.timers.arm(&mut flow.timer, deadline, token::pack(Kind::Udp, id));
-        }
+        let mapping = &mut flow.mapping;
+        mapping.remote = Some(datagram.destination);
+        mapping.expires = cx.now + LIFETIME;
         // What is not translated needs no remembering, but for the loopback: it is also what the virtual host stands for.
-        if real.ip() != datagram.destination.ip || real.ip().is_loopback() || flow.forward {
+        if real.ip() != datagram.destination.ip || real.ip().is_loopback() || mapping.forward {
             let known_as = match datagram.destination.ip {
                 // Nobody answers from the broadcast address.
                 IpAddr::V4(ip) if ip.is_broadcast() => Endpoint::new(cx.policy.v4.host, datagram.destination.port),
@@ -110,15 +105,13 @@ impl UdpTable {
                 IpAddr::V6(ip) if ip.is_multicast() => Endpoint::new(cx.policy.v6.host, datagram.destination.port),
                 _ => datagram.destination,
             };
-            flow.remember(real, known_as);
-        }
-        if flow.ttl != datagram.ttl - 1 {
-            flow.ttl = datagram.ttl - 1;
-            flow.socket.set_ttl(real.is_ipv6(), flow.ttl);
+            mapping.remember(real, known_as);
         }
         let FromGuest { source, destination, ttl, whole, .. } = *datagram;
-        flow.prepare(real, datagram.packet.len(), whole);
-        let burst = Burst { flow: id, source, destination, ttl, whole, real, local: flow.local_for(destination) };
+        let local = mapping.local_for(destination);
+        flow.host.set_ttl(ttl - 1);
+        flow.prepare(datagram.packet.len(), whole);
+        let burst = Burst { flow: id, source, destination, ttl, whole, real, local };
         (send(flow, datagram, &burst, cx), Some(burst))
     }
 
@@ -174,10 +167,10 @@ impl UdpTable {
         if let Some(&burst) = self.stage.burst()
             && let Some(flow) = self.flows.get_mut(burst.flow)
         {
-            flow.prepare(burst.real, self.stage.longest(), burst.whole);
+            flow.prepare(self.stage.longest(), burst.whole);
             send_staged(flow, &burst, &self.stage, cx);
             flow.used = true;
-            flow.expires = cx.now + LIFETIME;
+            flow.mapping.expires = cx.now + LIFETIME;
         }
         self.stage.clear();
     }
@@ -217,14 +210,14 @@ enum Sent {
 fn send(flow: &mut UdpFlow, datagram: &FromGuest<'_>, burst: &Burst, cx: &mut Context) -> Sent {
     // The first try may report an error of an *earlier* datagram; then that error is passed on and the send repeated.
     for _ in 0..2 {
-        let Err(error) = flow.socket.send_from(datagram.payload, burst.real, burst.local) else {
+        let Err(error) = flow.host.socket().send_from(datagram.payload, burst.real, burst.local) else {
             cx.pace.on_given();
             return Sent::Done;
         };
         match error.raw_os_error() {
             Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR) => return Sent::Lack,
             Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::EPROTO | libc::ENOPROTOOPT)
-                if drain_errors(flow, cx) => {}
+                if flow.take_errors(cx) => {}
             Some(libc::EHOSTUNREACH) => return Sent::Unreachable(Unreachable::Host),
             Some(libc::ECONNREFUSED) => {}
             Some(libc::EMSGSIZE) => {
@@ -240,9 +233,9 @@ fn send(flow: &mut UdpFlow, datagram: &FromGuest<'_>, burst: &Burst, cx: &mut Co
 impl UdpFlow {
     /// A packet of so many bytes is about to be sent. What a host peer gets through a forward is the host's own, which cuts
     /// it by what it knows of the path.
-    fn prepare(&mut self, real: SocketAddr, length: usize, whole: bool) {
-        if !self.forward {
-            self.whole.prepare(&self.socket, real.is_ipv6(), length, whole);
+    fn prepare(&mut self, length: usize, whole: bool) {
+        if !self.mapping.forward {
+            self.host.prepare(length, whole);
         }
     }
 }
@@ -250,17 +243,17 @@ impl UdpFlow {
 /// The path does not carry a datagram that is to arrive whole.
 #[cold]
 fn too_large(flow: &mut UdpFlow, datagram: &FromGuest<'_>, burst: &Burst, cx: &mut Context) {
-    drain_errors(flow, cx);
+    flow.take_errors(cx);
     // Whatever the kernel has put together, it was the size that it did not like.
-    flow.segmenting = true;
-    let Some(mtu) = flow.whole.take_refused() else {
+    flow.bulk.segmenting = true;
+    let Some(mtu) = flow.host.take_refused() else {
         return cx.egress.unreachable(Unreachable::Network, datagram.packet, cx.now);
     };
     cx.egress.too_large(mtu, datagram.packet, cx.now);
     // A guest whose own link carries more than Ethernet does would lose the first datagram to each destination.
-    if flow.whole.is_news(burst.real.ip(), cx.now) && cx.egress.mtu() > ETHERNET_MTU {
-        flow.whole.give_in(&flow.socket, burst.real.is_ipv6());
-        if flow.socket.send_from(datagram.payload, burst.real, burst.local).is_ok() {
+    if flow.host.is_news(burst.real.ip(), cx.now) && cx.egress.mtu() > ETHERNET_MTU {
+        flow.host.give_in();
+        if flow.host.socket().send_from(datagram.payload, burst.real, burst.local).is_ok() {
             cx.pace.on_given();
         }
     }
@@ -274,7 +267,8 @@ fn send_staged(flow: &mut UdpFlow, burst: &Burst, stage: &Stage, cx: &mut Contex
     }
     let mut done = 0;
     while let Some(rest) = payloads.get(done..stage.len()) {
-        let Err((sent, _)) = flow.socket.send_many(rest, burst.real, burst.local, &mut flow.segmenting) else { return };
+        let segmenting = &mut flow.bulk.segmenting;
+        let Err((sent, _)) = flow.host.socket().send_many(rest, burst.real, burst.local, segmenting) else { return };
         done += sent;
         // The one that failed is tried on its own, which finds out whose error it was.
         let (packet, payload) = stage.get(done);
