@@ -1,7 +1,6 @@
 //! Turns: the flows of one table that have something to bring in or to send, in the order in which that was noticed; but a
 //! flow with little to do need not wait for all that have much.
 
-use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 /// Whether a flow waits for its turn. Lives in the flow.
@@ -59,10 +58,6 @@ impl<K> ReadyQueue<K> {
     pub(crate) fn len(&self) -> usize {
         self.keys.len() + self.light.len()
     }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.light.is_empty()
-    }
 }
 
 impl Mark {
@@ -70,14 +65,6 @@ impl Mark {
     pub(crate) fn taken(&mut self) {
         self.0 = false;
     }
-}
-
-/// The keys of a table's flows, given with their numbers, in the order in which all of them are ended: newest first, as
-/// the application sees their sockets go in the order in which upstream lists them.
-pub(crate) fn newest_first<K>(flows: impl Iterator<Item = (K, u64)>) -> Vec<K> {
-    let mut flows: Vec<(K, u64)> = flows.collect();
-    flows.sort_by_key(|&(_, number)| Reverse(number));
-    flows.into_iter().map(|(key, _)| key).collect()
 }
 
 #[cfg(test)]
@@ -95,7 +82,7 @@ mod tests {
         first.taken();
         queue.push(1, &mut first);
         assert_eq!((queue.pop(), queue.pop(), queue.pop()), (Some(2), Some(1), None));
-        assert!(queue.is_empty());
+        assert_eq!(queue.len(), 0);
     }
 
     #[test]
@@ -109,10 +96,5 @@ mod tests {
         assert_eq!(order[..9], [2, 3, 4, 5, 6, 7, 8, 0, 9]);
         assert_eq!(order.iter().position(|&key| key == 1), Some(15));
         assert_eq!((order.len(), queue.len()), (32, 0));
-    }
-
-    #[test]
-    fn the_newest_goes_first() {
-        assert_eq!(newest_first([('a', 1), ('c', 9), ('b', 4)].into_iter()), ['c', 'b', 'a']);
     }
 }

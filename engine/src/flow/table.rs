@@ -23,7 +23,7 @@ pub(crate) trait Flow {
     type Id: Key;
     /// What a flow is found by; [`Infallible`](std::convert::Infallible) where none is looked for.
     type Key: Copy + Eq + Hash;
-    /// Which flows make room for new ones; nothing where none does.
+    /// The order in which flows make room for new ones; nothing where none does, or where that is no business of the table.
     type Order: Default;
     const KIND: Kind;
     /// What the poller tells of the host socket.
@@ -75,6 +75,44 @@ pub(crate) struct Table<F: Flow> {
     pub order: F::Order,
 }
 
+/// A flow in its table.
+pub(crate) struct Held<'a, F: Flow> {
+    id: F::Id,
+    entry: &'a mut Entry<F>,
+    ready: &'a mut ReadyQueue<F::Id>,
+}
+
+impl<F: Flow> Held<'_, F> {
+    #[inline]
+    pub(crate) fn flow(&mut self) -> &mut F {
+        &mut self.entry.flow
+    }
+
+    /// See [`Table::settle`].
+    #[inline]
+    pub(crate) fn settle(mut self, cx: &mut Context) {
+        self.queue();
+        self.arm(cx);
+    }
+
+    #[inline]
+    fn queue(&mut self) {
+        if !self.entry.flow.wants_turn() {
+            return;
+        }
+        if self.entry.flow.is_light() {
+            self.ready.push_light(self.id, &mut self.entry.queued);
+        } else {
+            self.ready.push(self.id, &mut self.entry.queued);
+        }
+    }
+
+    #[inline]
+    fn arm(&mut self, cx: &mut Context) {
+        cx.timers.arm(&mut self.entry.timer, self.entry.flow.deadline(), token::pack(F::KIND, self.id));
+    }
+}
+
 impl<F: Flow> Default for Table<F> {
     fn default() -> Table<F> {
         let (entries, by_key) = (SlotMap::with_key(), HashMap::default());
@@ -83,10 +121,12 @@ impl<F: Flow> Default for Table<F> {
 }
 
 impl<F: Flow> Table<F> {
+    #[inline]
     pub(crate) fn get(&self, id: F::Id) -> Option<&F> {
         self.entries.get(id).map(|entry| &entry.flow)
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, id: F::Id) -> Option<&mut F> {
         self.entries.get_mut(id).map(|entry| &mut entry.flow)
     }
@@ -97,6 +137,7 @@ impl<F: Flow> Table<F> {
     }
 
     /// The flow with this key.
+    #[inline]
     pub(crate) fn find(&self, key: &F::Key) -> Option<F::Id> {
         self.by_key.get(key).copied()
     }
@@ -119,6 +160,7 @@ impl<F: Flow> Table<F> {
     }
 
     /// Takes a flow in. Nobody else may have its key.
+    #[inline]
     pub(crate) fn insert(&mut self, flow: F, cx: &mut Context) -> F::Id {
         let key = flow.key();
         let entry = Entry { flow, number: cx.number(), queued: Mark::default(), timer: Slot::default() };
@@ -147,43 +189,57 @@ impl<F: Flow> Table<F> {
         socket.is_none_or(|socket| cx.watch(&socket, token::pack(F::KIND, id), F::NEWS))
     }
 
+    /// Changes what a flow is found by.
+    pub(crate) fn rename(&mut self, id: F::Id, rename: impl FnOnce(&mut F)) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        if let Some(old) = entry.flow.key() {
+            self.by_key.remove(&old);
+        }
+        rename(&mut entry.flow);
+        if let Some(new) = entry.flow.key() {
+            self.by_key.insert(new, id);
+        }
+    }
+
     /// Takes a flow out. What becomes of its host socket is up to the caller.
+    #[inline]
     pub(crate) fn remove(&mut self, id: F::Id, cx: &mut Context) -> Option<Entry<F>> {
-        let mut entry = self.entries.remove(id)?;
+        let entry = self.entries.get_mut(id)?;
         cx.timers.disarm(&mut entry.timer, token::pack(F::KIND, id));
         if let Some(key) = entry.flow.key() {
             self.by_key.remove(&key);
         }
-        Some(entry)
+        // Flows are large: what is moved once more here costs as much as all the rest.
+        self.entries.remove(id)
     }
 
     /// To be called when something has happened to a flow: queues it for a turn if it wants one, and sees to its deadline.
     /// (One that has only moved later need not be seen to.)
     pub(crate) fn settle(&mut self, id: F::Id, cx: &mut Context) {
-        self.queue(id);
-        self.arm(id, cx);
+        if let Some(held) = self.hold(id) {
+            held.settle(cx);
+        }
     }
 
-    fn queue(&mut self, id: F::Id) {
-        let Some(entry) = self.entries.get_mut(id).filter(|entry| entry.flow.wants_turn()) else { return };
-        if entry.flow.is_light() {
-            self.ready.push_light(id, &mut entry.queued);
-        } else {
-            self.ready.push(id, &mut entry.queued);
-        }
+    /// A flow that is to be settled once something was done with it.
+    #[inline]
+    pub(crate) fn hold(&mut self, id: F::Id) -> Option<Held<'_, F>> {
+        let ready = &mut self.ready;
+        self.entries.get_mut(id).map(|entry| Held { id, entry, ready })
     }
 
     /// Sees to the deadline of a flow.
     pub(crate) fn arm(&mut self, id: F::Id, cx: &mut Context) {
-        let Some(entry) = self.entries.get_mut(id) else { return };
-        cx.timers.arm(&mut entry.timer, entry.flow.deadline(), token::pack(F::KIND, id));
+        if let Some(mut held) = self.hold(id) {
+            held.arm(cx);
+        }
     }
 
     /// Takes a report of the poller.
     pub(crate) fn on_ready(&mut self, id: F::Id, ready: Readiness) {
-        if let Some(flow) = self.get_mut(id) {
-            flow.on_ready(ready);
-            self.queue(id);
+        if let Some(mut held) = self.hold(id) {
+            held.flow().on_ready(ready);
+            held.queue();
         }
     }
 
@@ -240,5 +296,101 @@ impl<F: GivesWay> Table<F> {
             None => Visit::Gone,
             Some(entry) => Visit::of(entry.flow.used()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slotmap::DefaultKey;
+
+    /// What it is found by, and whether it was used.
+    struct Toy(Option<u8>, bool);
+
+    impl Flow for Toy {
+        type Id = DefaultKey;
+        type Key = u8;
+        type Order = ClockHand<DefaultKey>;
+        const KIND: Kind = Kind::Icmp;
+        const NEWS: News = News::Incoming;
+
+        fn key(&self) -> Option<u8> {
+            self.0
+        }
+
+        fn socket(&self) -> Option<RawFd> {
+            None
+        }
+
+        fn on_ready(&mut self, ready: Readiness) {
+            self.1 |= ready.readable;
+        }
+
+        fn wants_turn(&self) -> bool {
+            self.1
+        }
+
+        fn deadline(&self) -> Option<Instant> {
+            None
+        }
+
+        fn interest(&self) -> (bool, bool) {
+            (true, false)
+        }
+    }
+
+    impl GivesWay for Toy {
+        fn used(&mut self) -> &mut bool {
+            &mut self.1
+        }
+    }
+
+    fn table(flows: impl IntoIterator<Item = (Toy, u64)>) -> (Table<Toy>, Vec<DefaultKey>) {
+        let mut table = Table::default();
+        let ids = flows.into_iter().map(|(flow, number)| {
+            let key = flow.key();
+            let entry = Entry { flow, number, queued: Mark::default(), timer: Slot::default() };
+            let id = table.entries.insert(entry);
+            table.by_key.extend(key.map(|key| (key, id)));
+            id
+        });
+        let ids = ids.collect();
+        (table, ids)
+    }
+
+    #[test]
+    fn the_newest_goes_first() {
+        let (table, ids) = table([(Toy(None, false), 1), (Toy(None, false), 9), (Toy(None, false), 4)]);
+        assert_eq!(table.newest_first(), [ids[1], ids[2], ids[0]]);
+    }
+
+    #[test]
+    fn who_wants_a_turn_has_one_and_who_is_gone_has_none() {
+        let (mut table, ids) = table((0..3).map(|number| (Toy(None, false), number)));
+        let readable = Readiness { readable: true, ..Readiness::default() };
+        table.on_ready(ids[0], Readiness::default());
+        assert_eq!(table.backlog(), 0);
+        for id in [ids[1], ids[2], ids[1]] {
+            table.on_ready(id, readable);
+        }
+        assert_eq!(table.backlog(), 2);
+        table.entries.remove(ids[1]);
+        assert_eq!((table.next_turn(), table.next_turn()), (Some(ids[2]), None));
+        table.on_ready(ids[1], readable);
+        assert_eq!(table.backlog(), 0);
+    }
+
+    #[test]
+    fn a_flow_is_found_by_its_new_name_only() {
+        let (mut table, ids) = table([(Toy(Some(1), false), 1)]);
+        table.rename(ids[0], |flow| flow.0 = Some(2));
+        assert_eq!((table.find(&1), table.find(&2)), (None, Some(ids[0])));
+    }
+
+    #[test]
+    fn the_one_that_was_not_used_makes_room() {
+        let (mut table, ids) = table([(Toy(Some(1), true), 1), (Toy(Some(2), false), 2)]);
+        ids.iter().for_each(|&id| table.give_way(id));
+        assert_eq!((table.giving_way(), table.victim()), (2, Some(ids[1])));
     }
 }

@@ -1,23 +1,24 @@
 //! Host forwards for streams: TCP and Unix sockets that listen on the host for peers that want to reach the guest.
 //! (A UDP forward has no connections to accept; its socket is a flow.) Source: docs/contract/hostfwd.md.
 
+use std::convert::Infallible;
 use std::io::ErrorKind;
+use std::os::fd::{AsRawFd, RawFd};
 
-use hashbrown::HashMap;
-use slotmap::{SlotMap, new_key_type};
+use slotmap::new_key_type;
 
 use super::host::ListenAddress;
 use crate::flow::Context;
 use crate::flow::effect::HostSocket;
 use crate::flow::key::Endpoint;
-use crate::flow::ready::{Mark, ReadyQueue};
+use crate::flow::several::Several;
+use crate::flow::table::{Entry, Flow, Table};
 use crate::flow::tcp::TcpTable;
-use crate::flow::timers::Slot;
-use crate::flow::token::{self, Kind};
+use crate::flow::token::Kind;
 use crate::host::poller::{News, Readiness};
 use crate::host::socket::Listener;
 use crate::host::unix::UnixAddress;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// Listeners at one time; a further one is refused.
 const MAX_LISTENERS: usize = 4096;
@@ -37,11 +38,10 @@ pub(crate) struct TcpForward {
     /// The kernel is asked for it once.
     address: Option<ListenAddress>,
     guest: Endpoint,
-    queued: Mark,
-    number: u64,
-    timer: Slot,
-    /// The host had no descriptor for the next connection, and is asked again when the timer fires.
-    paused: bool,
+    /// There may be a connection to take.
+    readable: bool,
+    /// The host had no descriptor for the next connection, and is asked again at this time.
+    again: Option<Instant>,
 }
 
 impl TcpForward {
@@ -54,18 +54,44 @@ impl TcpForward {
         self.address.as_ref()
     }
 
-    /// Forwards are numbered as they are made, in one row with the flows.
-    pub(crate) fn number(&self) -> u64 {
-        self.number
-    }
-
     pub(crate) fn guest(&self) -> Endpoint {
         self.guest
     }
+}
 
-    /// Whether it is of no use to watch the listener: there is a connection, and no descriptor for it.
-    pub(crate) fn is_paused(&self) -> bool {
-        self.paused
+impl Flow for TcpForward {
+    type Id = ListenerId;
+    /// Where it listens is looked for only when a forward is removed, and may be said of several.
+    type Key = Infallible;
+    type Order = ();
+    const KIND: Kind = Kind::TcpListener;
+    const NEWS: News = News::Incoming;
+
+    fn key(&self) -> Option<Infallible> {
+        None
+    }
+
+    fn socket(&self) -> Option<RawFd> {
+        Some(self.listener.as_raw_fd())
+    }
+
+    fn on_ready(&mut self, ready: Readiness) {
+        if ready.readable {
+            self.readable = true;
+            self.again = None;
+        }
+    }
+
+    fn wants_turn(&self) -> bool {
+        self.readable && self.again.is_none()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.again
+    }
+
+    fn interest(&self) -> (bool, bool) {
+        (self.again.is_none(), false)
     }
 }
 
@@ -96,129 +122,92 @@ fn address_of(listener: &Listener) -> Option<ListenAddress> {
 /// All TCP host forwards of a stack.
 #[derive(Default)]
 pub(crate) struct TcpForwards {
-    forwards: SlotMap<ListenerId, TcpForward>,
-    by_place: HashMap<Place, Vec<ListenerId>, foldhash::fast::RandomState>,
-    ready: ReadyQueue<ListenerId>,
+    pub flows: Table<TcpForward>,
+    by_place: Several<Place, ListenerId>,
 }
 
 impl TcpForwards {
     /// Adds a forward: who connects to `listener` reaches `guest`. `None` when the table is full or the poller has no room.
     pub(crate) fn add(&mut self, listener: Listener, guest: Endpoint, cx: &mut Context) -> Option<ListenerId> {
-        if self.forwards.len() >= MAX_LISTENERS {
+        if self.flows.len() >= MAX_LISTENERS {
             return None;
         }
         let address = address_of(&listener);
         let place = address.as_ref().map(Place::from);
-        let id = self.forwards.insert(TcpForward {
-            listener,
-            address,
-            guest,
-            queued: Mark::default(),
-            number: cx.number(),
-            timer: Slot::default(),
-            paused: false,
-        });
-        let watched = self
-            .forwards
-            .get(id)
-            .is_some_and(|forward| cx.watch(&forward.listener, token::pack(Kind::TcpListener, id), News::Incoming));
-        if watched {
-            if let Some(place) = place {
-                self.by_place.entry(place).or_default().push(id);
-            }
-            return Some(id);
+        let id = self.flows.admit(TcpForward { listener, address, guest, readable: false, again: None }, cx)?;
+        if let Some(place) = place {
+            self.by_place.push(place, id);
         }
-        self.forwards.remove(id);
-        None
+        Some(id)
     }
 
     /// The forward that listens on `address`; the oldest one, should there be several.
     pub(crate) fn find(&self, address: &ListenAddress) -> Option<ListenerId> {
-        self.by_place.get(&Place::from(address))?.first().copied()
-    }
-
-    pub(crate) fn get(&self, id: ListenerId) -> Option<&TcpForward> {
-        self.forwards.get(id)
+        self.by_place.get(&Place::from(address)).first().copied()
     }
 
     /// Removes a forward; false when there is none. Its connections go on.
     pub(crate) fn remove(&mut self, id: ListenerId, cx: &mut Context) -> bool {
-        let Some(mut forward) = self.forwards.remove(id) else { return false };
-        if let Some(place) = forward.address.as_ref().map(Place::from)
-            && let Some(ids) = self.by_place.get_mut(&place)
-        {
-            ids.retain(|&other| other != id);
-            if ids.is_empty() {
-                self.by_place.remove(&place);
-            }
+        let Some(Entry { flow: forward, .. }) = self.flows.remove(id, cx) else { return false };
+        if let Some(address) = &forward.address {
+            self.by_place.remove(&Place::from(address), id);
         }
-        cx.timers.disarm(&mut forward.timer, token::pack(Kind::TcpListener, id));
         cx.unwatch(HostSocket::Listener(forward.listener));
         true
     }
 
-    /// Takes a report of the poller.
-    pub(crate) fn on_ready(&mut self, id: ListenerId, ready: Readiness) {
-        let Some(forward) = self.forwards.get_mut(id) else { return };
-        if ready.readable {
-            self.ready.push(id, &mut forward.queued);
-        }
-    }
-
     /// Takes one turn of one listener that is ready; false when none is.
     pub(crate) fn work(&mut self, tcp: &mut TcpTable, cx: &mut Context) -> bool {
-        let Some(id) = self.ready.pop() else { return false };
-        let Some(forward) = self.forwards.get_mut(id) else { return true };
-        forward.queued.taken();
-        forward.paused = false;
-        for _ in 0..BUDGET {
-            if cx.room() == 0 {
-                break;
-            }
-            match cx.open_stream(|| forward.listener.accept()) {
-                Ok((stream, peer)) => tcp.open_from_host(stream, peer, forward.guest, cx),
-                // A peer that has gone again while it waited is no reason to leave the next one waiting.
-                Err(error) if matches!(error.raw_os_error(), Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO)) => {
-                }
-                Err(error) => {
-                    if error.kind() != ErrorKind::WouldBlock {
-                        // Out of descriptors or memory: the peer keeps waiting in the kernel, which will not report it
-                        // again, so the listener is tried again after a while.
-                        forward.paused = true;
-                        let again = cx.now + RETRY;
-                        cx.timers.arm(&mut forward.timer, Some(again), token::pack(Kind::TcpListener, id));
-                    }
-                    return true;
-                }
-            }
+        let Some(id) = self.flows.next_turn() else { return false };
+        if let Some(forward) = self.flows.get_mut(id) {
+            forward.accept(tcp, cx);
         }
-        self.ready.push(id, &mut forward.queued);
+        self.flows.settle(id, cx);
         true
     }
 
     /// The time for another try has come.
-    pub(crate) fn on_deadline(&mut self, id: ListenerId) {
-        let Some(forward) = self.forwards.get_mut(id) else { return };
-        forward.timer.fired();
-        self.ready.push(id, &mut forward.queued);
-    }
-
-    /// Listeners that still have something to bring in.
-    pub(crate) fn backlog(&self) -> usize {
-        self.ready.len()
-    }
-
-    /// All forwards, in no order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (ListenerId, &TcpForward)> {
-        self.forwards.iter()
+    pub(crate) fn on_deadline(&mut self, id: ListenerId, cx: &mut Context) {
+        if let Some(forward) = self.flows.fired(id) {
+            forward.again = forward.again.filter(|&again| again > cx.now);
+            self.flows.settle(id, cx);
+        }
     }
 
     /// Ends all forwards.
     pub(crate) fn clear(&mut self, cx: &mut Context) {
         self.by_place.clear();
-        for (id, mut forward) in self.forwards.drain() {
-            cx.timers.disarm(&mut forward.timer, token::pack(Kind::TcpListener, id));
-            cx.unwatch(HostSocket::Listener(forward.listener));
+        for id in self.flows.newest_first() {
+            if let Some(entry) = self.flows.remove(id, cx) {
+                cx.unwatch(HostSocket::Listener(entry.flow.listener));
+            }
+        }
+    }
+}
+
+impl TcpForward {
+    /// Takes the connections that wait, as many as one turn may.
+    fn accept(&mut self, tcp: &mut TcpTable, cx: &mut Context) {
+        for _ in 0..BUDGET {
+            if cx.room() == 0 {
+                return;
+            }
+            match cx.open_stream(|| self.listener.accept()) {
+                Ok((stream, peer)) => tcp.open_from_host(stream, peer, self.guest, cx),
+                // A peer that has gone again while it waited is no reason to leave the next one waiting.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO)) => {
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.readable = false;
+                    return;
+                }
+                // Out of descriptors or memory: the peer keeps waiting in the kernel, which will not report it again, so
+                // the listener is tried again after a while.
+                Err(_) => {
+                    self.again = Some(cx.now + RETRY);
+                    return;
+                }
+            }
         }
     }
 }

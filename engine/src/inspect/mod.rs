@@ -121,7 +121,7 @@ fn write_newest_first(mut lines: Vec<Line>, text: &mut String) {
 }
 
 fn tcp_lines(tables: &Tables<'_>) -> Vec<Line> {
-    let connections = tables.tcp.iter().map(|(_, flow)| {
+    let connections = tables.tcp.flows.iter().map(|(_, Entry { flow, number, .. })| {
         let (descriptor, local) = match flow.side() {
             Side::Host(stream) => (stream.as_raw_fd(), stream.local_address().map(Endpoint::from)),
             Side::Callback | Side::Application(_) | Side::Waiting(_) | Side::Gone => (-1, None),
@@ -133,13 +133,13 @@ fn tcp_lines(tables: &Tables<'_>) -> Vec<Line> {
         let conn = flow.connection();
         let tag = format!("TCP[{}]", state_name(conn.state()));
         let queues = (conn.recv().len(), conn.send().len());
-        Line::new(flow.number(), tag, descriptor, source, destination, queues)
+        Line::new(*number, tag, descriptor, source, destination, queues)
     });
-    let forwards = tables.tcp_forwards.iter().map(|(_, forward)| {
-        let listener = forward.listener();
+    let forwards = tables.tcp_forwards.flows.iter().map(|(_, Entry { flow, number, .. })| {
+        let listener = flow.listener();
         let source = listener.local_address().map(Endpoint::from);
         let tag = "TCP[HOST_FORWARD]".to_string();
-        Line::new(forward.number(), tag, listener.as_raw_fd(), source, Some(expected(tables, forward.guest())), (0, 0))
+        Line::new(*number, tag, listener.as_raw_fd(), source, Some(expected(tables, flow.guest())), (0, 0))
     });
     connections.chain(forwards).collect()
 }

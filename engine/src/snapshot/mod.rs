@@ -9,6 +9,7 @@ mod stream;
 
 use smoltcp::wire::EthernetAddress;
 
+use crate::flow::table::Entry;
 use crate::flow::tcp::Side;
 use crate::service::dhcp::SLOTS;
 use crate::stack::Stack;
@@ -55,13 +56,12 @@ impl std::error::Error for Error {}
 pub fn save(stack: &Stack) -> Vec<Vec<u8>> {
     let tables = stack.tables();
     let mut to = Writer::default();
-    let mut flows: Vec<_> =
-        tables.tcp.iter().map(|(_, flow)| flow).filter(|flow| matches!(flow.side(), Side::Callback)).collect();
-    flows.retain(|flow| flow.connection().save().is_some());
+    let mut flows: Vec<_> = tables.tcp.flows.iter().map(|(_, entry)| entry).collect();
+    flows.retain(|Entry { flow, .. }| matches!(flow.side(), Side::Callback) && flow.connection().save().is_some());
     // Upstream saves one connection a forward, but reads as many as there are and takes the last one for the newest.
-    flows.sort_by_key(|flow| flow.number());
+    flows.sort_by_key(|entry| entry.number);
     let superfluous = flows.len().saturating_sub(MAX_CONNECTIONS);
-    for flow in flows.into_iter().skip(superfluous) {
+    for Entry { flow, .. } in flows.into_iter().skip(superfluous) {
         let connection = flow.connection();
         let Some(tcp) = connection.save() else { continue };
         let (first, second) = connection.recv().slices();

@@ -4,15 +4,13 @@
 //! guest's frames come one a round; never while the application may be asleep without having been told, and never for a
 //! timer.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::RawFd;
 
 use super::Stack;
 use super::ration::DEADLINE;
 use super::thrift::Thrift;
 use crate::flow::Effect;
-use crate::flow::tcp::TcpId;
 use crate::flow::token::{self, Kind};
-use crate::forward::listener::ListenerId;
 use crate::host::poller::Readiness;
 use crate::link::handover::handing::Handing;
 use crate::link::handover::trust::Switches;
@@ -168,10 +166,10 @@ impl Stack {
         poller.wait(|token, ready| {
             any = true;
             match token::unpack(token) {
-                (Kind::Tcp, key) => tcp.on_ready(TcpId::from(key), ready),
+                (Kind::Tcp, key) => tcp.flows.on_ready(key.into(), ready),
                 (Kind::Udp, key) => udp.flows.on_ready(key.into(), ready),
                 (Kind::Icmp, key) => icmp.flows.on_ready(key.into(), ready),
-                (Kind::TcpListener, key) => forwards.on_ready(ListenerId::from(key), ready),
+                (Kind::TcpListener, key) => forwards.flows.on_ready(key.into(), ready),
                 (Kind::Stack, _) => {}
             }
         });
@@ -181,41 +179,28 @@ impl Stack {
     /// What the application says of a socket it watches in direct mode.
     pub fn report(&mut self, token: u64, ready: Readiness) {
         match token::unpack(token) {
-            (Kind::Tcp, key) => self.tcp.on_ready(TcpId::from(key), ready),
+            (Kind::Tcp, key) => self.tcp.flows.on_ready(key.into(), ready),
             (Kind::Udp, key) => self.udp.flows.on_ready(key.into(), ready),
             (Kind::Icmp, key) => self.icmp.flows.on_ready(key.into(), ready),
-            (Kind::TcpListener, key) => self.tcp_forwards.on_ready(ListenerId::from(key), ready),
+            (Kind::TcpListener, key) => self.tcp_forwards.flows.on_ready(key.into(), ready),
             (Kind::Stack, _) => {}
         }
     }
 
     /// What the application is to watch in direct mode.
     pub fn interests(&self, mut interest: impl FnMut(Interest)) {
-        for (id, forward) in self.tcp_forwards.iter().filter(|(_, forward)| !forward.is_paused()) {
-            interest(Interest {
-                descriptor: forward.listener().as_raw_fd(),
-                token: token::pack(Kind::TcpListener, id),
-                read: true,
-                write: false,
-                priority: false,
-            });
-        }
-        for (id, flow) in self.tcp.iter() {
-            if let Some((descriptor, read, write)) = flow.interest() {
-                interest(Interest { descriptor, token: token::pack(Kind::Tcp, id), read, write, priority: read });
-            }
-        }
-        self.udp.flows.interests(|token, descriptor, read, write| {
-            interest(Interest { descriptor, token, read, write, priority: false });
-        });
-        self.icmp.flows.interests(|token, descriptor, read, write| {
-            interest(Interest { descriptor, token, read, write, priority: false });
-        });
+        let mut watch = |token, descriptor, read, write, priority| {
+            interest(Interest { descriptor, token, read, write, priority });
+        };
+        self.tcp_forwards.flows.interests(|token, socket, read, write| watch(token, socket, read, write, false));
+        self.tcp.flows.interests(|token, socket, read, write| watch(token, socket, read, write, read));
+        self.udp.flows.interests(|token, socket, read, write| watch(token, socket, read, write, false));
+        self.icmp.flows.interests(|token, socket, read, write| watch(token, socket, read, write, false));
     }
 
     /// How many turns there are to take.
     fn backlog(&self) -> usize {
-        self.tcp_forwards.backlog() + self.tcp.backlog() + self.udp.backlog() + self.icmp.flows.backlog()
+        self.tcp_forwards.flows.backlog() + self.tcp.flows.backlog() + self.udp.backlog() + self.icmp.flows.backlog()
     }
 
     /// Takes one turn of everything that has something to do; the frames it makes are to be taken out before the next.
@@ -294,17 +279,17 @@ impl Stack {
             self.cx.egress.on_deadline(now);
         }
         // What a deadline puts in anew is later than now, so this ends; the bound is for a clock that stands still.
-        for _ in 0..self.tcp.len() + self.udp.flows.len() + 1024 {
+        for _ in 0..self.tcp.flows.len() + self.udp.flows.len() + 1024 {
             if self.cx.room() == 0 {
                 break;
             }
             let Some(token) = self.cx.timers.pop_due(now) else { break };
             self.cx.budget.moved(DEADLINE);
             match token::unpack(token) {
-                (Kind::Tcp, key) => self.tcp.on_deadline(TcpId::from(key), &mut self.cx),
+                (Kind::Tcp, key) => self.tcp.on_deadline(key.into(), &mut self.cx),
                 (Kind::Udp, key) => self.udp.on_deadline(key.into(), &mut self.cx),
                 (Kind::Icmp, key) => self.icmp.on_deadline(key.into(), &mut self.cx),
-                (Kind::TcpListener, key) => self.tcp_forwards.on_deadline(ListenerId::from(key)),
+                (Kind::TcpListener, key) => self.tcp_forwards.on_deadline(key.into(), &mut self.cx),
                 (Kind::Stack, _) => self.advertisement_due(),
             }
         }

@@ -70,9 +70,9 @@ impl Stack {
             let handle = self.host_forward_handle(id);
             HostForwardEntry { handle, protocol, listen, guest: guest.socket_address() }
         };
-        let streams = self.tcp_forwards.iter().filter_map(|(id, forward)| {
+        let streams = self.tcp_forwards.flows.iter().filter_map(|(id, Entry { flow: forward, number, .. })| {
             let listen = forward.address()?.clone();
-            Some((forward.number(), entry(Id::Listener(id), Protocol::Tcp, listen, forward.guest())))
+            Some((*number, entry(Id::Listener(id), Protocol::Tcp, listen, forward.guest())))
         });
         let datagrams = self.udp.forwards().filter_map(|(id, Entry { flow, number, .. })| {
             let listen = ListenAddress::Inet(flow.bound()?);
@@ -85,7 +85,7 @@ impl Stack {
 
     fn host_forward_handle(&self, id: Id) -> HostForwardHandle {
         let bound = match id {
-            Id::Listener(id) => match self.tcp_forwards.get(id).and_then(|forward| forward.address()) {
+            Id::Listener(id) => match self.tcp_forwards.flows.get(id).and_then(|forward| forward.address()) {
                 Some(ListenAddress::Inet(address)) => Some(*address),
                 _ => None,
             },

@@ -22,20 +22,17 @@ mod trouble;
 use bounds::Stage;
 use guest::{Attaching, Program, Rule};
 use proof::Proofs;
-pub(crate) use table::{FromGuest, TcpId, TcpTable};
+pub(crate) use table::{FromGuest, TcpTable};
 use trouble::Again;
 
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
 use crate::flow::key::FlowKey;
-use crate::flow::ready::Mark;
-use crate::flow::timers::Slot;
 use crate::host::socket::Stream;
 use crate::pace::{Exchange, Staging};
 use crate::tcp::Connection;
-use crate::time::{Instant, earliest};
+use crate::time::Instant;
 
 /// What a flow is joined to on the host's side.
 #[derive(Debug)]
@@ -100,8 +97,6 @@ pub(crate) struct TcpFlow {
     exchange: Exchange,
     /// The connection may have more for the guest than there was room for.
     unfinished: bool,
-    /// The flow is on the list of those with something to bring in or to send.
-    queued: Mark,
     /// The stage that the flow is counted in.
     stage: Stage,
     /// The largest segment the guest has sent: shorter ones end a burst.
@@ -110,8 +105,6 @@ pub(crate) struct TcpFlow {
     read_size: u32,
     /// Set while the host side is being connected.
     connecting: Option<Box<Connecting>>,
-    number: u64,
-    timer: Slot,
 }
 
 /// What only a flow that is being connected needs.
@@ -142,11 +135,6 @@ impl TcpFlow {
         &self.side
     }
 
-    /// Flows are numbered as they are made.
-    pub(crate) fn number(&self) -> u64 {
-        self.number
-    }
-
     /// The type of service of packets to the guest.
     pub(crate) fn tos(&self) -> u8 {
         self.tos
@@ -154,29 +142,5 @@ impl TcpFlow {
 
     pub(crate) fn origin(&self) -> Origin {
         self.origin
-    }
-
-    /// The next moment at which something is due without any event.
-    fn deadline(&self) -> Option<Instant> {
-        if self.connecting.is_none() && self.again.at().is_none() && !matches!(self.side, Side::Waiting(_)) {
-            let own = self.conn.deadline();
-            return if self.exchange.is_waiting() { earliest(own, self.exchange.deadline()) } else { own };
-        }
-        let connecting = self.connecting.as_ref().map(|connecting| connecting.deadline);
-        let of_side = match &self.side {
-            Side::Waiting(attaching) => attaching.deadline(),
-            Side::Application(program) => program.deadline(),
-            _ => None,
-        };
-        earliest(earliest(earliest(self.conn.deadline(), connecting), of_side), self.again.at())
-    }
-
-    /// What the application is to watch in direct mode: descriptor, for reading, for writing.
-    pub(crate) fn interest(&self) -> Option<(RawFd, bool, bool)> {
-        let Side::Host(stream) = &self.side else { return None };
-        let write = !self.writable && !self.again.holds_writes() && (self.connecting.is_some() || self.has_unflushed());
-        let reads = !self.host_finished && !self.again.holds_reads();
-        let read = !self.readable && reads && self.conn.is_established() && self.conn.send_room() > 0;
-        (read || write).then(|| (stream.as_raw_fd(), read, write))
     }
 }

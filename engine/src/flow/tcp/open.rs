@@ -13,11 +13,7 @@ use crate::flow::context::Context;
 use crate::flow::egress::Unreachable;
 use crate::flow::key::{Endpoint, FlowKey};
 use crate::flow::policy::Destination;
-use crate::flow::ready::Mark;
-use crate::flow::timers::Slot;
-use crate::flow::token::{self, Kind};
 use crate::host::lack::is_lack;
-use crate::host::poller::News;
 use crate::host::socket::{Hops, Stream};
 use crate::pace::{Exchange, Staging};
 use crate::tcp::{Connection, Segment};
@@ -182,7 +178,7 @@ impl TcpTable {
             flow.writable = true;
             flow.tos = tos;
             // Nothing is sent while a state is loaded; what is outstanding goes out in the next round.
-            cx.timers.arm(&mut flow.timer, Some(cx.now), token::pack(Kind::Tcp, id));
+            flow.unfinished = true;
         }
         self.settle(id, cx);
     }
@@ -191,18 +187,17 @@ impl TcpTable {
     /// different loopback addresses may use one port, and a peer without address has none).
     pub(super) fn free_key(&self, guest: Endpoint, ip: IpAddr, port: u16, cx: &Context) -> Option<FlowKey> {
         let key = |port| FlowKey { guest, remote: Endpoint { ip, port } };
-        if port != 0 && !self.by_key.contains_key(&key(port)) {
+        if port != 0 && self.flows.find(&key(port)).is_none() {
             return Some(key(port));
         }
         let start = cx.initial_sequence(&key(port)).0;
         (0..64)
             .map(|step| key(49152 + (start.wrapping_add(step * 251) % 16384) as u16))
-            .find(|key| !self.by_key.contains_key(key))
+            .find(|key| self.flows.find(key).is_none())
     }
 
     fn insert(&mut self, key: FlowKey, conn: Connection, side: Side, origin: Origin, cx: &mut Context) -> TcpId {
-        let number = cx.number();
-        let id = self.flows.insert(TcpFlow {
+        let flow = TcpFlow {
             key,
             conn,
             proofs: Proofs::default(),
@@ -224,21 +219,14 @@ impl TcpTable {
             staging: Staging::default(),
             exchange: Exchange::default(),
             unfinished: false,
-            queued: Mark::default(),
             stage: Stage::Open,
             full_segment: 0,
             read_size: FIRST_READ,
             connecting: None,
-            number,
-            timer: Slot::default(),
-        });
-        if let Some(flow) = self.flows.get(id) {
-            self.callbacks.insert(id, flow);
-        }
-        if let Some(old) = self.by_key.insert(key, id) {
-            // Callers look first; were this ever to happen, two flows must not share one key.
-            self.remove(old, cx);
-            self.by_key.insert(key, id);
+        };
+        let id = self.flows.insert(flow, cx);
+        if let Some(entry) = self.flows.entry(id) {
+            self.callbacks.insert(id, entry);
         }
         id
     }
@@ -246,13 +234,14 @@ impl TcpTable {
     /// Has the poller watch the flow's host socket. When it has no room the socket goes at once: the application was not
     /// told of it, and is not to be told of its end.
     pub(super) fn watch(&mut self, id: TcpId, cx: &mut Context) -> bool {
-        let Some(flow) = self.flows.get_mut(id) else { return false };
-        let Side::Host(stream) = &flow.side else { return true };
-        if cx.watch(stream, token::pack(Kind::Tcp, id), News::Stream) {
+        if self.flows.watch(id, cx) {
             return true;
         }
-        stream.reset_on_close();
-        flow.side = Side::Gone;
+        if let Some(flow) = self.flows.get_mut(id)
+            && let Side::Host(stream) = std::mem::replace(&mut flow.side, Side::Gone)
+        {
+            stream.reset_on_close();
+        }
         false
     }
 }

@@ -106,22 +106,6 @@ impl TcpFlow {
         cx.budget.moved(read);
     }
 
-    /// Whether news from the host wait for a turn, or something for the guest.
-    pub(super) fn wants_turn(&self) -> bool {
-        if self.unfinished {
-            return true;
-        }
-        if self.connecting.is_some() {
-            return self.writable;
-        }
-        if !matches!(self.side, Side::Host(_)) {
-            return false;
-        }
-        self.can_pull()
-            || (self.writable && !self.staged && self.conn.is_established() && self.has_unflushed())
-            || (self.failed && self.host_finished)
-    }
-
     /// Bytes, or an end, that the host has not been given yet, or an acknowledgment that waits for that.
     pub(super) fn has_unflushed(&self) -> bool {
         !self.conn.recv().is_empty() || self.has_batched_ack() || (self.conn.peer_finished() && !self.shut)
@@ -264,7 +248,7 @@ impl TcpFlow {
 
     /// Whether a read from the host is worth its system call: with a guest that acknowledges two segments at a time, a full
     /// buffer would be filled up two segments at a time.
-    fn can_pull(&self) -> bool {
+    pub(super) fn can_pull(&self) -> bool {
         if !self.readable || self.host_finished || !self.conn.is_established() {
             return false;
         }

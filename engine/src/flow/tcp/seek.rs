@@ -38,10 +38,8 @@ impl TcpTable {
         let Some(key) = self.free_key(guest, old.remote.ip, old.remote.port, cx) else { return };
         let conn = Connection::active(&cx.tcp_config_for(&key), cx.initial_sequence(&key), cx.now);
         let Some(flow) = self.flows.get_mut(id) else { return };
-        flow.key = key;
         std::mem::replace(&mut flow.conn, conn).release(&mut cx.pool);
-        self.by_key.remove(&old);
-        self.by_key.insert(key, id);
+        self.flows.rename(id, |flow| flow.key = key);
         self.forget_last(id);
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-use slotmap::{SlotMap, new_key_type};
+use slotmap::new_key_type;
 
 use super::bounds::Bounds;
 use super::guest::{CallbackFlows, Rule};
@@ -13,12 +13,13 @@ use super::{Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::effect::HostSocket;
 use crate::flow::key::{Endpoint, FlowKey};
-use crate::flow::ready::{ReadyQueue, newest_first};
-use crate::flow::token::{self, Kind};
-use crate::host::poller::Readiness;
+use crate::flow::table::{Flow, Table};
+use crate::flow::token::Kind;
+use crate::host::poller::{News, Readiness};
 use crate::ip::rate_limit::RateLimit;
 use crate::pace::Hold;
 use crate::tcp::{Closed, Flags, Segment, SeqNumber};
+use crate::time::{Instant, earliest};
 
 new_key_type! {
     /// Names a TCP flow.
@@ -39,13 +40,11 @@ pub(crate) struct FromGuest<'a> {
 /// All TCP flows of a stack.
 #[derive(Default)]
 pub(crate) struct TcpTable {
-    pub(super) flows: SlotMap<TcpId, TcpFlow>,
-    pub(super) by_key: HashMap<FlowKey, TcpId, foldhash::fast::RandomState>,
+    pub flows: Table<TcpFlow>,
     /// The flow of the last segment: bulk transfers come in runs.
     last: Option<(FlowKey, TcpId)>,
     /// Flows with bytes staged for the host, in the order in which they came here.
     staged: VecDeque<TcpId>,
-    ready: ReadyQueue<TcpId>,
     pub(super) bounds: Bounds,
     pub(super) callbacks: CallbackFlows,
     /// Of warnings that a guest can cause; made with the first one.
@@ -145,7 +144,7 @@ impl TcpTable {
         {
             return Some(*id);
         }
-        let id = *self.by_key.get(key)?;
+        let id = self.flows.find(key)?;
         self.last = Some((*key, id));
         Some(id)
     }
@@ -173,7 +172,8 @@ impl TcpTable {
 
     /// Puts a flow on the lists it belongs on after something happened to it, or ends it.
     pub(super) fn settle(&mut self, id: TcpId, cx: &mut Context) {
-        let Some(flow) = self.flows.get_mut(id) else { return };
+        let Some(mut held) = self.flows.hold(id) else { return };
+        let flow = held.flow();
         if let Some(reason) = flow.conn.closed()
             && !flow.lingers()
         {
@@ -186,13 +186,9 @@ impl TcpTable {
         if flow.has_staged() && !std::mem::replace(&mut flow.staged, true) {
             self.staged.push_back(id);
         }
-        if flow.wants_turn() {
-            flow.queue(&mut self.ready, id);
-        }
-        let deadline = flow.deadline();
-        cx.timers.arm(&mut flow.timer, deadline, token::pack(Kind::Tcp, id));
         let stage = flow.stage_now();
         let before = std::mem::replace(&mut flow.stage, stage);
+        held.settle(cx);
         if stage != before {
             self.change_stage(id, before, stage, cx);
         }
@@ -200,49 +196,30 @@ impl TcpTable {
 
     /// Ends a flow. The guest was told before, or need not be.
     pub(super) fn remove(&mut self, id: TcpId, cx: &mut Context) {
-        let Some(mut flow) = self.flows.remove(id) else { return };
-        cx.timers.disarm(&mut flow.timer, token::pack(Kind::Tcp, id));
-        self.by_key.remove(&flow.key);
-        self.callbacks.remove(id, &flow);
-        flow.break_with_program(id, cx);
+        let Some(mut entry) = self.flows.remove(id, cx) else { return };
+        self.callbacks.remove(id, &entry);
+        entry.flow.break_with_program(id, cx);
         self.forget_last(id);
-        self.leave_stage(flow.stage);
-        flow.conn.release(&mut cx.pool);
-        if let Side::Host(stream) = flow.side {
+        self.leave_stage(entry.flow.stage);
+        entry.flow.conn.release(&mut cx.pool);
+        if let Side::Host(stream) = entry.flow.side {
             cx.unwatch(HostSocket::Stream(stream));
-        }
-    }
-
-    /// Takes a report of the poller.
-    pub(crate) fn on_ready(&mut self, id: TcpId, ready: Readiness) {
-        let Some(flow) = self.flows.get_mut(id) else { return };
-        flow.readable |= ready.readable && !flow.again.holds_reads();
-        flow.writable |= ready.writable && !flow.again.holds_writes();
-        flow.read_closed |= ready.read_closed || ready.error;
-        flow.failed |= ready.error;
-        flow.urgent |= ready.priority;
-        if flow.wants_turn() {
-            flow.queue(&mut self.ready, id);
         }
     }
 
     /// Takes one turn of one flow that is ready; false when none is.
     pub(crate) fn work(&mut self, cx: &mut Context) -> bool {
-        let Some(id) = self.ready.pop() else { return false };
-        let Some(flow) = self.flows.get_mut(id) else { return true };
-        flow.queued.taken();
+        let Some(id) = self.flows.next_turn() else { return false };
+        let alone = self.flows.backlog() == 0;
+        let Some(mut flow) = self.flows.get_mut(id) else { return true };
         if flow.connecting.is_some() {
             self.try_other_address(id, cx);
+            let Some(same) = self.flows.get_mut(id) else { return true };
+            flow = same;
         }
-        let Some(flow) = self.flows.get_mut(id) else { return true };
-        flow.turn(self.ready.is_empty(), cx);
+        flow.turn(alone, cx);
         self.settle(id, cx);
         true
-    }
-
-    /// Flows that still have something to bring in.
-    pub(crate) fn backlog(&self) -> usize {
-        self.ready.len()
     }
 
     /// Whether bytes are staged for the host.
@@ -274,8 +251,7 @@ impl TcpTable {
     /// The deadline of a flow has come.
     pub(crate) fn on_deadline(&mut self, id: TcpId, cx: &mut Context) {
         self.follow_guest(id, cx);
-        let Some(flow) = self.flows.get_mut(id) else { return };
-        flow.timer.fired();
+        let Some(flow) = self.flows.fired(id) else { return };
         let timeouts = flow.conn.timeouts();
         flow.on_deadline(cx);
         flow.ask_for_guest(timeouts, cx);
@@ -287,32 +263,77 @@ impl TcpTable {
         self.settle(id, cx);
     }
 
-    /// All flows, in no order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (TcpId, &TcpFlow)> {
-        self.flows.iter()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.flows.len()
-    }
-
     /// Ends all flows without a word to the guest.
     pub(crate) fn clear(&mut self, cx: &mut Context) {
-        for id in newest_first(self.flows.iter().map(|(id, flow)| (id, flow.number))) {
+        for id in self.flows.newest_first() {
             self.remove(id, cx);
         }
     }
 }
 
-impl TcpFlow {
-    /// Puts the flow on the list of those that want a turn: before the others when nothing of it is on its way, as that of a
-    /// connection that asks and answers.
-    fn queue(&mut self, ready: &mut ReadyQueue<TcpId>, id: TcpId) {
-        if self.conn.send().is_empty() && !self.unfinished {
-            ready.push_light(id, &mut self.queued);
-        } else {
-            ready.push(id, &mut self.queued);
+impl Flow for TcpFlow {
+    type Id = TcpId;
+    type Key = FlowKey;
+    /// Flows make room by what part of their life they are in: see [`Bounds`].
+    type Order = ();
+    const KIND: Kind = Kind::Tcp;
+    const NEWS: News = News::Stream;
+
+    fn key(&self) -> Option<FlowKey> {
+        Some(self.key)
+    }
+
+    fn socket(&self) -> Option<RawFd> {
+        if let Side::Host(stream) = &self.side { Some(stream.as_raw_fd()) } else { None }
+    }
+
+    fn on_ready(&mut self, ready: Readiness) {
+        self.readable |= ready.readable && !self.again.holds_reads();
+        self.writable |= ready.writable && !self.again.holds_writes();
+        self.read_closed |= ready.read_closed || ready.error;
+        self.failed |= ready.error;
+        self.urgent |= ready.priority;
+    }
+
+    fn wants_turn(&self) -> bool {
+        if self.unfinished {
+            return true;
         }
+        if self.connecting.is_some() {
+            return self.writable;
+        }
+        if !matches!(self.side, Side::Host(_)) {
+            return false;
+        }
+        self.can_pull()
+            || (self.writable && !self.staged && self.conn.is_established() && self.has_unflushed())
+            || (self.failed && self.host_finished)
+    }
+
+    /// Nothing of it is on its way, as that of a connection that asks and answers.
+    fn is_light(&self) -> bool {
+        self.conn.send().is_empty() && !self.unfinished
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let own = self.conn.deadline();
+        let of_side = match &self.side {
+            Side::Waiting(attaching) => attaching.deadline(),
+            Side::Application(program) => program.deadline(),
+            _ if self.connecting.is_none() && self.again.at().is_none() => {
+                return if self.exchange.is_waiting() { earliest(own, self.exchange.deadline()) } else { own };
+            }
+            _ => None,
+        };
+        let connecting = self.connecting.as_ref().map(|connecting| connecting.deadline);
+        earliest(earliest(earliest(own, connecting), of_side), earliest(self.again.at(), self.exchange.deadline()))
+    }
+
+    fn interest(&self) -> (bool, bool) {
+        let write = !self.writable && !self.again.holds_writes() && (self.connecting.is_some() || self.has_unflushed());
+        let reads = !self.host_finished && !self.again.holds_reads();
+        let read = !self.readable && reads && self.conn.is_established() && self.conn.send_room() > 0;
+        (read, write)
     }
 }
 

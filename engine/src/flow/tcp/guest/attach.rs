@@ -124,7 +124,7 @@ impl TcpTable {
             has_one && flow.forward.as_ref().is_some_and(|forward| matches!(forward.target, Target::Command(_)))
         };
         // Starting a process takes longer than looking at every flow.
-        self.flows.values().filter(|flow| is_command(flow)).count()
+        self.flows.iter().filter(|(_, entry)| is_command(&entry.flow)).count()
     }
 }
 

@@ -9,6 +9,7 @@ use super::Rule;
 use crate::flow::context::Context;
 use crate::flow::effect::Effect;
 use crate::flow::key::Endpoint;
+use crate::flow::table::Entry;
 use crate::flow::tcp::table::{TcpId, TcpTable};
 use crate::flow::tcp::{Side, TcpFlow};
 
@@ -21,16 +22,16 @@ pub(in crate::flow::tcp) struct CallbackFlows {
 
 impl CallbackFlows {
     /// Notes a new flow, if it is one of a callback.
-    pub(in crate::flow::tcp) fn insert(&mut self, id: TcpId, flow: &TcpFlow) {
+    pub(in crate::flow::tcp) fn insert(&mut self, id: TcpId, Entry { flow, number, .. }: &Entry<TcpFlow>) {
         if let Side::Callback = flow.side {
-            self.flows.insert((flow.key.remote, flow.number, id));
+            self.flows.insert((flow.key.remote, *number, id));
         }
     }
 
     /// Forgets a flow that is going.
-    pub(in crate::flow::tcp) fn remove(&mut self, id: TcpId, flow: &TcpFlow) {
+    pub(in crate::flow::tcp) fn remove(&mut self, id: TcpId, Entry { flow, number, .. }: &Entry<TcpFlow>) {
         if let Side::Callback = flow.side {
-            self.flows.remove(&(flow.key.remote, flow.number, id));
+            self.flows.remove(&(flow.key.remote, *number, id));
         }
     }
 
@@ -62,7 +63,8 @@ impl TcpTable {
     pub(crate) fn end_forward(&mut self, forward: &Arc<Rule>, cx: &mut Context) {
         let of_forward = |flow: &TcpFlow| flow.forward.as_ref().is_some_and(|of| Arc::ptr_eq(of, forward));
         // The application removes a forward now and then; this is no place for an index.
-        let ids: Vec<TcpId> = self.flows.iter().filter(|(_, flow)| of_forward(flow)).map(|(id, _)| id).collect();
+        let ids: Vec<TcpId> =
+            self.flows.iter().filter(|(_, entry)| of_forward(&entry.flow)).map(|(id, _)| id).collect();
         for id in ids {
             if let Some(flow) = self.flows.get_mut(id) {
                 flow.break_with_program(id, cx);

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use super::GuestForwardHandle;
 use crate::flow::identity::Identity;
-use crate::flow::tcp::TcpId;
+use crate::flow::tcp::table::TcpId;
 
 /// Names a connection of a guest to a forward that this program answers. No other connection of any stack has the same name,
 /// also when this one has ended.
