@@ -237,13 +237,8 @@ impl Egress {
         }
     }
 
-    /// Whether [`Egress::deadline`] gives one.
-    #[inline]
-    pub(crate) fn has_deadline(&self) -> bool {
-        !self.pending.is_empty() || self.neighbors.deadline().is_some()
-    }
-
     /// When [`Egress::on_deadline`] is due.
+    #[inline]
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let pending = if self.pending.is_empty() { None } else { self.pending.deadline() };
         earliest(pending, self.neighbors.deadline())

@@ -1,22 +1,48 @@
 //! One queue for all deadlines of a stack.
 //!
-//! Each owner has at most one entry, so the queue is bounded by the flow tables. A deadline that moves *later* costs
-//! nothing: the entry stays, fires early, and its owner puts it in again. Retransmission deadlines move later with
-//! every segment, so this is the common case.
+//! Each flow has at most one entry, so the queue is bounded by the flow tables. A deadline that moves *later* costs
+//! nothing: the entry stays, fires early, and the flow puts it in again. Retransmission deadlines move later with
+//! every segment, so this is the common case. What is no flow's has a place of its own.
 
 use std::collections::BTreeSet;
 
-use crate::time::Instant;
+use crate::time::{Instant, earliest};
 
-/// The place of an owner's entry in the queue. Lives in the owner.
+/// The deadlines of no flow, in the order in which they are met: before those of flows, whichever was due earlier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Own {
+    /// Neighbors that do not answer: flows that wait for one may then try another, so these come first.
+    Neighbors,
+    /// Packets of which fragments are missing.
+    Fragments,
+    /// Transfers of files.
+    Tftp,
+    /// The router, of which the guest is to be told now and then.
+    Advertisement,
+}
+
+impl Own {
+    const ALL: [Own; 4] = [Own::Neighbors, Own::Fragments, Own::Tftp, Own::Advertisement];
+}
+
+/// Whose deadline has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    Own(Own),
+    /// The flow with this token.
+    Flow(u64),
+}
+
+/// The place of a flow's entry in the queue. Lives in the table of the flow.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Slot(Option<Instant>);
 
 /// The deadlines of a stack.
 #[derive(Debug, Default)]
 pub(crate) struct TimerQueue {
+    own: [Option<Instant>; Own::ALL.len()],
     entries: BTreeSet<(Instant, u64)>,
-    /// The earliest entry's deadline, which is asked for in every round.
+    /// The earliest of all, which is asked for in every round.
     next: Option<Instant>,
 }
 
@@ -37,7 +63,7 @@ impl TimerQueue {
         slot.0 = Some(deadline);
     }
 
-    /// Takes the owner's entry out: to be called when the owner goes away.
+    /// Takes the entry of a flow out: to be called when the flow goes away.
     pub(crate) fn disarm(&mut self, slot: &mut Slot, token: u64) {
         if let Some(queued) = slot.0.take() {
             self.entries.remove(&(queued, token));
@@ -45,30 +71,50 @@ impl TimerQueue {
         }
     }
 
-    fn look(&mut self) {
-        self.next = self.entries.first().map(|entry| entry.0);
+    /// Sets one of the stack's own deadlines, or takes it out.
+    #[inline]
+    pub(crate) fn set(&mut self, own: Own, deadline: Option<Instant>) {
+        if let Some(place) = self.own.get_mut(own as usize)
+            && *place != deadline
+        {
+            *place = deadline;
+            self.look();
+        }
     }
 
-    /// The earliest entry's deadline.
+    fn look(&mut self) {
+        let own = self.own.into_iter().flatten().min();
+        self.next = earliest(own, self.entries.first().map(|entry| entry.0));
+    }
+
+    /// The earliest deadline.
     #[inline]
     pub(crate) fn next(&self) -> Option<Instant> {
         self.next
     }
 
-    /// Takes one entry that is due. Its owner clears its slot with [`Slot::fired`], looks at its own deadlines and arms
-    /// anew.
-    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<u64> {
+    /// Takes out one deadline that is due: the stack's own ones first, in their order. Its owner looks at its deadlines anew
+    /// and puts in the next one; a flow clears its slot with [`Slot::fired`] before that.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Due> {
         if self.next()? > now {
             return None;
         }
-        let due = self.entries.pop_first();
+        let own =
+            Own::ALL.into_iter().zip(&mut self.own).find(|(_, place)| place.is_some_and(|deadline| deadline <= now));
+        let due = match own {
+            Some((own, place)) => {
+                *place = None;
+                Due::Own(own)
+            }
+            None => Due::Flow(self.entries.pop_first()?.1),
+        };
         self.look();
-        due.map(|entry| entry.1)
+        Some(due)
     }
 }
 
 impl Slot {
-    /// The owner's entry was taken from the queue.
+    /// The flow's entry was taken from the queue.
     pub(crate) fn fired(&mut self) {
         self.0 = None;
     }
@@ -83,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_has_one_entry_that_only_moves_earlier() {
+    fn a_flow_has_one_entry_that_only_moves_earlier() {
         let mut queue = TimerQueue::default();
         let mut slot = Slot::default();
         queue.arm(&mut slot, Some(at(500)), 1);
@@ -93,19 +139,41 @@ mod tests {
         queue.arm(&mut slot, None, 1);
         assert_eq!(queue.next(), Some(at(200)));
         assert_eq!(queue.pop_due(at(199)), None);
-        assert_eq!(queue.pop_due(at(200)), Some(1));
+        assert_eq!(queue.pop_due(at(200)), Some(Due::Flow(1)));
         assert_eq!(queue.next(), None);
     }
 
     #[test]
-    fn a_disarmed_owner_does_not_fire() {
+    fn a_disarmed_flow_does_not_fire() {
         let mut queue = TimerQueue::default();
         let (mut first, mut second) = (Slot::default(), Slot::default());
         queue.arm(&mut first, Some(at(1)), 1);
         queue.arm(&mut second, Some(at(1)), 2);
         queue.disarm(&mut first, 1);
         queue.disarm(&mut first, 1);
-        assert_eq!(queue.pop_due(at(5)), Some(2));
+        assert_eq!(queue.pop_due(at(5)), Some(Due::Flow(2)));
         assert_eq!(queue.pop_due(at(5)), None);
+    }
+
+    #[test]
+    fn the_own_deadlines_come_first_and_in_their_order() {
+        let mut queue = TimerQueue::default();
+        queue.arm(&mut Slot::default(), Some(at(1)), 7);
+        queue.set(Own::Tftp, Some(at(2)));
+        queue.set(Own::Neighbors, Some(at(3)));
+        queue.set(Own::Fragments, Some(at(9)));
+        assert_eq!(queue.next(), Some(at(1)));
+        let due: Vec<Due> = std::iter::from_fn(|| queue.pop_due(at(5))).collect();
+        assert_eq!(due, [Due::Own(Own::Neighbors), Due::Own(Own::Tftp), Due::Flow(7)]);
+        assert_eq!(queue.next(), Some(at(9)));
+        queue.set(Own::Fragments, None);
+        assert_eq!((queue.next(), queue.pop_due(at(10))), (None, None));
+    }
+
+    #[test]
+    fn each_own_deadline_has_a_place() {
+        for (at, own) in Own::ALL.into_iter().enumerate() {
+            assert_eq!(own as usize, at);
+        }
     }
 }

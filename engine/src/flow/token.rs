@@ -1,4 +1,4 @@
-//! Tokens: how the poller and the timer queue name a flow.
+//! Tokens: how the poller and the queue of deadlines name a flow.
 //!
 //! A token is the flow's slot-map key (generation and slot) with the table's kind in the four bits of the slot number
 //! that no bounded table ever reaches, so one that outlived its flow names nobody.
@@ -13,7 +13,7 @@ pub(crate) enum Kind {
     Udp = 1,
     Icmp = 2,
     TcpListener = 3,
-    /// No flow at all: a deadline of the stack itself (reassembly, unresolved neighbors).
+    /// No flow at all: the stack has woken its poller itself.
     Stack = 4,
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn unpack(token: u64) -> (Kind, KeyData) {
     (kind, KeyData::from_ffi(token & !MASK))
 }
 
-/// The token of the stack's own deadlines.
+/// The token of what is no flow's.
 pub(crate) const STACK: u64 = (Kind::Stack as u64) << SHIFT;
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 use std::hash::BuildHasher;
 
 use super::Stack;
-use crate::flow::timers::Slot;
-use crate::flow::{Effect, token};
+use crate::flow::Effect;
+use crate::flow::timers::Own;
 use crate::link::ndp;
 use crate::time::{Duration, Instant};
 
@@ -19,7 +19,6 @@ pub(super) struct Advertiser {
     by_timer: bool,
     /// What the application's clock was when its timer was set.
     set_at: Option<Instant>,
-    slot: Slot,
 }
 
 impl Stack {
@@ -38,7 +37,7 @@ impl Stack {
 
     fn arm_advertisement(&mut self) {
         let wait = self.advertisement_wait(self.cx.now);
-        self.cx.timers.arm(&mut self.advertiser.slot, Some(self.cx.now + wait), token::STACK);
+        self.cx.timers.set(Own::Advertisement, Some(self.cx.now + wait));
     }
 
     /// A random time (RFC 4861 section 6.2.4).
@@ -49,7 +48,6 @@ impl Stack {
 
     /// The stack's own deadline has come.
     pub(super) fn advertisement_due(&mut self) {
-        self.advertiser.slot.fired();
         self.arm_advertisement();
         self.advertise_router();
     }

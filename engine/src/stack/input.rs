@@ -131,7 +131,9 @@ impl Stack {
         }
         if packet.is_fragment() {
             self.expire_fragments();
-            let Outcome::Complete(whole) = self.reassembly.on_ipv4(packet, self.cx.now) else { return };
+            let outcome = self.reassembly.on_ipv4(packet, self.cx.now);
+            self.await_fragments();
+            let Outcome::Complete(whole) = outcome else { return };
             if let Ok(whole) = Ipv4View::parse(&whole) {
                 self.dispatch_ipv4(&whole, None);
             }

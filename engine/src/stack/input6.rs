@@ -54,7 +54,9 @@ impl Stack {
                     return self.cx.egress.error6(problem, packet.packet(), self.cx.now);
                 }
                 self.expire_fragments();
-                let Outcome::Complete(whole) = self.reassembly6.on_ipv6(&packet, &piece, self.cx.now) else { return };
+                let outcome = self.reassembly6.on_ipv6(&packet, &piece, self.cx.now);
+                self.await_fragments();
+                let Outcome::Complete(whole) = outcome else { return };
                 let Some(whole) = Ipv6View::parse(&whole) else { return };
                 match whole.content() {
                     Content::Upper(upper) => self.dispatch_ipv6(&whole, &upper, None, None),

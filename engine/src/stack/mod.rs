@@ -3,12 +3,15 @@
 //!
 //! `output` is what comes out, and the round as a program sees it; `parts` tells the parts of a stack what is configured, `input` and `input6`
 //! take frames apart, `in_place` takes bulk where it lies, `frame_copy` is where other frames are copied to, `foreign` knows those
-//! that are none of ours, `rounds` is the application's loop seen from inside, `ration` how much one call of it may make,
-//! `advertiser` when routers are advertised, `descriptor` what a program watches, `thrift` when memory is given back, `rules` adds and removes forwards,
-//! `guest_connections` is what a program does with a guest that has come to it, `shortage` says who gives way when descriptors have run out, `tftp` gives the TFTP server its datagrams and its files.
+//! that are none of ours, `rounds` is the application's loop seen from inside, `deadlines` does what has become due,
+//! `ration` says how much one call may make, `advertiser` when routers are advertised, `descriptor` what a program watches,
+//! `thrift` when memory is given back, `rules` adds and removes forwards, `guest_connections` is what a program does with a
+//! guest that has come to it, `shortage` says who gives way when descriptors have run out, `tftp` gives the TFTP server its
+//! datagrams and its files.
 #![forbid(unsafe_code)]
 
 mod advertiser;
+mod deadlines;
 mod descriptor;
 mod foreign;
 mod frame_copy;

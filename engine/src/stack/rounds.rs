@@ -7,7 +7,6 @@
 use std::os::fd::RawFd;
 
 use super::Stack;
-use super::ration::DEADLINE;
 use super::thrift::Thrift;
 use crate::flow::Effect;
 use crate::flow::token::{self, Kind};
@@ -15,7 +14,7 @@ use crate::host::poller::Readiness;
 use crate::link::handover::handing::Handing;
 use crate::link::handover::trust::Switches;
 use crate::pace::Glance;
-use crate::time::{Duration, Instant, earliest};
+use crate::time::{Duration, Instant};
 
 /// The longest sleep the application is left, in milliseconds; source: docs/contract/poll-and-timers.md section 2.
 const LONGEST_SLEEP: u32 = 1000;
@@ -123,22 +122,6 @@ impl Stack {
 
     fn has_backlog(&self) -> bool {
         self.tcp.has_staged() || self.udp.has_staged() || self.backlog() > 0
-    }
-
-    #[inline]
-    fn next_deadline(&self) -> Option<Instant> {
-        let only_flows = self.reassembly.is_empty()
-            && self.reassembly6.is_empty()
-            && self.tftp.is_idle()
-            && !self.cx.egress.has_deadline();
-        if only_flows { self.cx.timers.next() } else { self.earliest_deadline() }
-    }
-
-    /// [`Stack::next_deadline`] while others than flows have one.
-    fn earliest_deadline(&self) -> Option<Instant> {
-        let fragments = earliest(self.reassembly.deadline(), self.reassembly6.deadline());
-        let below_services = earliest(self.cx.timers.next(), self.cx.egress.deadline());
-        earliest(earliest(below_services, fragments), self.tftp.deadline())
     }
 
     /// After the application's sleep, and after the frames that came meanwhile: deadlines, what the guest's flows have
@@ -261,55 +244,6 @@ impl Stack {
         self.cx.reserve.take_back();
     }
 
-    /// Does what is due, and gives the next deadline.
-    fn run_deadlines(&mut self) -> Option<Instant> {
-        let next = self.next_deadline();
-        if next.is_none_or(|deadline| deadline > self.cx.now) {
-            return next;
-        }
-        self.in_half_of_round(Stack::on_deadlines);
-        self.next_deadline()
-    }
-
-    #[cold]
-    fn on_deadlines(&mut self) {
-        let now = self.cx.now;
-        // Neighbors that do not answer come first: those who wait for one may then try another.
-        if self.cx.egress.deadline().is_some_and(|deadline| deadline <= now) {
-            self.cx.egress.on_deadline(now);
-        }
-        // What a deadline puts in anew is later than now, so this ends; the bound is for a clock that stands still.
-        for _ in 0..self.tcp.flows.len() + self.udp.flows.len() + 1024 {
-            if self.cx.room() == 0 {
-                break;
-            }
-            let Some(token) = self.cx.timers.pop_due(now) else { break };
-            self.cx.budget.moved(DEADLINE);
-            match token::unpack(token) {
-                (Kind::Tcp, key) => self.tcp.on_deadline(key.into(), &mut self.cx),
-                (Kind::Udp, key) => self.udp.on_deadline(key.into(), &mut self.cx),
-                (Kind::Icmp, key) => self.icmp.on_deadline(key.into(), &mut self.cx),
-                (Kind::TcpListener, key) => self.tcp_forwards.on_deadline(key.into(), &mut self.cx),
-                (Kind::Stack, _) => self.advertisement_due(),
-            }
-        }
-        self.expire_fragments();
-        if self.tftp.deadline().is_some_and(|deadline| deadline <= now) {
-            self.tftp_deadline();
-        }
-    }
-
-    /// Gives up the datagrams whose missing fragments did not come in time.
-    pub(super) fn expire_fragments(&mut self) {
-        let (now, egress) = (self.cx.now, &mut self.cx.egress);
-        if self.reassembly.deadline().is_some_and(|deadline| deadline <= now) {
-            self.reassembly.on_deadline(now, |first| egress.reassembly_timed_out(first, now));
-        }
-        if self.reassembly6.deadline().is_some_and(|deadline| deadline <= now) {
-            self.reassembly6.on_deadline(now, |first| egress.reassembly_timed_out(first, now));
-        }
-    }
-
     /// Has a loop that sleeps come round, by making the stack's descriptor readable. For whoever does something to a stack while
     /// another thread, or another task, may be asleep on that; [`Stack::input`] does it by itself for a caller from elsewhere. In
     /// direct mode there is no such descriptor, and nothing happens.
@@ -333,7 +267,7 @@ impl Stack {
         if !self.loop_state.asleep || self.loop_state.notified || self.cx.in_loop() {
             return;
         }
-        let due_sooner = match (self.cx.timers.next(), self.loop_state.wakes) {
+        let due_sooner = match (self.next_deadline(), self.loop_state.wakes) {
             (Some(deadline), Some(wakes)) => deadline < wakes,
             _ => false,
         };

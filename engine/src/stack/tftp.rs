@@ -5,6 +5,7 @@ use std::io;
 use super::Stack;
 use crate::flow::FlowKey;
 use crate::flow::key::Endpoint;
+use crate::flow::timers::Own;
 use crate::host::lack::is_lack;
 use crate::host::tftp_files::{Directory, ServedFile};
 use crate::service::tftp::{TOS, TftpFile, TftpOpenError, TftpSource, try_later};
@@ -22,11 +23,17 @@ impl Stack {
         if taken.is_err() {
             send(ends, &try_later());
         }
+        self.await_clients();
     }
 
     pub(super) fn tftp_deadline(&mut self) {
         let (now, egress) = (self.cx.now, &mut self.cx.egress);
         self.tftp.on_deadline(now, |ends, packet| egress.udp(ends.remote, ends.guest, packet, TOS, now));
+        self.await_clients();
+    }
+
+    fn await_clients(&mut self) {
+        self.cx.timers.set(Own::Tftp, self.tftp.deadline());
     }
 }
 

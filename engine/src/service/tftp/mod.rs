@@ -144,12 +144,6 @@ impl<P: Copy + PartialEq> Tftp<P> {
         Ok(())
     }
 
-    /// Whether no transfer is going on.
-    #[inline]
-    pub fn is_idle(&self) -> bool {
-        self.sessions.is_empty()
-    }
-
     /// The earliest time something is to be sent again or given up.
     pub fn deadline(&self) -> Option<Instant> {
         self.sessions.iter().map(Session::deadline).min()
