@@ -13,10 +13,11 @@ use crate::flow::table::Entry;
 use crate::flow::tcp::Side;
 use crate::service::dhcp::SLOTS;
 use crate::stack::Stack;
+use crate::time::Instant;
 use connection::Record;
 use stream::{Reader, Writer};
 
-/// The version of the stream.
+/// The version of the stream, which is to be kept with it.
 pub const VERSION: i32 = 4;
 /// What stands before each connection.
 const MARKER: u8 = 42;
@@ -28,6 +29,7 @@ const MAX_BUFFERED: usize = 256 * 1024 * 1024;
 
 /// Why a state could not be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Error {
     /// The stream was made by a later version.
     TooNew,
@@ -52,7 +54,36 @@ impl std::fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+impl Stack {
+    /// What a guest would miss if it went on with another stack: the leases of the DHCP server, and the connections of guest
+    /// forwards that a C program answers. It is libslirp's saved state of [`snapshot::VERSION`](VERSION), as this library and
+    /// upstream's write it. Connections to hosts and to a Rust program's guest forwards are not in it; the guest sees them reset.
+    pub fn save(&self) -> Vec<u8> {
+        save(self).concat()
+    }
+
+    /// Takes over what [`Stack::save`] gave, or `slirp_state_save` of `version`: all of it, or nothing.
+    ///
+    /// # Errors
+    /// See [`Error`]; bytes behind the end are [`Error::Invalid`].
+    pub fn load(&mut self, version: i32, state: &[u8], now: Instant) -> Result<(), Error> {
+        let mut rest = state;
+        let loaded = read(version, |piece| {
+            let (head, tail) = rest.split_at_checked(piece.len())?;
+            piece.copy_from_slice(head);
+            rest = tail;
+            Some(())
+        })?;
+        if !rest.is_empty() {
+            return Err(Error::Invalid);
+        }
+        self.set_now(now);
+        loaded.restore(self)
+    }
+}
+
 /// The stream of a stack, in the pieces in which it is written.
+#[doc(hidden)]
 pub fn save(stack: &Stack) -> Vec<Vec<u8>> {
     let tables = stack.tables();
     let mut to = Writer::default();
@@ -82,6 +113,7 @@ pub fn save(stack: &Stack) -> Vec<Vec<u8>> {
 }
 
 /// What a stream brought.
+#[doc(hidden)]
 #[derive(Debug)]
 pub struct Loaded {
     connections: Vec<Record>,
@@ -114,10 +146,11 @@ impl Loaded {
     }
 }
 
-/// Reads a stream of `version`. `read` fills its argument whole, or says that it cannot.
+/// Reads a stream of `version`, for a program that has it in pieces. `read` fills its argument whole, or says that it cannot.
 ///
 /// # Errors
 /// See [`Error`].
+#[doc(hidden)]
 pub fn read(version: i32, read: impl FnMut(&mut [u8]) -> Option<()>) -> Result<Loaded, Error> {
     if version > VERSION {
         return Err(Error::TooNew);
@@ -154,6 +187,20 @@ pub fn read(version: i32, read: impl FnMut(&mut [u8]) -> Option<()>) -> Result<L
 mod tests {
     use super::*;
     use crate::config::Config;
+
+    #[test]
+    fn a_state_goes_from_one_stack_into_another_as_bytes() {
+        let mut state = Stack::new(Config::default()).unwrap().save();
+        state[3..11].copy_from_slice(&[0, 1, 0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+        let mut other = Stack::new(Config::default()).unwrap();
+        let now = Instant::from_secs(1);
+        assert_eq!(other.load(VERSION, &state[..state.len() - 1], now), Err(Error::Truncated));
+        assert_eq!(other.load(VERSION, &[&state[..], &[0]].concat(), now), Err(Error::Invalid));
+        assert_eq!(other.load(VERSION + 1, &state, now), Err(Error::TooNew));
+        assert_ne!(other.save()[3..], state[3..], "nothing was taken over");
+        assert_eq!(other.load(VERSION, &state, now), Ok(()));
+        assert_eq!(other.save(), state);
+    }
 
     #[test]
     fn an_empty_stack_saves_131_bytes_and_loads_them_again() {

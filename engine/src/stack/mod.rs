@@ -98,6 +98,19 @@ pub struct Stack {
     output: output::Pending,
 }
 
+/// How many there are of what a stack holds.
+impl std::fmt::Debug for Stack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stack")
+            .field("now", &self.cx.now)
+            .field("tcp", &self.tcp.flows.len())
+            .field("udp", &self.udp.flows.len())
+            .field("host_forwards", &self.host_forwards().count())
+            .field("guest_forwards", &self.guest_forwards().count())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Stack {
     /// Makes a stack. No frame is sent and no socket made, but for the poller's descriptor and the reserve's.
     ///
