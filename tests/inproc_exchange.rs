@@ -23,11 +23,7 @@ fn connected(family: Family) -> Option<(Box<Instance>, Party, TcpStream)> {
         println!("SKIPPED: upstream decides by the window whether an acknowledgment waits");
         return None;
     }
-    let i = family.setup().start();
-    let (party, host) = Party::with_host(&i, family);
-    i.settle();
-    i.drain();
-    Some((i, party, host))
+    Some(Party::after_silence(family))
 }
 
 /// A round of the application's loop that brings these frames.

@@ -33,11 +33,7 @@ fn silent(family: Family) -> Option<(Box<Instance>, Party, std::net::TcpStream)>
         println!("SKIPPED: upstream gives the host each segment by itself");
         return None;
     }
-    let i = family.setup().start();
-    let (party, host) = Party::with_host(&i, family);
-    i.settle();
-    i.drain();
-    Some((i, party, host))
+    Some(Party::after_silence(family))
 }
 
 /// A round of the application's loop that brings these frames; the sleep that it was left.

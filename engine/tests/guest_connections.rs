@@ -280,7 +280,7 @@ fn a_program_that_does_not_come_for_the_end_hears_closed_nevertheless() {
     network.tcp(socket).close();
     network.pass(4);
     assert_eq!(heard(&mut network), [GuestEvent::Finished { connection }]);
-    network.pass(10);
+    network.pass(2);
     assert_eq!(heard(&mut network), [GuestEvent::Closed { connection }]);
     assert_eq!(receive(&mut network, connection), Err(GuestConnectionError::Gone));
 }

@@ -132,6 +132,15 @@ impl Party {
         (party, host)
     }
 
+    /// An instance with such a connection after a silence: nothing waits on either side.
+    pub fn after_silence(family: Family) -> (Box<Instance>, Party, TcpStream) {
+        let i = family.setup().start();
+        let (party, host) = Party::with_host(&i, family);
+        i.settle();
+        i.drain();
+        (i, party, host)
+    }
+
     /// Sends a SYN, waits for its answer and acknowledges that.
     pub fn open(&mut self, i: &Instance) {
         self.send(i, SYN, b"");
