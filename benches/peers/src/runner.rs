@@ -103,7 +103,7 @@ pub fn main(args: &Args) -> Result<(), String> {
         return Err("there is nothing to run; --list shows the workloads".into());
     }
     if args.rounds > 0 {
-        report.conditions = conditions(args);
+        report.conditions = conditions(args)?;
     }
     let mut failed = 0;
     for workload in workloads {
@@ -146,11 +146,12 @@ pub fn main(args: &Args) -> Result<(), String> {
 }
 
 /// What was measured, and where.
-fn conditions(args: &Args) -> Vec<(String, String)> {
+fn conditions(args: &Args) -> Result<Vec<(String, String)>, String> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let (sends, receives) = cable::guest_alone(workload::shape(false, false));
+    let loopback = workload::loopback_alone(Duration::from_secs_f64(args.seconds))?;
     let set = |name: &str, value: String| (name.to_owned(), value);
-    vec![
+    Ok(vec![
         set("rounds", args.rounds.to_string()),
         set("seconds", args.seconds.to_string()),
         set("verify", args.verify.to_string()),
@@ -160,7 +161,8 @@ fn conditions(args: &Args) -> Vec<(String, String)> {
         set("unix_time", std::time::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_secs()).to_string()),
         set("guest_sends_ns", format!("{sends:.0}")),
         set("guest_receives_ns", format!("{receives:.0}")),
-    ]
+        set("loopback_gbits", format!("{loopback:.1}")),
+    ])
 }
 
 fn run(args: &Args, workload: &Workload, variant: Variant) -> Result<Vec<Metric>, String> {

@@ -1,5 +1,7 @@
 //! The work, the same for all stacks. Whatever a run needs is started here; the process ends after it.
 
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpStream};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -226,6 +228,30 @@ fn upload(setting: &Setting, lossy: bool) -> Result<Vec<Metric>, String> {
     let mut metrics = bulk(span.stop()?, octets);
     soundness(network, Some(&peer), &mut metrics)?;
     Ok(metrics)
+}
+
+/// Gbit/s of a thread on the stacks' CPU that writes to the server of the uploads without a stack in between. The thread is its
+/// own, because a child must not inherit that CPU.
+pub fn loopback_alone(measured: Duration) -> Result<f64, String> {
+    let mut servers = Servers::default();
+    let peer = servers.start(|| peer::sink(0)).map_err(text)?;
+    let port = peer.port;
+    let written = std::thread::spawn(move || -> std::io::Result<f64> {
+        sys::pin(peer::LIBRARY_CPU);
+        let mut host = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        let piece = vec![0; 256 * 1024];
+        let mut write_for = |time: Duration| -> std::io::Result<f64> {
+            let (mut octets, started) = (0, Instant::now());
+            while started.elapsed() < time {
+                host.write_all(&piece)?;
+                octets += piece.len();
+            }
+            Ok(octets as f64 * 8.0 / 1e9 / started.elapsed().as_secs_f64())
+        };
+        write_for(WARM_UP)?;
+        write_for(measured)
+    });
+    written.join().map_err(|_| "the thread that writes ended".to_owned())?.map_err(text)
 }
 
 /// Octets count where they arrive in order, at the guest.
