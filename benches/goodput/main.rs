@@ -1,7 +1,8 @@
-//! How much arrives over a link that loses frames: one stream through a library, ours or upstream's, with a guest at the
-//! other end of a link of 1 Gbit/s. Everything happens in one thread and in virtual time, and which frames are lost follows from a
-//! seed, so that the figures do not depend on the machine.
+//! How much arrives, in two ways. The grid: our sender through bottlenecks of all sizes, alone and in company (`grid`). And one
+//! stream over a link of 1 Gbit/s that loses frames, through a library, ours or upstream's, with a guest at the other end.
+//! Everything happens in virtual time, and what is lost follows from a seed, so that the figures do not depend on the machine.
 //!
+//! `cargo bench --bench goodput -- grid`
 //! `cargo bench --bench goodput -- ours=target/release/libslirp.so upstream=/usr/lib/x86_64-linux-gnu/libslirp.so.0`
 
 // The modules are shared with the throughput benchmark, which uses all of them.
@@ -22,7 +23,21 @@ mod sys;
 #[path = "../throughput/wire.rs"]
 mod wire;
 
+#[path = "../../engine/src/tcp/sim/dumbbell/mod.rs"]
+mod dumbbell;
+#[path = "../../engine/src/tcp/sim/random.rs"]
+mod random;
+
+mod grid;
 mod transfer;
+
+/// What the simulator of several flows takes from the engine, under the names that it has there.
+mod tcp {
+    pub use oxislirp::internals::tcp::{Config, Connection, Flags, Options, Pool, Segment, SeqNumber};
+}
+mod time {
+    pub use oxislirp::internals::time::{Duration, Instant};
+}
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -51,8 +66,18 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match parse(std::env::args().skip(1)).and_then(|arguments| run(&arguments)) {
-        Ok(()) => ExitCode::SUCCESS,
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench").peekable();
+    let done = match arguments.next_if(|first| first == "grid" || first == "trace").as_deref() {
+        Some("grid") => grid::parse(arguments).and_then(|arguments| grid::grid(&arguments)),
+        Some(_) => grid::parse(arguments).and_then(|arguments| grid::trace(&arguments)).map(|()| true),
+        None => parse(arguments).and_then(|arguments| run(&arguments)).map(|()| true),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("goodput: not every bar is met");
+            ExitCode::FAILURE
+        }
         Err(message) => {
             eprintln!("goodput: {message}");
             ExitCode::FAILURE
@@ -60,7 +85,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let mut parsed = Arguments {
         libraries: Vec::new(),
         length: Length { warm_up: Duration::from_secs(1), measured: Duration::from_secs(10) },
@@ -69,7 +94,6 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
         losses: vec![0.0, 0.1, 1.0, 3.0, 10.0],
         queue: 4 << 20,
     };
-    let mut arguments = arguments.filter(|argument| argument != "--bench");
     while let Some(argument) = arguments.next() {
         let mut number = || arguments.next().ok_or(format!("{argument} needs a value"));
         match argument.as_str() {

@@ -17,6 +17,8 @@
 //! - where nothing is lost or late, nothing waits for a timer.
 
 mod app;
+mod contests;
+mod dumbbell;
 mod end;
 mod link;
 mod ours;

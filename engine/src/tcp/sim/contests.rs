@@ -1,0 +1,135 @@
+//! Flows through one bottleneck: that the simulator's own parts do what is known of them, and what holds of our sender in
+//! bad company and with bad input. `benches/goodput` has the whole grid.
+
+use super::dumbbell::{Discipline, Figures, Habits, Kind, Luck, Setup, jain, millis, run};
+use crate::tcp::Config;
+
+const MBIT: u64 = 1_000_000;
+const KIB: u64 = 1024;
+
+/// Our sender as a stack has it at an MTU of 1500.
+fn ours() -> Kind {
+    let limit = 512 * 1460;
+    let grown = 65_535 << 9;
+    Kind::Ours(Config {
+        mss: 1460,
+        recv_limit: limit,
+        send_limit: limit,
+        recv_max: grown,
+        send_max: grown,
+        ..Config::default()
+    })
+}
+
+/// So many seconds of so many Mbit/s.
+fn setup(rate: u64, rtt_ms: i64, queue: u64, kinds: &[Kind], seconds: i64) -> Setup {
+    let setup = Setup::new(rate * MBIT, millis(rtt_ms), queue * KIB, kinds, 1);
+    Setup { length: millis(1000 * seconds), ..setup }
+}
+
+/// Each flow's share of what the wire can carry.
+fn shares(setup: &Setup, figures: &Figures) -> Vec<f64> {
+    figures.flows.iter().map(|flow| flow.goodput / setup.capacity()).collect()
+}
+
+#[test]
+fn the_plain_senders_fill_a_queue_of_a_round_trip_and_drop_little() {
+    for kind in [Kind::Reno, Kind::Cubic] {
+        let setup = setup(20, 20, 64, &[kind], 20);
+        let figures = run(&setup);
+        assert!(shares(&setup, &figures)[0] > 0.97, "{kind:?}: {figures:?}");
+        assert!(figures.dropped() > 0.0 && figures.dropped() < 0.01, "{kind:?}: {figures:?}");
+        assert!(figures.queue_mean > 0.2 * setup.queue as f64 && figures.queue_p95 <= setup.queue, "{figures:?}");
+    }
+}
+
+/// Without a queue Reno's window swings between a half and the whole of the path: three quarters.
+#[test]
+fn reno_without_a_queue_has_three_quarters() {
+    let setup = setup(20, 50, 8, &[Kind::Reno], 60);
+    let share = shares(&setup, &run(&setup))[0];
+    assert!((0.65..0.85).contains(&share), "{share}");
+}
+
+#[test]
+fn two_plain_senders_of_a_kind_share() {
+    for kind in [Kind::Reno, Kind::Cubic] {
+        let setup = setup(20, 20, 64, &[kind, kind], 40);
+        let figures = run(&setup);
+        let shares = shares(&setup, &figures);
+        assert!(jain(&shares) > 0.95, "{kind:?}: {shares:?}");
+        assert!(figures.goodput() > 0.95 * setup.capacity(), "{figures:?}");
+    }
+}
+
+#[test]
+fn a_trace_shows_slow_start_and_the_queue_that_it_fills() {
+    let mut setup = setup(20, 50, 64, &[Kind::Reno], 1);
+    setup.trace = Some((millis(3000), millis(10)));
+    let trace = run(&setup).trace;
+    assert!((295..=301).contains(&trace.len()), "{} points", trace.len());
+    assert!(trace.is_sorted_by_key(|point| (point.at, point.arrived)));
+    let most = setup.bdp() as u64 + setup.queue;
+    let peak = trace.iter().map(|point| point.queue).max().unwrap_or_default();
+    assert!(peak > setup.queue - 2000 && peak <= setup.queue, "{peak}");
+    // The bursts of slow start fill half of the queue long before the path is full.
+    let early = trace.iter().find(|point| point.queue > setup.queue / 2).expect("the queue fills");
+    assert!(early.at < millis(500) && early.flight < setup.bdp() as u64, "{early:?}");
+    let largest = trace.iter().map(|point| point.flight).max().unwrap_or_default();
+    assert!(largest > setup.bdp() as u64 + setup.queue / 2, "{largest}");
+    assert!(trace.iter().all(|point| point.flight < 3 * most && point.window < 3 * most));
+}
+
+#[test]
+fn codel_keeps_a_queue_short_with_marks_alone() {
+    let plain = setup(20, 50, 1024, &[Kind::Cubic], 20);
+    let mut managed = plain.clone();
+    managed.discipline = Discipline::CoDel;
+    managed.habits.ecn = true;
+    let (plain, figures) = (run(&plain), run(&managed));
+    assert!(figures.queue_mean < plain.queue_mean / 4.0, "{} of {}", figures.queue_mean, plain.queue_mean);
+    assert!(shares(&managed, &figures)[0] > 0.85, "{figures:?}");
+    assert!(figures.flows[0].marked > 0, "{figures:?}");
+    managed.discipline = Discipline::Step(16 * KIB);
+    let step = run(&managed);
+    assert!(step.flows[0].marked > 0 && step.queue_mean < 32.0 * 1024.0, "{step:?}");
+}
+
+#[test]
+fn a_setup_gives_the_same_run_again() {
+    let mut setup = setup(50, 10, 32, &[ours(), Kind::Cubic], 3);
+    setup.luck = Luck { loss: 1000, ack_loss: 1000, overtaken: 1000, late: millis(3), bunches: 0 };
+    assert_eq!(format!("{:?}", run(&setup)), format!("{:?}", run(&setup)));
+}
+
+/// Bad input for a sender: none of it stops it or makes it flood the queue. The shares are those of a sender that goes on;
+/// one that stalls has a tenth.
+#[test]
+fn bad_acknowledgments_neither_stop_nor_unleash_our_sender() {
+    let usual = setup(50, 20, 256, &[ours()], 8);
+    let habits = |every, pieces, lies| Habits { every, pieces, lies, ecn: false };
+    let luck = |overtaken, late, bunches| Luck { overtaken, late, bunches, ..Luck::default() };
+    let cases = [
+        ("reordered", Setup { luck: luck(20_000, millis(5), 0), ..usual.clone() }, 0.8, 0.02),
+        ("in bunches", Setup { luck: luck(0, 0, millis(10)), ..usual.clone() }, 0.8, 0.02),
+        ("stretched", Setup { habits: habits(16, 1, false), ..usual.clone() }, 0.8, 0.02),
+        ("split", Setup { habits: habits(2, 10, false), ..usual.clone() }, 0.8, 0.02),
+        // Whoever says that what was lost has arrived gets less, and drives the sender on.
+        (
+            "lies",
+            Setup { habits: habits(2, 1, true), luck: Luck { loss: 1000, ..Luck::default() }, ..usual.clone() },
+            0.2,
+            0.6,
+        ),
+        ("clock of 1 ms", Setup { clock: millis(1), ..usual.clone() }, 0.8, 0.02),
+        ("clock of 10 ms", Setup { clock: millis(10), ..usual.clone() }, 0.8, 0.02),
+        ("clock of 100 ms", Setup { clock: millis(100), ..usual.clone() }, 0.5, 0.1),
+    ];
+    for (name, setup, least, most) in cases {
+        let figures = run(&setup);
+        let share = shares(&setup, &figures)[0];
+        eprintln!("{name}: share {share:.3}, dropped {:.4}, queue {:.0}", figures.dropped(), figures.queue_mean);
+        assert!(share >= least, "{name}: {share}");
+        assert!(figures.dropped() <= most, "{name}: {:?}", figures.flows);
+    }
+}
