@@ -1,19 +1,40 @@
-//! Gives the shared library its soname and its symbol version nodes.
+//! Gives the shared library its name and its symbol version nodes, with whatever linker rustc uses.
 //!
 //! rustc links a cdylib with an anonymous version script of its own, which puts every exported function on the base
-//! version. GNU ld refuses a second, named script next to it; LLVM's lld accepts one. There, the reference
-//! `-u name@@NODE` gives the plain definition of `name` in the object files the version `NODE`. So the object files, and
-//! with them the static library, keep plain names, which a program or another shared library can link without knowing
-//! about versions.
+//! version. What else a linker takes cannot be known from the target: rustc's own builds link x86-64 Linux with lld,
+//! Debian's with GNU ld, and anybody can name another one. So the linker is asked: an empty library with the same functions
+//! is linked in each of the ways below, as rustc will link the real one, and what came out is read.
 //!
-//! Where rustc does not link with lld by default, the functions stay on the base version; `meson.build` then links the
-//! shared library from the static one with the same map. The variable SLIRP_VERSION_NODES (0 or 1) overrides the guess.
+//! * *Second script*: the map beside rustc's script, and `-u name@@NODE` for each function, which gives the plain definition
+//!   of `name` its version. lld takes this.
+//! * *Own script*: GNU ld and mold do not. Then a small program named `ld` stands before the linker in the compiler
+//!   driver's search path (`-B`) and leaves rustc's script out of the arguments, so that the map is the only one.
+//!
+//! GNU ld also defines an absolute symbol for each node, which Debian's list of the library's symbols has; where the linker
+//! makes none, it is told to define them. The object files, and with them the static library, keep plain names in every
+//! case.
+//!
+//! The variable SLIRP_VERSION_NODES set to 0 leaves the nodes out; set to 1, it is an error when the linker makes none.
+
+#[path = "linking/elf.rs"]
+mod elf;
+#[path = "linking/probe.rs"]
+mod probe;
 
 use std::env;
+use std::path::{Path, PathBuf};
+
+use probe::Probe;
 
 /// The version nodes and their functions; also the version script for linkers. Part of this program, as it runs for two
 /// packages: this one and `tests/library`.
 const MAP: &str = include_str!("src/libslirp.map");
+
+/// The linker that takes rustc's version script out; see its head.
+const OWN_SCRIPT: &str = include_str!("linking/own-script.sh");
+
+/// The name that programs ask the loader for.
+const SONAME: &str = "libslirp.so.0";
 
 fn main() {
     println!("cargo:rerun-if-env-changed=SLIRP_VERSION_NODES");
@@ -21,24 +42,17 @@ fn main() {
     // For the tests, which compile C programs: cargo tells the target to build scripts alone.
     println!("cargo:rustc-env=OXISLIRP_TARGET={}", variable("TARGET"));
 
-    let elf = ["linux", "freebsd", "netbsd", "openbsd", "dragonfly", "illumos"];
-    if !elf.contains(&variable("CARGO_CFG_TARGET_OS").as_str()) {
-        return;
-    }
-    println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libslirp.so.0");
-    let wanted = match variable("SLIRP_VERSION_NODES").as_str() {
-        "0" => false,
-        "1" => true,
-        _ => links_with_lld(),
-    };
-    if wanted {
-        let script = format!("{}/libslirp.map", variable("OUT_DIR"));
-        std::fs::write(&script, MAP).expect("a build script can write into its folder");
-        println!("cargo:rustc-cdylib-link-arg=-Wl,--version-script={script}");
-        for (function, node) in versions(MAP) {
-            println!("cargo:rustc-cdylib-link-arg=-Wl,-u,{function}@@{node}");
+    let os = variable("CARGO_CFG_TARGET_OS");
+    let elf = ["linux", "android", "freebsd", "netbsd", "openbsd", "dragonfly", "illumos", "solaris", "haiku"];
+    if elf.contains(&os.as_str()) {
+        for argument in elf_arguments() {
+            println!("cargo:rustc-cdylib-link-arg={argument}");
         }
+    } else if variable("CARGO_CFG_TARGET_VENDOR") == "apple" {
+        // A name that is looked up where the program says; otherwise it would be the path of this build.
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-install_name,@rpath/libslirp.0.dylib");
     }
+    // Windows has neither: a DLL's name is that of its file, and rustc lists its functions for the linker.
 }
 
 /// The value of an environment variable, empty when there is none.
@@ -46,13 +60,89 @@ fn variable(name: &str) -> String {
     env::var(name).unwrap_or_default()
 }
 
-/// Whether rustc links this target with lld: since 1.90 it does for x86-64 Linux with glibc, unless its flags name
-/// another linker.
-fn links_with_lld() -> bool {
-    let flags = variable("CARGO_ENCODED_RUSTFLAGS");
-    variable("TARGET") == "x86_64-unknown-linux-gnu"
-        && !flags.contains("linker-features=-lld")
-        && (!flags.contains("-fuse-ld=") || flags.contains("-fuse-ld=lld"))
+/// The arguments that make the best library this linker can make.
+fn elf_arguments() -> Vec<String> {
+    let wish = variable("SLIRP_VERSION_NODES");
+    let folder = PathBuf::from(variable("OUT_DIR"));
+    let probe = Probe::new(&folder, MAP);
+    // Only a linker that is called without a compiler driver takes its arguments without the prefix.
+    let name = ["-Wl,-soname,", "-soname="].map(|prefix| vec![format!("{prefix}{SONAME}")]);
+    let mut best = name.iter().find(|name| probe.link(name).is_some()).unwrap_or(&name[0]).clone();
+    if wish == "0" {
+        return best;
+    }
+    let mut has_nodes = false;
+    for arguments in name.iter().flat_map(|name| ways(&folder, name)) {
+        let Some(library) = probe.link(&arguments) else { continue };
+        let found = elf::versions(&library).unwrap_or_default();
+        let has = |symbol: &str, node: &str| found.iter().any(|(s, n)| s == symbol && n == node);
+        if !versions(MAP).iter().all(|(function, node)| has(function, node)) {
+            continue;
+        }
+        if nodes(MAP).iter().all(|node| has(node, node)) {
+            return arguments;
+        }
+        if !has_nodes {
+            has_nodes = true;
+            best = arguments;
+        }
+    }
+    if !has_nodes {
+        let reason = probe.complaint();
+        assert!(wish != "1", "the linker makes no version nodes: {reason}");
+        println!("cargo:warning=the linker makes no version nodes, so every function is on the base version: {reason}");
+    }
+    best
+}
+
+/// The ways to ask for the nodes; all arguments of each.
+fn ways(folder: &Path, name: &[String]) -> Vec<Vec<String>> {
+    let prefix = if name[0].starts_with("-Wl,") { "-Wl," } else { "" };
+    let plain = write(&folder.join("libslirp.map"), MAP);
+    let with_nodes = write(&folder.join("libslirp-nodes.map"), &map_with_nodes(MAP));
+    let functions = versions(MAP).into_iter().map(|(function, node)| format!("{function}@@{node}"));
+    let references: Vec<String> = match prefix {
+        "" => functions.map(|name| format!("--undefined={name}")).collect(),
+        _ => functions.map(|name| format!("-Wl,-u,{name}")).collect(),
+    };
+    let absolute: Vec<String> = nodes(MAP).iter().map(|node| format!("{prefix}--defsym={node}=0")).collect();
+    let script = |path: &str| vec![format!("{prefix}--version-script={path}")];
+    let mut ways = vec![[name, &script(&with_nodes), &references, &absolute].concat()];
+    if prefix == "-Wl," {
+        let front = vec![format!("-B{}", linker_in_front(folder))];
+        ways.push([name, &front, &script(&plain)].concat());
+        ways.push([name, &front, &script(&with_nodes), &absolute].concat());
+    }
+    ways.push([name, &script(&plain), &references].concat());
+    ways
+}
+
+/// A folder with the linker that takes rustc's script out, under each name by which compiler drivers call a linker.
+fn linker_in_front(folder: &Path) -> String {
+    let front = folder.join("front");
+    std::fs::create_dir_all(&front).expect("a build script can write into its folder");
+    for name in ["ld", "ld.bfd", "ld.gold", "ld.lld", "ld.mold", "mold"] {
+        let path = front.join(name);
+        write(&path, OWN_SCRIPT);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let everybody = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(&path, everybody).expect("a build script can write into its folder");
+        }
+    }
+    front.to_str().expect("cargo names its folder in UTF-8").to_owned()
+}
+
+/// Writes a file and returns its path.
+fn write(path: &Path, text: &str) -> String {
+    std::fs::write(path, text).expect("a build script can write into its folder");
+    path.to_str().expect("cargo names its folder in UTF-8").to_owned()
+}
+
+/// The version nodes that the map defines.
+fn nodes(map: &str) -> Vec<&str> {
+    map.lines().filter_map(|line| line.trim().strip_suffix(" {")).collect()
 }
 
 /// The pairs of function and version node that the map defines.
@@ -67,4 +157,19 @@ fn versions(map: &str) -> Vec<(&str, &str)> {
         }
     }
     pairs
+}
+
+/// The map with a symbol of its own name on each node.
+fn map_with_nodes(map: &str) -> String {
+    let mut text = String::new();
+    let mut node = "";
+    for line in map.lines() {
+        node = line.trim().strip_suffix(" {").unwrap_or(node);
+        text += line;
+        text.push('\n');
+        if line.trim() == "global:" {
+            text += &format!("        {node};\n");
+        }
+    }
+    text
 }

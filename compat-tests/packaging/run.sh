@@ -5,6 +5,7 @@
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
+. "$here/symbols.sh"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 passed=0
@@ -58,17 +59,15 @@ soname_is() { objdump -p "$lib/libslirp.so.0.4.0" | grep -E '^ *SONAME +libslirp
 needs_little() {
     ! objdump -p "$lib/libslirp.so.0.4.0" | grep NEEDED | grep -v -E ' (libc|libgcc_s|libm|libpthread|libdl|ld-linux[-a-z0-9]*|libutil|librt)\.so\.[0-9]+$'
 }
-# The functions and nodes that the library has must be those of the map, no more and no less.
-nodes_match() {
-    objdump -T "$lib/libslirp.so.0.4.0" | awk '$4 == ".text" { print $(NF - 1), $NF }' | sort > "$work/found"
-    awk '/ {$/ { node = $1 } /^ +slirp_.*;$/ { sub(";", "", $1); print node, $1 }' "$root/src/libslirp.map" |
-        sort > "$work/wanted"
-    [ "$(wc -l < "$work/wanted")" -eq 26 ] && diff "$work/wanted" "$work/found"
-}
+library=$lib/libslirp.so.0.4.0
 small() { strip -o "$work/stripped" "$lib/libslirp.so.0.4.0" && [ "$(wc -c < "$work/stripped")" -lt 1572864 ]; }
 check "the soname is libslirp.so.0" soname_is
 check "only system libraries are needed" needs_little
-check "26 functions are on their version nodes" nodes_match
+check "26 functions are on their version nodes" functions_on_nodes "$library" "$root/src/libslirp.map"
+check "every node has its symbol" node_symbols "$library" "$root/src/libslirp.map"
+if command -v dpkg-gensymbols >/dev/null; then
+    check "Debian's list of symbols" debian_list "$library" "$root"
+fi
 check "the stripped library is under 1.5 MiB" small
 
 dynamic() {

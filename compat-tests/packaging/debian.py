@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+"""The package in fresh Debian systems: built there without a network, installed over libslirp0, used, removed. See README.md.
+
+debian.py [--suite SUITE]... [--cache FOLDER] [--keep] [--table FILE]
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "lib"))
+
+from consumers import CONSUMERS, rows, write_table  # noqa: E402  (the path has to be set first)
+from rig.report import Failure, Report, truth  # noqa: E402
+from system import System  # noqa: E402
+
+SUITES = ("bookworm", "sid")
+# What the build needs beyond the package's own list, and what looks at its result.
+TOOLS = ["dpkg-dev", "lintian", "fakeroot", "autopkgtest", "adduser"]
+SOURCE = "/build/oxislirp"
+
+
+def unpack(report, cache):
+    """The source package as a release makes it: the two tarballs, named as dpkg wants them. The folder, or None."""
+    with report.check("source.tarballs"):
+        folder = os.path.join(cache, "source")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(folder)
+        version = open(os.path.join(ROOT, "packaging", "debian", "changelog"), encoding="utf-8").read().split("(")[1].split("-")[0]
+        done = subprocess.run([os.path.join(ROOT, "script", "release"), "--source", version, os.path.join(cache, "release")],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, env=dict(os.environ, RELEASE_XZ="0"))
+        truth(done.returncode == 0, done.stdout[-1000:])
+        for given, wanted in ((f"oxislirp-{version}.tar.xz", f"oxislirp_{version}.orig.tar.xz"),
+                              (f"oxislirp-{version}-vendor.tar.xz", f"oxislirp_{version}.orig-vendor.tar.xz")):
+            shutil.copy(os.path.join(cache, "release", given), os.path.join(folder, wanted))
+        return folder, version
+    return None
+
+
+def build(report, system, source, version):
+    """Builds in a fresh system and returns the folder with the packages, or None."""
+    with report.check("build.dependencies"):
+        system.install(*TOOLS)
+        shutil.copytree(source, system.path("/build"))
+        system.run("sh", "-c", f"cd /build && mkdir oxislirp && tar -xf oxislirp_{version}.orig.tar.xz -C oxislirp --strip-components=1 && "
+                   "mkdir oxislirp/vendor && "
+                   f"tar -xf oxislirp_{version}.orig-vendor.tar.xz -C oxislirp/vendor --strip-components=1 && "
+                   "cp -a oxislirp/packaging/debian oxislirp/debian")
+        system.run("sh", "-c", f"cd {SOURCE} && apt-get -q -y --no-install-recommends build-dep ./", timeout=900)
+        report.info("compiler: " + system.run("rustc", "--version").strip())
+    with report.check("build.offline"):
+        # As an ordinary user, without a network, from the two tarballs alone.
+        system.run("sh", "-c", "adduser --system --group --home /build --no-create-home builder >/dev/null && chown -R builder /build")
+        text = system.run("sh", "-c", f"cd {SOURCE} && dpkg-buildpackage -us -uc", network=False, user="builder", timeout=3000)
+        shutil.copy(system.log, system.log + ".build")
+        truth("dpkg-gensymbols: warning" not in text, "the symbols differ from Debian's list")
+    if not [name for name in os.listdir(system.path("/build")) if name.endswith(".deb")]:
+        return False
+    with report.check("lintian"):
+        text = system.run("sh", "-c", "cd /build && lintian --fail-on error,warning -i --tag-display-limit 0 oxislirp_*.changes", user="builder",
+                          timeout=900)
+        report.info("lintian says nothing above info" if not text.strip() else text.strip()[:2000])
+    return True
+
+
+def install(report, system, packages):
+    """Puts the packages over upstream's and brings upstream's back at the end; between, the consumers run."""
+    with report.check("consumers.installed"):
+        names = [one.package for one in CONSUMERS if system.known(one.package)]
+        system.install("libslirp0", "python3", "busybox-static", "iproute2", *names)
+        report.info("upstream: libslirp0 " + system.version("libslirp0"))
+    with report.check("replace.with_apt"):
+        files = [os.path.join("/packages", name) for name in packages if "-dbgsym" not in name and "oxislirp0_" in name]
+        text = system.run("apt-get", "-q", "-y", "--no-install-recommends", "install", *files)
+        truth("libslirp0" in text.split("REMOVED:")[1].split("NEW")[0] if "REMOVED:" in text else False, f"libslirp0 was not replaced: {text[-800:]}")
+        gone = [name for name in names if not system.version(name)]
+        truth(not gone, f"went with it: {gone}")
+    with report.check("replace.apt_check"):
+        system.run("apt-get", "check")
+        system.run("dpkg", "--audit")
+    with report.check("replace.library_is_ours"):
+        truth(b"OXISLIRP_POLL" in open(system.library(), "rb").read(), f"{system.library()} is not this library")
+
+
+def give_back(report, system):
+    """Removal: upstream's package takes its place again."""
+    with report.check("remove.upstream_comes_back"):
+        system.run("apt-get", "-q", "-y", "--no-install-recommends", "install", "libslirp0")
+        truth(not system.version("oxislirp0"), "oxislirp0 is still there")
+        truth(b"OXISLIRP_POLL" not in open(system.library(), "rb").read(), "the library is still ours")
+        system.run("apt-get", "check")
+        gone = [one.package for one in CONSUMERS if system.known(one.package) and not system.version(one.package)]
+        truth(not gone, f"went with it: {gone}")
+    with report.check("remove.nothing_left"):
+        left = system.run("sh", "-c", "find / -xdev -name '*oxislirp*' -not -path '/packages/*' -not -path '/work/*' -not -path '/proc/*'").split()
+        truth(not [name for name in left if "/var/lib/apt" not in name and "/var/cache" not in name], str(left))
+
+
+def suite(report, name, cache, source, keep):
+    """Everything in one release of Debian. Returns the rows of the table."""
+    report.prefix = f"{name}."
+    base = None
+    with report.check("debootstrap"):
+        base = System.base(name, cache)
+    if base is None:
+        return []
+    folder, version = source
+    packages = os.path.join(cache, f"packages-{name}")
+    with System(name, cache, "build", keep) as system:
+        if not build(report, system, folder, version):
+            return []
+        shutil.rmtree(packages, ignore_errors=True)
+        os.makedirs(packages)
+        for one in os.listdir(system.path("/build")):
+            if one.endswith((".deb", ".changes", ".dsc", ".buildinfo")):
+                shutil.copy(os.path.join(system.path("/build"), one), packages)
+        autopkgtest(report, system, packages)
+    with System(name, cache, "use", keep) as system:
+        system.bind(packages, "/packages")
+        install(report, system, sorted(one for one in os.listdir(packages) if one.endswith(".deb")))
+        if not system.version("oxislirp0"):
+            return []
+        system.bind(ROOT, "/work/oxislirp")
+        found = rows(report, system)
+        give_back(report, system)
+    return found
+
+
+def autopkgtest(report, system, packages):
+    """The package's own tests, as a distribution runs them after a build."""
+    del packages
+    with report.check("autopkgtest"):
+        words = ["autopkgtest", "--no-built-binaries", "--quiet", "--summary-file=/tmp/summary", "/build"]
+        debs = [f"/build/{one}" for one in sorted(os.listdir(system.path("/build"))) if one.endswith(".deb") and "dbgsym" not in one]
+        try:
+            system.run(*words[:-1], *debs, SOURCE, "--", "null", timeout=1200)
+        finally:
+            if os.path.exists(system.path("/tmp/summary")):
+                with open(system.path("/tmp/summary"), encoding="utf-8") as file:
+                    lines = [line.strip() for line in file if line.strip()]
+                report.info("autopkgtest: " + "; ".join(lines))
+        truth(all("PASS" in line for line in lines) and len(lines) == 3, str(lines))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--suite", action="append", choices=SUITES, help="only this release; may be given again")
+    parser.add_argument("--cache", default=os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")), "packaging"))
+    parser.add_argument("--keep", action="store_true", help="leave the systems where they are, to be looked at")
+    parser.add_argument("--table", help="write the table of consumers into this page")
+    chosen = parser.parse_args()
+    report = Report(False)
+    missing = [name for name in ("debootstrap", "unshare", "pivot_root") if not shutil.which(name)]
+    if os.getuid() != 0 or missing:
+        print(f"not ok systems need root and {' '.join(missing) or 'nothing else'}")
+        print("0 passed, 1 failed")
+        raise SystemExit(1)
+    if not os.environ.get("PACKAGING_INSIDE"):
+        # Mounts of our own, which end with us.
+        os.environ["PACKAGING_INSIDE"] = "1"
+        sys.stdout.flush()
+        os.execvp("unshare", ["unshare", "-m", "-p", "-f", "--kill-child", "--mount-proc", "--propagation", "private", sys.executable, *sys.argv])
+    os.makedirs(chosen.cache, exist_ok=True)
+    report.prefix = ""
+    source = unpack(report, chosen.cache)
+    table = []
+    if source:
+        for name in chosen.suite or SUITES:
+            try:
+                table += suite(report, name, chosen.cache, source, chosen.keep)
+            except Failure as failure:
+                with report.check("end"):
+                    raise failure
+    report.prefix = ""
+    if chosen.table and table:
+        write_table(chosen.table, table)
+    sys.exit(report.summary())
+
+
+if __name__ == "__main__":
+    main()
