@@ -47,7 +47,7 @@ pub fn bars(row: &Row, sender: Sender) -> Vec<Bar> {
     }
     if cell.trial != Trial::Loss {
         let most = if sender.probes_rate() && of_bdp <= 0.1 { 2.0 } else { 1.0 };
-        bars.push(Bar::at_most("dropped %", most, row.dropped * 100.0));
+        bars.push(Bar::at_most("dropped %", most, row.dropped_ours * 100.0));
     }
     if cell.trial == Trial::Alone && cell.queue == 4 << 20 {
         bars.push(Bar::at_most("queue %", 25.0, row.queue_mean / cell.queue as f64 * 100.0));

@@ -23,6 +23,11 @@ pub enum Trial {
 }
 
 impl Trial {
+    /// How many of the flows are ours; they are the first ones.
+    pub fn ours(self) -> usize {
+        if self == Trial::Two { 2 } else { 1 }
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Trial::Alone => "alone",

@@ -34,7 +34,9 @@ pub struct Row {
     /// Of all flows together, the worst seed.
     pub least: f64,
     pub jain: f64,
+    /// Of what all flows sent, and of what ours did.
     pub dropped: f64,
+    pub dropped_ours: f64,
     pub marked: f64,
     /// In bytes.
     pub queue_mean: f64,
@@ -134,6 +136,11 @@ fn measure(cell: &Cell, arguments: &Arguments) -> Row {
         least: runs.iter().map(|(_, run)| run.goodput() / capacity).fold(f64::INFINITY, f64::min),
         jain: mean(&|run| jain(&run.flows.iter().map(|flow| flow.goodput).collect::<Vec<_>>())),
         dropped: mean(&|run| run.dropped()),
+        dropped_ours: mean(&|run| {
+            let flows = run.flows.iter().take(cell.trial.ours());
+            let (dropped, sent) = flows.fold((0, 0), |(a, b), flow| (a + flow.dropped, b + flow.sent));
+            dropped as f64 / sent.max(1) as f64
+        }),
         marked: mean(&marked),
         queue_mean: mean(&|run| run.queue_mean),
         queue_p95: mean(&|run| run.queue_p95 as f64),

@@ -58,7 +58,7 @@ pub fn markdown(rows: &[Row], arguments: &Arguments) -> String {
         bars.len(),
         bars.iter().filter(|bar| bar.met).count()
     );
-    text += "| trial | rate | round trip | queue | queue / BDP | loss | share of the link, % | dropped | queue, mean / p95 | Jain | bars |\n";
+    text += "| trial | rate | round trip | queue | queue / BDP | loss | share of the link, % | dropped: of all / ours | queue, mean / p95 | Jain | bars |\n";
     text += "|---|---|---|---|---|---|---|---|---|---|---|\n";
     for row in rows {
         let cell = &row.cell;
@@ -66,7 +66,7 @@ pub fn markdown(rows: &[Row], arguments: &Arguments) -> String {
         let jain = if row.shares.len() > 1 { format!("{:.3}", row.jain) } else { String::new() };
         let _ = writeln!(
             text,
-            "| {} | {} | {} ms | {} KiB | {:.2} | {} | {} | {:.2} % | {:.0} % / {:.0} % | {jain} | {} |",
+            "| {} | {} | {} ms | {} KiB | {:.2} | {} | {} | {:.2} % / {:.2} % | {:.0} % / {:.0} % | {jain} | {} |",
             cell.trial.name(),
             rate(cell.rate),
             millis(cell.rtt),
@@ -75,6 +75,7 @@ pub fn markdown(rows: &[Row], arguments: &Arguments) -> String {
             if cell.loss > 0 { format!("{} %", cell.loss as f64 / 1e4) } else { String::new() },
             shares(row),
             row.dropped * 100.0,
+            row.dropped_ours * 100.0,
             row.queue_mean / queue * 100.0,
             row.queue_p95 / queue * 100.0,
             verdict(row)
@@ -93,7 +94,8 @@ pub fn json(rows: &[Row], arguments: &Arguments) -> String {
             let shares: Vec<_> = row.shares.iter().map(|share| format!("{share:.4}")).collect();
             format!(
                 "    {{\"trial\": \"{}\", \"rate\": {rate}, \"rtt_us\": {}, \"queue\": {queue}, \"loss_ppm\": {loss}, \
-                 \"shares\": [{}], \"least\": {:.4}, \"jain\": {:.4}, \"dropped\": {:.6}, \"marked\": {:.6}, \
+                 \"shares\": [{}], \"least\": {:.4}, \"jain\": {:.4}, \"dropped\": {:.6}, \"dropped_ours\": {:.6}, \
+                 \"marked\": {:.6}, \
                  \"queue_mean\": {:.0}, \"queue_p95\": {:.0}, \"bars\": [{}]}}",
                 trial.name(),
                 rtt / 1000,
@@ -101,6 +103,7 @@ pub fn json(rows: &[Row], arguments: &Arguments) -> String {
                 row.least,
                 row.jain,
                 row.dropped,
+                row.dropped_ours,
                 row.marked,
                 row.queue_mean,
                 row.queue_p95,
