@@ -196,3 +196,10 @@ pub fn cells(all: bool) -> Vec<Cell> {
     }
     cells
 }
+
+/// Every trial but random loss at each of these bottlenecks.
+pub fn named(sizes: &[[u64; 3]]) -> Vec<Cell> {
+    let trials = [Trial::Alone, Trial::Two, Trial::Cubic, Trial::Reno, Trial::Aqm];
+    let of = |trial| sizes.iter().map(move |&[rate, rtt, queue]| cell(trial, (rate, rtt as Nanos, queue)));
+    trials.into_iter().flat_map(of).collect()
+}

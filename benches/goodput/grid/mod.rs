@@ -16,13 +16,14 @@ use cells::Cell;
 pub use cells::Sender;
 
 pub const USAGE: &str = "\
-goodput grid [--all] [--only TRIAL,...] [--sender NAME] [--seeds N] [--seconds N] [--jobs N] [--rates MBITS,...] [--json FILE]
+goodput grid [--all] [--only TRIAL,...] [--sender NAME] [--seeds N] [--seconds N] [--jobs N] [--rates MBITS,...]
+             [--cells MBITS:MICROSECONDS:KIB,...] [--json FILE]
 goodput trace [--sender NAME] --json FILE
 
 grid: our sender through a bottleneck in virtual time, alone, with a second one of ours, beside a plain CUBIC and a plain
 Reno, and over links that lose segments at random. Prints a line for each cell, with the bars that are asked of it, and
 writes the same as JSON. Without --all a part of the cells that takes some two minutes. Trials: alone, two, cubic, reno, aqm,
-loss. At most two runs at a time.
+loss. At most two runs at a time. --cells names bottlenecks in the place of those that there are: rate, round trip, queue.
 trace: the first seconds of one connection, as JSON.
 ";
 
@@ -53,6 +54,8 @@ pub struct Arguments {
     pub jobs: usize,
     /// Only these rates, in Mbit/s.
     pub rates: Vec<u64>,
+    /// These bottlenecks in the place of those of the grid: Mbit/s, microseconds and KiB.
+    pub cells: Vec<[u64; 3]>,
     pub json: Option<String>,
 }
 
@@ -65,6 +68,7 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, S
         length: Duration::from_secs(30),
         jobs: 2,
         rates: Vec::new(),
+        cells: Vec::new(),
         json: None,
     };
     while let Some(argument) = arguments.next() {
@@ -77,6 +81,7 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, S
             "--seconds" => parsed.length = Duration::from_secs(crate::one(&value()?)?),
             "--jobs" => parsed.jobs = crate::one::<usize>(&value()?)?.clamp(1, 2),
             "--rates" => parsed.rates = crate::list(&value()?)?,
+            "--cells" => parsed.cells = value()?.split(',').map(three).collect::<Result<_, _>>()?,
             "--json" => parsed.json = Some(value()?),
             _ => return Err(format!("what is {argument}?\n{USAGE}")),
         }
@@ -87,9 +92,16 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, S
     Ok(parsed)
 }
 
+/// `100:50000:64`.
+fn three(text: &str) -> Result<[u64; 3], String> {
+    let numbers: Vec<u64> = text.split(':').map(crate::one).collect::<Result<_, _>>()?;
+    <[u64; 3]>::try_from(numbers).map_err(|_| format!("{text} is not MBITS:MICROSECONDS:KIB"))
+}
+
 /// Runs the cells and reports. False when a bar was missed.
 pub fn grid(arguments: &Arguments) -> Result<bool, String> {
-    let mut cells = cells::cells(arguments.all);
+    let mut cells =
+        if arguments.cells.is_empty() { cells::cells(arguments.all) } else { cells::named(&arguments.cells) };
     cells.retain(|cell| arguments.only.is_empty() || arguments.only.iter().any(|name| name == cell.trial.name()));
     cells.retain(|cell| arguments.rates.is_empty() || arguments.rates.contains(&(cell.rate / 1_000_000)));
     let next = AtomicUsize::new(0);
