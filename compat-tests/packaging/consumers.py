@@ -36,7 +36,7 @@ def start(machine):
 
 CONSUMERS = [
     Consumer("slirp4netns", "slirp4netns", "a kernel's TCP and UDP both ways, ping, names, forwards, IPv6; with and without its sandbox",
-             rig("slirp4netns", "--size", "32"), (*RIG_NEEDS, "ndisc6")),
+             rig("slirp4netns", "--size", "32"), (*RIG_NEEDS, "ndisc6", "isc-dhcp-client")),
     Consumer("qemu-system-x86", "qemu-system-x86_64, a guest", "Linux guest on virtio-net: DHCP, TCP and UDP both ways, names, forwards, IPv6; TFTP, guest "
              "forwards, restrict; network boot; instances",
              rig("qemu", "--size", "16", "--only", "virtio|services|netboot|instances|ipv6"),
@@ -49,6 +49,9 @@ CONSUMERS = [
              rig("vde", "--only", r"libvdeslirp|build|capi"), (*RIG_NEEDS, "pkg-config", "libvdeslirp-dev")),
     Consumer("libslirp-helper", "libslirp-helper", "a datagram socket at a tap: loads of TCP and UDP",
              rig("vde", "--only", r"helper\.|build"), (*RIG_NEEDS, "pkg-config", "libvdeslirp-dev")),
+    Consumer("vuos-umvu", "VUOS (umvu, vunetvdestack)", "a network of its own over `slirp://`: ping, a download",
+             ["python3", "/work/oxislirp/compat-tests/packaging/vuos.py"],
+             ("vuos", "libpurelibc-dev", "libvdeplug-slirp", "iputils-ping", "procps")),
     *(Consumer(package, program, "starts with `-netdev user` and a forward, answers `info usernet`", start(machine))
       for package, program, machine in (
           ("qemu-system-arm", "qemu-system-aarch64", "aarch64"), ("qemu-system-mips", "qemu-system-mips", "mips"),

@@ -135,6 +135,9 @@ def check(report, guest):
                                                "Router lifetime")},
               {"Recursive DNS server": NAMESERVER, "DNS server lifetime": "1800", "MTU": "1500 bytes",
                "Prefix": "fd00::/64", "Router lifetime": "1800"}, said)
+    if not shutil.which("dhclient"):
+        report.info("v6.dhclient_stateless is left out: this release has no dhclient")
+        return
     with report.check("v6.dhclient_stateless", beyond=True):
         said = guest.command("sh", "-ec", DHCLIENT)
         told = dict(line.split("=", 1) for line in said.split("\n") if line.startswith("new_dhcp6_"))
