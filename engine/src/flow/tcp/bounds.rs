@@ -4,8 +4,8 @@
 
 use std::collections::VecDeque;
 
+use super::TcpFlow;
 use super::table::{TcpId, TcpTable};
-use super::{Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::tcp::State;
 
@@ -51,7 +51,7 @@ impl TcpFlow {
             Stage::HalfOpen
         } else if self.conn.state() == State::TimeWait {
             Stage::TimeWait
-        } else if matches!(self.side, Side::Gone) {
+        } else if self.host.is_gone() {
             Stage::Ending
         } else {
             Stage::Open
@@ -97,9 +97,7 @@ impl TcpTable {
             let Some(flow) = self.flows.get_mut(id).filter(|flow| flow.stage == stage) else { continue };
             if stage != Stage::TimeWait {
                 flow.reset_now(cx);
-                if let Side::Host(stream) = &flow.side {
-                    stream.reset_on_close();
-                }
+                flow.host.reset_on_close();
             }
             self.remove(id, cx);
             return true;

@@ -6,8 +6,8 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::Connecting;
 use super::table::{TcpId, TcpTable};
-use super::{Connecting, Side};
 use crate::flow::context::Context;
 use crate::flow::effect::HostSocket;
 use crate::flow::key::FlowKey;
@@ -61,9 +61,12 @@ impl TcpTable {
     /// that is done. Else the flow finds out for itself.
     pub(super) fn try_other_address(&mut self, id: TcpId, cx: &mut Context) {
         let Some(flow) = self.flows.get_mut(id) else { return };
-        let (Some(connecting), Side::Host(stream)) = (&mut flow.connecting, &mut flow.side) else { return };
         // A connect that failed is reported with an error; applications that watch the socket themselves may not say so.
-        if !flow.writable || connecting.other.is_none() || !(flow.read_closed || cx.poller.is_none()) {
+        if !flow.host.has_connect_news() || !(flow.host.is_read_closed() || cx.poller.is_none()) {
+            return;
+        }
+        let Some((connecting, stream)) = flow.host.connecting() else { return };
+        if connecting.other.is_none() {
             return;
         }
         let Err(error) = stream.take_error() else { return };
@@ -78,18 +81,17 @@ impl TcpTable {
                     cx.name_servers.failed(*server, cx.now);
                     *server = second;
                 }
-                let refused = std::mem::replace(stream, another);
-                (flow.readable, flow.writable, flow.read_closed) = (false, false, false);
-                (flow.failed, flow.urgent) = (false, false);
-                // At once, as reports of it would be taken for the other one's.
-                if let Some(poller) = cx.poller.as_ref() {
-                    poller.remove(&refused);
+                if let Some(refused) = flow.host.begin_anew(another) {
+                    // At once, as reports of it would be taken for the other one's.
+                    if let Some(poller) = cx.poller.as_ref() {
+                        poller.remove(&refused);
+                    }
+                    cx.unwatch(HostSocket::Stream(refused));
                 }
-                cx.unwatch(HostSocket::Stream(refused));
                 if !self.watch(id, cx)
                     && let Some(flow) = self.flows.get_mut(id)
                 {
-                    flow.connecting = None;
+                    flow.host.end_connect();
                     flow.conn.abort(cx.now);
                 }
             }

@@ -4,8 +4,8 @@
 
 use std::net::SocketAddr;
 
+use super::TcpFlow;
 use super::table::FromGuest;
-use super::{Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::egress::Reported;
 use crate::host::socket::{Hops, Stream};
@@ -40,7 +40,7 @@ impl TcpFlow {
         }
         // Only what is next in order is believed to be the guest's.
         if segment.seq == self.conn.rcv_nxt()
-            && let Side::Host(stream) = &self.side
+            && let Some(stream) = self.host.stream()
         {
             self.ttl = from.ttl;
             stream.set_hops(self.key.remote.ip.is_ipv6(), from.ttl - 1);

@@ -8,7 +8,7 @@ use super::fallback::{self, other_loopback};
 use super::guest::{Attaching, Program, Rule};
 use super::proof::Proofs;
 use super::table::{FromGuest, TcpId, TcpTable, reset};
-use super::{Again, Connecting, Origin, Side, TcpFlow};
+use super::{Connecting, HostHalf, Origin, Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::egress::Unreachable;
 use crate::flow::key::{Endpoint, FlowKey};
@@ -24,8 +24,6 @@ use crate::wire::header::TOS_LOW_DELAY;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(75);
 /// What taking in a connection counts as, in bytes moved.
 const CONNECTION: usize = 16 * 1024;
-/// What the first read from the host asks for.
-const FIRST_READ: u32 = 16 * 1024;
 
 impl TcpTable {
     /// A SYN from the guest that belongs to no flow.
@@ -51,7 +49,9 @@ impl TcpTable {
             let conn = Connection::passive(&config, segment, cx.initial_sequence(&key), cx.now, &mut cx.pool);
             let id = self.insert(key, conn, side, Origin::Guest, cx);
             if let Some(flow) = self.flows.get_mut(id) {
-                flow.writable = callback;
+                if callback {
+                    flow.host.set_writable();
+                }
                 flow.forward = Some(forward);
                 flow.conn.accept(cx.now);
                 flow.transmit(cx);
@@ -114,14 +114,14 @@ impl TcpTable {
             if hops != Hops::Default {
                 flow.ttl = from.ttl;
             }
-            flow.connecting = Some(Box::new(Connecting {
+            flow.host.connect(Connecting {
                 packet,
                 few_hops: matches!(hops, Hops::Few(_)),
                 name_server,
                 other,
                 failed: None,
                 deadline: cx.now + CONNECT_TIMEOUT,
-            }));
+            });
         }
         if !self.watch(id, cx) {
             reset(&key, segment, cx);
@@ -161,7 +161,7 @@ impl TcpTable {
             return self.remove(id, cx);
         }
         if let Some(flow) = self.flows.get_mut(id) {
-            flow.writable = true;
+            flow.host.set_writable();
             flow.transmit(cx);
         }
         self.settle(id, cx);
@@ -175,7 +175,7 @@ impl TcpTable {
         let id = self.insert(key, conn, Side::Callback, Origin::Guest, cx);
         if let Some(flow) = self.flows.get_mut(id) {
             flow.forward = Some(forward);
-            flow.writable = true;
+            flow.host.set_writable();
             flow.tos = tos;
             // Nothing is sent while a state is loaded; what is outstanding goes out in the next round.
             flow.unfinished = true;
@@ -201,28 +201,17 @@ impl TcpTable {
             key,
             conn,
             proofs: Proofs::default(),
-            side,
+            host: HostHalf::new(side),
             forward: None,
             origin,
             tos: type_of_service(&key),
             ttl: 0,
-            readable: false,
-            writable: false,
-            read_closed: false,
-            failed: false,
-            urgent: false,
-            host_finished: false,
-            shut: false,
-            write_failed: false,
-            again: Again::default(),
             staged: false,
             staging: Staging::default(),
             exchange: Exchange::default(),
             unfinished: false,
             stage: Stage::Open,
             full_segment: 0,
-            read_size: FIRST_READ,
-            connecting: None,
         };
         let id = self.flows.insert(flow, cx);
         if let Some(entry) = self.flows.entry(id) {
@@ -238,7 +227,7 @@ impl TcpTable {
             return true;
         }
         if let Some(flow) = self.flows.get_mut(id)
-            && let Side::Host(stream) = std::mem::replace(&mut flow.side, Side::Gone)
+            && let Some(stream) = flow.host.leave()
         {
             stream.reset_on_close();
         }

@@ -5,17 +5,14 @@
 //! segments is sent as one batch, and so is a long burst with what follows it directly. One acknowledgment answers a batch. Host to guest: one read of what
 //! window and buffer allow, cut into segments.
 
-use super::{Side, TcpFlow};
+use super::TcpFlow;
+use super::host_half::{MAX_READ, MIN_READ, Received, Side, Written};
 use crate::flow::context::Context;
 use crate::flow::effect::{Effect, HostSocket};
 use crate::flow::egress::Unreachable;
 use crate::pace;
 use crate::tcp::{Flags, Segment, Transmit};
 
-/// The most one read from the host brings.
-const MAX_READ: u32 = 512 * 1024;
-/// The least one read asks for.
-const MIN_READ: u32 = 16 * 1024;
 /// Segments at least this long may be part of a run; what is shorter never waits.
 const MIN_BULK: usize = 536;
 /// Segments, and bytes in them, after which a flow's turn is over and others have theirs.
@@ -41,8 +38,8 @@ impl TcpFlow {
         // The guest took bytes: there may be room for more from the host.
         let read = if self.conn.send().len() < buffered { self.pull(cx) } else { 0 };
         // There was nothing to attach: who sends nevertheless is to know that nobody reads it.
-        if length > 0 && !self.shut && matches!(self.side, Side::Gone) {
-            self.write_failed = true;
+        if length > 0 && !self.host.is_shut() && self.host.is_gone() {
+            self.host.refuse();
         }
         self.reset_when_delivered(cx);
         self.answer(cx);
@@ -80,7 +77,7 @@ impl TcpFlow {
             self.hand_to_host(cx);
             // All that came is one segment, and the host has it.
             let alone = kind == pace::Segment::Last && staged == length && self.conn.recv().is_empty();
-            if !alone || !matches!(self.side, Side::Host(_)) {
+            if !alone || self.host.stream().is_none() {
                 self.exchange.broken();
                 self.conn.flush_ack();
             } else if !self.exchange.asked(cx.now) {
@@ -91,11 +88,12 @@ impl TcpFlow {
 
     /// One turn after news from the host, or to go on where the last one ended; `alone`: no other stream waits behind it.
     pub(super) fn turn(&mut self, alone: bool, cx: &mut Context) {
-        if self.connecting.is_some() && self.writable {
+        if self.host.has_connect_news() {
             self.on_connected(cx);
         }
-        if self.failed && self.host_finished {
-            self.on_refused(cx);
+        if self.host.may_have_refused() && self.host.asks_for_refusal() {
+            // The host's program has closed, after which bytes of the guest came.
+            self.conn.discard_received(&mut cx.pool);
         }
         if self.has_unflushed() && !self.staged {
             self.flush(cx);
@@ -108,7 +106,7 @@ impl TcpFlow {
 
     /// Bytes, or an end, that the host has not been given yet, or an acknowledgment that waits for that.
     pub(super) fn has_unflushed(&self) -> bool {
-        !self.conn.recv().is_empty() || self.has_batched_ack() || (self.conn.peer_finished() && !self.shut)
+        !self.conn.recv().is_empty() || self.has_batched_ack() || (self.conn.peer_finished() && !self.host.is_shut())
     }
 
     /// Whether an acknowledgment waits for the end of the batch, and not for an answer of the host.
@@ -119,18 +117,18 @@ impl TcpFlow {
     /// Whether there is something to flush at the end of the batch. What the host socket does not take now waits for
     /// the socket, not for the batch.
     pub(super) fn has_staged(&self) -> bool {
-        self.connecting.is_none()
+        !self.host.is_connecting()
             && self.conn.is_established()
-            && (self.has_batched_ack() || (self.writable && self.has_unflushed()))
+            && (self.has_batched_ack() || (self.host.is_writable() && self.has_unflushed()))
     }
 
     /// The host side is connected, or failed to.
     fn on_connected(&mut self, cx: &mut Context) {
-        let Some(mut connecting) = self.connecting.take() else { return };
-        let Side::Host(stream) = &self.side else { return };
+        let Some(mut connecting) = self.host.end_connect() else { return };
+        let Some(stream) = self.host.stream() else { return };
         // A connect that failed is reported with an error and a hang-up. Applications that watch the socket themselves may
         // know no more than "writable".
-        let asked = self.read_closed || cx.poller.is_none();
+        let asked = self.host.is_read_closed() || cx.poller.is_none();
         let outcome = connecting.outcome(|| if asked { stream.take_error() } else { Ok(()) });
         if let Some(server) = connecting.name_server {
             match outcome {
@@ -171,7 +169,7 @@ impl TcpFlow {
 
     fn hand_to_host(&mut self, cx: &mut Context) {
         self.staging.handed_over();
-        match &self.side {
+        match self.host.side() {
             Side::Host(_) => self.flush_to_host(cx),
             Side::Callback => {
                 let (first, second) = self.conn.recv().slices();
@@ -184,63 +182,53 @@ impl TcpFlow {
                     self.conn.consume_received(length, &mut cx.pool);
                 }
                 // A callback forward has no way to learn of the guest's end; nothing more is to be passed on.
-                self.shut |= self.conn.peer_finished();
+                self.note_end();
             }
             // What the guest sends meanwhile stays in the buffer.
             Side::Waiting(_) | Side::Application(_) => {}
             Side::Gone => {
                 // There was nothing to attach, see above.
                 if !self.conn.recv().is_empty() {
-                    self.write_failed = true;
+                    self.host.refuse();
                     self.conn.discard_received(&mut cx.pool);
                 }
-                self.shut |= self.conn.peer_finished();
+                self.note_end();
             }
         }
     }
 
+    /// A guest's end is to be passed on to nobody.
+    fn note_end(&mut self) {
+        if self.conn.peer_finished() {
+            self.host.note_end();
+        }
+    }
+
     fn flush_to_host(&mut self, cx: &mut Context) {
-        if self.connecting.is_some() || !self.conn.is_established() {
+        if self.host.is_connecting() || !self.conn.is_established() {
             return;
         }
-        while self.writable && !self.write_failed {
-            let Side::Host(stream) = &self.side else { return };
-            let (first, second) = self.conn.recv().slices();
-            let length = first.len() + second.len();
-            if length == 0 {
-                break;
-            }
-            // The byte before the urgent pointer becomes the host's out-of-band byte; never more than is buffered.
-            let sent = match self.conn.recv().urgent() {
-                Some(end) if end > 0 && end <= first.len() => stream.send_urgent(first.get(..end).unwrap_or(first)),
-                Some(end) if end > first.len() => stream.send(first, &[]),
-                _ => stream.send(first, second),
-            };
-            match sent {
-                Ok(sent) => {
+        while self.host.is_writable() && !self.host.refuses() && !self.conn.recv().is_empty() {
+            // The urgent byte is never more than is buffered.
+            match self.host.write(self.conn.recv().slices(), self.conn.recv().urgent(), cx.now) {
+                Written::Bytes(sent) => {
                     cx.pace.on_given();
                     cx.budget.moved(sent);
-                    self.again.done();
-                    let urgent = self.conn.recv().urgent().is_some();
                     self.conn.consume_received(sent, &mut cx.pool);
-                    // A short write means that the kernel's buffer is full; the poller tells when it is not.
-                    self.writable = sent == length || (urgent && sent > 0);
                 }
-                Err(error) => self.on_write_error(&error, cx),
+                Written::Nothing => {}
+                Written::Refused => self.conn.discard_received(&mut cx.pool),
+                Written::Broken => self.reset_both(cx),
             }
         }
-        if self.conn.peer_finished() && self.conn.recv().is_empty() && !self.shut {
-            self.shut = true;
-            // Where the host has ended as well, the close that follows says the same; and bytes that it did not take are not
-            // followed by an orderly end.
-            if !self.host_finished
-                && !self.write_failed
-                && let Side::Host(stream) = &self.side
-            {
-                cx.pace.on_given();
-                if stream.shutdown_write().is_err() {
-                    self.reset_both(cx);
-                }
+        if self.conn.peer_finished()
+            && self.conn.recv().is_empty()
+            && !self.host.is_shut()
+            && let Some(told) = self.host.pass_end_on()
+        {
+            cx.pace.on_given();
+            if told.is_err() {
+                self.reset_both(cx);
             }
         }
         self.part_with_host(cx);
@@ -249,7 +237,7 @@ impl TcpFlow {
     /// Whether a read from the host is worth its system call: with a guest that acknowledges two segments at a time, a full
     /// buffer would be filled up two segments at a time.
     pub(super) fn can_pull(&self) -> bool {
-        if !self.readable || self.host_finished || !self.conn.is_established() {
+        if !self.host.is_readable() || !self.conn.is_established() {
             return false;
         }
         let (room, held) = (self.conn.send_room(), self.conn.send().len());
@@ -268,79 +256,46 @@ impl TcpFlow {
     /// Reads from the host what one turn may bring, and gives how much it was. That counts as moved once it was sent, so that
     /// what is read is sent while it is in the processor's cache; and nothing is read where nothing more may be sent.
     pub(super) fn pull(&mut self, cx: &mut Context) -> usize {
-        let Side::Host(stream) = &self.side else { return 0 };
+        if self.host.stream().is_none() {
+            return 0;
+        }
         self.conn.look_at_share(&cx.pool);
         // Without room the turn that is taken for what is to be sent reads on.
-        if self.connecting.is_some() || !self.can_pull() || cx.is_spent() {
+        if self.host.is_connecting() || !self.can_pull() || cx.is_spent() {
             return 0;
         }
         let limit = self.conn.send_limit();
-        // The urgent byte is read by itself, so that the mark for the guest is where the host has put it.
-        let urgent = self.urgent && stream.at_urgent_mark();
-        let want = if urgent { 1 } else { self.conn.send_room().min(self.read_size as usize).min(self.read_ahead()) };
+        let (asked, urgent) = self.host.next_read();
+        let want = self.conn.send_room().min(asked).min(self.read_ahead());
         let (first, second) = self.conn.send_mut().spaces(want, limit, &mut cx.pool);
         let (first_length, second_length) = (first.len().min(want), second.len().min(want - first.len().min(want)));
-        let offered = first_length + second_length;
         let received = match (first.get_mut(..first_length), second.get_mut(..second_length)) {
-            (Some(first), Some(second)) if offered > 0 => stream.receive(first, second),
+            (Some(first), Some(second)) => self.host.read(first, second, urgent, cx.now),
             _ => return 0,
         };
         let mut read = 0;
         match received {
-            Ok(0) => {
-                self.readable = false;
-                self.host_finished = true;
-                if !self.write_failed {
-                    self.conn.close_send();
-                }
-            }
-            Ok(length) => {
-                self.again.done();
+            Received::Bytes(length) => {
                 self.conn.send_mut().commit(length);
                 cx.pace.on_bytes(length);
                 read = length;
                 if urgent {
-                    self.urgent = false;
                     self.conn.send_mut().mark_urgent();
-                } else if self.urgent {
-                    // A read ends before the urgent byte, which the next one brings.
-                } else if length == offered {
-                    self.read_size = self.read_size.saturating_mul(4).min(MAX_READ);
-                } else {
-                    // The kernel has no more, and the poller tells when it has; but an end that it told of already is
-                    // still to be read.
-                    self.readable = self.read_closed;
-                    if length < offered / 8 {
-                        self.read_size = (self.read_size / 2).max(MIN_READ);
-                    }
                 }
             }
-            Err(error) => self.on_read_error(&error, cx),
+            Received::End if !self.host.refuses() => self.conn.close_send(),
+            Received::End | Received::Nothing => {}
+            Received::Broken => self.reset_both(cx),
         }
         self.conn.send_mut().release_if_empty(&mut cx.pool);
         self.part_with_host(cx);
         read
     }
 
-    /// The host's program has closed, after which bytes of the guest came.
-    fn on_refused(&mut self, cx: &mut Context) {
-        self.failed = false;
-        let Side::Host(stream) = &self.side else { return };
-        if stream.take_error().is_err() {
-            self.write_failed = true;
-            stream.reset_on_close();
-            self.conn.discard_received(&mut cx.pool);
-        }
-    }
-
     /// Once both directions have ended, the host's descriptor is of no use: it goes before the guest's side has played
     /// out its last states.
     fn part_with_host(&mut self, cx: &mut Context) {
-        if self.host_finished
-            && self.shut
-            && let Side::Host(_) = self.side
-            && let Side::Host(stream) = std::mem::replace(&mut self.side, Side::Gone)
-        {
+        if let Some(stream) = self.host.leave_if_ended() {
             cx.unwatch(HostSocket::Stream(stream));
         }
     }
@@ -423,11 +378,11 @@ impl TcpFlow {
                 self.look_after(cx);
             }
         }
-        if self.connecting.as_ref().is_some_and(|connecting| connecting.deadline <= cx.now) {
-            self.connecting = None;
+        if self.host.is_connect_late(cx.now) {
+            self.host.end_connect();
             self.conn.abort(cx.now);
         }
-        if self.again.at().is_some_and(|at| at <= cx.now) {
+        if self.host.asks_again(cx.now) {
             self.ask_again(cx);
         }
         if self.exchange.deadline().is_some_and(|deadline| deadline <= cx.now) {
@@ -439,11 +394,11 @@ impl TcpFlow {
 
     /// Whether a program of this process is on the host's side.
     fn is_program(&self) -> bool {
-        matches!(self.side, Side::Callback | Side::Application(_))
+        matches!(self.host.side(), Side::Callback | Side::Application(_))
     }
 
     fn is_callback(&self) -> bool {
-        matches!(self.side, Side::Callback)
+        matches!(self.host.side(), Side::Callback)
     }
 
     fn callback_buffer(&self) -> usize {

@@ -2,7 +2,7 @@
 //! ([`crate::tcp::Connection::is_asking`]); meanwhile the host's side is looked after here, as long as it is half
 //! closed.
 
-use super::{Side, TcpFlow};
+use super::TcpFlow;
 use crate::flow::context::Context;
 use crate::host::socket::Stream;
 use crate::tcp::State;
@@ -20,7 +20,7 @@ impl TcpFlow {
         if self.conn.questions() >= DOUBT {
             cx.egress.ask(self.key.guest.ip, cx.now);
         }
-        let Side::Host(stream) = &self.side else { return };
+        let Some(stream) = self.host.stream() else { return };
         if self.conn.state() == State::Established {
             return;
         }
@@ -28,12 +28,11 @@ impl TcpFlow {
         if !stream.is_broken() {
             return;
         }
-        if self.host_finished {
+        if self.host.has_finished() {
             // It has closed, and nobody reads what the guest might still send.
             self.conn.abort(cx.now);
         } else {
-            self.readable = true;
-            self.read_closed = true;
+            self.host.hear_out();
             let read = self.pull(cx);
             cx.budget.moved(read);
         }
@@ -41,19 +40,19 @@ impl TcpFlow {
 
     /// Whether the host has not got all yet that the guest has sent.
     fn is_behind(&self) -> bool {
-        !self.conn.recv().is_empty() || matches!(&self.side, Side::Host(stream) if self.has_unsent(stream))
+        !self.conn.recv().is_empty() || self.host.stream().is_some_and(|stream| self.has_unsent(stream))
     }
 
     /// Whether the host's kernel has bytes of the guest left. The end of the stream counts for one of them.
     fn has_unsent(&self, stream: &Stream) -> bool {
-        stream.unsent() > usize::from(self.shut)
+        stream.unsent() > usize::from(self.host.is_shut())
     }
 
     /// The guest is gone, or has given the connection up: the host peer is to see a reset, not an end. But where the guest
     /// had ended in order, what it sent before still gets to the host.
     pub(super) fn break_off(&self) {
-        if let Side::Host(stream) = &self.side
-            && !(self.shut && self.has_unsent(stream))
+        if let Some(stream) = self.host.stream()
+            && !(self.host.is_shut() && self.has_unsent(stream))
         {
             stream.reset_on_close();
         }

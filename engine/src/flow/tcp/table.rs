@@ -105,7 +105,7 @@ impl TcpTable {
     ) -> Option<(TcpId, &mut [u8])> {
         let id = self.find(key)?;
         let flow = self.flows.get_mut(id)?;
-        let plain = (flow.ttl == ttl || flow.ttl == 0) && matches!(flow.side, Side::Host(_));
+        let plain = (flow.ttl == ttl || flow.ttl == 0) && flow.host.stream().is_some();
         let place = flow.conn.place(header, length, cx.now, &mut cx.pool);
         Some((id, place.filter(|_| plain)?))
     }
@@ -134,7 +134,7 @@ impl TcpTable {
             return true;
         }
         // While the host side is being connected, one with other hops is another try.
-        let other_hops = flow.connecting.is_some() && flow.ttl != 0 && flow.ttl != ttl;
+        let other_hops = flow.host.is_connecting() && flow.ttl != 0 && flow.ttl != ttl;
         other_hops || flow.conn.reusable_by(syn)
     }
 
@@ -162,7 +162,7 @@ impl TcpTable {
             return;
         }
         flow.on_segment(segment, cx);
-        match flow.side {
+        match flow.host.side() {
             Side::Waiting(_) => self.attach(id, cx),
             Side::Application(_) => self.tell_program(id, cx),
             _ => {}
@@ -202,7 +202,7 @@ impl TcpTable {
         self.forget_last(id);
         self.leave_stage(entry.flow.stage);
         entry.flow.conn.release(&mut cx.pool);
-        if let Side::Host(stream) = entry.flow.side {
+        if let Some(stream) = entry.flow.host.leave() {
             cx.unwatch(HostSocket::Stream(stream));
         }
     }
@@ -212,7 +212,7 @@ impl TcpTable {
         let Some(id) = self.flows.next_turn() else { return false };
         let alone = self.flows.backlog() == 0;
         let Some(mut flow) = self.flows.get_mut(id) else { return true };
-        if flow.connecting.is_some() {
+        if flow.host.is_connecting() {
             self.try_other_address(id, cx);
             let Some(same) = self.flows.get_mut(id) else { return true };
             flow = same;
@@ -255,7 +255,7 @@ impl TcpTable {
         let timeouts = flow.conn.timeouts();
         flow.on_deadline(cx);
         flow.ask_for_guest(timeouts, cx);
-        match flow.side {
+        match flow.host.side() {
             Side::Waiting(_) => self.attach(id, cx),
             Side::Application(_) => self.on_program_deadline(id, cx),
             _ => {}
@@ -284,30 +284,26 @@ impl Flow for TcpFlow {
     }
 
     fn socket(&self) -> Option<RawFd> {
-        if let Side::Host(stream) = &self.side { Some(stream.as_raw_fd()) } else { None }
+        self.host.stream().map(AsRawFd::as_raw_fd)
     }
 
     fn on_ready(&mut self, ready: Readiness) {
-        self.readable |= ready.readable && !self.again.holds_reads();
-        self.writable |= ready.writable && !self.again.holds_writes();
-        self.read_closed |= ready.read_closed || ready.error;
-        self.failed |= ready.error;
-        self.urgent |= ready.priority;
+        self.host.on_ready(ready);
     }
 
     fn wants_turn(&self) -> bool {
         if self.unfinished {
             return true;
         }
-        if self.connecting.is_some() {
-            return self.writable;
+        if self.host.is_connecting() {
+            return self.host.is_writable();
         }
-        if !matches!(self.side, Side::Host(_)) {
+        if self.host.stream().is_none() {
             return false;
         }
         self.can_pull()
-            || (self.writable && !self.staged && self.conn.is_established() && self.has_unflushed())
-            || (self.failed && self.host_finished)
+            || (self.host.is_writable() && !self.staged && self.conn.is_established() && self.has_unflushed())
+            || self.host.may_have_refused()
     }
 
     /// Nothing of it is on its way, as that of a connection that asks and answers.
@@ -316,23 +312,14 @@ impl Flow for TcpFlow {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let own = self.conn.deadline();
-        let of_side = match &self.side {
-            Side::Waiting(attaching) => attaching.deadline(),
-            Side::Application(program) => program.deadline(),
-            _ if self.connecting.is_none() && self.again.at().is_none() => {
-                return if self.exchange.is_waiting() { earliest(own, self.exchange.deadline()) } else { own };
-            }
-            _ => None,
-        };
-        let connecting = self.connecting.as_ref().map(|connecting| connecting.deadline);
-        earliest(earliest(earliest(own, connecting), of_side), earliest(self.again.at(), self.exchange.deadline()))
+        let guest = self.conn.deadline();
+        let guest = if self.exchange.is_waiting() { earliest(guest, self.exchange.deadline()) } else { guest };
+        earliest(guest, self.host.deadline())
     }
 
     fn interest(&self) -> (bool, bool) {
-        let write = !self.writable && !self.again.holds_writes() && (self.connecting.is_some() || self.has_unflushed());
-        let reads = !self.host_finished && !self.again.holds_reads();
-        let read = !self.readable && reads && self.conn.is_established() && self.conn.send_room() > 0;
+        let write = self.host.wants_write() && (self.host.is_connecting() || self.has_unflushed());
+        let read = self.host.wants_read() && self.conn.is_established() && self.conn.send_room() > 0;
         (read, write)
     }
 }

@@ -107,11 +107,11 @@ impl TcpTable {
         cx: &mut Context,
     ) -> Result<(), GuestConnectionError> {
         let flow = self.of_program(connection, cx)?;
-        if let Side::Application(program) = &mut flow.side {
+        if let Some(program) = flow.host.program() {
             program.finished = true;
             program.wants_room = false;
         }
-        flow.host_finished = true;
+        flow.host.finish();
         flow.conn.close_send();
         flow.transmit(cx);
         flow.end_with_program(connection, cx);
@@ -126,7 +126,7 @@ impl TcpTable {
         cx: &mut Context,
     ) -> Result<(), GuestConnectionError> {
         let flow = self.of_program(connection, cx)?;
-        flow.side = Side::Gone;
+        flow.host.leave();
         flow.conn.discard_received(&mut cx.pool);
         flow.reset_now(cx);
         self.settle(connection.id, cx);
@@ -144,7 +144,7 @@ impl TcpTable {
     /// A deadline of the flow has come, which may be one of the program.
     pub(in crate::flow::tcp) fn on_program_deadline(&mut self, id: TcpId, cx: &mut Context) {
         let Some(flow) = self.flows.get_mut(id) else { return };
-        let Side::Application(program) = &mut flow.side else { return };
+        let Some(program) = flow.host.program() else { return };
         match program.wait {
             // It is told in any case; should there be no memory still, it hears so again.
             Wait::Memory(at) if at <= cx.now => program.wait = Wait::Nothing,
@@ -158,16 +158,16 @@ impl TcpTable {
 impl TcpFlow {
     /// Whether the flow stays although its connection has ended: its program may come for the end of the stream.
     pub(in crate::flow::tcp) fn lingers(&self) -> bool {
-        matches!(&self.side, Side::Application(program) if program.lingers())
+        matches!(self.host.side(), Side::Application(program) if program.lingers())
     }
 
     fn is_known_to_program(&self) -> bool {
-        matches!(&self.side, Side::Application(program) if program.connected)
+        matches!(self.host.side(), Side::Application(program) if program.connected)
     }
 
     /// Copies out what waits, as far as `buffer` goes; nothing at the end of the stream.
     fn program_receives(&mut self, buffer: &mut [u8], cx: &mut Context) -> Result<usize, GuestConnectionError> {
-        let Side::Application(program) = &mut self.side else { return Err(GuestConnectionError::Gone) };
+        let Some(program) = self.host.program() else { return Err(GuestConnectionError::Gone) };
         program.readable = false;
         let (first, second) = self.conn.recv().slices();
         let mut received = 0;
@@ -191,7 +191,7 @@ impl TcpFlow {
 
     /// Takes as many bytes for the guest as there is room for.
     fn program_sends(&mut self, data: &[u8], cx: &mut Context) -> Result<usize, GuestConnectionError> {
-        let Side::Application(program) = &mut self.side else { return Err(GuestConnectionError::Gone) };
+        let Some(program) = self.host.program() else { return Err(GuestConnectionError::Gone) };
         if program.finished {
             return Err(GuestConnectionError::Finished);
         }
@@ -211,7 +211,7 @@ impl TcpFlow {
 
     /// Tells the program what it has not been told yet.
     fn tell_program(&mut self, connection: GuestConnection, cx: &mut Context) {
-        let (Side::Application(program), Some(rule)) = (&mut self.side, &self.forward) else { return };
+        let (Some(program), Some(rule)) = (self.host.program(), &self.forward) else { return };
         let broken = self.conn.closed().is_some_and(|reason| reason != Closed::Finished);
         if broken || !self.conn.is_established() {
             return;
@@ -240,12 +240,12 @@ impl TcpFlow {
     /// for that for a while.
     fn end_with_program(&mut self, connection: GuestConnection, cx: &mut Context) {
         let ended = self.has_ended_in_order();
-        let Side::Application(program) = &mut self.side else { return };
+        let Some(program) = self.host.program() else { return };
         if !ended {
             return;
         }
         if program.end_taken {
-            self.side = Side::Gone;
+            self.host.leave();
             cx.effects.push(Effect::Guest(GuestEvent::Closed { connection }));
         } else if !program.lingers() {
             program.wait = Wait::End(cx.now + LINGER);
@@ -254,7 +254,7 @@ impl TcpFlow {
 
     /// Whether each side has ended and has all that the other one sent.
     fn has_ended_in_order(&self) -> bool {
-        let finished = matches!(&self.side, Side::Application(program) if program.finished);
+        let finished = matches!(self.host.side(), Side::Application(program) if program.finished);
         finished && self.conn.peer_finished() && self.conn.recv().is_empty() && self.conn.send_idle()
     }
 
@@ -268,8 +268,8 @@ impl TcpFlow {
             };
             cx.effects.push(Effect::Guest(event));
         }
-        if let Side::Application(_) = self.side {
-            self.side = Side::Gone;
+        if self.host.program().is_some() {
+            self.host.leave();
         }
     }
 }

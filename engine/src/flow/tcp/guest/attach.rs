@@ -71,13 +71,13 @@ impl TcpTable {
     /// Attaches the target of a guest forward to a flow that waits for it, if the time has come.
     pub(in crate::flow::tcp) fn attach(&mut self, id: TcpId, cx: &mut Context) {
         let Some(flow) = self.flows.get(id) else { return };
-        let Side::Waiting(attaching) = &flow.side else { return };
+        let Side::Waiting(attaching) = flow.side() else { return };
         let early = attaching.deadline().is_some_and(|next| next > cx.now);
         if early || !flow.conn.is_established() || flow.conn.closed().is_some() {
             return;
         }
         let Some(forward) = flow.forward.clone() else { return };
-        let Some(Side::Waiting(attaching)) = self.flows.get_mut(id).map(|flow| &mut flow.side) else { return };
+        let Some(attaching) = self.flows.get_mut(id).and_then(|flow| flow.host.attaching()) else { return };
         let mut attaching = std::mem::take(attaching);
         let is_first = attaching.pair.is_none();
         let crowded = is_first && matches!(forward.target, Target::Command(_)) && self.commands() >= MAX_COMMANDS;
@@ -93,8 +93,7 @@ impl TcpTable {
         let Some(flow) = self.flows.get_mut(id) else { return };
         match opened {
             Ok(stream) => {
-                flow.side = Side::Host(stream);
-                flow.writable = true;
+                flow.host.attach(stream);
                 flow.flush(cx);
             }
             Err(error) if is_passing(&error) && flow.is_patient(attaching, cx.now) => return,
@@ -116,7 +115,7 @@ impl TcpTable {
     /// How many commands are running, as far as their connections tell.
     fn commands(&self) -> usize {
         let is_command = |flow: &TcpFlow| {
-            let has_one = match &flow.side {
+            let has_one = match flow.side() {
                 Side::Host(_) => true,
                 Side::Waiting(attaching) => attaching.pair.is_some(),
                 _ => false,
@@ -134,14 +133,14 @@ impl TcpFlow {
         let (retry, patience) =
             if attaching.pair.is_some() { (COMMAND_RETRY, COMMAND_PATIENCE) } else { (RETRY, PATIENCE) };
         let end = attaching.again.map_or(now + patience, |(_, end)| end);
-        self.side = Side::Waiting(Attaching { again: Some((now + retry, end)), ..attaching });
+        self.host.wait_on(Attaching { again: Some((now + retry, end)), ..attaching });
         now < end
     }
 
     /// There is nothing to attach: the guest is told by an orderly end.
     fn detach(&mut self, cx: &mut Context) {
-        self.side = Side::Gone;
-        self.host_finished = true;
+        self.host.leave();
+        self.host.finish();
         self.conn.close_send();
         self.flush(cx);
         // Nobody listens: the guest has a minute for its own end.

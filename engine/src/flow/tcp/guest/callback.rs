@@ -23,14 +23,14 @@ pub(in crate::flow::tcp) struct CallbackFlows {
 impl CallbackFlows {
     /// Notes a new flow, if it is one of a callback.
     pub(in crate::flow::tcp) fn insert(&mut self, id: TcpId, Entry { flow, number, .. }: &Entry<TcpFlow>) {
-        if let Side::Callback = flow.side {
+        if let Side::Callback = flow.side() {
             self.flows.insert((flow.key.remote, *number, id));
         }
     }
 
     /// Forgets a flow that is going.
     pub(in crate::flow::tcp) fn remove(&mut self, id: TcpId, Entry { flow, number, .. }: &Entry<TcpFlow>) {
-        if let Side::Callback = flow.side {
+        if let Side::Callback = flow.side() {
             self.flows.remove(&(flow.key.remote, *number, id));
         }
     }
