@@ -48,7 +48,7 @@ CONSUMERS = [
     Consumer("libvdeslirp0", "libvdeslirp's C API", "the same through a C program, one thread and two, with forwards to a socket and a command",
              rig("vde", "--only", r"libvdeslirp|build|capi"), (*RIG_NEEDS, "pkg-config", "libvdeslirp-dev")),
     Consumer("libslirp-helper", "libslirp-helper", "a datagram socket at a tap: loads of TCP and UDP",
-             rig("vde", "--only", r"helper\.|build"), (*RIG_NEEDS, "pkg-config", "libvdeslirp-dev")),
+             rig("vde", "--only", r"\bhelper\.|build"), (*RIG_NEEDS, "pkg-config", "libvdeslirp-dev")),
     Consumer("vuos-umvu", "VUOS (umvu, vunetvdestack)", "a network of its own over `slirp://`: ping, a download",
              ["python3", "/work/oxislirp/compat-tests/packaging/vuos.py"],
              ("vuos", "libpurelibc-dev", "libvdeplug-slirp", "iputils-ping", "procps")),
