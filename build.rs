@@ -98,22 +98,25 @@ fn elf_arguments() -> Vec<String> {
 /// The ways to ask for the nodes; all arguments of each.
 fn ways(folder: &Path, name: &[String]) -> Vec<Vec<String>> {
     let prefix = if name[0].starts_with("-Wl,") { "-Wl," } else { "" };
-    let plain = write(&folder.join("libslirp.map"), MAP);
-    let with_nodes = write(&folder.join("libslirp-nodes.map"), &map_with_nodes(MAP));
+    let script = write(&folder.join("libslirp.map"), MAP);
     let functions = versions(MAP).into_iter().map(|(function, node)| format!("{function}@@{node}"));
     let references: Vec<String> = match prefix {
         "" => functions.map(|name| format!("--undefined={name}")).collect(),
         _ => functions.map(|name| format!("-Wl,-u,{name}")).collect(),
     };
     let absolute: Vec<String> = nodes(MAP).iter().map(|node| format!("{prefix}--defsym={node}=0")).collect();
-    let script = |path: &str| vec![format!("{prefix}--version-script={path}")];
-    let mut ways = vec![[name, &script(&with_nodes), &references, &absolute].concat()];
+    let script = vec![format!("{prefix}--version-script={script}")];
+    let mut ways = vec![[name, &script, &references, &absolute].concat()];
     if prefix == "-Wl," {
         let front = vec![format!("-B{}", linker_in_front(folder))];
-        ways.push([name, &front, &script(&plain)].concat());
-        ways.push([name, &front, &script(&with_nodes), &absolute].concat());
+        // Those that define the symbols of the nodes themselves are not told of them.
+        let plain: Vec<&str> =
+            MAP.lines().filter(|line| !line.trim().starts_with("SLIRP_") || line.ends_with('{')).collect();
+        let plain = write(&folder.join("libslirp-plain.map"), &(plain.join("\n") + "\n"));
+        let plain = vec![format!("{prefix}--version-script={plain}")];
+        ways.push([name, &front, &plain].concat());
+        ways.push([name, &front, &script, &absolute].concat());
     }
-    ways.push([name, &script(&plain), &references].concat());
     ways
 }
 
@@ -157,19 +160,4 @@ fn versions(map: &str) -> Vec<(&str, &str)> {
         }
     }
     pairs
-}
-
-/// The map with a symbol of its own name on each node.
-fn map_with_nodes(map: &str) -> String {
-    let mut text = String::new();
-    let mut node = "";
-    for line in map.lines() {
-        node = line.trim().strip_suffix(" {").unwrap_or(node);
-        text += line;
-        text.push('\n');
-        if line.trim() == "global:" {
-            text += &format!("        {node};\n");
-        }
-    }
-    text
 }
