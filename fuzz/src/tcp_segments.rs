@@ -49,6 +49,7 @@ pub fn run(data: &[u8]) {
     let config = Config {
         mss: [1460, 100, 536, 65480][usize::from(shape & 3)],
         recv_limit: [65_535, 3000, 300_000, 1 << 20][usize::from(shape >> 2 & 3)],
+        recv_first: 64 << 10,
         send_limit: [65_535, 3000, 300_000, 1 << 20][usize::from(shape >> 4 & 3)],
         window_scale: shape & 64 != 0,
         sack: extra & 4 == 0,

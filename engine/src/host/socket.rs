@@ -205,6 +205,22 @@ impl Stream {
         if told == 0 { usize::try_from(unsent).unwrap_or(0) } else { 0 }
     }
 
+    /// How many bytes the kernel has not even sent, because the peer or the path does not take them. Where the kernel does
+    /// not tell: 0.
+    pub fn backlog(&self) -> usize {
+        #[cfg(target_os = "linux")]
+        {
+            let mut backlog: libc::c_int = 0;
+            // SAFETY: the descriptor is open, and the request writes one int.
+            let told = unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::SIOCOUTQNSD as _, &raw mut backlog) };
+            if told == 0 { usize::try_from(backlog).unwrap_or(0) } else { 0 }
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            0
+        }
+    }
+
     /// This end's address; `None` for a Unix socket or a broken one.
     pub fn local_address(&self) -> Option<SocketAddr> {
         self.socket.local_addr().ok()?.as_socket()

@@ -22,6 +22,10 @@ impl Config {
         const LEAST: usize = 256 * 1024;
         const MOST: usize = 2 * 1024 * 1024;
         const SEGMENTS: usize = 512;
+        // Four of the largest segments, or what an unscaled window can say: until a guest needs more, a host that does not
+        // read leaves no more than this in memory.
+        const FIRST: usize = 64 * 1024;
+        const FIRST_SEGMENTS: usize = 4;
         // The most that a shift count of 9 can offer: 2.6 Gbit/s at a round trip of 100 ms.
         const GROWN: usize = 65_535 << 9;
         // Where the longest header is left no room there are no options behind the handshake; IPv6 is 20 bytes longer.
@@ -33,6 +37,7 @@ impl Config {
         crate::tcp::Config {
             mss: mss as u16,
             recv_limit: limit,
+            recv_first: (mss * FIRST_SEGMENTS).max(FIRST),
             send_limit: limit,
             recv_max: GROWN,
             send_max: GROWN,

@@ -1,45 +1,58 @@
 //! When the memory that a load has left behind is given back to the system.
 //!
-//! That takes milliseconds, and what is given back has to be fetched again by the next load. So it is done once after a
-//! peak worth it, when the buffers have held little of it, and next to nothing has come, for a while. The application comes
-//! round often enough for that by itself: no deadline is needed.
+//! What is given back has to be fetched again by the next load. So it is done when enough is kept, and for a while little of it
+//! was used and little has come. After a large load the C library is asked for more, which takes milliseconds. The
+//! application comes round often enough for all that by itself: no deadline is needed.
 
 use crate::host::memory::{give_back, trim};
 use crate::tcp::Pool;
 use crate::time::{Duration, Instant};
 
-/// A peak of so many bytes in buffers is worth it.
-const PEAK: usize = 8 << 20;
-/// What part of a peak is little.
+/// So many bytes that are kept are enough.
+const ENOUGH: usize = 512 << 10;
+/// What part of them is little.
 const PART: usize = 4;
-/// Fewer bytes in one round are next to nothing.
-const LITTLE: usize = 512 << 10;
+/// A peak of so many bytes in buffers was a large load.
+const PEAK: usize = 8 << 20;
 /// How long it must have been quiet: it happens less often than that, too.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Thrift {
-    quiet_since: Option<Instant>,
+    /// What was used and what came since then.
+    since: Option<Instant>,
+    used: usize,
 }
 
 impl Thrift {
     /// Before the application's sleep, when `brought` bytes have come from hosts since the last one.
     #[inline]
     pub(super) fn before_sleep(&mut self, brought: usize, pool: &mut Pool, now: Instant) {
-        if pool.peak() > PEAK {
-            self.after_peak(brought, pool, now);
+        if pool.kept() < ENOUGH {
+            self.since = None;
+        } else {
+            self.after_load(brought, pool, now);
         }
     }
 
     #[cold]
-    fn after_peak(&mut self, brought: usize, pool: &mut Pool, now: Instant) {
-        if pool.lent() >= pool.peak() / PART || brought >= LITTLE {
-            self.quiet_since = None;
-        } else if now - *self.quiet_since.get_or_insert(now) >= QUIET {
-            self.quiet_since = None;
+    fn after_load(&mut self, brought: usize, pool: &mut Pool, now: Instant) {
+        let used = pool.take_reused().saturating_add(brought);
+        let Some(since) = self.since else {
+            (self.since, self.used) = (Some(now), 0);
+            return;
+        };
+        self.used = self.used.saturating_add(used);
+        if self.used >= pool.kept() / PART {
+            self.since = None;
+        } else if now - since >= QUIET {
+            self.since = None;
+            let large = pool.peak() > PEAK;
             pool.free_all(give_back);
-            trim();
+            if large {
+                trim();
+            }
         }
     }
 }
@@ -64,7 +77,7 @@ mod tests {
         assert_eq!(pool.peak(), peak, "it is in use");
         buffer.release(&mut pool);
         thrift.before_sleep(0, &mut pool, at(6000));
-        thrift.before_sleep(LITTLE, &mut pool, at(6500));
+        thrift.before_sleep(PEAK, &mut pool, at(6500));
         thrift.before_sleep(0, &mut pool, at(7000));
         thrift.before_sleep(0, &mut pool, at(7999));
         assert_eq!(pool.peak(), peak, "it was not quiet for long enough");
@@ -72,5 +85,32 @@ mod tests {
         assert_eq!(pool.peak(), pool.lent());
         // A connection that stands still is no reason to keep the rest, nor to look for more again.
         assert_eq!(pool.lent(), LEAST_HELD);
+    }
+
+    /// What connections that stand still hold is not given back; what they used before they did is.
+    #[test]
+    fn connections_that_stand_still_leave_nothing_beside_what_they_hold() {
+        let (mut pool, mut thrift) = (Pool::new(), Thrift::default());
+        let mut held: Vec<_> = (0..32).map(|_| SendBuffer::default()).collect();
+        for size in [1, 16 << 10, 32 << 10, 64 << 10] {
+            held.iter_mut().for_each(|buffer| assert_eq!(buffer.push(&vec![1; size], 1 << 20, &mut pool), size));
+        }
+        assert!(pool.kept() >= ENOUGH);
+        thrift.before_sleep(0, &mut pool, Instant::from_millis(0));
+        thrift.before_sleep(0, &mut pool, Instant::from_millis(1000));
+        assert_eq!((pool.kept(), pool.lent()), (0, 32 * (128 << 10)));
+    }
+
+    /// A load that goes on uses what it has left behind again, however little that is in one round.
+    #[test]
+    fn a_load_that_goes_on_keeps_its_memory() {
+        let (mut pool, mut thrift) = (Pool::new(), Thrift::default());
+        for millis in 0..5000 {
+            let mut buffers: Vec<_> = (0..4).map(|_| SendBuffer::default()).collect();
+            buffers.iter_mut().for_each(|buffer| assert_eq!(buffer.push(&[1; 200_000], 1 << 20, &mut pool), 200_000));
+            buffers.iter_mut().for_each(|buffer| buffer.release(&mut pool));
+            thrift.before_sleep(0, &mut pool, Instant::from_millis(millis));
+            assert_eq!(pool.kept(), 4 * (256 << 10));
+        }
     }
 }

@@ -27,11 +27,12 @@ impl Ring {
     /// Has room for `total` bytes from the front. False when the pool has no memory.
     #[inline]
     fn reserve(&mut self, total: usize, pool: &mut Pool) -> bool {
-        total <= self.capacity || self.grow(total, pool)
+        total <= self.capacity || self.grow(total, MAX_FIRST, pool)
     }
 
-    fn grow(&mut self, total: usize, pool: &mut Pool) -> bool {
-        let wanted = if self.capacity == 0 { total.max(self.peak.min(MAX_FIRST).min(pool.share())) } else { total };
+    /// The same; what the ring needed before counts as far as `most`.
+    fn grow(&mut self, total: usize, most: usize, pool: &mut Pool) -> bool {
+        let wanted = if self.capacity == 0 { total.max(self.peak.min(most).min(pool.share())) } else { total };
         let Some((slab, capacity)) = pool.take(wanted).or_else(|| pool.take(total)) else { return false };
         self.change_slab(slab, capacity, pool);
         true
@@ -163,13 +164,27 @@ impl Ring {
 
     #[cold]
     fn shrink(&mut self, pool: &mut Pool) {
-        if let Some((slab, capacity)) = pool.take(pool.share()) {
+        self.shrink_to(pool.share(), pool);
+    }
+
+    fn shrink_to(&mut self, size: usize, pool: &mut Pool) {
+        if let Some((slab, capacity)) = pool.take(size) {
             if capacity < self.capacity {
                 self.change_slab(slab, capacity, pool);
             } else {
                 pool.give(slab, capacity);
             }
         }
+    }
+
+    /// Takes a smaller slab if what is held fits into one; the next bytes will be few.
+    #[cold]
+    fn fit(&mut self, pool: &mut Pool) {
+        self.peak = self.extent;
+        if self.extent <= self.capacity / 2 && self.capacity > LEAST {
+            self.shrink_to(self.extent, pool);
+        }
+        self.release_if_empty(pool);
     }
 
     /// Gives the slab back and forgets what it held.
@@ -218,7 +233,7 @@ impl SendBuffer {
         if self.closed || total <= len {
             return (&mut [], &mut []);
         }
-        if !self.ring.reserve(total, pool) {
+        if total > self.ring.capacity && !self.ring.grow(total, limit.min(MAX_FIRST), pool) {
             // What is there already may have some room left; else the smallest slab.
             let _ = self.ring.capacity > len || self.ring.reserve(total.min(LEAST), pool);
         }
@@ -259,6 +274,11 @@ impl SendBuffer {
     /// Just past the last urgent byte, in bytes from the front.
     pub fn urgent(&self) -> Option<usize> {
         (self.urgent > 0).then_some(self.urgent)
+    }
+
+    /// Takes no more memory than for what is held: the next bytes will be few, or come late.
+    pub fn fit(&mut self, pool: &mut Pool) {
+        self.ring.fit(pool);
     }
 
     /// Gives the memory back if no bytes are held.
@@ -536,6 +556,35 @@ mod tests {
         first.consume(1, &mut pool);
         assert_eq!(first.ring.capacity, share);
         assert_eq!(joined(first.slices(0, share)), bytes[(1 << 20) - share / 2..]);
+    }
+
+    #[test]
+    fn what_is_held_for_long_takes_no_more_than_it_needs() {
+        let mut pool = Pool::new();
+        let mut buffer = SendBuffer::default();
+        let bytes: Vec<u8> = (0..600_000).map(|n| (n / 7) as u8).collect();
+        buffer.push(&bytes, 1 << 20, &mut pool);
+        buffer.fit(&mut pool);
+        assert_eq!(pool.lent(), 1 << 20, "it needs all of it");
+        buffer.consume(550_000, &mut pool);
+        assert_eq!(pool.lent(), 1 << 20);
+        buffer.fit(&mut pool);
+        assert_eq!(pool.lent(), 64 << 10);
+        assert_eq!(joined(buffer.slices(0, 50_000)), bytes[550_000..]);
+        buffer.consume(50_000, &mut pool);
+        buffer.fit(&mut pool);
+        buffer.push(b"x", 1 << 20, &mut pool);
+        assert_eq!(pool.lent(), LEAST, "what it held before it stood still says nothing of what comes");
+    }
+
+    #[test]
+    fn a_buffer_that_may_hold_little_starts_with_little() {
+        let mut pool = Pool::new();
+        let mut buffer = SendBuffer::default();
+        buffer.push(&[1; 600_000], 1 << 20, &mut pool);
+        buffer.consume(600_000, &mut pool);
+        buffer.push(b"x", 64 << 10, &mut pool);
+        assert_eq!(pool.lent(), 64 << 10);
     }
 
     #[test]

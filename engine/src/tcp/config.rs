@@ -11,6 +11,9 @@ pub struct Config {
     pub mss: u16,
     /// The most that is kept of what the peer sent and the host has not taken, in bytes, at most [`Pool::MAX_BUFFER`].
     pub recv_limit: usize,
+    /// What the receive window begins with, in bytes: it doubles up to `recv_limit` each time when the peer has filled it and
+    /// the host keeps up. No more than `recv_limit` counts.
+    pub recv_first: usize,
     /// The most that is kept of what the peer has not acknowledged, in bytes, at most [`Pool::MAX_BUFFER`].
     pub send_limit: usize,
     /// What `recv_limit` grows to when the round trip to the peer is so long that it would hold the peer back. Less than
@@ -41,6 +44,7 @@ impl Default for Config {
         Config {
             mss: 1460,
             recv_limit: 256 << 10,
+            recv_first: 256 << 10,
             send_limit: 256 << 10,
             recv_max: 0,
             send_max: 0,

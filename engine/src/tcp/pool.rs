@@ -30,6 +30,8 @@ pub struct Pool {
     pub(super) free: [Vec<Vec<u8>>; SIZES],
     /// How many bytes are kept.
     pub(super) kept: usize,
+    /// How many bytes of what was kept were lent again since they were last asked for.
+    reused: usize,
     lent: usize,
     /// The most that was lent at a time since [`Pool::free_all`].
     peak: usize,
@@ -68,6 +70,7 @@ impl Pool {
         let mut pool = Pool {
             free: Default::default(),
             kept: 0,
+            reused: 0,
             lent: 0,
             peak: 0,
             slabs: 0,
@@ -121,6 +124,17 @@ impl Pool {
         self.peak
     }
 
+    /// How many bytes are kept for the next buffers.
+    #[inline]
+    pub fn kept(&self) -> usize {
+        self.kept
+    }
+
+    /// How many bytes of what was kept were lent again since the last call.
+    pub fn take_reused(&mut self) -> usize {
+        std::mem::take(&mut self.reused)
+    }
+
     /// Hands out what is kept for the next buffers, for the caller to free; the peak begins anew.
     pub fn free_all(&mut self, free: impl FnMut(Vec<u8>)) {
         self.free.iter_mut().flat_map(std::mem::take).for_each(free);
@@ -141,6 +155,7 @@ impl Pool {
         let slab = match self.free.get_mut(class).and_then(Vec::pop) {
             Some(slab) => {
                 self.kept = self.kept.saturating_sub(bytes);
+                self.reused = self.reused.saturating_add(bytes);
                 slab
             }
             None => {

@@ -353,6 +353,12 @@ impl HostHalf {
         }
     }
 
+    /// Whether the peer keeps up with what it is given: the kernel has sent it all but half of the last `sent` bytes.
+    #[cold]
+    pub(super) fn keeps_up(&self, sent: usize) -> bool {
+        self.stream().is_none_or(|stream| stream.backlog() <= sent / 2)
+    }
+
     fn on_write_error(&mut self, error: &io::Error, now: Instant) -> Written {
         match error.raw_os_error() {
             _ if error.kind() == ErrorKind::WouldBlock => self.writable = false,

@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use crate::flow::key::FlowKey;
 use crate::pace::{Exchange, Staging};
-use crate::tcp::Connection;
+use crate::tcp::{Connection, SeqNumber};
 
 /// Who opened the flow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,6 +70,8 @@ pub(crate) struct TcpFlow {
     stage: Stage,
     /// The largest segment the guest has sent: shorter ones end a burst.
     full_segment: u16,
+    /// The right edge of the guest's window at the last read from the host.
+    read_edge: SeqNumber,
 }
 
 impl TcpFlow {

@@ -197,6 +197,7 @@ impl TcpTable {
     }
 
     fn insert(&mut self, key: FlowKey, conn: Connection, side: Side, origin: Origin, cx: &mut Context) -> TcpId {
+        let read_edge = conn.snd_edge();
         let flow = TcpFlow {
             key,
             conn,
@@ -212,6 +213,7 @@ impl TcpTable {
             unfinished: false,
             stage: Stage::Open,
             full_segment: 0,
+            read_edge,
         };
         let id = self.flows.insert(flow, cx);
         if let Some(entry) = self.flows.entry(id) {

@@ -13,6 +13,9 @@ use crate::flow::egress::Unreachable;
 use crate::pace;
 use crate::tcp::{Flags, Segment, Transmit};
 
+/// How much is read from the host beyond a guest's window that does not move: with the rest of a window that is too small
+/// for a segment it fits into a buffer of 64 KiB.
+const LEAST_AHEAD: usize = 60 * 1024;
 /// Segments at least this long may be part of a run; what is shorter never waits.
 const MIN_BULK: usize = 536;
 /// Segments, and bytes in them, after which a flow's turn is over and others have theirs.
@@ -179,6 +182,9 @@ impl TcpFlow {
                 {
                     let bytes = [first, second].concat();
                     cx.effects.push(Effect::GuestForward { forward: rule.handle(cx.identity()), bytes });
+                    if self.conn.wants_wider_window() {
+                        self.conn.widen_window(true, &cx.pool);
+                    }
                     self.conn.consume_received(length, &mut cx.pool);
                 }
                 // A callback forward has no way to learn of the guest's end; nothing more is to be passed on.
@@ -214,6 +220,9 @@ impl TcpFlow {
                 Written::Bytes(sent) => {
                     cx.pace.on_given();
                     cx.budget.moved(sent);
+                    if sent == self.conn.recv().len() && self.conn.wants_wider_window() {
+                        self.conn.widen_window(self.host.keeps_up(sent), &cx.pool);
+                    }
                     self.conn.consume_received(sent, &mut cx.pool);
                 }
                 Written::Nothing => {}
@@ -234,14 +243,31 @@ impl TcpFlow {
         self.part_with_host(cx);
     }
 
-    /// Whether a read from the host is worth its system call: with a guest that acknowledges two segments at a time, a full
-    /// buffer would be filled up two segments at a time.
+    /// Whether a read from the host is worth its system call.
     pub(super) fn can_pull(&self) -> bool {
+        self.next_read().0 > 0
+    }
+
+    /// How much a read from the host may bring, and how much may be held for the guest then. Nothing where it is not worth its
+    /// system call: with a guest that acknowledges two segments at a time, a full buffer would be filled up two segments at a
+    /// time.
+    #[inline]
+    fn next_read(&self) -> (usize, usize) {
         if !self.host.is_readable() || !self.conn.is_established() {
-            return false;
+            return (0, 0);
         }
-        let (room, held) = (self.conn.send_room(), self.conn.send().len());
-        room > 0 && room >= held / 4 && self.read_ahead() > 0
+        let (room, held) = (self.read_room(), self.conn.send().len());
+        if room < held / 4 { (0, 0) } else { (room.min(self.read_ahead()), held + room) }
+    }
+
+    /// How many more bytes may be held for the guest: what its window takes, and beyond that twice what it has taken from one
+    /// read to the next. A guest that does not read leaves no more than [`LEAST_AHEAD`] in memory.
+    #[inline]
+    fn read_room(&self) -> usize {
+        let taken = self.conn.snd_edge().distance(self.read_edge) as usize;
+        let ahead = taken.saturating_mul(2).clamp(LEAST_AHEAD, MAX_READ as usize);
+        let wanted = ahead.saturating_add(self.conn.snd_wnd() as usize);
+        self.conn.send_room().min(wanted.saturating_sub(self.conn.send().len()))
     }
 
     /// How much may be read now: so much that a long turn sends it, and two others do (with many streams half as much costs a
@@ -261,12 +287,15 @@ impl TcpFlow {
         }
         self.conn.look_at_share(&cx.pool);
         // Without room the turn that is taken for what is to be sent reads on.
-        if self.host.is_connecting() || !self.can_pull() || cx.is_spent() {
+        if self.host.is_connecting() || cx.is_spent() {
             return 0;
         }
-        let limit = self.conn.send_limit();
+        let (most, limit) = self.next_read();
+        if most == 0 {
+            return 0;
+        }
         let (asked, urgent) = self.host.next_read();
-        let want = self.conn.send_room().min(asked).min(self.read_ahead());
+        let want = most.min(asked);
         let (first, second) = self.conn.send_mut().spaces(want, limit, &mut cx.pool);
         let (first_length, second_length) = (first.len().min(want), second.len().min(want - first.len().min(want)));
         let received = match (first.get_mut(..first_length), second.get_mut(..second_length)) {
@@ -277,6 +306,7 @@ impl TcpFlow {
         match received {
             Received::Bytes(length) => {
                 self.conn.send_mut().commit(length);
+                self.read_edge = self.conn.snd_edge();
                 cx.pace.on_bytes(length);
                 read = length;
                 if urgent {
@@ -374,6 +404,10 @@ impl TcpFlow {
     pub(super) fn on_deadline(&mut self, cx: &mut Context) {
         if self.conn.deadline().is_some_and(|deadline| deadline <= cx.now) {
             self.conn.on_deadline(cx.now);
+            if self.conn.timeouts() > 0 {
+                // Nobody knows when the guest will take the rest.
+                self.conn.send_mut().fit(&mut cx.pool);
+            }
             if self.conn.is_asking() {
                 self.look_after(cx);
             }

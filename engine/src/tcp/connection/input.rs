@@ -37,7 +37,7 @@ impl Connection {
         if !self.expects(segment, segment.payload.len(), now) {
             return false;
         }
-        self.take_expected_header(segment, now, pool);
+        self.take_expected_header(segment, now);
         self.receiver.push_in_order(segment.payload, pool);
         true
     }
@@ -52,11 +52,11 @@ impl Connection {
     }
 
     #[inline]
-    fn take_expected_header(&mut self, header: &Segment<'_>, now: Instant, pool: &Pool) {
+    fn take_expected_header(&mut self, header: &Segment<'_>, now: Instant) {
         self.receiver.take_stamp(header, now);
         self.sender.update_window(header);
         if self.receiver.may_grow(now) {
-            self.grow_receiver(header, now, pool);
+            self.grow_receiver(header, now);
         }
     }
 
@@ -82,14 +82,14 @@ impl Connection {
     pub fn take_placed(&mut self, header: &Segment<'_>, len: usize, now: Instant, pool: &mut Pool) {
         self.look_at_share(pool);
         self.keep_alive.heard(now);
-        self.take_expected_header(header, now, pool);
+        self.take_expected_header(header, now);
         self.receiver.take_placed(len);
     }
 
     #[cold]
-    fn grow_receiver(&mut self, segment: &Segment<'_>, now: Instant, pool: &Pool) {
+    fn grow_receiver(&mut self, segment: &Segment<'_>, now: Instant) {
         let round_trips = (self.sender.rtt().least(), self.sender.echo_age(segment, now));
-        self.receiver.grow(segment.seq, round_trips, now, pool);
+        self.receiver.grow(segment.seq, round_trips, now);
     }
 
     /// Nothing was answered yet.
@@ -281,7 +281,7 @@ impl Connection {
         }
         let Some(text) = self.receiver.beyond_known(segment) else { return };
         if self.receiver.may_grow(now) {
-            self.grow_receiver(segment, now, pool);
+            self.grow_receiver(segment, now);
         }
         if self.receiver.take_text(text, segment, pool) {
             self.on_peer_end(now);

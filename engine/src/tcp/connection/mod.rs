@@ -174,6 +174,19 @@ impl Connection {
         self.tell_of_window();
     }
 
+    /// Whether the peer could use a larger window. [`Connection::widen_window`] answers, when the host has taken all there was
+    /// and before that is reported.
+    #[inline]
+    pub fn wants_wider_window(&self) -> bool {
+        self.receiver.wants_more()
+    }
+
+    /// The window grows if the host `keeps_up` with what it is given and there is memory.
+    #[cold]
+    pub fn widen_window(&mut self, keeps_up: bool, pool: &Pool) {
+        self.receiver.widen(keeps_up, pool);
+    }
+
     /// Has the peer hear of a window that has grown by so much that it is worth a segment.
     fn tell_of_window(&mut self) {
         if self.is_established() && self.state != State::Closed && self.receiver.update_is_due() {

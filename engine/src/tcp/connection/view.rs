@@ -91,6 +91,12 @@ impl Connection {
         self.sender.window()
     }
 
+    /// The right edge of the peer's window: it moves on when the peer's program reads.
+    #[inline]
+    pub fn snd_edge(&self) -> SeqNumber {
+        self.sender.una() + self.sender.window()
+    }
+
     /// The next number expected from the peer.
     pub fn rcv_nxt(&self) -> SeqNumber {
         self.receiver.nxt()

@@ -59,6 +59,9 @@ impl Stream for Open<'_> {
         let front = n.min(first.len());
         take(&first[..front]);
         take(&second[..n - front]);
+        if n == self.connection.recv().len() && self.connection.wants_wider_window() {
+            self.connection.widen_window(true, self.pool);
+        }
         self.connection.consume_received(n, self.pool);
         self.connection.flush_ack();
     }

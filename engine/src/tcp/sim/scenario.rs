@@ -68,6 +68,7 @@ fn config(random: &mut Random, mtu: usize) -> Config {
     Config {
         mss: (mtu - HEADERS) as u16,
         recv_limit: random.pick(&[3000, 20_000, 65_535, 300_000, 1 << 20]),
+        recv_first: 64 << 10,
         send_limit: random.pick(&[3000, 50_000, 200_000]),
         recv_max: random.pick(&[0, 500_000, 4 << 20]),
         send_max: random.pick(&[0, 500_000, 4 << 20]),

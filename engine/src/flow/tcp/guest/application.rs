@@ -180,6 +180,9 @@ impl TcpFlow {
         }
         if received > 0 {
             cx.budget.moved(received);
+            if received == self.conn.recv().len() && self.conn.wants_wider_window() {
+                self.conn.widen_window(true, &cx.pool);
+            }
             self.conn.consume_received(received, &mut cx.pool);
         } else if self.conn.peer_finished() {
             program.end_taken = true;

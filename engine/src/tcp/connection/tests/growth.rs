@@ -21,19 +21,33 @@ fn path(rtt: u64) -> Script {
     script
 }
 
+/// The host takes all that has come, and keeps up or does not.
+fn take_all(script: &mut Script, keeps_up: bool) {
+    if script.connection.wants_wider_window() {
+        script.connection.widen_window(keeps_up, &script.pool);
+    }
+    script.take(script.connection.recv().len());
+    script.connection.flush_ack();
+    script.sent();
+}
+
+/// The peer sends so much of the window, in segments.
+fn fill(script: &mut Script, bytes: u32) {
+    for _ in 0..bytes / MSS {
+        let offset = script.connection.rcv_nxt().0.wrapping_sub(IRS + 1);
+        script.data(offset, &[1; MSS as usize]);
+    }
+}
+
 /// A peer that fills the window each round trip, and a host that takes everything: the windows it was offered.
 fn received_windows(script: &mut Script, rtt: u64, rounds: usize) -> Vec<u32> {
-    let data = vec![1; MSS as usize];
     (0..rounds)
         .map(|_| {
             let window = script.connection.rcv_wnd();
             for _ in 0..window / MSS {
-                let offset = script.connection.rcv_nxt().0.wrapping_sub(IRS + 1);
-                script.data(offset, &data);
-                script.take(MSS as usize);
+                fill(script, MSS);
+                take_all(script, true);
             }
-            script.connection.flush_ack();
-            script.sent();
             script.now += Duration::from_micros(rtt);
             window
         })
@@ -75,6 +89,64 @@ fn no_window_grows_past_what_a_path_can_hold() {
     let mut script = path(1000);
     let windows = received_windows(&mut script, 1000, 30);
     assert!((1_240_000..1_260_000).contains(&windows[29]), "{}", windows[29]);
+}
+
+/// A path that is short: of its window only what the peer needs.
+fn short_path() -> Script {
+    let config = Config { recv_limit: 730_000, recv_first: 64 << 10, ..LONG };
+    let mut script = Script::passive_with(&config, &wide_syn());
+    script.connection.accept(script.now);
+    script.one();
+    script.now += Duration::from_micros(50);
+    script.receive(segment(Flags::ACK, IRS + 1, ISS + 1));
+    script
+}
+
+#[test]
+fn a_window_that_is_filled_doubles_where_the_host_keeps_up() {
+    let mut script = short_path();
+    let windows: Vec<u32> = (0..6)
+        .map(|_| {
+            let window = script.connection.rcv_wnd();
+            fill(&mut script, window);
+            take_all(&mut script, true);
+            window >> 10
+        })
+        .collect();
+    // Of 730,000 bytes; a unit of the window's field is 256.
+    assert_eq!(windows, [63, 128, 256, 512, 712, 712]);
+}
+
+#[test]
+fn a_window_that_is_not_filled_or_that_the_host_does_not_keep_up_with_stays() {
+    let mut script = short_path();
+    fill(&mut script, 64 << 10);
+    take_all(&mut script, true);
+    for _ in 0..50 {
+        // What is left has room for one segment more.
+        fill(&mut script, (128 << 10) - 2 * MSS);
+        take_all(&mut script, true);
+        fill(&mut script, 128 << 10);
+        take_all(&mut script, false);
+        assert_eq!(script.connection.rcv_wnd() >> 10, 128);
+    }
+    // Nobody reads any more: this is what is left in memory.
+    fill(&mut script, 1 << 20);
+    assert!(script.connection.recv().len() <= 128 << 10);
+    assert_eq!(script.pool.lent(), 128 << 10);
+}
+
+/// A host that has fallen behind and catches up is given more again.
+#[test]
+fn a_window_grows_once_the_host_keeps_up() {
+    let mut script = short_path();
+    for keeps_up in [false, false, true] {
+        let window = script.connection.rcv_wnd();
+        assert!(window <= 64 << 10);
+        fill(&mut script, window);
+        take_all(&mut script, keeps_up);
+    }
+    assert_eq!(script.connection.rcv_wnd() >> 10, 128);
 }
 
 #[test]

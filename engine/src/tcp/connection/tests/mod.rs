@@ -20,6 +20,7 @@ use crate::time::Duration;
 const CONFIG: Config = Config {
     mss: 1460,
     recv_limit: 100_000,
+    recv_first: usize::MAX,
     send_limit: 100_000,
     recv_max: 0,
     send_max: 0,
