@@ -20,6 +20,8 @@ Compares this library with upstream's libslirp, run by run in turn (A B A B ...)
   --lib PATH        one run of one library only; with one workload in this process: for perf, strace and gdb
   --burst BYTES     what the guest sends from one PSH to the next (default 65536; 4 segments at an MTU of 65520)
   --psh each|end    the guest sets PSH on each segment, or on the last one of a burst (default)
+  --guest NAME      ideal (default): hardly any cost, no congestion window, one acknowledgement a round; or linux: PSH, delayed
+                    acknowledgements, retransmission timeout and congestion window as in Linux
   --ack-every N     the guest acknowledges every N segments (default 0: once per loop round)
   --json FILE       write the results as JSON
   --list            names and meanings of the workloads
@@ -37,6 +39,7 @@ pub struct Args {
     pub lib: Option<PathBuf>,
     pub burst: Option<usize>,
     pub push_each: bool,
+    pub linux: bool,
     pub ack_every: u32,
     pub json: Option<PathBuf>,
     pub list: bool,
@@ -62,6 +65,7 @@ impl Args {
             lib: None,
             burst: None,
             push_each: false,
+            linux: false,
             ack_every: 0,
             json: None,
             list: false,
@@ -91,6 +95,13 @@ impl Args {
                         "each" => true,
                         "end" => false,
                         other => return Err(format!("--psh takes \"each\" or \"end\", not {other:?}")),
+                    }
+                }
+                "--guest" => {
+                    args.linux = match value()?.as_str() {
+                        "linux" => true,
+                        "ideal" => false,
+                        other => return Err(format!("--guest takes \"ideal\" or \"linux\", not {other:?}")),
                     }
                 }
                 "--ack-every" => args.ack_every = number(&name, &value()?, 0.0, 1e6)? as u32,
@@ -176,6 +187,13 @@ mod tests {
         for wrong in ["--rounds 0", "--rounds", "--seconds NaN", "--seconds -1", "--what"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_guest_is_named() {
+        assert!(parse("--guest linux").unwrap().linux);
+        assert!(!parse("--guest ideal").unwrap().linux && !parse("--rounds 3").unwrap().linux);
+        assert!(parse("--guest windows").is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::sys;
 impl Rig {
     /// One turn of the loop; frames of both directions go through the link.
     pub fn impaired_round(&mut self, longest: u32) {
-        let mut timeout = longest;
+        let mut timeout = self.tick(longest);
         self.set.clear();
         self.instance.fill(&mut timeout, &mut self.set);
         self.hand_to_link();

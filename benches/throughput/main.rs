@@ -119,6 +119,7 @@ fn run_here(args: &Args, library: &Path, workload: &Workload) -> Result<Vec<Metr
         verify: args.verify,
         burst: args.burst,
         push_each: args.push_each,
+        linux: args.linux,
         ack_every: args.ack_every,
         warm_up: None,
     };
@@ -139,6 +140,7 @@ fn run_comparison(args: &Args, workloads: &[&'static Workload]) -> Result<(), St
         ("seconds", args.seconds.to_string()),
         ("syscalls", args.syscalls.to_string()),
         ("verify", args.verify.to_string()),
+        ("guest", if args.linux { "linux" } else { "ideal" }.into()),
         ("psh", if args.push_each { "each" } else { "end" }.into()),
         ("burst", args.burst.map_or("default".into(), |b| b.to_string())),
         ("ack_every", args.ack_every.to_string()),

@@ -17,7 +17,7 @@ use crate::wire;
 
 /// The CPU of the library's thread, and that of the peers.
 pub const LIBRARY_CPU: usize = 0;
-const PEER_CPU: usize = 1;
+pub const PEER_CPU: usize = 1;
 const CHUNK: usize = 256 * 1024;
 
 /// What the peers' threads count.

@@ -100,7 +100,7 @@ impl Rig {
         if self.guest.borrow().link.is_some() {
             return self.impaired_round(longest);
         }
-        let mut timeout = longest;
+        let mut timeout = self.tick(longest);
         self.set.clear();
         self.instance.fill(&mut timeout, &mut self.set);
         if self.guest.borrow().has_frame() {
@@ -118,6 +118,16 @@ impl Rig {
         }
         let error = result < 0 || (self.error_after_frame && (frames > 0 || result == 0));
         self.instance.poll(error, &self.set);
+    }
+
+    /// The guest looks at its clock, if it has one. `longest` milliseconds, or less if it is to look again sooner.
+    pub fn tick(&self, longest: u32) -> u32 {
+        let mut guest = self.guest.borrow_mut();
+        // Reading the clock is left out where nobody asks for the time.
+        if guest.is_linux() {
+            return guest.tick(sys::monotonic_ns()).map_or(longest, |next| next.min(longest));
+        }
+        longest
     }
 
     /// One turn of the loop that hands over one given frame, behind what the guest itself has to say, and does not sleep.
@@ -143,7 +153,7 @@ impl Rig {
             most = most.max(guest.borrow().counters.frames - frames);
             sys::thread_cpu_ns() - cpu
         };
-        let mut timeout = longest;
+        let mut timeout = self.tick(longest);
         self.set.clear();
         worst.fill = worst.fill.max(watched(&mut || self.instance.fill(&mut timeout, &mut self.set)));
         if self.guest.borrow().has_frame() {

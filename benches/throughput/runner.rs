@@ -25,6 +25,9 @@ pub fn run_child(args: &Args, library: &Path, workload: &Workload, count_calls: 
     if args.push_each {
         command.args(["--psh", "each"]);
     }
+    if args.linux {
+        command.args(["--guest", "linux"]);
+    }
     if let Some(burst) = args.burst {
         command.args(["--burst", &burst.to_string()]);
     }

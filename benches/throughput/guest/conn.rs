@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use super::linux::{Habits, receive_window};
 use super::recovery::Recovery;
 use super::transmit::SHIFT;
 use crate::wire::Header;
@@ -67,6 +68,8 @@ pub struct Conn {
     /// The library takes SACK blocks (RFC 2018 §2).
     pub(super) sack: bool,
     pub(super) recovery: Recovery,
+    /// What makes a Linux guest of it.
+    pub(super) habits: Option<Box<Habits>>,
 }
 
 impl Conn {
@@ -94,6 +97,7 @@ impl Conn {
             started: None,
             sack: false,
             recovery: Recovery::default(),
+            habits: None,
         }
     }
 
@@ -105,15 +109,34 @@ impl Conn {
             seq: self.iss.wrapping_add(sent as u32),
             ack,
             flags,
-            window: if self.role == Role::Stuck { self.window_left() } else { self.window },
+            window: self.window_field(),
         }
     }
 
-    /// The window field when nobody takes out what has come.
-    fn window_left(&self) -> u16 {
+    /// The window field. What has come stays in the buffer where the reader is stuck.
+    fn window_field(&self) -> u16 {
+        let reads = self.role != Role::Stuck;
+        if reads && self.habits.is_none() {
+            return self.window;
+        }
         let shift = if self.window == WINDOW { SHIFT } else { 0 };
-        let whole = u64::from(self.window) << shift;
-        (whole.saturating_sub(self.received) >> shift) as u16
+        let left = match self.habits {
+            Some(_) => receive_window(self.received, reads),
+            None => (u64::from(self.window) << shift).saturating_sub(self.received),
+        };
+        (left >> shift).min(u64::from(u16::MAX)) as u16
+    }
+
+    /// Sequence space in flight that the library has not reported to have.
+    pub(super) fn flight(&self) -> u64 {
+        (self.nxt - self.una).saturating_sub(self.recovery.reported_octets())
+    }
+
+    /// Octets that may leave: as far as the library's window goes, and the guest's own.
+    fn allowed(&self) -> u64 {
+        let window = u64::from(self.send_window).saturating_sub(self.nxt - self.una);
+        let own = self.habits.as_ref().map_or(u64::MAX, |habits| habits.may_fly().saturating_sub(self.flight()));
+        window.min(own)
     }
 
     /// Take in the window field and the options of the other end's SYN.
@@ -131,7 +154,7 @@ impl Conn {
             return 0;
         }
         let rest = cell - (self.nxt - 1) % cell;
-        let free = u64::from(self.send_window).saturating_sub(self.nxt - self.una);
+        let free = self.allowed();
         match (free >= rest, self.force) {
             (true, _) => rest,
             (false, true) => free.clamp(1, rest),

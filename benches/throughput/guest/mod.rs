@@ -1,11 +1,13 @@
 //! The guest: a TCP end with hardly any cost of its own. It keeps one small record per connection, sends bulk data from
 //! a template, and answers what it receives through a queue that the loop empties with `slirp_input`.
 //!
-//! It models what a Linux guest shows to the library: MSS and window scale options in the SYN, full segments
-//! with PSH on the last one of each burst, window updates honoured, one acknowledgement per batch (or per N segments).
+//! The ideal guest shows the library MSS and window scale options in the SYN, full segments with PSH on the last one of each
+//! burst, window updates honoured, one acknowledgement per batch (or per N segments). `linux` is what another one does
+//! differently, which behaves as Linux.
 #![forbid(unsafe_code)]
 
 mod conn;
+mod linux;
 mod receive;
 mod recovery;
 mod transmit;
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 
 pub use conn::Role;
 use conn::{Conn, State};
+use linux::{Habits, Linux};
 use transmit::{Body, Control};
 pub use transmit::{Slot, Transmit};
 
@@ -91,6 +94,8 @@ pub struct Guest {
     udp_cell: Vec<u8>,
     /// The datagram flow that is sent for ever, as (number of the next datagram).
     udp_number: Option<u64>,
+    /// The guest behaves as Linux does.
+    linux: Option<Linux>,
     pub counters: Counters,
     /// Moves whenever the library acknowledged or delivered something.
     pub progress: u64,
@@ -147,9 +152,64 @@ impl Guest {
             pattern: wire::host_pattern(wire::PERIOD + 65_536),
             udp_cell: Vec::new(),
             udp_number: None,
+            linux: None,
             counters: Counters::default(),
             progress: 0,
         }
+    }
+
+    /// From now on connections behave as those of Linux.
+    // Not in every benchmark that has this guest.
+    #[allow(dead_code)]
+    pub fn imitate_linux(&mut self) {
+        self.linux = Some(Linux::default());
+    }
+
+    #[allow(dead_code)]
+    pub fn is_linux(&self) -> bool {
+        self.linux.is_some()
+    }
+
+    fn habits(&self) -> Option<Box<Habits>> {
+        self.linux.as_ref().map(|_| Box::new(Habits::new(self.cell)))
+    }
+
+    /// Whether lost segments are repaired by what the other side reports.
+    fn repairs(&self) -> bool {
+        self.impaired || self.linux.is_some()
+    }
+
+    /// The time of a round: acknowledgments that have waited leave, and what was not acknowledged for long is repeated. Milliseconds
+    /// until the next such moment; `None` where there is none, or the guest has no clock.
+    #[allow(dead_code)]
+    pub fn tick(&mut self, now: i64) -> Option<u32> {
+        let linux = self.linux.as_mut()?;
+        linux.now = now;
+        while let Some((due, index)) = linux.delayed.front().copied()
+            && due <= now
+        {
+            linux.delayed.pop_front();
+            let conn = &mut self.conns[index as usize];
+            if let Some(habits) = conn.habits.as_mut().filter(|habits| habits.ack_due == Some(due)) {
+                habits.acknowledges(false);
+                if conn.state != State::Closed {
+                    self.control.push_back(Control::Segment(conn.header(conn.nxt, ACK), Body::Empty));
+                }
+            }
+        }
+        let mut next = linux.delayed.front().map(|(due, _)| *due);
+        for index in &self.senders {
+            let conn = &mut self.conns[*index as usize];
+            let flight = conn.nxt - conn.una;
+            let Some(habits) = conn.habits.as_mut() else { continue };
+            if habits.due().is_some_and(|due| due <= now) && conn.state == State::Established {
+                habits.timed_out(flight, now);
+                conn.repeat_all();
+            }
+            let due = conn.habits.as_ref().and_then(|habits| habits.due());
+            next = [next, due].into_iter().flatten().min();
+        }
+        next.map(|next| u64::try_from(next - now).unwrap_or(0).div_ceil(1_000_000) as u32)
     }
 
     /// A frame left the library: it arrives now, or after the link's delay, or not at all.
@@ -183,6 +243,7 @@ impl Guest {
         }
         self.next_port = local.checked_add(1).unwrap_or(1024);
         let mut conn = Conn::new(role, local, port, self.isn());
+        conn.habits = self.habits();
         if role == Role::Client {
             conn.started = Some(Instant::now());
         }
@@ -214,6 +275,9 @@ impl Guest {
         if let Some(conn) = self.conns.get_mut(index as usize) {
             let header = conn.header(conn.nxt, ACK | PSH);
             conn.nxt += length;
+            if let Some(habits) = &mut conn.habits {
+                habits.acknowledges(true);
+            }
             // The segment carries the acknowledgement that may be queued.
             conn.ack_queued = false;
             self.control.push_back(Control::Segment(header, body));
@@ -318,12 +382,8 @@ impl Guest {
                     let header = conn.header(0, SYN);
                     self.control.push_back(Control::Syn(header));
                 }
-                (State::Established, Role::Sender) => {
-                    conn.max = conn.max.max(conn.nxt);
-                    conn.nxt = conn.una;
-                    conn.give_up_recovery();
-                    conn.force = true;
-                }
+                // Linux has a timeout of its own.
+                (State::Established, Role::Sender) if conn.habits.is_none() => conn.repeat_all(),
                 _ => {}
             }
         }

@@ -94,6 +94,7 @@ impl Guest {
             }
             return;
         }
+        let repairs = self.repairs();
         let conn = &mut self.conns[index as usize];
         self.progress += 1;
         if flags & RST != 0 {
@@ -114,7 +115,7 @@ impl Guest {
             conn.una = 1;
             conn.irs = seq;
             conn.other_end(wire::get16(tcp, 14), window_scale(options));
-            conn.sack = self.impaired && sack_permitted(options);
+            conn.sack = repairs && sack_permitted(options);
             self.counters.established += 1;
             if conn.role == Role::Client {
                 let header = conn.header(conn.nxt, ACK | PSH);
@@ -127,15 +128,20 @@ impl Guest {
         }
         let acked = u64::from(ack.wrapping_sub(conn.iss.wrapping_add(conn.una as u32)));
         conn.max = conn.max.max(conn.nxt);
+        let flight = conn.flight();
         if acked <= conn.max - conn.una {
             conn.una += acked;
             conn.nxt = conn.nxt.max(conn.una);
         }
         let window = u32::from(wire::get16(tcp, 14)) << conn.send_shift;
-        if self.impaired && payload.is_empty() {
+        let repairing = conn.is_repairing();
+        if repairs && payload.is_empty() {
             conn.note_ack(acked > 0, window == conn.send_window, options);
         }
         conn.send_window = window;
+        if let Some(linux) = &self.linux {
+            conn.learn(acked, flight, repairing, linux.now);
+        }
         if conn.state == State::SynReceived {
             conn.state = State::Established;
             self.counters.established += 1;
@@ -151,6 +157,7 @@ impl Guest {
         let Some(slot) = Self::passive_slot(local, remote) else { return };
         let iss = self.isn();
         let mut conn = Conn::new(Role::Server, local, remote, iss);
+        conn.habits = self.habits();
         conn.state = State::SynReceived;
         conn.irs = seq;
         conn.other_end(window, window_scale(options));
@@ -159,7 +166,7 @@ impl Guest {
     }
 
     fn receive_data(&mut self, index: u32, mut seq: u32, mut payload: &[u8], fin: bool) {
-        if self.impaired && !payload.is_empty() {
+        if self.repairs() && !payload.is_empty() {
             let Some(old) = self.place(index, seq, payload) else { return };
             (seq, payload) = (seq.wrapping_add(old as u32), &payload[old..]);
         }
@@ -183,10 +190,11 @@ impl Guest {
         conn.peer_fin |= fin;
         self.counters.bytes += payload.len() as u64;
         conn.unacked_segments += 1;
-        if self.impaired && self.absorb(index) {
+        if self.repairs() && self.absorb(index) {
             self.acknowledge_gap(index, None);
             return;
         }
+        let length = payload.len() as u64;
         let conn = &mut self.conns[index as usize];
         match conn.role {
             Role::Client if !conn.fin_sent && (conn.received >= RESPONSE as u64 || fin) => {
@@ -214,6 +222,7 @@ impl Guest {
                 conn.nxt += RESPONSE as u64;
                 self.control.push_back(Control::Segment(header, Body::Response));
             }
+            _ if conn.habits.is_some() && !fin => self.acknowledge_as_linux(index, length),
             _ if self.ack_every != 0 && conn.unacked_segments >= self.ack_every => {
                 conn.unacked_segments = 0;
                 let header = conn.header(conn.nxt, ACK);
@@ -221,6 +230,39 @@ impl Guest {
             }
             // Once per round, or the delayed acknowledgement of fewer than N segments, which leaves with the next round.
             _ => self.queue_ack(index),
+        }
+    }
+}
+
+impl Conn {
+    /// What a Linux guest takes from an acknowledgement of `acked` octets more, before which `flight` was in flight.
+    fn learn(&mut self, acked: u64, flight: u64, was_repairing: bool, now: i64) {
+        let (una, left, repairing) = (self.una, self.nxt - self.una, self.is_repairing());
+        let Some(habits) = &mut self.habits else { return };
+        habits.offered(self.send_window.into());
+        if repairing && !was_repairing {
+            habits.lost();
+        }
+        if acked > 0 {
+            habits.acknowledged(una, acked, flight, left, repairing, now);
+        }
+        if left == 0 && self.role == Role::Sender {
+            habits.wait_for_window(self.send_window.into(), now);
+        }
+    }
+}
+
+impl Guest {
+    /// So many octets came in order: acknowledged at once at the start of a connection and when they are more than a segment
+    /// with those before, else with what is sent next, or later.
+    fn acknowledge_as_linux(&mut self, index: u32, length: u64) {
+        let (Some(linux), Some(conn)) = (&mut self.linux, self.conns.get_mut(index as usize)) else { return };
+        let Some(habits) = &mut conn.habits else { return };
+        if habits.acknowledge_now(length) {
+            habits.acknowledges(false);
+            self.control.push_back(Control::Segment(conn.header(conn.nxt, ACK), Body::Empty));
+        } else if habits.ack_due.is_none() {
+            linux.delayed.push_back((habits.delay(linux.now), index));
         }
     }
 }

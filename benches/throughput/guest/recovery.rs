@@ -1,6 +1,7 @@
 //! What the guest does about loss, on an impaired link only: as a receiver it keeps what comes behind a gap and reports it
 //! (RFC 2018), as a sender it repeats what is missing after three duplicate acknowledgements (RFC 6582, with SACK blocks
-//! all holes below the highest one). It has no congestion window: what limits it is the library's receive window.
+//! all holes below the highest one). Only a Linux guest (`linux`) has a congestion window; else the library's receive window is
+//! the limit.
 #![forbid(unsafe_code)]
 
 use super::Guest;
@@ -28,6 +29,13 @@ pub(super) struct Recovery {
     again: u64,
     /// What the library reported to have, in the same space; sorted and apart.
     reported: Vec<(u64, u64)>,
+}
+
+impl Recovery {
+    /// Octets that the library reported to have.
+    pub(super) fn reported_octets(&self) -> u64 {
+        self.reported.iter().map(|(from, to)| to - from).sum()
+    }
 }
 
 /// Add `[from, to)` to sorted ranges that are apart.
@@ -58,6 +66,11 @@ impl Conn {
         (from < highest && from < self.nxt).then(|| (from, (cell - (from - 1) % cell).min(self.nxt - from)))
     }
 
+    /// Whether a loss is being repaired.
+    pub(super) fn is_repairing(&self) -> bool {
+        self.recovery.until.is_some()
+    }
+
     /// A segment at `from` was repeated.
     pub(super) fn repeated(&mut self, from: u64, length: u64) {
         self.recovery.repeated = from + length;
@@ -66,6 +79,14 @@ impl Conn {
     /// The guest's patience ended: forget everything about the receiver and begin anew.
     pub(super) fn give_up_recovery(&mut self) {
         self.recovery = Recovery { ranges: std::mem::take(&mut self.recovery.ranges), ..Recovery::default() };
+    }
+
+    /// All that was not acknowledged is sent again, from the first octet.
+    pub(super) fn repeat_all(&mut self) {
+        self.max = self.max.max(self.nxt);
+        self.nxt = self.una;
+        self.give_up_recovery();
+        self.force = true;
     }
 
     /// An acknowledgement without data came; `moved` when it acknowledged something new.

@@ -91,6 +91,9 @@ impl Guest {
                 continue;
             }
             conn.unacked_segments = 0;
+            if let Some(habits) = &mut conn.habits {
+                habits.acknowledges(false);
+            }
             let header = conn.header(conn.nxt, ACK);
             transmit.slot_len = wire::tcp_frame(&mut transmit.small, &header, &[], &[]);
             return Some(Slot::Small);
@@ -127,8 +130,16 @@ impl Guest {
             conn.in_burst = 0;
             self.sender = (self.sender + 1) % self.senders.len();
         }
-        let header = conn.header(conn.nxt, if push || self.push_each { ACK | PSH } else { ACK });
-        let offset = conn.nxt - 1;
+        let (from, flight) = (conn.nxt, conn.flight() + length);
+        let push = match (&mut conn.habits, &self.linux) {
+            (Some(habits), Some(linux)) => {
+                habits.acknowledges(false);
+                habits.send(from, from + length, flight, linux.now)
+            }
+            _ => push,
+        };
+        let header = conn.header(from, if push || self.push_each { ACK | PSH } else { ACK });
+        let offset = from - 1;
         conn.nxt += length;
         if std::mem::take(&mut conn.force) {
             self.counters.retransmitted += 1;
@@ -163,13 +174,13 @@ impl Guest {
             Control::Syn(header) => {
                 let header =
                     Header { window: 65_535, ack: if header.flags & ACK == 0 { 0 } else { header.ack }, ..*header };
-                let shift = match (self.impaired, self.long) {
-                    (_, true) => SHIFT_LONG,
+                let shift = match (self.impaired && self.linux.is_none(), self.long) {
+                    (true, true) => SHIFT_LONG,
                     (true, false) => SHIFT_LOSSY,
-                    (false, false) => SHIFT,
+                    (false, _) => SHIFT,
                 };
                 let options = [2, 4, mss_high, mss_low, 1, 3, 3, shift, 4, 2, 1, 1];
-                let length = if self.impaired { 12 } else { 8 };
+                let length = if self.repairs() { 12 } else { 8 };
                 wire::tcp_frame(buf, &header, &options[..length], &[])
             }
             Control::SelectiveAck(header, blocks, count) => {

@@ -17,7 +17,7 @@ fn rig(context: &Context, delay: u64, loss: f64) -> Result<(Context, Rig), Strin
     let delay = Duration::from_millis(delay);
     let mut shape = context.shape(1500);
     shape.impairment = Some(Impairment { delay, loss, ..Impairment::default() });
-    let mut rig = Rig::new(&context.library, shape, 1)?;
+    let mut rig = context.rig(shape, 1)?;
     rig.run_for(2 * delay);
     let warm_up = if delay.is_zero() { None } else { Some(WARM_UP) };
     let seconds = if loss > 0.0 { context.seconds.max(LEAST_WITH_LOSS) } else { context.seconds };

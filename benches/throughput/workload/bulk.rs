@@ -54,13 +54,13 @@ pub(super) fn measure_upload(context: &Context, rig: &mut Rig, streams: usize) -
 
 /// Guest to host; octets are counted where they arrive.
 pub fn upload(context: &Context, mtu: usize, streams: usize) -> Outcome {
-    let mut rig = Rig::new(&context.library, context.shape(mtu), streams)?;
+    let mut rig = context.rig(context.shape(mtu), streams)?;
     measure_upload(context, &mut rig, streams)
 }
 
 /// Guest to host in the loop of slirp4netns: one frame per round, and `select_error` set after each.
 pub fn upload_one_frame(context: &Context) -> Outcome {
-    let mut rig = Rig::new(&context.library, context.shape(1500), 1)?;
+    let mut rig = context.rig(context.shape(1500), 1)?;
     rig.error_after_frame = true;
     rig.one_frame_per_round = true;
     measure_upload(context, &mut rig, 1)
@@ -84,13 +84,13 @@ pub(super) fn measure_download(context: &Context, rig: &mut Rig, streams: usize)
 
 /// Host to guest; octets are counted in order at the guest.
 pub fn download(context: &Context, mtu: usize, streams: usize) -> Outcome {
-    let mut rig = Rig::new(&context.library, context.shape(mtu), streams)?;
+    let mut rig = context.rig(context.shape(mtu), streams)?;
     measure_download(context, &mut rig, streams)
 }
 
 /// Host to guest on one stream beside `idle` connections that do nothing.
 pub fn download_beside(context: &Context, idle: usize) -> Outcome {
-    let mut rig = Rig::new(&context.library, context.shape(1500), idle + 1)?;
+    let mut rig = context.rig(context.shape(1500), idle + 1)?;
     let holder = Holder::start()?;
     rig.connect_idle(&holder, idle)?;
     measure_download(context, &mut rig, 1)

@@ -24,7 +24,7 @@ fn megabytes_per_second(bytes: u64, time: Duration) -> f64 {
 
 /// `downloads` beside one upload: alone, beside them, and after the guest has reset them.
 pub fn downloads(context: &Context, downloads: usize) -> Outcome {
-    let mut rig = Rig::new(&context.library, context.shape(1500), downloads + 1)?;
+    let mut rig = context.rig(context.shape(1500), downloads + 1)?;
     rig.guest.borrow_mut().takes_turns = true;
     rig.frames_per_round = FRAMES;
     let sink = peer::sink(0).map_err(text)?;

@@ -29,7 +29,7 @@ fn metrics(span: &Span, offered: u64, arrived: u64, handled: u64) -> Result<Vec<
 
 /// Guest to host: the rate is of datagrams that reached the peer, the CPU time is per datagram given to the library.
 pub fn upload(context: &Context, size: usize) -> Outcome {
-    let mut rig = Rig::new(&context.library, context.shape(1500), 1)?;
+    let mut rig = context.rig(context.shape(1500), 1)?;
     let peer = peer::datagram_sink(size, context.verify).map_err(text)?;
     rig.frames_per_round = PER_ROUND;
     rig.guest.borrow_mut().stream_udp(&mut rig.transmit, GUEST_PORT, peer.port, size);
@@ -46,7 +46,7 @@ pub fn upload(context: &Context, size: usize) -> Outcome {
 
 /// Host to guest: the peer sends without pause, `run` datagrams in one piece.
 pub fn download(context: &Context, size: usize, run: usize) -> Outcome {
-    let mut rig = Rig::new(&context.library, context.shape(1500), 1)?;
+    let mut rig = context.rig(context.shape(1500), 1)?;
     let peer = peer::datagram_source(size, run).map_err(text)?;
     rig.guest.borrow_mut().open_udp(GUEST_PORT, peer.port, size);
     rig.run_for(context.warm_up());

@@ -34,7 +34,7 @@ fn time_rounds(duration: Duration, mut round: impl FnMut()) -> f64 {
 pub fn rounds(context: &Context, idle: usize) -> Outcome {
     let idle =
         idle.min(usize::try_from(sys::raise_descriptor_limit()).unwrap_or(idle).saturating_sub(OTHER_DESCRIPTORS));
-    let mut rig = Rig::new(&context.library, context.shape(1500), idle)?;
+    let mut rig = context.rig(context.shape(1500), idle)?;
     let holder = if idle > 0 { Some(Holder::start()?) } else { None };
     if let Some(holder) = &holder {
         rig.connect_idle(holder, idle)?;
@@ -84,15 +84,17 @@ fn exchange(rig: &mut Rig, indices: &[u32]) -> Result<(), String> {
 
 /// Connections of the workloads in which somebody does not read.
 const STALLED: usize = 32;
+/// After so long a connection stands still, and what it needed before that may have been given back.
+const STANDS_STILL: Duration = Duration::from_secs(3);
 
 /// Growth of resident anonymous memory per connection on which as much as possible was sent and nobody reads: the guest from
 /// hosts that send, or the host from a guest that does.
 pub fn stalled(context: &Context, guest_reads: bool) -> Outcome {
-    let mut rig = Rig::new(&context.library, context.shape(1500), STALLED + 1)?;
+    let mut rig = context.rig(context.shape(1500), STALLED + 1)?;
     let (peer, role) = if guest_reads { (peer::deaf(), Role::Sender) } else { (peer::source(), Role::Stuck) };
     let peer = peer.map_err(text)?;
     rig.frames_per_round = 256;
-    let settle = context.warm_up() + context.measured();
+    let settle = (context.warm_up() + context.measured()).max(STANDS_STILL);
     // What is used by the first connection is there for all.
     rig.connect_many(peer.port, role, 1)?;
     rig.run_for(settle);
@@ -107,7 +109,7 @@ pub fn stalled(context: &Context, guest_reads: bool) -> Outcome {
 /// Growth of resident anonymous memory per connection: just established, and after 1 KiB went there and back.
 /// The guest's own tables are resident before the first look, and the host's ends live in another process.
 pub fn memory(context: &Context) -> Outcome {
-    let mut rig = Rig::new(&context.library, context.shape(1500), COUNTED + WARM)?;
+    let mut rig = context.rig(context.shape(1500), COUNTED + WARM)?;
     let holder = Holder::start()?;
     rig.frames_per_round = 64;
     let settle = Duration::from_millis(300);

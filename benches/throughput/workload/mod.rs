@@ -6,6 +6,7 @@ mod bulk;
 mod crowd;
 mod datagram;
 mod idle;
+mod machine;
 mod transaction;
 
 use std::path::PathBuf;
@@ -26,6 +27,8 @@ pub struct Context {
     /// Octets from one PSH to the next; `None` = 64 KiB, or four segments at an MTU of 65520.
     pub burst: Option<usize>,
     pub push_each: bool,
+    /// The guest behaves as Linux does.
+    pub linux: bool,
     /// Segments per acknowledgement of the guest; 0 = one per loop round.
     pub ack_every: u32,
     /// Time before the measurement; `None` = a fifth of it, from 0.1 s to 0.5 s.
@@ -42,6 +45,17 @@ pub struct Workload {
 
 /// All workloads in the order in which they run.
 pub const ALL: &[Workload] = &[
+    Workload {
+        name: "machine_loopback",
+        about: "the machine: TCP over loopback between two threads, without a library",
+        run: machine::loopback,
+    },
+    Workload {
+        name: "machine_memcpy",
+        about: "the machine: copying memory, beyond the caches and within",
+        run: machine::copies,
+    },
+    Workload { name: "machine_wake", about: "the machine: waking a thread that sleeps", run: machine::wake_ups },
     Workload { name: "tcp_g2h_1", about: "TCP guest to host, MTU 1500, 1 stream", run: |c| bulk::upload(c, 1500, 1) },
     Workload { name: "tcp_g2h_8", about: "TCP guest to host, MTU 1500, 8 streams", run: |c| bulk::upload(c, 1500, 8) },
     Workload {
@@ -246,6 +260,15 @@ impl Context {
             verify: self.verify,
             impairment: None,
         }
+    }
+
+    /// An instance of the library with such a guest.
+    fn rig(&self, shape: Shape, capacity: usize) -> Result<Rig, String> {
+        let rig = Rig::new(&self.library, shape, capacity)?;
+        if self.linux {
+            rig.guest.borrow_mut().imitate_linux();
+        }
+        Ok(rig)
     }
 
     fn measured(&self) -> Duration {

@@ -35,7 +35,7 @@ fn metrics(span: &Span, count: u64) -> Result<Vec<Metric>, String> {
 
 /// The guest is the client, with `at_once` connections open at any time; the peer on the library's CPU or not.
 pub fn crr_guest(context: &Context, at_once: usize, same_cpu: bool) -> Outcome {
-    let mut rig = Rig::new(&context.library, context.shape(1500), 1024)?;
+    let mut rig = context.rig(context.shape(1500), 1024)?;
     let (ports, _peer) = peer::request_server(usize::from(LISTEN_COUNT), same_cpu).map_err(text)?;
     for port in ports.iter().cycle().take(at_once) {
         rig.guest.borrow_mut().connect(*port, Role::Client);
@@ -58,7 +58,7 @@ pub fn crr_guest(context: &Context, at_once: usize, same_cpu: bool) -> Outcome {
 
 /// The host is the client, through forwards to the guest, with `at_once` connections open at any time.
 pub fn crr_forward(context: &Context, at_once: usize) -> Outcome {
-    let mut rig = Rig::new(&context.library, context.shape(1500), 1024)?;
+    let mut rig = context.rig(context.shape(1500), 1024)?;
     rig.guest.borrow_mut().listen();
     let ports = free_ports(usize::from(LISTEN_COUNT)).map_err(text)?;
     for (port, guest) in ports.iter().zip(LISTEN_BASE..) {
@@ -94,7 +94,7 @@ pub fn crr_forward_steady(context: &Context, at_once: usize) -> Outcome {
 
 /// One datagram of 8 octets there and back, one at a time; the peer on the library's CPU or not.
 pub fn datagram_round_trips(context: &Context, same_cpu: bool) -> Outcome {
-    let mut rig = Rig::new(&context.library, context.shape(1500), 1)?;
+    let mut rig = context.rig(context.shape(1500), 1)?;
     let peer = peer::datagram_echo(same_cpu).map_err(text)?;
     measure_trips(
         context,
@@ -109,7 +109,7 @@ pub fn datagram_round_trips(context: &Context, same_cpu: bool) -> Outcome {
 
 /// One byte there and back, one at a time, beside `idle` connections that do nothing; the peer on the library's CPU or not.
 pub fn round_trips(context: &Context, idle: usize, same_cpu: bool) -> Outcome {
-    let mut rig = Rig::new(&context.library, context.shape(1500), idle + 1)?;
+    let mut rig = context.rig(context.shape(1500), idle + 1)?;
     let holder = if idle > 0 { Some(Holder::start()?) } else { None };
     if let Some(holder) = &holder {
         rig.connect_idle(holder, idle)?;
@@ -130,7 +130,7 @@ pub fn round_trips(context: &Context, idle: usize, same_cpu: bool) -> Outcome {
 
 /// One byte there and back on each of `at_once` connections, again and again; the peer on the library's CPU or not.
 pub fn many_round_trips(context: &Context, at_once: usize, same_cpu: bool) -> Outcome {
-    let mut rig = Rig::new(&context.library, context.shape(1500), at_once)?;
+    let mut rig = context.rig(context.shape(1500), at_once)?;
     let peer = peer::echoes(same_cpu).map_err(text)?;
     let indices = rig.connect_many(peer.port, Role::Quiet, at_once)?;
     rig.frames_per_round = at_once as u32;
@@ -176,7 +176,7 @@ pub fn dhcp(context: &Context) -> Outcome {
 
 /// Frames that the library answers by itself, a round each, again and again; `answered` counts the whole exchanges.
 fn answered_inside(context: &Context, frames: &[Vec<u8>], answered: impl Fn(&Guest) -> u64) -> Outcome {
-    let mut rig = Rig::new(&context.library, context.shape(1500), 1)?;
+    let mut rig = context.rig(context.shape(1500), 1)?;
     let exchange = |rig: &mut Rig, duration: Duration| {
         let end = Instant::now() + duration;
         while Instant::now() < end {
