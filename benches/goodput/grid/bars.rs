@@ -45,7 +45,7 @@ pub fn bars(row: &Row, sender: Sender) -> Vec<Bar> {
         Trial::Loss => bars.extend(loss(row)),
         _ => {}
     }
-    if cell.trial != Trial::Loss {
+    if !matches!(cell.trial, Trial::Loss | Trial::Plain) {
         let most = if sender.probes_rate() && of_bdp <= 0.1 { 2.0 } else { 1.0 };
         bars.push(Bar::at_most("dropped %", most, row.dropped_ours * 100.0));
     }

@@ -16,6 +16,8 @@ pub enum Trial {
     /// One of ours beside a plain CUBIC or a plain Reno, which begin at the same time.
     Cubic,
     Reno,
+    /// Two plain CUBICs, to see what one leaves to the other; nothing is asked of them.
+    Plain,
     /// One of ours through a queue that marks (CoDel), with a guest that takes part in it.
     Aqm,
     /// One of ours over a link that loses segments in both directions.
@@ -25,7 +27,11 @@ pub enum Trial {
 impl Trial {
     /// How many of the flows are ours; they are the first ones.
     pub fn ours(self) -> usize {
-        if self == Trial::Two { 2 } else { 1 }
+        match self {
+            Trial::Two => 2,
+            Trial::Plain => 0,
+            _ => 1,
+        }
     }
 
     pub fn name(self) -> &'static str {
@@ -34,6 +40,7 @@ impl Trial {
             Trial::Two => "two",
             Trial::Cubic => "cubic",
             Trial::Reno => "reno",
+            Trial::Plain => "plain",
             Trial::Aqm => "aqm",
             Trial::Loss => "loss",
         }
@@ -102,6 +109,7 @@ impl Cell {
             Trial::Two => &[ours, ours],
             Trial::Cubic => &[ours, Kind::Cubic],
             Trial::Reno => &[ours, Kind::Reno],
+            Trial::Plain => &[Kind::Cubic, Kind::Cubic],
         };
         let mut setup = Setup::new(self.rate, self.rtt, self.queue, kinds, seed);
         setup.luck.loss = self.loss;
@@ -177,7 +185,7 @@ fn cell(trial: Trial, (rate, rtt, queue): (u64, Nanos, u64)) -> Cell {
 pub fn cells(all: bool) -> Vec<Cell> {
     let mut cells = Vec::new();
     if all {
-        for trial in [Trial::Alone, Trial::Two, Trial::Cubic, Trial::Reno, Trial::Aqm] {
+        for trial in [Trial::Alone, Trial::Two, Trial::Cubic, Trial::Reno, Trial::Plain, Trial::Aqm] {
             for rate in RATES {
                 for rtt in RTTS {
                     cells.extend(QUEUES.map(|queue| Cell { trial, rate, rtt: rtt * 1000, queue, loss: 0 }));
@@ -186,7 +194,7 @@ pub fn cells(all: bool) -> Vec<Cell> {
         }
     } else {
         cells.extend(OFTEN.map(|size| cell(Trial::Alone, size)));
-        for trial in [Trial::Two, Trial::Cubic, Trial::Reno] {
+        for trial in [Trial::Two, Trial::Cubic, Trial::Reno, Trial::Plain] {
             cells.extend(OFTEN_SHARED.map(|size| cell(trial, size)));
         }
         cells.extend(OFTEN_MARKED.map(|size| cell(Trial::Aqm, size)));
@@ -199,7 +207,7 @@ pub fn cells(all: bool) -> Vec<Cell> {
 
 /// Every trial but random loss at each of these bottlenecks.
 pub fn named(sizes: &[[u64; 3]]) -> Vec<Cell> {
-    let trials = [Trial::Alone, Trial::Two, Trial::Cubic, Trial::Reno, Trial::Aqm];
+    let trials = [Trial::Alone, Trial::Two, Trial::Cubic, Trial::Reno, Trial::Plain, Trial::Aqm];
     let of = |trial| sizes.iter().map(move |&[rate, rtt, queue]| cell(trial, (rate, rtt as Nanos, queue)));
     trials.into_iter().flat_map(of).collect()
 }

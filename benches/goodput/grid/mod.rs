@@ -22,8 +22,8 @@ goodput trace [--sender NAME] --json FILE
 
 grid: our sender through a bottleneck in virtual time, alone, with a second one of ours, beside a plain CUBIC and a plain
 Reno, and over links that lose segments at random. Prints a line for each cell, with the bars that are asked of it, and
-writes the same as JSON. Without --all a part of the cells that takes some two minutes. Trials: alone, two, cubic, reno, aqm,
-loss. At most two runs at a time. --cells names bottlenecks in the place of those that there are: rate, round trip, queue.
+writes the same as JSON. Without --all a part of the cells that takes some two minutes. Trials: alone, two, cubic, reno, plain
+(two plain CUBICs), aqm, loss. At most two runs at a time. --cells names bottlenecks in the place of those that there are: rate, round trip, queue.
 trace: the first seconds of one connection, as JSON.
 ";
 

@@ -43,6 +43,18 @@ fn the_plain_senders_fill_a_queue_of_a_round_trip_and_drop_little() {
     }
 }
 
+/// Slow start overshoots a long queue by far, and thousands of segments are lost at once. That is repaired, and the window
+/// is what it is to be afterwards.
+#[test]
+fn the_plain_senders_repair_what_slow_start_overshot() {
+    for kind in [Kind::Reno, Kind::Cubic] {
+        let setup = setup(100, 10, 4096, &[kind], 10);
+        let figures = run(&setup);
+        assert!(shares(&setup, &figures)[0] > 0.98, "{kind:?}: {figures:?}");
+        assert!(figures.queue_mean > 0.3 * setup.queue as f64, "{kind:?}: {figures:?}");
+    }
+}
+
 /// Without a queue Reno's window swings between a half and the whole of the path: three quarters.
 #[test]
 fn reno_without_a_queue_has_three_quarters() {

@@ -58,6 +58,9 @@ pub(super) struct Model {
     ssthresh: f64,
     /// No second reduction before this is acknowledged.
     recover: u64,
+    /// Segments that may be sent while losses are repaired: no more than twice what arrives, so that a repair does not come
+    /// in bursts that are lost again (the slow start bound of RFC 9937).
+    allowed: u64,
     reduced: bool,
     srtt: f64,
     rttvar: f64,
@@ -85,6 +88,7 @@ impl Model {
             cwnd: 10.0,
             ssthresh: f64::INFINITY,
             recover: 0,
+            allowed: 0,
             reduced: false,
             srtt: 0.0,
             rttvar: 0.0,
@@ -259,11 +263,16 @@ impl Sender for Model {
         let lost = self.find_losses();
         if (lost || (ack.echo && self.ecn)) && self.una >= self.recover {
             self.reduce();
-        } else if self.una >= self.recover {
+        } else if self.una >= self.recover || self.cwnd < self.ssthresh {
+            // After a timeout the window opens while the rest is repaired.
             self.grow(news as f64, now);
         }
+        self.allowed = self.allowed.min(LATER) + 2 * news;
         if advanced {
             self.backoff = 0;
+        }
+        // What arrives behind a hole shows as well that the path is alive; Linux restarts the timer with it.
+        if advanced || news > 0 {
             self.rearm(now);
         }
     }
@@ -277,9 +286,11 @@ impl Sender for Model {
             let stamps = Some((now.total_micros() as u32, 0));
             return Some(Packet { seq: self.iss, len: 0, syn: true, stamps, ecn: Ecn::Incapable, reduced: false });
         }
-        if self.pipe as f64 + 1.0 > self.cwnd {
+        let repairs = self.una < self.recover;
+        if self.pipe as f64 + 1.0 > self.cwnd || (repairs && self.allowed == 0) {
             return None;
         }
+        self.allowed = self.allowed.saturating_sub(1);
         while let Some(number) = self.lost.pop_front() {
             let sent = number.checked_sub(self.una).and_then(|at| self.flying.get(at as usize));
             if sent.is_some_and(|sent| sent.lost && !sent.sacked) {
@@ -305,8 +316,11 @@ impl Sender for Model {
             self.syn_due = true;
             return;
         }
-        self.reduce();
+        if self.una >= self.recover {
+            self.reduce();
+        }
         self.cwnd = 1.0;
+        self.allowed = 1;
         self.pipe = 0;
         self.lost.clear();
         self.sendings.clear();
