@@ -37,7 +37,8 @@ fn dhcp_facts_18_to_20_information_requests() {
         i.input(&Ip6::new(to, UDP).udp(546, 547, request));
         let replies: Vec<Packet6> = i.settled().iter().filter_map(packet6).collect();
         assert!(replies.iter().all(|p| p.icmp().is_some_and(|(kind, _)| kind == 1)), "{to}: {replies:02x?}");
-        assert!(replies.len() == 1 || !library().at_least(9), "{to}");
+        // Upstream's answer comes from the host, to which the address means something else with each version.
+        assert!(replies.len() == 1 || library().upstream, "{to}: {replies:02x?}");
     }
     let longest = [&b"\x0b\x01\x02\x03\0\x01\x01\0"[..], &[0; 256]].concat();
     assert_eq!(ask(VHOST6, &longest).len(), 1);

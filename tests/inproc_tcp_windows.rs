@@ -236,7 +236,13 @@ fn tcp_a_guest_that_takes_nothing_stops_the_host() {
         assert!(sent < data.len(), "the host was never stopped");
     }
     let first = conn.rcv_nxt;
-    assert!(segments(&i, &mut conn).iter().all(|s| s.seq.wrapping_sub(first) <= 1 && s.payload.len() <= 1));
+    let seen: Vec<_> = segments(&i, &mut conn).iter().map(|s| (s.seq.wrapping_sub(first), s.payload.len())).collect();
+    if !ours("window-that-closes") {
+        // The window that the guest had offered before, and no more; it has been dropped, so the stream ends here.
+        assert!(seen.iter().map(|(_, length)| length).sum::<usize>() <= 65535, "{seen:?}");
+        return;
+    }
+    assert!(seen.iter().all(|(at, length)| *at <= 1 && *length <= 1), "{seen:?}");
     conn.window = 65535;
     conn.send(&i, ACK, b"");
     let (_, bytes) = conn.receive(&i, sent);

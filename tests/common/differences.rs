@@ -22,6 +22,18 @@ pub fn ours(id: &str) -> bool {
 
 pub const DIFFERENCES: &[Difference] = &[
     d(
+        "listeners-block",
+        "hostfwd.md: sockets of forwards",
+        "a TCP listener blocks; it is asked after the poll only",
+        "no descriptor blocks",
+    ),
+    d(
+        "window-that-closes",
+        "tcp.md: windows of the guest",
+        "the window of an acknowledgment that acknowledges nothing new counts only when it is larger (4.4BSD)",
+        "the window of each acceptable segment counts (RFC 9293 section 3.10.7.4)",
+    ),
+    d(
         "arp-claims",
         "ethernet-arp-ndp.md: unsolicited replies may claim the library's addresses",
         "learned like any other",
