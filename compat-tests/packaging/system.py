@@ -127,7 +127,7 @@ class System:
 
     def run(self, *words, network=True, user=None, timeout=1200, environment=None):
         """Run a program in the system; its output, or a Failure. Everything is kept in the system's log."""
-        front = ["env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8",
+        front = ["env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", f"HOME={'/build' if user else '/root'}", "LC_ALL=C.UTF-8",
                  "DEBIAN_FRONTEND=noninteractive", *(f"{key}={value}" for key, value in (environment or {}).items())]
         back = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
         spaces = ["unshare", "-m", *([] if network else ["-n"]), "--propagation", "private", "sh", "-c", ENTER, self.path("/")]

@@ -50,6 +50,11 @@ int main(int count, char **arguments)
 }
 PROGRAM
 library=${OXISLIRP_LIBRARY:-${CARGO_TARGET_DIR:-$root/target}/release/libslirp.so}
+if [ ! -e "$library" ]; then
+    echo "FAIL there is no $library: cargo build --release"
+    echo "0 passed, 1 failed"
+    exit 1
+fi
 library=$(realpath "$library")
 mkdir "$work/old"
 cp "$library" "$work/old/libslirp.so.0"
