@@ -158,6 +158,10 @@ def check_tap(report, host):
         with report.check("status_of_the_program"):
             done = subprocess.run([*PLAIN, example("tap"), "sh", "-c", "exit 7"], timeout=20, check=False)
             equal(done.returncode, 7)
+        with report.check("unknown_program"):
+            done = subprocess.run([*PLAIN, example("tap"), "no-such-program"], stdin=subprocess.DEVNULL,
+                                  stderr=subprocess.PIPE, text=True, timeout=20, check=False)
+            truth(done.returncode != 0 and "no-such-program" in done.stderr, done.stderr)
 
 
 def namespace(stack):
@@ -220,7 +224,9 @@ def check_ranges(report, host):
         stack.callback(subprocess.run, ["umount", f"{folder}/net"], check=True)
         opened(stack, Attached([
             "--netns", f"{folder}/net", "--userns", f"{path}/user", "--ipv6",
-            "--allow", "198.51.100.0/24", "--deny", f"{outer.OUTSIDE_SECOND}/32", "--outbound", outer.OUTSIDE_SECOND,
+            "--allow", "198.51.100.0/24", "--deny", f"{outer.OUTSIDE_SECOND}/32",
+            # A part of the virtual network, and a range with all of it, which stays.
+            "--deny", f"{NAMESERVER}/32", "--deny", "10.0.0.0/8", "--outbound", outer.OUTSIDE_SECOND,
         ]))
         return guest
 
@@ -236,22 +242,24 @@ def check_ranges(report, host):
             equal(guest.ask("peer", host=outer.OUTSIDE, port=host.tcp.port)[0], outer.OUTSIDE_SECOND)
         with report.check("source_kept.udp"):
             equal(guest.ask("udp_peer", host=outer.OUTSIDE, port=host.udp_outside.port)[0], outer.OUTSIDE_SECOND)
-        for name, address in (("denied", outer.OUTSIDE_SECOND), ("not_allowed", "203.0.113.1"),
+        for name, address in (("denied", outer.OUTSIDE_SECOND), ("denied_inside", NAMESERVER), ("not_allowed", "203.0.113.1"),
                               ("not_allowed6", outer.OUTSIDE6)):
             with report.check(name):
                 got = guest.ask("refused", host=address, port=host.tcp.port, timeout=1)
                 equal(got["text"], "timed out")
 
 
-def check_vmm(report):
-    report.prefix = ""
-    if not report.wanted("vmm"):
-        return
-    with report.check("vmm"):
-        done = subprocess.run([example("vmm")], stdout=subprocess.PIPE, text=True, timeout=60, check=False)
-        for line in done.stdout.splitlines():
-            report.info(line)
-        truth(done.returncode == 0 and done.stdout.endswith("Everything works.\n"), f"status {done.returncode}")
+def check_programs(report):
+    """Those that check themselves."""
+    for name in ("vmm", "own_loop", "task"):
+        report.prefix = ""
+        if not report.wanted(name):
+            continue
+        with report.check(name):
+            done = subprocess.run([example(name)], stdout=subprocess.PIPE, text=True, timeout=60, check=False)
+            for line in done.stdout.splitlines():
+                report.info(line)
+            truth(done.returncode == 0 and done.stdout.endswith("Everything works.\n"), f"status {done.returncode}")
 
 
 def check_complaints(report):
@@ -269,6 +277,9 @@ def check_complaints(report):
                                   stderr=subprocess.PIPE, text=True, timeout=20, check=False)
             truth(done.returncode == 1 and "Error" in done.stderr, f"status {done.returncode}: {done.stderr}")
             truth("panicked" not in done.stderr, done.stderr)
+            if name in ("no_such_process", "no_such_file"):
+                path = "/proc/4194305/ns/net" if name == "no_such_process" else "/nowhere"
+                truth(path in done.stderr, f"the path is not named: {done.stderr}")
 
 
 def main():
@@ -285,7 +296,7 @@ def main():
     check_netns(report, host, ["--tun", "--device", "tun0"])
     check_ranges(report, host)
     check_complaints(report)
-    check_vmm(report)
+    check_programs(report)
     sys.exit(report.summary())
 
 

@@ -35,11 +35,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// In the new namespaces: makes the tap device, gives it to the stack outside, and becomes the program.
 fn inside(mut words: impl Iterator<Item = OsString>) -> Result<(), Box<dyn Error>> {
-    let (outside, tap) = (io::stdin(), TapLink::open("tap0")?);
-    let terminal = take(&outside)?;
+    let (outside, tap, terminal) = (io::stdin(), TapLink::open("tap0")?, take(&io::stdin())?);
     Command::new("sh").args(["-ec", SETUP]).stdin(terminal.try_clone()?).status()?;
     give(&outside, tap)?;
-    Err(Command::new(words.next().unwrap_or("sh".into())).args(words).stdin(terminal).exec().into())
+    let program = words.next().unwrap_or("sh".into());
+    Err(format!("{}: {}", program.display(), Command::new(&program).args(words).stdin(terminal).exec()).into())
 }
 
 fn give(to: &impl AsFd, descriptor: impl AsFd) -> io::Result<usize> {

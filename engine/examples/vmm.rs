@@ -176,10 +176,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
 
     ask_often("by the ring", &card, || card.transmit(&question()).map(drop))?;
-    ask_often("by an exit", &card, || {
-        stack.input(&question());
-        Ok(())
-    })?;
+    ask_often("by an exit", &card, || stack.input(&question()).map_err(io::Error::other))?;
     let (mut asked, mut answered) = (0, 0);
     while answered < BURST {
         while asked < BURST && card.transmit(&question())? {

@@ -30,8 +30,8 @@
 //! that have none of their own. [`snapshot`] saves and restores one,
 //! [`inspect`] describes one.
 //!
-//! The C library around this crate is the package `oxislirp-capi`; `docs/architecture.md` tells how the rooms depend on each
-//! other.
+//! The feature `tokio` adds `drive::AsyncDriver`, a loop as a task.
+// The C library around this crate is the package `oxislirp-capi`; docs/architecture.md tells how the rooms depend on each other.
 #![deny(unsafe_code)]
 // What data from a guest, a peer or a file must not be able to reach. Not in the manifest, which the package's tests and
 // examples have as well.
@@ -72,13 +72,12 @@ pub use forward::error::ForwardError;
 pub use forward::host::{HostForward, HostForwardEntry, HostForwardHandle, ListenAddress, Protocol};
 pub use host::poller::Readiness;
 pub use host::unix::UnixAddress;
-pub use link::outbox::Outbox;
 pub use pace::Glance;
 pub use service::dns::search_list::{BadSearchDomain, SearchDomainFault};
 pub use service::ncsi::NcsiConfig;
 pub use service::tftp::{TftpFile, TftpOpenError, TftpSource};
 pub use stack::{Interest, Output, Stack};
-pub use time::Instant;
+pub use time::{Duration, Instant};
 pub use wire::mac_address::MacAddress;
 
 /// What the C library takes beyond this crate's interface. No promise is made about it.
@@ -89,6 +88,7 @@ pub mod door {
     pub use crate::host::process::{ThreadNumber, current_thread};
     pub use crate::host::sleeps::switches_of_this_thread;
     pub use crate::link::handover::handing::Handing;
+    pub use crate::link::outbox::Outbox;
 }
 
 /// Parts that the fuzz targets and the example `tcp_goodput` drive by themselves. No promise is made about them.

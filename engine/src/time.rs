@@ -122,8 +122,8 @@ impl Sub<Instant> for Instant {
     }
 }
 
-/// A length of time in microseconds. The interface of the crate has [`std::time::Duration`] in its place; this one is as long as
-/// an [`Instant`], which is what is computed with for each frame.
+/// A length of time in microseconds: what is between two [`Instant`]s. Everything that is asked for or told by this crate is a
+/// [`std::time::Duration`], into which it goes by `into()`; this one is half as long, which is what is computed with for each frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Duration {
     micros: u64,

@@ -23,7 +23,7 @@ netns: gives a network namespace an Internet, through sockets of this process
   -R, --remote ADDRESS:PORT=unix:PATH      who connects to ADDRESS in the namespace is led to a Unix socket
   -R, --remote ADDRESS:PORT=exec:COMMAND   or to a command, one for each connection
   --allow RANGE        nothing but these (ADDRESS/LENGTH) and the virtual network is reached; may be repeated
-  --deny RANGE         these are not reached, whatever is allowed; may be repeated
+  --deny RANGE         these are not reached, whatever is allowed; may be repeated. The virtual network is, unless RANGE lies in it
   --outbound ADDRESS   the source of IPv4 connections and datagrams
   --outbound6 ADDRESS  the source of IPv6 connections and datagrams
   --no-host-loopback   this machine's loopback is not reached";

@@ -68,7 +68,7 @@ fn stack(arguments: &Arguments) -> Result<Stack, Box<dyn Error>> {
     Ok(stack)
 }
 
-fn drive(stack: Stack, link: impl FrameLink, arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+fn drive(stack: Stack, link: impl FrameLink + 'static, arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let rules = Rules {
         always: vec!["10.0.2.0/24".parse()?, "fec0::/64".parse()?],
         allow: arguments.allow.clone(),

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::Command;
 use std::{env, iter};
 
@@ -31,9 +32,8 @@ pub(crate) fn device() -> Result<OwnedFd, Box<dyn Error>> {
 pub(crate) fn inside(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let namespace = &arguments.namespace;
     // Both are opened before one is joined: the paths may mean something else, or nothing, from inside.
-    let net = namespace.net.as_ref().map(File::open).transpose()?;
-    let user =
-        namespace.user.as_ref().map(|path| Ok::<_, io::Error>((File::open(path)?, same_user(path)?))).transpose()?;
+    let net = namespace.net.as_deref().map(open).transpose()?;
+    let user = namespace.user.as_deref().map(|path| Ok::<_, io::Error>((open(path)?, same_user(path)?))).transpose()?;
     if let Some((user, false)) = &user {
         move_into_link_name_space(user.as_fd(), Some(LinkNameSpaceType::User))?;
     }
@@ -50,8 +50,13 @@ pub(crate) fn inside(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Opens a namespace's file; what is wrong with it names it.
+fn open(path: &Path) -> io::Result<File> {
+    File::open(path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+}
+
 /// Whether a user namespace is the one that we are in, which cannot be joined once more.
-fn same_user(path: &std::path::Path) -> io::Result<bool> {
+fn same_user(path: &Path) -> io::Result<bool> {
     Ok(std::fs::read_link(path).ok() == std::fs::read_link("/proc/self/ns/user").ok())
 }
 

@@ -42,12 +42,18 @@ impl Range {
             _ => false,
         }
     }
+
+    /// Whether another range is a part of this one, or the same.
+    fn has(&self, other: &Range) -> bool {
+        self.contains(other.address) && self.length <= other.length
+    }
 }
 
 /// What may be reached.
 #[derive(Debug)]
 pub(crate) struct Rules {
-    /// The virtual network is always reached, and so are groups: neighbors and routers are found by these.
+    /// The virtual network is always reached, but for a part of it that is denied, and so are groups: neighbors and routers are found
+    /// by these.
     pub always: Vec<Range>,
     /// Nothing but these, unless there are none.
     pub allow: Vec<Range>,
@@ -58,8 +64,13 @@ pub(crate) struct Rules {
 impl Rules {
     fn admits(&self, address: IpAddr) -> bool {
         let within = |ranges: &[Range]| ranges.iter().any(|range| range.contains(address));
-        if address.is_multicast() || within(&self.always) {
+        if address.is_multicast() {
             return true;
+        }
+        if within(&self.always) {
+            // A range that has it all, as 10.0.0.0/8, means what is outside.
+            let part = |range: &Range| self.always.iter().any(|network| network.has(range));
+            return !self.deny.iter().any(|range| range.contains(address) && part(range));
         }
         !within(&self.deny) && (self.allow.is_empty() || within(&self.allow))
     }

@@ -1,12 +1,15 @@
 //! A Unix datagram socket as a link, one frame a datagram: what QEMU's `-netdev dgram` speaks.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 
 use super::FrameLink;
+use super::ending::receive;
 
-/// A link over a Unix datagram socket, one frame a datagram.
+/// A link over a Unix datagram socket, one frame a datagram, or over one of packets in sequence (`SOCK_SEQPACKET`).
+///
+/// Nothing tells a datagram socket that the other one was closed, until it sends a frame.
 #[derive(Debug)]
 pub struct DatagramLink {
     socket: UnixDatagram,
@@ -29,9 +32,15 @@ impl AsFd for DatagramLink {
     }
 }
 
+impl From<DatagramLink> for OwnedFd {
+    fn from(link: DatagramLink) -> OwnedFd {
+        link.socket.into()
+    }
+}
+
 impl FrameLink for DatagramLink {
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.recv(buffer)
+        receive(&self.socket, true, || self.socket.recv(buffer))
     }
 
     /// A full queue, which on Linux holds ten datagrams unless the machine is configured otherwise, is `WouldBlock`.

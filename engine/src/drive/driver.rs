@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::station::Station;
-use super::{Counts, DriveError, FrameLink, StackHandle, Stop};
+use super::{Counts, DriveError, FrameLink, NotDriven, StackHandle, Stop};
 use crate::flow::Effect;
 use crate::host::wait::{Watch, wait};
 use crate::pace::Glance;
@@ -13,6 +13,9 @@ use crate::stack::Stack;
 ///
 /// A link that is full is given 10 ms to make room. Until then the stack is asked for nothing more, while frames of the guest are
 /// still taken; after that frames are dropped and counted ([`Counts::dropped`]), until it takes one again.
+///
+/// A driver that is dropped leaves the stack to those who have a [`StackHandle`], where nothing moves any more; without one the stack is
+/// dropped too, with all its connections. [`Driver::into_parts`] gives it back.
 ///
 /// ```
 /// use oxislirp::drive::{Driver, FrameLink, MemoryLink};
@@ -33,8 +36,8 @@ impl<L: FrameLink> Driver<L> {
     /// A driver of the stack. Nothing is done yet.
     ///
     /// # Errors
-    /// [`DriveError::Direct`], and [`DriveError::Wait`] when there is no descriptor left.
-    pub fn new(stack: Stack, link: L) -> Result<Driver<L>, DriveError> {
+    /// [`DriveError::Direct`], and [`DriveError::Wait`] when there is no descriptor left. The stack and the link come back with it.
+    pub fn new(stack: Stack, link: L) -> Result<Driver<L>, NotDriven<L>> {
         Ok(Driver { station: Station::new(stack, link)? })
     }
 
@@ -46,6 +49,17 @@ impl<L: FrameLink> Driver<L> {
     /// The link.
     pub fn link(&self) -> &L {
         &self.station.link
+    }
+
+    /// The link, to be changed. Whatever is done to it, its descriptor has to stay open.
+    pub fn link_mut(&mut self) -> &mut L {
+        &mut self.station.link
+    }
+
+    /// The stack and the link, without the driver. A frame that waited for room on the link is lost. The stack itself is to be had by
+    /// [`StackHandle::into_stack`].
+    pub fn into_parts(self) -> (StackHandle, L) {
+        (self.station.stack, self.station.link)
     }
 
     /// What has been done so far.
@@ -82,17 +96,18 @@ impl<L: FrameLink> Driver<L> {
         let room = station.waits_for_room();
         let news = (!room).then_some(&station.news);
         let mut watches = [
-            Watch::new(&station.link, room && station.link.room_is_writable()),
+            Watch::link(&station.link, room && station.link.room_is_writable()),
             Watch::perhaps(news),
             Watch::perhaps(stop),
         ];
         wait(&mut watches, station.sleep().min(longest)).map_err(DriveError::Wait)?;
+        let ended = watches[0].has_ended();
         let [_, news, stop] = watches.map(|watch| watch.has_news());
         if stop {
             return Ok(false);
         }
         let seen = if news { Glance::News } else { Glance::Quiet };
-        self.station.round(if room { Glance::Unknown } else { seen }, effect)?;
+        self.station.round(if room { Glance::Unknown } else { seen }, ended, effect)?;
         Ok(true)
     }
 }

@@ -16,7 +16,9 @@ pub trait FrameLink: AsFd {
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) when there is none now. Everything else ends the driver's round, see
     /// [`DriveError::Receive`](super::DriveError::Receive); a link that has ended says
-    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if it can tell.
+    /// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if it can tell, which is
+    /// [`DriveError::GuestGone`](super::DriveError::GuestGone). A link that cannot tell has ended where its descriptor says so
+    /// (`POLLHUP`, `POLLRDHUP`) and nothing is there to be received.
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
     /// Sends one frame.
@@ -35,5 +37,43 @@ pub trait FrameLink: AsFd {
     /// Whether there is a frame to receive although the descriptor may not say so: one that the link has made itself.
     fn has_own_frame(&self) -> bool {
         false
+    }
+}
+
+/// Whatever it is a link to.
+impl<L: FrameLink + ?Sized> FrameLink for Box<L> {
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (**self).receive(buffer)
+    }
+
+    fn send(&mut self, frame: &[u8]) -> io::Result<()> {
+        (**self).send(frame)
+    }
+
+    fn room_is_writable(&self) -> bool {
+        (**self).room_is_writable()
+    }
+
+    fn has_own_frame(&self) -> bool {
+        (**self).has_own_frame()
+    }
+}
+
+/// A link that is lent.
+impl<L: FrameLink + ?Sized> FrameLink for &mut L {
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (**self).receive(buffer)
+    }
+
+    fn send(&mut self, frame: &[u8]) -> io::Result<()> {
+        (**self).send(frame)
+    }
+
+    fn room_is_writable(&self) -> bool {
+        (**self).room_is_writable()
+    }
+
+    fn has_own_frame(&self) -> bool {
+        (**self).has_own_frame()
     }
 }

@@ -65,9 +65,14 @@ impl AsFd for MemoryLink {
 
 impl FrameLink for MemoryLink {
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if (&self.count).read(&mut [0])? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        match (&self.count).read(&mut [0]) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            // The other end went with frames of ours that it had not received.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            result => result?,
+        };
         // It was put there before the byte.
         let frame = lock(&self.incoming).pop_front().unwrap_or_default();
         let length = frame.len().min(buffer.len());
@@ -84,7 +89,10 @@ impl FrameLink for MemoryLink {
         if sent.is_err() {
             queue.pop_back();
         }
-        sent.map(drop)
+        match sent {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(io::ErrorKind::BrokenPipe.into()),
+            sent => sent.map(drop),
+        }
     }
 }
 
@@ -103,9 +111,22 @@ mod tests {
         drop(ours);
         assert_eq!((theirs.receive(&mut buffer).unwrap(), buffer), (4, [1, 1, 1, 1, 0, 0, 0, 0]));
         assert_eq!((theirs.receive(&mut buffer).unwrap(), buffer), (8, [2; 8]));
-        let error = theirs.receive(&mut buffer).unwrap_err().kind();
-        assert!(matches!(error, io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset), "{error}");
+        for _ in 0..3 {
+            assert_eq!(theirs.receive(&mut buffer).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        }
         assert_eq!(theirs.send(&[4]).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn an_end_that_goes_with_frames_unread_is_gone_for_sending_first_as_well() {
+        let (mut ours, mut theirs) = MemoryLink::pair().unwrap();
+        theirs.send(&[1]).unwrap();
+        drop(ours.receive(&mut [0; 8]));
+        theirs.send(&[1]).unwrap();
+        drop(ours);
+        for _ in 0..3 {
+            assert_eq!(theirs.send(&[2]).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        }
     }
 
     #[test]

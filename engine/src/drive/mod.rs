@@ -3,16 +3,17 @@
 //! A link ([`FrameLink`]) is what the guest is at the other end of: a tap or tun device, a Unix datagram socket, another part
 //! of the same program. [`Driver`] runs a stack on one with `poll(2)`; with the feature `tokio`, `AsyncDriver` does so as a
 //! task. Both do nothing that a program could not do with the methods of [`Stack`](crate::Stack) and its descriptor.
-//!
-//! `link` and its neighbors are the links, `station` is what both drivers share: one round. What waits is in `driver` and
-//! `asynchronous`, and nowhere else. No protocol may come in here, but for what a device without Ethernet lacks (`tun`).
 #![forbid(unsafe_code)]
+// `link` and its neighbors are the links (`ending` tells their ends), `station` is what both drivers share: one round; `turns` who has
+// the stack. What waits for descriptors is in `driver` and `asynchronous`, and nowhere else. No protocol may come in here, but for
+// what a device without Ethernet lacks (`tun`).
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
 mod clock;
 mod datagram;
 mod driver;
+mod ending;
 mod error;
 mod handle;
 mod link;
@@ -27,14 +28,15 @@ mod test_guest;
 mod tests;
 #[cfg(target_os = "linux")]
 mod tun;
+mod turns;
 
 #[cfg(feature = "tokio")]
 pub use asynchronous::AsyncDriver;
 pub use clock::Clock;
 pub use datagram::DatagramLink;
 pub use driver::Driver;
-pub use error::DriveError;
-pub use handle::StackHandle;
+pub use error::{DriveError, NotDriven};
+pub use handle::{Reentered, StackHandle};
 pub use link::FrameLink;
 pub use memory::MemoryLink;
 pub use station::Counts;

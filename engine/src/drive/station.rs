@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::link::LONGEST_FRAME;
-use super::{DriveError, FrameLink, StackHandle};
+use super::{DriveError, FrameLink, NotDriven, StackHandle};
+use crate::flow::identity::Identity;
 use crate::flow::{Caller, Effect};
 use crate::pace::Glance;
 use crate::stack::{Output, Stack};
@@ -26,6 +27,9 @@ pub struct Counts {
     pub sent: u64,
     /// Frames for the guest that were lost because the link was full for too long or failed.
     pub dropped: u64,
+    /// Frames of the guest, from wherever they came, that the stack did not take because too much waited for the guest: see
+    /// [`Stack::refused_frames`].
+    pub refused: u64,
     /// Rounds.
     pub rounds: u64,
 }
@@ -36,6 +40,8 @@ pub(super) struct Station<L> {
     pub stack: StackHandle,
     /// A copy of the stack's descriptor, which can be watched while the stack is with others.
     pub news: OwnedFd,
+    /// Whose descriptor it is.
+    identity: Identity,
     pub link: L,
     pub counts: Counts,
     buffer: Box<[u8]>,
@@ -51,12 +57,13 @@ pub(super) struct Station<L> {
 }
 
 impl<L: FrameLink> Station<L> {
-    pub(super) fn new(stack: Stack, link: L) -> Result<Station<L>, DriveError> {
-        if stack.descriptor().is_none() {
-            return Err(DriveError::Direct);
-        }
-        let news = stack.as_fd().try_clone_to_owned().map_err(DriveError::Wait)?;
+    pub(super) fn new(stack: Stack, link: L) -> Result<Station<L>, NotDriven<L>> {
+        let news = match descriptor_of(&stack) {
+            Ok(news) => news,
+            Err(error) => return Err(NotDriven::new(error, stack, link)),
+        };
         Ok(Station {
+            identity: stack.identity(),
             stack: StackHandle::new(stack),
             news,
             link,
@@ -68,6 +75,12 @@ impl<L: FrameLink> Station<L> {
             due: Instant::now(),
             effects: Vec::new(),
         })
+    }
+
+    /// Which stack [`Station::news`] is of.
+    #[cfg(feature = "tokio")]
+    pub(super) fn identity(&self) -> Identity {
+        self.identity
     }
 
     /// How long there is nothing to do without news.
@@ -85,10 +98,16 @@ impl<L: FrameLink> Station<L> {
         self.held.is_some()
     }
 
-    /// One round, and what it makes: frames to the link, and effects to `effect` afterwards.
-    pub(super) fn round(&mut self, seen: Glance, mut effect: impl FnMut(Effect)) -> Result<(), DriveError> {
+    /// One round, and what it makes: frames to the link, and effects to `effect` afterwards. `ended` tells whether the link's
+    /// descriptor says that nothing more will come once it has been read to its end.
+    pub(super) fn round(
+        &mut self,
+        seen: Glance,
+        ended: bool,
+        mut effect: impl FnMut(Effect),
+    ) -> Result<(), DriveError> {
         self.counts.rounds += 1;
-        let received = self.receive();
+        let received = self.receive(ended);
         let result = received.and(self.send_held()).and_then(|()| self.take_turns(seen));
         // Whatever went wrong, the application has to hear of these.
         self.effects.drain(..).for_each(&mut effect);
@@ -96,18 +115,22 @@ impl<L: FrameLink> Station<L> {
     }
 
     /// Hands in the frames that are there, up to a bound.
-    fn receive(&mut self) -> Result<(), DriveError> {
-        let mut stack = self.stack.lock();
+    fn receive(&mut self, ended: bool) -> Result<(), DriveError> {
+        let mut stack = self.stack.take()?;
         let now = self.stack.clock().now();
-        for _ in 0..FRAMES_PER_ROUND {
+        for turn in 0..FRAMES_PER_ROUND {
             match self.link.receive(&mut self.buffer) {
                 Ok(length) => {
                     self.counts.received += 1;
                     stack.input(self.buffer.get(..length).unwrap_or_default(), Caller::Loop, now);
                 }
+                // A datagram socket that was shut down says no more than that there is nothing, for ever.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && ended && turn == 0 => {
+                    return Err(DriveError::GuestGone(io::ErrorKind::UnexpectedEof.into()));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(DriveError::Receive(error)),
+                Err(error) => return Err(DriveError::receiving(error)),
             }
         }
         Ok(())
@@ -133,7 +156,7 @@ impl<L: FrameLink> Station<L> {
             }
             Err(error) => {
                 self.counts.dropped += 1;
-                Err(DriveError::Send(error))
+                Err(DriveError::sending(error))
             }
         };
         self.held_frame = frame;
@@ -145,7 +168,15 @@ impl<L: FrameLink> Station<L> {
         if self.waits_for_room() {
             return Ok(());
         }
-        let (mut stack, clock) = (self.stack.lock(), self.stack.clock());
+        let (mut stack, clock) = (self.stack.take()?, self.stack.clock());
+        self.counts.refused = stack.refused_frames();
+        let mut seen = seen;
+        if stack.identity() != self.identity {
+            // Somebody has put another stack in the place of the one whose descriptor is watched.
+            self.news = descriptor_of(&stack)?;
+            self.identity = stack.identity();
+            seen = Glance::Unknown;
+        }
         stack.handle_events(seen, clock.now());
         loop {
             match stack.poll_output(clock.now()) {
@@ -165,7 +196,7 @@ impl<L: FrameLink> Station<L> {
                     Err(error) => {
                         self.counts.dropped += 1;
                         self.due = Instant::now();
-                        return Err(DriveError::Send(error));
+                        return Err(DriveError::sending(error));
                     }
                 },
                 Output::Effect(effect) => self.effects.push(effect),
@@ -176,6 +207,14 @@ impl<L: FrameLink> Station<L> {
             }
         }
     }
+}
+
+/// A copy of the descriptor that is watched for news of the stack.
+pub(super) fn descriptor_of(stack: &Stack) -> Result<OwnedFd, DriveError> {
+    if stack.descriptor().is_none() {
+        return Err(DriveError::Direct);
+    }
+    stack.as_fd().try_clone_to_owned().map_err(DriveError::Wait)
 }
 
 /// Whether there was room for the frame.

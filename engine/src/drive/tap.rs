@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 
 use super::FrameLink;
+use super::ending::receive;
 use crate::host::tap::{Layer, open};
 use crate::host::wait::never_block;
 
@@ -12,6 +14,7 @@ use crate::host::wait::never_block;
 #[derive(Debug)]
 pub struct TapLink {
     device: File,
+    is_socket: bool,
 }
 
 impl TapLink {
@@ -31,7 +34,8 @@ impl TapLink {
     /// What the operating system says when it cannot be made non-blocking.
     pub fn new(device: OwnedFd) -> io::Result<TapLink> {
         never_block(device.as_raw_fd())?;
-        Ok(TapLink { device: device.into() })
+        let device = File::from(device);
+        Ok(TapLink { is_socket: device.metadata()?.file_type().is_socket(), device })
     }
 }
 
@@ -49,7 +53,7 @@ impl From<TapLink> for OwnedFd {
 
 impl FrameLink for TapLink {
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.device.read(buffer)
+        receive(&self.device, self.is_socket, || (&self.device).read(buffer))
     }
 
     /// The device has a queue of its own, which drops what does not fit. An interface that is down is an unplugged cable: what is sent

@@ -113,7 +113,7 @@ fn a_loop_that_sleeps_is_woken_by_everybody_and_stopped() {
     theirs.send(&arp_request()).unwrap();
     let by_link = next_frame(&mut theirs);
     // Not over the link: the answer does not wait for the end of the sleep.
-    handle.input(&arp_request());
+    handle.input(&arp_request()).unwrap();
     assert_eq!(next_frame(&mut theirs), by_link);
     assert_eq!(by_link[12..14], [8, 6]);
     stop.stop();
@@ -144,7 +144,7 @@ fn a_forward_that_is_added_meanwhile_leads_to_the_guest() {
     let socket = guest.listen(80);
     let port = free_port();
     let (host, to): (SocketAddr, SocketAddr) = (([127, 0, 0, 1], port).into(), ([10, 0, 2, 15], 80).into());
-    driver.handle().with(|stack, _| stack.add_host_forward(HostForward::tcp(host, to))).unwrap();
+    driver.handle().with(|stack, _| stack.add_host_forward(HostForward::tcp(host, to))).unwrap().unwrap();
     let client = thread::spawn(move || {
         let mut peer = TcpStream::connect(host).unwrap();
         peer.write_all(b"hello").unwrap();
@@ -196,15 +196,139 @@ fn a_full_link_drops_after_a_while_and_takes_frames_again() {
 
 #[test]
 fn the_end_of_a_link_is_an_error_with_its_cause() {
+    // Also where a frame was left unread, which a pair of sockets tells otherwise.
+    for unread in [false, true] {
+        let (mut ours, theirs) = MemoryLink::pair().unwrap();
+        if unread {
+            ours.send(&[0; 60]).unwrap();
+        }
+        let mut driver = Driver::new(stack(), ours).unwrap();
+        drop(theirs);
+        let error = driver.run(&Stop::new().unwrap(), drop).unwrap_err();
+        let DriveError::GuestGone(cause) = &error else { panic!("{error:?}") };
+        assert_eq!(cause.kind(), io::ErrorKind::UnexpectedEof);
+        assert!(std::error::Error::source(&error).is_some());
+    }
+}
+
+#[test]
+fn what_no_driver_is_made_of_comes_back() {
+    let direct = Stack::new(Config::builder().direct_poll(true).build().unwrap()).unwrap();
+    let (ours, mut theirs) = MemoryLink::pair().unwrap();
+    let error = Driver::new(direct, ours).unwrap_err();
+    assert!(matches!(error.error(), DriveError::Direct));
+    let (_, direct, mut ours) = error.into_parts();
+    assert!(direct.descriptor().is_none());
+    ours.send(b"as good as before").unwrap();
+    assert_eq!(theirs.receive(&mut [0; 100]).unwrap(), 17);
+}
+
+#[test]
+fn a_driver_gives_its_stack_and_link_back() {
+    let (ours, theirs) = MemoryLink::pair().unwrap();
+    // Whatever kind of link it is.
+    let ours: Box<dyn FrameLink + Send> = Box::new(ours);
+    let mut driver = Driver::new(stack(), ours).unwrap();
+    driver.link_mut().send(b"by the program").unwrap();
+    driver.run_once(Duration::ZERO, drop).unwrap();
+    let other = driver.handle();
+    let (handle, mut link) = driver.into_parts();
+    link.send(b"after").unwrap();
+    let handle = handle.into_stack().unwrap_err();
+    drop(other);
+    let stack = handle.into_stack().unwrap();
+    let mut theirs = theirs;
+    assert_eq!((theirs.receive(&mut [0; 100]).unwrap(), theirs.receive(&mut [0; 100]).unwrap()), (14, 5));
+    // Another driver goes on with it, on a link that is lent.
+    let mut driver = Driver::new(stack, &mut link).unwrap();
+    theirs.send(&arp_request()).unwrap();
+    driver.run_once(HOUR, drop).unwrap();
+    driver.run_once(HOUR, drop).unwrap();
+    assert_eq!(driver.counts().sent, 1);
+}
+
+/// All of these stood still for ever.
+#[test]
+fn whoever_has_the_stack_and_asks_for_it_is_told_so() {
+    let (ours, mut theirs) = MemoryLink::pair().unwrap();
+    let mut driver = Driver::new(stack(), ours).unwrap();
+    let handle = driver.handle();
+    theirs.send(&arp_request()).unwrap();
+    let answers = handle.with(|_, _| {
+        let error = driver.run_once(Duration::ZERO, drop).unwrap_err();
+        assert!(matches!(error, DriveError::Reentered(Reentered)), "{error:?}");
+        (handle.with(|_, _| ()), handle.input(&arp_request()))
+    });
+    assert_eq!(answers, Ok((Err(Reentered), Err(Reentered))));
+    // Nothing was lost by it.
+    driver.run_once(Duration::ZERO, drop).unwrap();
+    assert_eq!((driver.counts().received, driver.counts().sent), (1, 1));
+}
+
+/// Its descriptor is another one than the driver has slept on.
+#[test]
+fn another_stack_in_the_place_of_the_driven_one_is_noticed() {
     let (ours, theirs) = MemoryLink::pair().unwrap();
     let mut driver = Driver::new(stack(), ours).unwrap();
-    drop(theirs);
-    let error = driver.run(&Stop::new().unwrap(), drop).unwrap_err();
-    assert!(matches!(&error, DriveError::Receive(cause) if cause.kind() == io::ErrorKind::UnexpectedEof), "{error:?}");
-    assert!(std::error::Error::source(&error).is_some());
+    driver.run_once(Duration::ZERO, drop).unwrap();
+    let handle = driver.handle();
+    handle.with(|old, _| *old = stack()).unwrap();
+    let mut guest = Guest::new(theirs);
+    download(&mut driver, &mut guest);
+    // News of the new one's host sockets ends a sleep.
+    let port = free_port();
+    let forward = HostForward::tcp(SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from(([10, 0, 2, 15], 80)));
+    handle.with(|stack, _| stack.add_host_forward(forward)).unwrap().unwrap();
+    for _ in 0..20 {
+        driver.run_once(Duration::ZERO, drop).unwrap();
+        guest.poll();
+    }
+    let before = driver.counts();
+    let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let began = Instant::now();
+    while driver.counts().sent == before.sent {
+        driver.run_once(HOUR, drop).unwrap();
+        assert!(began.elapsed() < Duration::from_millis(900), "a whole sleep went by");
+    }
+    drop(client);
+    // One that cannot be driven.
     let direct = Stack::new(Config::builder().direct_poll(true).build().unwrap()).unwrap();
-    let error = Driver::new(direct, MemoryLink::pair().unwrap().0).unwrap_err();
-    assert!(matches!(error, DriveError::Direct));
+    handle.with(|stack, _| *stack = direct).unwrap();
+    assert!(matches!(driver.run_once(Duration::ZERO, drop), Err(DriveError::Direct)));
+}
+
+/// A card whose accesses are exits, and a guest that never takes a rest. The driver has its turns, and what waits is bounded.
+#[test]
+fn a_flood_of_frames_from_elsewhere_keeps_nobody_out_and_takes_no_memory() {
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    let (ours, mut theirs) = MemoryLink::pair().unwrap();
+    let mut driver = Driver::new(stack(), ours).unwrap();
+    let (handle, end, frames) = (driver.handle(), &AtomicBool::new(false), &AtomicU64::new(0));
+    let flooding = handle.clone();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            while !end.load(Ordering::Relaxed) {
+                flooding.input(&arp_request()).unwrap();
+                frames.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        while frames.load(Ordering::Relaxed) < 100 {
+            thread::yield_now();
+        }
+        // Frames of the link pass, over and over: each takes two turns of the driver.
+        let mut buffer = [0; 2_000];
+        for number in 0..50 {
+            theirs.send(&arp_request()).unwrap();
+            while driver.counts().received <= number {
+                driver.run_once(HOUR, drop).unwrap();
+                while theirs.receive(&mut buffer).is_ok() {}
+            }
+            // So has whoever else has something to do.
+            let waiting = handle.with(|stack, _| stack.outbox().bytes()).unwrap();
+            assert!(waiting <= 8 << 20, "{waiting} bytes wait");
+        }
+        end.store(true, Ordering::Relaxed);
+    });
 }
 
 /// What a link does that has answers of its own.
@@ -247,6 +371,9 @@ fn a_stack_and_its_drivers_go_to_other_threads() {
     sent::<Driver<MemoryLink>>();
     shared::<StackHandle>();
     shared::<Stop>();
+    // As every error has to be that other libraries are to take.
+    shared::<NotDriven<Box<dyn FrameLink + Send>>>();
+    shared::<DriveError>();
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, Icmpv6Packet,
@@ -16,6 +17,7 @@ use smoltcp::wire::{
 };
 
 use super::FrameLink;
+use super::ending::receive;
 use crate::host::tap::{Layer, open};
 use crate::host::wait::never_block;
 use crate::wire::header::ETHERNET_LEN;
@@ -33,6 +35,7 @@ const ANSWERS: usize = 16;
 #[derive(Debug)]
 pub struct TunLink {
     device: File,
+    is_socket: bool,
     addresses: Vec<IpAddr>,
     learned: VecDeque<IpAddr>,
     /// Frames with answers for the stack.
@@ -55,8 +58,10 @@ impl TunLink {
     /// What the operating system says when it cannot be made non-blocking.
     pub fn new(device: OwnedFd, addresses: impl IntoIterator<Item = IpAddr>) -> io::Result<TunLink> {
         never_block(device.as_raw_fd())?;
+        let device = File::from(device);
         Ok(TunLink {
-            device: device.into(),
+            is_socket: device.metadata()?.file_type().is_socket(),
+            device,
             addresses: addresses.into_iter().collect(),
             learned: VecDeque::new(),
             answers: Vec::new(),
@@ -106,7 +111,10 @@ impl FrameLink for TunLink {
             return Ok(length);
         }
         let Some((header, packet)) = buffer.split_at_mut_checked(ETHERNET_LEN) else { return Ok(0) };
-        let length = self.device.read(packet)?;
+        let length = receive(&self.device, self.is_socket, || (&self.device).read(packet))?;
+        if length == 0 {
+            return Ok(0);
+        }
         let packet = packet.get(..length).unwrap_or_default();
         let ethertype = match (Ipv4Packet::new_checked(packet), Ipv6Packet::new_checked(packet)) {
             (Ok(packet), _) if packet.version() == 4 => {

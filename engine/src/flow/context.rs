@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::budget::FrameBudget;
-use super::effect::{Effect, HostSocket};
+use super::effect::{Effect, Leaving};
 use super::egress::Egress;
 use super::key::{Endpoint, FlowKey};
 use super::name_server::NameServers;
@@ -144,15 +144,15 @@ impl Context {
     }
 
     /// Stops watching a host socket and lets it close once the application was told.
-    pub(crate) fn unwatch(&mut self, socket: HostSocket) {
+    pub(crate) fn unwatch(&mut self, socket: Leaving) {
         // Streams come and go by the thousand, so the system call is saved for them: the close ends the watch. Should a
         // child process of the application hold a copy of one, there may be reports of it, with a token that names nobody.
         if let Some(poller) = self.poller.as_ref()
-            && !matches!(socket, HostSocket::Stream(_))
+            && !matches!(socket, Leaving::Stream(_))
         {
             poller.remove(&socket);
         }
-        self.effects.push(Effect::Unregister(socket));
+        self.effects.push(Effect::Unregister(socket.into()));
     }
 
     /// How the TCP of a flow behaves towards the guest: IPv6's header leaves less for the segment, and the timestamps of

@@ -6,9 +6,13 @@ use crate::flow::tcp::guest::{GuestEvent, GuestForwardHandle};
 use crate::host::socket::{Datagram, Listener, Stream};
 use crate::time::Instant;
 
-/// A host socket on its way out.
+/// A host socket on its way out, which closes when this is dropped.
 #[derive(Debug)]
-pub enum HostSocket {
+pub struct HostSocket(Leaving);
+
+/// What kind of socket it is.
+#[derive(Debug)]
+pub(crate) enum Leaving {
     /// A connected stream, over TCP or a Unix socket.
     Stream(Stream),
     /// A listener of a host forward.
@@ -17,13 +21,25 @@ pub enum HostSocket {
     Datagram(Datagram),
 }
 
-impl AsRawFd for HostSocket {
+impl From<Leaving> for HostSocket {
+    fn from(socket: Leaving) -> HostSocket {
+        HostSocket(socket)
+    }
+}
+
+impl AsRawFd for Leaving {
     fn as_raw_fd(&self) -> RawFd {
         match self {
-            HostSocket::Stream(socket) => socket.as_raw_fd(),
-            HostSocket::Listener(socket) => socket.as_raw_fd(),
-            HostSocket::Datagram(socket) => socket.as_raw_fd(),
+            Leaving::Stream(socket) => socket.as_raw_fd(),
+            Leaving::Listener(socket) => socket.as_raw_fd(),
+            Leaving::Datagram(socket) => socket.as_raw_fd(),
         }
+    }
+}
+
+impl AsRawFd for HostSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 }
 

@@ -11,7 +11,7 @@ use super::Endpoint;
 use super::clock_hand::ClockHand;
 use super::context::Context;
 use super::datagram::{self, HostHalf};
-use super::effect::HostSocket;
+use super::effect::Leaving;
 use super::egress::{Reported, Unreachable};
 use super::policy::Destination;
 use super::table::{Entry, Flow, GivesWay, Table};
@@ -238,7 +238,7 @@ impl IcmpTable {
     fn remove(&mut self, id: IcmpId, cx: &mut Context) {
         if let Some(Entry { flow, .. }) = self.flows.remove(id, cx) {
             cx.giving_way -= 1;
-            cx.unwatch(HostSocket::Datagram(flow.host.into_socket()));
+            cx.unwatch(Leaving::Datagram(flow.host.into_socket()));
         }
     }
 

@@ -55,7 +55,8 @@ impl fmt::Display for ListenAddress {
 /// The guest's address may be unspecified (`0.0.0.0` or `::`). It then stands for whatever address the guest has: over IPv4 the
 /// first one of the DHCP server as long as somebody answers there, over IPv6 a neighbor that is known when a peer comes. The
 /// two addresses may be of different families; the guest sees the virtual host in place of a peer that its family has no
-/// address for. Source: docs/contract/hostfwd.md.
+/// address for.
+// Source: docs/contract/hostfwd.md.
 ///
 /// ```
 /// use std::net::Ipv4Addr;

@@ -9,7 +9,7 @@ use slotmap::new_key_type;
 
 use super::host::ListenAddress;
 use crate::flow::Context;
-use crate::flow::effect::HostSocket;
+use crate::flow::effect::Leaving;
 use crate::flow::key::Endpoint;
 use crate::flow::several::Several;
 use crate::flow::table::{Entry, Flow, Table};
@@ -152,7 +152,7 @@ impl TcpForwards {
         if let Some(address) = &forward.address {
             self.by_place.remove(&Place::from(address), id);
         }
-        cx.unwatch(HostSocket::Listener(forward.listener));
+        cx.unwatch(Leaving::Listener(forward.listener));
         true
     }
 
@@ -179,7 +179,7 @@ impl TcpForwards {
         self.by_place.clear();
         for id in self.flows.newest_first() {
             if let Some(entry) = self.flows.remove(id, cx) {
-                cx.unwatch(HostSocket::Listener(entry.flow.listener));
+                cx.unwatch(Leaving::Listener(entry.flow.listener));
             }
         }
     }

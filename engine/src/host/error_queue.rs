@@ -7,7 +7,7 @@ use super::socket::{Datagram, Stream};
 
 /// An error the kernel kept for a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueuedError {
+pub(crate) struct QueuedError {
     /// The ICMP type and code, when a router or host sent one.
     pub icmp: Option<(u8, u8)>,
     /// Who reported it.
@@ -41,7 +41,7 @@ mod system {
 
         /// Takes the oldest error the kernel kept. `None` when there is none. What is left of the datagram's payload is
         /// put into `quoted`.
-        pub fn queued_error(&self, quoted: &mut [u8]) -> Option<QueuedError> {
+        pub(crate) fn queued_error(&self, quoted: &mut [u8]) -> Option<QueuedError> {
             oldest(self.as_raw_fd(), quoted)
         }
     }
@@ -53,12 +53,12 @@ mod system {
         }
 
         /// Ends that: such errors would be fatal to a connection that is open (RFC 1122 section 4.2.3.9).
-        pub fn forget_errors(&self, v6: bool) {
+        pub(crate) fn forget_errors(&self, v6: bool) {
             keep(self, v6, false);
         }
 
         /// The error that ended the connect, if the kernel kept one (Linux: since 5.8).
-        pub fn queued_error(&self) -> Option<QueuedError> {
+        pub(crate) fn queued_error(&self) -> Option<QueuedError> {
             oldest(self.as_raw_fd(), &mut [0; 64])
         }
     }

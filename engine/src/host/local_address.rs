@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// One of the host's addresses, with its interface where the address alone does not say (link-local ones), else 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LocalAddress {
+pub(crate) struct LocalAddress {
     pub ip: IpAddr,
     pub interface: u32,
 }
@@ -46,7 +46,7 @@ mod messages {
         ///
         /// # Errors
         /// As for [`Datagram::send_to`].
-        pub fn send_from(
+        pub(crate) fn send_from(
             &self,
             data: &[u8],
             destination: SocketAddr,

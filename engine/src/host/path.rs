@@ -30,7 +30,7 @@ mod system {
         /// Says whether what is sent from now on is to arrive whole. What is known to be too large for the path is then
         /// refused with `EMSGSIZE`, and the MTU is kept as an error of the socket. Otherwise it is cut: over IPv4 where need
         /// be, over IPv6 here, by what is known of the path.
-        pub fn set_whole(&self, v6: bool, whole: bool) {
+        pub(crate) fn set_whole(&self, v6: bool, whole: bool) {
             let (level, option, value) = match (v6, whole) {
                 (false, true) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO),
                 (false, false) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT),
@@ -45,7 +45,7 @@ mod system {
         ///
         /// # Errors
         /// As for [`Datagram::receive_from`].
-        pub fn receive_with_hops(&self, buffer: &mut [u8]) -> io::Result<ReceivedFrom> {
+        pub(crate) fn receive_with_hops(&self, buffer: &mut [u8]) -> io::Result<ReceivedFrom> {
             let mut control = Control::EMPTY;
             // SAFETY: sockaddr_in6 and msghdr are plain data for which all zero bytes are a valid value.
             let (mut name, mut message): (libc::sockaddr_in6, libc::msghdr) = unsafe { std::mem::zeroed() };

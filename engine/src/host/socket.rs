@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::io::{self, IoSlice, IoSliceMut, Read};
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
@@ -27,7 +28,7 @@ unsafe extern "C" {
 
 /// A stream to a host peer.
 #[derive(Debug)]
-pub struct Stream {
+pub(crate) struct Stream {
     socket: Socket,
     delay: Cell<Delay>,
 }
@@ -46,7 +47,7 @@ enum Delay {
 
 /// What time to live (IPv6: hop limit) a stream begins with, and whether what routers say of that is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Hops {
+pub(crate) enum Hops {
     /// The host's own.
     Default,
     Enough(u8),
@@ -60,7 +61,7 @@ impl Stream {
     ///
     /// # Errors
     /// What `socket`, `bind` or `connect` said at once.
-    pub fn connect(destination: SocketAddr, source: Option<SocketAddr>, hops: Hops) -> io::Result<Stream> {
+    pub(crate) fn connect(destination: SocketAddr, source: Option<SocketAddr>, hops: Hops) -> io::Result<Stream> {
         let socket = new_socket(Domain::for_address(destination), Type::STREAM, Some(Protocol::TCP))?;
         if let Some(source) = source {
             socket.bind(&source.into())?;
@@ -89,7 +90,7 @@ impl Stream {
     }
 
     /// Sets the time to live (IPv6: hop limit) of what is sent from now on.
-    pub fn set_hops(&self, v6: bool, hops: u8) {
+    pub(crate) fn set_hops(&self, v6: bool, hops: u8) {
         // Where the host does not let us, its own is used.
         let _ = if v6 { self.socket.set_unicast_hops_v6(hops.into()) } else { self.socket.set_ttl_v4(hops.into()) };
     }
@@ -115,7 +116,7 @@ impl Stream {
     ///
     /// # Errors
     /// The connect's error.
-    pub fn take_error(&self) -> io::Result<()> {
+    pub(crate) fn take_error(&self) -> io::Result<()> {
         match self.socket.take_error()? {
             Some(error) => Err(error),
             None => Ok(()),
@@ -126,7 +127,7 @@ impl Stream {
     ///
     /// # Errors
     /// `WouldBlock` when nothing is waiting; otherwise the stream's error.
-    pub fn receive(&self, first: &mut [u8], second: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn receive(&self, first: &mut [u8], second: &mut [u8]) -> io::Result<usize> {
         if second.is_empty() {
             return (&self.socket).read(first);
         }
@@ -134,7 +135,7 @@ impl Stream {
     }
 
     /// Whether the next byte to read is the urgent one. A read never goes beyond the byte before it.
-    pub fn at_urgent_mark(&self) -> bool {
+    pub(crate) fn at_urgent_mark(&self) -> bool {
         // SAFETY: the function takes a descriptor, which is open as long as the stream is, and touches no memory of ours.
         unsafe { sockatmark(self.socket.as_raw_fd()) == 1 }
     }
@@ -143,7 +144,7 @@ impl Stream {
     ///
     /// # Errors
     /// `WouldBlock` when the kernel's buffer is full; otherwise the stream's error.
-    pub fn send(&self, first: &[u8], second: &[u8]) -> io::Result<usize> {
+    pub(crate) fn send(&self, first: &[u8], second: &[u8]) -> io::Result<usize> {
         self.hurry();
         if second.is_empty() {
             return self.socket.send_with_flags(first, libc::MSG_NOSIGNAL);
@@ -156,7 +157,7 @@ impl Stream {
     ///
     /// # Errors
     /// As for [`Stream::send`].
-    pub fn send_urgent(&self, data: &[u8]) -> io::Result<usize> {
+    pub(crate) fn send_urgent(&self, data: &[u8]) -> io::Result<usize> {
         if self.socket.local_addr().is_ok_and(|address| address.is_unix()) {
             return self.send(data, &[]);
         }
@@ -168,7 +169,7 @@ impl Stream {
     ///
     /// # Errors
     /// What `shutdown` said: the peer will not learn of the end.
-    pub fn shutdown_write(&self) -> io::Result<()> {
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         match self.socket.shutdown(Shutdown::Write) {
             Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(error),
             _ => Ok(()),
@@ -176,12 +177,12 @@ impl Stream {
     }
 
     /// Makes the coming close a reset, so that the peer learns that the guest did not end in order.
-    pub fn reset_on_close(&self) {
+    pub(crate) fn reset_on_close(&self) {
         let _ = self.socket.set_linger(Some(Duration::ZERO));
     }
 
     /// Has the kernel ask a silent peer whether it is still there. A peer that is not breaks the stream.
-    pub fn ask_peer(&self) {
+    pub(crate) fn ask_peer(&self) {
         const INTERVAL: Duration = Duration::from_secs(75);
         let parameters = TcpKeepalive::new().with_time(INTERVAL).with_interval(INTERVAL);
         // Fails on a Unix socket, whose peer cannot vanish.
@@ -189,7 +190,7 @@ impl Stream {
     }
 
     /// Whether the stream has an error, or nothing moves on it any more in either direction.
-    pub fn is_broken(&self) -> bool {
+    pub(crate) fn is_broken(&self) -> bool {
         let mut entry = libc::pollfd { fd: self.socket.as_raw_fd(), events: 0, revents: 0 };
         // SAFETY: one entry, which lives as long as the call, with a descriptor that is open; a timeout of 0 returns at once.
         let ready = unsafe { libc::poll(&raw mut entry, 1, 0) };
@@ -198,7 +199,7 @@ impl Stream {
 
     /// How many bytes the kernel has that the peer has not got, the end of the stream among them where it was passed on and
     /// not taken. Where the kernel does not tell: 0.
-    pub fn unsent(&self) -> usize {
+    pub(crate) fn unsent(&self) -> usize {
         let mut unsent: libc::c_int = 0;
         // SAFETY: the descriptor is open, and the request writes one int.
         let told = unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut unsent) };
@@ -222,7 +223,7 @@ impl Stream {
     }
 
     /// This end's address; `None` for a Unix socket or a broken one.
-    pub fn local_address(&self) -> Option<SocketAddr> {
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         self.socket.local_addr().ok()?.as_socket()
     }
 }
@@ -235,7 +236,7 @@ impl AsRawFd for Stream {
 
 /// A listening stream socket.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     socket: Socket,
     unix: Option<UnixName>,
 }
@@ -245,7 +246,7 @@ impl Listener {
     ///
     /// # Errors
     /// What `socket`, `bind` or `listen` said, `EADDRINUSE` for instance.
-    pub fn bind(address: SocketAddr, only_v6: bool) -> io::Result<Listener> {
+    pub(crate) fn bind(address: SocketAddr, only_v6: bool) -> io::Result<Listener> {
         let socket = new_socket(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         if address.is_ipv6() {
@@ -269,7 +270,7 @@ impl Listener {
     ///
     /// # Errors
     /// `WouldBlock` when none waits; otherwise what `accept` said.
-    pub fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+    pub(crate) fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         {
             let (socket, peer) = accept_non_blocking(&self.socket)?;
@@ -285,12 +286,12 @@ impl Listener {
     }
 
     /// The address listened on, with the port the kernel chose; `None` for a Unix socket.
-    pub fn local_address(&self) -> Option<SocketAddr> {
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         self.socket.local_addr().ok()?.as_socket()
     }
 
     /// The address listened on, for a Unix socket.
-    pub fn unix_address(&self) -> Option<&UnixAddress> {
+    pub(crate) fn unix_address(&self) -> Option<&UnixAddress> {
         self.unix.as_ref().map(|name| &name.address)
     }
 }
@@ -303,7 +304,7 @@ impl AsRawFd for Listener {
 
 /// A datagram socket (UDP), or a ping socket (ICMP).
 #[derive(Debug)]
-pub struct Datagram(Socket);
+pub(crate) struct Datagram(Socket);
 
 impl Datagram {
     /// A socket for the guest's datagrams of one family, bound to `source` when one is given; the kernel chooses the
@@ -311,7 +312,7 @@ impl Datagram {
     ///
     /// # Errors
     /// What `socket` or `bind` said.
-    pub fn outgoing(v6: bool, source: Option<SocketAddr>) -> io::Result<Datagram> {
+    pub(crate) fn outgoing(v6: bool, source: Option<SocketAddr>) -> io::Result<Datagram> {
         let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
         let socket = new_socket(domain, Type::DGRAM, Some(Protocol::UDP))?;
         if v6 {
@@ -331,7 +332,7 @@ impl Datagram {
     ///
     /// # Errors
     /// What `socket` or `bind` said.
-    pub fn bind(address: SocketAddr, only_v6: bool) -> io::Result<Datagram> {
+    pub(crate) fn bind(address: SocketAddr, only_v6: bool) -> io::Result<Datagram> {
         let socket = new_socket(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         if address.is_ipv6() {
             socket.set_only_v6(only_v6)?;
@@ -349,7 +350,7 @@ impl Datagram {
     ///
     /// # Errors
     /// What the second try said: without ping permission and without privilege, `EPERM` or `EACCES`.
-    pub fn ping(v6: bool, source: Option<IpAddr>) -> io::Result<(Datagram, bool)> {
+    pub(crate) fn ping(v6: bool, source: Option<IpAddr>) -> io::Result<(Datagram, bool)> {
         let (domain, protocol) = if v6 { (Domain::IPV6, Protocol::ICMPV6) } else { (Domain::IPV4, Protocol::ICMPV4) };
         let (socket, raw) = match new_socket(domain, Type::DGRAM, Some(protocol)) {
             Ok(socket) => (socket, false),
@@ -375,15 +376,16 @@ impl Datagram {
     ///
     /// # Errors
     /// What `sendto` said; a pending ICMP error of an earlier datagram may be reported here as well.
-    pub fn send_to(&self, data: &[u8], destination: SocketAddr) -> io::Result<usize> {
+    pub(crate) fn send_to(&self, data: &[u8], destination: SocketAddr) -> io::Result<usize> {
         self.0.send_to_with_flags(data, &destination.into(), libc::MSG_NOSIGNAL)
     }
 
-    /// Receives one datagram: its length and its sender.
+    /// Receives one datagram: its length and its sender. Linux has ways that tell more.
     ///
     /// # Errors
     /// `WouldBlock` when none waits; otherwise the socket's pending error.
-    pub fn receive_from(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<SocketAddr>)> {
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub(crate) fn receive_from(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<SocketAddr>)> {
         // SAFETY: u8 and MaybeUninit<u8> have one layout, and recvfrom only ever writes initialised bytes into it.
         let buffer = unsafe { &mut *(std::ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) };
         let (length, sender) = self.0.recv_from(buffer)?;
@@ -391,19 +393,19 @@ impl Datagram {
     }
 
     /// Sets the time to live (IPv6: hop limit) of what is sent from now on.
-    pub fn set_ttl(&self, v6: bool, ttl: u8) {
+    pub(crate) fn set_ttl(&self, v6: bool, ttl: u8) {
         // Fails only for values outside 1..=255, of which the caller lets through none but 0.
         let _ = if v6 { self.0.set_unicast_hops_v6(ttl.into()) } else { self.0.set_ttl_v4(ttl.into()) };
     }
 
     /// What is sent to a group from now on goes to the others on the link, and not to its members on this host.
-    pub fn leave_this_host_out(&self, v6: bool) {
+    pub(crate) fn leave_this_host_out(&self, v6: bool) {
         // It cannot fail on a datagram socket of that family.
         let _ = if v6 { self.0.set_multicast_loop_v6(false) } else { self.0.set_multicast_loop_v4(false) };
     }
 
     /// The socket's own address, with the port the kernel chose.
-    pub fn local_address(&self) -> Option<SocketAddr> {
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         self.0.local_addr().ok()?.as_socket()
     }
 }

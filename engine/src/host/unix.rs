@@ -71,7 +71,7 @@ impl Stream {
     /// # Errors
     /// What `socket` or `connect` said: `ENOENT` or `ECONNREFUSED` when nobody listens; `WouldBlock` when the queue of
     /// the one who listens is full.
-    pub fn connect_unix(address: &UnixAddress) -> io::Result<Stream> {
+    pub(crate) fn connect_unix(address: &UnixAddress) -> io::Result<Stream> {
         let socket = new_socket(Domain::UNIX, Type::STREAM, None)?;
         socket.connect(&address.socket_address()?)?;
         Ok(Stream::connected(socket))
@@ -85,7 +85,7 @@ impl Listener {
     /// # Errors
     /// What `socket`, `bind` or `listen` said; `EADDRINUSE` when somebody listens there, or when the file is something
     /// else than a socket.
-    pub fn bind_unix(address: &UnixAddress) -> io::Result<Listener> {
+    pub(crate) fn bind_unix(address: &UnixAddress) -> io::Result<Listener> {
         let socket = new_socket(Domain::UNIX, Type::STREAM, None)?;
         let name = address.socket_address()?;
         if let Err(error) = socket.bind(&name) {

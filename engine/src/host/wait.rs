@@ -4,6 +4,12 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
+/// What `poll` says of a socket whose peer sends nothing any more, where it can.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+const END: libc::c_short = libc::POLLRDHUP;
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+const END: libc::c_short = 0;
+
 /// A descriptor to be watched, and what was seen of it.
 #[derive(Debug)]
 pub(crate) struct Watch<'a> {
@@ -20,6 +26,13 @@ impl<'a> Watch<'a> {
         Watch { descriptor: Some(descriptor.as_fd()), wanted: libc::POLLIN | room, seen: 0 }
     }
 
+    /// The same, and for the end of what comes.
+    pub(crate) fn link(descriptor: &'a impl AsFd, room: bool) -> Watch<'a> {
+        let mut watch = Watch::new(descriptor, room);
+        watch.wanted |= END;
+        watch
+    }
+
     /// The same where there may be none, which never has news.
     pub(crate) fn perhaps(descriptor: Option<&'a impl AsFd>) -> Watch<'a> {
         Watch { descriptor: descriptor.map(AsFd::as_fd), wanted: libc::POLLIN, seen: 0 }
@@ -29,6 +42,17 @@ impl<'a> Watch<'a> {
     pub(crate) fn has_news(&self) -> bool {
         self.seen != 0
     }
+
+    /// Whether nothing more comes than what is there to be read.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.seen & (libc::POLLHUP | END) != 0
+    }
+}
+
+/// Whether nothing more comes over a descriptor than what is there to be read.
+pub(crate) fn has_ended(descriptor: &impl AsFd) -> bool {
+    let mut watches = [Watch::link(descriptor, false)];
+    wait(&mut watches, Duration::ZERO).is_ok() && watches.iter().all(Watch::has_ended)
 }
 
 /// Sleeps until there is news of one of them, but no longer than `longest`, which is rounded up to milliseconds. A signal ends the

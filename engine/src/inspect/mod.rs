@@ -1,5 +1,6 @@
-//! The info texts. Reads the stack, changes nothing. People and programs parse them by column, so each line is
-//! upstream's to the byte. Source: docs/contract/info-text.md.
+//! The info texts: what a stack holds, in lines for people and for programs that parse them by column. They are to the byte those of
+//! libslirp.
+// Reads the stack, changes nothing. Source: docs/contract/info-text.md.
 #![forbid(unsafe_code)]
 
 use std::fmt::Write;

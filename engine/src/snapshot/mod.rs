@@ -1,7 +1,8 @@
-//! Saved state: upstream's stream, version 4. Source: docs/contract/state.md.
+//! Saved state: libslirp's stream, version 4.
 //!
-//! What is saved: the connections of callback guest forwards, the IPv4 identification counter, and the pool of the DHCP
-//! server. `stream` has the primitives, `connection` the record of one connection.
+//! What is saved: the connections of the C library's callback guest forwards, the IPv4 identification counter, and the pool of the DHCP
+//! server.
+// Source: docs/contract/state.md. `stream` has the primitives, `connection` the record of one connection.
 #![forbid(unsafe_code)]
 
 mod connection;

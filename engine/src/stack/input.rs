@@ -25,12 +25,29 @@ use crate::wire::header::{
 #[cfg(feature = "fault-injection")]
 const FAULT_ETHERTYPE: u16 = 0x88b5;
 
+/// What may wait to be taken out before no more frames are taken, in what frames cost. It is beyond what a round with a full ration
+/// makes of the frames that a loop hands in at once, so that only who takes nothing out meets it.
+const MOST_WAITING: u64 = 8 << 20;
+/// The same of effects.
+const MOST_EFFECTS: usize = 16_384;
+
 impl Stack {
     /// Takes an Ethernet frame from the guest, without its frame check sequence. Whatever is not understood is dropped.
     ///
     /// A loop hands in all the frames that are there before it calls [`Stack::handle_events`]. When somebody else hands one in
     /// while the loop may be asleep, and something comes of it, the stack's descriptor becomes readable.
+    ///
+    /// What comes of frames waits until it is taken out by [`Stack::poll_output`]. While more than 8 MiB of frames wait (each counts as 256
+    /// bytes at least), or more than 16,384 effects, the frame is dropped before it is looked at, as a full queue of a
+    /// network does it, and counted: [`Stack::refused_frames`]. Nothing in it was acknowledged, then.
     pub fn input(&mut self, frame: &[u8], caller: Caller, now: Instant) {
+        if self.has_too_much_waiting() {
+            self.refused_frames += 1;
+            if caller == Caller::Elsewhere {
+                self.wake();
+            }
+            return;
+        }
         self.cx.caller = caller;
         self.forget_sleep();
         if !self.input_in_place(&Foreign::from(frame), now) {
@@ -39,6 +56,15 @@ impl Stack {
         if caller == Caller::Elsewhere && self.has_output() {
             self.wake();
         }
+    }
+
+    /// How many frames [`Stack::input`] has dropped because too much waited to be taken out.
+    pub fn refused_frames(&self) -> u64 {
+        self.refused_frames
+    }
+
+    fn has_too_much_waiting(&self) -> bool {
+        self.cx.egress.outbox.cost() >= MOST_WAITING || self.cx.effects.len() >= MOST_EFFECTS
     }
 
     /// The same for a frame that others may write meanwhile.

@@ -40,6 +40,7 @@ use crate::config::Config;
 use crate::flow::budget::FrameBudget;
 use crate::flow::egress::Egress;
 use crate::flow::icmp::IcmpTable;
+use crate::flow::identity::Identity;
 use crate::flow::key::Endpoint;
 use crate::flow::name_server::NameServers;
 use crate::flow::policy::Policy;
@@ -74,8 +75,41 @@ const SCRATCH: usize = 65536;
 
 /// A user-mode network stack: one virtual network with a guest on it.
 ///
-/// Frames and events go in by the methods; frames come out in [`Stack::outbox`] and everything else in
-/// [`Stack::effects`], both to be looked at after each call. All times are the caller's own clock.
+/// The guest's frames go in by [`Stack::input`]; what the host's sockets have to say is asked for by [`Stack::handle_events`]. Frames for
+/// the guest, and [`Effect`]s, are taken out one by one with [`Stack::poll_output`], which also says how long a program may sleep. All
+/// times are the caller's own clock.
+///
+/// [`drive`](crate::drive) has loops for programs that have none; one of a program's own goes like this:
+///
+/// ```
+/// use oxislirp::{Caller, Clock, Config, Glance, Output, Stack};
+///
+/// let mut stack = Stack::new(Config::default())?;
+/// let clock = Clock::new();
+/// # let (mut rounds, frames_of_the_guest) = (0, [[0_u8; 60]]);
+/// loop {
+///     // What is to be done until the next sleep, and how long that may be.
+///     let sleep = loop {
+///         match stack.poll_output(clock.now()) {
+///             Output::Frame(frame) => println!("{} bytes for the guest", frame.len()),
+///             Output::Effect(effect) => println!("{effect:?}"),
+///             Output::Timeout(sleep) => break sleep,
+///             _ => {}
+///         }
+///     };
+///     // Here the program sleeps in poll(2), for no longer than `sleep`, until a frame comes or `stack.descriptor()` is readable.
+/// #   let (readable, _) = (false, sleep);
+/// #   rounds += 1;
+/// #   if rounds == 3 { break }
+///     for frame in &frames_of_the_guest {
+///         stack.input(frame, Caller::Loop, clock.now());
+///     }
+///     stack.handle_events(if readable { Glance::News } else { Glance::Quiet }, clock.now());
+/// }
+/// # std::io::Result::Ok(())
+/// ```
+///
+/// The example program `own_loop` is a whole one.
 pub struct Stack {
     cx: Context,
     tcp: TcpTable,
@@ -96,6 +130,8 @@ pub struct Stack {
     loop_state: rounds::LoopState,
     advertiser: advertiser::Advertiser,
     output: output::Pending,
+    /// See [`Stack::refused_frames`].
+    refused_frames: u64,
 }
 
 /// How many there are of what a stack holds.
@@ -163,9 +199,15 @@ impl Stack {
             loop_state: rounds::LoopState::default(),
             advertiser: advertiser::Advertiser::default(),
             output: output::Pending::default(),
+            refused_frames: 0,
         };
         stack.begin_ration();
         Ok(stack)
+    }
+
+    /// Tells it from every other stack.
+    pub(crate) fn identity(&self) -> Identity {
+        self.cx.identity()
     }
 
     /// The frames for the guest, for a caller that takes them out after each call.
@@ -226,7 +268,8 @@ impl Stack {
         self.clock_shift = how(self.clock_shift, i64::try_from(by.total_micros()).unwrap_or(i64::MAX));
     }
 
-    /// Ends every flow and forward: the host sockets leave by [`Stack::effects`]. The guest is told nothing.
+    /// Ends every flow and every host forward: their sockets leave by [`Effect::Unregister`]. Guest forwards stay, without the connections that
+    /// came by them. The guest is told nothing. The stack goes on: what comes afterwards is served.
     pub fn shut_down(&mut self) {
         self.udp.clear(&mut self.cx);
         self.tcp.clear(&mut self.cx);

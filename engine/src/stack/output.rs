@@ -134,7 +134,7 @@ mod tests {
     /// Everything up to the sleep: frames, effects, and how long that may be.
     fn all(stack: &mut Stack, now: Instant) -> (Vec<Vec<u8>>, Vec<Effect>, Duration) {
         let (mut frames, mut effects) = (Vec::new(), Vec::new());
-        for _ in 0..10_000 {
+        for _ in 0..100_000 {
             match stack.poll_output(now) {
                 Output::Frame(frame) => frames.push(frame.to_vec()),
                 Output::Effect(effect) => effects.push(effect),
@@ -303,6 +303,74 @@ mod tests {
             let mut bytes = [0; 1460];
             peer.read_exact(&mut bytes).unwrap();
             assert_eq!(bytes, [7; 1460]);
+        }
+    }
+
+    /// Nobody takes anything out.
+    #[test]
+    fn frames_are_refused_while_too_much_waits_and_taken_again_afterwards() {
+        let mut stack = stack();
+        let now = Instant::from_secs(1);
+        for _ in 0..100_000 {
+            stack.input(&arp_request(), Caller::Loop, now);
+        }
+        assert!(stack.outbox().bytes() <= 8 << 20);
+        let waiting = all(&mut stack, now).0.len() as u64;
+        assert_eq!((waiting, waiting + stack.refused_frames()), (32_768, 100_000));
+        stack.input(&arp_request(), Caller::Loop, now);
+        assert_eq!(all(&mut stack, now).0.len(), 1);
+    }
+
+    /// What a frame that is refused says is as if it had been lost on the way: nothing of it is acknowledged.
+    #[test]
+    fn a_segment_that_is_refused_is_not_acknowledged_and_comes_through_the_next_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (mut stack, now) = (stack(), Instant::from_secs(1));
+        let (seq, ack) = connect(&mut stack, port, now);
+        let (mut peer, _) = listener.accept().unwrap();
+        all(&mut stack, now);
+        while stack.refused_frames() == 0 {
+            stack.input(&arp_request(), Caller::Loop, now);
+        }
+        let text = segment(port, seq, ack, 0x18, &[7; 100]);
+        stack.input(&text, Caller::Loop, now);
+        assert_eq!(stack.refused_frames(), 2);
+        stack.handle_events(Glance::Unknown, now);
+        let acknowledged = |frames: Vec<Vec<u8>>| {
+            frames.iter().any(|frame| frame[12..14] == [8, 0] && frame[42..46] == (seq + 100).to_be_bytes())
+        };
+        assert!(!acknowledged(all(&mut stack, now).0));
+        peer.set_nonblocking(true).unwrap();
+        assert_eq!(peer.read(&mut [0; 200]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+        stack.input(&text, Caller::Loop, now);
+        let mut acks = acknowledged(all(&mut stack, now).0);
+        stack.handle_events(Glance::Unknown, now);
+        acks |= acknowledged(all(&mut stack, now).0);
+        // At the latest when an acknowledgment may not be put off any more.
+        let later = now + Duration::from_millis(500);
+        stack.handle_events(Glance::Unknown, later);
+        acks |= acknowledged(all(&mut stack, later).0);
+        assert!(acks);
+        peer.set_nonblocking(false).unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut bytes = [0; 100];
+        peer.read_exact(&mut bytes).unwrap();
+        assert_eq!(bytes, [7; 100]);
+    }
+
+    /// A round that hands in many acknowledgments at once, with all that they let go out, is far from the bound.
+    #[test]
+    fn what_a_round_makes_of_its_frames_is_never_refused() {
+        let mut stack = stack();
+        let now = Instant::from_secs(1);
+        for round in 0..100 {
+            for _ in 0..256 {
+                stack.input(&arp_request(), Caller::Loop, now);
+            }
+            assert_eq!(stack.refused_frames(), 0, "round {round}");
+            stack.handle_events(Glance::Quiet, now);
+            all(&mut stack, now);
         }
     }
 }

@@ -94,8 +94,8 @@ impl Stack {
         HostForwardHandle::new(self.cx.identity(), id, bound)
     }
 
-    /// The address of the virtual network that a guest forward has when none is asked for. Source:
-    /// docs/contract/guestfwd-exec-unix.md section 1.
+    /// The address of the virtual network that a guest forward has when none is asked for.
+    // Source: docs/contract/guestfwd-exec-unix.md section 1.
     pub fn default_guest_forward_address(&self) -> Ipv4Addr {
         let policy = &self.cx.policy;
         policy.v4.address(DEFAULT_HOST.to_bits())

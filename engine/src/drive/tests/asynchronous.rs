@@ -34,10 +34,10 @@ fn a_task_that_sleeps_is_woken_by_its_link_and_by_another_task() {
         let task = tokio::spawn(async move { driver.run(drop).await.map(drop) });
         theirs.send(&arp_request()).unwrap();
         let by_link = frame(&mut theirs).await;
-        tokio::spawn(async move { handle.input(&arp_request()) }).await.unwrap();
+        tokio::spawn(async move { handle.input(&arp_request()) }).await.unwrap().unwrap();
         assert_eq!(frame(&mut theirs).await, by_link);
         drop(theirs);
-        assert!(matches!(task.await.unwrap(), Err(DriveError::Receive(_))));
+        assert!(matches!(task.await.unwrap(), Err(DriveError::GuestGone(_))));
     });
 }
 
@@ -132,5 +132,79 @@ fn an_idle_task_does_not_run() {
 #[test]
 fn outside_of_a_runtime_there_is_an_error() {
     let (ours, _theirs) = MemoryLink::pair().unwrap();
-    assert!(matches!(AsyncDriver::new(stack(), ours), Err(DriveError::Wait(_))));
+    assert!(matches!(AsyncDriver::new(stack(), ours).unwrap_err().error(), DriveError::Wait(_)));
+}
+
+#[test]
+fn a_runtime_that_lacks_something_is_an_error_and_the_link_comes_back() {
+    for (io, time) in [(false, false), (true, false), (false, true)] {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        if io {
+            runtime.enable_io();
+        }
+        if time {
+            runtime.enable_time();
+        }
+        runtime.build().unwrap().block_on(async {
+            let (ours, mut theirs) = MemoryLink::pair().unwrap();
+            let (error, _, mut ours) = AsyncDriver::new(stack(), ours).unwrap_err().into_parts();
+            assert!(matches!(error, DriveError::Wait(_)), "{error:?}");
+            ours.send(&[0; 60]).unwrap();
+            assert_eq!(theirs.receive(&mut [0; 100]).unwrap(), 60);
+        });
+    }
+}
+
+/// The driver's own runtime goes on in a thread of its own.
+#[test]
+fn futures_run_wherever_they_are_polled_but_for_the_end_of_their_runtime() {
+    use std::os::fd::AsFd;
+    let whole = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (ours, mut theirs) = MemoryLink::pair().unwrap();
+    let mut driver = whole.block_on(async { AsyncDriver::new(stack(), ours).unwrap() });
+    let stop = Stop::new().unwrap();
+    let stopped = stop.as_fd().try_clone_to_owned().unwrap();
+    let runtime = thread::spawn(move || {
+        whole.block_on(async {
+            let stopped = crate::host::task_watch::watch(stopped, tokio::io::Interest::READABLE).unwrap();
+            drop(stopped.readable().await);
+        });
+    });
+    let bare = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    theirs.send(&arp_request()).unwrap();
+    while driver.counts().sent == 0 {
+        bare.block_on(driver.run_once(Duration::from_millis(5), drop)).unwrap();
+    }
+    stop.stop();
+    runtime.join().unwrap();
+    let error = block_on(async {
+        loop {
+            if let Err(error) = driver.run_once(Duration::from_secs(1), drop).await {
+                return error;
+            }
+        }
+    });
+    assert!(matches!(error, DriveError::Wait(_)), "{error:?}");
+}
+
+#[test]
+fn another_stack_in_the_place_of_the_driven_one_is_noticed() {
+    block_on(async {
+        let (ours, theirs) = MemoryLink::pair().unwrap();
+        let mut driver = AsyncDriver::new(stack(), ours).unwrap();
+        let handle = driver.handle();
+        driver.run_once(Duration::ZERO, drop).await.unwrap();
+        handle.with(|old, _| *old = stack()).unwrap();
+        driver.run_once(HOUR, drop).await.unwrap();
+        for _ in 0..5 {
+            driver.run_once(Duration::ZERO, drop).await.unwrap();
+        }
+        // Its descriptor wakes as that of the old one did.
+        let began = Instant::now();
+        let other = tokio::spawn(async move { handle.with(|_, _| ()) });
+        driver.run_once(HOUR, drop).await.unwrap();
+        other.await.unwrap().unwrap();
+        assert!(began.elapsed() < Duration::from_millis(900), "a whole sleep went by");
+        drop(theirs);
+    });
 }

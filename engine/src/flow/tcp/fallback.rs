@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::Connecting;
 use super::table::{TcpId, TcpTable};
 use crate::flow::context::Context;
-use crate::flow::effect::HostSocket;
+use crate::flow::effect::Leaving;
 use crate::flow::key::FlowKey;
 use crate::host::socket::{Hops, Stream};
 
@@ -86,7 +86,7 @@ impl TcpTable {
                     if let Some(poller) = cx.poller.as_ref() {
                         poller.remove(&refused);
                     }
-                    cx.unwatch(HostSocket::Stream(refused));
+                    cx.unwatch(Leaving::Stream(refused));
                 }
                 if !self.watch(id, cx)
                     && let Some(flow) = self.flows.get_mut(id)

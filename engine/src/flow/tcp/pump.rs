@@ -8,7 +8,7 @@
 use super::TcpFlow;
 use super::host_half::{MAX_READ, MIN_READ, Received, Side, Written};
 use crate::flow::context::Context;
-use crate::flow::effect::{Effect, HostSocket};
+use crate::flow::effect::{Effect, Leaving};
 use crate::flow::egress::Unreachable;
 use crate::pace;
 use crate::tcp::{Flags, Segment, Transmit};
@@ -326,7 +326,7 @@ impl TcpFlow {
     /// out its last states.
     fn part_with_host(&mut self, cx: &mut Context) {
         if let Some(stream) = self.host.leave_if_ended() {
-            cx.unwatch(HostSocket::Stream(stream));
+            cx.unwatch(Leaving::Stream(stream));
         }
     }
 

@@ -11,7 +11,7 @@ use super::bounds::Bounds;
 use super::guest::{CallbackFlows, Rule};
 use super::{Side, TcpFlow};
 use crate::flow::context::Context;
-use crate::flow::effect::HostSocket;
+use crate::flow::effect::Leaving;
 use crate::flow::key::{Endpoint, FlowKey};
 use crate::flow::table::{Flow, Table};
 use crate::flow::token::Kind;
@@ -203,7 +203,7 @@ impl TcpTable {
         self.leave_stage(entry.flow.stage);
         entry.flow.conn.release(&mut cx.pool);
         if let Some(stream) = entry.flow.host.leave() {
-            cx.unwatch(HostSocket::Stream(stream));
+            cx.unwatch(Leaving::Stream(stream));
         }
     }
 

@@ -10,7 +10,7 @@ use super::stage::Stage;
 use super::{FromGuest, LIFETIME, Mapping, UdpFlow, receive};
 use crate::flow::context::Context;
 use crate::flow::datagram::HostHalf;
-use crate::flow::effect::HostSocket;
+use crate::flow::effect::Leaving;
 use crate::flow::key::Endpoint;
 use crate::flow::several::Several;
 use crate::flow::table::{Entry, Table};
@@ -133,7 +133,7 @@ impl UdpTable {
         } else {
             cx.giving_way -= 1;
         }
-        cx.unwatch(HostSocket::Datagram(flow.host.into_socket()));
+        cx.unwatch(Leaving::Datagram(flow.host.into_socket()));
     }
 
     /// Adds a host forward: what arrives at `socket` goes to `guest`. `None` when the table of forwards is full or the poller

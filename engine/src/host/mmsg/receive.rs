@@ -121,7 +121,7 @@ impl ReceiveBuffer {
 impl Datagram {
     /// Prepares the socket for much traffic: the kernel may hand over several datagrams of one sender as one message
     /// (`UDP_GRO` of udp(7), since Linux 5.0), and keeps more of them while nobody reads. What it refuses is not had.
-    pub fn expect_much(&self) {
+    pub(crate) fn expect_much(&self) {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         {
             let _ = self.set_option(libc::SOL_UDP, libc::UDP_GRO, 1);

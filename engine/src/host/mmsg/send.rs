@@ -16,7 +16,7 @@ impl Datagram {
     ///
     /// # Errors
     /// How many datagrams were sent before the first that failed, and its error: as for [`Datagram::send_to`].
-    pub fn send_many(
+    pub(crate) fn send_many(
         &self,
         payloads: &[&[u8]],
         destination: SocketAddr,
