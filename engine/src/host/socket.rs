@@ -208,7 +208,7 @@ impl Stream {
 
     /// How many bytes the kernel has not even sent, because the peer or the path does not take them. Where the kernel does
     /// not tell: 0.
-    pub fn backlog(&self) -> usize {
+    pub(crate) fn backlog(&self) -> usize {
         #[cfg(target_os = "linux")]
         {
             let mut backlog: libc::c_int = 0;
