@@ -57,6 +57,11 @@ impl GuestForward {
     /// The line is split as a shell does with quotes and backslashes, without any expansion, and the program is searched in
     /// PATH. What is wrong with the line, or with the program, shows when a guest connects: there is an
     /// [`Effect::Warning`](crate::Effect::Warning), and the guest sees the end of the connection.
+    ///
+    /// No process is ended by the stack. A command sees the end of its input when its connection ends, also with a reset, with the
+    /// forward or with the stack, and a broken pipe when it writes then; one that looks at neither lives on. 512
+    /// connections with commands are there at one time at most, but a guest that breaks its connections off can leave
+    /// any number of such commands behind: give it one that ends with its input.
     pub fn command(line: impl AsRef<[u8]>, port: u16) -> GuestForward {
         GuestForward::to(Target::Command(line.as_ref().into()), port)
     }
