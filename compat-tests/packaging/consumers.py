@@ -95,6 +95,14 @@ def rows(report, system):
     return found
 
 
+# What a row cannot say. To be taken out by whoever finds and mends it.
+NOTES = """
+**VUOS, open.** `ping -c 2` under `umvu` had its first answer and waited for the second without end in 3 of 7 runs on this library (29 November
+2026, a busy machine), and in none of 4 on libslirp0 4.9.5 in the same system; downloads passed in every run. The reason is not known yet. The check fails
+when it happens.
+"""
+
+
 def write_table(path, found):
     """The page of consumers; a release that was not run keeps the rows it has."""
     store = path.replace(".md", ".json")
@@ -115,3 +123,4 @@ def write_table(path, found):
             "| release | program | package | version | what was run | result |\n|---|---|---|---|---|---|\n")
         for row in everything:
             file.write(f"| {row['suite']} | {row['consumer']} | `{row['package']}` | {row['version'] or '–'} | {row['shows']} | {row['result']} |\n")
+        file.write(NOTES)
