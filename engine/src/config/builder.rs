@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Config, ConfigError, NameServerSource, Network4, TftpFiles};
 use crate::service::ncsi::NcsiConfig;
+use crate::tcp::Congestion;
 
 /// Makes a [`Config`] from what its methods are given. The order in which they are called means nothing, but that the last
 /// call of a method counts.
@@ -236,6 +237,12 @@ impl ConfigBuilder {
     /// By default it is asked after four hours and taken for gone after five days.
     pub fn tcp_keep_alive(mut self, silence: impl Into<Option<Duration>>) -> Self {
         self.config.tcp_keep_alive = silence.into();
+        self
+    }
+
+    /// How much TCP has in flight towards the guest, and how fast it sends it.
+    pub fn tcp_congestion(mut self, congestion: Congestion) -> Self {
+        self.config.tcp_congestion = congestion;
         self
     }
 

@@ -42,6 +42,7 @@ impl Config {
             recv_max: GROWN,
             send_max: GROWN,
             keep_alive: self.tcp_keep_alive.map(Duration::from),
+            congestion: self.tcp_congestion,
             watch: true,
             window_scale: true,
             sack: options,

@@ -1,5 +1,6 @@
 //! How connections behave.
 
+use super::congestion::Congestion;
 #[cfg(doc)]
 use super::pool::Pool;
 use crate::time::Duration;
@@ -21,6 +22,8 @@ pub struct Config {
     pub recv_max: usize,
     /// What `send_limit` grows to in the same way.
     pub send_max: usize,
+    /// How much is in flight.
+    pub congestion: Congestion,
     /// Offer and accept window scaling (RFC 7323 section 2).
     pub window_scale: bool,
     /// Offer and accept selective acknowledgments (RFC 2018).
@@ -48,6 +51,7 @@ impl Default for Config {
             send_limit: 256 << 10,
             recv_max: 0,
             send_max: 0,
+            congestion: Congestion::default(),
             window_scale: true,
             sack: true,
             timestamps: true,

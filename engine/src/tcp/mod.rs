@@ -35,6 +35,7 @@ mod timestamps;
 #[cfg(test)]
 pub(crate) use buffer::SendBuffer;
 pub use config::Config;
+pub use congestion::Congestion;
 pub use connection::Connection;
 pub(crate) use connection::HANDSHAKE_PATIENCE;
 pub use pool::Pool;

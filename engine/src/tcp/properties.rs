@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::receiver::assembler::Assembler;
+use super::sender::delivery::Snapshot;
 use super::sender::scoreboard::{Delivered, Newest, Scoreboard};
 use super::seq::SeqNumber;
 use crate::time::{Duration, Instant};
@@ -117,7 +118,7 @@ proptest! {
                 Step::Wait(micros) => now += Duration::from_micros(micros),
                 Step::Send(count) => {
                     model.bytes.extend(std::iter::repeat_n((Fate::Flying, now), count as usize));
-                    board.sent(una + flight + count, now, false);
+                    board.sent(una + flight + count, now, false, Snapshot::default());
                 }
                 Step::Ack(count) => {
                     let count = count.min(flight);
@@ -140,11 +141,12 @@ proptest! {
                 }
                 Step::Detect(window) => {
                     // Something that was sent after all the rest has arrived.
-                    let newest = Newest { sent: now + Duration::from_micros(1), end: una + flight, resent: false };
+                    let snapshot = Snapshot::default();
+                    let newest = Newest { sent: now + Duration::from_micros(1), end: una + flight, resent: false, snapshot };
                     let window = Duration::from_micros(window);
                     let (lost, wait) = board.detect(&newest, window, now);
                     let due = |byte: &(Fate, Instant)| byte.0 == Fate::Flying && byte.1 + window <= now;
-                    prop_assert_eq!(lost as usize, model.bytes.iter().filter(|byte| due(byte)).count());
+                    prop_assert_eq!(lost.bytes as usize, model.bytes.iter().filter(|byte| due(byte)).count());
                     model.bytes.iter_mut().filter(|byte| due(byte)).for_each(|byte| byte.0 = Fate::Lost);
                     let later = model.bytes.iter().filter(|byte| byte.0 == Fate::Flying).map(|byte| byte.1 + window - now);
                     prop_assert_eq!(wait, later.max());
@@ -167,7 +169,7 @@ proptest! {
                     prop_assert_eq!(found.map(|(start, _)| start.distance(una) as usize), first);
                     if let Some((start, run)) = found {
                         let count = run.min(count);
-                        board.resent(start, start + count, now);
+                        board.resent(start, start + count, now, Snapshot::default());
                         let from = start.distance(una) as usize;
                         model.bytes.range_mut(from..from + count as usize).for_each(|byte| *byte = (Fate::Flying, now));
                     }

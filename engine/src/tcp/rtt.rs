@@ -12,20 +12,34 @@ const MIN: Duration = Duration::from_millis(200);
 /// The most, for the timeout as for its doublings; RFC 6298 section 2, rule 2.5.
 pub(super) const MAX: Duration = Duration::from_secs(60);
 
+/// How long the least round trip counts: so long at the least, and twice as long at the most. A path may become longer, and
+/// a queue that another sender keeps is part of it.
+const LEAST_FOR: Duration = Duration::from_secs(10);
+
 /// Smoothed round-trip time, its variation and the timeout that follows, in microseconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RttEstimator {
     srtt: u32,
     rttvar: u32,
     rto: u32,
-    /// The least that was measured.
+    /// The least that was measured since `least_from`, and in the time before that.
     least: u32,
+    least_before: u32,
+    least_from: Instant,
     measured: bool,
 }
 
 impl Default for RttEstimator {
     fn default() -> RttEstimator {
-        RttEstimator { srtt: 0, rttvar: 0, rto: INITIAL.total_micros() as u32, least: u32::MAX, measured: false }
+        RttEstimator {
+            srtt: 0,
+            rttvar: 0,
+            rto: INITIAL.total_micros() as u32,
+            least: u32::MAX,
+            least_before: u32::MAX,
+            least_from: Instant::ZERO,
+            measured: false,
+        }
     }
 }
 
@@ -34,6 +48,11 @@ impl RttEstimator {
     pub(super) fn sample(&mut self, sent: Instant, now: Instant) {
         let elapsed = now.total_micros().saturating_sub(sent.total_micros());
         let rtt = elapsed.clamp(0, MAX.total_micros() as i64) as u32;
+        if now - self.least_from >= LEAST_FOR {
+            self.least_before = self.least;
+            self.least = u32::MAX;
+            self.least_from = now;
+        }
         self.least = self.least.min(rtt);
         if self.measured {
             self.rttvar = self.rttvar - self.rttvar / 4 + self.srtt.abs_diff(rtt) / 4;
@@ -66,9 +85,11 @@ impl RttEstimator {
         self.measured.then(|| Duration::from_micros(u64::from(self.srtt)))
     }
 
-    /// The least round trip that was measured on this connection: what is on top of it is spent in queues.
+    /// The least round trip that was measured of late: what is on top of it is spent in queues.
+    #[inline]
     pub(super) fn least(&self) -> Option<Duration> {
-        (self.least < u32::MAX).then(|| Duration::from_micros(u64::from(self.least)))
+        let least = self.least.min(self.least_before);
+        (least < u32::MAX).then(|| Duration::from_micros(u64::from(least)))
     }
 
     pub(super) fn rttvar(&self) -> Option<Duration> {
@@ -116,6 +137,20 @@ mod tests {
         let mut rtt = RttEstimator::default();
         sample(&mut rtt, -5000);
         assert_eq!(rtt.srtt(), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn the_least_round_trip_is_forgotten_after_a_while() {
+        let mut rtt = RttEstimator::default();
+        let mut at = |second: i64, millis: i64| {
+            let sent = Instant::from_secs(second);
+            rtt.sample(sent, sent + Duration::from_millis(millis as u64));
+            rtt.least().map(Duration::total_millis)
+        };
+        assert_eq!(at(100, 10), Some(10));
+        assert_eq!([at(105, 30), at(111, 30), at(119, 30)], [Some(10); 3]);
+        assert_eq!([at(122, 40), at(131, 50), at(133, 60)], [Some(30), Some(30), Some(40)]);
+        assert_eq!(at(134, 5), Some(5));
     }
 
     #[test]

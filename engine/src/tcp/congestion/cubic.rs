@@ -1,10 +1,14 @@
 //! CUBIC (RFC 9438) with an initial window of ten segments (RFC 6928): how far a window opens and closes, not when.
 
-use super::Ack;
+use super::hystart::HyStart;
+use super::{Ack, MAX_WINDOW, Path, Sample, initial_window};
 use crate::time::{Duration, Instant};
 
-/// The window never grows past this, in bytes; it is the most that RFC 7323 lets a peer offer.
-const MAX_WINDOW: u32 = 1 << 30;
+/// Segments that one acknowledgment counts for at most in slow start where nothing is paced (RFC 9406 section 4.3; RFC 3465
+/// section 2.3 has two): what opens the window at once is also sent at once. But a guest that merges segments acknowledges up to
+/// 64 KiB together, and that counts.
+const COUNTED: u32 = 8;
+const MERGED: u32 = 64 << 10;
 /// What is left of the window after a loss (RFC 9438 section 4.6).
 const BETA: f64 = 0.7;
 /// How fast the window grows with the cube of the time, in segments per second cubed (RFC 9438 section 5).
@@ -26,6 +30,7 @@ pub(crate) struct Cubic {
     k: f32,
     /// What Reno's window would be (RFC 9438 section 4.3), in bytes.
     w_est: f32,
+    hystart: HyStart,
 }
 
 impl Cubic {
@@ -40,6 +45,7 @@ impl Cubic {
             epoch: None,
             k: 0.0,
             w_est: 0.0,
+            hystart: HyStart::default(),
         }
     }
 
@@ -84,27 +90,41 @@ impl Cubic {
         self.mss
     }
 
-    /// The window opens, but not past `ack.most`. `below`: the path is known to carry more, whatever the threshold says.
+    /// The window opens, but not past `path.most`.
     #[inline]
-    pub(crate) fn on_ack(&mut self, ack: &Ack, below: bool, now: Instant, srtt: Option<Duration>) {
-        let Ack { delivered: acked, flight, most } = *ack;
+    pub(crate) fn on_ack(&mut self, ack: &Ack, path: &Path) {
+        let Ack { delivered: acked, flight } = *ack;
         // A window that was not used says nothing about what the path carries (RFC 7661 section 4.3). It is kept all the
         // same: the path is a queue in memory, an idle time does not make it narrower.
         if flight < self.cwnd / 2 {
             self.epoch = None;
             return;
         }
-        if self.cwnd >= most {
+        if self.cwnd >= path.most {
+            // What was believed to fit while the window doubled was more than does.
+            if path.paced && self.cwnd >= self.ssthresh {
+                self.cwnd = self.cwnd.saturating_sub(acked / 2).max(path.most);
+                self.ssthresh = self.ssthresh.min(self.cwnd);
+            }
             return;
         }
-        if self.cwnd < self.ssthresh || below {
-            // Acknowledgments of many segments count in full: a guest that merges segments acknowledges them together.
-            self.cwnd = self.cwnd.saturating_add(acked).min(MAX_WINDOW);
+        if self.cwnd < self.ssthresh {
+            // What is sent over a round trip may open in one go: a guest that merges segments acknowledges them together.
+            let counted = if path.paced { acked } else { acked.min(self.mss.saturating_mul(COUNTED).max(MERGED)) };
+            self.cwnd = self.cwnd.saturating_add(self.hystart.growth(counted)).min(MAX_WINDOW);
             self.epoch = None;
         } else {
-            self.avoid(acked, now, srtt.unwrap_or(Duration::ZERO));
+            self.avoid(acked, path.now, path.rtt.srtt().unwrap_or(Duration::ZERO));
         }
-        self.cwnd = self.cwnd.min(most);
+        self.cwnd = self.cwnd.min(path.most);
+    }
+
+    /// Slow start ends when the round trips tell of a queue.
+    #[inline]
+    pub(crate) fn on_sample(&mut self, sample: &Sample, path: &Path) {
+        if self.cwnd < self.ssthresh && self.hystart.on_round_trip(path.latest, sample.round_start) {
+            self.ssthresh = self.cwnd;
+        }
     }
 
     /// Cubic avoidance, RFC 9438 sections 4.2 to 4.5.
@@ -154,20 +174,22 @@ impl Cubic {
     }
 }
 
-/// RFC 6928 section 2.
-fn initial_window(mss: u32) -> u32 {
-    mss.saturating_mul(10).min(mss.saturating_mul(2).max(14600))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tcp::rtt::RttEstimator;
 
     const MSS: u32 = 1000;
-    const RTT: Option<Duration> = Some(Duration::from_millis(50));
+    const RTT: Duration = Duration::from_millis(50);
 
     fn ack(delivered: u32, flight: u32) -> Ack {
-        Ack { delivered, flight, most: MAX_WINDOW }
+        Ack { delivered, flight }
+    }
+
+    fn path(now: Instant) -> Path {
+        let mut rtt = RttEstimator::default();
+        rtt.sample(now, now + RTT);
+        Path { now, rtt, latest: RTT, sack: true, most: MAX_WINDOW, fits: 0, paced: true }
     }
 
     #[test]
@@ -178,9 +200,9 @@ mod tests {
     #[test]
     fn slow_start_doubles_and_an_unused_window_does_not_grow() {
         let mut c = Cubic::new(MSS);
-        c.on_ack(&ack(10_000, 10_000), false, Instant::ZERO, RTT);
+        c.on_ack(&ack(10_000, 10_000), &path(Instant::ZERO));
         assert_eq!(c.window(), 20_000);
-        c.on_ack(&ack(1_000, 1_000), false, Instant::ZERO, RTT);
+        c.on_ack(&ack(1_000, 1_000), &path(Instant::ZERO));
         assert_eq!(c.window(), 20_000);
     }
 
@@ -190,7 +212,7 @@ mod tests {
             .map(|_| {
                 *now += Duration::from_millis(50);
                 for _ in 0..c.window() / MSS {
-                    c.on_ack(&ack(MSS, c.window()), false, *now, RTT);
+                    c.on_ack(&ack(MSS, c.window()), &path(*now));
                 }
                 c.window()
             })
@@ -219,6 +241,34 @@ mod tests {
         c.reduce();
         let windows = rounds(&mut c, &mut Instant::from_secs(1), 20);
         assert!(windows[19] >= 17_000, "{windows:?}");
+    }
+
+    #[test]
+    fn a_stretched_acknowledgment_opens_no_more_than_a_merged_segment_unless_it_is_paced() {
+        let opened = |mss, paced| {
+            let mut c = Cubic::new(mss);
+            c.restore(500_000, 1 << 30);
+            c.on_ack(&ack(500_000, 500_000), &Path { paced, ..path(Instant::ZERO) });
+            c.window() - 500_000
+        };
+        assert_eq!([opened(MSS, false), opened(9000, false), opened(MSS, true)], [65_536, 72_000, 500_000]);
+        // One that is cut into many counts as one.
+        let mut c = Cubic::new(MSS);
+        (0..1000).for_each(|_| c.on_ack(&ack(10, 10_000), &path(Instant::ZERO)));
+        assert_eq!(c.window(), 20_000);
+    }
+
+    #[test]
+    fn round_trips_that_grow_end_slow_start() {
+        let mut c = Cubic::new(MSS);
+        for round in 0..10 {
+            let latest = Duration::from_millis(if round < 2 { 50 } else { 60 });
+            for sample in 0..10 {
+                let sample = Sample { round_start: sample == 0, ..Sample::default() };
+                c.on_sample(&sample, &Path { latest, ..path(Instant::ZERO) });
+            }
+        }
+        assert_eq!(c.threshold(), c.window());
     }
 
     #[test]

@@ -1,53 +1,69 @@
-//! A controller that takes losses for the sign of congestion, unless they are the link's nature: CUBIC with proportional
-//! rate reduction.
+//! A controller that takes losses for the sign of congestion: CUBIC with proportional rate reduction.
+//!
+//! It is no slave of full queues: what it has in flight is bounded by what fits on the path and a queue of bounded length
+//! ([`Path::most`]), and it keeps sounding how long the path is without its own queue (`sounding`). Where losses come
+//! although there is no queue, it says so (`lossy`).
 
 use super::cubic::Cubic;
+use super::lossy::Suspicion;
 use super::prr::Reduction;
-use super::tolerance::Record;
-use super::{Ack, Control, Loss, Path};
+use super::sounding::Sounding;
+use super::{Ack, Control, Loss, Missing, Path, Sample};
+use crate::time::Instant;
 
 /// The variables of the controller.
 #[derive(Debug)]
-pub(crate) struct LossBased {
+pub(in crate::tcp) struct LossBased {
     cubic: Cubic,
     reduction: Reduction,
-    record: Record,
-    /// The losses that are being repaired did not reduce the window.
-    tolerated: bool,
+    sounding: Sounding,
+    suspicion: Suspicion,
 }
 
 impl LossBased {
-    fn tolerates(&self, path: &Path) -> bool {
-        path.sack && self.record.is_tolerable(self.cubic.segment(), &path.rtt, path.latest)
+    pub(super) fn new(segment: u32) -> LossBased {
+        LossBased {
+            cubic: Cubic::new(segment),
+            reduction: Reduction::default(),
+            sounding: Sounding::default(),
+            suspicion: Suspicion::default(),
+        }
+    }
+
+    /// Whether the link loses segments by its nature, as far as can be seen.
+    pub(super) fn is_on_lossy_link(&self) -> bool {
+        self.suspicion.is_confirmed()
+    }
+
+    pub(super) fn segment(&self) -> u32 {
+        self.cubic.segment()
     }
 }
 
 impl Control for LossBased {
     type Before = Cubic;
 
-    fn new(segment: u32) -> LossBased {
-        LossBased {
-            cubic: Cubic::new(segment),
-            reduction: Reduction::default(),
-            record: Record::default(),
-            tolerated: false,
-        }
-    }
-
     #[inline]
     fn window(&self) -> u32 {
-        self.cubic.window()
+        self.sounding.bound(self.cubic.window())
     }
 
     fn threshold(&self) -> u32 {
         self.cubic.threshold()
     }
 
-    /// What is in flight and as much again, so that the host has time to bring more. A window in which something is always
-    /// missing is held up until that has come again: there it is twice as much.
+    /// What is in flight and as much again, so that the host has time to bring more.
     #[inline]
     fn buffer_wanted(&self) -> u32 {
-        self.cubic.window().saturating_mul(if self.record.has_losses() { 4 } else { 2 })
+        self.cubic.window().saturating_mul(2)
+    }
+
+    /// So that a window is sent well within a round trip, and what slow start opens as well (RFC 9002 section 7.7).
+    fn rate(&self, path: &Path) -> Option<u64> {
+        let srtt = path.rtt.srtt()?.total_micros().max(1);
+        let window = u64::from(self.cubic.window());
+        let wanted = if self.cubic.window() < self.cubic.threshold() { window * 2 } else { window + window / 4 };
+        Some(wanted * 1_000_000 / srtt)
     }
 
     fn begin(&mut self, segment: u32) {
@@ -68,45 +84,33 @@ impl Control for LossBased {
     }
 
     #[inline]
-    fn on_delivered(&mut self, bytes: u32) {
-        self.record.note(bytes, 0, self.cubic.segment());
-    }
+    fn on_restart(&mut self, _: Instant) {}
 
-    fn on_lost(&mut self, bytes: u32) {
-        self.record.note(0, bytes, self.cubic.segment());
-    }
+    fn on_lost(&mut self, _: &Missing, _: Instant) {}
 
     #[inline]
     fn on_ack(&mut self, ack: &Ack, path: &Path) {
-        let below = self.record.has_losses() && self.tolerates(path);
-        self.cubic.on_ack(ack, below, path.now, path.rtt.srtt());
+        self.cubic.on_ack(ack, path);
     }
 
-    /// They open the window as others do while losses are tolerated: on a link that always loses something, few
-    /// acknowledgments come without a hole.
-    fn on_ack_behind_hole(&mut self, ack: &Ack, path: &Path) {
-        if self.tolerated && self.tolerates(path) {
-            self.cubic.on_ack(ack, true, path.now, path.rtt.srtt());
+    #[inline]
+    fn on_sample(&mut self, sample: &Sample, path: &Path) {
+        self.cubic.on_sample(sample, path);
+        if path.paced {
+            self.sounding.on_round_trip(self.cubic.window() >= self.cubic.threshold(), path);
         }
     }
 
     fn on_loss(&mut self, loss: &Loss, path: &Path) -> bool {
-        let tolerable = self.tolerates(path);
-        if !loss.first && (!self.tolerated || tolerable) {
-            return false;
-        }
-        self.tolerated = tolerable;
-        if !tolerable {
+        if loss.first {
+            self.suspicion.note(loss.flight, path);
             self.cubic.reduce();
             self.reduction = Reduction::new(loss.flight);
         }
-        true
+        loss.first
     }
 
     fn on_repair(&mut self, delivered: u32, safe: bool, pipe: u32) {
-        if self.tolerated {
-            return;
-        }
         let (threshold, segment) = (self.cubic.threshold(), self.cubic.segment());
         let more = self.reduction.allows(delivered, safe, pipe, threshold, segment);
         self.cubic.set_window(pipe.saturating_add(more));
@@ -114,14 +118,12 @@ impl Control for LossBased {
 
     #[inline]
     fn has_reduced(&self) -> bool {
-        !self.tolerated
+        true
     }
 
     /// RFC 9937 section 6: the window is what the reduction aimed at.
     fn on_repaired(&mut self) {
-        if !std::mem::take(&mut self.tolerated) {
-            self.cubic.set_window(self.cubic.threshold());
-        }
+        self.cubic.set_window(self.cubic.threshold());
     }
 
     fn on_tail_loss(&mut self) {
@@ -129,7 +131,6 @@ impl Control for LossBased {
     }
 
     fn on_timeout(&mut self, again: bool) {
-        self.tolerated = false;
         self.cubic.on_timeout(again);
     }
 
@@ -138,7 +139,6 @@ impl Control for LossBased {
     }
 
     fn take_back(&mut self, before: &Cubic) {
-        self.tolerated = false;
         self.cubic.take_back(before);
     }
 }

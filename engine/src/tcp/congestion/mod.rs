@@ -1,20 +1,34 @@
-//! How much may be in flight. Loss recovery finds out what became of what was sent and tells the controller; the controller
-//! answers with a window. Neither looks into the other.
+//! How much may be in flight, and how fast it is sent. Loss recovery finds out what became of what was sent and tells the
+//! controller; the controller answers with a window and a rate. Neither looks into the other.
 //!
-//! [`Control`] is what a controller is asked and told; this file knows nothing of any one of them. `loss_based` is the one
-//! that there is: `cubic` opens and closes its window, `prr` leads the window down while losses are repaired, `tolerance`
-//! judges whether losses mean congestion at all. Segments, timers and the scoreboard must not come in.
+//! [`Control`] is what a controller is asked and told; `select` makes the one that the configuration names.
+//!
+//! - `loss_based`: CUBIC. `cubic` opens and closes its window, `hystart` ends slow start before a queue overflows, `prr` leads
+//!   the window down while losses are repaired, `sounding` finds out how long the path is without its own queue, `lossy`
+//!   whether losses mean congestion at all.
+//! - `bbr`: a model of the path, of the rate at which it delivers and its least round trip.
+//!
+//! `max_rate` is common to both. Segments, timers and the scoreboard must not come in.
 
+mod bbr;
 mod cubic;
+mod hystart;
 mod loss_based;
+mod lossy;
+mod max_rate;
 mod prr;
-mod tolerance;
+mod select;
+mod sounding;
 
 use super::rtt::RttEstimator;
 use crate::time::{Duration, Instant};
 
-/// The controller of a connection. When there is a second one, this is an enum of both that passes the calls on.
-pub(super) type Controller = loss_based::LossBased;
+pub(super) use max_rate::MaxRate;
+pub use select::Congestion;
+pub(super) use select::Controller;
+
+/// The window never grows past this, in bytes; it is the most that RFC 7323 lets a peer offer.
+const MAX_WINDOW: u32 = 1 << 30;
 
 /// What is known of the path at the moment at which a controller is told something.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +39,12 @@ pub(super) struct Path {
     pub latest: Duration,
     /// The peer acknowledges selectively: what was lost, and what has left the path, is known at each moment.
     pub sack: bool,
+    /// What the sender will have in flight at most, in bytes, whatever the controller says.
+    pub most: u32,
+    /// What fits on the path without a queue, in bytes; 0 before it was measured.
+    pub fits: u32,
+    /// What is sent is spread over the round trip.
+    pub paced: bool,
 }
 
 /// An acknowledgment. Sizes are bytes.
@@ -34,8 +54,29 @@ pub(super) struct Ack {
     pub delivered: u32,
     /// What was in flight before it came.
     pub flight: u32,
-    /// What the sender will ever have in flight, whatever the path carries.
-    pub most: u32,
+}
+
+/// What an acknowledgment tells of the path, once all of it was taken in. Sizes are bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Sample {
+    /// The rate of delivery in bytes a second, where it could be measured.
+    pub rate: Option<u64>,
+    /// What arrived, as [`Ack::delivered`].
+    pub delivered: u32,
+    /// What arrived since the newest of it was sent.
+    pub volume: u32,
+    /// All that has arrived on this connection, and what had when the newest of it was sent; both wrap.
+    pub total: u32,
+    pub prior: u32,
+    /// What was in flight when the newest was sent, and what is now.
+    pub in_flight: u32,
+    pub pipe: u32,
+    /// What was found lost since the newest was sent.
+    pub lost: u32,
+    /// The host had no more to send: the rate is no measure of the path.
+    pub app_limited: bool,
+    /// A round trip has ended: what arrived was sent after the last one began.
+    pub round_start: bool,
 }
 
 /// Losses were noticed. Sizes are bytes.
@@ -47,12 +88,22 @@ pub(super) struct Loss {
     pub flight: u32,
 }
 
-/// A congestion controller. Sizes are bytes.
+/// Bytes were found lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Missing {
+    pub bytes: u32,
+    /// What was in flight when the first of them was sent, and what was found lost since.
+    pub in_flight: u32,
+    pub lost: u32,
+    /// As [`Sample::total`].
+    pub total: u32,
+    pub app_limited: bool,
+}
+
+/// A congestion controller. Sizes are bytes, rates bytes a second.
 pub(super) trait Control {
     /// What is kept of a controller at the beginning of a repair, in case the losses turn out to have been none.
     type Before: Copy + std::fmt::Debug;
-
-    fn new(segment: u32) -> Self;
 
     /// What may be in flight.
     fn window(&self) -> u32;
@@ -62,6 +113,9 @@ pub(super) trait Control {
 
     /// What the send buffer should hold so that the window is used.
     fn buffer_wanted(&self) -> u32;
+
+    /// How fast it is to be sent, where it is paced; `None` where nothing is known yet.
+    fn rate(&self, path: &Path) -> Option<u64>;
 
     /// The handshake settled the size of a full segment.
     fn begin(&mut self, segment: u32);
@@ -75,20 +129,19 @@ pub(super) trait Control {
     /// Bytes were sent, for the first time or again.
     fn on_sent(&mut self, bytes: u32);
 
-    /// Bytes are newly known to have arrived. Told before anything else about the same acknowledgment.
-    fn on_delivered(&mut self, bytes: u32);
+    /// Sending begins anew: nothing is in flight.
+    fn on_restart(&mut self, now: Instant);
 
     /// Bytes are newly known to be lost. Told before [`Control::on_loss`].
-    fn on_lost(&mut self, bytes: u32);
+    fn on_lost(&mut self, missing: &Missing, now: Instant);
 
     /// An acknowledgment advanced, and the window may open: nothing is being repaired, or [`Control::has_reduced`] is false.
     fn on_ack(&mut self, ack: &Ack, path: &Path);
 
-    /// An acknowledgment did not advance, but told of bytes that have arrived behind a hole that is being repaired.
-    fn on_ack_behind_hole(&mut self, ack: &Ack, path: &Path);
+    /// Bytes have arrived; told last about the same acknowledgment.
+    fn on_sample(&mut self, sample: &Sample, path: &Path);
 
-    /// Losses were noticed. Whether a repair begins with them: always when they are the first, otherwise when they are more
-    /// than the repair under way was begun for.
+    /// Losses were noticed. Whether a repair begins with them, as it does with the first.
     fn on_loss(&mut self, loss: &Loss, path: &Path) -> bool;
 
     /// An acknowledgment that told of `delivered` bytes was taken in during a repair of a peer with selective
@@ -112,4 +165,9 @@ pub(super) trait Control {
 
     /// The losses since `before` was taken were none.
     fn take_back(&mut self, before: &Self::Before);
+}
+
+/// RFC 6928 section 2.
+fn initial_window(segment: u32) -> u32 {
+    segment.saturating_mul(10).min(segment.saturating_mul(2).max(14600))
 }

@@ -96,7 +96,7 @@ impl Connection {
         handshake.window_scale &= syn.options.window_scale.is_some();
         let (scaled, sack) = (handshake.window_scale, handshake.sack);
         self.receiver.begin(syn.seq);
-        self.sender.begin(syn, self.receiver.mss(), (scaled, sack));
+        self.sender.begin(syn, self.receiver.mss(), (scaled, sack), now);
         let stamp = syn.options.timestamps.filter(|_| self.sender.stamps()).map(|(value, _)| value);
         self.receiver.begin_stamps(stamp, now);
         self.receiver.settle(scaled, sack);

@@ -32,6 +32,12 @@ impl Connection {
         self.receiver.is_finished()
     }
 
+    /// Whether the next deadline is that of something that waits for its pace.
+    #[cfg(test)]
+    pub(crate) fn is_paced(&self) -> bool {
+        self.is_established() && self.sender.is_paced()
+    }
+
     /// How many bytes the send buffer may hold now.
     pub fn send_limit(&self) -> usize {
         self.sender.limit()

@@ -1,7 +1,7 @@
 //! Acknowledgments that arrive, in the order in which what they tell is taken in.
 
 use super::{Fin, Sender, Timer};
-use crate::tcp::congestion::{Ack, Control};
+use crate::tcp::congestion::{Control, Sample};
 use crate::tcp::due::Due;
 use crate::tcp::pool::Pool;
 use crate::tcp::segment::Segment;
@@ -47,6 +47,7 @@ impl Sender {
 
     fn on_new_ack(&mut self, segment: &Segment<'_>, now: Instant, pool: &mut Pool) -> bool {
         let ack = segment.ack;
+        self.look_for_silence();
         let flight = self.max.distance(self.una);
         let acked = ack.distance(self.una);
         let bytes = (acked as usize).min(self.buffer.len());
@@ -64,7 +65,7 @@ impl Sender {
         if delivered.newest.is_none_or(|newest| newest.resent) {
             self.measure_echo(segment, now);
         }
-        self.on_delivered(&delivered, now);
+        let sample = self.on_delivered(&delivered, now);
         self.detect_by_echo(segment);
         self.detect_by_new_data(&delivered, true);
         if let Some(twice) = twice {
@@ -75,6 +76,7 @@ impl Sender {
         self.restart_timer(now);
         let lost = self.detect_losses(delivered.bytes, now);
         self.repair(delivered.bytes, !lost);
+        self.conclude(sample, &delivered, now);
         // What acknowledges more was sent later, also where its sequence number is an older one. Its window counts from its
         // acknowledgment: with the window of before, the right edge would lie further on than the peer ever said.
         self.take_window(segment);
@@ -95,6 +97,7 @@ impl Sender {
             }
             return;
         }
+        self.look_for_silence();
         let mut delivered = Delivered::default();
         let twice = self.take_sack(segment, &mut delivered);
         if let Some(twice) = twice {
@@ -103,16 +106,40 @@ impl Sender {
         self.judge_probe(segment, false, twice.is_some());
         if delivered.bytes > 0 {
             self.recovery.probes = 0;
-            self.on_delivered(&delivered, now);
+            let sample = self.on_delivered(&delivered, now);
             self.detect_by_new_data(&delivered, false);
             self.detect_losses(delivered.bytes, now);
             self.repair(delivered.bytes, false);
-            let ack = Ack { delivered: delivered.bytes, flight: self.scoreboard.flight(), most: self.most_in_flight() };
-            self.controller.on_ack_behind_hole(&ack, &self.path(now));
+            self.conclude(sample, &delivered, now);
             if self.timer.is_some_and(|(timer, _)| timer == Timer::Probe) {
                 // What is known now to be missing is found by its time or by the retransmission timer.
                 self.rearm(now);
             }
         }
+    }
+
+    /// Marks what is sent from now on where the host has no more to send, or the peer takes no more, and the congestion window
+    /// would let more go: it does not measure the path.
+    #[inline]
+    fn look_for_silence(&mut self) {
+        let closed = self.wnd < self.flight().saturating_add(u32::from(self.mss));
+        if (self.unsent() == 0 || closed) && self.scoreboard.lost() == 0 {
+            let pipe = self.pipe();
+            if pipe < self.controller.window() {
+                self.meter.on_nothing_to_send(pipe);
+            }
+        }
+    }
+
+    /// The end of the work on an acknowledgment: what it tells of the path.
+    #[inline]
+    fn conclude(&mut self, sample: Option<Sample>, delivered: &Delivered, now: Instant) {
+        let Some((mut sample, newest)) = sample.zip(delivered.newest) else { return };
+        sample.pipe = self.pipe();
+        sample.lost = self.meter.lost_since(&newest.snapshot);
+        let path = self.path(now);
+        self.controller.on_sample(&sample, &path);
+        let rate = if path.paced { self.controller.rate(&path) } else { None };
+        self.pacer.set_rate(rate, u32::from(self.payload_mss()), now);
     }
 }

@@ -19,7 +19,7 @@ const DEFAULT_MSS: u16 = 536;
 impl Sender {
     /// Takes over what the peer's SYN says: its window, segment size and options. `ours` is the segment size that we
     /// advertise, `scaled` and `sack` what was agreed on.
-    pub(crate) fn begin(&mut self, syn: &Segment<'_>, ours: u16, (scaled, sack): (bool, bool)) {
+    pub(crate) fn begin(&mut self, syn: &Segment<'_>, ours: u16, (scaled, sack): (bool, bool), now: Instant) {
         self.wnd = u32::from(syn.window);
         self.max_wnd = self.wnd;
         self.wl1 = syn.seq;
@@ -33,7 +33,7 @@ impl Sender {
         .max(1);
         self.sack = sack;
         self.stamps = self.stamps.filter(|_| syn.options.timestamps.is_some());
-        self.controller.begin(u32::from(self.payload_mss()));
+        self.controller.choose(self.congestion, u32::from(self.payload_mss()), sack, now);
         if let Some(shift) = syn.options.window_scale
             && scaled
         {

@@ -2,14 +2,16 @@
 //! it is sent again.
 //!
 //! `begin` is how it begins. `acks` takes acknowledgments and `window` the peer's window; `output` says what goes out.
-//! `scoreboard` is what is in flight, `rack` finds losses, `recovery` has them repaired, `undo` finds out that there were
+//! `scoreboard` is what is in flight, `delivery` how fast it arrives, `pacer` spreads it, `rack` finds losses, `recovery` has them repaired, `undo` finds out that there were
 //! none, `timer` is what becomes of all that when nothing comes, and `stamps` are our timestamps. How much may be in flight
 //! is the controller's business (`tcp/congestion/`). The other half must not come in: recovery has a `&mut Sender` and no
 //! way to what was received.
 
 mod acks;
 mod begin;
+pub(super) mod delivery;
 mod output;
+mod pacer;
 mod rack;
 mod recovery;
 pub(super) mod scoreboard;
@@ -23,17 +25,23 @@ pub(super) use output::Outgoing;
 use super::buffer::SendBuffer;
 use super::capacity::path_holds;
 use super::config::Config;
-use super::congestion::{Control, Controller};
+use super::congestion::{Congestion, Control, Controller, MaxRate};
 use super::due::Due;
 use super::pool::Pool;
 use super::rtt::RttEstimator;
 use super::seq::SeqNumber;
 use crate::time::{Duration, Instant};
+use delivery::Meter;
+use pacer::Pacer;
 use rack::Rack;
 use recovery::Recovery;
 use scoreboard::Scoreboard;
 use timer::Timer;
 use undo::{Frto, Undo};
+
+/// From this round trip on windows grow with what is measured, and what is sent is paced: below it, neither the application's
+/// loop nor its clock, which counts in milliseconds, can be told from the path.
+const LONG: Duration = Duration::from_millis(1);
 
 /// What became of our FIN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,7 +99,16 @@ pub(super) struct Sender {
     rtt: RttEstimator,
     /// The next round trip is measured with a segment that ends here or later.
     rtt_next: SeqNumber,
+    congestion: Congestion,
     controller: Controller,
+    meter: Meter,
+    /// The highest rate of late, and the round trips since that began.
+    rate: MaxRate,
+    rate_rounds: u8,
+    pacer: Pacer,
+    /// When new bytes were last sent, and when the timer was armed: a probe's time counts from the former.
+    sent_at: Instant,
+    armed_at: Instant,
     scoreboard: Scoreboard,
     recovery: Recovery,
     rack: Rack,
@@ -127,7 +144,14 @@ impl Sender {
             waited: Duration::ZERO,
             rtt: RttEstimator::default(),
             rtt_next: iss,
+            congestion: config.congestion,
             controller: Controller::new(u32::from(config.mss)),
+            meter: Meter::default(),
+            rate: MaxRate::default(),
+            rate_rounds: 0,
+            pacer: Pacer::new(),
+            sent_at: Instant::ZERO,
+            armed_at: Instant::ZERO,
             scoreboard: Scoreboard::default(),
             recovery: Recovery::new(iss),
             rack: Rack::new(iss),
@@ -154,16 +178,43 @@ impl Sender {
         self.share = share;
     }
 
-    /// The most that the congestion window grows to, in bytes. Without selective acknowledgments a burst of losses takes a
-    /// round trip for each segment to repair, so that there the window stays.
+    /// The most that is in flight, in bytes: what was measured to fit on the path, and once more as much in its queue, as far as
+    /// the configuration begins with. Without selective acknowledgments a burst of losses takes a round trip for each segment to repair, so
+    /// that there the window stays.
+    #[inline]
     fn most_in_flight(&self) -> u32 {
-        path_holds(self.rtt.least(), self.limit, if self.sack { self.limit_max } else { 0 })
+        let max = if self.sack { self.limit_max } else { 0 };
+        if max <= self.limit {
+            return self.limit;
+        }
+        let Some(least) = self.rtt.least().filter(|least| *least >= LONG) else {
+            // Round trips this short are those of the application's loop, and say little about what fits.
+            return path_holds(self.rtt.least(), self.limit, max);
+        };
+        let fits = self.rate.get().saturating_mul(least.total_micros()) / 1_000_000;
+        // A window that doubles is twice what was measured with the last one, and that over as much as two round trips.
+        let grows = self.controller.window() < self.controller.threshold();
+        let queue = if grows { fits.saturating_mul(3) } else { fits.min(self.limit.into()) };
+        fits.saturating_add(queue).clamp(self.limit.into(), max.into()) as u32
     }
 
     /// How many bytes the buffer may hold now: what keeps the path busy, but never more than a buffer's share of the memory.
     pub(super) fn limit(&self) -> usize {
-        let limit = self.controller.buffer_wanted().clamp(self.limit, self.most_in_flight());
-        limit.min(self.share) as usize
+        let max = if self.sack { self.limit_max.max(self.limit) } else { self.limit };
+        let most = if self.is_long() { max } else { self.most_in_flight() };
+        self.controller.buffer_wanted().clamp(self.limit, most).min(self.share) as usize
+    }
+
+    /// What fits on the path without a queue, in bytes; 0 where it is short or was not measured.
+    fn fits(&self) -> u32 {
+        let least = self.rtt.least().filter(|least| *least >= LONG).map_or(0, Duration::total_micros);
+        (self.rate.get().saturating_mul(least) / 1_000_000).min(1 << 30) as u32
+    }
+
+    /// Whether round trips are so long that what is sent can be spread over them.
+    #[inline]
+    fn is_long(&self) -> bool {
+        self.rtt.least().is_some_and(|least| least >= LONG)
     }
 
     /// Has segments carry no more payload than this, for the time being.
@@ -190,6 +241,7 @@ impl Sender {
     /// The peer is found to use selective acknowledgments.
     pub(super) fn allow_sack(&mut self) {
         self.sack = true;
+        self.controller.choose(self.congestion, u32::from(self.payload_mss()), true, self.sent_at);
     }
 
     #[inline]
@@ -201,6 +253,7 @@ impl Sender {
     /// Nothing is waited for any more.
     pub(super) fn stop(&mut self) {
         self.timer = None;
+        self.pacer.stop();
     }
 
     /// Whether something is in flight, or waits for a window.

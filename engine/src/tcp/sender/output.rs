@@ -1,5 +1,6 @@
 //! What the sender sends: what was lost, probes, new bytes, the FIN.
 
+use super::delivery::Snapshot;
 use super::recovery::Probe;
 use super::undo::Frto;
 use super::{Fin, Sender, Timer};
@@ -44,7 +45,7 @@ impl Sender {
         }
         if self.scoreboard.lost() > 0
             && self.recovery.frto != Frto::New
-            && (self.due.take(Due::FIRST_LOST) || self.pipe() < self.controller.window())
+            && (self.due.take(Due::FIRST_LOST) || (self.pipe() < self.controller.window() && self.may_send(now)))
             && let Some(lost) = self.next_lost(report, now)
         {
             return Some(lost);
@@ -114,8 +115,8 @@ impl Sender {
             return None;
         }
         let end = start + len as u32 + u32::from(fin);
-        self.scoreboard.resent(start, end, now);
-        self.controller.on_sent(end.distance(start));
+        let snapshot = self.note_sent(end.distance(start), now);
+        self.scoreboard.resent(start, end, now, snapshot);
         self.note_again(end.distance(start));
         Some(self.text(start, offset, len, fin))
     }
@@ -143,6 +144,9 @@ impl Sender {
             len = 0;
         }
         let mut probe = false;
+        if len > 0 && !beyond && !force && !self.may_send(now) {
+            return None;
+        }
         if len == 0 && force && unsent > 0 {
             len = full.min(usable.max(1));
             probe = usable == 0;
@@ -164,10 +168,11 @@ impl Sender {
             return Some(self.text(seq, offset, len, false));
         }
         self.nxt = end;
-        self.controller.on_sent(len as u32);
+        let snapshot = self.note_sent(len as u32, now);
+        self.sent_at = now;
         // A lone segment's probe waits for the peer's delayed acknowledgment; with a second one it need not.
         let lone = self.scoreboard.pipe() <= u32::from(self.payload_mss());
-        self.scoreboard.sent(end, now, !fresh);
+        self.scoreboard.sent(end, now, !fresh, snapshot);
         match self.timer {
             None | Some((Timer::Persist, _)) => self.rearm(now),
             Some((Timer::Probe | Timer::Retransmit, at)) if lone => {
@@ -183,6 +188,25 @@ impl Sender {
             self.fin = Fin::Sent;
         }
         Some(self.text(seq, offset, len, fin))
+    }
+
+    /// Whether the pace lets a segment go. When it does not, there is a deadline for it.
+    #[inline]
+    fn may_send(&mut self, now: Instant) -> bool {
+        let segment = u32::from(self.payload_mss());
+        self.pacer.allows(segment, now)
+    }
+
+    /// Bytes go out: what is to be kept with them.
+    #[inline]
+    fn note_sent(&mut self, bytes: u32, now: Instant) -> Snapshot {
+        let pipe = self.pipe();
+        if pipe == 0 {
+            self.controller.on_restart(now);
+        }
+        self.controller.on_sent(bytes);
+        self.pacer.spend(bytes, u32::from(self.payload_mss()), now);
+        self.meter.on_sent(pipe, bytes, now)
     }
 
     /// The flags and the urgent pointer of a piece of the buffer.

@@ -5,13 +5,15 @@ use super::Sender;
 use super::recovery::Phase;
 use super::scoreboard::{Delivered, Newest};
 use super::timer::Timer;
-use crate::tcp::congestion::Control;
+use crate::tcp::congestion::{Control, Sample};
 use crate::tcp::segment::Segment;
 use crate::tcp::seq::SeqNumber;
 use crate::time::{Duration, Instant};
 
 /// The factor of the reordering window never grows past this; it bounds what duplicates can cost.
 const MAX_REORDER: u8 = 16;
+/// Round trips over which the highest rate of delivery is kept, and once more as many.
+const RATE_ROUNDS: u8 = 8;
 /// Recoveries after which a reordering window that has grown is narrowed again (RFC 8985 section 6.2, step 4).
 const REORDER_PERSISTS: u8 = 16;
 
@@ -100,18 +102,37 @@ impl Sender {
         duplicate.then_some((start, end))
     }
 
+    /// The highest rate of late, in which what the host was too slow for counts only when it is more.
+    #[inline]
+    fn note_rate(&mut self, sample: &Sample) {
+        if sample.round_start {
+            self.rate_rounds += 1;
+            if self.rate_rounds >= RATE_ROUNDS {
+                self.rate_rounds = 0;
+                self.rate.advance();
+            }
+        }
+        if let Some(rate) = sample.rate
+            && (!sample.app_limited || rate > self.rate.get())
+        {
+            self.rate.note(rate);
+        }
+    }
+
     /// What the bytes that were newly delivered say about round trips, order and losses.
-    pub(super) fn on_delivered(&mut self, delivered: &Delivered, now: Instant) {
-        self.controller.on_delivered(delivered.bytes);
-        let Some(newest) = delivered.newest else { return };
+    pub(super) fn on_delivered(&mut self, delivered: &Delivered, now: Instant) -> Option<Sample> {
+        let newest = delivered.newest?;
+        let sample = self.meter.on_delivered(delivered.bytes, &newest, self.rtt.least(), now);
+        self.note_rate(&sample);
         if !self.rack.note(delivered, newest, now) {
-            return;
+            return Some(sample);
         }
         // One measurement a round trip, as RFC 6298 section 4 has it.
         if !newest.resent && newest.end.ge(self.rtt_next) {
             self.rtt.sample(newest.sent, now);
             self.rtt_next = self.max;
         }
+        Some(sample)
     }
 
     /// The peer had bytes twice: something was sent again needlessly, so that more time is given to what is overtaken
@@ -153,13 +174,14 @@ impl Sender {
         let Some(newest) = self.rack.newest else { return false };
         let window = self.rack.rtt + self.reorder_window();
         let (lost, wait) = self.scoreboard.detect(&newest, window, now);
-        if lost > 0 {
-            self.controller.on_lost(lost);
+        if lost.bytes > 0 {
+            let missing = self.meter.on_lost(lost.bytes, lost.first);
+            self.controller.on_lost(&missing, now);
             self.on_loss(delivered, now);
         }
         if let Some(wait) = wait {
             self.timer = Some((Timer::Reorder, now + wait));
         }
-        lost > 0
+        lost.bytes > 0
     }
 }

@@ -58,7 +58,8 @@ impl Sender {
 
     /// What the controller may know of the path.
     pub(super) fn path(&self, now: Instant) -> Path {
-        Path { now, rtt: self.rtt, latest: self.rack.latest(), sack: self.sack }
+        let (most, fits, paced) = (self.most_in_flight(), self.fits(), self.is_long());
+        Path { now, rtt: self.rtt, latest: self.rack.latest(), sack: self.sack, most, fits, paced }
     }
 
     /// The controller says what may be sent in a repair, now that `delivered` bytes more have arrived. `safe`: the
@@ -132,7 +133,7 @@ impl Sender {
             Phase::Recovery if self.controller.has_reduced() => {}
             Phase::Open | Phase::Recovery | Phase::Loss => {
                 self.recovery.left = 0;
-                let ack = Ack { delivered, flight, most: self.most_in_flight() };
+                let ack = Ack { delivered, flight };
                 self.controller.on_ack(&ack, &self.path(now));
             }
         }

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use super::delivery::Snapshot;
 use crate::tcp::seq::SeqNumber;
 use crate::time::{Duration, Instant};
 
@@ -36,6 +37,7 @@ struct Run {
     /// Sent more than once: its acknowledgment does not tell which transmission it answers (Karn's algorithm).
     resent: bool,
     sent: Instant,
+    snapshot: Snapshot,
 }
 
 /// The transmission that was delivered, as RFC 8985 section 5.2 keeps it.
@@ -44,6 +46,15 @@ pub(crate) struct Newest {
     pub sent: Instant,
     pub end: SeqNumber,
     pub resent: bool,
+    pub snapshot: Snapshot,
+}
+
+/// What was newly found lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Lost {
+    pub bytes: u32,
+    /// The first of these transmissions.
+    pub first: Option<Snapshot>,
 }
 
 impl Newest {
@@ -67,7 +78,8 @@ impl Delivered {
     fn note(&mut self, run: &Run, bytes: u32) {
         self.bytes = self.bytes.saturating_add(bytes);
         if self.newest.is_none_or(|newest| !newest.is_after(run.sent, run.end)) {
-            self.newest = Some(Newest { sent: run.sent, end: run.end, resent: run.resent });
+            let Run { sent, end, resent, snapshot, .. } = *run;
+            self.newest = Some(Newest { sent, end, resent, snapshot });
         }
         if !run.resent {
             self.once = Some(self.once.map_or(run.end, |least| least.min(run.end)));
@@ -140,16 +152,20 @@ impl Scoreboard {
 
     /// The bytes from the end of what is in flight up to `end` were sent. `resent` when they had been sent before.
     #[inline]
-    pub(crate) fn sent(&mut self, end: SeqNumber, now: Instant, resent: bool) {
+    pub(crate) fn sent(&mut self, end: SeqNumber, now: Instant, resent: bool, snapshot: Snapshot) {
         let full = self.is_full(1);
         if let Some(last) = self.runs.back_mut()
             && last.fate == Fate::Flying
             && ((last.sent == now && last.resent == resent) || full)
         {
-            *last = Run { end, sent: now, resent: last.resent || resent, ..*last };
+            last.end = end;
+            last.sent = now;
+            last.resent |= resent;
+            // What had been delivered before the first of them: a sample of more time is no faster.
+            last.snapshot.in_flight = snapshot.in_flight;
             return;
         }
-        self.runs.push_back(Run { end, fate: Fate::Flying, resent, sent: now });
+        self.runs.push_back(Run { end, fate: Fate::Flying, resent, sent: now, snapshot });
     }
 
     /// Everything before `ack` has arrived.
@@ -241,9 +257,9 @@ impl Scoreboard {
     }
 
     /// Takes for lost what was sent before the delivered transmission `newest` by more than `window` ago (RFC 8985 section
-    /// 6.2, step 5). Returns the bytes that were newly lost, and the time after which to look again.
-    pub(crate) fn detect(&mut self, newest: &Newest, window: Duration, now: Instant) -> (u32, Option<Duration>) {
-        let mut lost = 0u32;
+    /// 6.2, step 5). Returns what was newly lost, and the time after which to look again.
+    pub(crate) fn detect(&mut self, newest: &Newest, window: Duration, now: Instant) -> (Lost, Option<Duration>) {
+        let mut lost = Lost::default();
         let mut wait = None;
         let mut start = self.una;
         for run in &mut self.runs {
@@ -257,14 +273,15 @@ impl Scoreboard {
                 if due <= now {
                     run.fate = Fate::Lost;
                     self.intact = self.intact.min(start);
-                    lost = lost.saturating_add(run.end.distance(start));
+                    lost.bytes = lost.bytes.saturating_add(run.end.distance(start));
+                    lost.first = lost.first.or(Some(run.snapshot));
                 } else {
                     wait = wait.max(Some(due - now));
                 }
             }
             start = run.end;
         }
-        self.lost = self.lost.saturating_add(lost);
+        self.lost = self.lost.saturating_add(lost.bytes);
         (lost, wait)
     }
 
@@ -287,8 +304,9 @@ impl Scoreboard {
     }
 
     /// Takes everything in flight for lost but what the peer has selectively acknowledged; with `reneged`, that as well: a
-    /// peer may drop it again (RFC 2018 section 8).
-    pub(crate) fn lose_all(&mut self, reneged: bool) {
+    /// peer may drop it again (RFC 2018 section 8). Returns how many bytes were not lost before.
+    pub(crate) fn lose_all(&mut self, reneged: bool) -> u32 {
+        let before = self.lost;
         self.intact = self.una;
         let reneged = reneged || self.runs.front().is_some_and(|run| run.fate == Fate::Sacked);
         let mut start = self.una;
@@ -304,6 +322,7 @@ impl Scoreboard {
                 self.lost = self.lost.saturating_add(bytes);
             }
         }
+        self.lost.saturating_sub(before)
     }
 
     /// What was taken for lost was not.
@@ -340,7 +359,7 @@ impl Scoreboard {
     }
 
     /// The bytes from `start` up to `end`, all lost or all flying, are sent once more.
-    pub(crate) fn resent(&mut self, start: SeqNumber, end: SeqNumber, now: Instant) {
+    pub(crate) fn resent(&mut self, start: SeqNumber, end: SeqNumber, now: Instant, snapshot: Snapshot) {
         if !self.is_full(2) {
             self.split(start);
             self.split(end);
@@ -353,10 +372,10 @@ impl Scoreboard {
             Fate::Lost => self.lost = self.lost.saturating_sub(bytes),
             Fate::Flying => {}
         }
-        *run = Run { fate: Fate::Flying, resent: true, sent: now, ..*run };
+        *run = Run { fate: Fate::Flying, resent: true, sent: now, snapshot, ..*run };
         let run = *run;
         if let Some(before) = index.checked_sub(1).and_then(|at| self.runs.get(at))
-            && (Run { end: run.end, ..*before }) == run
+            && (Run { end: run.end, snapshot, ..*before }) == run
         {
             self.runs.remove(index - 1);
         }
@@ -399,7 +418,7 @@ mod tests {
         let mut board = Scoreboard::default();
         board.clear(at(0));
         for &(end, sent) in ends {
-            board.sent(at(end), ms(sent), false);
+            board.sent(at(end), ms(sent), false, Snapshot::default());
         }
         board
     }
@@ -409,7 +428,10 @@ mod tests {
         let mut board = board(&[(10, 1), (20, 1), (30, 1), (40, 2)]);
         assert_eq!((board.check(), board.pipe()), (2, 40));
         let delivered = board.acked(at(15));
-        assert_eq!(delivered.newest, Some(Newest { sent: ms(1), end: at(15), resent: false }));
+        assert_eq!(
+            delivered.newest,
+            Some(Newest { sent: ms(1), end: at(15), resent: false, snapshot: Snapshot::default() })
+        );
         assert_eq!((delivered.bytes, board.pipe()), (15, 25));
         assert_eq!(board.acked(at(40)).bytes, 25);
         assert!(board.is_empty());
@@ -440,13 +462,17 @@ mod tests {
         let mut delivered = Delivered::default();
         board.sack(at(20), at(30), &mut delivered);
         let newest = delivered.newest.unwrap();
-        assert_eq!(board.detect(&newest, Duration::from_millis(10), ms(11)), (10, Some(Duration::from_millis(1))));
+        let detect = |board: &mut Scoreboard, wait, now| {
+            let (lost, again) = board.detect(&newest, Duration::from_millis(wait), ms(now));
+            (lost.bytes, again)
+        };
+        assert_eq!(detect(&mut board, 10, 11), (10, Some(Duration::from_millis(1))));
         assert_eq!(board.next_lost(), Some((at(0), 10)));
-        assert_eq!(board.detect(&newest, Duration::from_millis(10), ms(12)), (10, None));
-        board.resent(at(0), at(10), ms(12));
+        assert_eq!(detect(&mut board, 10, 12), (10, None));
+        board.resent(at(0), at(10), ms(12), Snapshot::default());
         assert_eq!((board.next_lost(), board.lost(), board.pipe()), (Some((at(10), 10)), 10, 10));
         // The repetition was sent after what is known to have been delivered.
-        assert_eq!(board.detect(&newest, Duration::ZERO, ms(99)).0, 0);
+        assert_eq!(detect(&mut board, 0, 99).0, 0);
         board.check();
     }
 
@@ -474,15 +500,16 @@ mod tests {
                 let flight = board.end().distance(board.una);
                 let from = board.una + a % (flight + 1);
                 match kind {
-                    0 | 1 => board.sent(board.end() + 1 + b, now, false),
+                    0 | 1 => board.sent(board.end() + 1 + b, now, false, Snapshot::default()),
                     2 => { board.acked(board.una + a.min(flight) / 4); }
                     3 => board.sack(from, from + b, &mut Delivered::default()),
                     4 => {
-                        let newest = Newest { sent: now, end: board.end(), resent: false };
+                        let snapshot = Snapshot::default();
+                        let newest = Newest { sent: now, end: board.end(), resent: false, snapshot };
                         board.detect(&newest, Duration::from_millis(u64::from(b)), now);
                     }
                     5 => if let Some((start, len)) = board.next_lost() {
-                        board.resent(start, start + len.min(1 + b), now);
+                        board.resent(start, start + len.min(1 + b), now, Snapshot::default());
                     },
                     _ => { now += Duration::from_millis(u64::from(b)); board.lose_first(b); }
                 }

@@ -11,7 +11,7 @@ use super::undo::Frto;
 use crate::tcp::congestion::Control;
 use crate::tcp::due::Due;
 use crate::tcp::rtt;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, earliest};
 
 /// Retransmissions of one segment, and the sum of their intervals, after which the peer is given up.
 const MAX_TRIES: u8 = 15;
@@ -41,11 +41,18 @@ impl Sender {
     /// The next moment at which [`Sender::on_deadline`] has something to do.
     #[inline]
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.timer.map(|(_, at)| at)
+        earliest(self.timer.map(|(_, at)| at), self.pacer.due())
+    }
+
+    /// Whether the next deadline is that of something that waits for its pace.
+    #[cfg(test)]
+    pub(crate) fn is_paced(&self) -> bool {
+        self.pacer.due().is_some() && self.deadline() == self.pacer.due()
     }
 
     /// Handles the deadline if it has come. False when the peer is given up.
     pub(crate) fn on_deadline(&mut self, now: Instant) -> bool {
+        self.pacer.on_deadline(now);
         let Some((timer, _)) = self.timer.filter(|&(_, at)| at <= now) else { return true };
         self.timer = None;
         match timer {
@@ -80,7 +87,9 @@ impl Sender {
             self.controller.on_timeout(known);
             self.recovery.phase = Phase::Loss;
             self.recovery.recover = self.max;
-            self.scoreboard.lose_all(again);
+            let lost = self.scoreboard.lose_all(again);
+            let missing = self.meter.on_lost(lost, None);
+            self.controller.on_lost(&missing, now);
         } else {
             self.scoreboard.clear(self.una);
         }
@@ -130,17 +139,11 @@ impl Sender {
             && self.wnd > 0
             && (self.sack || phase != Phase::Loss);
         self.arm(Timer::Retransmit, now);
+        self.armed_at = now;
         if !probing {
             return;
         }
-        // RFC 8985 section 7.2.
-        let srtt = self.rtt.srtt().unwrap_or(Duration::from_millis(500));
-        let mut wait = (srtt + srtt).max(if self.sack { MIN_PROBE } else { MIN_REPEAT });
-        wait = Duration::from_micros(wait.total_micros() << self.recovery.probes);
-        // A segment behind a hole is acknowledged at once (RFC 5681 section 4.2).
-        if phase == Phase::Open && self.scoreboard.pipe() <= u32::from(self.payload_mss()) {
-            wait += DELAYED_ACK;
-        }
+        let wait = self.probe_interval();
         // RFC 8985 has the first probe in place of a timeout that would come sooner.
         let first = self.sack && phase == Phase::Open && self.recovery.probes == 0;
         if let Some((_, at)) = self.timer
@@ -150,8 +153,29 @@ impl Sender {
         }
     }
 
-    /// Nothing was heard for two round trips: a segment is sent whose answer tells what is missing.
+    /// The time after which a probe is sent (RFC 8985 section 7.2).
+    fn probe_interval(&self) -> Duration {
+        let srtt = self.rtt.srtt().unwrap_or(Duration::from_millis(500));
+        let mut wait = (srtt + srtt).max(if self.sack { MIN_PROBE } else { MIN_REPEAT });
+        wait = Duration::from_micros(wait.total_micros() << self.recovery.probes);
+        // A segment behind a hole is acknowledged at once (RFC 5681 section 4.2).
+        if self.recovery.phase == Phase::Open && self.scoreboard.pipe() <= u32::from(self.payload_mss()) {
+            wait += DELAYED_ACK;
+        }
+        wait
+    }
+
+    /// Nothing was heard for two round trips: a segment is sent whose answer tells what is missing. The time runs from the last
+    /// segment that was sent, but it ends when a timeout would come (RFC 8985 section 7.2); that is looked at here, as most
+    /// segments are acknowledged.
     fn on_probe_timer(&mut self, now: Instant) {
+        if self.sack && self.recovery.phase == Phase::Open && self.recovery.probes == 0 {
+            let due = (self.sent_at + self.probe_interval()).min(self.armed_at + self.interval());
+            if due > now && self.sent_at > self.armed_at {
+                self.timer = Some((Timer::Probe, due));
+                return;
+            }
+        }
         let open = self.recovery.phase == Phase::Open;
         self.recovery.probes = self.recovery.probes.saturating_add(1);
         if !self.sack {

@@ -220,7 +220,7 @@ impl End for Ours {
         if connection.deadline().is_none_or(|at| at > now) {
             return false;
         }
-        let expected = matches!(connection.state(), State::TimeWait | State::FinWait2);
+        let expected = matches!(connection.state(), State::TimeWait | State::FinWait2) || connection.is_paced();
         connection.on_deadline(now);
         !expected
     }

@@ -5,7 +5,7 @@ use super::link::Shape;
 use super::ours::{Answer, Ours, Rates};
 use super::random::Random;
 use super::smol::{self, Smol};
-use crate::tcp::{Config, SeqNumber};
+use crate::tcp::{Config, Congestion, SeqNumber};
 use crate::time::{Duration, Instant};
 
 /// IPv4 and TCP headers, in bytes.
@@ -72,6 +72,7 @@ fn config(random: &mut Random, mtu: usize) -> Config {
         send_limit: random.pick(&[3000, 50_000, 200_000]),
         recv_max: random.pick(&[0, 500_000, 4 << 20]),
         send_max: random.pick(&[0, 500_000, 4 << 20]),
+        congestion: random.pick(&[Congestion::Cubic, Congestion::Bbr]),
         window_scale: random.percent(70),
         sack: random.percent(70),
         timestamps: random.percent(60),

@@ -222,7 +222,7 @@ fn sent_in_rounds(script: &mut Script, rtt: u64, rounds: usize) -> Vec<u32> {
                 let room = script.connection.send_room();
                 let limit = script.connection.send_limit();
                 script.connection.send_mut().push(&vec![1; room], limit, &mut script.pool);
-                let sent: u32 = script.sent().iter().map(|sent| sent.len as u32).sum();
+                let sent: u32 = script.sent_at_its_pace().iter().map(|sent| sent.len as u32).sum();
                 if sent == 0 {
                     break;
                 }

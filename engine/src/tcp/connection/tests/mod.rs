@@ -8,11 +8,10 @@ mod random;
 mod receiving;
 mod recovery;
 mod sending;
-mod tolerance;
 mod undo;
 
 use super::*;
-use crate::tcp::congestion::Control;
+use crate::tcp::congestion::{Congestion, Control};
 use crate::tcp::saved::Saved;
 use crate::tcp::segment::{Flags, Options, Transmit};
 use crate::time::Duration;
@@ -24,6 +23,7 @@ const CONFIG: Config = Config {
     send_limit: 100_000,
     recv_max: 0,
     send_max: 0,
+    congestion: Congestion::Cubic,
     window_scale: false,
     sack: false,
     timestamps: false,
@@ -110,6 +110,16 @@ impl Script {
         std::iter::from_fn(|| self.connection.poll_transmit(self.now)).collect()
     }
 
+    /// The same with what waits for its pace, for as long as that takes.
+    fn sent_at_its_pace(&mut self) -> Vec<Transmit> {
+        let mut sent = self.sent();
+        while self.connection.is_paced() {
+            self.expire();
+            sent.extend(self.sent());
+        }
+        sent
+    }
+
     /// The one segment that is sent.
     fn one(&mut self) -> Transmit {
         let sent = self.sent();
@@ -157,7 +167,7 @@ const SYN_ACK: Flags = Flags::SYN.union(Flags::ACK);
 
 #[test]
 fn an_idle_connection_is_small() {
-    assert!(size_of::<Connection>() <= 704, "{}", size_of::<Connection>());
+    assert!(size_of::<Connection>() <= 928, "{}", size_of::<Connection>());
     let mut script = Script::established();
     script.push(5000);
     script.data(0, &[1; 1000]);

@@ -11,12 +11,13 @@ fn while_losses_are_repaired_sending_keeps_its_pace() {
     let mut script = in_flight(10_000);
     script.sack(10_000, &[]);
     script.push(20_000);
-    script.sent();
+    assert_eq!(script.sent_at_its_pace().len(), 20);
     script.now += Duration::from_millis(10);
     script.push(20_000);
     // Twenty are in flight, the first is lost.
     let mut sent = Vec::new();
     for arrived in 2..=20 {
+        script.now += Duration::from_micros(500);
         script.sack(10_000, &[(11_000, 10_000 + arrived * MSS)]);
         sent.push(script.sent().len());
         if arrived == 6 {

@@ -1,0 +1,85 @@
+//! How long the path is without the queue that a window keeps there. What fits on the path is known only while its least round
+//! trip is, and that is forgotten after a while, as paths change. So a window that has kept a queue for long lets it drain, once
+//! in some seconds and for two round trips. When a round trip is as long as before even so, others keep the queue, and
+//! what is in flight may be more.
+
+use super::Path;
+use crate::time::{Duration, Instant};
+
+/// How long a queue may stand before the path is sounded; well within the time for which the least round trip counts.
+const EVERY: Duration = Duration::from_secs(4);
+/// What the round trip may take beyond its least without being that of a queue, besides an eighth of it.
+const SLACK: Duration = Duration::from_millis(1);
+
+/// When the path was last seen without a queue, and what bounds the window while it is being sounded.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sounding {
+    clear_at: Option<Instant>,
+    bound: Option<(u32, Instant)>,
+}
+
+impl Sounding {
+    /// The window, or less while the path is being sounded.
+    #[inline]
+    pub(super) fn bound(&self, window: u32) -> u32 {
+        match self.bound {
+            Some((bound, _)) => window.min(bound),
+            None => window,
+        }
+    }
+
+    /// A round trip was measured; `settled`: slow start is over.
+    pub(super) fn on_round_trip(&mut self, settled: bool, path: &Path) {
+        if let Some((_, until)) = self.bound {
+            if path.now >= until {
+                self.bound = None;
+                self.clear_at = Some(path.now);
+            }
+            return;
+        }
+        let Some(least) = path.rtt.least() else { return };
+        let clear = path.latest <= least + SLACK + Duration::from_micros(least.total_micros() / 8);
+        let since = *self.clear_at.get_or_insert(path.now);
+        if clear {
+            self.clear_at = Some(path.now);
+        } else if settled && path.fits > 0 && path.now - since >= EVERY {
+            // A round trip for the queue to drain, and one to measure.
+            self.bound = Some((path.fits / 4 * 3, path.now + path.latest + least));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcp::rtt::RttEstimator;
+
+    /// Round trips of so many milliseconds, one each 100 ms, over a path whose least is 50 ms; the bounds of a window.
+    fn bounds(millis: impl Iterator<Item = u64>) -> Vec<u32> {
+        let mut sounding = Sounding::default();
+        let mut rtt = RttEstimator::default();
+        let mut now = Instant::from_secs(1);
+        rtt.sample(now, now + Duration::from_millis(50));
+        millis
+            .map(|ms| {
+                now += Duration::from_millis(100);
+                let latest = Duration::from_millis(ms);
+                let path = Path { now, rtt, latest, sack: true, most: 1 << 30, fits: 1000, paced: true };
+                sounding.on_round_trip(true, &path);
+                sounding.bound(5000)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_queue_that_stands_is_drained_once_in_four_seconds() {
+        let bounds = bounds(std::iter::repeat_n(100, 300));
+        let drained: Vec<usize> = (0..300).filter(|&at| bounds[at] == 750).collect();
+        assert_eq!(drained, [40, 41, 82, 83, 124, 125, 166, 167, 208, 209, 250, 251, 292, 293]);
+    }
+
+    #[test]
+    fn a_path_that_is_seen_without_a_queue_is_left_alone() {
+        assert!(bounds((0..300).map(|at| if at % 35 == 0 { 56 } else { 100 })).iter().all(|&bound| bound == 5000));
+    }
+}
