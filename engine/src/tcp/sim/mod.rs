@@ -18,6 +18,7 @@
 
 mod app;
 mod contests;
+mod controllers;
 mod dumbbell;
 mod end;
 mod link;

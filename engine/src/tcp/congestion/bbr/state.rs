@@ -201,10 +201,10 @@ impl Bbr {
         self.adapt_upper(sample, now);
         match self.state {
             State::Down | State::Cruise if self.is_time_to_probe(now) => self.begin_refill(sample.total),
-            State::Down => {
-                if sample.pipe <= self.bounds.with_headroom(self.segment) && sample.pipe <= self.inflight(1.0) {
-                    self.begin_cruise();
-                }
+            State::Down
+                if sample.pipe <= self.bounds.with_headroom(self.segment) && sample.pipe <= self.inflight(1.0) =>
+            {
+                self.begin_cruise();
             }
             State::Refill if self.model.round_start => self.begin_up(sample, now),
             State::Up => {

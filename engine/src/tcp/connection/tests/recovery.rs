@@ -294,3 +294,20 @@ fn a_restored_connection_learns_the_options_from_the_peer() {
     script.connection.flush_ack();
     assert_eq!(script.one().options.timestamps, Some((100_001, 900)), "the values do not go back");
 }
+
+/// RFC 8985 section 7.2: the time of a probe runs from the last segment, and ends when a timeout would come.
+#[test]
+fn a_probe_waits_for_two_round_trips_after_the_last_segment() {
+    let mut script = in_flight(3000);
+    script.sack(3000, &[]);
+    script.push(1000);
+    assert_eq!(script.offsets(), [3000]);
+    script.now += Duration::from_millis(15);
+    script.push(1000);
+    assert_eq!(script.offsets(), [4000]);
+    let sent = script.now;
+    while script.offsets().is_empty() {
+        script.expire();
+    }
+    assert_eq!(script.now - sent, Duration::from_millis(20));
+}
