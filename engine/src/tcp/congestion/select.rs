@@ -43,6 +43,12 @@ impl Controller {
         Controller::Cubic(LossBased::new(segment))
     }
 
+    /// Whether it goes by what the path delivers alone.
+    #[inline]
+    pub(in crate::tcp) fn is_model(&self) -> bool {
+        matches!(self, Controller::Bbr(_))
+    }
+
     /// The handshake, or the peer's behaviour, settled the size of a full segment and whether there are selective acknowledgments.
     pub(in crate::tcp) fn choose(&mut self, congestion: Congestion, segment: u32, sack: bool, now: Instant) {
         *self = match congestion {

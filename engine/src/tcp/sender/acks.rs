@@ -122,6 +122,9 @@ impl Sender {
     /// would let more go: it does not measure the path.
     #[inline]
     fn look_for_silence(&mut self) {
+        if !self.measures {
+            return;
+        }
         let closed = self.wnd < self.flight().saturating_add(u32::from(self.mss));
         if (self.unsent() == 0 || closed) && self.scoreboard.lost() == 0 {
             let pipe = self.pipe();

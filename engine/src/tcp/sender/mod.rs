@@ -102,6 +102,8 @@ pub(super) struct Sender {
     congestion: Congestion,
     controller: Controller,
     meter: Meter,
+    /// What the path delivers is measured: it is long, or the controller goes by that alone.
+    measures: bool,
     /// The highest rate of late, and the round trips since that began.
     rate: MaxRate,
     rate_rounds: u8,
@@ -147,6 +149,7 @@ impl Sender {
             congestion: config.congestion,
             controller: Controller::new(u32::from(config.mss)),
             meter: Meter::default(),
+            measures: true,
             rate: MaxRate::default(),
             rate_rounds: 0,
             pacer: Pacer::new(),

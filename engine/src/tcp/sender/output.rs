@@ -200,11 +200,14 @@ impl Sender {
     /// Bytes go out: what is to be kept with them.
     #[inline]
     fn note_sent(&mut self, bytes: u32, now: Instant) -> Snapshot {
+        self.controller.on_sent(bytes);
+        if !self.measures {
+            return Snapshot::default();
+        }
         let pipe = self.pipe();
         if pipe == 0 {
             self.controller.on_restart(now);
         }
-        self.controller.on_sent(bytes);
         self.pacer.spend(bytes, u32::from(self.payload_mss()), now);
         self.meter.on_sent(pipe, bytes, now)
     }

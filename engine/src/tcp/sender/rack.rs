@@ -2,6 +2,7 @@
 //! acknowledgments.
 
 use super::Sender;
+use super::delivery::Meter;
 use super::recovery::Phase;
 use super::scoreboard::{Delivered, Newest};
 use super::timer::Timer;
@@ -122,16 +123,33 @@ impl Sender {
     /// What the bytes that were newly delivered say about round trips, order and losses.
     pub(super) fn on_delivered(&mut self, delivered: &Delivered, now: Instant) -> Option<Sample> {
         let newest = delivered.newest?;
-        let sample = self.meter.on_delivered(delivered.bytes, &newest, self.rtt.least(), now);
-        self.note_rate(&sample);
+        let sample = self.measure_rate(delivered, &newest, now);
         if !self.rack.note(delivered, newest, now) {
-            return Some(sample);
+            return sample;
         }
         // One measurement a round trip, as RFC 6298 section 4 has it.
         if !newest.resent && newest.end.ge(self.rtt_next) {
             self.rtt.sample(newest.sent, now);
             self.rtt_next = self.max;
         }
+        sample
+    }
+
+    /// What bytes that arrived tell of the rate. Nothing on a short path, where it would be that of the application's loop.
+    #[inline]
+    fn measure_rate(&mut self, delivered: &Delivered, newest: &Newest, now: Instant) -> Option<Sample> {
+        let measures = self.is_long() || self.controller.is_model();
+        if measures != self.measures {
+            // What is in flight was sent without a note, or will not be measured.
+            self.measures = measures;
+            self.meter = Meter::default();
+            self.pacer.set_rate(None, 1, now);
+        }
+        if !measures {
+            return None;
+        }
+        let sample = self.meter.on_delivered(delivered.bytes, newest, self.rtt.least(), now);
+        self.note_rate(&sample);
         Some(sample)
     }
 
