@@ -141,6 +141,7 @@ impl Instance {
         let ipv6 = config.has_ipv6();
         let mut stack = Stack::new(config)?;
         stack.advertise_by_timer();
+        stack.tell_of_sockets();
         let instance = Counted::new(Instance {
             watching: Watching::new(stack.descriptor()),
             core: Mutex::new(Core {

@@ -173,3 +173,23 @@ fn a_unix_socket_leads_to_the_guest_and_goes_with_its_forward() {
     drop(network.effects());
     assert!(!path.exists());
 }
+
+#[test]
+fn the_address_of_a_forward_that_was_removed_is_free_at_once() {
+    let mut stack = Stack::new(Config::default()).unwrap();
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let forward = |port, at| match protocol {
+            Protocol::Udp => HostForward::udp((Ipv4Addr::LOCALHOST, at), (GUEST, port)),
+            _ => HostForward::tcp((Ipv4Addr::LOCALHOST, at), (GUEST, port)),
+        };
+        let first = stack.add_host_forward(forward(80, 0)).unwrap();
+        let address = bound(first);
+        stack.remove_host_forward(first).unwrap();
+        if protocol == Protocol::Tcp {
+            assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        }
+        // Another process may take the port meanwhile; not each time.
+        let again = (0..20).find_map(|_| stack.add_host_forward(forward(81, address.port())).ok());
+        assert_eq!(again.and_then(|handle| handle.bound()), Some(address));
+    }
+}

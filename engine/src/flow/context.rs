@@ -45,6 +45,8 @@ pub(crate) struct Context {
     /// How many frames this step of the engine may still make; the stack sets it before each step.
     pub budget: FrameBudget,
     pub effects: Vec<Effect>,
+    /// The application is told of each host socket before it closes, as one that watches them has to be.
+    pub tells_of_sockets: bool,
     pub timers: TimerQueue,
     /// `None` in direct mode: the application watches each socket itself.
     pub poller: PollMode,
@@ -139,11 +141,13 @@ impl Context {
         if news == News::Stream {
             self.pace.on_stream();
         }
-        self.effects.push(Effect::Register(socket.as_raw_fd()));
+        if self.tells_of_sockets {
+            self.effects.push(Effect::Register(socket.as_raw_fd()));
+        }
         true
     }
 
-    /// Stops watching a host socket and lets it close once the application was told.
+    /// Stops watching a host socket and lets it close: at once, or when an application that is told of sockets was told.
     pub(crate) fn unwatch(&mut self, socket: Leaving) {
         // Streams come and go by the thousand, so the system call is saved for them: the close ends the watch. Should a
         // child process of the application hold a copy of one, there may be reports of it, with a token that names nobody.
@@ -152,7 +156,9 @@ impl Context {
         {
             poller.remove(&socket);
         }
-        self.effects.push(Effect::Unregister(socket.into()));
+        if self.tells_of_sockets {
+            self.effects.push(Effect::Unregister(socket.into()));
+        }
     }
 
     /// How the TCP of a flow behaves towards the guest: IPv6's header leaves less for the segment, and the timestamps of

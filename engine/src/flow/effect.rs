@@ -47,9 +47,10 @@ impl AsRawFd for HostSocket {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Effect {
-    /// A host socket was made.
+    /// A host socket was made. Only in direct mode ([`ConfigBuilder::direct_poll`](crate::ConfigBuilder::direct_poll)), where
+    /// the program watches it.
     Register(RawFd),
-    /// A host socket is done with; it closes when this value is dropped, after the application was told.
+    /// A host socket is done with; it closes when this value is dropped, after the program was told. Only in direct mode.
     Unregister(HostSocket),
     /// The application's loop should come round: it may be asleep while there is work or room again.
     Notify,

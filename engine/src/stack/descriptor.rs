@@ -6,6 +6,13 @@ use super::Stack;
 use crate::host::poller::Poller;
 
 impl Stack {
+    /// Has the program told of each host socket, by [`Effect::Register`](crate::Effect::Register) and
+    /// [`Effect::Unregister`](crate::Effect::Unregister), also where it watches none of them.
+    #[doc(hidden)]
+    pub fn tell_of_sockets(&mut self) {
+        self.cx.tells_of_sockets = true;
+    }
+
     /// The one descriptor to watch, or `None` in direct mode.
     pub fn descriptor(&self) -> Option<RawFd> {
         self.cx.poller.as_ref().map(Poller::descriptor)

@@ -163,6 +163,7 @@ impl Stack {
             policy,
             first_guest: config.dhcp_start,
             effects,
+            tells_of_sockets: config.direct_poll,
             budget: FrameBudget::default(),
             timers: TimerQueue::default(),
             poller,

@@ -42,10 +42,10 @@ impl Stack {
     /// Ends a host forward: nobody is let in any more. TCP connections that came through it go on; datagrams of a UDP forward
     /// do not.
     ///
-    /// The socket itself is in an [`Effect::Unregister`](crate::Effect::Unregister) and closes when that is dropped, as
-    /// a program that watches it has to be told first: until then the address is taken, and the host's kernel completes
-    /// connections, which then break off. So take the effects out, with [`Stack::poll_output`], before the same
-    /// address is forwarded anew.
+    /// The socket is closed when this returns, so that the same address can be forwarded anew at once. In direct mode the
+    /// program, which watches the socket, has to be told first: there it is in an
+    /// [`Effect::Unregister`](crate::Effect::Unregister) and closes when that is dropped. Until then the address is
+    /// taken, and the host's kernel completes connections, which then break off.
     ///
     /// # Errors
     /// [`ForwardError::Gone`] for a handle that was used before, or is of another stack.
