@@ -282,8 +282,6 @@ impl Egress {
             urgent: transmit.urgent,
             options: options.get(..options_len).unwrap_or_default(),
         };
-        // ECT(0) (RFC 3168 section 5).
-        let tos = if transmit.capable { tos | 2 } else { tos };
         self.tcp((remote.ip, guest.ip), (tos, TTL), &tcp, Payload(payload.0, payload.1), now);
     }
 
@@ -331,7 +329,7 @@ impl Egress {
                     self.dispatch4(dst, resolved, now);
                 }
             }
-            (IpAddr::V6(src), IpAddr::V6(dst)) => self.tcp6((src, dst), tos & 3, tcp, payload, now),
+            (IpAddr::V6(src), IpAddr::V6(dst)) => self.tcp6(src, dst, tcp, payload, now),
             // A flow has both ends in one family.
             _ => {}
         }

@@ -181,7 +181,6 @@ impl Stack {
                     source: packet.src().into(),
                     destination: packet.dst().into(),
                     ttl: packet.ttl(),
-                    marked: packet.tos() & 3 == 3,
                     segment: packet.payload(),
                     packet: packet.packet(),
                 };

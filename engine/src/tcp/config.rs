@@ -1,7 +1,6 @@
 //! How connections behave.
 
 use super::congestion::Congestion;
-use super::ecn::Ecn;
 #[cfg(doc)]
 use super::pool::Pool;
 use crate::time::Duration;
@@ -25,8 +24,6 @@ pub struct Config {
     pub send_max: usize,
     /// How much is in flight.
     pub congestion: Congestion,
-    /// Explicit congestion notification (RFC 3168).
-    pub ecn: Ecn,
     /// Offer and accept window scaling (RFC 7323 section 2).
     pub window_scale: bool,
     /// Offer and accept selective acknowledgments (RFC 2018).
@@ -55,7 +52,6 @@ impl Default for Config {
             recv_max: 0,
             send_max: 0,
             congestion: Congestion::default(),
-            ecn: Ecn::default(),
             window_scale: true,
             sack: true,
             timestamps: true,

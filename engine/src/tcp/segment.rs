@@ -20,7 +20,7 @@ const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
 
 bitflags! {
-    /// The control bits (RFC 9293 section 3.1, RFC 3168 section 6.1).
+    /// The control bits (RFC 9293 section 3.1). The bits of explicit congestion notification are not kept.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
     pub struct Flags: u8 {
         /// No more bytes come after these.
@@ -35,10 +35,6 @@ bitflags! {
         const ACK = 0x10;
         /// The urgent pointer counts.
         const URG = 0x20;
-        /// Something that arrived had been marked by a queue on the way.
-        const ECE = 0x40;
-        /// The sender of this has heard of a mark, and sends less.
-        const CWR = 0x80;
     }
 }
 
@@ -233,8 +229,6 @@ pub struct Transmit {
     pub urgent: u16,
     /// The options.
     pub options: Options,
-    /// A queue on the way may mark the packet in place of dropping it (RFC 3168 section 5).
-    pub capable: bool,
     /// Where the payload starts, in bytes from the front of the send buffer.
     pub offset: usize,
     /// The payload's length in bytes.

@@ -101,11 +101,6 @@ impl Control for LossBased {
         }
     }
 
-    /// As for a loss (RFC 9438 section 4.6).
-    fn on_marked(&mut self, _: &Path) {
-        self.cubic.reduce();
-    }
-
     fn on_loss(&mut self, loss: &Loss, path: &Path) -> bool {
         if loss.first {
             self.suspicion.note(loss.flight, path);

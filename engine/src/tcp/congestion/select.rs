@@ -128,10 +128,6 @@ impl Control for Controller {
         each!(self, one => one.on_sample(sample, path))
     }
 
-    fn on_marked(&mut self, path: &Path) {
-        each!(self, one => one.on_marked(path))
-    }
-
     fn on_loss(&mut self, loss: &Loss, path: &Path) -> bool {
         let window = self.window();
         let begins = each!(self, one => one.on_loss(loss, path));

@@ -29,7 +29,6 @@ impl Connection {
                 }
             }
         }
-        self.marked = false;
     }
 
     /// The common case of a bulk transfer: the next bytes, nothing else new, nothing out of order.
@@ -47,7 +46,6 @@ impl Connection {
     #[inline]
     fn expects(&self, header: &Segment<'_>, len: usize, now: Instant) -> bool {
         self.state == State::Established
-            && !self.marked
             && (header.flags & !Flags::PSH) == Flags::ACK
             && self.sender.expects(header)
             && self.receiver.expects(header, len, now)
@@ -222,7 +220,6 @@ impl Connection {
             return;
         }
         self.challenges.heard();
-        self.take_mark(&segment);
         // Not before: who guesses only the window is not to make the peer's own segments look old.
         self.receiver.take_stamp(&segment, now);
         self.take_text(&segment, now, pool);
@@ -248,17 +245,6 @@ impl Connection {
             self.on_fin_acked(now);
         }
         self.state != State::Closed
-    }
-
-    /// RFC 3168 section 6.1.3: the peer is told of a mark until it says that it sends less.
-    fn take_mark(&mut self, segment: &Segment<'_>) {
-        if self.sender.marks_agreed() {
-            self.echoes_mark &= !segment.flags.contains(Flags::CWR);
-            if self.marked && !segment.is_empty() {
-                self.echoes_mark = true;
-                self.receiver.owe();
-            }
-        }
     }
 
     fn on_fin_acked(&mut self, now: Instant) {

@@ -58,9 +58,6 @@ pub struct Connection {
     lifetime: Option<Instant>,
     keep_alive: KeepAlive,
     challenges: Challenges,
-    /// The segment that is handed in next came in a marked packet, and the peer is to hear of one (RFC 3168 section 6.1.3).
-    marked: bool,
-    echoes_mark: bool,
     /// The options that were agreed on are not known and are learned from the peer's segments.
     learning: bool,
 }
@@ -78,8 +75,6 @@ impl Connection {
             lifetime: None,
             keep_alive: KeepAlive::new(config, now),
             challenges: Challenges::new(now),
-            marked: false,
-            echoes_mark: false,
             learning: false,
         }
     }
@@ -92,11 +87,6 @@ impl Connection {
         connection.take_syn(syn, now);
         connection.receiver.take_syn_data(syn.payload, pool);
         connection
-    }
-
-    /// The segment that is handed in next came in a packet that a queue on the way had marked (RFC 3168 section 5).
-    pub fn on_marked(&mut self) {
-        self.marked = true;
     }
 
     /// The host side is connected: the handshake goes on, a SYN|ACK is sent. Without effect in any other state than

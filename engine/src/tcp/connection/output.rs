@@ -107,7 +107,6 @@ impl Connection {
             flags: Flags::ACK,
             window: if self.is_established() { self.receiver.window_field() } else { self.receiver.syn_window() },
             urgent: 0,
-            capable: false,
             options: Options { timestamps: self.timestamps_field(now), ..Options::default() },
             offset: 0,
             len: 0,
@@ -132,10 +131,9 @@ impl Connection {
 
     /// Makes a segment of the synchronized states of the sender's part. It carries what the receiver owes.
     fn dress(&mut self, outgoing: Outgoing, now: Instant) -> Transmit {
-        let Outgoing { seq, offset, len, flags, urgent, capable } = outgoing;
-        let mut transmit = Transmit { offset, len, urgent, capable, ..self.bare(seq, now) };
+        let Outgoing { seq, offset, len, flags, urgent } = outgoing;
+        let mut transmit = Transmit { offset, len, urgent, ..self.bare(seq, now) };
         transmit.flags |= flags;
-        transmit.flags.set(Flags::ECE, self.echoes_mark);
         self.receiver.report(&mut transmit.options);
         self.receiver.acknowledged(u32::from(transmit.window) << self.receiver.scale());
         transmit

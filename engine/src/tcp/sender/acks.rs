@@ -8,7 +8,6 @@ use crate::tcp::segment::Segment;
 use crate::tcp::seq::SeqNumber;
 use crate::time::{Duration, Instant};
 
-use super::recovery::Phase;
 use super::scoreboard::Delivered;
 
 impl Sender {
@@ -36,9 +35,6 @@ impl Sender {
             // The peer is alive: its window is asked for as long as it takes.
             self.tries = 0;
             self.waited = Duration::ZERO;
-        }
-        if self.marks.is_news(segment.flags, segment.ack, self.max) && self.recovery.phase == Phase::Open {
-            self.controller.on_marked(&self.path(now));
         }
         if segment.ack.gt(self.una) {
             return self.on_new_ack(segment, now, pool);

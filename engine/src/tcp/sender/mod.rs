@@ -27,7 +27,6 @@ use super::capacity::path_holds;
 use super::config::Config;
 use super::congestion::{Congestion, Control, Controller, MaxRate};
 use super::due::Due;
-use super::ecn::Marks;
 use super::pool::Pool;
 use super::rtt::RttEstimator;
 use super::seq::SeqNumber;
@@ -109,7 +108,6 @@ pub(super) struct Sender {
     rate: MaxRate,
     rate_rounds: u8,
     pacer: Pacer,
-    marks: Marks,
     /// When new bytes were last sent, and when the timer was armed: a probe's time counts from the former.
     sent_at: Instant,
     armed_at: Instant,
@@ -155,7 +153,6 @@ impl Sender {
             rate: MaxRate::default(),
             rate_rounds: 0,
             pacer: Pacer::new(),
-            marks: Marks::new(iss),
             sent_at: Instant::ZERO,
             armed_at: Instant::ZERO,
             scoreboard: Scoreboard::default(),
@@ -248,15 +245,6 @@ impl Sender {
     pub(super) fn allow_sack(&mut self) {
         self.sack = true;
         self.controller.choose(self.congestion, u32::from(self.payload_mss()), true, self.sent_at);
-    }
-
-    /// Both ends take part in explicit congestion notification.
-    pub(super) fn agree_on_marks(&mut self) {
-        self.marks.agreed = true;
-    }
-
-    pub(super) fn marks_agreed(&self) -> bool {
-        self.marks.agreed
     }
 
     #[inline]

@@ -21,15 +21,13 @@ pub(in crate::tcp) struct Outgoing {
     pub flags: Flags,
     /// The urgent pointer.
     pub urgent: u16,
-    /// The packet may be marked.
-    pub capable: bool,
 }
 
 impl Outgoing {
     /// Of a segment without text.
     #[inline]
     pub(crate) fn bare(seq: SeqNumber) -> Outgoing {
-        Outgoing { seq, offset: 0, len: 0, flags: Flags::empty(), urgent: 0, capable: false }
+        Outgoing { seq, offset: 0, len: 0, flags: Flags::empty(), urgent: 0 }
     }
 }
 
@@ -189,14 +187,7 @@ impl Sender {
         if fin {
             self.fin = Fin::Sent;
         }
-        let mut outgoing = self.text(seq, offset, len, fin);
-        if self.marks.agreed && fresh && len > 0 {
-            outgoing.capable = true;
-            if std::mem::take(&mut self.marks.reduced) {
-                outgoing.flags |= Flags::CWR;
-            }
-        }
-        Some(outgoing)
+        Some(self.text(seq, offset, len, fin))
     }
 
     /// Whether the pace lets a segment go. When it does not, there is a deadline for it.

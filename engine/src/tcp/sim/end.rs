@@ -76,7 +76,6 @@ pub(super) fn reset_for(segment: &Segment<'_>) -> Option<Transmit> {
         window: 0,
         urgent: 0,
         options: Options::default(),
-        capable: false,
         offset: 0,
         len: 0,
     })

@@ -5,7 +5,7 @@ use super::link::Shape;
 use super::ours::{Answer, Ours, Rates};
 use super::random::Random;
 use super::smol::{self, Smol};
-use crate::tcp::{Config, Congestion, Ecn, SeqNumber};
+use crate::tcp::{Config, Congestion, SeqNumber};
 use crate::time::{Duration, Instant};
 
 /// IPv4 and TCP headers, in bytes.
@@ -73,7 +73,6 @@ fn config(random: &mut Random, mtu: usize) -> Config {
         recv_max: random.pick(&[0, 500_000, 4 << 20]),
         send_max: random.pick(&[0, 500_000, 4 << 20]),
         congestion: random.pick(&[Congestion::Cubic, Congestion::Bbr]),
-        ecn: random.pick(&[Ecn::Refuse, Ecn::Accept, Ecn::Ask]),
         window_scale: random.percent(70),
         sack: random.percent(70),
         timestamps: random.percent(60),

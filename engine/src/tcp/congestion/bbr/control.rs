@@ -114,7 +114,6 @@ impl Control for Bbr {
     fn on_sample(&mut self, sample: &Sample, path: &Path) {
         let now = path.now;
         self.most = path.most.max(self.least_window());
-        self.total = sample.total;
         self.note_latest(sample);
         self.model.count_round(sample);
         self.model.note_rate(sample);
@@ -130,10 +129,6 @@ impl Control for Bbr {
         self.forget_latest(sample);
         self.set_pacing(path);
         self.set_window(sample);
-    }
-
-    fn on_marked(&mut self, path: &Path) {
-        self.note_marked(path.now);
     }
 
     fn on_loss(&mut self, loss: &Loss, _: &Path) -> bool {

@@ -50,8 +50,6 @@ pub(in crate::tcp) struct Bbr {
     prior_window: u32,
     /// Sending began anew after the host had no more.
     restarted: bool,
-    /// All that has arrived on the connection; it wraps.
-    total: u32,
     /// Of the generator that keeps flows from probing together.
     random: u32,
 }
@@ -74,7 +72,6 @@ impl Bbr {
             probe_rtt: ProbeRtt::new(now),
             prior_window: 0,
             restarted: false,
-            total: 0,
             random: now.total_micros() as u32 | 1,
         };
         bbr.enter_startup();
