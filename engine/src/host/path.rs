@@ -44,7 +44,7 @@ mod system {
         /// Receives one datagram.
         ///
         /// # Errors
-        /// As for [`Datagram::receive_from`].
+        /// `WouldBlock` when nothing is waiting; otherwise the socket's error.
         pub(crate) fn receive_with_hops(&self, buffer: &mut [u8]) -> io::Result<ReceivedFrom> {
             let mut control = Control::EMPTY;
             // SAFETY: sockaddr_in6 and msghdr are plain data for which all zero bytes are a valid value.
