@@ -378,3 +378,36 @@ fn poll_an_application_that_never_reports_its_descriptors_gets_everything() {
         assert_eq!(came, [byte; 7]);
     }
 }
+
+/// libslirp-helper takes a sleep of 0 for one without a limit. What is due then, here the SYN-ACK that the guest has not
+/// acknowledged, does not wait until something else happens.
+#[test]
+fn a_sleep_without_a_limit_ends_when_something_is_due() {
+    if direct() || std::env::var("OXISLIRP_POLL").is_ok_and(|mode| mode == "direct") {
+        eprintln!("SKIPPED: only the nested poller can get an application out of such a sleep");
+        return;
+    }
+    let i = Setup::default().start();
+    let (_listener, port) = tcp_listener();
+    let mut conn = Conn::new(&i, at_vhost(port));
+    conn.syn(&i, &[]);
+    i.wait("a SYN-ACK", |frame| frame.tcp().filter(|s| conn.is_mine(s)));
+    for round in 0..20 {
+        let filled = i.fill(0);
+        let mut entries: Vec<_> =
+            filled.wanted.iter().map(|(fd, _)| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 }).collect();
+        let began = std::time::Instant::now();
+        // SAFETY: the entries live as long as the call.
+        let ready = unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, 10_000) };
+        assert!(ready > 0, "round {round}: it would sleep for ever");
+        i.move_clock(began.elapsed());
+        i.poll_with(
+            false,
+            &entries.iter().map(|entry| if entry.revents != 0 { POLL_IN } else { 0 }).collect::<Vec<_>>(),
+        );
+        if i.drain().iter().filter_map(Frame::tcp).any(|s| conn.is_mine(&s) && s.flags == SYN | ACK) {
+            return;
+        }
+    }
+    panic!("the SYN-ACK was not repeated");
+}

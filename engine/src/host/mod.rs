@@ -3,6 +3,7 @@
 //!
 //! Every socket made here is non-blocking and close-on-exec, and never raises SIGPIPE.
 
+mod alarm;
 pub(crate) mod clock;
 mod control;
 pub(crate) mod error_queue;

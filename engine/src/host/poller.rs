@@ -11,6 +11,8 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::alarm::Alarm;
+
 /// How many changes one system call fetches.
 const BATCH: usize = 256;
 /// How many such calls one [`Poller::wait`] makes at most; what is left is reported by the next one.
@@ -86,6 +88,8 @@ pub(crate) struct Poller {
     events: Events,
     /// Made when it is first needed.
     waker: Option<Waker>,
+    /// The same.
+    alarm: Option<Alarm>,
 }
 
 impl Poller {
@@ -94,7 +98,7 @@ impl Poller {
     /// # Errors
     /// What the operating system says when it has no descriptor left.
     pub(crate) fn new() -> io::Result<Poller> {
-        Ok(Poller { poll: Poll::new()?, events: Events::with_capacity(BATCH), waker: None })
+        Ok(Poller { poll: Poll::new()?, events: Events::with_capacity(BATCH), waker: None, alarm: None })
     }
 
     /// The poller's own descriptor: readable while any registered socket has news.
@@ -130,6 +134,16 @@ impl Poller {
         if let Some(waker) = &self.waker {
             // It fails only where the news is there already.
             let _ = waker.wake();
+        }
+    }
+
+    /// The same after a while, and not when it was last asked for.
+    pub(crate) fn wake_after(&mut self, wait: Duration, token: u64) {
+        if self.alarm.is_none() {
+            self.alarm = Alarm::new().ok().filter(|alarm| self.add(alarm, token, News::Incoming).is_ok());
+        }
+        if let Some(alarm) = &self.alarm {
+            alarm.set(wait);
         }
     }
 
@@ -194,6 +208,25 @@ mod tests {
         assert_eq!(seen, [5]);
         poller.wait(|token, _| seen.push(token));
         assert_eq!(seen, [5]);
+    }
+
+    #[test]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn an_alarm_is_one_report_and_can_be_put_off() {
+        let mut poller = Poller::new().unwrap();
+        poller.wake_after(Duration::ZERO, 5);
+        poller.wake_after(Duration::from_secs(3600), 5);
+        poller.wait(|token, _| panic!("{token} reported"));
+        for _ in 0..2 {
+            poller.wake_after(Duration::from_millis(1), 5);
+            let mut entry = libc::pollfd { fd: poller.descriptor(), events: libc::POLLIN, revents: 0 };
+            // SAFETY: one entry, which lives as long as the call.
+            assert_eq!(unsafe { libc::poll(&raw mut entry, 1, 10_000) }, 1);
+            let mut seen = Vec::new();
+            poller.wait(|token, _| seen.push(token));
+            poller.wait(|token, _| seen.push(token));
+            assert_eq!(seen, [5]);
+        }
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub(super) struct LoopState {
     woken: bool,
     /// When it will wake by itself, at the latest.
     wakes: Option<Instant>,
+    /// When the poller's descriptor becomes readable for one that may sleep without a limit.
+    alarm: Option<Instant>,
     thrift: Thrift,
     /// Turns that this round may still take.
     turns: u32,
@@ -84,17 +86,30 @@ impl Stack {
         }
         let made = self.cx.egress.position();
         sleep = self.cx.egress.handover.before_sleep(made, sleep, self.cx.now);
-        if rest.for_ever
-            && (self.cx.egress.handover.waits(made) || self.may_go_on())
-            && let Some(poller) = self.cx.poller.as_mut()
-        {
-            poller.wake(token::STACK);
+        if rest.for_ever {
+            self.keep_from_sleeping_for_ever(self.cx.egress.handover.waits(made) || self.may_go_on(), next);
         }
         self.loop_state.asleep = true;
         self.loop_state.notified = false;
         self.loop_state.woken = false;
         self.loop_state.wakes = Some(self.cx.now + Duration::from_millis(u64::from(sleep)));
         Some(sleep)
+    }
+
+    /// An application that may sleep without a limit comes round at once, or when something is due.
+    fn keep_from_sleeping_for_ever(&mut self, at_once: bool, next: Option<Instant>) {
+        let now = self.cx.now;
+        let Some(poller) = self.cx.poller.as_mut() else { return };
+        if at_once {
+            return poller.wake(token::STACK);
+        }
+        let Some(deadline) = next else { return };
+        // One that goes off before is left as it is: the application comes round then, and it is set anew.
+        if self.loop_state.alarm.is_none_or(|at| at <= now || at > deadline) {
+            let micros = if deadline > now { (deadline - now).total_micros() } else { 0 };
+            poller.wake_after(std::time::Duration::from_micros(micros), token::STACK);
+            self.loop_state.alarm = Some(deadline);
+        }
     }
 
     /// Milliseconds until something is due, `most` at most; the next deadline is known.
@@ -146,6 +161,7 @@ impl Stack {
         let mut any = false;
         let Some(poller) = self.cx.poller.as_mut() else { return };
         let (tcp, udp, icmp, forwards) = (&mut self.tcp, &mut self.udp, &mut self.icmp, &mut self.tcp_forwards);
+        let alarm = &mut self.loop_state.alarm;
         poller.wait(|token, ready| {
             any = true;
             match token::unpack(token) {
@@ -153,7 +169,8 @@ impl Stack {
                 (Kind::Udp, key) => udp.flows.on_ready(key.into(), ready),
                 (Kind::Icmp, key) => icmp.flows.on_ready(key.into(), ready),
                 (Kind::TcpListener, key) => forwards.flows.on_ready(key.into(), ready),
-                (Kind::Stack, _) => {}
+                // It may have gone off a little before the application's clock is there.
+                (Kind::Stack, _) => *alarm = None,
             }
         });
         self.cx.pace.on_asked(any, self.cx.now);
