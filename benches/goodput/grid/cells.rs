@@ -1,7 +1,7 @@
 //! The cells of the grid.
 
 use crate::dumbbell::{Discipline, Kind, Setup, millis};
-use crate::tcp::Config;
+use crate::tcp::{Config, Congestion};
 
 /// Virtual time in nanoseconds, as the simulator has it.
 type Nanos = i64;
@@ -65,25 +65,35 @@ pub enum Sender {
     /// As a stack has it that is told nothing.
     #[default]
     Default,
+    Cubic,
+    Bbr,
 }
 
 impl Sender {
     pub fn named(name: &str) -> Result<Sender, String> {
-        match name {
-            "default" => Ok(Sender::Default),
-            _ => Err(format!("there is no sender {name}")),
-        }
+        let all = [Sender::Default, Sender::Cubic, Sender::Bbr];
+        all.into_iter().find(|sender| sender.name() == name).ok_or(format!("there is no sender {name}"))
     }
 
     pub fn name(self) -> &'static str {
         match self {
             Sender::Default => "default",
+            Sender::Cubic => "cubic",
+            Sender::Bbr => "bbr",
         }
     }
 
-    /// Whether its losses are those of a sender that looks for the path's rate beyond a short queue.
+    fn congestion(self) -> Congestion {
+        match self {
+            Sender::Default => Congestion::default(),
+            Sender::Cubic => Congestion::Cubic,
+            Sender::Bbr => Congestion::Bbr,
+        }
+    }
+
+    /// Whether it looks for the path's rate beyond a short queue, which costs drops there.
     pub fn probes_rate(self) -> bool {
-        false
+        self.congestion() == Congestion::Bbr
     }
 
     /// What `engine/src/stack` makes of an MTU of 1500.
@@ -96,6 +106,7 @@ impl Sender {
             send_limit: limit,
             recv_max: grown,
             send_max: grown,
+            congestion: self.congestion(),
             ..Config::default()
         }
     }

@@ -114,6 +114,24 @@ fn a_setup_gives_the_same_run_again() {
     assert_eq!(format!("{:?}", run(&setup)), format!("{:?}", run(&setup)));
 }
 
+/// Bars of docs/goodput.md, at the cells at which the sender of before flooded the queue (a fifth of what it sent was dropped) and
+/// starved its neighbor (which had 2 and 10 % of the link).
+#[test]
+fn our_sender_leaves_short_queues_and_their_neighbors_alone() {
+    let alone = setup(100, 50, 64, &[ours()], 12);
+    let figures = run(&alone);
+    assert!(shares(&alone, &figures)[0] >= 0.8 && figures.dropped() <= 0.01, "{figures:?}");
+    for (rtt, queue) in [(50, 64), (10, 32)] {
+        let beside = setup(100, rtt, queue, &[ours(), Kind::Cubic], 12);
+        let figures = run(&beside);
+        let shares = shares(&beside, &figures);
+        assert!(shares.iter().all(|&share| share >= 0.3), "{rtt} ms: {shares:?}");
+        assert!(figures.dropped() <= 0.01, "{rtt} ms: {figures:?}");
+    }
+    let two = setup(100, 10, 32, &[ours(), ours()], 12);
+    assert!(jain(&shares(&two, &run(&two))) >= 0.95);
+}
+
 /// Bad input for a sender: none of it stops it or makes it flood the queue. The shares are those of a sender that goes on;
 /// one that stalls has a tenth.
 #[test]
@@ -126,16 +144,16 @@ fn bad_acknowledgments_neither_stop_nor_unleash_our_sender() {
         ("in bunches", Setup { luck: luck(0, 0, millis(10)), ..usual.clone() }, 0.8, 0.02),
         ("stretched", Setup { habits: habits(16, 1, false), ..usual.clone() }, 0.8, 0.02),
         ("split", Setup { habits: habits(2, 10, false), ..usual.clone() }, 0.8, 0.02),
-        // Whoever says that what was lost has arrived gets less, and drives the sender on.
+        // What is said to have arrived and was lost is repaired nevertheless.
         (
             "lies",
             Setup { habits: habits(2, 1, true), luck: Luck { loss: 1000, ..Luck::default() }, ..usual.clone() },
-            0.2,
-            0.6,
+            0.8,
+            0.02,
         ),
         ("clock of 1 ms", Setup { clock: millis(1), ..usual.clone() }, 0.8, 0.02),
         ("clock of 10 ms", Setup { clock: millis(10), ..usual.clone() }, 0.8, 0.02),
-        ("clock of 100 ms", Setup { clock: millis(100), ..usual.clone() }, 0.5, 0.1),
+        ("clock of 100 ms", Setup { clock: millis(100), ..usual.clone() }, 0.8, 0.03),
     ];
     for (name, setup, least, most) in cases {
         let figures = run(&setup);
