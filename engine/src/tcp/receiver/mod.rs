@@ -89,6 +89,9 @@ impl Receiver {
             self.scale = self.shift_for_limit();
         } else {
             self.growth.forbid();
+            // The window field bounds what the peer leaves here. A buffer that is larger keeps the field at its most, so that what
+            // the host takes a moment later needs no segment that says so.
+            self.limit = self.limit.max(self.most());
         }
         self.sack = sack;
     }
