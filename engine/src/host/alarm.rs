@@ -34,8 +34,8 @@ impl Alarm {
     pub(crate) fn set(&self, wait: Duration) {
         let value = libc::timespec {
             tv_sec: libc::time_t::try_from(wait.as_secs()).unwrap_or(libc::time_t::MAX),
-            // A time of zero would switch it off.
-            tv_nsec: libc::c_long::try_from(wait.subsec_nanos()).unwrap_or(0).max(1),
+            // Less than 10^9, which fits everywhere. A time of zero would switch it off.
+            tv_nsec: wait.subsec_nanos().max(1) as libc::c_long,
         };
         let never = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         let time = libc::itimerspec { it_interval: never, it_value: value };
