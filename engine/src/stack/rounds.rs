@@ -104,11 +104,14 @@ impl Stack {
             return poller.wake(token::STACK);
         }
         let Some(deadline) = next else { return };
+        // No later than other applications come round: of a longer time without any call only some seconds would count, as
+        // after a jump of the clock.
+        let latest = now + Duration::from_millis(u64::from(LONGEST_SLEEP));
+        let at = deadline.clamp(now, latest);
         // One that goes off before is left as it is: the application comes round then, and it is set anew.
-        if self.loop_state.alarm.is_none_or(|at| at <= now || at > deadline) {
-            let micros = if deadline > now { (deadline - now).total_micros() } else { 0 };
-            poller.wake_after(std::time::Duration::from_micros(micros), token::STACK);
-            self.loop_state.alarm = Some(deadline);
+        if self.loop_state.alarm.is_none_or(|set| set <= now || set > at) {
+            poller.wake_after(std::time::Duration::from_micros((at - now).total_micros()), token::STACK);
+            self.loop_state.alarm = Some(at);
         }
     }
 
