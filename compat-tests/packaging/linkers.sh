@@ -9,24 +9,7 @@ root=$(cd "$here/../.." && pwd)
 . "$here/symbols.sh"
 cargo=${1:-cargo}
 [ "$#" -gt 0 ] && [ "${cargo%/*}" != "$cargo" ] && PATH=${cargo%/*}:$PATH
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-passed=0
-failed=0
-
-# check NAME COMMAND...: as in run.sh.
-check() {
-    local name=$1
-    shift
-    if "$@" >"$work/log" 2>&1; then
-        passed=$((passed + 1))
-        echo "PASS $name"
-    else
-        failed=$((failed + 1))
-        echo "FAIL $name"
-        tail -20 "$work/log" | sed 's/^/    /'
-    fi
-}
+. "$here/check.sh"
 
 target=${CARGO_TARGET_DIR:-$root/target}/linkers
 host=$(rustc -vV | sed -n 's/^host: //p')

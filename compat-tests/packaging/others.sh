@@ -3,24 +3,7 @@
 # is installed, and what they all repeat (version, interface) compared with the sources. Nothing is built.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-passed=0
-failed=0
-
-# check NAME COMMAND...: as in run.sh.
-check() {
-    local name=$1
-    shift
-    if "$@" >"$work/log" 2>&1; then
-        passed=$((passed + 1))
-        echo "PASS $name"
-    else
-        failed=$((failed + 1))
-        echo "FAIL $name"
-        tail -20 "$work/log" | sed 's/^/    /'
-    fi
-}
+. compat-tests/packaging/check.sh
 
 # with TOOL NAME COMMAND...: a check that needs a tool.
 with() {

@@ -6,24 +6,7 @@ set -u
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 . "$here/symbols.sh"
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-passed=0
-failed=0
-
-# check NAME COMMAND...: runs the command and counts the result; its output is shown when it fails.
-check() {
-    name=$1
-    shift
-    if "$@" > "$work/log" 2>&1; then
-        passed=$((passed + 1))
-        echo "PASS $name"
-    else
-        failed=$((failed + 1))
-        echo "FAIL $name"
-        tail -20 "$work/log" | sed 's/^/    /'
-    fi
-}
+. "$here/check.sh"
 
 finish() {
     echo "$passed passed, $failed failed"

@@ -4,27 +4,10 @@
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+. "$here/check.sh"
 # Readable for the user that one of the checks becomes.
 chmod 755 "$work"
-passed=0
-failed=0
 : "${CC:=cc}"
-
-# check NAME COMMAND...: as in run.sh.
-check() {
-    name=$1
-    shift
-    if "$@" > "$work/log" 2>&1; then
-        passed=$((passed + 1))
-        echo "PASS $name"
-    else
-        failed=$((failed + 1))
-        echo "FAIL $name"
-        tail -20 "$work/log" | sed 's/^/    /'
-    fi
-}
 
 # A program that uses the library and tells which file it has; it waits for its input to end, as the report is of a running
 # program.
