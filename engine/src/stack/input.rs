@@ -28,8 +28,12 @@ const FAULT_ETHERTYPE: u16 = 0x88b5;
 /// What may wait to be taken out before no more frames are taken, in what frames cost. It is beyond what a round with a full ration
 /// makes of the frames that a loop hands in at once, so that only who takes nothing out meets it.
 const MOST_WAITING: u64 = 8 << 20;
+/// The same for frames that are handed in beside the loop, where a flood may come at any pace: those of the loop find room behind it,
+/// and their answers do not wait for long.
+const MOST_FROM_ELSEWHERE: u64 = 1 << 20;
 /// The same of effects.
 const MOST_EFFECTS: usize = 16_384;
+const MOST_EFFECTS_FROM_ELSEWHERE: usize = 2_048;
 
 impl Stack {
     /// Takes an Ethernet frame from the guest, without its frame check sequence. Whatever is not understood is dropped.
@@ -39,9 +43,10 @@ impl Stack {
     ///
     /// What comes of frames waits until it is taken out by [`Stack::poll_output`]. While more than 8 MiB of frames wait (each counts as 256
     /// bytes at least), or more than 16,384 effects, the frame is dropped before it is looked at, as a full queue of a
-    /// network does it, and counted: [`Stack::refused_frames`]. Nothing in it was acknowledged, then.
+    /// network does it, and counted: [`Stack::refused_frames`]. Nothing in it was acknowledged, then. A frame from elsewhere is
+    /// dropped at an eighth of both, so that a flood of these leaves room for those of the loop.
     pub fn input(&mut self, frame: &[u8], caller: Caller, now: Instant) {
-        if self.has_too_much_waiting() {
+        if self.has_too_much_waiting(caller) {
             self.refused_frames += 1;
             if caller == Caller::Elsewhere {
                 self.wake();
@@ -63,8 +68,12 @@ impl Stack {
         self.refused_frames
     }
 
-    fn has_too_much_waiting(&self) -> bool {
-        self.cx.egress.outbox.cost() >= MOST_WAITING || self.cx.effects.len() >= MOST_EFFECTS
+    fn has_too_much_waiting(&self, caller: Caller) -> bool {
+        let (frames, effects) = match caller {
+            Caller::Loop => (MOST_WAITING, MOST_EFFECTS),
+            Caller::Elsewhere => (MOST_FROM_ELSEWHERE, MOST_EFFECTS_FROM_ELSEWHERE),
+        };
+        self.cx.egress.outbox.cost() >= frames || self.cx.effects.len() >= effects
     }
 
     /// The same for a frame that others may write meanwhile.

@@ -321,6 +321,25 @@ mod tests {
         assert_eq!(all(&mut stack, now).0.len(), 1);
     }
 
+    #[test]
+    fn frames_from_elsewhere_leave_room_for_those_of_the_loop() {
+        let mut stack = stack();
+        let now = Instant::from_secs(1);
+        for _ in 0..10_000 {
+            stack.input(&arp_request(), Caller::Elsewhere, now);
+        }
+        assert_eq!(stack.refused_frames(), 10_000 - 4_096);
+        stack.input(&arp_request(), Caller::Loop, now);
+        assert_eq!(all(&mut stack, now).0.len(), 4_097);
+        stack.effects().extend((0..2_048).map(|_| Effect::Notify));
+        let refused = stack.refused_frames();
+        stack.input(&arp_request(), Caller::Elsewhere, now);
+        assert_eq!(stack.refused_frames(), refused + 1);
+        stack.input(&arp_request(), Caller::Loop, now);
+        assert_eq!(stack.refused_frames(), refused + 1);
+        assert_eq!(all(&mut stack, now).0.len(), 1);
+    }
+
     /// What a frame that is refused says is as if it had been lost on the way: nothing of it is acknowledged.
     #[test]
     fn a_segment_that_is_refused_is_not_acknowledged_and_comes_through_the_next_time() {
