@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::time::Duration;
 
-use super::{Config, ConfigError, NameServerSource, Network4, TftpFiles};
+use super::{Config, ConfigError, ConfigField, NameServerSource, Network4, TftpFiles};
 use crate::service::ncsi::NcsiConfig;
 use crate::tcp::Congestion;
 
@@ -30,8 +30,12 @@ struct Addresses {
 const HOST: u8 = 2;
 const NAME_SERVER: u8 = 3;
 const DHCP_START: u8 = 15;
-/// The first lease of a network that has no number 15 to lease.
-const DHCP_START_SMALL: u8 = 4;
+/// The first lease of a network that has no number 15 to lease. Number 4 is where guest forwards are by default.
+const DHCP_START_SMALL: u8 = 5;
+
+fn number_of_first_lease(netmask: Ipv4Addr) -> u8 {
+    if (!netmask).to_bits() > DHCP_START.into() { DHCP_START } else { DHCP_START_SMALL }
+}
 
 impl ConfigBuilder {
     /// Makes the configuration.
@@ -42,9 +46,11 @@ impl ConfigBuilder {
     /// # Errors
     /// Something in it cannot work, see [`ConfigError`].
     pub fn build(self) -> Result<Config, ConfigError> {
-        let config = self.resolve();
+        let defaults = self.defaults();
+        let mut config = self.resolve();
         config.check_limits()?;
-        config.check_sense()?;
+        config.check_sense(&defaults)?;
+        config.v4.network &= config.v4.netmask;
         Ok(config)
     }
 
@@ -67,14 +73,25 @@ impl ConfigBuilder {
         let ConfigBuilder { mut config, given } = self;
         let (v4, v6) = (&mut config.v4, &mut config.v6);
         let base = Network4 { network: v4.network & v4.netmask, ..*v4 };
-        let has_number_15 = (!v4.netmask).to_bits() > DHCP_START.into();
-        let dhcp_start = if has_number_15 { DHCP_START } else { DHCP_START_SMALL };
+        let dhcp_start = number_of_first_lease(v4.netmask);
         v4.host = given.host.unwrap_or(base.address(HOST.into()));
         v4.name_server = given.name_server.unwrap_or(base.address(NAME_SERVER.into()));
         config.dhcp_start = given.dhcp_start.unwrap_or(base.address(dhcp_start.into()));
         v6.host = given.host6.unwrap_or(v6.address(HOST.into()));
         v6.name_server = given.name_server6.unwrap_or(v6.address(NAME_SERVER.into()));
         config
+    }
+
+    /// The numbers in the IPv4 network of those addresses that were not given.
+    fn defaults(&self) -> Vec<(ConfigField, u8)> {
+        let given = &self.given;
+        let lease = number_of_first_lease(self.config.v4.netmask);
+        let all = [
+            (ConfigField::Host, HOST, given.host),
+            (ConfigField::NameServer, NAME_SERVER, given.name_server),
+            (ConfigField::DhcpStart, lease, given.dhcp_start),
+        ];
+        all.into_iter().filter(|(.., given)| given.is_none()).map(|(field, number, _)| (field, number)).collect()
     }
 
     /// Whether the guest has IPv4. It has by default.
@@ -91,8 +108,8 @@ impl ConfigBuilder {
 
     /// The virtual IPv4 network and its mask, 10.0.2.0 and 255.255.255.0 by default.
     ///
-    /// Host, name server and the first lease, where they are not given, are the addresses number 2, 3 and 15 in it (4 where there is no
-    /// number 15).
+    /// Host, name server and the first lease, where they are not given, are the addresses number 2, 3 and 15 in it (5 where there is no
+    /// number 15). Where there is no such number they have to be given.
     pub fn network(mut self, network: Ipv4Addr, netmask: Ipv4Addr) -> Self {
         (self.config.v4.network, self.config.v4.netmask) = (network, netmask);
         self
@@ -162,7 +179,11 @@ impl ConfigBuilder {
         self
     }
 
-    /// The address, and the port unless it is 0, from which IPv4 connections leave the host. The system chooses by default.
+    /// The address, and the port unless it is 0, from which IPv4 connections and datagrams leave the host. The system chooses by
+    /// default.
+    ///
+    /// One port is enough for one connection and for the datagrams of one port of the guest at a time: the others fail. They do as
+    /// well while the host does not have the address. An [`Effect::Warning`](crate::Effect::Warning) tells of that.
     pub fn outbound(mut self, address: impl Into<Option<SocketAddrV4>>) -> Self {
         self.config.reach.outbound4 = address.into();
         self
@@ -174,7 +195,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// The host name that DHCP gives to the guest; 32 bytes of it have room. None by default.
+    /// The host name that DHCP gives to the guest, of letters, digits, `-`, `_` and dots; 32 bytes of it have room. None by default.
     pub fn host_name(mut self, name: impl Into<Vec<u8>>) -> Self {
         self.config.host_name = Some(name.into());
         self
@@ -186,7 +207,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// The domains in which the guest is told to search for names, by DHCP, DHCPv6 and router advertisements. None by default.
+    /// The domains in which the guest is told to search for names, by DHCP, DHCPv6 and router advertisements: names of letters,
+    /// digits, `-`, `_` and dots. None by default.
     pub fn search(mut self, domains: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
         self.config.search = domains.into_iter().map(Into::into).collect();
         self
@@ -205,7 +227,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// The files that the guest can read with TFTP. None by default.
+    /// The files that the guest can read with TFTP. None by default. When a directory is not there yet, or is none, the stack
+    /// begins with an [`Effect::Warning`](crate::Effect::Warning).
     pub fn tftp(mut self, files: TftpFiles) -> Self {
         self.config.tftp = files;
         self
@@ -217,7 +240,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// The largest IP packet that the guest takes, in bytes: 1500 by default, allowed is [`Config::MTU_RANGE`]. IPv6 wants
+    /// The largest IP packet that the guest takes, in bytes: 1500 by default, allowed is [`Config::MTU_RANGE`]. With IPv6 it is
     /// 1280 at least (RFC 8200 section 5).
     pub fn mtu(mut self, bytes: usize) -> Self {
         self.config.mtu = bytes;

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use crate::service::dns::search_list::BadSearchDomain;
 
@@ -18,6 +19,8 @@ pub enum ConfigField {
     PrefixLen,
     /// The IPv6 prefix, the first argument of `network6`.
     Network6,
+    /// The virtual IPv4 network, the first argument of `network`.
+    Network,
     /// The host's address in the virtual IPv4 network.
     Host,
     /// The address of the virtual IPv4 name server.
@@ -44,7 +47,7 @@ pub enum ConfigField {
     Tftp,
     /// Where the host's name servers are known from.
     NameServerSource,
-    /// The silence after which a TCP connection is asked whether it is alive, in seconds.
+    /// The silence after which a TCP connection is asked whether it is alive.
     TcpKeepAlive,
 }
 
@@ -56,6 +59,7 @@ impl ConfigField {
             ConfigField::Mru => "mru",
             ConfigField::PrefixLen => "network6 (prefix length)",
             ConfigField::Network6 => "network6",
+            ConfigField::Network => "network",
             ConfigField::Host => "host",
             ConfigField::NameServer => "name_server",
             ConfigField::DhcpStart => "dhcp_start",
@@ -82,7 +86,7 @@ impl fmt::Display for ConfigField {
 
 /// Why a [`Config`](super::Config) was not built. The text says which value is meant and what is allowed.
 ///
-/// The first two kinds are errors however the configuration is built. The others come from
+/// The first three kinds are errors however the configuration is built. The others come from
 /// [`build`](super::ConfigBuilder::build) only, and not from [`build_lenient`](super::ConfigBuilder::build_lenient).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -98,6 +102,17 @@ pub enum ConfigError {
         /// The most that is allowed.
         most: u64,
     },
+    /// A time is not one of those with which a stack can work.
+    DurationOutOfRange {
+        /// Which one.
+        field: ConfigField,
+        /// What was given.
+        given: Duration,
+        /// The shortest that is allowed.
+        least: Duration,
+        /// The longest that is allowed.
+        most: Duration,
+    },
     /// A text has no room where it has to go.
     TooLong {
         /// Which one.
@@ -111,6 +126,35 @@ pub enum ConfigError {
     NulByte {
         /// Which one.
         field: ConfigField,
+    },
+    /// A text has a byte in it that its readers do not take: a control character, or, in a host name, anything but letters, digits,
+    /// `-`, `_` and dots.
+    Byte {
+        /// Which one.
+        field: ConfigField,
+        /// The byte.
+        byte: u8,
+    },
+    /// A path is empty: nothing is ever found there.
+    EmptyPath {
+        /// Which one.
+        field: ConfigField,
+    },
+    /// The guest has IPv6, for which its link has to carry larger packets (RFC 8200 section 5).
+    MtuForIpv6 {
+        /// The MTU that was given, in bytes.
+        given: usize,
+        /// The least that IPv6 works with.
+        least: usize,
+    },
+    /// An address was not given, and the IPv4 network is so small that it has no default one.
+    NoDefault {
+        /// Which one.
+        field: ConfigField,
+        /// The number in the network that it would have.
+        number: u8,
+        /// The network's mask.
+        netmask: Ipv4Addr,
     },
     /// The mask of the IPv4 network is not a row of ones before a row of zeros, or leaves no room for a host and a guest.
     Netmask {
@@ -174,10 +218,23 @@ impl fmt::Display for ConfigError {
             ConfigError::OutOfRange { field, given, least, most } => {
                 write!(f, "{field}: {given} is not one of {least} to {most}")
             }
+            ConfigError::DurationOutOfRange { field, given, least, most } => {
+                write!(f, "{field}: {given:?} is not between {least:?} and {most:?}")
+            }
             ConfigError::TooLong { field, length, most } => {
                 write!(f, "{field}: {length} bytes are too many, at most {most} have room")
             }
             ConfigError::NulByte { field } => write!(f, "{field}: a zero byte cannot be part of it"),
+            ConfigError::Byte { field, byte } => {
+                write!(f, "{field}: the byte '{}' cannot be part of it", byte.escape_ascii())
+            }
+            ConfigError::EmptyPath { field } => write!(f, "{field}: an empty path leads nowhere"),
+            ConfigError::MtuForIpv6 { given, least } => {
+                write!(f, "mtu: {given} is less than the {least} that IPv6 needs")
+            }
+            ConfigError::NoDefault { field, number, netmask } => {
+                write!(f, "{field}: it has to be given, as a network with the mask {netmask} has no number {number}")
+            }
             ConfigError::Netmask { netmask } => {
                 write!(f, "network: {netmask} is no mask of 1 to 31 one bits that are followed by zeros only")
             }
@@ -194,7 +251,7 @@ impl fmt::Display for ConfigError {
             ConfigError::NothingToLease { dhcp_start } => {
                 write!(f, "dhcp_start: no address from {dhcp_start} on can be given to a guest")
             }
-            ConfigError::Search(_) => f.write_str("search: a domain to search in is no domain name"),
+            ConfigError::Search(bad) => write!(f, "search: \"{}\" is no domain name", bad.name.escape_debug()),
             ConfigError::NameServer { server } => {
                 write!(f, "name_server_source: nothing can be sent to {server}")
             }

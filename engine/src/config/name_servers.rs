@@ -13,6 +13,10 @@ const RESOLVER_FILE: &str = "/etc/resolv.conf";
 /// The guest asks the virtual name server ([`ConfigBuilder::name_server`](super::ConfigBuilder::name_server)); the stack asks
 /// one of these in its place. At most 16 of each family are kept, the first ones, and none
 /// that has no port, is a group or is unspecified.
+///
+/// A query that no server takes is *refused*: not by an answer of DNS, as the stack speaks none, but by an ICMP error (destination
+/// unreachable), which a resolver takes for a server that is not there and goes on to its next one. An
+/// [`Effect::Warning`](crate::Effect::Warning) tells of that.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum NameServerSource {

@@ -39,7 +39,8 @@ fn addresses_that_are_not_given_follow_from_the_network_in_any_order() {
     assert_eq!(config.dhcp_start(), ip::<Ipv4Addr>("172.16.0.15"));
     let config = builder().network(ip("10.9.8.77"), ip("255.255.255.248")).build().unwrap();
     assert_eq!(config.network4().host, ip::<Ipv4Addr>("10.9.8.74"));
-    assert_eq!(config.dhcp_start(), ip::<Ipv4Addr>("10.9.8.76"));
+    assert_eq!(config.dhcp_start(), ip::<Ipv4Addr>("10.9.8.77"));
+    assert_eq!(config.network4().network, ip::<Ipv4Addr>("10.9.8.72"), "host bits count for nothing");
     let config = builder().ipv6(true).network6(ip("2001:db8:5::77"), 64).build().unwrap();
     assert_eq!(config.network6().host, ip::<std::net::Ipv6Addr>("2001:db8:5::2"));
     assert_eq!(config.network6().name_server, ip::<std::net::Ipv6Addr>("2001:db8:5::3"));
@@ -67,8 +68,13 @@ fn mtu_and_mru_have_a_range_however_they_are_built() {
 fn the_keep_alive_and_the_prefix_have_a_range() {
     for silence in [Duration::ZERO, Duration::from_millis(999), Duration::MAX] {
         let error = builder().tcp_keep_alive(silence).build_lenient().unwrap_err();
-        assert!(matches!(error, ConfigError::OutOfRange { field: ConfigField::TcpKeepAlive, .. }), "{error}");
+        let field = ConfigField::TcpKeepAlive;
+        assert!(
+            matches!(error, ConfigError::DurationOutOfRange { field: told, given, .. } if told == field && given == silence)
+        );
     }
+    let error = builder().tcp_keep_alive(Duration::from_millis(999)).build().unwrap_err();
+    assert_eq!(error.to_string(), "tcp_keep_alive: 999ms is not between 1s and 3000000000s");
     assert!(builder().tcp_keep_alive(Duration::from_secs(1)).tcp_keep_alive(None).build().is_ok());
     for length in [0, 127, 128, 255] {
         let error = refused(builder().ipv6(true).network6(ip("fd00::"), length));
@@ -96,6 +102,84 @@ fn texts_that_have_no_room() {
     assert_eq!(builder().boot_file(long(128)).build_lenient().unwrap_err(), expected);
     assert_eq!(expected.to_string(), "boot_file: 128 bytes are too many, at most 127 have room");
     assert!(builder().boot_file(long(127)).build().is_ok());
+}
+
+#[test]
+fn texts_that_their_readers_do_not_take() {
+    let byte = |field, byte| ConfigError::Byte { field, byte };
+    for (text, bad) in [("two words", b' '), ("line\n", b'\n'), ("a/b", b'/'), ("tab\t", b'\t'), ("\u{fc}", 0xc3)] {
+        assert_eq!(refused(builder().host_name(text)), byte(ConfigField::HostName, bad), "{text:?}");
+    }
+    for (field, set) in [
+        (ConfigField::Domain, ConfigBuilder::domain as fn(_, Vec<u8>) -> _),
+        (ConfigField::TftpServerName, ConfigBuilder::tftp_server_name),
+        (ConfigField::BootFile, ConfigBuilder::boot_file),
+    ] {
+        assert_eq!(refused(set(builder(), b"a\nb".to_vec())), byte(field, b'\n'));
+        assert_eq!(refused(set(builder(), b"a\x7fb".to_vec())), byte(field, 0x7f));
+        assert!(set(builder(), b"http://10.0.2.2/a b".to_vec()).build().is_ok(), "{field}");
+    }
+    assert_eq!(byte(ConfigField::HostName, b'\n').to_string(), "host_name: the byte '\\n' cannot be part of it");
+    assert!(builder().host_name("guest-1.example").build().is_ok());
+}
+
+#[test]
+fn a_link_that_is_too_narrow_for_ipv6() {
+    for given in [68, 1279] {
+        assert_eq!(refused(builder().ipv6(true).mtu(given)), ConfigError::MtuForIpv6 { given, least: 1280 });
+        assert!(builder().mtu(given).build().is_ok());
+    }
+    assert!(builder().ipv6(true).mtu(1280).build().is_ok());
+    let error = builder().ipv6(true).mtu(68).build().unwrap_err();
+    assert_eq!(error.to_string(), "mtu: 68 is less than the 1280 that IPv6 needs");
+}
+
+#[test]
+fn networks_that_no_machine_can_be_in() {
+    for network in ["255.255.255.0", "224.0.0.0", "240.1.2.0", "127.0.0.0", "0.0.0.0"] {
+        let expected = ConfigError::Address { field: ConfigField::Network, address: ip(network) };
+        assert_eq!(refused(builder().network(ip(network), ip("255.255.255.0"))), expected);
+    }
+    let error = builder().network(ip("255.255.255.0"), ip("255.255.255.0")).build().unwrap_err();
+    assert_eq!(error.to_string(), "network: no machine can have the address 255.255.255.0");
+}
+
+#[test]
+fn a_network_that_is_too_small_asks_for_what_it_has_no_default_for() {
+    let small = |last| builder().network(ip("10.0.2.8"), Ipv4Addr::new(255, 255, 255, last));
+    let missing = |field, number, last| {
+        let netmask = Ipv4Addr::new(255, 255, 255, last);
+        ConfigError::NoDefault { field, number, netmask }
+    };
+    assert!(small(248).build().is_ok());
+    assert_eq!(refused(small(252)), missing(ConfigField::NameServer, 3, 252));
+    assert_eq!(refused(small(252).dns(false)), missing(ConfigField::DhcpStart, 5, 252));
+    assert_eq!(refused(small(254)), missing(ConfigField::Host, 2, 254));
+    let error = small(252).name_server(ip("9.9.9.9")).build().unwrap_err();
+    let said = "dhcp_start: it has to be given, as a network with the mask 255.255.255.252 has no number 5";
+    assert_eq!(error.to_string(), said);
+    assert!(small(252).name_server(ip("9.9.9.9")).dhcp_start(ip("10.0.2.9")).build().is_ok());
+    assert!(small(252).dns(false).dhcp(false).build().is_ok());
+}
+
+#[test]
+fn sources_that_nothing_can_leave_from() {
+    for text in ["::ffff:192.0.2.1", "fe80::1", "ff0e::1"] {
+        let outbound = SocketAddrV6::new(ip(text), 0, 0, 0);
+        let expected = ConfigError::Address { field: ConfigField::Outbound6, address: ip(text) };
+        assert_eq!(refused(builder().outbound6(outbound)), expected);
+    }
+    assert!(builder().outbound6(SocketAddrV6::new(ip("fe80::1"), 0, 0, 3)).build().is_ok());
+    assert!(builder().outbound6(SocketAddrV6::new(ip("2001:db8::1"), 0, 0, 0)).build().is_ok());
+}
+
+#[test]
+fn paths_that_lead_nowhere() {
+    let empty = |field| ConfigError::EmptyPath { field };
+    assert_eq!(refused(builder().tftp(TftpFiles::Directory("".into()))), empty(ConfigField::Tftp));
+    let names = builder().name_server_source(NameServerSource::ResolverFile("".into()));
+    assert_eq!(refused(names), empty(ConfigField::NameServerSource));
+    assert_eq!(empty(ConfigField::Tftp).to_string(), "tftp: an empty path leads nowhere");
 }
 
 #[test]
@@ -191,6 +275,13 @@ fn domains_to_search_in_are_domain_names() {
     let ConfigError::Search(bad) = &error else { panic!("{error:?}") };
     assert_eq!(bad.name, "bad..name");
     assert!(error.source().unwrap().to_string().contains("empty label"));
+    assert_eq!(error.to_string(), "search: \"bad..name\" is no domain name");
+    let long = format!("{}.example", "x".repeat(64));
+    for name in ["a\0b", "two words", "line\n", "a\tb", "", ".", "a/b", "\u{fc}.example", &long, &"x.".repeat(200)] {
+        let error = builder().search([name]).build().unwrap_err();
+        assert!(matches!(&error, ConfigError::Search(bad) if bad.name == name), "{name:?}: {error:?}");
+    }
+    assert!(builder().search(["_tcp.Example-1.org", "example.org."]).build().is_ok());
 }
 
 #[test]

@@ -35,6 +35,9 @@ pub enum SearchDomainFault {
     LabelTooLong,
     /// The name has more than 255 bytes in wire format.
     NameTooLong,
+    /// There is a byte that is no letter, digit, `-` or `_`. (Such names can be written in wire format, but not in a guest's file of
+    /// domains.)
+    UnusualByte,
 }
 
 impl fmt::Display for BadSearchDomain {
@@ -43,6 +46,7 @@ impl fmt::Display for BadSearchDomain {
             SearchDomainFault::EmptyLabel => "empty label",
             SearchDomainFault::LabelTooLong => "label longer than 63 bytes",
             SearchDomainFault::NameTooLong => "name longer than 255 bytes",
+            SearchDomainFault::UnusualByte => "something else than letters, digits, \"-\" and \"_\"",
         };
         write!(f, "invalid DNS search name \"{}\": {why}", self.name.escape_debug())
     }
@@ -82,6 +86,26 @@ pub fn encode<N: AsRef<[u8]>>(names: &[N]) -> Result<Vec<u8>, BadSearchDomain> {
         }
     }
     Ok(list)
+}
+
+/// Whether a byte is one of those that names of hosts and domains consist of, in use if not by the letter (RFC 1123 section 2.1).
+pub(crate) fn is_usual(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
+}
+
+/// Checks that names can be encoded, and consist of what domain names consist of.
+///
+/// # Errors
+/// The first name that is not such a one.
+pub(crate) fn check_usual<N: AsRef<[u8]>>(names: &[N]) -> Result<(), BadSearchDomain> {
+    for name in names {
+        let name = name.as_ref();
+        let rest = name.strip_suffix(b".").unwrap_or(name);
+        let usual = rest.iter().all(|&byte| is_usual(byte) || byte == b'.');
+        let checked = check(rest).and(if usual { Ok(()) } else { Err(SearchDomainFault::UnusualByte) });
+        checked.map_err(|reason| BadSearchDomain { name: String::from_utf8_lossy(name).into_owned(), reason })?;
+    }
+    Ok(())
 }
 
 /// Checks a name without its closing dot.
