@@ -425,12 +425,12 @@ impl Instance {
         let now = self.now();
         let result = self.enter(|core| {
             core.stack.set_now(now);
-            core.stack.add_host_forward(forward)
+            core.stack.add_host_forward_lenient(forward)
         });
         match result {
             Some(Ok(_)) => Ok(()),
-            Some(Err(ForwardError::Listen(error))) => Err(error.raw_os_error().unwrap_or(libc::EIO)),
-            Some(Err(ForwardError::TooMany)) => Err(libc::ENOMEM),
+            Some(Err(ForwardError::Listen { error, .. })) => Err(error.raw_os_error().unwrap_or(libc::EIO)),
+            Some(Err(ForwardError::TooMany { .. } | ForwardError::Unwatched(_))) => Err(libc::ENOMEM),
             Some(Err(_)) | None => Err(libc::EIO),
         }
     }
@@ -450,7 +450,7 @@ impl Instance {
             if address.is_unspecified() {
                 *address = core.stack.default_guest_forward_address();
             }
-            let handle = core.stack.add_guest_forward(forward.at(*address)).ok()?;
+            let handle = core.stack.add_guest_forward_lenient(forward.at(*address)).ok()?;
             core.writers.extend(writer.map(|writer| (handle, writer)));
             Some(())
         });

@@ -8,6 +8,8 @@ use std::os::unix::net::UnixListener;
 
 use guest::Network;
 use oxislirp::{Config, ForwardError, GuestForward, Stack, UnixAddress};
+use smoltcp::socket::dhcpv4;
+use smoltcp::wire::EthernetAddress;
 
 /// A listening Unix socket whose file goes with it.
 struct Service {
@@ -94,7 +96,9 @@ fn addresses_that_are_not_to_be_had_are_told_apart() {
     assert_eq!(stack.guest_forwards().count(), 3);
     let mut stack = Stack::new(Config::builder().ipv6(false).build().unwrap()).unwrap();
     let forward = GuestForward::command("cat", 7).at("fec0::7".parse::<Ipv6Addr>().unwrap());
-    assert!(matches!(stack.add_guest_forward(forward), Err(ForwardError::OutsideNetwork(_))), "IPv6 is off");
+    let refused = stack.add_guest_forward(forward);
+    assert!(matches!(&refused, Err(ForwardError::NoFamily(_))), "{refused:?}");
+    assert_eq!(refused.unwrap_err().to_string(), "fec0::7: the virtual network has no IPv6");
 }
 
 #[test]
@@ -132,4 +136,79 @@ fn a_removed_forward_resets_its_connections_on_both_sides() {
         }
     });
     assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+}
+
+/// Has a guest without an address get one by DHCP.
+fn leased(network: &mut Network) -> Ipv4Addr {
+    let socket = network.sockets.add(dhcpv4::Socket::new());
+    network.interface.update_ip_addrs(|addresses| addresses.clear());
+    let address = network.until("a lease", |network| {
+        let event = network.sockets.get_mut::<dhcpv4::Socket>(socket).poll();
+        if let Some(dhcpv4::Event::Configured(config)) = event { Some(config.address.address()) } else { None }
+    });
+    network.sockets.remove(socket);
+    network.interface.update_ip_addrs(|addresses| {
+        addresses.push(smoltcp::wire::IpCidr::new(address.into(), 24)).unwrap();
+    });
+    address
+}
+
+#[test]
+fn no_guest_is_leased_the_address_of_a_forward() {
+    let mut network = Network::new();
+    let service = Service::new("leased");
+    let first = Ipv4Addr::new(10, 0, 2, 15);
+    let handle = network.stack().add_guest_forward(service.forward(7).at(first)).unwrap();
+    let address = leased(&mut network);
+    assert_eq!(address, Ipv4Addr::new(10, 0, 2, 16));
+    reach(&mut network, &service, handle.address(), 40000);
+    // What one has leased no forward can have.
+    let refused = network.stack().add_guest_forward(service.forward(8).at(address));
+    assert!(matches!(refused, Err(ForwardError::Leased(taken)) if taken == address), "{refused:?}");
+    // When the forward goes, the address is one to be leased again.
+    network.stack().remove_guest_forward(handle).unwrap();
+    network.interface.set_hardware_addr(EthernetAddress([0x52, 0x54, 0, 0, 0, 9]).into());
+    assert_eq!(leased(&mut network), first);
+}
+
+#[test]
+fn in_small_networks_the_default_address_is_not_leased() {
+    for (mask, first) in [(240, 5), (248, 5)] {
+        for start in [None, Some(Ipv4Addr::new(10, 0, 2, 4))] {
+            let config = Config::builder().network(Ipv4Addr::new(10, 0, 2, 0), Ipv4Addr::new(255, 255, 255, mask));
+            let config = start.into_iter().fold(config, |config, start| config.dhcp_start(start));
+            let mut network = Network::with(config.build().unwrap());
+            let handle = network.stack().add_guest_forward(GuestForward::command("cat", 7)).unwrap();
+            assert_eq!(handle.address(), SocketAddr::from(([10, 0, 2, 4], 7)));
+            assert_eq!(leased(&mut network), Ipv4Addr::new(10, 0, 2, first));
+        }
+    }
+}
+
+#[test]
+fn host_bits_of_the_network_do_not_move_the_default_address() {
+    let config = Config::builder().network(Ipv4Addr::new(10, 0, 2, 77), Ipv4Addr::new(255, 255, 255, 0));
+    let mut stack = Stack::new(config.build().unwrap()).unwrap();
+    let handle = stack.add_guest_forward(GuestForward::command("cat", 7)).unwrap();
+    assert_eq!(handle.address(), SocketAddr::from(([10, 0, 2, 4], 7)));
+}
+
+#[test]
+fn forwards_that_no_guest_could_reach_are_refused() {
+    let add = |config: oxislirp::ConfigBuilder, forward: GuestForward| {
+        Stack::new(config.build().unwrap()).unwrap().add_guest_forward(forward).map(|_| ())
+    };
+    let both = || Config::builder().ipv6(true);
+    let forward = |port| GuestForward::application(port);
+    assert!(matches!(add(both(), forward(0)), Err(ForwardError::NoPort)));
+    for last in [0, 255] {
+        let refused = add(both(), forward(7).at(Ipv4Addr::new(10, 0, 2, last)));
+        assert!(matches!(refused, Err(ForwardError::NoMachine(_))), "{refused:?}");
+    }
+    let small = Config::builder().network(Ipv4Addr::new(10, 0, 2, 0), Ipv4Addr::new(255, 255, 255, 252));
+    let small = small.dns(false).dhcp(false);
+    assert!(matches!(add(small, forward(7)), Err(ForwardError::NoDefaultAddress { .. })));
+    let refused = add(both().ipv4(false), forward(7));
+    assert!(matches!(&refused, Err(ForwardError::NoFamily(_))), "{refused:?}");
+    assert_eq!(refused.unwrap_err().to_string(), "10.0.2.4: the virtual network has no IPv4");
 }

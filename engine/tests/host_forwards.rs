@@ -123,7 +123,7 @@ fn a_handle_used_twice_or_of_another_stack_is_an_error() {
 
 #[test]
 fn forwards_are_listed_in_the_order_in_which_they_were_added_and_found_by_address() {
-    let mut stack = Stack::new(Config::default()).unwrap();
+    let mut stack = Stack::new(Config::builder().ipv6(true).build().unwrap()).unwrap();
     let forwards = [
         HostForward::udp(LOOPBACK, (GUEST, 1)),
         HostForward::tcp(LOOPBACK, (GUEST, 2)),
@@ -152,6 +152,8 @@ fn what_the_host_says_is_the_source_of_the_error() {
     let error = stack.add_host_forward(HostForward::tcp(bound(handle), (GUEST, 81))).unwrap_err();
     let source = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
     assert_eq!(source.map(std::io::Error::kind), Some(ErrorKind::AddrInUse), "{error}");
+    let said = format!("the host does not let the forward listen at {}", bound(handle));
+    assert_eq!(error.to_string(), said, "the address is named");
     assert_eq!(stack.host_forwards().count(), 1);
 }
 
@@ -192,4 +194,30 @@ fn the_address_of_a_forward_that_was_removed_is_free_at_once() {
         let again = (0..20).find_map(|_| stack.add_host_forward(forward(81, address.port())).ok());
         assert_eq!(again.and_then(|handle| handle.bound()), Some(address));
     }
+}
+
+/// `forward::check` has the whole table; here is that it is asked.
+#[test]
+fn forwards_that_can_lead_to_no_guest_are_refused() {
+    let mut stack = Stack::new(Config::default()).unwrap();
+    let mut refused = |guest: &str| {
+        let guest: SocketAddr = guest.parse().unwrap();
+        let error = stack.add_host_forward(HostForward::tcp(LOOPBACK, guest)).unwrap_err();
+        let same = stack.add_host_forward(HostForward::udp(LOOPBACK, guest)).unwrap_err();
+        let path = UnixAddress::new(b"\0oxislirp-refused").unwrap();
+        let unix = stack.add_host_forward(HostForward::unix(path, guest)).unwrap_err();
+        assert_eq!((same.to_string(), unix.to_string()), (error.to_string(), error.to_string()));
+        error
+    };
+    assert!(matches!(refused("10.0.2.15:0"), ForwardError::NoPort));
+    for guest in ["224.0.0.1:80", "255.255.255.255:80", "127.0.0.1:80", "10.0.2.255:80"] {
+        assert!(matches!(refused(guest), ForwardError::NoMachine(_)), "{guest}");
+    }
+    assert!(matches!(refused("10.0.3.15:80"), ForwardError::OutsideNetwork(_)));
+    assert!(matches!(refused("10.0.2.2:80"), ForwardError::OwnAddress(_)));
+    assert!(matches!(refused("10.0.2.3:80"), ForwardError::OwnAddress(_)));
+    assert!(matches!(refused("[fec0::15]:80"), ForwardError::NoFamily(_)));
+    let only_v6 = HostForward::tcp(LOOPBACK, (GUEST, 80)).only_v6(true);
+    assert!(matches!(stack.add_host_forward(only_v6), Err(ForwardError::OnlyV6(_))));
+    assert_eq!(stack.host_forwards().count(), 0);
 }

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::budget::FrameBudget;
 use super::effect::{Effect, Leaving};
@@ -11,8 +11,11 @@ use super::key::{Endpoint, FlowKey};
 use super::name_server::NameServers;
 use super::policy::Policy;
 use super::timers::TimerQueue;
+use super::warnings::{Subject, Warnings};
+use crate::host::lack::is_lack;
 use crate::host::poller::{News, PollMode};
 use crate::host::reserve::Reserve;
+use crate::host::socket::{Hops, Stream};
 use crate::pace::Pace;
 use crate::tcp::{Pool, SeqNumber};
 use crate::time::Instant;
@@ -45,6 +48,7 @@ pub(crate) struct Context {
     /// How many frames this step of the engine may still make; the stack sets it before each step.
     pub budget: FrameBudget,
     pub effects: Vec<Effect>,
+    pub warnings: Warnings,
     /// The application is told of each host socket before it closes, as one that watches them has to be.
     pub tells_of_sockets: bool,
     pub timers: TimerQueue,
@@ -96,7 +100,8 @@ impl Context {
     /// # Errors
     /// What `make` said.
     pub(crate) fn open_datagram<T>(&mut self, make: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-        self.reserve.spend(make)
+        let made = self.reserve.spend(make);
+        self.tell_of_lack(made)
     }
 
     /// The same for a connection, or for a file. These take the place of datagrams, but not of the last ones, as those are
@@ -105,7 +110,71 @@ impl Context {
     /// # Errors
     /// What `make` said.
     pub(crate) fn open_stream<T>(&mut self, mut make: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-        if self.datagrams_give_way() { self.reserve.spend(make) } else { make() }
+        let made = if self.datagrams_give_way() { self.reserve.spend(make) } else { make() };
+        self.tell_of_lack(made)
+    }
+
+    /// Begins a connection to a host peer, from the source that was configured.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub(crate) fn connect(&mut self, destination: SocketAddr, hops: Hops) -> io::Result<Stream> {
+        let source = self.policy.outbound(destination);
+        let made = self.open_stream(|| Stream::connect(destination, source, hops));
+        self.tell_of_source(source, made)
+    }
+
+    /// A socket that could not be made, because the host lacks something, is told of.
+    pub(crate) fn tell_of_lack<T>(&mut self, made: io::Result<T>) -> io::Result<T> {
+        made.inspect_err(|error| {
+            if is_lack(error) {
+                self.warn(Subject::Lack, || format!("the host has nothing left for one more socket: {error}"));
+            }
+        })
+    }
+
+    /// The same for a socket whose source was configured, and that cannot have it.
+    pub(crate) fn tell_of_source<T>(&mut self, source: Option<SocketAddr>, made: io::Result<T>) -> io::Result<T> {
+        made.inspect_err(|error| {
+            let Some(source) = source else { return };
+            let field = if source.is_ipv4() { "outbound" } else { "outbound6" };
+            let subject = if source.is_ipv4() { Subject::Outbound4 } else { Subject::Outbound6 };
+            match error.raw_os_error() {
+                Some(libc::EADDRNOTAVAIL | libc::EINVAL) => {
+                    self.warn(subject, || format!("{field}: nothing can leave from {source}: {error}"));
+                }
+                Some(libc::EADDRINUSE | libc::EACCES) if source.port() != 0 => {
+                    let text = "has its port fixed, which is not to be had for one more";
+                    self.warn(subject, || format!("{field}: {source} {text}: {error}"));
+                }
+                _ => {}
+            }
+        })
+    }
+
+    /// A name server has refused what `client` asked it, or cannot be reached: see [`NameServers::refused`]. When all have refused a
+    /// query, the application is told.
+    pub(crate) fn refused_by(&mut self, server: SocketAddr, client: Endpoint, known_as: Endpoint) -> bool {
+        let other = self.name_servers.refused(server, client, known_as, self.now);
+        if self.name_servers.has_lost() {
+            self.warn(Subject::NameServers, || {
+                format!("no name server can be reached, {server} was the last one: what the guest asks is refused")
+            });
+        }
+        other
+    }
+
+    /// The guest has asked, and there is no name server.
+    #[cold]
+    pub(crate) fn tell_of_no_name_server(&mut self) {
+        let servers = &self.name_servers;
+        self.warnings.tell(Subject::NameServers, self.now, &mut self.effects, || servers.complaint());
+    }
+
+    /// Has the application told of something, unless it was lately.
+    #[cold]
+    pub(crate) fn warn(&mut self, subject: Subject, text: impl FnOnce() -> String) {
+        self.warnings.tell(subject, self.now, &mut self.effects, text);
     }
 
     /// Whether there are flows of datagrams that give way to a connection or a file.
@@ -130,13 +199,16 @@ impl Context {
         self.caller == Caller::Loop
     }
 
-    /// Announces a new host socket and has the poller watch it. Returns false when the poller has no room for it; the
-    /// socket is of no use then.
-    pub(crate) fn watch(&mut self, socket: &impl std::os::fd::AsRawFd, token: u64, news: News) -> bool {
-        if let Some(poller) = self.poller.as_ref()
-            && poller.add(socket, token, news).is_err()
-        {
-            return false;
+    /// Announces a new host socket and has the poller watch it.
+    ///
+    /// # Errors
+    /// What the poller said, which has no room for it; the socket is of no use then.
+    pub(crate) fn watch(&mut self, socket: &impl std::os::fd::AsRawFd, token: u64, news: News) -> io::Result<()> {
+        if let Some(poller) = self.poller.as_ref() {
+            poller.add(socket, token, news).inspect_err(|error| {
+                let text = || format!("the host cannot watch one more socket: {error}");
+                self.warnings.tell(Subject::Watches, self.now, &mut self.effects, text);
+            })?;
         }
         if news == News::Stream {
             self.pace.on_stream();
@@ -144,7 +216,7 @@ impl Context {
         if self.tells_of_sockets {
             self.effects.push(Effect::Register(socket.as_raw_fd()));
         }
-        true
+        Ok(())
     }
 
     /// Stops watching a host socket and lets it close: at once, or when an application that is told of sockets was told.

@@ -220,11 +220,12 @@ impl IcmpTable {
             self.evict(cx);
         }
         cx.egress.neighbors.heard(key.guest, cx.now);
-        let source = cx.policy.outbound(SocketAddr::new(real, 0)).map(|address| address.ip());
-        let (socket, raw) = cx.open_datagram(|| Datagram::ping(real.is_ipv6(), source))?;
+        let source = cx.policy.outbound(SocketAddr::new(real, 0));
+        let made = cx.open_datagram(|| Datagram::ping(real.is_ipv6(), source.map(|address| address.ip())));
+        let (socket, raw) = cx.tell_of_source(source, made)?;
         let echo = Echo { key, real, raw, tos: 0, expires: cx.now + LIFETIME };
         let flow = IcmpFlow { echo, host: HostHalf::new(socket, real.is_ipv6()), used: true };
-        let id = self.flows.admit(flow, cx).ok_or_else(|| std::io::Error::from_raw_os_error(libc::ENOMEM))?;
+        let id = self.flows.admit(flow, cx).map_err(|_| std::io::Error::from_raw_os_error(libc::ENOMEM))?;
         cx.giving_way += 1;
         self.flows.give_way(id);
         Ok(id)

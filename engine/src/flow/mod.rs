@@ -22,6 +22,7 @@ pub(crate) mod tcp;
 pub(crate) mod timers;
 pub(crate) mod token;
 pub(crate) mod udp;
+pub(crate) mod warnings;
 mod whole;
 
 pub use context::Caller;

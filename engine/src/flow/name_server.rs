@@ -22,6 +22,8 @@ pub(crate) struct NameServers {
     relay4: DnsRelay,
     relay6: DnsRelay,
     moved: VecDeque<Moved>,
+    /// A query was refused by all servers, which was not asked about yet.
+    lost: bool,
 }
 
 /// A query that a server has refused, on its way to another one.
@@ -39,7 +41,14 @@ impl NameServers {
     /// The servers that `source` names, as far as they are known already.
     pub(crate) fn new(source: &NameServerSource) -> NameServers {
         let (source, servers) = Source::new(source);
-        NameServers { source, servers, relay4: DnsRelay::new(), relay6: DnsRelay::new(), moved: VecDeque::new() }
+        NameServers {
+            source,
+            servers,
+            relay4: DnsRelay::new(),
+            relay6: DnsRelay::new(),
+            moved: VecDeque::new(),
+            lost: false,
+        }
     }
 
     fn refresh(&mut self, now: Instant) {
@@ -78,6 +87,11 @@ impl NameServers {
         next.or_else(|| self.family(!server.is_ipv6()).0.first().copied())
     }
 
+    /// What is told when the guest asks and there is nobody to ask in its place.
+    pub(crate) fn complaint(&self) -> String {
+        format!("no name server is known from {}: what the guest asks is refused", self.source)
+    }
+
     /// Whether the host has a server.
     pub(crate) fn any(&mut self, now: Instant) -> bool {
         self.refresh(now);
@@ -104,16 +118,23 @@ impl NameServers {
         let refused = relay.refused(server, address, now);
         let again = refused.moved.into_iter().filter_map(|(query, index)| Some((query, *servers.get(index)?)));
         let mut again: Vec<_> = again.collect();
+        let (exhausted, moved) = (!refused.exhausted.is_empty(), again.len());
         let (others, relay) = self.family(!v6);
         for query in refused.exhausted.into_iter().filter(|query| v6 == client.ip.is_ipv6() && !query.is_empty()) {
             if let Some(other) = relay.pick(others, &query, address, now).and_then(|index| others.get(index)) {
                 again.push((query, *other));
             }
         }
+        self.lost |= exhausted && again.len() == moved;
         let moved = |(query, server)| Moved { client, known_as, query, server };
         self.moved.extend(again.into_iter().map(moved));
         // An error for a query that has moved already says nothing new.
         [&self.relay4, &self.relay6].iter().any(|relay| relay.is_awaited(address, now))
+    }
+
+    /// Whether a query was refused by all servers since this was last asked.
+    pub(crate) fn has_lost(&mut self) -> bool {
+        std::mem::take(&mut self.lost)
     }
 
     /// The next query that is to be asked again.

@@ -4,6 +4,7 @@
 
 use std::cmp::Reverse;
 use std::hash::Hash;
+use std::io;
 use std::os::fd::RawFd;
 
 use hashbrown::HashMap;
@@ -65,6 +66,15 @@ pub(crate) struct Entry<F> {
     pub number: u64,
     queued: Mark,
     timer: Slot,
+}
+
+/// Why a flow was not taken in.
+#[derive(Debug)]
+pub(crate) enum NotAdmitted {
+    /// There are as many as there may be.
+    Full(usize),
+    /// The poller has no room for its socket.
+    Unwatched(io::Error),
 }
 
 /// See the module.
@@ -171,22 +181,31 @@ impl<F: Flow> Table<F> {
         id
     }
 
-    /// Takes a flow in and has its host socket watched. `None`, and the flow is gone, when the poller has no room for it.
-    pub(crate) fn admit(&mut self, flow: F, cx: &mut Context) -> Option<F::Id> {
+    /// Takes a flow in and has its host socket watched.
+    ///
+    /// # Errors
+    /// What the poller said, which has no room for it; the flow is gone.
+    pub(crate) fn admit(&mut self, flow: F, cx: &mut Context) -> io::Result<F::Id> {
         let id = self.insert(flow, cx);
-        if self.watch(id, cx) {
-            self.settle(id, cx);
-            return Some(id);
+        match self.watch(id, cx) {
+            Ok(()) => {
+                self.settle(id, cx);
+                Ok(id)
+            }
+            Err(error) => {
+                self.remove(id, cx);
+                Err(error)
+            }
         }
-        self.remove(id, cx);
-        None
     }
 
-    /// Has the poller watch the host socket, if there is one. When it has no room for it the application was not told of
-    /// the socket, and is not to be told of its end.
-    pub(crate) fn watch(&self, id: F::Id, cx: &mut Context) -> bool {
+    /// Has the poller watch the host socket, if there is one.
+    ///
+    /// # Errors
+    /// What the poller said. The application was not told of the socket, and is not to be told of its end.
+    pub(crate) fn watch(&self, id: F::Id, cx: &mut Context) -> io::Result<()> {
         let socket = self.get(id).and_then(F::socket);
-        socket.is_none_or(|socket| cx.watch(&socket, token::pack(F::KIND, id), F::NEWS))
+        socket.map_or(Ok(()), |socket| cx.watch(&socket, token::pack(F::KIND, id), F::NEWS))
     }
 
     /// Changes what a flow is found by.

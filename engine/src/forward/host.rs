@@ -52,8 +52,9 @@ impl fmt::Display for ListenAddress {
 /// A socket of the host that leads to the guest: whoever connects there, or sends a datagram there, reaches a port of the
 /// guest.
 ///
-/// The guest's address may be unspecified (`0.0.0.0` or `::`). It then stands for whatever address the guest has: over IPv4 the
-/// first one of the DHCP server as long as somebody answers there, over IPv6 a neighbor that is known when a peer comes. The
+/// The guest's address is one of the virtual network, or unspecified (`0.0.0.0` or `::`). That stands for whatever address the
+/// guest has: over IPv4 the first one of the DHCP server as long as somebody answers there, over IPv6 a neighbor that is known
+/// when a peer comes. What can lead to no guest is refused ([`ForwardError`](crate::ForwardError)). The
 /// two addresses may be of different families; the guest sees the virtual host in place of a peer that its family has no
 /// address for.
 // Source: docs/contract/hostfwd.md.

@@ -12,7 +12,7 @@ use crate::flow::Context;
 use crate::flow::effect::Leaving;
 use crate::flow::key::Endpoint;
 use crate::flow::several::Several;
-use crate::flow::table::{Entry, Flow, Table};
+use crate::flow::table::{Entry, Flow, NotAdmitted, Table};
 use crate::flow::tcp::TcpTable;
 use crate::flow::token::Kind;
 use crate::host::poller::{News, Readiness};
@@ -127,18 +127,27 @@ pub(crate) struct TcpForwards {
 }
 
 impl TcpForwards {
-    /// Adds a forward: who connects to `listener` reaches `guest`. `None` when the table is full or the poller has no room.
-    pub(crate) fn add(&mut self, listener: Listener, guest: Endpoint, cx: &mut Context) -> Option<ListenerId> {
+    /// Adds a forward: who connects to `listener` reaches `guest`.
+    ///
+    /// # Errors
+    /// The table is full, or the poller.
+    pub(crate) fn add(
+        &mut self,
+        listener: Listener,
+        guest: Endpoint,
+        cx: &mut Context,
+    ) -> Result<ListenerId, NotAdmitted> {
         if self.flows.len() >= MAX_LISTENERS {
-            return None;
+            return Err(NotAdmitted::Full(MAX_LISTENERS));
         }
         let address = address_of(&listener);
         let place = address.as_ref().map(Place::from);
-        let id = self.flows.admit(TcpForward { listener, address, guest, readable: false, again: None }, cx)?;
+        let forward = TcpForward { listener, address, guest, readable: false, again: None };
+        let id = self.flows.admit(forward, cx).map_err(NotAdmitted::Unwatched)?;
         if let Some(place) = place {
             self.by_place.push(place, id);
         }
-        Some(id)
+        Ok(id)
     }
 
     /// The forward that listens on `address`; the oldest one, should there be several.

@@ -55,6 +55,11 @@ impl ResolverFile {
         file
     }
 
+    /// Where the file is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The content at the last look, at most 64 KiB of it; `None` when the file was missing or could not be read.
     #[must_use]
     pub(crate) fn content(&self) -> Option<&[u8]> {

@@ -39,6 +39,11 @@ impl Directory {
         Some(Directory { path: CString::new(path.as_os_str().as_bytes()).ok()? })
     }
 
+    /// What is wrong with the directory itself now, if something is: it is missing, say, or a file.
+    pub(crate) fn fault(&self) -> Option<io::Error> {
+        self.open_itself().err()
+    }
+
     fn open_itself(&self) -> io::Result<OwnedFd> {
         open_at(libc::AT_FDCWD, &self.path, libc::O_RDONLY | libc::O_DIRECTORY)
     }

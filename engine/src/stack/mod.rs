@@ -30,6 +30,7 @@ mod thrift;
 
 use std::hash::RandomState;
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 pub use output::Output;
@@ -48,6 +49,7 @@ use crate::flow::tcp::TcpTable;
 use crate::flow::tcp::guest::{GuestForwards, Rule};
 use crate::flow::timers::TimerQueue;
 use crate::flow::udp::UdpTable;
+use crate::flow::warnings::Warnings;
 use crate::flow::{Caller, Context, Effect, FlowKey};
 use crate::forward::listener::TcpForwards;
 use crate::host::poller::PollMode;
@@ -117,6 +119,8 @@ pub struct Stack {
     icmp: IcmpTable,
     tcp_forwards: TcpForwards,
     guest_forwards: GuestForwards,
+    /// The first address of the DHCP server, where the guest is expected unless a guest forward is there.
+    first_lease: Ipv4Addr,
     reassembly: Reassembler<Ipv4Key>,
     reassembly6: Reassembler<Ipv6Key>,
     accepted: foreign::Accepted,
@@ -157,12 +161,14 @@ impl Stack {
         let policy = Policy { v4: config.v4, v6: config.v6, reach: config.reach };
         let mut effects = Vec::new();
         let dhcp = config.dhcp(&mut effects);
+        let tftp = config.tftp(&mut effects);
         let mut cx = Context {
             now: NEVER,
             egress: Egress::new(&policy, config.mtu),
             policy,
             first_guest: config.dhcp_start,
             effects,
+            warnings: Warnings::default(),
             tells_of_sockets: config.direct_poll,
             budget: FrameBudget::default(),
             timers: TimerQueue::default(),
@@ -188,6 +194,7 @@ impl Stack {
             icmp: IcmpTable::default(),
             tcp_forwards: TcpForwards::default(),
             guest_forwards: GuestForwards::default(),
+            first_lease: config.dhcp_start,
             reassembly: Reassembler::ipv4(),
             reassembly6: Reassembler::ipv6(),
             accepted: foreign::Accepted::default(),
@@ -195,7 +202,7 @@ impl Stack {
             dhcpv6: config.dhcpv6(),
             dhcp,
             ncsi: config.ncsi,
-            tftp: config.tftp(),
+            tftp,
             clock_shift: 0,
             loop_state: rounds::LoopState::default(),
             advertiser: advertiser::Advertiser::default(),
@@ -287,7 +294,7 @@ impl Stack {
             dhcp.set_slots(pool, self.cx.now);
             // As when they were leased, but that nobody was heard of now. The first is to be the one heard of last.
             for (address, mac) in dhcp.leases().rev() {
-                let is_ours = |ip| self.cx.policy.v4.is_virtual(ip);
+                let is_ours = |ip| self.cx.policy.v4.is_virtual(ip) || self.guest_forwards.covers(ip);
                 self.cx.egress.learn_lease(address, mac, is_ours, None);
             }
         }

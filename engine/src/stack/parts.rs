@@ -62,11 +62,18 @@ impl Config {
         }
     }
 
-    /// The TFTP server, which refuses every request when it has no files.
-    pub(super) fn tftp(&self) -> Tftp<FlowKey> {
+    /// The TFTP server, which refuses every request when it has no files. A directory that is none may become one, so that is
+    /// told as a warning.
+    pub(super) fn tftp(&self, effects: &mut Vec<Effect>) -> Tftp<FlowKey> {
         let files: Option<Arc<dyn TftpSource>> = match &self.tftp {
             TftpFiles::None => None,
-            TftpFiles::Directory(path) => Directory::new(path).map(|directory| Arc::new(directory) as _),
+            TftpFiles::Directory(path) => Directory::new(path).map(|directory| {
+                if let Some(error) = directory.fault() {
+                    let text = "cannot be read as a directory, and until it can, every request is refused";
+                    effects.push(Effect::Warning(format!("tftp: {} {text}: {error}", path.display())));
+                }
+                Arc::new(directory) as _
+            }),
             TftpFiles::Custom(files) => Some(files.clone()),
         };
         Tftp::new(files, self.mtu)

@@ -3,13 +3,17 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::Stack;
+use crate::config::Network4;
 use crate::flow::Caller;
 use crate::flow::key::Endpoint;
 use crate::flow::table::Entry;
-use crate::flow::tcp::guest::{GuestForward, GuestForwardHandle};
+use crate::flow::tcp::guest::{GuestForward, GuestForwardHandle, MAX_RULES};
+use crate::forward::check;
 use crate::forward::error::ForwardError;
 use crate::forward::host::{HostForward, HostForwardEntry, HostForwardHandle, Id, ListenAddress, Protocol};
 use crate::host::socket::{Datagram, Listener};
+use crate::service::dhcp;
+use crate::wire::subnet::Ipv4Subnet;
 
 /// The host number of the address that guest forwards have by default.
 const DEFAULT_HOST: Ipv4Addr = Ipv4Addr::new(0, 0, 2, 4);
@@ -18,25 +22,40 @@ impl Stack {
     /// Adds a host forward. What the handle tells is the address that it is bound to.
     ///
     /// # Errors
-    /// [`ForwardError::Listen`] and [`ForwardError::TooMany`].
+    /// What can lead to no guest is refused with its reason: [`ForwardError::NoPort`], [`ForwardError::NoMachine`],
+    /// [`ForwardError::NoFamily`], [`ForwardError::OutsideNetwork`], [`ForwardError::OwnAddress`] and [`ForwardError::OnlyV6`].
+    /// What the host says is [`ForwardError::Listen`] or [`ForwardError::Unwatched`]; and there is [`ForwardError::TooMany`].
     pub fn add_host_forward(&mut self, forward: HostForward) -> Result<HostForwardHandle, ForwardError> {
+        let (policy, forwards) = (&self.cx.policy, &self.guest_forwards);
+        let leased = Ipv4Subnet::new(self.first_lease, policy.v4.netmask);
+        check::host_forward(&forward, policy, leased, |ip| forwards.covers(ip))?;
+        self.add_host_forward_lenient(forward)
+    }
+
+    /// The same without a look at whether it can lead to a guest, for the C library, whose callers upstream lets do that.
+    ///
+    /// # Errors
+    /// [`ForwardError::Listen`], [`ForwardError::Unwatched`] and [`ForwardError::TooMany`].
+    #[doc(hidden)]
+    pub fn add_host_forward_lenient(&mut self, forward: HostForward) -> Result<HostForwardHandle, ForwardError> {
         let guest = Endpoint::from(forward.guest());
         let only_v6 = forward.is_only_v6();
+        let refused = |error| ForwardError::Listen { address: forward.listen().clone(), error };
         let id = match (forward.protocol(), forward.listen()) {
             (Protocol::Udp, ListenAddress::Inet(listen)) => {
-                let socket = Datagram::bind(*listen, only_v6).map_err(ForwardError::Listen)?;
-                self.udp.add_forward(socket, guest, &mut self.cx).map(Id::Udp)
+                let socket = Datagram::bind(*listen, only_v6).map_err(refused)?;
+                self.udp.add_forward(socket, guest, &mut self.cx).map(Id::Udp)?
             }
             (_, listen) => {
                 let listener = match listen {
                     ListenAddress::Inet(listen) => Listener::bind(*listen, only_v6),
                     ListenAddress::Unix(listen) => Listener::bind_unix(listen),
                 };
-                let listener = listener.map_err(ForwardError::Listen)?;
-                self.tcp_forwards.add(listener, guest, &mut self.cx).map(Id::Listener)
+                let listener = listener.map_err(refused)?;
+                self.tcp_forwards.add(listener, guest, &mut self.cx).map(Id::Listener)?
             }
         };
-        id.map(|id| self.host_forward_handle(id)).ok_or(ForwardError::TooMany)
+        Ok(self.host_forward_handle(id))
     }
 
     /// Ends a host forward: nobody is let in any more. TCP connections that came through it go on; datagrams of a UDP forward
@@ -99,7 +118,8 @@ impl Stack {
         HostForwardHandle::new(self.cx.identity(), id, bound)
     }
 
-    /// The address of the virtual network that a guest forward has when none is asked for.
+    /// The address of the virtual network that a guest forward has when none is asked for. (A network of four addresses or two has
+    /// no such number: the address is the network's own then, and [`Stack::add_guest_forward`] asks for one to be given.)
     // Source: docs/contract/guestfwd-exec-unix.md section 1.
     pub fn default_guest_forward_address(&self) -> Ipv4Addr {
         let policy = &self.cx.policy;
@@ -107,11 +127,31 @@ impl Stack {
     }
 
     /// Adds a guest forward, which goes before whatever else is at its address and port; the guest is told that there is
-    /// somebody at the address. IPv6 addresses are those under the network's prefix.
+    /// somebody at the address, and DHCP does not lease it as long as the forward is there. IPv6 addresses are those under the
+    /// network's prefix.
+    ///
+    /// # Errors
+    /// What no guest could reach is refused with its reason: [`ForwardError::NoPort`], [`ForwardError::NoMachine`],
+    /// [`ForwardError::NoFamily`], [`ForwardError::OutsideNetwork`] and [`ForwardError::NoDefaultAddress`]; also what somebody else
+    /// has: [`ForwardError::Leased`], [`ForwardError::NameServer`] and [`ForwardError::Taken`]. And there is
+    /// [`ForwardError::TooMany`].
+    pub fn add_guest_forward(&mut self, forward: GuestForward) -> Result<GuestForwardHandle, ForwardError> {
+        let ip = check::guest_forward(&forward, self.default_guest_forward_address(), &self.cx.policy)?;
+        if let (IpAddr::V4(ip), Some(dhcp)) = (ip, &self.dhcp)
+            && dhcp.has_leased(ip, self.cx.now)
+        {
+            return Err(ForwardError::Leased(ip));
+        }
+        self.add_guest_forward_lenient(forward)
+    }
+
+    /// The same without a look at whether a guest could reach it, for the C library: upstream takes what is in the network. A
+    /// guest that has leased the address gets another one when it renews its lease.
     ///
     /// # Errors
     /// [`ForwardError::OutsideNetwork`], [`ForwardError::NameServer`], [`ForwardError::Taken`] and [`ForwardError::TooMany`].
-    pub fn add_guest_forward(&mut self, forward: GuestForward) -> Result<GuestForwardHandle, ForwardError> {
+    #[doc(hidden)]
+    pub fn add_guest_forward_lenient(&mut self, forward: GuestForward) -> Result<GuestForwardHandle, ForwardError> {
         let policy = &self.cx.policy;
         let ip = forward.address().unwrap_or_else(|| self.default_guest_forward_address().into());
         let inside = match ip {
@@ -129,8 +169,23 @@ impl Stack {
         if self.guest_forwards.find(at).is_some() {
             return Err(ForwardError::Taken(at.socket_address()));
         }
-        let rule = self.guest_forwards.add(at, forward.into_target()).ok_or(ForwardError::TooMany)?;
+        let full = || ForwardError::TooMany { most: MAX_RULES };
+        let rule = self.guest_forwards.add(at, forward.into_target()).ok_or_else(full)?;
+        self.keep_forwards_from_guests();
         Ok(rule.handle(self.cx.identity()))
+    }
+
+    /// Guest forwards have come or gone: no guest is given their addresses, or expected there.
+    fn keep_forwards_from_guests(&mut self) {
+        let forwards = &self.guest_forwards;
+        if let Some(dhcp) = &mut self.dhcp {
+            dhcp.hold(|ip| forwards.covers(ip));
+        }
+        let Network4 { netmask, host, name_server, .. } = self.cx.policy.v4;
+        let pool = || dhcp::addresses(self.first_lease, netmask, [host, name_server]).into_iter().flatten();
+        let free = |ip: &Ipv4Addr| !forwards.covers(*ip);
+        let first = Some(self.first_lease).filter(free).or_else(|| pool().find(free));
+        self.cx.first_guest = first.unwrap_or(self.first_lease);
     }
 
     /// Removes a guest forward. Its connections are reset.
@@ -139,6 +194,7 @@ impl Stack {
     /// [`ForwardError::Gone`] for a handle that was used before, or is of another stack.
     pub fn remove_guest_forward(&mut self, handle: GuestForwardHandle) -> Result<(), ForwardError> {
         let rule = self.guest_forwards.remove(handle, self.cx.identity()).ok_or(ForwardError::Gone)?;
+        self.keep_forwards_from_guests();
         self.begin_call();
         self.tcp.end_forward(&rule, &mut self.cx);
         Ok(())

@@ -7,6 +7,7 @@
 //! and everything else is refused, for as long as nobody gives way.
 
 use super::Stack;
+use crate::flow::warnings::Subject;
 
 /// Flows that go at once.
 const SPARE: usize = 4;
@@ -22,6 +23,9 @@ impl Stack {
 
     #[cold]
     fn make_room(&mut self) {
+        self.cx.warn(Subject::Lack, || {
+            "the process has no descriptor left: what the guest uses least gives way for what it asks for".into()
+        });
         for _ in 0..SPARE {
             let (udp, icmp) = (self.udp.flows.giving_way(), self.icmp.flows.giving_way());
             // The last one may be the one that all this is about.

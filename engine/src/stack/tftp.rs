@@ -23,6 +23,8 @@ impl Stack {
         if taken.is_err() {
             send(ends, &try_later());
         }
+        // The client hears of it in any case.
+        let _ = self.cx.tell_of_lack(taken);
         self.await_clients();
     }
 

@@ -134,7 +134,11 @@ pub struct Network {
 impl Network {
     /// A guest at 10.0.2.15 and fec0::15, whose router is the stack.
     pub fn new() -> Network {
-        let config = Config::builder().ipv6(true).build().unwrap();
+        Network::with(Config::builder().ipv6(true).build().unwrap())
+    }
+
+    /// The same on a stack of this configuration.
+    pub fn with(config: Config) -> Network {
         let stack = Stack::new(config).unwrap();
         let mut cable = Cable {
             stack,

@@ -1,5 +1,6 @@
 //! Where the host's name servers are known from, and when that is looked at.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::config::{NameServerList, NameServerSource};
@@ -52,6 +53,16 @@ impl Source {
             Names::File(file) => file.look().then(|| servers_in(file)),
             Names::Fixed => None,
             Names::Custom(list) => Some(list.name_servers().into_iter().collect()),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.names {
+            Names::File(file) => file.path().display().fmt(f),
+            Names::Fixed => f.write_str("the configuration"),
+            Names::Custom(_) => f.write_str("the application"),
         }
     }
 }

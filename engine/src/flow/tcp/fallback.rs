@@ -36,13 +36,11 @@ pub(super) fn connect(
     hops: Hops,
     cx: &mut Context,
 ) -> io::Result<Stream> {
-    let source = cx.policy.outbound(destination);
-    let first = cx.open_stream(|| Stream::connect(destination, source, hops));
+    let first = cx.connect(destination, hops);
     match (first, *other) {
         (Err(error), Some(second)) if is_nobody(&error) => {
             *other = None;
-            let source = cx.policy.outbound(second);
-            cx.open_stream(|| Stream::connect(second, source, Hops::Default)).map_err(|_| error)
+            cx.connect(second, Hops::Default).map_err(|_| error)
         }
         (first, _) => first,
     }
@@ -74,8 +72,7 @@ impl TcpTable {
             connecting.failed = Some(error);
             return;
         };
-        let source = cx.policy.outbound(second);
-        match cx.open_stream(|| Stream::connect(second, source, Hops::Default)) {
+        match cx.connect(second, Hops::Default) {
             Ok(another) => {
                 if let Some(server) = &mut connecting.name_server {
                     cx.name_servers.failed(*server, cx.now);

@@ -69,6 +69,9 @@ impl TcpTable {
             Destination::Refused => None,
         };
         let Some(destination) = destination else {
+            if to_name_server {
+                cx.tell_of_no_name_server();
+            }
             return refuse(&key, segment, Unreachable::Network, from.packet, cx);
         };
         let hops = if to_name_server { Some(Hops::Default) } else { Hops::of(from.ttl, destination) };
@@ -225,7 +228,7 @@ impl TcpTable {
     /// Has the poller watch the flow's host socket. When it has no room the socket goes at once: the application was not
     /// told of it, and is not to be told of its end.
     pub(super) fn watch(&mut self, id: TcpId, cx: &mut Context) -> bool {
-        if self.flows.watch(id, cx) {
+        if self.flows.watch(id, cx).is_ok() {
             return true;
         }
         if let Some(flow) = self.flows.get_mut(id)

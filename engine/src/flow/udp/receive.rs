@@ -105,7 +105,7 @@ impl Mapping {
         let known_as = self.known_as(destination, &cx.policy);
         if cx.policy.is_name_server(known_as)
             && is_refusal(error, destination.is_ipv6())
-            && cx.name_servers.refused(destination, self.guest, known_as, cx.now)
+            && cx.refused_by(destination, self.guest, known_as)
         {
             return;
         }

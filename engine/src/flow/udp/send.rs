@@ -178,7 +178,12 @@ impl UdpTable {
 
 /// The name server this query is to go to.
 fn name_server(datagram: &FromGuest<'_>, cx: &mut Context) -> Option<SocketAddr> {
-    cx.name_servers.for_query(datagram.payload, datagram.source, datagram.destination.ip.is_ipv6(), cx.now)
+    let v6 = datagram.destination.ip.is_ipv6();
+    let server = cx.name_servers.for_query(datagram.payload, datagram.source, v6, cx.now);
+    if server.is_none() {
+        cx.tell_of_no_name_server();
+    }
+    server
 }
 
 /// The host lacked something for a datagram. If that was a query, no server is to blame.
@@ -192,7 +197,7 @@ fn not_sent(datagram: &FromGuest<'_>, real: SocketAddr, cx: &mut Context) {
 /// A query cannot be sent to `server`. Whether another one has it.
 #[cold]
 fn refused(datagram: &FromGuest<'_>, server: SocketAddr, cx: &mut Context) -> bool {
-    cx.name_servers.refused(server, datagram.source, datagram.destination, cx.now)
+    cx.refused_by(server, datagram.source, datagram.destination)
 }
 
 /// What became of a datagram.

@@ -1,6 +1,7 @@
 //! The table of UDP flows: finding them, the forwards, the bounds.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use slotmap::new_key_type;
@@ -13,7 +14,7 @@ use crate::flow::datagram::HostHalf;
 use crate::flow::effect::Leaving;
 use crate::flow::key::Endpoint;
 use crate::flow::several::Several;
-use crate::flow::table::{Entry, Table};
+use crate::flow::table::{Entry, NotAdmitted, Table};
 use crate::host::lack::is_lack;
 use crate::host::mmsg::ReceiveBuffer;
 use crate::host::socket::Datagram;
@@ -72,12 +73,7 @@ impl UdpTable {
     ///
     /// # Errors
     /// What `socket` or `bind` said, but for a lack of descriptors or memory.
-    pub(super) fn flow_of(
-        &mut self,
-        guest: Endpoint,
-        real: SocketAddr,
-        cx: &mut Context,
-    ) -> std::io::Result<Option<UdpId>> {
+    pub(super) fn flow_of(&mut self, guest: Endpoint, real: SocketAddr, cx: &mut Context) -> io::Result<Option<UdpId>> {
         let v6 = real.is_ipv6();
         if let Some(id) = self.flows.find(&(guest, v6)) {
             return Ok(Some(id));
@@ -87,12 +83,13 @@ impl UdpTable {
         }
         cx.egress.neighbors.heard(guest.ip, cx.now);
         let source = cx.policy.outbound(real);
-        let socket = match cx.open_datagram(|| Datagram::outgoing(v6, source)) {
+        let made = cx.open_datagram(|| Datagram::outgoing(v6, source));
+        let socket = match cx.tell_of_source(source, made) {
             Ok(socket) => socket,
             Err(error) if is_lack(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let Some(id) = self.insert(guest, socket, v6, false, cx) else { return Ok(None) };
+        let Ok(id) = self.insert(guest, socket, v6, false, cx) else { return Ok(None) };
         cx.giving_way += 1;
         self.flows.give_way(id);
         Ok(Some(id))
@@ -105,7 +102,7 @@ impl UdpTable {
         v6: bool,
         forward: bool,
         cx: &mut Context,
-    ) -> Option<UdpId> {
+    ) -> io::Result<UdpId> {
         if !cx.policy.reach.host_loopback {
             socket.leave_this_host_out(v6);
         }
@@ -136,23 +133,32 @@ impl UdpTable {
         cx.unwatch(Leaving::Datagram(flow.host.into_socket()));
     }
 
-    /// Adds a host forward: what arrives at `socket` goes to `guest`. `None` when the table of forwards is full or the poller
-    /// has no room.
-    pub(crate) fn add_forward(&mut self, socket: Datagram, guest: Endpoint, cx: &mut Context) -> Option<UdpId> {
+    /// Adds a host forward: what arrives at `socket` goes to `guest`.
+    ///
+    /// # Errors
+    /// The table of forwards is full, or the poller.
+    pub(crate) fn add_forward(
+        &mut self,
+        socket: Datagram,
+        guest: Endpoint,
+        cx: &mut Context,
+    ) -> Result<UdpId, NotAdmitted> {
         // The guest's datagrams may belong to the forward from now on.
         self.end_burst(cx);
         if self.flows.len() - self.flows.giving_way() >= MAX_FORWARDS {
-            return None;
+            return Err(NotAdmitted::Full(MAX_FORWARDS));
         }
         let local = socket.local_address();
         let v6 = local.is_some_and(|local| local.is_ipv6());
-        let id = self.insert(guest, socket, v6, true, cx)?;
-        self.flows.get_mut(id)?.mapping.bound = local;
+        let id = self.insert(guest, socket, v6, true, cx).map_err(NotAdmitted::Unwatched)?;
+        if let Some(flow) = self.flows.get_mut(id) {
+            flow.mapping.bound = local;
+        }
         self.forwards.push(guest, id);
         if let Some(local) = local {
             self.by_host.push(local.into(), id);
         }
-        Some(id)
+        Ok(id)
     }
 
     /// The host forward bound to `address`; the oldest one, should there be several.

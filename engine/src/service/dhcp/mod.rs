@@ -164,6 +164,18 @@ impl Dhcp {
         self.pool.leases()
     }
 
+    /// Whether a client has this address: it has taken up an offer, and its lease is not over.
+    #[must_use]
+    pub fn has_leased(&self, address: Ipv4Addr, now: Instant) -> bool {
+        self.pool.has_leased(address, now)
+    }
+
+    /// Says which addresses somebody else has from now on: they are not given out, and who has leased one before gets another
+    /// one when it renews its lease. To be called whenever that has changed.
+    pub fn hold(&mut self, is_held: impl Fn(Ipv4Addr) -> bool) {
+        self.pool.hold(is_held);
+    }
+
     /// Replaces all bindings by those of a saved state. They count as confirmed at this moment, though not against a client
     /// that uses one of the addresses.
     pub fn set_slots(&mut self, slots: [Option<EthernetAddress>; SLOTS], now: Instant) {

@@ -39,6 +39,8 @@ enum State {
 struct Slot {
     /// `None` when the address is not one to lease, see `leasable`.
     address: Option<Ipv4Addr>,
+    /// Somebody else of the library has the address now: nobody gets it, not even who had it before.
+    held: bool,
     state: State,
 }
 
@@ -53,6 +55,7 @@ impl Slot {
     /// Whether `mac` may have the slot: it is free or already its own.
     fn open_to(&self, mac: EthernetAddress, now: Instant) -> bool {
         match self.state {
+            _ if self.held => false,
             State::Free => true,
             State::Offered { mac: owner, .. } | State::Confirmed { mac: owner, .. } => owner == mac,
             State::Declined { at } => elapsed(at, now) >= DECLINED_FOR,
@@ -80,7 +83,7 @@ pub(super) struct Pool {
 impl Pool {
     pub(super) fn new(config: &Config) -> Pool {
         let addresses = addresses(config.vdhcp_start, config.vnetmask, [config.vhost, config.vnameserver]);
-        Pool { slots: addresses.map(|address| Slot { address, state: State::Free }) }
+        Pool { slots: addresses.map(|address| Slot { address, held: false, state: State::Free }) }
     }
 
     /// Gives `address` to `mac` if it is in the pool and free or already its own. Says whether it did.
@@ -108,7 +111,7 @@ impl Pool {
     /// Gives `mac` the first address that is free or its own; when there is none, that of the oldest offer that has been
     /// kept long enough, else that of the lease that has been over for longest.
     pub(super) fn allocate(&mut self, mac: EthernetAddress, confirm: bool, now: Instant) -> Option<Ipv4Addr> {
-        let usable = || self.slots.iter().enumerate().filter(|(_, slot)| slot.address.is_some());
+        let usable = || self.slots.iter().enumerate().filter(|(_, slot)| slot.address.is_some() && !slot.held);
         let open = usable().find(|(_, slot)| slot.open_to(mac, now)).map(|(index, _)| index);
         let oldest = |since: fn(State, Instant) -> Option<Instant>| {
             usable().filter_map(|(index, slot)| Some((since(slot.state, now)?, index))).min().map(|(_, index)| index)
@@ -136,6 +139,12 @@ impl Pool {
         self.slots.iter().filter(|slot| slot.owner() == Some(mac)).find_map(|slot| slot.address)
     }
 
+    /// Whether somebody has taken `address` up, and the lease is not over.
+    pub(super) fn has_leased(&self, address: Ipv4Addr, now: Instant) -> bool {
+        let lasts = |state| matches!(state, State::Confirmed { at, .. } if elapsed(at, now) <= LEASE);
+        self.slots.iter().any(|slot| slot.address == Some(address) && lasts(slot.state))
+    }
+
     /// Frees what `mac` was offered and has not taken up. A lease that was only loaded may have been an offer.
     pub(super) fn withdraw(&mut self, mac: EthernetAddress) {
         let offered = |slot: &&mut Slot| {
@@ -158,6 +167,13 @@ impl Pool {
     pub(super) fn decline(&mut self, address: Ipv4Addr, mac: EthernetAddress, now: Instant) {
         if let Some(slot) = self.slot(address).filter(|slot| slot.owner() == Some(mac)) {
             slot.state = State::Declined { at: now };
+        }
+    }
+
+    /// Says of each address whether somebody else has it.
+    pub(super) fn hold(&mut self, is_held: impl Fn(Ipv4Addr) -> bool) {
+        for slot in &mut self.slots {
+            slot.held = slot.address.is_some_and(&is_held);
         }
     }
 

@@ -415,6 +415,32 @@ fn pool_skips_what_is_no_guest_address() {
 }
 
 #[test]
+fn addresses_that_somebody_else_has_are_not_given_out() {
+    let mut dhcp = server();
+    assert_eq!(granted(request(&mut dhcp, MAC_A, 16)), Some((5, 16)));
+    dhcp.hold(|address| address == ip(15) || address == ip(16));
+    assert_eq!(granted(discover(&mut dhcp, MAC_B, 0)), Some((2, 17)));
+    assert_eq!(granted(discover(&mut dhcp, MAC_B, 15)), Some((2, 17)));
+    assert_eq!(granted(request(&mut dhcp, MAC_B, 15)), Some((6, 0)));
+    // Who has had one is told so when it renews its lease, and gets another one.
+    let renewal = message(MAC_A, 3, ip(16), &[]);
+    assert_eq!(granted(dhcp.on_message(&renewal, NOW)), Some((6, 0)));
+    assert_eq!(granted(request(&mut dhcp, MAC_A, 16)), Some((6, 0)));
+    assert_eq!(granted(discover(&mut dhcp, MAC_A, 16)), Some((2, 18)));
+    // Not even when all others are taken, and old.
+    for number in 0..14 {
+        request(&mut dhcp, mac(number), 0);
+    }
+    let late = Instant::from_secs(10 * 86_400);
+    for number in 20..40 {
+        let reply = dhcp.on_message(&asking(mac(number), 1, 0), late);
+        assert!(!matches!(granted(reply), Some((_, 15 | 16))));
+    }
+    dhcp.hold(|_| false);
+    assert_eq!(granted(request(&mut dhcp, mac(50), 15)), Some((5, 15)));
+}
+
+#[test]
 fn pool_at_the_end_of_the_address_space_does_not_overflow() {
     let top = Ipv4Addr::new(255, 255, 255, 250);
     let mut dhcp = Dhcp::new(Config { vdhcp_start: top, ..config() });

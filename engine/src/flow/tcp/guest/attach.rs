@@ -88,7 +88,8 @@ impl TcpTable {
         };
         let opened = opened.and_then(|stream| {
             let watched = cx.watch(&stream, token::pack(Kind::Tcp, id), News::Stream);
-            if watched { Ok(stream) } else { Err(io::Error::from_raw_os_error(libc::ENOMEM)) }
+            // Whatever the poller lacks it may have a little later.
+            watched.map(|()| stream).map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))
         });
         let Some(flow) = self.flows.get_mut(id) else { return };
         match opened {

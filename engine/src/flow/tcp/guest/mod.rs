@@ -16,7 +16,7 @@ pub(crate) use application::Program;
 pub(super) use attach::Attaching;
 pub(super) use callback::CallbackFlows;
 pub use event::{GuestConnection, GuestConnectionError, GuestEvent};
-pub(crate) use rules::{GuestForwards, Rule};
+pub(crate) use rules::{GuestForwards, MAX_RULES, Rule};
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -83,7 +83,8 @@ impl GuestForward {
     }
 
     /// At this address of the virtual network. Without one a forward is at the network's host number 0.0.2.4, which is
-    /// 10.0.2.4 unless the network is another one.
+    /// 10.0.2.4 unless the network is another one; one of less than eight addresses has no such number. DHCP leases the address to
+    /// nobody as long as the forward is there.
     #[must_use]
     pub fn at(self, address: impl Into<IpAddr>) -> GuestForward {
         GuestForward { address: Some(address.into()), ..self }

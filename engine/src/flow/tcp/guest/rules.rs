@@ -9,7 +9,7 @@ use crate::flow::identity::Identity;
 use crate::flow::key::Endpoint;
 
 /// Rules at one time; a further one is refused.
-const MAX_RULES: usize = 1024;
+pub(crate) const MAX_RULES: usize = 1024;
 
 /// One guest forward. Its flows share it, so that it outlives its removal for as long as they do.
 #[derive(Debug)]
