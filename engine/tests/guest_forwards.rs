@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::net::UnixListener;
 
 use guest::Network;
-use oxislirp::{Config, ForwardError, GuestForward, Stack, UnixAddress};
+use oxislirp::{Config, Effect, ForwardError, GuestForward, Stack, UnixAddress};
 use smoltcp::socket::dhcpv4;
 use smoltcp::wire::EthernetAddress;
 
@@ -211,4 +211,50 @@ fn forwards_that_no_guest_could_reach_are_refused() {
     let refused = add(both().ipv4(false), forward(7));
     assert!(matches!(&refused, Err(ForwardError::NoFamily(_))), "{refused:?}");
     assert_eq!(refused.unwrap_err().to_string(), "10.0.2.4: the virtual network has no IPv4");
+}
+
+/// A named pipe. Who opens it to read waits until this is dropped.
+struct Pipe(std::path::PathBuf);
+
+impl Pipe {
+    fn new() -> Pipe {
+        let path = std::env::temp_dir().join(format!("oxislirp-pipe-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        Pipe(path)
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        // A writer comes and goes: all who wait find the end.
+        let _ = std::fs::OpenOptions::new().read(true).write(true).open(&self.0);
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Commands that look neither at their input nor at a broken pipe live on when the guest has gone.
+#[test]
+fn commands_that_are_left_behind_are_bounded() {
+    const MOST: u16 = 512;
+    let mut network = Network::new();
+    let pipe = Pipe::new();
+    let line = format!(r#"sh -c "echo started; exec cat '{}' </dev/null >/dev/null 2>&1""#, pipe.0.display());
+    let handle = network.stack().add_guest_forward(GuestForward::command(line, 7)).unwrap();
+    let mut started = 0;
+    for number in 0..MOST + 10 {
+        let socket = network.connect(handle.address(), 40_000 + number, 4096);
+        let heard = network.until("a beginning or an end", |network| {
+            let guest = network.tcp(socket);
+            (guest.can_recv() || !guest.may_recv()).then(|| guest.can_recv())
+        });
+        started += u16::from(heard);
+        network.tcp(socket).abort();
+        network.turns(2);
+        network.sockets.remove(socket);
+    }
+    assert_eq!(started, MOST);
+    let warned =
+        |effect: &Effect| matches!(effect, Effect::Warning(text) if text.contains("there are too many already"));
+    assert!(network.effects().iter().any(warned));
 }

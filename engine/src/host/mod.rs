@@ -19,6 +19,7 @@ pub(crate) mod reserve;
 pub(crate) mod resolver_file;
 pub(crate) mod sleeps;
 pub(crate) mod socket;
+pub(crate) mod started;
 #[cfg(target_os = "linux")]
 pub(crate) mod tap;
 #[cfg(feature = "tokio")]

@@ -14,6 +14,7 @@ use std::ptr;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::socket::{Hops, Stream, new_socket};
+use super::started::Process;
 
 /// Where programs are looked for when there is no PATH, as the C library's `execvp` does.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -48,13 +49,13 @@ pub fn current_thread() -> ThreadNumber {
 /// `WouldBlock` when the connection is not complete yet; `InvalidInput` when the command line is empty or its quotes do not
 /// match; what the system said when the connection or the process could not be made, or the program not be started
 /// (`ENOENT`, `EACCES`).
-pub(crate) fn start(command_line: &[u8], pair: &mut Option<Box<Pair>>) -> io::Result<Stream> {
+pub(crate) fn start(command_line: &[u8], pair: &mut Option<Box<Pair>>) -> io::Result<(Stream, Option<Process>)> {
     // What cannot be started needs no connection. It is not looked at again with every try.
     let program = if pair.is_none() { Some(Program::parse(command_line)?) } else { None };
     let (ours, theirs) = connection(pair)?;
     let mut program = program.map_or_else(|| Program::parse(command_line), Ok)?;
-    program.spawn(theirs.as_raw_fd())?;
-    Ok(ours)
+    let process = program.spawn(theirs.as_raw_fd())?;
+    Ok((ours, process))
 }
 
 /// A connection of this process with itself: our end, and the end for a command. It is a TCP connection, as some servers
@@ -187,8 +188,9 @@ impl Program {
         Ok(Program { files, arguments, shell, environment, descriptors, _texts: texts })
     }
 
-    /// Starts the program with `socket` as its descriptors 0, 1 and 2.
-    fn spawn(&mut self, socket: RawFd) -> io::Result<()> {
+    /// Starts the program with `socket` as its descriptors 0, 1 and 2. Tells which process it is, where the one in between could
+    /// say so.
+    fn spawn(&mut self, socket: RawFd) -> io::Result<Option<Process>> {
         let (mut failure, report) = io::pipe()?;
         // A handler of the application must not run in a process that shares nothing with it but its memory's contents.
         // SAFETY: both sets are live locals; all zero bytes are a valid set.
@@ -214,13 +216,20 @@ impl Program {
         while unsafe { libc::waitpid(child, ptr::null_mut(), 0) } < 0
             && io::Error::last_os_error().kind() == ErrorKind::Interrupted
         {}
-        // Ends when the program has started, which closes the other end, or with an error number.
-        let mut errno = Vec::new();
-        failure.read_to_end(&mut errno)?;
-        match errno.first_chunk() {
-            Some(errno) => Err(io::Error::from_raw_os_error(i32::from_ne_bytes(*errno))),
-            None => Ok(()),
+        // Ends when the program has started, which closes the other end, or with an error number. The process in between gives
+        // the number of the program's, below zero to tell it from one.
+        let mut numbers = Vec::new();
+        failure.read_to_end(&mut numbers)?;
+        let (numbers, _) = numbers.as_chunks();
+        let numbers = numbers.iter().map(|bytes| c_int::from_ne_bytes(*bytes));
+        let mut process = None;
+        for number in numbers {
+            if number >= 0 {
+                return Err(io::Error::from_raw_os_error(number));
+            }
+            process = number.checked_neg().map(Process);
         }
+        Ok(process)
     }
 
     /// The process in between: starts another one and ends.
@@ -235,7 +244,7 @@ impl Program {
                     self.become_program(socket, report);
                 }
                 -1 => tell(report, last_errno()),
-                _ => {}
+                program => tell(report, program.wrapping_neg()),
             }
             libc::_exit(0)
         }
@@ -365,12 +374,12 @@ unsafe fn default_signals() {
     }
 }
 
-/// Reports an error number to the process that waits for it.
+/// Reports a number to the process that waits for it, in one piece.
 ///
 /// # Safety
 /// As for [`Program::in_between`].
-unsafe fn tell(report: RawFd, errno: c_int) {
-    let bytes = errno.to_ne_bytes();
+unsafe fn tell(report: RawFd, number: c_int) {
+    let bytes = number.to_ne_bytes();
     // SAFETY: the pointer and length are those of a live array. A report that cannot be made has nobody to hear of it.
     unsafe { libc::write(report, bytes.as_ptr().cast(), bytes.len()) };
 }
@@ -381,7 +390,7 @@ mod tests {
 
     /// What a command wrote until its end.
     fn output(command_line: &str) -> String {
-        let stream = start(command_line.as_bytes(), &mut None).expect("the command starts");
+        let (stream, _) = start(command_line.as_bytes(), &mut None).expect("the command starts");
         let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
         loop {
             match stream.receive(&mut buffer, &mut []) {

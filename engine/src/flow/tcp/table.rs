@@ -8,7 +8,7 @@ use std::sync::Arc;
 use slotmap::new_key_type;
 
 use super::bounds::Bounds;
-use super::guest::{CallbackFlows, Rule};
+use super::guest::{CallbackFlows, MAX_COMMANDS, Rule};
 use super::{Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::effect::Leaving;
@@ -16,6 +16,7 @@ use crate::flow::key::{Endpoint, FlowKey};
 use crate::flow::table::{Flow, Table};
 use crate::flow::token::Kind;
 use crate::host::poller::{News, Readiness};
+use crate::host::started::Started;
 use crate::ip::rate_limit::RateLimit;
 use crate::pace::Hold;
 use crate::tcp::{Closed, Flags, Segment, SeqNumber};
@@ -38,7 +39,6 @@ pub(crate) struct FromGuest<'a> {
 }
 
 /// All TCP flows of a stack.
-#[derive(Default)]
 pub(crate) struct TcpTable {
     pub flows: Table<TcpFlow>,
     /// The flow of the last segment: bulk transfers come in runs.
@@ -47,8 +47,24 @@ pub(crate) struct TcpTable {
     staged: VecDeque<TcpId>,
     pub(super) bounds: Bounds,
     pub(super) callbacks: CallbackFlows,
+    /// Commands behind guest forwards.
+    pub(super) started: Started,
     /// Of warnings that a guest can cause; made with the first one.
     pub(super) warnings: Option<RateLimit>,
+}
+
+impl Default for TcpTable {
+    fn default() -> TcpTable {
+        TcpTable {
+            flows: Table::default(),
+            last: None,
+            staged: VecDeque::new(),
+            bounds: Bounds::default(),
+            callbacks: CallbackFlows::default(),
+            started: Started::new(MAX_COMMANDS),
+            warnings: None,
+        }
+    }
 }
 
 impl TcpTable {

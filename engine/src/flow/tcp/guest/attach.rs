@@ -13,12 +13,13 @@ use crate::host::lack::is_lack;
 use crate::host::poller::News;
 use crate::host::process::{self, Pair};
 use crate::host::socket::Stream;
+use crate::host::started::Process;
 use crate::ip::rate_limit::RateLimit;
 use crate::tcp::HANDSHAKE_PATIENCE;
 use crate::time::{Duration, Instant};
 
-/// Connections to commands at one time; a further one is ended at once.
-const MAX_COMMANDS: usize = 512;
+/// Connections to commands at one time, and processes that were started for one; a further one is ended at once.
+pub(in crate::flow::tcp) const MAX_COMMANDS: usize = 512;
 /// How long to wait for room in the queue of a Unix socket, or for a descriptor, before trying again.
 const RETRY: Duration = Duration::from_millis(50);
 /// How long that is tried; as long as a TCP connect.
@@ -45,11 +46,11 @@ impl Attaching {
 }
 
 impl Target {
-    fn open(&self, pair: &mut Option<Box<Pair>>) -> io::Result<Stream> {
+    fn open(&self, pair: &mut Option<Box<Pair>>) -> io::Result<(Stream, Option<Process>)> {
         match self {
             Target::Callback | Target::Application => Err(ErrorKind::Unsupported.into()),
             Target::Command(line) => process::start(line, pair),
-            Target::Unix(address) => Stream::connect_unix(address),
+            Target::Unix(address) => Ok((Stream::connect_unix(address)?, None)),
         }
     }
 
@@ -80,13 +81,14 @@ impl TcpTable {
         let Some(attaching) = self.flows.get_mut(id).and_then(|flow| flow.host.attaching()) else { return };
         let mut attaching = std::mem::take(attaching);
         let is_first = attaching.pair.is_none();
-        let crowded = is_first && matches!(forward.target, Target::Command(_)) && self.commands() >= MAX_COMMANDS;
+        let crowded = is_first && matches!(forward.target, Target::Command(_)) && !self.may_start(cx.now);
         let opened = if crowded {
             Err(io::Error::other("there are too many already"))
         } else {
             cx.open_stream(|| forward.target.open(&mut attaching.pair))
         };
-        let opened = opened.and_then(|stream| {
+        let opened = opened.and_then(|(stream, process)| {
+            process.into_iter().for_each(|process| self.started.add(process));
             let watched = cx.watch(&stream, token::pack(Kind::Tcp, id), News::Stream);
             // Whatever the poller lacks it may have a little later.
             watched.map(|()| stream).map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))
@@ -111,6 +113,12 @@ impl TcpTable {
         if let Some(flow) = self.flows.get_mut(id) {
             flow.transmit(cx);
         }
+    }
+
+    /// Whether one more command may be started: neither are there too many connections with one, nor too many processes, which
+    /// can outlive theirs.
+    fn may_start(&mut self, now: Instant) -> bool {
+        self.commands() < MAX_COMMANDS && self.started.has_room(now)
     }
 
     /// How many commands are running, as far as their connections tell.

@@ -13,7 +13,7 @@ mod event;
 mod rules;
 
 pub(crate) use application::Program;
-pub(super) use attach::Attaching;
+pub(super) use attach::{Attaching, MAX_COMMANDS};
 pub(super) use callback::CallbackFlows;
 pub use event::{GuestConnection, GuestConnectionError, GuestEvent};
 pub(crate) use rules::{GuestForwards, MAX_RULES, Rule};
@@ -59,9 +59,10 @@ impl GuestForward {
     /// [`Effect::Warning`](crate::Effect::Warning), and the guest sees the end of the connection.
     ///
     /// No process is ended by the stack. A command sees the end of its input when its connection ends, also with a reset, with the
-    /// forward or with the stack, and a broken pipe when it writes then; one that looks at neither lives on. 512
-    /// connections with commands are there at one time at most, but a guest that breaks its connections off can leave
-    /// any number of such commands behind: give it one that ends with its input.
+    /// forward or with the stack, and a broken pipe when it writes then; one that looks at neither lives on. Of the processes
+    /// that were started for a stack's forwards, 512 live at one time at most, with a connection or without (what they start in their
+    /// turn is theirs): for a further one there is an [`Effect::Warning`](crate::Effect::Warning), and the guest sees the end of the
+    /// connection.
     pub fn command(line: impl AsRef<[u8]>, port: u16) -> GuestForward {
         GuestForward::to(Target::Command(line.as_ref().into()), port)
     }

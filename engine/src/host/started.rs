@@ -1,0 +1,106 @@
+//! Processes that were started and left alone, of which nobody hears when they end: how many of them there still are. They are
+//! no children of this process, and no descriptor is kept of them.
+
+use crate::time::{Duration, Instant};
+
+/// A process that was started as the leader of a session of its own.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Process(pub(super) libc::pid_t);
+
+/// How soon those that are there may be looked at again: a look takes some system calls for each.
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl Process {
+    /// Whether it is there still. Another one that has got its number counts when it leads a session too; that is rare,
+    /// and ends with it.
+    fn is_running(&self) -> bool {
+        // SAFETY: the call takes no pointers.
+        if unsafe { libc::getsid(self.0) } != self.0 {
+            return false;
+        }
+        // One that has ended and that nobody waits for, as where the first process of a container does not, stays in the list.
+        let status = std::fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
+        // The state stands behind the program's name, which is in parentheses and may have some of its own.
+        let state = status.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+        !matches!(state, Some('Z' | 'X'))
+    }
+}
+
+/// The processes that were started, as far as they may be there.
+#[derive(Debug)]
+pub(crate) struct Started {
+    most: usize,
+    processes: Vec<Process>,
+    looked: Option<Instant>,
+}
+
+impl Started {
+    /// None; there may be so many at a time.
+    pub(crate) fn new(most: usize) -> Started {
+        Started { most, processes: Vec::new(), looked: None }
+    }
+
+    /// Whether one more may be started.
+    pub(crate) fn has_room(&mut self, now: Instant) -> bool {
+        let lately = self.looked.is_some_and(|at| at <= now && now - at < PAUSE);
+        if self.processes.len() >= self.most && !lately {
+            self.processes.retain(Process::is_running);
+            self.looked = Some(now);
+        }
+        self.processes.len() < self.most
+    }
+
+    /// One was started.
+    pub(crate) fn add(&mut self, process: Process) {
+        self.processes.push(process);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Child, Command, Stdio};
+
+    /// Leads a session, and ends with its input.
+    fn start() -> (Child, Process) {
+        let mut command = Command::new("cat");
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        // SAFETY: setsid may be called between fork and exec.
+        unsafe {
+            command.pre_exec(|| if libc::setsid() < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) });
+        }
+        let child = command.spawn().unwrap();
+        let number = libc::pid_t::try_from(child.id()).unwrap();
+        (child, Process(number))
+    }
+
+    #[test]
+    fn those_that_have_ended_make_room_waited_for_or_not() {
+        for waited_for in [true, false] {
+            let mut started = Started::new(2);
+            let mut now = Instant::from_secs(1);
+            let ((mut first, process), (mut second, other)) = (start(), start());
+            assert!(started.has_room(now));
+            started.add(process);
+            assert!(started.has_room(now));
+            started.add(other);
+            assert!(!started.has_room(now));
+            drop(first.stdin.take());
+            if waited_for {
+                first.wait().unwrap();
+            }
+            assert!(!started.has_room(now), "it was looked a moment ago");
+            let began = std::time::Instant::now();
+            while !started.has_room(now) {
+                now += PAUSE;
+                assert!(began.elapsed().as_secs() < 20, "it has not ended");
+                std::thread::yield_now();
+            }
+            assert_eq!(started.processes.len(), 1);
+            first.wait().unwrap();
+            drop(second.stdin.take());
+            second.wait().unwrap();
+        }
+    }
+}
