@@ -192,6 +192,7 @@ def check_netns(report, host, device):
             "--pid", str(guest.process.pid), "--ipv6", *device,
             "-L", f"127.0.0.1:{ports['tcp']}={GUEST}:8000", "-L", f"udp:127.0.0.1:{ports['udp']}={GUEST}:8001",
             "-R", f"10.0.2.10:7=unix:{folder}/echo", "-R", "10.0.2.11:7=exec:cat",
+            "-R", f"10.0.2.12:7=tcp:127.0.0.1:{host.tcp.port}", "-R", f"10.0.2.12:8=tcp:127.0.0.1:{services.free_port()}",
         ]))
         return guest
 
@@ -210,6 +211,11 @@ def check_netns(report, host, device):
             with report.check(f"remote_forward.{name}"):
                 text = guest.command("sh", "-c", f"echo there and back | busybox nc {address} 7 -w 3")
                 equal(text, "there and back\n")
+        check_tcp(report, guest, "remote_forward.tcp", "10.0.2.12", 7, 8 * MIB)
+        with report.check("remote_forward.tcp_refused"):
+            # The handshake is the stack's own: the end comes behind it.
+            text = guest.command("sh", "-c", "echo nobody | busybox nc 10.0.2.12 8 -w 3; echo over")
+            equal(text, "over\n")
 
 
 def check_ranges(report, host):
@@ -270,7 +276,8 @@ def check_complaints(report):
     for name, words in {
         "no_namespace": [], "no_such_process": ["--pid", "4194305"], "no_such_file": ["--netns", "/nowhere"],
         "no_such_option": ["--pid", "1", "--bogus"], "no_range": ["--pid", "1", "--deny", "10.0.0.0/33"],
-        "no_forward": ["--pid", "1", "-L", "80"],
+        "no_forward": ["--pid", "1", "-L", "80"], "no_server": ["--pid", "1", "-R", "10.0.2.12:7=tcp:nowhere"],
+        "no_guest": ["--pid", str(os.getpid()), "-L", "127.0.0.1:0=10.0.3.1:80"],
     }.items():
         with report.check(name):
             done = subprocess.run([example("netns"), *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

@@ -22,6 +22,7 @@ netns: gives a network namespace an Internet, through sockets of this process
   -L, --local [udp:]HOST=GUEST      what comes to HOST here leads to GUEST, both ADDRESS:PORT
   -R, --remote ADDRESS:PORT=unix:PATH      who connects to ADDRESS in the namespace is led to a Unix socket
   -R, --remote ADDRESS:PORT=exec:COMMAND   or to a command, one for each connection
+  -R, --remote ADDRESS:PORT=tcp:HOST       or to a TCP server out here, ADDRESS:PORT
   --allow RANGE        nothing but these (ADDRESS/LENGTH) and the virtual network is reached; may be repeated
   --deny RANGE         these are not reached, whatever is allowed; may be repeated. The virtual network is, unless RANGE lies in it
   --outbound ADDRESS   the source of IPv4 connections and datagrams
@@ -40,6 +41,7 @@ pub(crate) struct Namespace {
 pub(crate) enum Target {
     Unix(OsString),
     Command(OsString),
+    Tcp(SocketAddr),
 }
 
 #[derive(Clone, Debug)]
@@ -144,6 +146,7 @@ fn remote(word: &str) -> Option<Remote> {
     let target = match target.split_once(':')? {
         ("unix", path) => Target::Unix(path.into()),
         ("exec", command) => Target::Command(command.into()),
+        ("tcp", server) => Target::Tcp(server.parse().ok()?),
         _ => return None,
     };
     Some(Remote { at: at.parse().ok()?, target })

@@ -4,12 +4,13 @@
 //!     cargo run --release --example netns -- --pid PID --ipv6 -L 127.0.0.1:8080=10.0.2.15:80      # in another one
 //!
 //! `arguments` is the command line, `namespace` joins the namespace and makes the device there, `passing` brings that here,
-//! `ranges` says what may be reached. The stack and its sockets stay where the program was started.
+//! `ranges` says what may be reached, `relay` leads to TCP servers. The stack and its sockets stay where the program was started.
 
 mod arguments;
 mod namespace;
 mod passing;
 mod ranges;
+mod relay;
 
 use std::env;
 use std::error::Error;
@@ -17,7 +18,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::unix::ffi::OsStrExt;
 
 use arguments::{Arguments, Target, USAGE};
-use oxislirp::drive::{Driver, FrameLink, Stop, TapLink, TunLink};
+use oxislirp::drive::{Driver, FrameLink, GuestListener, Stop, TapLink, TunLink};
 use oxislirp::{Config, Effect, GuestForward, HostForward, Stack, UnixAddress};
 use ranges::{Guarded, Rules};
 
@@ -60,6 +61,8 @@ fn stack(arguments: &Arguments) -> Result<Stack, Box<dyn Error>> {
     for remote in &arguments.remote {
         let port = remote.at.port();
         let forward = match &remote.target {
+            // It needs the driver.
+            Target::Tcp(_) => continue,
             Target::Unix(path) => GuestForward::unix(UnixAddress::new(path.as_bytes())?, port),
             Target::Command(command) => GuestForward::command(command.as_bytes(), port),
         };
@@ -75,11 +78,21 @@ fn drive(stack: Stack, link: impl FrameLink + 'static, arguments: &Arguments) ->
         deny: arguments.deny.clone(),
     };
     let mut driver = Driver::new(stack, Guarded::new(link, rules))?;
-    println!("ready");
-    driver.run(&Stop::new()?, |effect| {
-        if let Effect::Warning(text) | Effect::GuestError(text) = effect {
-            eprintln!("{text}");
+    let mut relays = Vec::new();
+    for remote in &arguments.remote {
+        if let Target::Tcp(server) = remote.target {
+            let forward = GuestForward::application(remote.at.port()).at(*remote.at.ip());
+            let (listener, calls) = GuestListener::new(driver.handle(), forward)?;
+            relay::relay(listener, server);
+            relays.push(calls);
         }
+    }
+    println!("ready");
+    driver.run(&Stop::new()?, |effect| match effect {
+        Effect::Warning(text) | Effect::GuestError(text) => eprintln!("{text}"),
+        // The relay whose connection it is takes it.
+        Effect::Guest(event) => _ = relays.iter().try_fold(event, |event, calls| calls.tell(event)),
+        _ => {}
     })?;
     Ok(())
 }

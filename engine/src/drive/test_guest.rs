@@ -47,8 +47,12 @@ impl<L: FrameLink> Guest<L> {
     }
 
     pub(super) fn connect(&mut self, to: SocketAddr) -> SocketHandle {
+        self.connect_from(40_000, to)
+    }
+
+    pub(super) fn connect_from(&mut self, port: u16, to: SocketAddr) -> SocketHandle {
         let mut socket = socket();
-        socket.connect(self.interface.context(), to, 40_000).unwrap();
+        socket.connect(self.interface.context(), to, port).unwrap();
         self.sockets.add(socket)
     }
 

@@ -402,3 +402,4 @@ fn the_stack_s_descriptor_is_readable_when_it_is_woken_and_never_in_direct_mode(
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
+mod guest_stream;

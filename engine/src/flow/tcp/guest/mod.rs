@@ -46,7 +46,8 @@ pub struct GuestForward {
 
 impl GuestForward {
     /// A forward to this program, which is told of connections by [`GuestEvent`]s and answers them with
-    /// [`Stack::guest_receive`](crate::Stack::guest_receive) and its siblings.
+    /// [`Stack::guest_receive`](crate::Stack::guest_receive) and its siblings. Beside a driver they are streams:
+    /// [`GuestListener`](crate::drive::GuestListener).
     pub fn application(port: u16) -> GuestForward {
         GuestForward::to(Target::Application, port)
     }
@@ -104,6 +105,11 @@ impl GuestForward {
     /// What is behind it.
     pub(crate) fn into_target(self) -> Target {
         self.target
+    }
+
+    /// Whether it leads to this program.
+    pub(crate) fn is_application(&self) -> bool {
+        self.target == Target::Application
     }
 
     /// Whether it leads to a callback, of which IPv6 knows nothing.

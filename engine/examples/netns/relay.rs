@@ -1,0 +1,44 @@
+//! Connections of the namespace that are led to a TCP server out here: this program answers them, as streams, and copies.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use oxislirp::drive::{GuestListener, GuestStream};
+
+/// How long the server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Leads whoever comes to `server`, until the driver ends.
+pub(crate) fn relay(listener: GuestListener, server: SocketAddr) {
+    thread::spawn(move || {
+        while let Ok(guest) = listener.accept() {
+            thread::spawn(move || {
+                if let Err(error) = carry(&guest, server) {
+                    eprintln!("{} to {server}: {error}", guest.peer());
+                    guest.reset();
+                }
+            });
+        }
+    });
+}
+
+/// Copies both ways, each until its own end.
+fn carry(guest: &GuestStream, server: SocketAddr) -> io::Result<()> {
+    let server = &TcpStream::connect_timeout(&server, PATIENCE)?;
+    thread::scope(|scope| {
+        let upload = scope.spawn(|| {
+            let copied = io::copy(&mut &*guest, &mut &*server);
+            server.shutdown(Shutdown::Write).and(copied)
+        });
+        let download = io::copy(&mut &*server, &mut &*guest);
+        match download {
+            Ok(_) => guest.finish()?,
+            // The other copy has nobody to copy from.
+            Err(_) => guest.reset(),
+        }
+        let upload = upload.join().map_err(|_| io::Error::other("the upload has failed"))?;
+        upload.and(download).map(drop)
+    })
+}
