@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::net::UnixListener;
 
 use guest::Network;
-use oxislirp::{Config, Effect, ForwardError, GuestForward, Stack, UnixAddress};
+use oxislirp::{Config, Effect, ForwardError, GuestForward, HostForward, Stack, UnixAddress};
 use smoltcp::socket::dhcpv4;
 use smoltcp::wire::EthernetAddress;
 
@@ -205,6 +205,14 @@ fn forwards_that_no_guest_could_reach_are_refused() {
         let refused = add(both(), forward(7).at(Ipv4Addr::new(10, 0, 2, last)));
         assert!(matches!(refused, Err(ForwardError::NoMachine(_))), "{refused:?}");
     }
+    let mut stack = Stack::new(Config::default()).unwrap();
+    let address = Ipv4Addr::new(10, 0, 2, 50);
+    let to_guest = HostForward::udp((Ipv4Addr::LOCALHOST, 0), (address, 80));
+    let to_guest = stack.add_host_forward(to_guest).unwrap();
+    let refused = stack.add_guest_forward(forward(7).at(address));
+    assert!(matches!(refused, Err(ForwardError::GuestExpected(told)) if told == address), "{refused:?}");
+    stack.remove_host_forward(to_guest).unwrap();
+    assert!(stack.add_guest_forward(forward(7).at(address)).is_ok());
     let small = Config::builder().network(Ipv4Addr::new(10, 0, 2, 0), Ipv4Addr::new(255, 255, 255, 252));
     let small = small.dns(false).dhcp(false);
     assert!(matches!(add(small, forward(7)), Err(ForwardError::NoDefaultAddress { .. })));

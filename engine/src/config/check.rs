@@ -44,7 +44,7 @@ impl Config {
             self.check_ipv6()?;
         }
         if let Some(outbound) = self.reach.outbound4
-            && (outbound.ip().is_multicast() || outbound.ip().is_broadcast())
+            && !can_be_outbound(*outbound.ip())
         {
             return Err(ConfigError::Address { field: ConfigField::Outbound, address: (*outbound.ip()).into() });
         }
@@ -140,6 +140,12 @@ impl Config {
                 return Err(ConfigError::Byte { field, byte });
             }
         }
+        // One that is empty is none.
+        let name = self.host_name.as_deref().unwrap_or_default();
+        if !name.is_empty() && name.strip_suffix(b".").unwrap_or(name).split(|byte| *byte == b'.').any(<[u8]>::is_empty)
+        {
+            return Err(ConfigError::EmptyLabel { field: ConfigField::HostName });
+        }
         search_list::check_usual(&self.search).map_err(ConfigError::Search)
     }
 
@@ -178,7 +184,13 @@ fn is_path(field: ConfigField, path: &Path) -> Result<(), ConfigError> {
     has_no_nul(field, path.as_os_str().as_bytes())
 }
 
-/// Whether connections can leave the host from there. What is mapped from IPv4 is no address of IPv6's sockets, and a
+/// Whether connections can leave the host from there.
+fn can_be_outbound(ip: Ipv4Addr) -> bool {
+    let is_this_network = ip.octets()[0] == 0 && !ip.is_unspecified();
+    !ip.is_multicast() && !ip.is_broadcast() && !is_this_network
+}
+
+/// The same for IPv6. What is mapped from IPv4 is no address of IPv6's sockets, and a
 /// link-local address is one of a certain link.
 fn can_be_outbound6(outbound: SocketAddrV6) -> bool {
     let ip = outbound.ip();

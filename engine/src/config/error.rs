@@ -135,6 +135,11 @@ pub enum ConfigError {
         /// The byte.
         byte: u8,
     },
+    /// A name has nothing between two dots, before the first one, or at all.
+    EmptyLabel {
+        /// Which one.
+        field: ConfigField,
+    },
     /// A path is empty: nothing is ever found there.
     EmptyPath {
         /// Which one.
@@ -228,6 +233,7 @@ impl fmt::Display for ConfigError {
             ConfigError::Byte { field, byte } => {
                 write!(f, "{field}: the byte '{}' cannot be part of it", byte.escape_ascii())
             }
+            ConfigError::EmptyLabel { field } => write!(f, "{field}: there is nothing beside one of its dots"),
             ConfigError::EmptyPath { field } => write!(f, "{field}: an empty path leads nowhere"),
             ConfigError::MtuForIpv6 { given, least } => {
                 write!(f, "mtu: {given} is less than the {least} that IPv6 needs")

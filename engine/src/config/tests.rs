@@ -120,7 +120,16 @@ fn texts_that_their_readers_do_not_take() {
         assert!(set(builder(), b"http://10.0.2.2/a b".to_vec()).build().is_ok(), "{field}");
     }
     assert_eq!(byte(ConfigField::HostName, b'\n').to_string(), "host_name: the byte '\\n' cannot be part of it");
-    assert!(builder().host_name("guest-1.example").build().is_ok());
+    for name in [".", "a..b", ".a", "a.."] {
+        assert_eq!(
+            refused(builder().host_name(name)),
+            ConfigError::EmptyLabel { field: ConfigField::HostName },
+            "{name}"
+        );
+    }
+    for name in ["", "guest-1.example", "guest."] {
+        assert!(builder().host_name(name).build().is_ok(), "{name}");
+    }
 }
 
 #[test]
@@ -164,6 +173,11 @@ fn a_network_that_is_too_small_asks_for_what_it_has_no_default_for() {
 
 #[test]
 fn sources_that_nothing_can_leave_from() {
+    for text in ["0.1.2.3", "239.0.0.1", "255.255.255.255"] {
+        let expected = ConfigError::Address { field: ConfigField::Outbound, address: ip(text) };
+        assert_eq!(refused(builder().outbound(SocketAddrV4::new(ip(text), 0))), expected);
+    }
+    assert!(builder().outbound(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 4000)).build().is_ok());
     for text in ["::ffff:192.0.2.1", "fe80::1", "ff0e::1"] {
         let outbound = SocketAddrV6::new(ip(text), 0, 0, 0);
         let expected = ConfigError::Address { field: ConfigField::Outbound6, address: ip(text) };

@@ -5,9 +5,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::error::ForwardError;
-use super::host::{HostForward, ListenAddress};
+use super::host::{HostForward, ListenAddress, Protocol};
 use crate::flow::policy::Policy;
 use crate::flow::tcp::guest::GuestForward;
+use crate::host::process;
 use crate::wire::subnet::Ipv4Subnet;
 
 /// Judges a host forward. `leased` is the network that the DHCP server gives addresses of, `is_forward` says where guest forwards
@@ -23,6 +24,11 @@ pub(crate) fn host_forward(
 ) -> Result<(), ForwardError> {
     if forward.is_only_v6() && !matches!(forward.listen(), ListenAddress::Inet(listen) if listen.is_ipv6()) {
         return Err(ForwardError::OnlyV6(forward.listen().clone()));
+    }
+    if let (Protocol::Tcp, ListenAddress::Inet(listen)) = (forward.protocol(), forward.listen())
+        && is_group(listen.ip())
+    {
+        return Err(ForwardError::NoMachine(listen.ip()));
     }
     let guest = forward.guest();
     has_port(guest.port())?;
@@ -52,6 +58,9 @@ pub(crate) fn guest_forward(
     policy: &Policy,
 ) -> Result<IpAddr, ForwardError> {
     has_port(forward.port())?;
+    if let Some(line) = forward.command_line() {
+        process::check(line).map_err(ForwardError::CommandLine)?;
+    }
     let ip = forward.address().unwrap_or(default.into());
     has_family(ip, policy)?;
     // A network so small has no such number, and what is left of it names the network itself or the virtual host.
@@ -64,6 +73,11 @@ pub(crate) fn guest_forward(
         IpAddr::V6(ip) => policy.v6.contains(ip),
     };
     if inside { Ok(ip) } else { Err(ForwardError::OutsideNetwork(ip)) }
+}
+
+/// Whether it stands for more than one machine, none of which anybody can connect to.
+fn is_group(ip: IpAddr) -> bool {
+    ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
 fn has_port(port: u16) -> Result<(), ForwardError> {
@@ -175,6 +189,30 @@ mod tests {
         };
         assert!(judge("[::1]:0").is_ok());
         assert!(matches!(judge("127.0.0.1:0"), Err(ForwardError::OnlyV6(_))));
+    }
+
+    #[test]
+    fn nobody_connects_to_a_group() {
+        let both = with_reach(true, true);
+        let judge = |forward: fn(SocketAddr, SocketAddr) -> HostForward, listen: &str| {
+            let forward = forward(listen.parse().unwrap(), ([0, 0, 0, 0], 80).into());
+            host_forward(&forward, &both, both.v4.subnet(), |_| false)
+        };
+        for listen in ["224.0.0.1:80", "255.255.255.255:80", "[ff02::1]:80"] {
+            assert!(matches!(judge(HostForward::tcp, listen), Err(ForwardError::NoMachine(_))), "{listen}");
+            // Datagrams to it may well come.
+            assert!(judge(HostForward::udp, listen).is_ok());
+        }
+    }
+
+    #[test]
+    fn command_lines_that_are_none_are_refused() {
+        let judge = |line: &str| guest_forward(&GuestForward::command(line, 7), DEFAULT, &policy());
+        for bad in ["", "  ", "# a comment", "'open", "\"", "''", "a\0b"] {
+            assert!(matches!(judge(bad), Err(ForwardError::CommandLine(_))), "{bad:?}");
+        }
+        // Whether there is such a program shows when it is started.
+        assert!(judge("no-such-program 'two words'").is_ok());
     }
 
     fn at(address: Option<&str>, port: u16, policy: &Policy) -> Result<IpAddr, ForwardError> {

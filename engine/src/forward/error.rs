@@ -28,7 +28,7 @@ pub enum ForwardError {
     Unwatched(io::Error),
     /// The port of the guest, or of the guest forward, is 0, which nobody can use.
     NoPort,
-    /// No machine can have this address: it is a loopback, multicast or broadcast address, that of a network, or one that is
+    /// No machine can have this address, or nobody can connect to it: it is a loopback, multicast or broadcast address, that of a network, or one that is
     /// reserved.
     NoMachine(IpAddr),
     /// The guest has no network of this address's family.
@@ -40,6 +40,8 @@ pub enum ForwardError {
     OwnAddress(IpAddr),
     /// A forward that is to take peers of IPv6 only does not listen on an IPv6 address.
     OnlyV6(ListenAddress),
+    /// A command is empty, its quotes do not match, or it has a zero byte. The source says which.
+    CommandLine(io::Error),
     /// The virtual network is too small for the address that guest forwards have by default: one has to be given.
     NoDefaultAddress {
         /// The network's mask.
@@ -47,6 +49,8 @@ pub enum ForwardError {
     },
     /// A guest has leased this address: with a guest forward there, it would lose its network.
     Leased(Ipv4Addr),
+    /// A host forward leads to this address, where a guest is expected.
+    GuestExpected(IpAddr),
     /// At this address and port is the virtual network's name server.
     NameServer(SocketAddr),
     /// There is a guest forward at this address and port.
@@ -83,6 +87,8 @@ impl fmt::Display for ForwardError {
                 write!(f, "a network with the mask {netmask} has no address for guest forwards that give none")
             }
             ForwardError::Leased(address) => write!(f, "{address} is leased to a guest"),
+            ForwardError::CommandLine(_) => write!(f, "that is no command line"),
+            ForwardError::GuestExpected(address) => write!(f, "a host forward leads to a guest at {address}"),
             ForwardError::NameServer(address) => write!(f, "{address} is the virtual network's name server"),
             ForwardError::Taken(address) => write!(f, "there is a guest forward at {address}"),
             ForwardError::Gone => write!(f, "there is no such forward any more"),
@@ -93,7 +99,9 @@ impl fmt::Display for ForwardError {
 impl Error for ForwardError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            ForwardError::Listen { error, .. } | ForwardError::Unwatched(error) => Some(error),
+            ForwardError::Listen { error, .. } | ForwardError::Unwatched(error) | ForwardError::CommandLine(error) => {
+                Some(error)
+            }
             _ => None,
         }
     }

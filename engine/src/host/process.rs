@@ -58,6 +58,14 @@ pub(crate) fn start(command_line: &[u8], pair: &mut Option<Box<Pair>>) -> io::Re
     Ok((ours, process))
 }
 
+/// Whether a line could be started, as far as that shows without a look at what programs there are.
+///
+/// # Errors
+/// `InvalidInput`: it is empty, its quotes do not match, or it has a zero byte.
+pub(crate) fn check(command_line: &[u8]) -> io::Result<()> {
+    Program::words(command_line).map(drop)
+}
+
 /// A connection of this process with itself: our end, and the end for a command. It is a TCP connection, as some servers
 /// started this way ask for their peer's address or read urgent data; where there is no loopback network it is a pair of
 /// Unix sockets.
@@ -161,12 +169,19 @@ struct Program {
 const SHELL: &std::ffi::CStr = c"/bin/sh";
 
 impl Program {
-    fn parse(command_line: &[u8]) -> io::Result<Program> {
+    /// The words of a command line, the first of which is a program's name.
+    fn words(command_line: &[u8]) -> io::Result<Vec<CString>> {
         let words = shlex::bytes::split(command_line).unwrap_or_default();
-        let unusable = || io::Error::new(ErrorKind::InvalidInput, "it is empty or its quotes do not match");
-        let name = words.first().filter(|name| !name.is_empty()).ok_or_else(unusable)?;
+        if words.first().is_none_or(Vec::is_empty) {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "it is empty or its quotes do not match"));
+        }
+        words.into_iter().map(text).collect()
+    }
+
+    fn parse(command_line: &[u8]) -> io::Result<Program> {
+        let words = Program::words(command_line)?;
+        let name = words.first().map(|name| name.to_bytes()).unwrap_or_default();
         let files = candidates(name, std::env::var_os("PATH"))?;
-        let words: Vec<CString> = words.into_iter().map(text).collect::<io::Result<_>>()?;
         let variables = std::env::vars_os().map(|(mut variable, value)| {
             variable.push("=");
             variable.push(value);
@@ -332,7 +347,7 @@ fn candidates(name: &[u8], path: Option<OsString>) -> io::Result<Vec<CString>> {
 }
 
 fn text(bytes: Vec<u8>) -> io::Result<CString> {
-    CString::new(bytes).map_err(|_| ErrorKind::InvalidInput.into())
+    CString::new(bytes).map_err(|_| io::Error::new(ErrorKind::InvalidInput, "a zero byte cannot be part of it"))
 }
 
 /// A copy of the descriptor that is none of those a command gets, if it is one of them. Negative when there is none left.

@@ -132,15 +132,18 @@ impl Stack {
     ///
     /// # Errors
     /// What no guest could reach is refused with its reason: [`ForwardError::NoPort`], [`ForwardError::NoMachine`],
-    /// [`ForwardError::NoFamily`], [`ForwardError::OutsideNetwork`] and [`ForwardError::NoDefaultAddress`]; also what somebody else
-    /// has: [`ForwardError::Leased`], [`ForwardError::NameServer`] and [`ForwardError::Taken`]. And there is
-    /// [`ForwardError::TooMany`].
+    /// [`ForwardError::NoFamily`], [`ForwardError::OutsideNetwork`] and [`ForwardError::NoDefaultAddress`]; what is no command,
+    /// [`ForwardError::CommandLine`]; also what somebody else has: [`ForwardError::Leased`], [`ForwardError::GuestExpected`],
+    /// [`ForwardError::NameServer`] and [`ForwardError::Taken`]. And there is [`ForwardError::TooMany`].
     pub fn add_guest_forward(&mut self, forward: GuestForward) -> Result<GuestForwardHandle, ForwardError> {
         let ip = check::guest_forward(&forward, self.default_guest_forward_address(), &self.cx.policy)?;
         if let (IpAddr::V4(ip), Some(dhcp)) = (ip, &self.dhcp)
             && dhcp.has_leased(ip, self.cx.now)
         {
             return Err(ForwardError::Leased(ip));
+        }
+        if self.host_forwards().any(|entry| entry.guest.ip() == ip) {
+            return Err(ForwardError::GuestExpected(ip));
         }
         self.add_guest_forward_lenient(forward)
     }

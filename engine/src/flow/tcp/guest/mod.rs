@@ -56,7 +56,7 @@ impl GuestForward {
     /// and error output are the connection.
     ///
     /// The line is split as a shell does with quotes and backslashes, without any expansion, and the program is searched in
-    /// PATH. What is wrong with the line, or with the program, shows when a guest connects: there is an
+    /// PATH. What is wrong with the program shows when a guest connects: there is an
     /// [`Effect::Warning`](crate::Effect::Warning), and the guest sees the end of the connection.
     ///
     /// No process is ended by the stack. A command sees the end of its input when its connection ends, also with a reset, with the
@@ -105,6 +105,11 @@ impl GuestForward {
     /// What is behind it.
     pub(crate) fn into_target(self) -> Target {
         self.target
+    }
+
+    /// The command, where it leads to one.
+    pub(crate) fn command_line(&self) -> Option<&[u8]> {
+        if let Target::Command(line) = &self.target { Some(line) } else { None }
     }
 
     /// Whether it leads to this program.
