@@ -124,6 +124,7 @@ fn a_stream_that_is_dropped_ends_as_a_socket_does() {
     let (socket, stream) = network.connect(40_004, &listener);
     stream.reset();
     network.until("a reset", |guest| guest.socket(socket).state() == State::Closed);
+    drop(stream);
     assert!(listener.service_is_idle());
 }
 
