@@ -133,6 +133,7 @@ impl Config {
             has_no_nul(field, text)?;
             let fits = |byte: u8| match field {
                 ConfigField::HostName => search_list::is_usual(byte) || byte == b'.',
+                ConfigField::TftpServerName => !byte.is_ascii_control() && byte != b' ',
                 // Where a line ends, whatever follows would be a line of its own for many a client.
                 _ => !byte.is_ascii_control(),
             };

@@ -127,8 +127,8 @@ pub enum ConfigError {
         /// Which one.
         field: ConfigField,
     },
-    /// A text has a byte in it that its readers do not take: a control character, or, in a host name, anything but letters, digits,
-    /// `-`, `_` and dots.
+    /// A text has a byte in it that its readers do not take: a control character; in the name of a server a space; in a host name
+    /// anything but letters, digits, `-`, `_` and dots.
     Byte {
         /// Which one.
         field: ConfigField,

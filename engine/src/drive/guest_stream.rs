@@ -28,7 +28,8 @@ const BACKLOG: usize = 128;
 /// Accepts the connections of guests to a forward that this program answers, as a `TcpListener` does those of the host.
 ///
 /// The stack is run by a driver, whose effects have to be passed on: to the [`GuestCalls`] that come with the listener. Whoever reads,
-/// writes or accepts waits for the driver, and so must not do that in the driver's own thread.
+/// writes or accepts waits for the driver, and so must not do that in the driver's own thread. All of this is about the stack that the
+/// handle has now: one that is put in its place later has no such forward.
 ///
 /// ```
 /// use oxislirp::drive::{Driver, GuestListener, MemoryLink, Stop};
@@ -309,7 +310,7 @@ impl GuestStream {
                 }
                 Ok(Some(count))
             }
-            Err(GuestConnectionError::Gone) => self.line.end_of_reading(),
+            Err(GuestConnectionError::Gone) => self.line.end_of_reading().map(Some),
             Err(_) => self.line.waits().map(|()| None),
         }
     }

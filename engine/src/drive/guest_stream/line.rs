@@ -84,15 +84,15 @@ impl Line {
         self.state().end_read = true;
     }
 
-    /// The connection is gone: what that is for a reader. `None` when it is still to be told how it went.
-    pub(super) fn end_of_reading(&self) -> io::Result<Option<usize>> {
+    /// The connection is gone: what that is for a reader. How it went is told a little later, or never, should there be another
+    /// stack in the place of its own: whoever has not read to the end is not to wait for that.
+    pub(super) fn end_of_reading(&self) -> io::Result<usize> {
         let state = self.state();
         match state.end {
-            _ if state.end_read => Ok(Some(0)),
-            Some(End::Closed) => Ok(Some(0)),
-            Some(End::Reset) => Err(ErrorKind::ConnectionReset.into()),
+            _ if state.end_read => Ok(0),
+            Some(End::Closed) => Ok(0),
             Some(End::Abandoned) => Err(abandoned()),
-            None => Ok(None),
+            Some(End::Reset) | None => Err(ErrorKind::ConnectionReset.into()),
         }
     }
 

@@ -144,6 +144,15 @@ fn a_reset_of_the_guest_is_an_error_for_who_reads() {
 }
 
 #[test]
+fn a_stream_of_a_stack_that_was_replaced_has_ended() {
+    let (mut network, listener) = network();
+    let (_, mut stream) = network.connect(40_001, &listener);
+    network.driver.handle().with(|old, _| *old = stack()).unwrap();
+    assert_eq!(stream.read(&mut [0; 3]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    assert_eq!(stream.write(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+}
+
+#[test]
 fn nobody_waits_for_what_cannot_come_any_more() {
     let (mut network, listener) = network();
     let (_, mut stream) = network.connect(40_001, &listener);
@@ -242,4 +251,27 @@ fn tasks_read_and_write_beside_the_driver_of_tokio() {
         back
     });
     assert!(back == pattern(SIZE));
+}
+
+#[test]
+fn guests_that_nobody_accepts_wait_up_to_a_bound() {
+    let (mut network, listener) = network();
+    let to = listener.forward().address();
+    let sockets: Vec<_> = (0..140).map(|port| network.guest.connect_from(40_000 + port, to)).collect();
+    network.until("a handshake or a reset each", |guest| {
+        sockets.iter().all(|&socket| !matches!(guest.socket(socket).state(), State::SynSent | State::SynReceived))
+    });
+    let open = |guest: &mut Guest<MemoryLink>| {
+        sockets.iter().filter(|&&socket| guest.socket(socket).state() == State::Established).count()
+    };
+    network.until("resets of those beyond the bound", |guest| open(guest) == 128);
+    // Each that is accepted makes room for one.
+    let stream = listener.accept().unwrap();
+    let another = network.guest.connect_from(50_000, to);
+    network.until("a connection", |guest| guest.socket(another).may_send());
+    for _ in 0..100 {
+        network.until("a round", |_| true);
+    }
+    assert_eq!(network.guest.socket(another).state(), State::Established);
+    drop(stream);
 }
