@@ -12,27 +12,35 @@ const EVERY: Duration = Duration::from_secs(4);
 const SLACK: Duration = Duration::from_millis(1);
 
 /// When the path was last seen without a queue, and what bounds the window while it is being sounded.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Sounding {
     clear_at: Option<Instant>,
-    bound: Option<(u32, Instant)>,
+    /// In bytes; `NONE` while it is not being sounded.
+    bound: u32,
+    until: Instant,
+}
+
+const NONE: u32 = u32::MAX;
+
+impl Default for Sounding {
+    fn default() -> Sounding {
+        Sounding { clear_at: None, bound: NONE, until: Instant::ZERO }
+    }
 }
 
 impl Sounding {
     /// The window, or less while the path is being sounded.
     #[inline]
     pub(super) fn bound(&self, window: u32) -> u32 {
-        match self.bound {
-            Some((bound, _)) => window.min(bound),
-            None => window,
-        }
+        window.min(self.bound)
     }
 
-    /// A round trip was measured; `settled`: slow start is over.
-    pub(super) fn on_round_trip(&mut self, settled: bool, path: &Path) {
-        if let Some((_, until)) = self.bound {
-            if path.now >= until {
-                self.bound = None;
+    /// A round trip was measured; `settled`: slow start is over. No less than `window_least` bytes may be in flight: nothing would be
+    /// measured without them.
+    pub(super) fn on_round_trip(&mut self, settled: bool, window_least: u32, path: &Path) {
+        if self.bound != NONE {
+            if path.now >= self.until {
+                self.bound = NONE;
                 self.clear_at = Some(path.now);
             }
             return;
@@ -44,7 +52,8 @@ impl Sounding {
             self.clear_at = Some(path.now);
         } else if settled && path.fits > 0 && path.now - since >= EVERY {
             // A round trip for the queue to drain, and one to measure.
-            self.bound = Some((path.fits / 4 * 3, path.now + path.latest + least));
+            self.bound = (path.fits / 4 * 3).max(window_least);
+            self.until = path.now + path.latest + least;
         }
     }
 }
@@ -55,7 +64,7 @@ mod tests {
     use crate::tcp::rtt::RttEstimator;
 
     /// Round trips of so many milliseconds, one each 100 ms, over a path whose least is 50 ms; the bounds of a window.
-    fn bounds(millis: impl Iterator<Item = u64>) -> Vec<u32> {
+    fn bounds(fits: u32, millis: impl Iterator<Item = u64>) -> Vec<u32> {
         let mut sounding = Sounding::default();
         let mut rtt = RttEstimator::default();
         let mut now = Instant::from_secs(1);
@@ -64,22 +73,30 @@ mod tests {
             .map(|ms| {
                 now += Duration::from_millis(100);
                 let latest = Duration::from_millis(ms);
-                let path = Path { now, rtt, latest, sack: true, most: 1 << 30, fits: 1000, paced: true };
-                sounding.on_round_trip(true, &path);
-                sounding.bound(5000)
+                let path = Path { now, rtt, latest, sack: true, most: 1 << 30, fits, paced: true };
+                sounding.on_round_trip(true, 2000, &path);
+                sounding.bound(50_000)
             })
             .collect()
     }
 
     #[test]
     fn a_queue_that_stands_is_drained_once_in_four_seconds() {
-        let bounds = bounds(std::iter::repeat_n(100, 300));
-        let drained: Vec<usize> = (0..300).filter(|&at| bounds[at] == 750).collect();
+        let bounds = bounds(10_000, std::iter::repeat_n(100, 300));
+        let drained: Vec<usize> = (0..300).filter(|&at| bounds[at] == 7500).collect();
         assert_eq!(drained, [40, 41, 82, 83, 124, 125, 166, 167, 208, 209, 250, 251, 292, 293]);
     }
 
     #[test]
     fn a_path_that_is_seen_without_a_queue_is_left_alone() {
-        assert!(bounds((0..300).map(|at| if at % 35 == 0 { 56 } else { 100 })).iter().all(|&bound| bound == 5000));
+        assert!(
+            bounds(10_000, (0..300).map(|at| if at % 35 == 0 { 56 } else { 100 })).iter().all(|&bound| bound == 50_000)
+        );
+    }
+
+    /// A path that delivers a few bytes in a round trip: a window of nothing would never be opened again.
+    #[test]
+    fn a_slow_path_is_left_a_window() {
+        assert_eq!(bounds(3, std::iter::repeat_n(100, 300)).into_iter().min(), Some(2000));
     }
 }
