@@ -33,7 +33,7 @@ mod transfer;
 
 /// What the simulator of several flows takes from the engine, under the names that it has there.
 mod tcp {
-    pub use oxislirp::internals::tcp::{Config, Congestion, Connection, Flags, Options, Pool, Segment, SeqNumber};
+    pub use oxislirp::internals::tcp::{Config, Congestion, Connection, Ecn, Flags, Options, Pool, Segment, SeqNumber};
 }
 mod time {
     pub use oxislirp::internals::time::{Duration, Instant};

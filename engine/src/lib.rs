@@ -77,7 +77,7 @@ pub use service::dns::search_list::{BadSearchDomain, SearchDomainFault};
 pub use service::ncsi::NcsiConfig;
 pub use service::tftp::{TftpFile, TftpOpenError, TftpSource};
 pub use stack::{Interest, Output, Stack};
-pub use tcp::Congestion;
+pub use tcp::{Congestion, Ecn};
 pub use time::{Duration, Instant};
 pub use wire::mac_address::MacAddress;
 
@@ -117,7 +117,7 @@ pub mod internals {
 
     pub mod tcp {
         pub use crate::tcp::{
-            Config, Congestion, Connection, Flags, OPTIONS_MAX, Options, Pool, Segment, SeqNumber, State, Transmit,
+            Config, Congestion, Connection, Ecn, Flags, OPTIONS_MAX, Options, Pool, Segment, SeqNumber, State, Transmit,
         };
     }
 

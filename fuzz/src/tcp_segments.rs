@@ -184,7 +184,7 @@ impl Run {
 
     /// A segment of the peer. Its numbers are relative to what the connection expects; `what` tells how far off.
     fn segment(&mut self, what: u8, input: &mut Input<'_>) {
-        let flags = Flags::from_bits_truncate(input.u8());
+        let flags = Flags::from_bits_truncate(input.u8().into());
         let offset = i32::from(input.u16() as i16) * if what & 16 == 0 { 1 } else { 31 };
         let ack = i32::from(input.u16() as i16) * if what & 32 == 0 { 1 } else { 31 };
         let len = usize::from(input.u16() % 9000);

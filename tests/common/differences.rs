@@ -341,6 +341,12 @@ pub const DIFFERENCES: &[Difference] = &[
     ),
     d("guest-mss", "tcp.md oddities: the guest's MSS option on connections that it opened", "ignored", "honoured"),
     d(
+        "ecn",
+        "tcp.md section 2.3: a SYN that asks for explicit congestion notification",
+        "the flags are ignored",
+        "agreed on (RFC 3168)",
+    ),
+    d(
         "guest-reset",
         "tcp.md oddities: a reset by the guest",
         "the host peer sees an orderly close",

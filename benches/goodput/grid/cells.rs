@@ -1,7 +1,7 @@
 //! The cells of the grid.
 
 use crate::dumbbell::{Discipline, Kind, Setup, millis};
-use crate::tcp::{Config, Congestion};
+use crate::tcp::{Config, Congestion, Ecn};
 
 /// Virtual time in nanoseconds, as the simulator has it.
 type Nanos = i64;
@@ -114,7 +114,9 @@ impl Sender {
 
 impl Cell {
     pub fn setup(&self, sender: Sender, seed: u64) -> Setup {
-        let ours = Kind::Ours(sender.config());
+        // Through a queue that marks the guest takes part in it: our connection is the one that asks, as it opens here.
+        let ecn = if self.trial == Trial::Aqm { Ecn::Ask } else { Ecn::default() };
+        let ours = Kind::Ours(Config { ecn, ..sender.config() });
         let kinds: &[Kind] = match self.trial {
             Trial::Alone | Trial::Aqm | Trial::Loss => &[ours],
             Trial::Two => &[ours, ours],

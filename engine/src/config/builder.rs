@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Config, ConfigError, ConfigField, NameServerSource, Network4, TftpFiles};
 use crate::service::ncsi::NcsiConfig;
-use crate::tcp::Congestion;
+use crate::tcp::{Congestion, Ecn};
 
 /// Makes a [`Config`] from what its methods are given. The order in which they are called means nothing, but that the last
 /// call of a method counts.
@@ -266,6 +266,12 @@ impl ConfigBuilder {
     /// How much TCP has in flight towards the guest, and how fast it sends it.
     pub fn tcp_congestion(mut self, congestion: Congestion) -> Self {
         self.config.tcp_congestion = congestion;
+        self
+    }
+
+    /// Whether TCP connections with the guest use explicit congestion notification. Where the guest asks for it, by default.
+    pub fn tcp_ecn(mut self, ecn: Ecn) -> Self {
+        self.config.tcp_ecn = ecn;
         self
     }
 

@@ -28,7 +28,7 @@ pub use network::{Network4, Network6};
 pub use tftp_files::TftpFiles;
 
 use crate::service::ncsi::NcsiConfig;
-use crate::tcp::Congestion;
+use crate::tcp::{Congestion, Ecn};
 use crate::wire::header::{ETHERNET_LEN, ETHERNET_MTU};
 
 /// The configuration of a [`Stack`](crate::Stack): checked, and not changed any more.
@@ -71,6 +71,7 @@ pub struct Config {
     pub(crate) mru: usize,
     pub(crate) tcp_keep_alive: Option<Duration>,
     pub(crate) tcp_congestion: Congestion,
+    pub(crate) tcp_ecn: Ecn,
     pub(crate) ncsi: NcsiConfig,
     pub(crate) direct_poll: bool,
     pub(crate) handover: bool,
@@ -142,6 +143,7 @@ impl Default for Config {
             mru: ETHERNET_MTU,
             tcp_keep_alive: None,
             tcp_congestion: Congestion::default(),
+            tcp_ecn: Ecn::default(),
             ncsi: NcsiConfig::default(),
             direct_poll: false,
             handover: false,

@@ -17,7 +17,7 @@ use crate::host::poller::{News, PollMode};
 use crate::host::reserve::Reserve;
 use crate::host::socket::{Hops, Stream};
 use crate::pace::Pace;
-use crate::tcp::{Pool, SeqNumber};
+use crate::tcp::{Ecn, Pool, SeqNumber};
 use crate::time::Instant;
 use crate::wire::header::{ETHERNET_MTU, IPV4_LEN, IPV6_LEN};
 use crate::wire::subnet::Ipv4Subnet;
@@ -191,7 +191,7 @@ impl Context {
     /// How TCP behaves on a guest forward's callback: a saved state, which upstream may load, has no place for the options
     /// it does not know, so none are agreed on.
     pub(crate) fn callback_tcp_config(&self) -> crate::tcp::Config {
-        crate::tcp::Config { window_scale: false, sack: false, timestamps: false, ..self.tcp_config }
+        crate::tcp::Config { window_scale: false, sack: false, timestamps: false, ecn: Ecn::Refuse, ..self.tcp_config }
     }
 
     /// Whether the caller is the application's loop, so that a round ends soon after what it hands in.

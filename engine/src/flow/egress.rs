@@ -277,12 +277,12 @@ impl Egress {
             dst_port: guest.port,
             seq: transmit.seq.0,
             ack: transmit.ack.0,
-            flags: transmit.flags.bits(),
+            flags: transmit.flags.control(),
             window: transmit.window,
             urgent: transmit.urgent,
             options: options.get(..options_len).unwrap_or_default(),
         };
-        self.tcp((remote.ip, guest.ip), (tos, TTL), &tcp, Payload(payload.0, payload.1), now);
+        self.tcp((remote.ip, guest.ip), (tos, TTL), transmit.flags, &tcp, Payload(payload.0, payload.1), now);
     }
 
     /// Sends a reset that answers a segment of no flow.
@@ -300,12 +300,12 @@ impl Egress {
             dst_port: guest.port,
             seq: seq.0,
             ack: ack.0,
-            flags: flags.bits(),
+            flags: flags.control(),
             window: 0,
             urgent: 0,
             options: &[],
         };
-        self.tcp((remote.ip, guest.ip), (0, TTL_MAX), &tcp, Payload(&[], &[]), now);
+        self.tcp((remote.ip, guest.ip), (0, TTL_MAX), flags, &tcp, Payload(&[], &[]), now);
     }
 
     #[inline(always)]
@@ -313,6 +313,7 @@ impl Egress {
         &mut self,
         (source, guest): (IpAddr, IpAddr),
         (tos, ttl): (u8, u8),
+        flags: Flags,
         tcp: &Tcp<'_>,
         payload: Payload<'_>,
         now: Instant,
@@ -321,7 +322,7 @@ impl Egress {
         match (source, guest) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
                 let (link, resolved) = self.link4(dst);
-                let ip = Ipv4 { src, dst, ttl, tos, id: self.next_id() };
+                let ip = Ipv4 { src, dst, ttl, tos: tos | flags.ip(), id: self.next_id() };
                 let built = self.outbox.push(ETHERNET_LEN + IPV4_LEN + segment, |frame| {
                     header::tcp_ipv4_frame(frame, &link, &ip, tcp, payload).ok()
                 });
@@ -329,7 +330,7 @@ impl Egress {
                     self.dispatch4(dst, resolved, now);
                 }
             }
-            (IpAddr::V6(src), IpAddr::V6(dst)) => self.tcp6(src, dst, tcp, payload, now),
+            (IpAddr::V6(src), IpAddr::V6(dst)) => self.tcp6((src, dst), flags.ip(), tcp, payload, now),
             // A flow has both ends in one family.
             _ => {}
         }

@@ -55,6 +55,11 @@ impl<'a> Ipv6View<'a> {
         Some(Ipv6View { packet, fixed: packet.first_chunk::<IPV6_LEN>()? })
     }
 
+    /// Traffic class.
+    pub fn traffic_class(&self) -> u8 {
+        self.fixed[0] << 4 | self.fixed[1] >> 4
+    }
+
     /// Hop limit.
     pub fn hop_limit(&self) -> u8 {
         self.fixed[7]

@@ -90,6 +90,7 @@ impl Stack {
         let policy = &self.cx.policy;
         let plain = policy.reach.ipv4
             && packet.ttl() > 0
+            && packet.tos() & 3 != 3
             && policy.plausible_source(source)
             && !self.guest_forwards.covers(source);
         let length = u16::try_from(frame_len - ETHERNET_LEN - IPV4_LEN).ok().filter(|_| plain)?;
@@ -109,6 +110,7 @@ impl Stack {
         let length = frame_len - ETHERNET_LEN;
         let plain = policy.reach.ipv6
             && packet.hop_limit() > 0
+            && packet.traffic_class() & 3 != 3
             && Ipv6View::announced_len(bytes) == Some(length)
             && length <= self.cx.egress.mtu()
             && self.may_be_guest6(source)

@@ -185,6 +185,7 @@ impl Stack {
                     source: packet.src().into(),
                     destination: packet.dst().into(),
                     ttl: packet.ttl(),
+                    marked: packet.tos() & 3 == 3,
                     segment: packet.payload(),
                     packet: packet.packet(),
                 };

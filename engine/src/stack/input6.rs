@@ -108,6 +108,7 @@ impl Stack {
                     source: source.into(),
                     destination: destination.into(),
                     ttl: packet.hop_limit(),
+                    marked: packet.traffic_class() & 3 == 3,
                     segment: message,
                     packet: packet.packet(),
                 };

@@ -43,6 +43,7 @@ impl Config {
             send_max: GROWN,
             keep_alive: self.tcp_keep_alive.map(Duration::from),
             congestion: self.tcp_congestion,
+            ecn: self.tcp_ecn,
             watch: true,
             window_scale: true,
             sack: options,

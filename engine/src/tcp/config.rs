@@ -1,6 +1,7 @@
 //! How connections behave.
 
 use super::congestion::Congestion;
+use super::ecn::Ecn;
 #[cfg(doc)]
 use super::pool::Pool;
 use crate::time::Duration;
@@ -24,6 +25,8 @@ pub struct Config {
     pub send_max: usize,
     /// How much is in flight.
     pub congestion: Congestion,
+    /// Explicit congestion notification (RFC 3168).
+    pub ecn: Ecn,
     /// Offer and accept window scaling (RFC 7323 section 2).
     pub window_scale: bool,
     /// Offer and accept selective acknowledgments (RFC 2018).
@@ -52,6 +55,7 @@ impl Default for Config {
             recv_max: 0,
             send_max: 0,
             congestion: Congestion::default(),
+            ecn: Ecn::default(),
             window_scale: true,
             sack: true,
             timestamps: true,

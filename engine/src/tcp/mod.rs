@@ -8,7 +8,7 @@
 //!
 //! `connection` joins `sender` and `receiver`, which do not know each other; `sender` stands on `congestion`. Under them lie
 //! `buffer` and `pool`, `rtt` and `capacity` (what is known and believed of a path), the formats `segment`, `seq` and
-//! `timestamps`, and what all parts have in common: `config`, `state`, `saved`, `due`. `sim` and `properties` are tests.
+//! `timestamps`, and what all parts have in common: `config`, `state`, `saved`, `due`, `ecn`. `sim` and `properties` are tests.
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,7 @@ mod config;
 mod congestion;
 mod connection;
 mod due;
+mod ecn;
 mod pool;
 #[cfg(test)]
 mod properties;
@@ -38,6 +39,7 @@ pub use config::Config;
 pub use congestion::Congestion;
 pub use connection::Connection;
 pub(crate) use connection::HANDSHAKE_PATIENCE;
+pub use ecn::Ecn;
 pub use pool::Pool;
 pub(crate) use saved::Saved;
 pub use segment::{Flags, OPTIONS_MAX, Options, Segment, Transmit};

@@ -20,9 +20,9 @@ const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
 
 bitflags! {
-    /// The control bits (RFC 9293 section 3.1). The bits of explicit congestion notification are not kept.
+    /// The control bits (RFC 9293 section 3.1, RFC 3168 section 6.1), and above them what the IP header is to say.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-    pub struct Flags: u8 {
+    pub struct Flags: u16 {
         /// No more bytes come after these.
         const FIN = 0x01;
         /// The first number of a connection.
@@ -35,6 +35,26 @@ bitflags! {
         const ACK = 0x10;
         /// The urgent pointer counts.
         const URG = 0x20;
+        /// Something that arrived had been marked by a queue on the way.
+        const ECE = 0x40;
+        /// The sender of this has heard of a mark, and sends less.
+        const CWR = 0x80;
+        /// Of what is sent: a queue on the way may mark the packet in place of dropping it. ECT(0) (RFC 3168 section 5).
+        const ECT = 2 << 8;
+    }
+}
+
+impl Flags {
+    /// The bits as the TCP header has them.
+    #[inline]
+    pub fn control(self) -> u8 {
+        self.bits() as u8
+    }
+
+    /// The two bits of explicit congestion notification as the IP header has them.
+    #[inline]
+    pub fn ip(self) -> u8 {
+        (self.bits() >> 8) as u8
     }
 }
 
@@ -194,7 +214,7 @@ impl<'a> Segment<'a> {
         Some(Segment {
             seq: SeqNumber(u32::from_be_bytes([s0, s1, s2, s3])),
             ack: SeqNumber(u32::from_be_bytes([a0, a1, a2, a3])),
-            flags: Flags::from_bits_truncate(flags),
+            flags: Flags::from_bits_truncate(flags.into()),
             window: u16::from_be_bytes([w0, w1]),
             urgent: u16::from_be_bytes([u0, u1]),
             options: if options.is_empty() { Options::default() } else { Options::parse(options) },

@@ -63,9 +63,16 @@ impl Egress {
         }
     }
 
-    pub(super) fn tcp6(&mut self, src: Ipv6Addr, dst: Ipv6Addr, tcp: &Tcp<'_>, payload: Payload<'_>, now: Instant) {
+    pub(super) fn tcp6(
+        &mut self,
+        (src, dst): (Ipv6Addr, Ipv6Addr),
+        traffic_class: u8,
+        tcp: &Tcp<'_>,
+        payload: Payload<'_>,
+        now: Instant,
+    ) {
         let (link, resolved) = self.link6(src, dst);
-        let ip = Ipv6 { src, dst, hop_limit: TTL_MAX, traffic_class: 0 };
+        let ip = Ipv6 { src, dst, hop_limit: TTL_MAX, traffic_class };
         let length = ETHERNET_LEN + IPV6_LEN + tcp.header_len() + payload.len();
         let built = self.outbox.push(length, |frame| header::tcp_ipv6_frame(frame, &link, &ip, tcp, payload).ok());
         if built.is_some() {

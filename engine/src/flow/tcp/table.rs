@@ -32,6 +32,8 @@ pub(crate) struct FromGuest<'a> {
     pub source: IpAddr,
     pub destination: IpAddr,
     pub ttl: u8,
+    /// A queue on the way has marked the packet (RFC 3168 section 5).
+    pub marked: bool,
     /// The TCP header and payload.
     pub segment: &'a [u8],
     /// The whole IP packet, for ICMP errors.
@@ -176,6 +178,9 @@ impl TcpTable {
         let Some(flow) = self.flows.get_mut(id) else { return };
         if flow.ttl != from.ttl && flow.ttl != 0 && !flow.change_ttl(segment, from, cx) {
             return;
+        }
+        if from.marked || segment.flags.contains(Flags::CWR) {
+            flow.conn.on_mark(segment, from.marked);
         }
         flow.on_segment(segment, cx);
         match flow.host.side() {

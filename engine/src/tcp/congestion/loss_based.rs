@@ -97,8 +97,14 @@ impl Control for LossBased {
     fn on_sample(&mut self, sample: &Sample, path: &Path) {
         self.cubic.on_sample(sample, path);
         if path.paced {
-            self.sounding.on_round_trip(self.cubic.window() >= self.cubic.threshold(), path);
+            let least = self.cubic.segment().saturating_mul(2);
+            self.sounding.on_round_trip(self.cubic.window() >= self.cubic.threshold(), least, path);
         }
+    }
+
+    /// As for a loss (RFC 9438 section 4.6).
+    fn on_marked(&mut self, _: Instant) {
+        self.cubic.reduce();
     }
 
     fn on_loss(&mut self, loss: &Loss, path: &Path) -> bool {

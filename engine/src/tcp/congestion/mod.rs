@@ -141,6 +141,9 @@ pub(super) trait Control {
     /// Bytes have arrived; told last about the same acknowledgment.
     fn on_sample(&mut self, sample: &Sample, path: &Path);
 
+    /// A queue on the way has marked what was sent (RFC 3168). Told once a round trip.
+    fn on_marked(&mut self, now: Instant);
+
     /// Losses were noticed. Whether a repair begins with them, as it does with the first.
     fn on_loss(&mut self, loss: &Loss, path: &Path) -> bool;
 

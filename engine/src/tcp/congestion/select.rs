@@ -128,6 +128,10 @@ impl Control for Controller {
         each!(self, one => one.on_sample(sample, path))
     }
 
+    fn on_marked(&mut self, now: Instant) {
+        each!(self, one => one.on_marked(now))
+    }
+
     fn on_loss(&mut self, loss: &Loss, path: &Path) -> bool {
         let window = self.window();
         let begins = each!(self, one => one.on_loss(loss, path));

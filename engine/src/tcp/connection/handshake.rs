@@ -3,6 +3,7 @@
 use super::Connection;
 use crate::tcp::config::Config;
 use crate::tcp::due::Due;
+use crate::tcp::ecn::{ASKS, Ecn};
 use crate::tcp::rtt;
 use crate::tcp::segment::{Flags, Options, Segment, Transmit};
 use crate::tcp::seq::SeqNumber;
@@ -18,6 +19,8 @@ pub(super) struct Handshake {
     /// Window scaling and selective acknowledgments are offered, and the peer's SYN has not said no.
     window_scale: bool,
     sack: bool,
+    /// What of explicit congestion notification is wanted.
+    ecn: Ecn,
     /// When our SYN was sent, unless it was repeated.
     sent: Option<Instant>,
     /// When it is sent again.
@@ -33,6 +36,7 @@ impl Handshake {
         Handshake {
             window_scale: config.window_scale,
             sack: config.sack,
+            ecn: config.ecn,
             sent: None,
             again_at: None,
             backoff: 0,
@@ -95,11 +99,26 @@ impl Connection {
         handshake.sack &= syn.options.sack_permitted;
         handshake.window_scale &= syn.options.window_scale.is_some();
         let (scaled, sack) = (handshake.window_scale, handshake.sack);
+        // RFC 3168 section 6.1.1: a SYN asks with both flags, and its answer says yes with one.
+        let (asked, flags) = (handshake.ecn == Ecn::Ask, syn.flags & (Flags::ACK | ASKS));
+        let agreed = match self.state {
+            State::SynSent => asked && flags == Flags::ACK | Flags::ECE,
+            _ => handshake.ecn != Ecn::Refuse && flags == ASKS,
+        };
+        self.sender.agree_on_marks(agreed);
         self.receiver.begin(syn.seq);
         self.sender.begin(syn, self.receiver.mss(), (scaled, sack), now);
         let stamp = syn.options.timestamps.filter(|_| self.sender.stamps()).map(|(value, _)| value);
         self.receiver.begin_stamps(stamp, now);
         self.receiver.settle(scaled, sack);
+    }
+
+    /// The peer's SYN comes once more. One that no longer asks for explicit congestion notification settles that there is none
+    /// (RFC 3168 section 6.1.1.1): the peer takes our answer for one to this SYN.
+    pub(super) fn note_repeated_syn(&mut self, syn: &Segment<'_>) {
+        if syn.flags & ASKS != ASKS {
+            self.sender.agree_on_marks(false);
+        }
     }
 
     /// The options of our SYN.
@@ -120,12 +139,20 @@ impl Connection {
             let syn = Transmit { options: self.syn_options(now), ..self.bare(self.sender.iss(), now) };
             self.due.remove(Due::SYN);
             let first = self.sender.send_syn();
+            let mut ecn = Flags::empty();
             self.receiver.announced(u32::from(syn.window));
             if let Some(handshake) = &mut self.handshake {
                 handshake.on_sent(first, now);
+                if !first && self.state == State::SynSent {
+                    // There are hosts that do not answer such a SYN (RFC 3168 section 6.1.1.1).
+                    handshake.ecn = Ecn::Refuse;
+                } else if handshake.ecn == Ecn::Ask {
+                    ecn = ASKS;
+                }
             }
             return Some(match self.state {
-                State::SynSent => Transmit { flags: Flags::SYN, ack: SeqNumber(0), ..syn },
+                State::SynSent => Transmit { flags: Flags::SYN | ecn, ack: SeqNumber(0), ..syn },
+                _ if self.sender.marks_agreed() => Transmit { flags: Flags::SYN | Flags::ACK | Flags::ECE, ..syn },
                 _ => Transmit { flags: Flags::SYN | Flags::ACK, ..syn },
             });
         }

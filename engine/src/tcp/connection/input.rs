@@ -106,6 +106,8 @@ impl Connection {
             // The peer has forgotten its first attempt and made another.
             self.receiver.release(pool);
             self.take_syn(segment, now);
+        } else if segment.flags & controls == Flags::SYN {
+            self.note_repeated_syn(segment);
         }
     }
 
@@ -154,6 +156,7 @@ impl Connection {
         {
             if !segment.flags.contains(Flags::ACK) {
                 // A repeated SYN: our answer was lost.
+                self.note_repeated_syn(&segment);
                 if self.challenges.allow(now) {
                     self.send_syn();
                 }

@@ -28,7 +28,7 @@ use super::config::Config;
 use super::due::Due;
 use super::pool::Pool;
 use super::receiver::Receiver;
-use super::segment::Segment;
+use super::segment::{Flags, Segment};
 use super::sender::Sender;
 use super::seq::SeqNumber;
 use super::state::{Closed, State};
@@ -58,6 +58,8 @@ pub struct Connection {
     lifetime: Option<Instant>,
     keep_alive: KeepAlive,
     challenges: Challenges,
+    /// ECE while the peer is to hear of a mark (RFC 3168 section 6.1.3).
+    echo: Flags,
     /// The options that were agreed on are not known and are learned from the peer's segments.
     learning: bool,
 }
@@ -75,6 +77,7 @@ impl Connection {
             lifetime: None,
             keep_alive: KeepAlive::new(config, now),
             challenges: Challenges::new(now),
+            echo: Flags::empty(),
             learning: false,
         }
     }
@@ -87,6 +90,21 @@ impl Connection {
         connection.take_syn(syn, now);
         connection.receiver.take_syn_data(syn.payload, pool);
         connection
+    }
+
+    /// To be told before [`Connection::on_segment`] is handed a segment whose packet a queue on the way had `marked` (RFC 3168
+    /// section 5), or that says that the peer has heard of a mark. The peer is told of marks until then (section 6.1.3).
+    #[cold]
+    pub fn on_mark(&mut self, segment: &Segment<'_>, marked: bool) {
+        if self.sender.marks_agreed() && self.is_established() {
+            if segment.flags.contains(Flags::CWR) {
+                self.echo = Flags::empty();
+            }
+            if marked && !segment.is_empty() {
+                self.echo = Flags::ECE;
+                self.receiver.owe();
+            }
+        }
     }
 
     /// The host side is connected: the handshake goes on, a SYN|ACK is sent. Without effect in any other state than

@@ -133,7 +133,7 @@ impl Connection {
     fn dress(&mut self, outgoing: Outgoing, now: Instant) -> Transmit {
         let Outgoing { seq, offset, len, flags, urgent } = outgoing;
         let mut transmit = Transmit { offset, len, urgent, ..self.bare(seq, now) };
-        transmit.flags |= flags;
+        transmit.flags |= flags | self.echo;
         self.receiver.report(&mut transmit.options);
         self.receiver.acknowledged(u32::from(transmit.window) << self.receiver.scale());
         transmit

@@ -4,10 +4,11 @@ use super::{Fin, Sender, Timer};
 use crate::tcp::congestion::{Control, Sample};
 use crate::tcp::due::Due;
 use crate::tcp::pool::Pool;
-use crate::tcp::segment::Segment;
+use crate::tcp::segment::{Flags, Segment};
 use crate::tcp::seq::SeqNumber;
 use crate::time::{Duration, Instant};
 
+use super::recovery::Phase;
 use super::scoreboard::Delivered;
 
 impl Sender {
@@ -36,6 +37,9 @@ impl Sender {
             self.tries = 0;
             self.waited = Duration::ZERO;
         }
+        if segment.flags.contains(Flags::ECE) {
+            self.on_echo(segment, now);
+        }
         if segment.ack.gt(self.una) {
             return self.on_new_ack(segment, now, pool);
         }
@@ -43,6 +47,14 @@ impl Sender {
             self.on_same_ack(segment, now);
         }
         false
+    }
+
+    /// Something that was sent had been marked (RFC 3168 section 6.1.2).
+    #[cold]
+    fn on_echo(&mut self, segment: &Segment<'_>, now: Instant) {
+        if self.marks.is_news(segment.ack, self.max) && self.recovery.phase == Phase::Open {
+            self.controller.on_marked(now);
+        }
     }
 
     fn on_new_ack(&mut self, segment: &Segment<'_>, now: Instant, pool: &mut Pool) -> bool {

@@ -27,6 +27,7 @@ use super::capacity::path_holds;
 use super::config::Config;
 use super::congestion::{Congestion, Control, Controller, MaxRate};
 use super::due::Due;
+use super::ecn::Marks;
 use super::pool::Pool;
 use super::rtt::RttEstimator;
 use super::seq::SeqNumber;
@@ -108,6 +109,7 @@ pub(super) struct Sender {
     rate: MaxRate,
     rate_rounds: u8,
     pacer: Pacer,
+    marks: Marks,
     /// When new bytes were last sent, and when the timer was armed: a probe's time counts from the former.
     sent_at: Instant,
     armed_at: Instant,
@@ -153,6 +155,7 @@ impl Sender {
             rate: MaxRate::default(),
             rate_rounds: 0,
             pacer: Pacer::new(),
+            marks: Marks::new(iss),
             sent_at: Instant::ZERO,
             armed_at: Instant::ZERO,
             scoreboard: Scoreboard::default(),
@@ -245,6 +248,15 @@ impl Sender {
     pub(super) fn allow_sack(&mut self) {
         self.sack = true;
         self.controller.choose(self.congestion, u32::from(self.payload_mss()), true, self.sent_at);
+    }
+
+    /// Whether both ends take part in explicit congestion notification.
+    pub(super) fn agree_on_marks(&mut self, agreed: bool) {
+        self.marks.agreed = agreed;
+    }
+
+    pub(super) fn marks_agreed(&self) -> bool {
+        self.marks.agreed
     }
 
     #[inline]
@@ -354,6 +366,12 @@ impl Sender {
     #[cfg(test)]
     pub(super) fn controller_mut(&mut self) -> &mut Controller {
         &mut self.controller
+    }
+
+    /// All bytes that were ever found lost; a loss of a repetition counts once more.
+    #[cfg(test)]
+    pub(super) fn found_lost(&self) -> u32 {
+        self.meter.lost_since(&delivery::Snapshot::default())
     }
 
     /// Timeouts in a row that the peer has not answered.

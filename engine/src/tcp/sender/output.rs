@@ -17,7 +17,7 @@ pub(in crate::tcp) struct Outgoing {
     /// Where the payload begins in the buffer, and its length.
     pub offset: usize,
     pub len: usize,
-    /// Those that the text asks for: PSH, URG and FIN.
+    /// Those that the text asks for: PSH, URG and FIN, CWR and ECT.
     pub flags: Flags,
     /// The urgent pointer.
     pub urgent: u16,
@@ -187,19 +187,35 @@ impl Sender {
         if fin {
             self.fin = Fin::Sent;
         }
-        Some(self.text(seq, offset, len, fin))
+        let mut outgoing = self.text(seq, offset, len, fin);
+        if self.marks.agreed {
+            self.let_mark(&mut outgoing);
+        }
+        Some(outgoing)
+    }
+
+    /// New text may be marked where that was agreed on, and tells that a mark was heeded (RFC 3168 section 6.1.2).
+    #[cold]
+    pub(super) fn let_mark(&mut self, outgoing: &mut Outgoing) {
+        if outgoing.len == 0 || self.scoreboard.ends_with_repetition() {
+            return;
+        }
+        outgoing.flags |= Flags::ECT;
+        if std::mem::take(&mut self.marks.reduced) {
+            outgoing.flags |= Flags::CWR;
+        }
     }
 
     /// Whether the pace lets a segment go. When it does not, there is a deadline for it.
     #[inline]
-    fn may_send(&mut self, now: Instant) -> bool {
+    pub(super) fn may_send(&mut self, now: Instant) -> bool {
         let segment = u32::from(self.payload_mss());
         self.pacer.allows(segment, now)
     }
 
     /// Bytes go out: what is to be kept with them.
     #[inline]
-    fn note_sent(&mut self, bytes: u32, now: Instant) -> Snapshot {
+    pub(super) fn note_sent(&mut self, bytes: u32, now: Instant) -> Snapshot {
         self.controller.on_sent(bytes);
         if !self.measures {
             return Snapshot::default();
@@ -214,7 +230,7 @@ impl Sender {
 
     /// The flags and the urgent pointer of a piece of the buffer.
     #[inline]
-    fn text(&self, seq: SeqNumber, offset: usize, len: usize, fin: bool) -> Outgoing {
+    pub(super) fn text(&self, seq: SeqNumber, offset: usize, len: usize, fin: bool) -> Outgoing {
         let mut outgoing = Outgoing { offset, len, ..Outgoing::bare(seq) };
         if len > 0 && offset + len == self.buffer.len() {
             outgoing.flags |= Flags::PSH;

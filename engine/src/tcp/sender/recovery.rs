@@ -57,6 +57,7 @@ impl Sender {
     }
 
     /// What the controller may know of the path.
+    #[inline(always)]
     pub(super) fn path(&self, now: Instant) -> Path {
         let (most, fits, paced) = (self.most_in_flight(), self.fits(), self.is_long());
         Path { now, rtt: self.rtt, latest: self.rack.latest(), sack: self.sack, most, fits, paced }

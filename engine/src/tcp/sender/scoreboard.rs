@@ -168,6 +168,11 @@ impl Scoreboard {
         self.runs.push_back(Run { end, fate: Fate::Flying, resent, sent: now, snapshot });
     }
 
+    /// Whether what was sent last had been sent before.
+    pub(crate) fn ends_with_repetition(&self) -> bool {
+        self.runs.back().is_some_and(|run| run.resent)
+    }
+
     /// Everything before `ack` has arrived.
     #[inline]
     pub(crate) fn acked(&mut self, ack: SeqNumber) -> Delivered {

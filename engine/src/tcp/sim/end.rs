@@ -50,7 +50,7 @@ pub(super) fn encode(t: &Transmit, payload: &[u8]) -> Vec<u8> {
     tcp.extend(t.seq.0.to_be_bytes());
     tcp.extend(t.ack.0.to_be_bytes());
     tcp.push((((20 + options.len()) / 4) << 4) as u8);
-    tcp.push(t.flags.bits());
+    tcp.push(t.flags.control());
     tcp.extend(t.window.to_be_bytes());
     tcp.extend([0, 0]);
     tcp.extend(t.urgent.to_be_bytes());

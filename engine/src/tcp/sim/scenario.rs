@@ -5,7 +5,7 @@ use super::link::Shape;
 use super::ours::{Answer, Ours, Rates};
 use super::random::Random;
 use super::smol::{self, Smol};
-use crate::tcp::{Config, Congestion, SeqNumber};
+use crate::tcp::{Config, Congestion, Ecn, SeqNumber};
 use crate::time::{Duration, Instant};
 
 /// IPv4 and TCP headers, in bytes.
@@ -35,6 +35,8 @@ pub(super) struct Scenario {
     pub mtu: usize,
     /// The path's MTU falls to this after so many segments.
     pub narrows: Option<(u64, usize)>,
+    /// Whoever sends more is not told.
+    pub silent: bool,
     apps: [App; 2],
     configs: [Config; 2],
     smol: smol::Shape,
@@ -73,6 +75,7 @@ fn config(random: &mut Random, mtu: usize) -> Config {
         recv_max: random.pick(&[0, 500_000, 4 << 20]),
         send_max: random.pick(&[0, 500_000, 4 << 20]),
         congestion: random.pick(&[Congestion::Cubic, Congestion::Bbr]),
+        ecn: random.pick(&[Ecn::Refuse, Ecn::Accept, Ecn::Ask]),
         window_scale: random.percent(70),
         sack: random.percent(70),
         timestamps: random.percent(60),
@@ -128,6 +131,7 @@ impl Scenario {
         };
         let narrows = (other == Other::Ours && mtu > 576 && !clean && random.percent(10))
             .then(|| (random.below(60), random.pick(&[576, mtu - 8, mtu / 2]).max(576)));
+        let silent = random.percent(30);
         let rebuild = if random.percent(30) { random.pick(&[5, 50, 300]) } else { 0 };
         Scenario {
             other,
@@ -139,6 +143,7 @@ impl Scenario {
             links,
             mtu,
             narrows,
+            silent,
             apps,
             configs,
             smol,

@@ -96,6 +96,21 @@ impl Bbr {
         }
     }
 
+    /// A queue has marked what was sent: it counts as a round trip with too many losses.
+    pub(super) fn note_marked(&mut self, now: Instant) {
+        if !self.bounds.loss_in_round {
+            self.bounds.loss_round_end = self.total;
+        }
+        self.bounds.loss_in_round = true;
+        self.bounds.much_in_round = true;
+        if self.state == State::Startup && !self.pipe_full.once {
+            self.pipe_full.once = true;
+            self.bound_startup();
+        } else if self.cycle.probing {
+            self.on_too_much_in_flight(self.window, false, self.total, now);
+        }
+    }
+
     /// The beginning of the work on an acknowledgment (section 5.5.10.3).
     pub(super) fn note_latest(&mut self, sample: &Sample) {
         let bounds = &mut self.bounds;

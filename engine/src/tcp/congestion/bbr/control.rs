@@ -114,6 +114,7 @@ impl Control for Bbr {
     fn on_sample(&mut self, sample: &Sample, path: &Path) {
         let now = path.now;
         self.most = path.most.max(self.least_window());
+        self.total = sample.total;
         self.note_latest(sample);
         self.model.count_round(sample);
         self.model.note_rate(sample);
@@ -129,6 +130,10 @@ impl Control for Bbr {
         self.forget_latest(sample);
         self.set_pacing(path);
         self.set_window(sample);
+    }
+
+    fn on_marked(&mut self, now: Instant) {
+        self.note_marked(now);
     }
 
     fn on_loss(&mut self, loss: &Loss, _: &Path) -> bool {

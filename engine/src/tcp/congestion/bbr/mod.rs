@@ -50,6 +50,8 @@ pub(in crate::tcp) struct Bbr {
     prior_window: u32,
     /// Sending began anew after the host had no more.
     restarted: bool,
+    /// All that has arrived on the connection; it wraps.
+    total: u32,
     /// Of the generator that keeps flows from probing together.
     random: u32,
 }
@@ -72,6 +74,7 @@ impl Bbr {
             probe_rtt: ProbeRtt::new(now),
             prior_window: 0,
             restarted: false,
+            total: 0,
             random: now.total_micros() as u32 | 1,
         };
         bbr.enter_startup();

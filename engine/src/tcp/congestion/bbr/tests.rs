@@ -123,6 +123,34 @@ fn few_losses_change_nothing_and_many_lower_the_ceiling() {
     assert!(pipe.bbr.window() >= 4 * SEGMENT);
 }
 
+/// Of a timeout it is not known what was in flight when the first of it was sent.
+#[test]
+fn losses_of_timeouts_lower_the_ceiling_as_well() {
+    let mut pipe = Pipe::new();
+    pipe.rounds(100);
+    assert_eq!(pipe.bbr.bounds.inflight_hi, u32::MAX);
+    for _ in 0..300 {
+        pipe.rounds(1);
+        let lost = 10 * SEGMENT;
+        let missing = Missing { bytes: lost, in_flight: 0, lost, total: pipe.total, app_limited: false };
+        pipe.bbr.on_lost(&missing, pipe.now);
+    }
+    assert!(pipe.bbr.bounds.inflight_hi < u32::MAX);
+}
+
+#[test]
+fn marks_lower_the_ceiling_as_many_losses_do() {
+    let mut pipe = Pipe::new();
+    pipe.rounds(100);
+    assert_eq!(pipe.bbr.bounds.inflight_hi, u32::MAX);
+    for _ in 0..300 {
+        pipe.rounds(1);
+        pipe.bbr.note_marked(pipe.now);
+    }
+    assert!(pipe.bbr.bounds.inflight_hi < 3 * FITS, "{}", pipe.bbr.bounds.inflight_hi);
+    assert!(pipe.bbr.window() >= 4 * SEGMENT);
+}
+
 #[test]
 fn losses_that_were_none_are_taken_back() {
     let mut pipe = Pipe::new();

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod closing;
+mod ecn;
 mod growth;
 mod handshake;
 mod random;
@@ -12,6 +13,7 @@ mod undo;
 
 use super::*;
 use crate::tcp::congestion::{Congestion, Control};
+use crate::tcp::ecn::Ecn;
 use crate::tcp::saved::Saved;
 use crate::tcp::segment::{Flags, Options, Transmit};
 use crate::time::Duration;
@@ -24,6 +26,7 @@ const CONFIG: Config = Config {
     recv_max: 0,
     send_max: 0,
     congestion: Congestion::Cubic,
+    ecn: Ecn::Accept,
     window_scale: false,
     sack: false,
     timestamps: false,

@@ -17,11 +17,13 @@ static DATA: [u8; READ] = [0; READ];
 pub(super) struct Ours {
     connection: Connection,
     pool: Pool,
+    asks: bool,
 }
 
 impl Ours {
     pub(super) fn new(config: &Config, iss: u32, now: Instant) -> Ours {
-        Ours { connection: Connection::active(config, SeqNumber(iss), now), pool: Pool::new() }
+        let asks = config.ecn == crate::tcp::Ecn::Ask;
+        Ours { connection: Connection::active(config, SeqNumber(iss), now), pool: Pool::new(), asks }
     }
 
     /// The host has more.
@@ -44,7 +46,9 @@ impl Ours {
 
 impl Sender for Ours {
     fn on_ack(&mut self, ack: &Ack, now: Instant) {
-        let flags = if ack.syn { Flags::SYN | Flags::ACK } else { Flags::ACK };
+        let mut flags = if ack.syn { Flags::SYN | Flags::ACK } else { Flags::ACK };
+        // A guest agrees with one flag, and then says with it that something was marked.
+        flags.set(Flags::ECE, ack.echo || (ack.syn && self.asks));
         let options = Options {
             mss: ack.syn.then_some(1460),
             window_scale: ack.syn.then_some(SHIFT),
@@ -71,8 +75,8 @@ impl Sender for Ours {
                 len: transmit.len as u32,
                 syn,
                 stamps: transmit.options.timestamps,
-                ecn: Ecn::Incapable,
-                reduced: false,
+                ecn: if transmit.flags.contains(Flags::ECT) { Ecn::Capable } else { Ecn::Incapable },
+                reduced: transmit.flags.contains(Flags::CWR),
             });
         }
     }
