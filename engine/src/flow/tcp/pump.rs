@@ -361,7 +361,7 @@ impl TcpFlow {
             return true;
         }
         let longest = cx.egress.handover.longest();
-        let packet = self.conn.effective_mss().min(usize::from(longest)) + HEADERS;
+        let packet = self.conn.longest_payload().min(usize::from(longest)) + HEADERS;
         self.conn.limit_segments(longest);
         let mut bytes = QUANTUM_BYTES;
         for _ in 0..cx.room().min(segments) {

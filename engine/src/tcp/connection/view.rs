@@ -61,7 +61,12 @@ impl Connection {
         self.sender.unsent()
     }
 
-    /// The most payload of a segment to the peer, in bytes.
+    /// The most payload of a segment to the peer, in bytes, where it is tried out how long segments may be.
+    pub fn longest_payload(&self) -> usize {
+        usize::from(self.sender.longest_payload())
+    }
+
+    /// The payload of a full segment to the peer, in bytes.
     pub fn effective_mss(&self) -> usize {
         usize::from(self.sender.payload_mss())
     }

@@ -72,6 +72,9 @@ impl Sender {
         self.buffer.consume(bytes, pool);
         self.una = ack;
         self.nxt = self.nxt.max(ack);
+        if self.search.is_some() {
+            self.judge_length(acked, now);
+        }
         self.due.remove(Due::FORCED | Due::FIRST_LOST);
         let twice = self.take_sack(segment, &mut delivered);
         if delivered.newest.is_none_or(|newest| newest.resent) {

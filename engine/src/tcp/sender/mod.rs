@@ -3,7 +3,7 @@
 //!
 //! `begin` is how it begins. `acks` takes acknowledgments and `window` the peer's window; `output` says what goes out.
 //! `scoreboard` is what is in flight, `delivery` how fast it arrives, `pacer` spreads it, `rack` finds losses, `recovery` has them repaired, `undo` finds out that there were
-//! none, `timer` is what becomes of all that when nothing comes, and `stamps` are our timestamps. How much may be in flight
+//! none, `path_mtu` searches for the longest segment that passes, `timer` is what becomes of all that when nothing comes, and `stamps` are our timestamps. How much may be in flight
 //! is the controller's business (`tcp/congestion/`). The other half must not come in: recovery has a `&mut Sender` and no
 //! way to what was received.
 
@@ -12,6 +12,7 @@ mod begin;
 pub(super) mod delivery;
 mod output;
 mod pacer;
+mod path_mtu;
 mod rack;
 mod recovery;
 pub(super) mod scoreboard;
@@ -34,6 +35,7 @@ use super::seq::SeqNumber;
 use crate::time::{Duration, Instant};
 use delivery::Meter;
 use pacer::Pacer;
+use path_mtu::Search;
 use rack::Rack;
 use recovery::Recovery;
 use scoreboard::Scoreboard;
@@ -117,6 +119,7 @@ pub(super) struct Sender {
     recovery: Recovery,
     rack: Rack,
     undo: Option<Box<Undo>>,
+    search: Option<Box<Search>>,
 }
 
 impl Sender {
@@ -162,6 +165,7 @@ impl Sender {
             recovery: Recovery::new(iss),
             rack: Rack::new(iss),
             undo: None,
+            search: None,
         }
     }
 
@@ -236,6 +240,8 @@ impl Sender {
             return false;
         }
         self.mss = mss;
+        // A path on which routers report is not searched.
+        self.search = None;
         self.controller.set_segment(u32::from(self.payload_mss()));
         if !self.scoreboard.is_empty() {
             self.scoreboard.lose_all(false);

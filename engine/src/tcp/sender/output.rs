@@ -55,6 +55,11 @@ impl Sender {
         {
             return Some(probe);
         }
+        if self.search.is_some()
+            && let Some(trial) = self.next_trial(report, now)
+        {
+            return Some(trial);
+        }
         self.next_new(false, report, now)
     }
 
@@ -67,7 +72,8 @@ impl Sender {
             || self.due.intersects(Due::TAIL_PROBE | Due::FORCED)
             || (unsent && (window || self.buffer.is_closed() || self.timer.is_none()))
         {
-            return Some(self.buffer.len().min(self.segment_room(report)));
+            let most = self.longest_payload().min(self.longest);
+            return Some(self.buffer.len().min(usize::from(most).saturating_sub(report).max(1)));
         }
         None
     }
@@ -117,6 +123,9 @@ impl Sender {
         let end = start + len as u32 + u32::from(fin);
         let snapshot = self.note_sent(end.distance(start), now);
         self.scoreboard.resent(start, end, now, snapshot);
+        if self.search.is_some() {
+            self.judge_trial(start, end, now);
+        }
         self.note_again(end.distance(start));
         Some(self.text(start, offset, len, fin))
     }

@@ -7,6 +7,7 @@ use super::recovery::Phase;
 use super::scoreboard::{Delivered, Newest};
 use super::timer::Timer;
 use crate::tcp::congestion::{Control, Sample};
+use crate::tcp::due::Due;
 use crate::tcp::segment::Segment;
 use crate::tcp::seq::SeqNumber;
 use crate::time::{Duration, Instant};
@@ -192,7 +193,9 @@ impl Sender {
         let Some(newest) = self.rack.newest else { return false };
         let window = self.rack.rtt + self.reorder_window();
         let (lost, wait) = self.scoreboard.detect(&newest, window, now);
-        if lost.bytes > 0 {
+        if lost.bytes > 0 && self.is_trial(lost.bytes) {
+            self.due.insert(Due::FIRST_LOST);
+        } else if lost.bytes > 0 {
             let missing = self.meter.on_lost(lost.bytes, lost.first);
             self.controller.on_lost(&missing, now);
             self.on_loss(delivered, now);

@@ -90,6 +90,9 @@ impl Sender {
             let lost = self.scoreboard.lose_all(again);
             let missing = self.meter.on_lost(lost, None);
             self.controller.on_lost(&missing, now);
+            if again {
+                self.doubt_length();
+            }
         } else {
             self.scoreboard.clear(self.una);
         }

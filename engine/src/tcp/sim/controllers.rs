@@ -30,7 +30,7 @@ fn through(rtt: i64, queue: u64, luck: Luck, kinds: &[Kind]) -> (Vec<f64>, Figur
     (shares, figures)
 }
 
-const NO_LUCK: Luck = Luck { loss: 0, ack_loss: 0, overtaken: 0, late: 0, bunches: 0 };
+const NO_LUCK: Luck = Luck { loss: 0, ack_loss: 0, overtaken: 0, late: 0, bunches: 0, swallows: 0 };
 
 /// 32 KiB are a tenth of what fits.
 #[test]

@@ -179,7 +179,7 @@ impl End for Ours {
             assert!(count < 20_000, "it never stops sending");
             let (first, second) = connection.send().slices(segment.offset, segment.len);
             assert_eq!(first.len() + second.len(), segment.len, "{segment:?} is not in the buffer");
-            assert!(segment.len <= connection.effective_mss(), "{segment:?}");
+            assert!(segment.len <= connection.longest_payload(), "{segment:?}");
             out.push(encode(&segment, &[first, second].concat()));
         }
         self.retire();

@@ -172,7 +172,9 @@ impl Run {
         let link = &mut self.links[me];
         if !link.fits(tcp.len()) {
             let (at, mtu) = (self.now + Duration::from_micros(2 * link.shape.delay), link.mtu);
-            self.fly(at, me, Cargo::TooBig(mtu));
+            if !self.scenario.silent {
+                self.fly(at, me, Cargo::TooBig(mtu));
+            }
             return;
         }
         for at in link.carry(tcp.len(), self.now, &mut self.random).into_iter().flatten() {

@@ -74,7 +74,7 @@ proptest! {
                     let segment = Segment {
                         seq: connection.rcv_nxt() + seq as u32,
                         ack: connection.snd_max() + ack as u32,
-                        flags: Flags::from_bits_truncate(flags),
+                        flags: Flags::from_bits_truncate(u16::from(flags)),
                         window,
                         urgent,
                         options: Options::parse(&options),
@@ -103,7 +103,7 @@ proptest! {
                 prop_assert!(sent <= limit + 10);
                 let (first, second) = connection.send().slices(transmit.offset, transmit.len);
                 prop_assert_eq!(first.len() + second.len(), transmit.len);
-                prop_assert!(transmit.len <= connection.effective_mss());
+                prop_assert!(transmit.len <= connection.longest_payload());
                 prop_assert!(usize::from(transmit.urgent) <= connection.send().len());
             }
             prop_assert!(connection.recv().len() <= limit.max(1) + (1 << 14));

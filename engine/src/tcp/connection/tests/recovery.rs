@@ -93,6 +93,30 @@ fn a_lost_tail_is_found_by_a_probe() {
     assert!((5000..14_600).contains(&script.connection.ssthresh()), "no collapse");
 }
 
+/// What only a timeout finds counts as lost like what an acknowledgment told of: in the samples of what the path delivers, and for
+/// the controller, which goes by how much of a flight is lost.
+#[test]
+fn losses_that_a_timeout_finds_count() {
+    let mut script = in_flight(10_000);
+    let window = script.connection.cwnd();
+    while script.connection.timeouts() == 0 {
+        script.expire();
+        script.sent();
+    }
+    assert_eq!(script.connection.sender.found_lost(), 10_000, "all that was in flight");
+    assert!(script.connection.cwnd() < window && script.connection.ssthresh() < window);
+    script.now += Duration::from_millis(10);
+    script.sack(1000, &[]);
+    script.sent();
+    assert_eq!(script.connection.sender.found_lost(), 10_000, "once");
+    // A repetition that is lost is a loss of its own.
+    let again = script.connection.timeouts();
+    while script.connection.timeouts() == again {
+        script.expire();
+    }
+    assert!(script.connection.sender.found_lost() > 10_000);
+}
+
 #[test]
 fn a_needless_probe_costs_nothing() {
     let mut script = in_flight(5000);

@@ -22,7 +22,6 @@ mod sender;
 
 pub(crate) use bottleneck::Discipline;
 pub(crate) use figures::{Figures, jain};
-pub(crate) use guest::Habits;
 pub(crate) use path::Luck;
 pub(crate) use run::{Kind, Setup, run};
 

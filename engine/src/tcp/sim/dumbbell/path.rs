@@ -17,6 +17,8 @@ pub(crate) struct Luck {
     pub late: Nanos,
     /// Acknowledgments arrive in bunches, at multiples of this; 0 for one by one.
     pub bunches: Nanos,
+    /// Segments with more payload than this vanish, and nobody is told; 0 for none.
+    pub swallows: u32,
 }
 
 /// One flow's way.
@@ -35,8 +37,11 @@ impl Path {
         Path { one_way: rtt / 2, luck, noise: (rtt / 50).min(50_000), last: 0 }
     }
 
-    /// When a segment arrives that has left the bottleneck at `left`.
-    pub(super) fn there(&self, left: Nanos, random: &mut Random) -> Option<Nanos> {
+    /// When a segment with `len` bytes of payload arrives that has left the bottleneck at `left`.
+    pub(super) fn there(&self, len: u32, left: Nanos, random: &mut Random) -> Option<Nanos> {
+        if self.luck.swallows > 0 && len > self.luck.swallows {
+            return None;
+        }
         if self.luck.loss > 0 && random.below(MILLION) < self.luck.loss {
             return None;
         }

@@ -328,7 +328,7 @@ impl Run<'_> {
                 Fate::Dropped => lane.figures.dropped += 1,
                 Fate::Leaves(left, ecn) => {
                     lane.figures.marked += u64::from(ecn == Ecn::Marked);
-                    match lane.path.there(left, &mut self.random) {
+                    match lane.path.there(packet.len, left, &mut self.random) {
                         Some(at) => self.push(at, flow, What::Packet(Packet { ecn, ..packet })),
                         None => lane.figures.lost += 1,
                     }
