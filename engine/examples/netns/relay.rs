@@ -32,13 +32,21 @@ fn carry(guest: &GuestStream, server: SocketAddr) -> io::Result<()> {
             let copied = io::copy(&mut &*guest, &mut &*server);
             server.shutdown(Shutdown::Write).and(copied)
         });
+        let end = |upload: thread::ScopedJoinHandle<'_, io::Result<u64>>| {
+            upload.join().unwrap_or_else(|_| Err(io::Error::other("the upload has failed")))
+        };
         let download = io::copy(&mut &*server, &mut &*guest);
-        match download {
-            Ok(_) => guest.finish()?,
-            // The other copy has nobody to copy from.
-            Err(_) => guest.reset(),
+        if download.is_ok() && server.peer_addr().is_ok() {
+            // The server has ended its direction, and the guest may go on.
+            guest.finish()?;
+            return end(upload).map(drop);
         }
-        let upload = upload.join().map_err(|_| io::Error::other("the upload has failed"))?;
-        upload.and(download).map(drop)
+        if download.is_err() {
+            // The other copy has nobody to copy from.
+            guest.reset();
+        }
+        // The system tells of a connection that has broken off only once, and that may have been to the other copy.
+        end(upload).and(download)?;
+        guest.finish()
     })
 }
