@@ -6,7 +6,11 @@ use common::*;
 use std::io::{ErrorKind, Read, Write};
 use std::sync::Once;
 
-both_families![a_download_goes_on_beside_uploads_that_never_pause, answers_are_not_held_until_they_are_lost];
+both_families![
+    a_download_goes_on_beside_uploads_that_never_pause,
+    an_upload_makes_room_while_a_download_waits,
+    answers_are_not_held_until_they_are_lost
+];
 
 /// Before anything of the library is called: it is to be as in a program.
 fn as_in_a_program() {
@@ -107,4 +111,44 @@ fn answers_are_not_held_until_they_are_lost(family: Family) {
     }
     assert_eq!(answered, asked, "{waiting} waited at most");
     assert!(waiting < 400, "{waiting} waited");
+}
+
+/// What goes up and what comes down share the way: while bytes for the guest wait for room, an upload is offered no more than
+/// what comes down has, and all of it again when they have come.
+fn an_upload_makes_room_while_a_download_waits(family: Family) {
+    const LENGTH: usize = 1000;
+    as_in_a_program();
+    let i = family.setup().start();
+    i.answers_markers.set(false);
+    let (mut upload, mut to) = connected(&i, family);
+    let (mut download, mut from) = connected(&i, family);
+    let (mut acked, mut offered, mut least) = (upload.seq, 0, u32::MAX);
+    let mut answers: Vec<Vec<u8>> = Vec::new();
+    for round in 0..400 {
+        let contest = round < 200;
+        while contest && from.write(&[7; 65536]).map_err(|e| assert_eq!(e.kind(), ErrorKind::WouldBlock)).is_ok() {}
+        download.send(&i, ACK, b"");
+        answers.drain(..).for_each(|answer| i.input(&answer));
+        while to.read(&mut [0; 65536]).map_err(|e| assert_eq!(e.kind(), ErrorKind::WouldBlock)).is_ok() {}
+        while upload.seq.wrapping_sub(acked) + (LENGTH as u32) < 30_000 {
+            upload.send(&i, PSH | ACK, &[9; LENGTH]);
+        }
+        i.move_clock(Duration::from_millis(1));
+        i.turn(Duration::ZERO);
+        for raw in i.drain_raw() {
+            answers.extend(marker::answer(&raw));
+            let frame = Frame::parse(&raw);
+            if let Some(s) = download.heard(&frame).filter(|s| s.seq == download.ack) {
+                download.ack = download.ack.wrapping_add(s.payload.len() as u32);
+            }
+            if let Some(s) = upload.heard(&frame) {
+                (acked, offered) = (s.ack, u32::from(s.window));
+            }
+        }
+        if contest && round > 50 {
+            least = least.min(offered);
+        }
+    }
+    assert!(least <= 49_152, "{least} were offered beside the download");
+    assert!(offered > 60_000, "{offered} are offered after it");
 }

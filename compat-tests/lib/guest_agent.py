@@ -16,7 +16,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from rig import loads, names, payload, services  # noqa: E402  (the path has to be set first)
+from rig import contest, loads, names, payload, services  # noqa: E402  (the path has to be set first)
 
 GATEWAY = "10.0.2.2"
 SERVICES = {}
@@ -343,6 +343,11 @@ def op_resolve(server, name, over="udp", tries=1, timeout=2.0, same_socket=True)
         except (OSError, ValueError):
             continue
     return {"addresses": [], "tries": tries}
+
+
+def op_contest(**words):
+    """Connections that never end, see `rig.contest.run`."""
+    return contest.run(**words)
 
 
 def op_streams(**words):

@@ -2,12 +2,13 @@
 //!
 //! The signals are marked by whoever notices them: frames of the guest, bytes and datagrams from hosts, something given to
 //! a host, a new stream, datagrams without room on their way; with them go the time and what the application saw. There are
-//! three verdicts. Before the application's sleep, whether it may [`Rest`]: it is kept awake where bulk (`bulk`), an answer or the next
+//! these verdicts. Before the application's sleep, whether it may [`Rest`]: it is kept awake where bulk (`bulk`), an answer or the next
 //! datagrams (`answers`) are expected sooner than it could be woken, each for a bounded time and number of rounds
 //! (`vigil`); and whether 0 ms mean "at once" for it at all (`zero`). After the sleep, a [`Round`]: whether the poller is
 //! asked (`asking`), and for how long what is staged for the host may be held for more (`hold`), in runs of rounds that each
 //! bring a frame (`run`). With each segment, whether what its connection has staged is handed over (`staging`,
-//! `pushed`), and whether its acknowledgment waits for the host's answer (`exchange`).
+//! `pushed`), and whether its acknowledgment waits for the host's answer (`exchange`). And once in a while, how much uploads and
+//! downloads may each have under way (`sharing`).
 //!
 //! What was found out in vain is tried ever more seldom, by one rule for all (`lesson`). Nothing here knows of sockets,
 //! flows or frames, nor what becomes of a verdict; nothing is imported but the time.
@@ -21,6 +22,7 @@ mod hold;
 mod lesson;
 mod pushed;
 mod run;
+mod sharing;
 mod staging;
 mod vigil;
 mod zero;
@@ -33,6 +35,7 @@ use bulk::Bulk;
 pub(crate) use exchange::Exchange;
 pub(crate) use hold::{Held, Hold};
 use run::Run;
+pub(crate) use sharing::{Part, Sharing, Totals};
 pub(crate) use staging::{Segment, Staging};
 use zero::Zero;
 
@@ -105,6 +108,7 @@ pub(crate) struct Pace {
     zero: Zero,
     /// Datagrams had the first of what there was room for.
     datagrams_first: bool,
+    pub(crate) sharing: Sharing,
 }
 
 /// Signals.

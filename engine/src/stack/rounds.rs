@@ -13,7 +13,8 @@ use crate::flow::token::{self, Kind};
 use crate::host::poller::Readiness;
 use crate::link::handover::handing::Handing;
 use crate::link::handover::trust::Switches;
-use crate::pace::Glance;
+use crate::pace::{Glance, Totals};
+use crate::tcp::Lanes;
 use crate::time::{Duration, Instant};
 
 /// The longest sleep the application is left, in milliseconds; source: docs/contract/poll-and-timers.md section 2.
@@ -24,6 +25,9 @@ const SHORTEST_SLEEP: u32 = 2;
 const MAX_TURNS: u32 = 1024;
 /// How many sockets' datagrams come before the streams when they found no room in the round before.
 const DATAGRAM_TURNS: usize = 64;
+
+/// The longest segment, in bytes, of which a connection may have two under way while the link is busy both ways.
+const ALONE: u32 = 16 << 10;
 
 /// Where the application is in its loop.
 #[derive(Debug, Default)]
@@ -152,6 +156,7 @@ impl Stack {
         let made = self.cx.egress.position();
         self.cx.egress.handover.begin_round(made, self.cx.now);
         self.begin_ration();
+        self.share_link();
         self.run_deadlines();
         let round = self.cx.pace.begin_round(seen, self.cx.now);
         if self.tcp.has_staged() {
@@ -177,6 +182,33 @@ impl Stack {
             }
         });
         self.cx.pace.on_asked(any, self.cx.now);
+    }
+
+    /// Uploads and downloads make room for each other.
+    #[inline]
+    fn share_link(&mut self) {
+        let (tcp, handover) = (&self.cx.tcp_config, &self.cx.egress.handover);
+        let shares = self.cx.pace.sharing.begin_round(self.cx.now, || {
+            let segment = u32::from(tcp.mss);
+            // A segment that is half of what a queue holds goes alone.
+            let (least, enough) = if segment > ALONE { (1, 1) } else { (2, 4) };
+            let (least, enough) = (segment.saturating_mul(least), segment.saturating_mul(enough));
+            let bytes = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
+            if handover.counts() {
+                let limit = handover.limit();
+                return Totals { up: bytes(limit + limit / 2), down: bytes(limit), least, enough, handed: true };
+            }
+            Totals {
+                up: bytes(tcp.recv_limit as u64),
+                down: bytes(tcp.send_limit as u64),
+                least,
+                enough,
+                handed: false,
+            }
+        });
+        if let Some(shares) = shares {
+            self.cx.pool.set_lanes(Lanes { up: shares.up, down: shares.down });
+        }
     }
 
     /// What the application says of a socket it watches in direct mode.

@@ -40,6 +40,7 @@ pub use congestion::Congestion;
 pub use connection::Connection;
 pub(crate) use connection::HANDSHAKE_PATIENCE;
 pub use ecn::Ecn;
+pub(crate) use pool::Lanes;
 pub use pool::Pool;
 pub(crate) use saved::Saved;
 pub use segment::{Flags, OPTIONS_MAX, Options, Segment, Transmit};

@@ -41,6 +41,23 @@ pub struct Pool {
     /// With from one to the other number of slabs the share stays what it is, so that it need not be computed.
     steady: (usize, usize),
     budget: usize,
+    lanes: Lanes,
+}
+
+/// What one connection may have under way each way, in bytes, while both ways are busy; `u32::MAX` where they are not. The
+/// connections of a stack share the link to the guest as they share the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lanes {
+    /// From the guest: the receive window.
+    pub up: u32,
+    /// To the guest, where the round trip is short: what is in flight. On a long path what is measured bounds it.
+    pub down: u32,
+}
+
+impl Default for Lanes {
+    fn default() -> Lanes {
+        Lanes { up: u32::MAX, down: u32::MAX }
+    }
 }
 
 impl Default for Pool {
@@ -77,6 +94,7 @@ impl Pool {
             share: LEAST,
             steady: (1, 1),
             budget,
+            lanes: Lanes::default(),
         };
         pool.share = pool.share_of(1);
         pool
@@ -85,6 +103,17 @@ impl Pool {
     /// What one buffer may hold now, in bytes: a power of two.
     pub fn share(&self) -> usize {
         self.share
+    }
+
+    /// See [`Lanes`].
+    #[inline]
+    pub(crate) fn lanes(&self) -> Lanes {
+        self.lanes
+    }
+
+    /// Connections heed it from their next segment on.
+    pub(crate) fn set_lanes(&mut self, lanes: Lanes) {
+        self.lanes = lanes;
     }
 
     fn share_of(&self, slabs: usize) -> usize {

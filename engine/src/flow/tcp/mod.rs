@@ -32,7 +32,7 @@ pub(crate) use table::{FromGuest, TcpTable};
 use std::sync::Arc;
 
 use crate::flow::key::FlowKey;
-use crate::pace::{Exchange, Staging};
+use crate::pace::{Exchange, Part, Staging};
 use crate::tcp::{Connection, SeqNumber};
 
 /// Who opened the flow.
@@ -64,6 +64,8 @@ pub(crate) struct TcpFlow {
     /// How long they may be held for more to come.
     staging: Staging,
     exchange: Exchange,
+    /// What it has carried of late.
+    part: Part,
     /// The connection may have more for the guest than there was room for.
     unfinished: bool,
     /// The stage that the flow is counted in.

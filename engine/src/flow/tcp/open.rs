@@ -15,7 +15,7 @@ use crate::flow::key::{Endpoint, FlowKey};
 use crate::flow::policy::Destination;
 use crate::host::lack::is_lack;
 use crate::host::socket::{Hops, Stream};
-use crate::pace::{Exchange, Staging};
+use crate::pace::{Exchange, Part, Staging};
 use crate::tcp::{Connection, Segment};
 use crate::time::Duration;
 use crate::wire::header::TOS_LOW_DELAY;
@@ -213,6 +213,7 @@ impl TcpTable {
             staged: false,
             staging: Staging::default(),
             exchange: Exchange::default(),
+            part: Part::default(),
             unfinished: false,
             stage: Stage::Open,
             full_segment: 0,

@@ -37,6 +37,7 @@ impl TcpFlow {
         self.proofs.acknowledged(self.conn.snd_una(), &mut cx.egress.handover);
 
         let length = segment.payload.len();
+        self.note_upload(length, cx);
         self.flush_or_hold(segment.flags, length, cx);
         // The guest took bytes: there may be room for more from the host.
         let read = if self.conn.send().len() < buffered { self.pull(cx) } else { 0 };
@@ -56,9 +57,23 @@ impl TcpFlow {
     /// comes with it.
     pub(super) fn on_placed(&mut self, header: &Segment<'_>, length: usize, cx: &mut Context) {
         self.conn.take_placed(header, length, cx.now, &mut cx.pool);
+        self.note_upload(length, cx);
         self.flush_or_hold(header.flags, length, cx);
         self.reset_when_delivered(cx);
         self.answer(cx);
+    }
+
+    /// A segment has brought so many bytes, which count where it may be part of a run.
+    #[inline]
+    fn note_upload(&mut self, length: usize, cx: &mut Context) {
+        if length < MIN_BULK {
+            return;
+        }
+        cx.pace.sharing.on_up(&mut self.part, length);
+        let shares = cx.pace.sharing.shares();
+        if shares.calm && self.conn.rcv_wnd() <= shares.up {
+            cx.egress.handover.on_little();
+        }
     }
 
     /// Hands the host what a segment has brought, or holds it for more of a burst.
@@ -340,6 +355,7 @@ impl TcpFlow {
         let sent = self.conn.snd_max();
         self.unfinished = !self.transmit_some(segments, cx);
         if self.conn.snd_max() != sent {
+            cx.pace.sharing.on_down(&mut self.part, self.conn.snd_max().distance(sent) as usize);
             self.proofs.sent(self.conn.snd_max(), &mut cx.egress);
             self.exchange.answered(cx.now);
         }
@@ -372,6 +388,9 @@ impl TcpFlow {
                 && ((others_wait && length > 0) || !cx.egress.fits(length + HEADERS))
             {
                 cx.egress.handover.refuse(length > 0);
+                if length > 0 {
+                    cx.pace.sharing.on_held(&mut self.part);
+                }
                 return false;
             }
             let Some(transmit) = self.conn.poll_transmit(cx.now) else { return true };

@@ -206,6 +206,17 @@ impl Handover {
         }
     }
 
+    /// The frame that has come belongs to an upload that has little under way, and so have all others together: they do not fill
+    /// the queue towards us.
+    pub(crate) fn on_little(&mut self) {
+        self.guest.excuse();
+    }
+
+    /// What may be given without a proof that it was read, in cost.
+    pub(crate) fn limit(&self) -> u64 {
+        self.trust.limit()
+    }
+
     /// A segment that was given, or waits, will prove that everything up to this position was read.
     pub(crate) fn will_prove(&mut self, position: u64) {
         self.provable = self.provable.max(position);

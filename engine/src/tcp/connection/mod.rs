@@ -215,9 +215,9 @@ impl Connection {
     /// Takes over what the pool lets one buffer hold now: windows and buffers are no larger.
     #[inline]
     pub fn look_at_share(&mut self, pool: &Pool) {
-        let share = pool.share() as u32;
-        self.receiver.set_share(share);
-        self.sender.set_share(share);
+        let (share, lanes) = (pool.share() as u32, pool.lanes());
+        self.receiver.set_share(share, lanes.up);
+        self.sender.set_share(share, lanes.down);
     }
 
     /// From now on what arrives is acknowledged and dropped: the host takes no more. What waits in [`Connection::recv`]

@@ -99,7 +99,8 @@ impl Receiver {
     /// Whether the window is to grow if the host keeps up: for a long path, or because it has no room for one more segment.
     #[inline]
     pub(crate) fn wants_more(&self) -> bool {
-        self.growth.wanted > self.limit || (self.limit < self.growth.base && self.window() < u32::from(self.mss))
+        self.growth.wanted > self.limit
+            || (self.limit < self.growth.base.min(self.bound) && self.window() < u32::from(self.mss))
     }
 
     /// Answers the wish for a larger window: it grows if the host `keeps_up` and there is memory.

@@ -36,9 +36,10 @@ pub(super) struct Receiver {
     scale: u8,
     /// The segment size that we advertise.
     mss: u16,
-    /// What the buffer may hold by itself, and by the pool's share when it was last looked at.
+    /// What the buffer may hold by itself, and by what the pool said when it was last asked: of the memory, and of what may
+    /// be under way while the link is busy both ways.
     limit: u32,
-    share: u32,
+    bound: u32,
     growth: Growth,
     /// Selective acknowledgments were agreed on.
     sack: bool,
@@ -64,7 +65,7 @@ impl Receiver {
             scale: 0,
             mss: config.mss,
             limit: config.recv_first.min(config.recv_limit).min(Pool::MAX_BUFFER) as u32,
-            share: Pool::MAX_BUFFER as u32,
+            bound: u32::MAX,
             growth: Growth::new(config, now),
             sack: false,
             echo: None,
@@ -154,10 +155,10 @@ impl Receiver {
         self.assembler = None;
     }
 
-    /// Takes over what the pool lets one buffer hold now.
+    /// Takes over what the pool lets one buffer hold now, and what may be under way.
     #[inline]
-    pub(super) fn set_share(&mut self, share: u32) {
-        self.share = share;
+    pub(super) fn set_share(&mut self, share: u32, lane: u32) {
+        self.bound = share.saturating_mul(window::SHARES).min(lane);
     }
 
     /// An acknowledgment is to be sent now.

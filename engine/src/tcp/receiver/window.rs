@@ -7,7 +7,7 @@ use super::Receiver;
 use crate::tcp::segment::MAX_SHIFT;
 
 /// How many shares of the memory a receive window may be.
-const SHARES: u32 = 4;
+pub(super) const SHARES: u32 = 4;
 
 impl Receiver {
     /// The window that the peer was told, from the next expected number on, in bytes.
@@ -29,9 +29,10 @@ impl Receiver {
     }
 
     /// What the receive buffer may hold now: a few shares, as most hosts take what comes, so that most receive buffers are
-    /// empty most of the time. Less than before when there are many buffers; the right edge of the window stays.
+    /// empty most of the time. Less than before when there are many buffers, or when the link is busy both ways; the right edge of
+    /// the window stays.
     fn window_limit(&self) -> u32 {
-        self.limit.min(self.share.saturating_mul(SHARES))
+        self.limit.min(self.bound)
     }
 
     /// Room that is not worth offering when it is all there is: less than a segment and less than a quarter of the buffer.

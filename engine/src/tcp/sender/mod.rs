@@ -84,6 +84,8 @@ pub(super) struct Sender {
     limit_max: u32,
     /// What the pool lets one buffer hold when it was last looked at.
     share: u32,
+    /// What may be under way on a short path while the link is busy both ways.
+    lane: u32,
     /// Selective acknowledgments were agreed on.
     sack: bool,
     /// What is added to the clock of our timestamps: they are offered in our SYN, or were agreed on. A connection that was
@@ -142,6 +144,7 @@ impl Sender {
             limit: limit(config.send_limit),
             limit_max: limit(config.send_max),
             share: Pool::MAX_BUFFER as u32,
+            lane: u32::MAX,
             sack: false,
             stamps: config.timestamps.then_some(config.stamp_offset),
             due: Due::empty(),
@@ -182,10 +185,18 @@ impl Sender {
         self.buffer.release(pool);
     }
 
-    /// Takes over what the pool lets one buffer hold now.
+    /// Takes over what the pool lets one buffer hold now, and what may be under way.
     #[inline]
-    pub(super) fn set_share(&mut self, share: u32) {
+    pub(super) fn set_share(&mut self, share: u32, lane: u32) {
         self.share = share;
+        self.lane = lane;
+    }
+
+    /// How much may be in flight now, in bytes.
+    #[inline]
+    fn may_fly(&self) -> u32 {
+        let window = self.controller.window();
+        if self.lane < window && !self.is_long() { self.lane } else { window }
     }
 
     /// The most that is in flight, in bytes: what was measured to fit on the path, and once more as much in its queue, as far as

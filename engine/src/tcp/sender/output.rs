@@ -45,7 +45,7 @@ impl Sender {
         }
         if self.scoreboard.lost() > 0
             && self.recovery.frto != Frto::New
-            && (self.due.take(Due::FIRST_LOST) || (self.pipe() < self.controller.window() && self.may_send(now)))
+            && (self.due.take(Due::FIRST_LOST) || (self.pipe() < self.may_fly() && self.may_send(now)))
             && let Some(lost) = self.next_lost(report, now)
         {
             return Some(lost);
@@ -67,7 +67,7 @@ impl Sender {
     pub(crate) fn next_length(&self, report: usize) -> Option<usize> {
         let flight = self.flight();
         let unsent = self.buffer.len() > flight as usize || (self.buffer.is_closed() && self.fin == Fin::Unsent);
-        let window = self.wnd > flight && self.controller.window() > self.pipe();
+        let window = self.wnd > flight && self.may_fly() > self.pipe();
         if self.scoreboard.lost() > 0
             || self.due.intersects(Due::TAIL_PROBE | Due::FORCED)
             || (unsent && (window || self.buffer.is_closed() || self.timer.is_none()))
@@ -143,7 +143,7 @@ impl Sender {
         if unsent == 0 && !self.buffer.is_closed() {
             return None;
         }
-        let room = if beyond { u32::MAX } else { self.controller.window().saturating_sub(self.pipe()) } as usize;
+        let room = if beyond { u32::MAX } else { self.may_fly().saturating_sub(self.pipe()) } as usize;
         let usable = (self.wnd as usize).saturating_sub(offset).min(room);
         let full = unsent.min(self.segment_room(report));
         let mut len = full.min(usable);

@@ -5,6 +5,7 @@ mod closing;
 mod ecn;
 mod growth;
 mod handshake;
+mod lanes;
 mod path_mtu;
 mod random;
 mod receiving;
