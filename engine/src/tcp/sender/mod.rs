@@ -46,6 +46,9 @@ use undo::{Frto, Undo};
 /// loop nor its clock, which counts in milliseconds, can be told from the path.
 const LONG: Duration = Duration::from_millis(1);
 
+/// The unit of [`Sender::lane`].
+const LANE_SHIFT: u32 = 6;
+
 /// What became of our FIN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fin {
@@ -84,8 +87,9 @@ pub(super) struct Sender {
     limit_max: u32,
     /// What the pool lets one buffer hold when it was last looked at.
     share: u32,
-    /// What may be under way on a short path while the link is busy both ways.
-    lane: u32,
+    /// What may be under way on a short path while the link is busy both ways, in units of 64 bytes so that a connection stays
+    /// small; `u16::MAX` without a bound.
+    lane: u16,
     /// Selective acknowledgments were agreed on.
     sack: bool,
     /// What is added to the clock of our timestamps: they are offered in our SYN, or were agreed on. A connection that was
@@ -144,7 +148,7 @@ impl Sender {
             limit: limit(config.send_limit),
             limit_max: limit(config.send_max),
             share: Pool::MAX_BUFFER as u32,
-            lane: u32::MAX,
+            lane: u16::MAX,
             sack: false,
             stamps: config.timestamps.then_some(config.stamp_offset),
             due: Due::empty(),
@@ -189,14 +193,18 @@ impl Sender {
     #[inline]
     pub(super) fn set_share(&mut self, share: u32, lane: u32) {
         self.share = share;
-        self.lane = lane;
+        self.lane = (lane >> LANE_SHIFT).min(u16::MAX.into()) as u16;
     }
 
     /// How much may be in flight now, in bytes.
     #[inline]
     fn may_fly(&self) -> u32 {
         let window = self.controller.window();
-        if self.lane < window && !self.is_long() { self.lane } else { window }
+        if self.lane == u16::MAX {
+            return window;
+        }
+        let lane = u32::from(self.lane) << LANE_SHIFT;
+        if lane < window && !self.is_long() { lane } else { window }
     }
 
     /// The most that is in flight, in bytes: what was measured to fit on the path, and once more as much in its queue, as far as
