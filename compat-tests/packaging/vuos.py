@@ -27,7 +27,7 @@ vustack /tmp/vunet/s ip addr add 10.0.2.15/24 dev vde0 || exit 6
 vustack /tmp/vunet/s ip route add default via 10.0.2.2
 echo standing
 read line
-timeout -k 2 20 vustack /tmp/vunet/s ping -c 2 10.0.2.2 && echo ping: yes
+timeout -k 2 20 vustack /tmp/vunet/s ping -c 1 10.0.2.2 && timeout -k 2 20 vustack /tmp/vunet/s ping -c 1 10.0.2.2 && echo ping: yes
 timeout -k 2 40 vustack /tmp/vunet/s python3 -c 'FETCH' && echo download: yes
 echo end
 """
