@@ -14,6 +14,7 @@ use libc::{in_addr, in6_addr, sockaddr, socklen_t};
 
 use super::address;
 use super::callbacks::Callbacks;
+use super::calls;
 use super::config;
 use super::debug;
 use super::fence::fenced;
@@ -581,7 +582,7 @@ pub extern "C" fn slirp_reset_debug(flags: c_uint) {
 fn with<T>(slirp: *mut Slirp, function: &str, fallback: T, body: impl FnOnce(&Instance) -> T) -> T {
     // SAFETY: the callers of the exported functions vouch for the handle.
     match unsafe { Instance::from_handle(slirp) } {
-        Some(instance) => fenced(function, fallback, || body(&instance)),
+        Some(instance) => calls::within(instance.address(), || fenced(function, fallback, || body(&instance))),
         None => {
             set_errno(libc::EINVAL);
             fallback

@@ -19,11 +19,11 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant as HostInstant;
 
 use super::callbacks::Callbacks;
+use super::calls;
 use super::counted::Counted;
 use super::debug;
 use super::fence::describe;
 use super::log::{self, Level};
-use super::outside;
 use super::polling::Watching;
 use super::types::{Slirp, SlirpDbg, SlirpTimerId};
 use oxislirp::door::{Foreign, Handing, RecentClock, ThreadNumber, current_thread, switches_of_this_thread};
@@ -162,19 +162,23 @@ impl Instance {
             loop_thread: AtomicU64::new(current_thread()),
         });
         let handle = instance.clone().into_raw().cast::<Slirp>();
-        instance.outside(|callbacks| callbacks.init_completed(handle));
+        calls::within(instance.address(), || instance.begin(handle, ipv6));
+        Ok(handle)
+    }
+
+    /// Tells the application that there is an instance.
+    fn begin(&self, handle: *mut Slirp, ipv6: bool) {
+        self.outside(|callbacks| callbacks.init_completed(handle));
         if ipv6 {
             let timer = SlirpTimerId::SlirpTimerRa as u32;
-            *lock(&instance.timer) =
-                instance.outside(|callbacks| callbacks.timer_new(timer, ra_timer, handle)).flatten();
-            if lock(&instance.timer).is_some() {
-                let now = instance.now();
-                instance.enter(|core| core.stack.set_timer(now));
+            *lock(&self.timer) = self.outside(|callbacks| callbacks.timer_new(timer, ra_timer, handle)).flatten();
+            if lock(&self.timer).is_some() {
+                let now = self.now();
+                self.enter(|core| core.stack.set_timer(now));
             }
         }
         // What the stack had to say when it was made.
-        instance.enter(|_| ());
-        Ok(handle)
+        self.enter(|_| ());
     }
 
     /// The instance behind a handle; it lives on for as long as the caller holds it, whatever happens to the handle.
@@ -205,7 +209,7 @@ impl Instance {
             core.deliverer_waits = core.delivering == Some(current_thread());
             instance.written.notify_all();
         }
-        instance.close(outside::depth(instance.address()));
+        instance.close(calls::depth(instance.address()));
         let effects = {
             let mut core = lock(&instance.core);
             let mut effects = std::mem::take(&mut core.in_hand);
@@ -219,20 +223,20 @@ impl Instance {
                     unknown.insert(descriptor);
                 }
                 Effect::Unregister(socket) if !unknown.remove(&socket.as_raw_fd()) => {
-                    outside::call(instance.address(), || instance.callbacks.unregister(socket.as_raw_fd()));
+                    instance.callbacks.unregister(socket.as_raw_fd());
                 }
                 _ => {}
             }
         }
         if let Some(timer) = lock(&instance.timer).take() {
-            outside::call(instance.address(), || instance.callbacks.timer_free(timer));
+            instance.callbacks.timer_free(timer);
         }
     }
 
     /// Calls the application, unless it has cleaned up: `None` then.
     pub(super) fn outside<T>(&self, call: impl FnOnce(&Callbacks) -> T) -> Option<T> {
         let open = !self.closed.load(Ordering::Acquire);
-        open.then(|| outside::call(self.address(), || call(&self.callbacks)))
+        open.then(|| call(&self.callbacks))
     }
 
     /// Whether the application has cleaned up.
@@ -240,16 +244,25 @@ impl Instance {
         self.closed.load(Ordering::Acquire)
     }
 
-    fn address(&self) -> usize {
+    pub(super) fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Reads the clock.
+    /// Reads the clock, for the frames that come at once as well.
     pub(super) fn now(&self) -> Instant {
-        self.clock.read(|| match self.outside(Callbacks::clock_get_ns).flatten() {
+        self.clock.read(|| self.micros())
+    }
+
+    /// Reads the clock for this once.
+    pub(super) fn now_once(&self) -> Instant {
+        Instant::from_micros(self.micros())
+    }
+
+    fn micros(&self) -> i64 {
+        match self.outside(Callbacks::clock_get_ns).flatten() {
             Some(nanoseconds) => nanoseconds / 1000,
             None => i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX),
-        })
+        }
     }
 
     /// Reads the clock again, if that was not just now.
@@ -270,10 +283,28 @@ impl Instance {
     /// Lets `work` into the engine and hands over what it made. A panic in it loses what was being worked on, and no
     /// more: the application is told, and the instance goes on. Nothing happens after a cleanup.
     pub(super) fn enter<T>(&self, work: impl FnOnce(&mut Core) -> T) -> Option<T> {
+        self.enter_or_pass(
+            |stack| {
+                stack.disturb();
+                None
+            },
+            work,
+        )
+    }
+
+    /// The same for a part of the application's loop, which `pass` may find to be over before it begins: nothing is made then.
+    pub(super) fn enter_or_pass<T>(
+        &self,
+        pass: impl FnOnce(&mut Stack) -> Option<T>,
+        work: impl FnOnce(&mut Core) -> T,
+    ) -> Option<T> {
         let (result, batch) = {
             let mut core = lock(&self.core);
             if self.closed.load(Ordering::Relaxed) {
                 return None;
+            }
+            if let Some(passed) = pass(&mut core.stack) {
+                return Some(passed);
             }
             (core.run(work), core.next_batch())
         };
@@ -286,32 +317,30 @@ impl Instance {
     /// Hands over the frames and effects that the engine has made, until there are none.
     fn deliver(&self, first: Batch) {
         let fallback = Handover(self);
-        outside::call(self.address(), || {
-            let mut next = Some(first);
-            while let Some(mut batch) = next {
-                while batch.effects {
-                    match self.next_effect() {
-                        Some((effect, writer)) => self.carry_out(effect, writer),
-                        None => batch.effects = false,
-                    }
+        let mut next = Some(first);
+        while let Some(mut batch) = next {
+            while batch.effects {
+                match self.next_effect() {
+                    Some((effect, writer)) => self.carry_out(effect, writer),
+                    None => batch.effects = false,
                 }
-                let before = batch.handing.is_watched().then(switches_of_this_thread).flatten();
-                batch.handing.give(|frame| {
-                    let open = !self.closed.load(Ordering::Acquire);
-                    if open && !self.callbacks.send_packet(frame) {
-                        debug::message(SlirpDbg::Error as u32, || "send_packet failed; the frame is dropped".into());
-                    }
-                    open
-                });
-                let switches = before.and_then(|before| Some(switches_of_this_thread()?.since(before)));
-                let mut core = lock(&self.core);
-                core.stack.handed_over(&mut batch.handing, switches);
-                core.handing = Some(batch.handing);
-                core.delivering = None;
-                // What is left after a cleanup is the cleanup's.
-                next = if self.closed.load(Ordering::Relaxed) { None } else { core.next_batch() };
             }
-        });
+            let before = batch.handing.is_watched().then(switches_of_this_thread).flatten();
+            batch.handing.give(|frame| {
+                let open = !self.closed.load(Ordering::Acquire);
+                if open && !self.callbacks.send_packet(frame) {
+                    debug::message(SlirpDbg::Error as u32, || "send_packet failed; the frame is dropped".into());
+                }
+                open
+            });
+            let switches = before.and_then(|before| Some(switches_of_this_thread()?.since(before)));
+            let mut core = lock(&self.core);
+            core.stack.handed_over(&mut batch.handing, switches);
+            core.handing = Some(batch.handing);
+            core.delivering = None;
+            // What is left after a cleanup is the cleanup's.
+            next = if self.closed.load(Ordering::Relaxed) { None } else { core.next_batch() };
+        }
         std::mem::forget(fallback);
     }
 
@@ -373,11 +402,13 @@ impl Instance {
         }
         // SAFETY: the caller vouches for the handle.
         let Some(instance) = (unsafe { Instance::from_handle(handle) }) else { return };
-        let now = instance.clock.for_frame().unwrap_or_else(|| instance.now());
-        // SAFETY: the caller vouches for the frame.
-        let frame = unsafe { Foreign::new(frame, length) };
-        let caller = instance.caller();
-        instance.enter(|core| core.stack.input_foreign(&frame, caller, now));
+        calls::within(instance.address(), || {
+            let now = instance.clock.for_frame().unwrap_or_else(|| instance.now());
+            // SAFETY: the caller vouches for the frame.
+            let frame = unsafe { Foreign::new(frame, length) };
+            let caller = instance.caller();
+            instance.enter(|core| core.stack.input_foreign(&frame, caller, now));
+        });
     }
 
     /// [`Instance::input`] where nobody else is inside, the clock need not be read, and nothing comes of the frame but what is
@@ -391,11 +422,12 @@ impl Instance {
         // SAFETY: the caller vouches for the handle; the reference is not used once the lock is given back without another
         // one that is counted.
         let Some(instance) = (unsafe { Counted::<Instance>::uncounted(handle.cast()) }) else { return true };
+        let Some(now) = instance.clock.for_frame() else { return false };
         let Ok(mut core) = instance.core.try_lock() else { return false };
         if instance.closed.load(Ordering::Relaxed) {
             return true;
         }
-        let Some(now) = instance.clock.for_frame() else { return false };
+        core.stack.disturb();
         // SAFETY: the caller vouches for the frame.
         let frame = unsafe { Foreign::new(frame, length) };
         let caller = instance.caller();
@@ -405,7 +437,7 @@ impl Instance {
         let counted = unsafe { Instance::from_handle(handle) };
         drop(core);
         if let Some(instance) = counted {
-            instance.deliver(batch);
+            calls::within(instance.address(), || instance.deliver(batch));
         }
         true
     }
@@ -548,7 +580,8 @@ impl Drop for Handover<'_> {
 unsafe extern "C" fn ra_timer(slirp: *mut c_void) {
     // SAFETY: the application calls this until cleanup has freed the timer, with the handle it was given.
     if let Some(instance) = unsafe { Instance::from_handle(slirp.cast()) } {
-        super::fence::fenced("slirp timer", (), || instance.handle_timer(SlirpTimerId::SlirpTimerRa as u32));
+        let expired = || instance.handle_timer(SlirpTimerId::SlirpTimerRa as u32);
+        calls::within(instance.address(), || super::fence::fenced("slirp timer", (), expired));
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! `exports` is what C sees; it turns pointers into Rust values and calls `instance`. `instance` owns the engine, lets one
 //! thread at a time into it, and calls the application only while nobody is inside; `polling` is its side of the
-//! application's loop. `counted` is what a handle stands for, `outside` knows from which calls of the application a call
-//! was made.
+//! application's loop. `counted` is what a handle stands for, `calls` knows which calls of the library a thread is
+//! inside of.
 // The tests and benchmarks of this package have the same manifest, and may.
 #![warn(
     unreachable_pub,
@@ -17,6 +17,7 @@
 
 mod address;
 mod callbacks;
+mod calls;
 mod config;
 mod counted;
 mod debug;
@@ -24,6 +25,5 @@ pub mod exports;
 mod fence;
 mod instance;
 mod log;
-mod outside;
 mod polling;
 pub mod types;

@@ -60,9 +60,11 @@ impl Instance {
     /// `slirp_pollfds_fill`: `watch` tells the application of a descriptor and gives its index.
     pub(crate) fn fill(&self, sleep: &mut u32, mut watch: impl FnMut(c_int, c_int) -> c_int) {
         self.runs_loop();
-        let now = self.now();
+        let now = self.now_once();
         let told = *sleep;
-        let mut prepared = self.enter(|core| core.stack.prepare_sleep(told, now)).flatten();
+        let mut prepared = self
+            .enter_or_pass(|stack| stack.sleep_on(told, now).map(Some), |core| core.stack.prepare_sleep(told, now))
+            .flatten();
         if prepared.is_none() {
             // An application that skips its poll when its sleep ran out has its round done here.
             self.take_turns();
@@ -92,18 +94,23 @@ impl Instance {
         if self.watching.poller.is_none() {
             return self.poll_directly(select_error, happened);
         }
-        let index = self.watching.index.swap(UNWATCHED, Ordering::Relaxed);
+        // Only the application's loop is here, so that one step in place of two would gain nothing.
+        let index = self.watching.index.load(Ordering::Relaxed);
+        self.watching.index.store(UNWATCHED, Ordering::Relaxed);
         let glance = match index {
             _ if select_error || index < 0 => Glance::Unknown,
             _ if self.outside(|_| happened(index)) == Some(0) => Glance::Quiet,
             _ => Glance::News,
         };
-        let now = self.now();
+        let now = self.now_once();
         // What the beginning of the round has made is handed over with the first turn.
-        let more = self.enter(|core| {
-            core.stack.handle_events(glance, now);
-            core.stack.take_turns()
-        });
+        let more = self.enter_or_pass(
+            |stack| stack.pass_round(glance, now).then_some(false),
+            |core| {
+                core.stack.handle_events(glance, now);
+                core.stack.take_turns()
+            },
+        );
         if more == Some(false) {
             self.clock.expire();
         } else {

@@ -60,7 +60,24 @@ pub const ALL: &[Work] = &[
         units: 100,
         run: forwarded,
     },
-    Work { name: "idle", about: "a loop round beside 100 idle connections", units: 1000, run: idle },
+    Work {
+        name: "idle",
+        about: "a loop round beside 100 idle connections",
+        units: 1000,
+        run: |library, units| idle(library, 100, units),
+    },
+    Work {
+        name: "idle_0",
+        about: "a loop round without a connection",
+        units: 1000,
+        run: |library, units| idle(library, 0, units),
+    },
+    Work {
+        name: "idle_1",
+        about: "a loop round beside one idle connection",
+        units: 1000,
+        run: |library, units| idle(library, 1, units),
+    },
 ];
 
 const GUEST_PORT: u16 = 5000;
@@ -295,10 +312,10 @@ fn forwarded(library: &Path, units: u64) -> Result<(), String> {
     turn.sound()
 }
 
-fn idle(library: &Path, units: u64) -> Result<(), String> {
+fn idle(library: &Path, connections: u64, units: u64) -> Result<(), String> {
     let mut turn = Turn::new(library)?;
     let mut streams = Vec::new();
-    for _ in 0..100 {
+    for _ in 0..connections {
         streams.push(connected(&mut turn, Role::Quiet)?);
     }
     for _ in 0..units {

@@ -142,6 +142,11 @@ impl NameServers {
         self.moved.pop_front()
     }
 
+    /// Whether there is one.
+    pub(crate) fn has_moved(&self) -> bool {
+        !self.moved.is_empty()
+    }
+
     /// A server could not be reached.
     pub(crate) fn failed(&mut self, server: SocketAddr, now: Instant) {
         self.family(server.is_ipv6()).1.failed(server, now);

@@ -70,6 +70,16 @@ impl Asking {
         true
     }
 
+    /// Rounds without frames and news in which [`Asking::is_due`] would say no, one behind the other.
+    pub(super) fn left(&self) -> u8 {
+        UNASKED_QUIET.saturating_sub(self.unasked)
+    }
+
+    /// So many of them have passed.
+    pub(super) fn pass(&mut self, rounds: u8) {
+        self.unasked = self.unasked.saturating_add(rounds);
+    }
+
     /// Whether there was any news.
     pub(super) fn answered(&mut self, any: bool) {
         if std::mem::take(&mut self.tried) {

@@ -156,6 +156,31 @@ impl Pace {
     }
 }
 
+/// Rounds that pass without being looked at.
+impl Pace {
+    /// Whether nothing has happened since the last round began and the last sleep before that.
+    #[inline]
+    pub(crate) fn is_calm(&self) -> bool {
+        self.frames == 0 && self.marks.is_empty()
+    }
+
+    /// How many rounds in which nothing happens may pass before the poller is to be asked.
+    pub(crate) fn rounds_unasked(&self) -> u8 {
+        self.asking.left()
+    }
+
+    /// From when on a round counts although nothing happens.
+    pub(crate) fn counts_at(&self, now: Instant) -> Instant {
+        self.sharing.ends().unwrap_or(now)
+    }
+
+    /// So many have passed.
+    pub(crate) fn pass(&mut self, rounds: u8) {
+        self.asking.pass(rounds);
+        self.run.pass(rounds);
+    }
+}
+
 /// Verdicts.
 impl Pace {
     /// Before the application's sleep, which it means to be `told` milliseconds long.

@@ -18,6 +18,14 @@ impl Run {
         }
     }
 
+    /// So many rounds have ended that brought none.
+    pub(super) fn pass(&mut self, rounds: u8) {
+        if rounds > 0 {
+            self.round += u64::from(rounds);
+            self.began = self.round;
+        }
+    }
+
     /// The number of the present round.
     pub(super) fn round(&self) -> u64 {
         self.round

@@ -95,6 +95,11 @@ impl Sharing {
         self.shares
     }
 
+    /// When the span ends.
+    pub(crate) fn ends(&self) -> Option<Instant> {
+        self.ends
+    }
+
     /// A round begins. The new shares, when a span has ended with it and they are others than before.
     #[inline]
     pub(crate) fn begin_round(&mut self, now: Instant, totals: impl FnOnce() -> Totals) -> Option<Shares> {

@@ -54,6 +54,7 @@ impl Stack {
             return;
         }
         self.cx.caller = caller;
+        self.disturb();
         self.forget_sleep();
         if !self.input_in_place(&Foreign::from(frame), now) {
             self.take_frame(frame, None, now);

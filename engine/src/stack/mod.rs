@@ -3,7 +3,7 @@
 //!
 //! `output` is what comes out, and the round as a program sees it; `parts` tells the parts of a stack what is configured, `input` and `input6`
 //! take frames apart, `in_place` takes bulk where it lies, `frame_copy` is where other frames are copied to, `foreign` knows those
-//! that are none of ours, `rounds` is the application's loop seen from inside, `deadlines` does what has become due,
+//! that are none of ours, `rounds` is the application's loop seen from inside, `quiet` its rounds in which nothing happens, `deadlines` does what has become due,
 //! `ration` says how much one call may make, `advertiser` when routers are advertised, `descriptor` what a program watches,
 //! `thrift` when memory is given back, `rules` adds and removes forwards, `guest_connections` is what a program does with a
 //! guest that has come to it, `shortage` says who gives way when descriptors have run out, `tftp` gives the TFTP server its
@@ -21,6 +21,7 @@ mod input;
 mod input6;
 mod output;
 mod parts;
+mod quiet;
 mod ration;
 mod rounds;
 mod rules;
@@ -132,6 +133,7 @@ pub struct Stack {
     /// Microseconds from the application's clock to the engine's own.
     clock_shift: i64,
     loop_state: rounds::LoopState,
+    quiet: quiet::Quiet,
     advertiser: advertiser::Advertiser,
     output: output::Pending,
     /// See [`Stack::refused_frames`].
@@ -205,6 +207,7 @@ impl Stack {
             tftp,
             clock_shift: 0,
             loop_state: rounds::LoopState::default(),
+            quiet: quiet::Quiet::default(),
             advertiser: advertiser::Advertiser::default(),
             output: output::Pending::default(),
             refused_frames: 0,
@@ -243,7 +246,7 @@ impl Stack {
     /// engine's own time stands still for that moment and goes on from there. One that jumps ahead would end whatever waits
     /// for an answer, although nobody had the time to give one: the engine's time goes ahead by five seconds.
     pub fn set_now(&mut self, now: Instant) {
-        let mut own = Instant::from_micros(now.total_micros().saturating_add(self.clock_shift));
+        let mut own = self.own_time(now);
         if own < self.cx.now {
             let back = self.cx.now - own;
             // A little is only two threads that read the clock in one order and came in in the other.
@@ -252,10 +255,22 @@ impl Stack {
                 self.clock_went_back(now);
             }
             own = self.cx.now;
-        } else if own - self.cx.now > LONGEST_GAP {
+        } else if self.is_gap(own) {
             own = self.after_gap(own);
         }
         self.cx.now = own;
+    }
+
+    /// The engine's own time at a moment of the application's clock that goes on as it did.
+    #[inline]
+    fn own_time(&self, now: Instant) -> Instant {
+        Instant::from_micros(now.total_micros().saturating_add(self.clock_shift))
+    }
+
+    /// Whether more has passed than can have passed for anyone.
+    #[inline]
+    fn is_gap(&self, own: Instant) -> bool {
+        own - self.cx.now > LONGEST_GAP
     }
 
     /// The clock went far ahead, or is seen for the first time.

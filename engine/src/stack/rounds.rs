@@ -7,6 +7,7 @@
 use std::os::fd::RawFd;
 
 use super::Stack;
+use super::quiet::sleep_until;
 use super::thrift::Thrift;
 use crate::flow::Effect;
 use crate::flow::token::{self, Kind};
@@ -14,13 +15,13 @@ use crate::host::poller::Readiness;
 use crate::link::handover::handing::Handing;
 use crate::link::handover::trust::Switches;
 use crate::pace::{Glance, Totals};
-use crate::tcp::Lanes;
+use crate::tcp::{Lanes, Pool};
 use crate::time::{Duration, Instant};
 
 /// The longest sleep the application is left, in milliseconds; source: docs/contract/poll-and-timers.md section 2.
-const LONGEST_SLEEP: u32 = 1000;
+pub(super) const LONGEST_SLEEP: u32 = 1000;
 /// Sleeps up to this length, in milliseconds, are left alone.
-const SHORTEST_SLEEP: u32 = 2;
+pub(super) const SHORTEST_SLEEP: u32 = 2;
 /// Turns that one round takes at most, whatever they have come to.
 const MAX_TURNS: u32 = 1024;
 /// How many sockets' datagrams come before the streams when they found no room in the round before.
@@ -45,6 +46,32 @@ pub(super) struct LoopState {
     thrift: Thrift,
     /// Turns that this round may still take.
     turns: u32,
+}
+
+impl LoopState {
+    #[inline]
+    pub(super) fn is_asleep(&self) -> bool {
+        self.asleep
+    }
+
+    /// The application sleeps until then at the latest.
+    #[inline]
+    pub(super) fn fall_asleep(&mut self, until: Instant) {
+        (self.asleep, self.notified, self.woken) = (true, false, false);
+        self.wakes = Some(until);
+    }
+
+    /// A round has passed in which there was nothing to do.
+    #[inline]
+    pub(super) fn wake_for_nothing(&mut self) {
+        self.asleep = false;
+        self.turns = 0;
+    }
+
+    /// Whether memory waits for a quiet time to be given back.
+    pub(super) fn may_save(&self, pool: &Pool) -> bool {
+        !self.thrift.is_done(pool)
+    }
 }
 
 /// What the application is to watch in direct mode.
@@ -75,8 +102,10 @@ impl Stack {
             self.handle_events(Glance::Unknown, now);
             return None;
         }
+        self.disturb();
         self.set_now(now);
         let next = self.run_deadlines();
+        let calm = told > SHORTEST_SLEEP && self.cx.pace.is_calm();
         let mut sleep = told;
         if told > SHORTEST_SLEEP {
             sleep = self.sleep_left(told.min(LONGEST_SLEEP), next);
@@ -93,10 +122,8 @@ impl Stack {
         if rest.for_ever {
             self.keep_from_sleeping_for_ever(self.cx.egress.handover.waits(made) || self.may_go_on(), next);
         }
-        self.loop_state.asleep = true;
-        self.loop_state.notified = false;
-        self.loop_state.woken = false;
-        self.loop_state.wakes = Some(self.cx.now + Duration::from_millis(u64::from(sleep)));
+        self.loop_state.fall_asleep(self.cx.now + Duration::from_millis(u64::from(sleep)));
+        self.look_for_rest(calm && sleep > 0, made, next);
         Some(sleep)
     }
 
@@ -128,12 +155,7 @@ impl Stack {
         if deadline <= self.cx.now {
             return 0;
         }
-        let left = deadline - self.cx.now;
-        // Nearly always it is further away, which is found out without a division.
-        if left >= Duration::from_millis(u64::from(most)) {
-            return most;
-        }
-        u32::try_from(left.total_micros().div_ceil(1000)).unwrap_or(most)
+        sleep_until(deadline, most, self.cx.now)
     }
 
     /// Whether there is something to do that need not wait for room on the way to the guest.
@@ -142,7 +164,7 @@ impl Stack {
         turns || self.tcp.has_staged() || self.udp.has_staged()
     }
 
-    fn has_backlog(&self) -> bool {
+    pub(super) fn has_backlog(&self) -> bool {
         self.tcp.has_staged() || self.udp.has_staged() || self.backlog() > 0
     }
 
@@ -154,6 +176,7 @@ impl Stack {
         self.loop_state.asleep = false;
         self.loop_state.turns = MAX_TURNS;
         let made = self.cx.egress.position();
+        self.begin_looking(made);
         self.cx.egress.handover.begin_round(made, self.cx.now);
         self.begin_ration();
         self.share_link();

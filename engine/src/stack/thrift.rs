@@ -36,6 +36,11 @@ impl Thrift {
         }
     }
 
+    /// Whether too little is kept to be given back.
+    pub(super) fn is_done(&self, pool: &Pool) -> bool {
+        self.since.is_none() && pool.kept() < ENOUGH
+    }
+
     #[cold]
     fn after_load(&mut self, brought: usize, pool: &mut Pool, now: Instant) {
         let used = pool.take_reused().saturating_add(brought);

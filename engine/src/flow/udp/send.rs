@@ -145,6 +145,11 @@ impl UdpTable {
         !self.stage.is_empty()
     }
 
+    /// Whether the next round finds neither a burst that may go on nor a query that is to be asked again.
+    pub(crate) fn is_at_rest(&self, cx: &Context) -> bool {
+        self.stage.burst().is_none() && !cx.name_servers.has_moved()
+    }
+
     /// A round of the application's loop begins: staged datagrams go to the host, unless the burst is held as it may still
     /// grow.
     pub(crate) fn begin_round(&mut self, hold: Hold, cx: &mut Context) {

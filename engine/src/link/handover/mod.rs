@@ -289,6 +289,29 @@ impl Handover {
         }
     }
 
+    /// Whether a round in which nothing happens would change nothing but a count, when frames were made up to position `made`.
+    #[inline]
+    pub(crate) fn is_at_rest(&self, made: u64) -> bool {
+        if self.refused || self.short || self.was_short {
+            return false;
+        }
+        if !self.counts() {
+            return true;
+        }
+        let proven = self.given == made && self.given - self.read < self.much && self.waiting.is_none();
+        let still = self.round.quiet && !self.guest.has_come() && self.round.given == made && self.round.calm.is_some();
+        matches!(self.stance, Stance::Bound) && proven && still
+    }
+
+    /// So many rounds have passed in which nothing happened.
+    pub(crate) fn pass(&mut self, rounds: u8) {
+        if self.counts()
+            && let Some(calm) = &mut self.round.calm
+        {
+            calm.rounds = calm.rounds.saturating_add(rounds.into());
+        }
+    }
+
     /// A round has ended: whether it neither slept, nor brought a frame, nor gave one.
     fn end_round(&mut self, now: Instant) -> bool {
         self.round.quiet = self.guest.end_round() == 0;

@@ -1,15 +1,17 @@
-//! Where a thread has left the library for the application: what is below it on its stack. A cleanup from inside a callback
-//! must not wait for the calls that it was made from.
+//! The calls of the library that a thread is inside of: what is below it on its stack. A cleanup from inside a callback must
+//! not wait for the calls that it was made from.
+//!
+//! It is noted once for each call of the library, not for each callback: finding a thread's own memory costs a call by itself.
 
 use std::cell::Cell;
 use std::ptr;
 
 thread_local! {
-    /// The innermost call of the application on this thread.
+    /// The innermost call on this thread.
     static INNERMOST: Cell<*const Call> = const { Cell::new(ptr::null()) };
 }
 
-/// A call of the application, on the stack of the thread that makes it.
+/// A call of the library, on the stack of the thread that makes it.
 struct Call {
     /// The address of the instance it was made for.
     instance: usize,
@@ -29,17 +31,18 @@ impl Drop for End<'_> {
     }
 }
 
-/// Calls the application for the instance at this address.
-pub(crate) fn call<T>(instance: usize, application: impl FnOnce() -> T) -> T {
+/// Does the work of a call for the instance at this address, of which the call holds a counted reference.
+#[inline]
+pub(crate) fn within<T>(instance: usize, work: impl FnOnce() -> T) -> T {
     INNERMOST.with(|innermost| {
         let call = Call { instance, outer: innermost.get() };
         let _end = End { innermost, outer: call.outer };
         innermost.set(&raw const call);
-        application()
+        work()
     })
 }
 
-/// How many calls of the application the calling thread is inside of, for the instance at this address.
+/// How many calls the calling thread is inside of, for the instance at this address.
 pub(crate) fn depth(instance: usize) -> usize {
     let mut depth = 0;
     let mut next = INNERMOST.get();
@@ -57,12 +60,12 @@ mod tests {
 
     #[test]
     fn calls_inside_calls_are_counted_for_each_instance() {
-        call(1, || {
-            call(2, || {
-                call(1, || assert_eq!((depth(1), depth(2), depth(3)), (2, 1, 0)));
+        within(1, || {
+            within(2, || {
+                within(1, || assert_eq!((depth(1), depth(2), depth(3)), (2, 1, 0)));
                 assert_eq!((depth(1), depth(2)), (1, 1));
             });
-            let panicked = std::panic::catch_unwind(|| call(1, || std::panic::resume_unwind(Box::new(()))));
+            let panicked = std::panic::catch_unwind(|| within(1, || std::panic::resume_unwind(Box::new(()))));
             assert!(panicked.is_err());
             assert_eq!(depth(1), 1);
         });
