@@ -282,7 +282,9 @@ impl Stack {
             return false;
         }
         let first = self.cx.pace.datagrams_first();
-        if first {
+        // Most rounds are those of streams alone.
+        let datagrams = self.udp.backlog() + self.icmp.flows.backlog() > 0;
+        if first && datagrams {
             self.icmp.work(&mut self.cx);
             // Each turn is one socket's.
             for _ in 0..DATAGRAM_TURNS.min(self.udp.backlog()) {
@@ -292,9 +294,11 @@ impl Stack {
                 }
             }
         }
-        self.tcp_forwards.work(&mut self.tcp, &mut self.cx);
+        if self.tcp_forwards.flows.backlog() > 0 {
+            self.tcp_forwards.work(&mut self.tcp, &mut self.cx);
+        }
         self.tcp.work(&mut self.cx);
-        if !first {
+        if !first && datagrams {
             self.udp.work(&mut self.cx);
             self.icmp.work(&mut self.cx);
         }

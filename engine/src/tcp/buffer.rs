@@ -31,22 +31,40 @@ impl Ring {
     }
 
     /// The same; what the ring needed before counts as far as `most`.
+    #[inline]
     fn grow(&mut self, total: usize, most: usize, pool: &mut Pool) -> bool {
+        // The few bytes of an exchange, mostly: nothing is held, and never was more than the smallest slab holds.
+        if self.capacity == 0
+            && total.max(self.peak) <= LEAST
+            && let Some(slab) = pool.take_least()
+        {
+            self.begin(slab, LEAST);
+            return true;
+        }
+        self.grow_by_steps(total, most, pool)
+    }
+
+    fn grow_by_steps(&mut self, total: usize, most: usize, pool: &mut Pool) -> bool {
         let wanted = if self.capacity == 0 { total.max(self.peak.min(most).min(pool.share())) } else { total };
         let Some((slab, capacity)) = pool.take(wanted).or_else(|| pool.take(total)) else { return false };
         self.change_slab(slab, capacity, pool);
         true
     }
 
+    /// The first slab.
+    #[inline]
+    fn begin(&mut self, slab: Vec<u8>, capacity: usize) {
+        // Forgotten by and by: a short burst between two long ones is common, and a ring that grows copies what it holds.
+        self.peak -= self.peak / 8;
+        self.slab = slab;
+        self.capacity = capacity;
+        self.head = 0;
+    }
+
     /// Moves what is held into a slab with room for it.
     fn change_slab(&mut self, mut slab: Vec<u8>, capacity: usize, pool: &mut Pool) {
         if self.capacity == 0 {
-            // Forgotten by and by: a short burst between two long ones is common, and a ring that grows copies what it holds.
-            self.peak -= self.peak / 8;
-            self.slab = slab;
-            self.capacity = capacity;
-            self.head = 0;
-            return;
+            return self.begin(slab, capacity);
         }
         if self.head.saturating_add(self.extent) > self.capacity {
             // Behind a gap, bytes may have wrapped around before the end of the slab was ever written.
@@ -326,6 +344,12 @@ impl RecvBuffer {
     /// Whether no byte in order waits for the host.
     pub fn is_empty(&self) -> bool {
         self.ring.len == 0
+    }
+
+    /// Whether neither a byte in order waits for the host nor an urgent one is on its way.
+    #[inline]
+    pub(super) fn is_bare(&self) -> bool {
+        self.ring.len == 0 && self.urgent == 0
     }
 
     /// The bytes in order, in one or two parts.

@@ -193,13 +193,32 @@ impl Pool {
                 slab
             }
         };
+        self.count_lent(lent);
+        Some((slab, bytes))
+    }
+
+    /// Lends one of the smallest slabs that are kept, if there is one.
+    #[inline]
+    pub(super) fn take_least(&mut self) -> Option<Vec<u8>> {
+        let lent = self.lent + LEAST;
+        if lent > self.budget {
+            return None;
+        }
+        let slab = self.free.first_mut()?.pop()?;
+        self.kept = self.kept.saturating_sub(LEAST);
+        self.reused = self.reused.saturating_add(LEAST);
+        self.count_lent(lent);
+        Some(slab)
+    }
+
+    #[inline]
+    fn count_lent(&mut self, lent: usize) {
         self.lent = lent;
         self.peak = self.peak.max(lent);
         self.slabs += 1;
         if self.slabs > self.steady.1 {
             self.fewer_share();
         }
-        Some((slab, bytes))
     }
 
     pub(super) fn give(&mut self, slab: Vec<u8>, capacity: usize) {

@@ -233,6 +233,13 @@ impl HostHalf {
         self.writable
     }
 
+    /// Whether a host peer takes bytes now, as far as is known, and the guest may still send some.
+    #[inline]
+    pub(super) fn takes_directly(&self) -> bool {
+        let open = self.writable && !self.refuses && !self.shut;
+        open && matches!(self.side, Side::Host(_)) && self.connecting.is_none()
+    }
+
     pub(super) fn set_writable(&mut self) {
         self.writable = true;
     }

@@ -1,7 +1,7 @@
 //! TCP flows: the protocol state towards the guest ([`crate::tcp::Connection`]) joined to what is on the host's side
 //! (`host_half`). Neither half knows the other; what follows from one for the other is decided here.
 //!
-//! `table` finds the flows, `bounds` bounds them, `pump` moves bytes between the two halves of one flow, `open` makes new ones,
+//! `table` finds the flows, `bounds` bounds them, `pump` moves bytes between the two halves of one flow, `question` the few of a short segment, `open` makes new ones,
 //! `guest` is the room of the guest forwards, `path` hears of a smaller MTU on the way to the guest,
 //! `hops` passes the guest's time to live on, `seek` looks for a guest that does not answer, `silence` looks after ends that
 //! may have gone without a word, `fallback` looks for a service on the host's other loopback address, `trouble` is what becomes
@@ -17,6 +17,7 @@ mod open;
 mod path;
 mod proof;
 mod pump;
+mod question;
 mod seek;
 mod silence;
 mod table;

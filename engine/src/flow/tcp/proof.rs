@@ -44,6 +44,14 @@ impl Proofs {
         if self.count == 0 {
             return;
         }
+        // In an exchange there is one.
+        if let (1, Some((end, position))) = (self.count, self.sent.first()) {
+            if !una.lt(*end) {
+                handover.read_up_to(*position);
+                self.count = 0;
+            }
+            return;
+        }
         let known = self.sent.iter().take(self.count);
         let proven = known.take_while(|(end, _)| !una.lt(*end)).count();
         if let Some((_, position)) = proven.checked_sub(1).and_then(|last| self.sent.get(last)) {

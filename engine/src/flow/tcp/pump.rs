@@ -17,7 +17,7 @@ use crate::tcp::{Flags, Segment, Transmit};
 /// for a segment it fits into a buffer of 64 KiB.
 const LEAST_AHEAD: usize = 60 * 1024;
 /// Segments at least this long may be part of a run; what is shorter never waits.
-const MIN_BULK: usize = 536;
+pub(super) const MIN_BULK: usize = 536;
 /// Segments, and bytes in them, after which a flow's turn is over and others have theirs.
 const QUANTUM: usize = 192;
 const QUANTUM_BYTES: usize = 520 * 1024;
@@ -31,6 +31,9 @@ const CALLBACK_BUFFER: usize = 128 * 1024;
 impl TcpFlow {
     /// Takes a segment from the guest.
     pub(super) fn on_segment(&mut self, segment: &Segment<'_>, cx: &mut Context) {
+        if self.is_question(segment, cx) {
+            return self.on_question(segment, cx);
+        }
         let callback_was_full = self.is_callback() && self.callback_room() == 0;
         let buffered = self.conn.send().len();
         self.conn.on_segment(segment, cx.now, &mut cx.pool);
@@ -225,7 +228,7 @@ impl TcpFlow {
         }
     }
 
-    fn flush_to_host(&mut self, cx: &mut Context) {
+    pub(super) fn flush_to_host(&mut self, cx: &mut Context) {
         if self.host.is_connecting() || !self.conn.is_established() {
             return;
         }

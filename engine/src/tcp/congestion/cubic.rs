@@ -94,10 +94,7 @@ impl Cubic {
     #[inline]
     pub(crate) fn on_ack(&mut self, ack: &Ack, path: &Path) {
         let Ack { delivered: acked, flight } = *ack;
-        // A window that was not used says nothing about what the path carries (RFC 7661 section 4.3). It is kept all the
-        // same: the path is a queue in memory, an idle time does not make it narrower.
-        if flight < self.cwnd / 2 {
-            self.epoch = None;
+        if self.on_unused_window(flight) {
             return;
         }
         if self.cwnd >= path.most {
@@ -117,6 +114,17 @@ impl Cubic {
             self.avoid(acked, path.now, path.rtt.srtt().unwrap_or(Duration::ZERO));
         }
         self.cwnd = self.cwnd.min(path.most);
+    }
+
+    /// A window that was not used says nothing about what the path carries (RFC 7661 section 4.3). It is kept all the same: the
+    /// path is a queue in memory, an idle time does not make it narrower. Whether it was so with `flight` bytes in flight.
+    #[inline]
+    pub(crate) fn on_unused_window(&mut self, flight: u32) -> bool {
+        let unused = flight < self.cwnd / 2;
+        if unused {
+            self.epoch = None;
+        }
+        unused
     }
 
     /// Slow start ends when the round trips tell of a queue.

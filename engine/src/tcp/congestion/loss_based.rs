@@ -38,6 +38,11 @@ impl LossBased {
     pub(super) fn segment(&self) -> u32 {
         self.cubic.segment()
     }
+
+    #[inline]
+    pub(super) fn on_unused_window(&mut self, flight: u32) -> bool {
+        self.cubic.on_unused_window(flight)
+    }
 }
 
 impl Control for LossBased {

@@ -49,6 +49,16 @@ impl Controller {
         matches!(self, Controller::Bbr(_))
     }
 
+    /// [`Control::on_ack`] where no more than `flight` bytes were in flight: whether that says all there is to it, because the window
+    /// was hardly used.
+    #[inline]
+    pub(in crate::tcp) fn on_unused_window(&mut self, flight: u32) -> bool {
+        match self {
+            Controller::Automatic(one) | Controller::Cubic(one) => one.on_unused_window(flight),
+            Controller::Bbr(_) => false,
+        }
+    }
+
     /// The handshake, or the peer's behaviour, settled the size of a full segment and whether there are selective acknowledgments.
     pub(in crate::tcp) fn choose(&mut self, congestion: Congestion, segment: u32, sack: bool, now: Instant) {
         *self = match congestion {

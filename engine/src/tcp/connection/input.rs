@@ -86,6 +86,43 @@ impl Connection {
         self.receiver.take_placed(len);
     }
 
+    /// Whether a segment has the next bytes of a peer, and what it acknowledges is nothing or all that was sent, while nothing
+    /// is out of the ordinary and none of its bytes wait for the host: its owner may pass these on itself.
+    #[inline]
+    pub fn is_question(&self, segment: &Segment<'_>, now: Instant) -> bool {
+        self.state == State::Established
+            && (segment.flags & !Flags::PSH) == Flags::ACK
+            && !self.learning
+            && !self.due.contains(Due::RESET)
+            && self.receiver.buffer().is_bare()
+            && self.receiver.expects(segment, segment.payload.len(), now)
+            && self.sender.expects_plainly(segment)
+    }
+
+    /// Takes the header of such a segment. [`Connection::take_text_of_question`] is to follow.
+    pub fn take_question(&mut self, segment: &Segment<'_>, now: Instant, pool: &mut Pool) {
+        self.look_at_share(pool);
+        self.keep_alive.heard(now);
+        if !self.sender.acknowledges_more(segment) {
+            return self.take_expected_header(segment, now);
+        }
+        self.sender.take_whole_ack(segment, now, pool);
+        self.challenges.heard();
+        self.receiver.take_stamp(segment, now);
+        if self.receiver.may_grow(now) {
+            self.grow_receiver(segment, now);
+        }
+    }
+
+    /// Takes its bytes, of which the host has taken the first few.
+    #[inline]
+    pub fn take_text_of_question(&mut self, bytes: &[u8], passed_on: usize, pool: &mut Pool) {
+        self.receiver.push_rest(bytes, passed_on, pool);
+        if passed_on < bytes.len() {
+            self.look_at_share(pool);
+        }
+    }
+
     #[cold]
     fn grow_receiver(&mut self, segment: &Segment<'_>, now: Instant) {
         let round_trips = (self.sender.rtt().least(), self.sender.echo_age(segment, now));

@@ -206,7 +206,7 @@ impl Connection {
     }
 
     /// Has the peer hear of a window that has grown by so much that it is worth a segment.
-    fn tell_of_window(&mut self) {
+    pub(crate) fn tell_of_window(&mut self) {
         if self.is_established() && self.state != State::Closed && self.receiver.update_is_due() {
             self.receiver.owe();
         }

@@ -204,6 +204,16 @@ impl Receiver {
         self.count_in_order(taken, data.len());
     }
 
+    /// The same where nothing waits for the host, and it has taken the first `passed_on` bytes already.
+    #[inline]
+    pub(super) fn push_rest(&mut self, data: &[u8], passed_on: usize, pool: &mut Pool) {
+        let mut taken = data.len();
+        if passed_on < data.len() {
+            taken = passed_on + self.buffer.push(data.get(passed_on..).unwrap_or_default(), pool);
+        }
+        self.count_in_order(taken, data.len());
+    }
+
     /// The place for the next `len` bytes, for [`Receiver::take_placed`]; see [`RecvBuffer`].
     #[inline]
     pub(super) fn place(&mut self, len: usize, pool: &mut Pool) -> Option<&mut [u8]> {

@@ -1,7 +1,7 @@
 //! Acknowledgments that arrive, in the order in which what they tell is taken in.
 
 use super::{Fin, Sender, Timer};
-use crate::tcp::congestion::{Control, Sample};
+use crate::tcp::congestion::{Ack, Control, Sample};
 use crate::tcp::due::Due;
 use crate::tcp::pool::Pool;
 use crate::tcp::segment::{Flags, Segment};
@@ -27,6 +27,56 @@ impl Sender {
     #[inline]
     pub(crate) fn expects(&self, header: &Segment<'_>) -> bool {
         header.ack == self.una && self.scoreboard.sacked() == 0 && header.options.sack[0].is_none()
+    }
+
+    /// Whether a segment brings no news but, at most, that everything has arrived that was sent, on a short path on which nothing is
+    /// being repaired.
+    #[inline]
+    pub(crate) fn expects_plainly(&self, header: &Segment<'_>) -> bool {
+        if header.ack == self.una {
+            return self.expects(header);
+        }
+        header.ack == self.max
+            && header.options.sack[0].is_none()
+            && self.fin == Fin::Unsent
+            && !self.measures
+            && !self.is_long()
+            && !self.controller.is_model()
+            && self.recovery.phase == Phase::Open
+            && self.recovery.probe.is_none()
+            && self.search.is_none()
+            && self.scoreboard.whole().is_some_and(|whole| whole.end == header.ack)
+    }
+
+    /// Whether a segment acknowledges what was not.
+    #[inline]
+    pub(crate) fn acknowledges_more(&self, header: &Segment<'_>) -> bool {
+        header.ack != self.una
+    }
+
+    /// [`Sender::on_ack`] where everything has arrived; see [`Sender::expects_plainly`].
+    pub(crate) fn take_whole_ack(&mut self, segment: &Segment<'_>, now: Instant, pool: &mut Pool) {
+        let Some(newest) = self.scoreboard.whole() else { return };
+        let acked = self.max.distance(self.una);
+        self.scoreboard.acked_whole(segment.ack);
+        self.buffer.consume(self.buffer.len().min(acked as usize), pool);
+        self.una = segment.ack;
+        self.nxt = segment.ack;
+        self.due.remove(Due::FORCED | Due::FIRST_LOST);
+        self.rack.note(&Delivered { bytes: acked, newest: Some(newest), once: Some(newest.end) }, newest, now);
+        if newest.end.ge(self.rtt_next) {
+            self.rtt.sample(newest.sent, now);
+            self.rtt_next = self.max;
+        }
+        self.recovery.duplicates = 0;
+        self.recovery.left = 0;
+        if !self.controller.on_unused_window(acked) {
+            let ack = Ack { delivered: acked, flight: acked };
+            self.controller.on_ack(&ack, &self.path(now));
+        }
+        self.forget_waits();
+        self.timer = None;
+        self.take_window(segment);
     }
 
     /// Takes an acceptable acknowledgment. Whether our FIN is acknowledged with it for the first time.

@@ -57,7 +57,8 @@ impl Rack {
 
     /// Bytes were delivered, and `newest` was sent last of them. False when it tells nothing: an answer that came sooner than
     /// any ever did is one to an earlier transmission (RFC 8985 section 6.2, step 2).
-    fn note(&mut self, delivered: &Delivered, newest: Newest, now: Instant) -> bool {
+    #[inline]
+    pub(super) fn note(&mut self, delivered: &Delivered, newest: Newest, now: Instant) -> bool {
         let elapsed =
             Duration::from_micros(now.total_micros().saturating_sub(newest.sent.total_micros()).max(0) as u64);
         if newest.resent && self.min_rtt.is_none_or(|least| elapsed < least) {

@@ -173,6 +173,25 @@ impl Scoreboard {
         self.runs.back().is_some_and(|run| run.resent)
     }
 
+    /// What is in flight, if that was all sent once and at one moment, and nothing is known of it.
+    #[inline]
+    pub(crate) fn whole(&self) -> Option<Newest> {
+        let &Run { end, fate, resent, sent, snapshot } = self.runs.front()?;
+        let plain = self.runs.len() == 1 && fate == Fate::Flying && !resent;
+        plain.then_some(Newest { sent, end, resent, snapshot })
+    }
+
+    /// All of it has arrived.
+    #[inline]
+    pub(crate) fn acked_whole(&mut self, ack: SeqNumber) {
+        self.una = ack;
+        self.intact = self.intact.max(ack);
+        self.runs.pop_front();
+        if self.runs.capacity() > KEPT_RUNS {
+            self.clear(ack);
+        }
+    }
+
     /// Everything before `ack` has arrived.
     #[inline]
     pub(crate) fn acked(&mut self, ack: SeqNumber) -> Delivered {

@@ -122,11 +122,17 @@ impl Sender {
 
     /// What was in flight was acknowledged: a new count begins.
     pub(super) fn restart_timer(&mut self, now: Instant) {
+        self.forget_waits();
+        self.rearm(now);
+    }
+
+    /// What was waited for has come.
+    #[inline]
+    pub(super) fn forget_waits(&mut self) {
         self.backoff = 0;
         self.tries = 0;
         self.waited = Duration::ZERO;
         self.recovery.probes = 0;
-        self.rearm(now);
     }
 
     /// Arms the timer for what is in flight: a probe of the tail where that can help, otherwise retransmission.

@@ -7,6 +7,7 @@ mod growth;
 mod handshake;
 mod lanes;
 mod path_mtu;
+mod questions;
 mod random;
 mod receiving;
 mod recovery;
