@@ -227,7 +227,11 @@ impl Stack {
     }
 
     fn input_dhcp(&mut self, payload: &[u8]) {
-        let Some(reply) = self.dhcp.as_mut().and_then(|dhcp| dhcp.on_message(payload, self.cx.now)) else { return };
+        let Some(dhcp) = &mut self.dhcp else { return };
+        let mut reply = dhcp::Reply { payload: [0; dhcp::REPLY_LEN], lease: None };
+        if !dhcp.answer(payload, self.cx.now, &mut reply) {
+            return;
+        }
         if let Some((ip, mac)) = reply.lease {
             let is_ours = |ip: Ipv4Addr| self.cx.policy.v4.is_virtual(ip);
             self.cx.egress.learn_lease(ip, mac, is_ours, Some(self.cx.now));

@@ -118,15 +118,16 @@ pub(super) struct Header {
 }
 
 /// Writes a reply from front to back; what is not written stays zero.
-pub(super) struct Emitter {
-    bytes: [u8; REPLY_LEN],
+pub(super) struct Emitter<'a> {
+    bytes: &'a mut [u8; REPLY_LEN],
     /// Where the next option goes. At least one byte, for END, is always left.
     at: usize,
 }
 
-impl Emitter {
-    pub(super) fn new(header: &Header) -> Emitter {
-        let mut bytes = [0; REPLY_LEN];
+impl Emitter<'_> {
+    /// Writes to `bytes`, whatever they are.
+    pub(super) fn new<'a>(header: &Header, bytes: &'a mut [u8; REPLY_LEN]) -> Emitter<'a> {
+        bytes.fill(0);
         bytes[0] = BOOTREPLY;
         bytes[1] = HTYPE_ETHERNET;
         bytes[2] = 6;
@@ -148,7 +149,17 @@ impl Emitter {
 
     /// Appends an option. False, and nothing written, when it does not fit.
     pub(super) fn option(&mut self, code: u8, data: &[u8]) -> bool {
-        data.len() <= OPTION_MAX && self.long_option(code, data)
+        let Ok(length) = u8::try_from(data.len()) else { return false };
+        if length == 0 {
+            return true;
+        }
+        let need = 2 + data.len();
+        let left = self.bytes.get_mut(self.at..REPLY_LEN - 1).and_then(|left| left.get_mut(..need));
+        let Some([first, second, place @ ..]) = left else { return false };
+        (*first, *second) = (code, length);
+        place.copy_from_slice(data);
+        self.at += need;
+        true
     }
 
     /// Appends an option of any length in as many pieces of at most [`OPTION_MAX`] bytes as it takes (RFC 3396 section 5). False,
@@ -169,10 +180,9 @@ impl Emitter {
     }
 
     /// Closes the option area.
-    pub(super) fn finish(mut self) -> [u8; REPLY_LEN] {
+    pub(super) fn finish(self) {
         if let Some(end) = self.bytes.get_mut(self.at) {
             *end = END;
         }
-        self.bytes
     }
 }

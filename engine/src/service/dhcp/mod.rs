@@ -135,7 +135,7 @@ impl Dhcp {
         };
         let mut warnings = Vec::new();
         let mut warn = |what: &str| warnings.push(format!("DHCP packet size exceeded, {what}"));
-        dhcp.configured_reply(&header, kind::ACK, false, &mut warn);
+        dhcp.configured_reply(&header, kind::ACK, false, &mut warn, &mut [0; REPLY_LEN]);
         dhcp.warnings = warnings;
         dhcp
     }
@@ -188,19 +188,30 @@ impl Dhcp {
     /// sends, to RELEASE and DECLINE (RFC 2131 sections 4.3.3 and 4.3.4), to a REQUEST for what another server has offered,
     /// and when no address is left.
     pub fn on_message(&mut self, bootp: &[u8], now: Instant) -> Option<Reply> {
+        let mut reply = Reply { payload: [0; REPLY_LEN], lease: None };
+        self.answer(bootp, now, &mut reply).then_some(reply)
+    }
+
+    /// The same with a place for the answer, which is long; whether there is one.
+    pub fn answer(&mut self, bootp: &[u8], now: Instant, reply: &mut Reply) -> bool {
+        self.try_answer(bootp, now, reply).is_some()
+    }
+
+    fn try_answer(&mut self, bootp: &[u8], now: Instant, reply: &mut Reply) -> Option<()> {
         let request = Request::parse(bootp)?;
+        reply.lease = None;
         match request.kind {
             kind::DISCOVER => {
                 let address = request
                     .requested
                     .filter(|wish| self.pool.take(*wish, request.chaddr, false, now))
                     .or_else(|| self.pool.allocate(request.chaddr, false, now))?;
-                Some(self.grant(&request, kind::OFFER, address))
+                self.grant(&request, kind::OFFER, address, reply);
             }
             // The client has taken another server's offer and declines ours (RFC 2131 section 4.3.2).
             kind::REQUEST if !self.is_for_us(&request) => {
                 self.pool.withdraw(request.chaddr);
-                None
+                return None;
             }
             // A message without a type comes from a BOOTP client. It is answered like a REQUEST, with DHCP options.
             kind::REQUEST | 0 => {
@@ -209,35 +220,36 @@ impl Dhcp {
                 let renewed = Some(request.ciaddr).filter(|a| request.kind == kind::REQUEST && !a.is_unspecified());
                 match (request.requested, renewed) {
                     (Some(wish), _) if self.pool.take(wish, request.chaddr, true, now) => {
-                        Some(self.grant(&request, kind::ACK, wish))
+                        self.grant(&request, kind::ACK, wish, reply);
                     }
                     (None, Some(used)) if self.pool.claim(used, request.chaddr, now) => {
-                        Some(self.grant(&request, kind::ACK, used))
+                        self.grant(&request, kind::ACK, used, reply);
                     }
-                    (Some(_), _) | (_, Some(_)) => Some(self.nak(&request)),
+                    (Some(_), _) | (_, Some(_)) => self.nak(&request, reply),
                     (None, None) => {
                         let held = self.pool.held_by(request.chaddr);
                         let held = held.filter(|address| self.pool.take(*address, request.chaddr, true, now));
                         let address = held.or_else(|| self.pool.allocate(request.chaddr, true, now))?;
-                        Some(self.grant(&request, kind::ACK, address))
+                        self.grant(&request, kind::ACK, address, reply);
                     }
                 }
             }
-            kind::INFORM => Some(self.inform(&request)),
+            kind::INFORM => self.inform(&request, reply),
             kind::RELEASE => {
                 if self.is_for_us(&request) {
                     self.pool.release(request.ciaddr, request.chaddr);
                 }
-                None
+                return None;
             }
             kind::DECLINE => {
                 if let Some(address) = request.requested.filter(|_| self.is_for_us(&request)) {
                     self.pool.decline(address, request.chaddr, now);
                 }
-                None
+                return None;
             }
-            _ => None,
+            _ => return None,
         }
+        Some(())
     }
 
     /// Whether a message speaks of this server. RELEASE and DECLINE must name the server, and a REQUEST that answers an
@@ -246,26 +258,25 @@ impl Dhcp {
         request.server.is_none_or(|server| server == self.config.vhost)
     }
 
-    fn grant(&self, request: &Request, kind: u8, address: Ipv4Addr) -> Reply {
+    fn grant(&self, request: &Request, kind: u8, address: Ipv4Addr, reply: &mut Reply) {
         let header = Header { yiaddr: address, ..self.header(request) };
-        let payload = self.configured_reply(&header, kind, request.wants_mtu, &mut |_| ());
-        let lease = Some((address, request.chaddr)).filter(|(_, mac)| mac.is_unicast());
-        Reply { payload, lease }
+        self.configured_reply(&header, kind, request.wants_mtu, &mut |_| (), &mut reply.payload);
+        reply.lease = Some((address, request.chaddr)).filter(|(_, mac)| mac.is_unicast());
     }
 
     /// The answer to a client that has its address from elsewhere: everything but an address and a lease time
     /// (RFC 2131 section 4.3.5).
-    fn inform(&self, request: &Request) -> Reply {
+    fn inform(&self, request: &Request, reply: &mut Reply) {
         let header = Header { ciaddr: request.ciaddr, ..self.header(request) };
-        Reply { payload: self.configured_reply(&header, kind::ACK, request.wants_mtu, &mut |_| ()), lease: None }
+        self.configured_reply(&header, kind::ACK, request.wants_mtu, &mut |_| (), &mut reply.payload);
     }
 
-    fn nak(&self, request: &Request) -> Reply {
-        let mut out = Emitter::new(&self.header(request));
+    fn nak(&self, request: &Request, reply: &mut Reply) {
+        let mut out = Emitter::new(&self.header(request), &mut reply.payload);
         out.option(code::MESSAGE_TYPE, &[kind::NAK]);
         out.option(code::SERVER_IDENTIFIER, &self.config.vhost.octets());
         out.option(code::MESSAGE, NAK_TEXT);
-        Reply { payload: out.finish(), lease: None }
+        out.finish();
     }
 
     fn header(&self, request: &Request) -> Header {
@@ -286,9 +297,10 @@ impl Dhcp {
         kind: u8,
         with_mtu: bool,
         left_out: &mut dyn FnMut(&str),
-    ) -> [u8; REPLY_LEN] {
+        payload: &mut [u8; REPLY_LEN],
+    ) {
         let config = &self.config;
-        let mut out = Emitter::new(header);
+        let mut out = Emitter::new(header, payload);
         out.option(code::MESSAGE_TYPE, &[kind]);
         out.option(code::SERVER_IDENTIFIER, &config.vhost.octets());
         out.option(code::SUBNET_MASK, &config.vnetmask.octets());
@@ -331,7 +343,7 @@ impl Dhcp {
         if !header.yiaddr.is_unspecified() && out.option(code::RENEWAL_TIME, &RENEWAL_SECONDS.to_be_bytes()) {
             out.option(code::REBINDING_TIME, &REBINDING_SECONDS.to_be_bytes());
         }
-        out.finish()
+        out.finish();
     }
 }
 
