@@ -1,7 +1,7 @@
 //! A link in real time with a rate, a delay and a queue that drops its tail: between two tap devices, or between a stack and a tap
 //! device. `script/beside-linux` compares with it what our sender and the kernel's reach on the same link.
 //!
-//! `cargo run --release --example bottleneck -- --rate MBITS --delay MICROSECONDS --queue BYTES (--from TAP | --stack) --to TAP`
+//! `cargo run --release --example bottleneck -- --rate MBITS --delay MICROSECONDS --queue BYTES (--from TAP | --stack [--congestion cubic|bbr]) --to TAP`
 //!
 //! The rate and the queue are those of the way to the second one; both ways have the delay. It says `ready` when the devices are there,
 //! so that they can be moved into other namespaces, and goes on until its standard input ends. Then it prints what became of the
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use lexopt::prelude::*;
 use oxislirp::drive::{Driver, FrameLink, MemoryLink, Stop, TapLink};
-use oxislirp::{Config, Stack};
+use oxislirp::{Config, Congestion, Stack};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// How often the queue is looked at.
@@ -34,10 +34,18 @@ struct Arguments {
     queue: u64,
     from: Option<String>,
     to: String,
+    congestion: Congestion,
 }
 
 fn arguments() -> Result<Arguments, Box<dyn Error>> {
-    let mut parsed = Arguments { rate: MBIT, delay: Duration::ZERO, queue: 1 << 20, from: None, to: String::new() };
+    let mut parsed = Arguments {
+        rate: MBIT,
+        delay: Duration::ZERO,
+        queue: 1 << 20,
+        from: None,
+        to: String::new(),
+        congestion: Congestion::default(),
+    };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -46,6 +54,13 @@ fn arguments() -> Result<Arguments, Box<dyn Error>> {
             Long("queue") => parsed.queue = parser.value()?.parse()?,
             Long("from") => parsed.from = Some(parser.value()?.string()?),
             Long("stack") => parsed.from = None,
+            Long("congestion") => {
+                parsed.congestion = match parser.value()?.string()?.as_str() {
+                    "cubic" => Congestion::Cubic,
+                    "bbr" => Congestion::Bbr,
+                    other => return Err(format!("there is no congestion control {other}").into()),
+                }
+            }
             Long("to") => parsed.to = parser.value()?.string()?,
             _ => return Err(argument.unexpected().into()),
         }
@@ -129,7 +144,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut to = TapLink::open(&arguments.to)?;
     let Some(name) = &arguments.from else {
         let (ours, mut theirs) = MemoryLink::pair()?;
-        let stack = Stack::new(Config::default())?;
+        let stack = Stack::new(Config::builder().tcp_congestion(arguments.congestion).build()?)?;
         let stop = Stop::new()?;
         let ended = stop.clone();
         let driving = thread::spawn(move || -> Result<(), String> {

@@ -15,7 +15,8 @@ use crate::tcp::seq::SeqNumber;
 use crate::time::{Duration, Instant};
 
 /// Segment sizes to fall back to, headers excluded and options included: what fits into the least MTU of IPv6 (RFC 8200 section 5),
-/// and what every host takes (RFC 9293 section 3.7.1).
+/// and, where that does not help, what every host takes (RFC 9293 section 3.7.1). A guest that asks for no more than the first is
+/// believed.
 const SAFE: [u16; 2] = [1220, 536];
 /// Trials of a length that are lost before it counts as too long: a trial may be lost like any other segment (RFC 8899 section
 /// 5.1.2).
@@ -52,12 +53,15 @@ pub(super) struct Search {
 }
 
 impl Sender {
-    /// The second timeout in a row, or a later one: what is sent again is cut shorter.
+    /// The second timeout in a row, or a later one: what is sent again is cut to a safe size, after one more to the next.
     #[cold]
     pub(super) fn doubt_length(&mut self) {
         let options = usize::from(self.mss - self.payload_mss());
         let sent = usize::from(self.payload_mss()).min(self.buffer.len()) + options;
-        let Some(&safe) = SAFE.iter().find(|&&safe| safe < self.mss && usize::from(safe) < sent) else { return };
+        let doubted = self.search.as_ref().is_some_and(|search| search.doubt);
+        let sizes = if doubted { SAFE.len() } else { 1 };
+        let shorter = |&&safe: &&u16| safe < self.mss && usize::from(safe) < sent;
+        let Some(&safe) = SAFE.iter().take(sizes).find(shorter) else { return };
         let full = self.search.as_ref().map_or(self.mss, |search| search.full);
         self.search = Some(Box::new(Search { full, most: full, doubt: true, trial: None, lost: 0, until: None }));
         self.set_size(safe);

@@ -168,3 +168,21 @@ fn a_router_that_reports_ends_the_search() {
     assert_eq!((narrow.arrived, narrow.size()), (400_000, 1000));
     assert!(narrow.sent.iter().all(|&len| len <= 1000));
 }
+
+/// What fits into IPv6's least MTU is believed.
+#[test]
+fn segments_that_are_short_already_stay_as_they_are() {
+    let options = Options { mss: Some(1000), ..Options::default() };
+    let mut script = Script::passive_with(&CONFIG, &Segment { options, ..syn() });
+    script.connection.accept(script.now);
+    script.one();
+    script.receive(segment(Flags::ACK, IRS + 1, ISS + 1));
+    script.push(8000);
+    let mut sizes = Vec::new();
+    while script.connection.timeouts() < 8 {
+        script.sent();
+        sizes.push((script.connection.timeouts(), script.connection.effective_mss()));
+        script.expire();
+    }
+    assert!(sizes.iter().all(|&(_, size)| size == 1000), "{sizes:?}");
+}
