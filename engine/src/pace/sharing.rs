@@ -72,15 +72,20 @@ impl Sharing {
     /// A connection has brought so many bytes of the guest.
     #[inline]
     pub(crate) fn on_up(&mut self, part: &mut Part, bytes: usize) {
-        part.renew(self.span);
-        self.up += u32::from(add(&mut part.up, bytes));
+        // What is busy already need not be counted.
+        if part.span != self.span || part.up < BUSY {
+            part.renew(self.span);
+            self.up += u32::from(add(&mut part.up, bytes));
+        }
     }
 
     /// A connection has sent the guest so many bytes.
     #[inline]
     pub(crate) fn on_down(&mut self, part: &mut Part, bytes: usize) {
-        part.renew(self.span);
-        self.down += u32::from(add(&mut part.down, bytes));
+        if part.span != self.span || part.down < BUSY {
+            part.renew(self.span);
+            self.down += u32::from(add(&mut part.down, bytes));
+        }
     }
 
     /// A connection has bytes for the guest for which there is no room on the way.
