@@ -9,6 +9,7 @@ use std::sync::Once;
 both_families![
     a_download_goes_on_beside_uploads_that_never_pause,
     an_upload_makes_room_while_a_download_waits,
+    an_upload_of_short_segments_makes_room_as_well,
     answers_are_not_held_until_they_are_lost
 ];
 
@@ -116,7 +117,15 @@ fn answers_are_not_held_until_they_are_lost(family: Family) {
 /// What goes up and what comes down share the way: while bytes for the guest wait for room, an upload is offered no more than
 /// what comes down has, and all of it again when they have come.
 fn an_upload_makes_room_while_a_download_waits(family: Family) {
-    const LENGTH: usize = 1000;
+    makes_room(family, 1000);
+}
+
+/// Its segments are short on a link with the least MTU.
+fn an_upload_of_short_segments_makes_room_as_well(family: Family) {
+    makes_room(family, 500);
+}
+
+fn makes_room(family: Family, length: usize) {
     as_in_a_program();
     let i = family.setup().start();
     i.answers_markers.set(false);
@@ -130,8 +139,8 @@ fn an_upload_makes_room_while_a_download_waits(family: Family) {
         download.send(&i, ACK, b"");
         answers.drain(..).for_each(|answer| i.input(&answer));
         while to.read(&mut [0; 65536]).map_err(|e| assert_eq!(e.kind(), ErrorKind::WouldBlock)).is_ok() {}
-        while upload.seq.wrapping_sub(acked) + (LENGTH as u32) < 30_000 {
-            upload.send(&i, PSH | ACK, &[9; LENGTH]);
+        while upload.seq.wrapping_sub(acked) + (length as u32) < 30_000 {
+            upload.send(&i, PSH | ACK, &vec![9; length]);
         }
         i.move_clock(Duration::from_millis(1));
         i.turn(Duration::ZERO);

@@ -18,6 +18,8 @@ use crate::tcp::{Flags, Segment, Transmit};
 const LEAST_AHEAD: usize = 60 * 1024;
 /// Segments at least this long may be part of a run; what is shorter never waits.
 pub(super) const MIN_BULK: usize = 536;
+/// Segments at least this long may be part of an upload. A link with the least MTU has segments of 524 bytes and less.
+const LEAST_UPLOAD: usize = 128;
 /// Segments, and bytes in them, after which a flow's turn is over and others have theirs.
 const QUANTUM: usize = 192;
 const QUANTUM_BYTES: usize = 520 * 1024;
@@ -69,7 +71,7 @@ impl TcpFlow {
     /// A segment has brought so many bytes, which count where it may be part of a run.
     #[inline]
     fn note_upload(&mut self, length: usize, cx: &mut Context) {
-        if length < MIN_BULK {
+        if length < LEAST_UPLOAD {
             return;
         }
         cx.pace.sharing.on_up(&mut self.part, length);

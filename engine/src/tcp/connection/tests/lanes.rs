@@ -55,3 +55,29 @@ fn no_more_is_in_flight_than_is_permitted_and_all_of_it_arrives() {
     script.ack(acked);
     assert!(script.sent().iter().map(|one| one.len).sum::<usize>() > 5000);
 }
+
+/// A burst is how the hand-over finds out whether the application ever sleeps; what is spread over the round trip is none.
+#[test]
+fn nothing_is_paced_while_the_hand_over_bounds_bursts() {
+    let burst = |longest: u16| {
+        let mut script = Script::passive_with(&Config { sack: true, send_max: 1 << 20, ..CONFIG }, &syn());
+        script.connection.accept(script.now);
+        script.sent();
+        script.now += Duration::from_millis(5);
+        script.receive(segment(Flags::ACK, IRS + 1, ISS + 1));
+        script.connection.limit_segments(longest);
+        let mut acked = 0;
+        // Round trips of 5 ms in which the window opens.
+        for _ in 0..4 {
+            script.push(100_000);
+            script.ack(acked);
+            let sent: u32 = script.sent().iter().map(|one| one.len as u32).sum();
+            acked += sent;
+            script.now += Duration::from_millis(5);
+        }
+        script.ack(acked);
+        script.sent().iter().map(|one| one.len).sum::<usize>()
+    };
+    let (bounded, free) = (burst(30 << 10), burst(u16::MAX));
+    assert!(bounded > 2 * free, "{bounded} at once while bursts are bounded, {free} when they are not");
+}
