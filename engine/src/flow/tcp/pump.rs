@@ -70,7 +70,7 @@ impl TcpFlow {
 
     /// A segment has brought so many bytes, which count where it may be part of a run.
     #[inline]
-    fn note_upload(&mut self, length: usize, cx: &mut Context) {
+    pub(super) fn note_upload(&mut self, length: usize, cx: &mut Context) {
         if length < LEAST_UPLOAD {
             return;
         }

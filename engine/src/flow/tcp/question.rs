@@ -20,6 +20,7 @@ impl TcpFlow {
         let buffered = self.conn.send().len();
         self.conn.take_question(segment, cx.now, &mut cx.pool);
         self.proofs.acknowledged(self.conn.snd_una(), &mut cx.egress.handover);
+        self.note_upload(segment.payload.len(), cx);
         self.pass_on_or_hold(segment.payload, cx);
         // The guest took bytes: there may be room for more from the host.
         let more = self.conn.send().len() < buffered && self.host.is_readable();
