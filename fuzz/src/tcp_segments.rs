@@ -281,7 +281,7 @@ impl Run {
             self.check_options(&out);
             let (first, second) = self.connection.send().slices(out.offset, out.len);
             assert_eq!(first.len() + second.len(), out.len, "{out:?} is not in the buffer");
-            assert!(out.len <= self.connection.effective_mss(), "{out:?}");
+            assert!(out.len <= self.connection.longest_payload(), "{out:?}");
             if out.len > 0 {
                 let place = out.seq.distance(iss + 1) as usize;
                 let sent = first.iter().chain(second);

@@ -15,10 +15,6 @@ use crate::time::{Duration, Instant};
 const SPAN: Duration = Duration::from_millis(10);
 /// A connection that carries less than this in a span, in bytes, is none that others have to make room for.
 const BUSY: u16 = 4096;
-/// What all uploads may have under way for them to be no danger to an application that sleeps in `send_packet`: less than a
-/// pipe holds. In bytes.
-const CALM: u32 = 48 << 10;
-
 /// What one connection has carried in a span. Lives in the flow.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Part {
@@ -46,13 +42,11 @@ pub(crate) struct Totals {
 pub(crate) struct Shares {
     pub up: u32,
     pub down: u32,
-    /// All uploads together have little under way.
-    pub calm: bool,
 }
 
 impl Default for Shares {
     fn default() -> Shares {
-        Shares { up: u32::MAX, down: u32::MAX, calm: false }
+        Shares { up: u32::MAX, down: u32::MAX }
     }
 }
 
@@ -95,8 +89,8 @@ impl Sharing {
     }
 
     /// What holds now.
-    #[inline]
-    pub(crate) fn shares(&self) -> Shares {
+    #[cfg(test)]
+    fn shares(&self) -> Shares {
         self.shares
     }
 
@@ -136,8 +130,7 @@ impl Sharing {
             };
             // What the hand-over lets go is shared by turns.
             let down = if totals.handed { u32::MAX } else { share(totals.down, down) };
-            let one = share(totals.up, up);
-            Shares { up: one, down, calm: totals.handed && one.saturating_mul(up) <= CALM }
+            Shares { up: share(totals.up, up), down }
         };
         (std::mem::replace(&mut self.shares, shares) != shares).then_some(shares)
     }
@@ -195,14 +188,14 @@ mod tests {
         let mut one_up_eight_down = [(10, 30_000); 9];
         one_up_eight_down[0] = (9000, 10);
         let shares = span(&mut sharing, &mut parts, &one_up_eight_down, 0, FREE, &mut now);
-        assert_eq!(shares, Shares { up: 800_000, down: 50_000, calm: false });
+        assert_eq!(shares, Shares { up: 800_000, down: 50_000 });
         let shares = span(&mut sharing, &mut parts, &one_up_eight_down, 8, HANDED, &mut now);
-        assert_eq!(shares, Shares { up: 49_152, down: u32::MAX, calm: true });
+        assert_eq!(shares, Shares { up: 49_152, down: u32::MAX });
         let many = [(9000, 9000); 9];
         assert_eq!(span(&mut sharing, &mut parts, &many, 9, HANDED, &mut now).up, 5840);
         assert_eq!(span(&mut sharing, &mut parts, &many, 9, Totals { up: 9000, ..HANDED }, &mut now).up, 2920);
         let shares = span(&mut sharing, &mut parts, &many, 9, Totals { least: 131_072, ..HANDED }, &mut now);
-        assert_eq!(shares, Shares { up: 131_072, down: u32::MAX, calm: false });
+        assert_eq!(shares, Shares { up: 131_072, down: u32::MAX });
     }
 
     #[test]

@@ -75,10 +75,6 @@ impl TcpFlow {
             return;
         }
         cx.pace.sharing.on_up(&mut self.part, length);
-        let shares = cx.pace.sharing.shares();
-        if shares.calm && self.conn.rcv_wnd() <= shares.up {
-            cx.egress.handover.on_little();
-        }
     }
 
     /// Hands the host what a segment has brought, or holds it for more of a burst.

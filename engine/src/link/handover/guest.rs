@@ -35,8 +35,6 @@ pub(super) struct Guest {
     /// So many frames from now on have to be short before a trial is made: a guest that sends in bulk soon fills the queue
     /// towards us.
     heavy: u16,
-    /// The same before the last frame.
-    heavy_before: u16,
     /// What was given up to this position is read when so much has come, and then so many frames.
     position: u64,
     bytes: usize,
@@ -49,7 +47,6 @@ impl Guest {
     /// which it proves them read.
     pub(super) fn on_frame(&mut self, length: usize, given: u64, read: u64) -> Option<u64> {
         self.frames = self.frames.saturating_add(1);
-        self.heavy_before = self.heavy;
         self.heavy = if length > LONGEST_SHORT { HEAVY } else { self.heavy.saturating_sub(1) };
         let one = LONG.contains(&length).then_some(read + PROVEN_BY_ONE);
         if self.bytes > 0 && self.queued > 0 {
@@ -66,11 +63,6 @@ impl Guest {
         (self.bytes, self.queued) = (MOST_BYTES, MOST_FRAMES);
         self.frames_left = (given - read).div_ceil(LEAST_COST).saturating_mul(UNFAIRNESS) + 1;
         Some(proven.max(one.unwrap_or(0)))
-    }
-
-    /// The last frame was part of an upload that has little under way, and so have all others.
-    pub(super) fn excuse(&mut self) {
-        self.heavy = self.heavy_before;
     }
 
     /// A round ends: how many frames it brought.

@@ -206,12 +206,6 @@ impl Handover {
         }
     }
 
-    /// The frame that has come belongs to an upload that has little under way, and so have all others together: they do not fill
-    /// the queue towards us.
-    pub(crate) fn on_little(&mut self) {
-        self.guest.excuse();
-    }
-
     /// What may be given without a proof that it was read, in cost.
     pub(crate) fn limit(&self) -> u64 {
         self.trust.limit()

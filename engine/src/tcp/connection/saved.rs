@@ -32,7 +32,7 @@ impl Connection {
             rcv_nxt: receiver.nxt(),
             rcv_adv: receiver.edge(),
             rcv_scale: receiver.scale(),
-            mss: sender.mss(),
+            mss: sender.believed_mss(),
             cwnd: sender.controller().window(),
             ssthresh: sender.controller().threshold(),
             srtt: sender.rtt().srtt(),

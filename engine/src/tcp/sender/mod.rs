@@ -375,9 +375,10 @@ impl Sender {
         self.scale
     }
 
-    /// The segment size towards the peer, options included.
-    pub(super) fn mss(&self) -> u16 {
-        self.mss
+    /// The segment size towards the peer, options included, without what was found out of a path that swallows long segments: who goes on with a saved state has to find
+    /// it out anew, as it does not know that the segments are shorter than they might be.
+    pub(super) fn believed_mss(&self) -> u16 {
+        self.search.as_ref().map_or(self.mss, |search| search.full())
     }
 
     pub(super) fn rtt(&self) -> &RttEstimator {

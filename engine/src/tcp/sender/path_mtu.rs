@@ -56,12 +56,13 @@ impl Sender {
     /// The second timeout in a row, or a later one: what is sent again is cut to a safe size, after one more to the next.
     #[cold]
     pub(super) fn doubt_length(&mut self) {
+        if self.search.is_none() && self.mss <= SAFE[0] {
+            return;
+        }
         let options = usize::from(self.mss - self.payload_mss());
         let sent = usize::from(self.payload_mss()).min(self.buffer.len()) + options;
-        let doubted = self.search.as_ref().is_some_and(|search| search.doubt);
-        let sizes = if doubted { SAFE.len() } else { 1 };
         let shorter = |&&safe: &&u16| safe < self.mss && usize::from(safe) < sent;
-        let Some(&safe) = SAFE.iter().take(sizes).find(shorter) else { return };
+        let Some(&safe) = SAFE.iter().find(shorter) else { return };
         let full = self.search.as_ref().map_or(self.mss, |search| search.full);
         self.search = Some(Box::new(Search { full, most: full, doubt: true, trial: None, lost: 0, until: None }));
         self.set_size(safe);
@@ -182,6 +183,11 @@ impl Sender {
 }
 
 impl Search {
+    /// What the segment size was before.
+    pub(super) fn full(&self) -> u16 {
+        self.full
+    }
+
     /// The search rests where the rest of it is not worth a trial; segments of `size` pass.
     fn rest_if_done(&mut self, size: u16, now: Instant) {
         if self.most.saturating_sub(size) < size / PART {

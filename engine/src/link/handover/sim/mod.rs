@@ -20,9 +20,6 @@ use super::{Handover, marker::Question};
 use crate::link::outbox::cost;
 use crate::time::Instant;
 
-/// What the guest may have under way at most for its frames not to count as bulk, in bytes.
-const CALM: u64 = 48 << 10;
-
 /// Where A is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum At {
@@ -342,10 +339,6 @@ impl Sim {
                     && let Some((frame, length)) = self.read(first)
                 {
                     self.handover.on_frame(length);
-                    // What the guest has under way is bounded, see `pace/sharing.rs`.
-                    if matches!(frame, Frame::Segment(_)) && self.guest_window * self.segment as u64 <= CALM {
-                        self.handover.on_little();
-                    }
                     self.input(frame);
                     self.hand_over();
                     self.at = At::Read { first: false };
