@@ -15,6 +15,7 @@ use crate::time::{Duration, Instant};
 const SPAN: Duration = Duration::from_millis(10);
 /// A connection that carries less than this in a span, in bytes, is none that others have to make room for.
 const BUSY: u16 = 4096;
+
 /// What one connection has carried in a span. Lives in the flow.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Part {
