@@ -131,17 +131,25 @@ class Machine:
         """Let the guest's shell run a line: its status and its output. A shell that once hung stays given up."""
         if self._stuck:
             raise Failure("the guest's shell did not answer before")
-        self.shell.send(line)
         output = []
         try:
-            while True:
-                got = self.shell.read(seconds)
-                if got.startswith("@@end "):
-                    return int(got.split()[1]), "\n".join(output)
+            got = self._ask(line, seconds)
+            while not got.startswith("@@end "):
                 output.append(got)
+                got = self.shell.read(seconds)
+            return int(got.split()[1]), "\n".join(output)
         except Failure:
             self._stuck = True
             raise
+
+    def _ask(self, line, seconds):
+        """Send a line until the guest has it whole: the emulated serial port may lose some. The answer's first line."""
+        for _ in range(3):
+            self.shell.send(f"{len(line.encode())} {line}")
+            got = self.shell.read(seconds)
+            if got != "@@mangled":
+                return got
+        raise Failure(f"the serial port lost a part of {line!r} three times")
 
     def command(self, line, seconds=60):
         """As `run`, but a failure of the line is a failure of the check."""
