@@ -158,6 +158,6 @@ fn makes_room(family: Family, length: usize) {
             least = least.min(offered);
         }
     }
-    assert!(least <= 49_152, "{least} were offered beside the download");
+    assert!(least <= 32_768, "{least} were offered beside the download");
     assert!(offered > 60_000, "{offered} are offered after it");
 }

@@ -19,7 +19,7 @@ pub(crate) struct ReadyQueue<K> {
 }
 
 /// Light flows in a row after which one of the others has its turn: neither kind can keep the other waiting for ever.
-const AHEAD: u8 = 7;
+const AHEAD: u8 = 3;
 
 impl<K> Default for ReadyQueue<K> {
     fn default() -> Self {
@@ -93,8 +93,7 @@ mod tests {
             if key < 2 { queue.push(key, mark) } else { queue.push_light(key, mark) }
         }
         let order: Vec<usize> = std::iter::from_fn(|| queue.pop()).collect();
-        assert_eq!(order[..9], [2, 3, 4, 5, 6, 7, 8, 0, 9]);
-        assert_eq!(order.iter().position(|&key| key == 1), Some(15));
+        assert_eq!(order[..9], [2, 3, 4, 0, 5, 6, 7, 1, 8]);
         assert_eq!((order.len(), queue.len()), (32, 0));
     }
 }

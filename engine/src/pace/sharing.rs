@@ -4,8 +4,7 @@
 //! has under way, by what both have under way. Left alone, that is whatever their windows have grown to, and how many connections
 //! there are: one upload beside eight downloads, or downloads beside any upload where the hand-over lets 32 KiB go, would
 //! have hardly anything. So while both are busy, each direction may have as much under way as the other one, and its connections
-//! share that evenly. (Where the hand-over bounds what goes to the guest, uploads get half as much again: the host's side of a
-//! batch costs less the longer it is.)
+//! share that evenly.
 //!
 //! What a connection brings in a span of some milliseconds tells that it is busy; the verdict holds for the next span.
 
@@ -159,7 +158,7 @@ mod tests {
     use super::*;
 
     const FREE: Totals = Totals { up: 800_000, down: 400_000, least: 2920, enough: 5840, handed: false };
-    const HANDED: Totals = Totals { up: 49_152, down: 32_768, least: 2920, enough: 5840, handed: true };
+    const HANDED: Totals = Totals { up: 32_768, down: 32_768, least: 2920, enough: 5840, handed: true };
 
     /// A span in which so many connections each carry so many bytes each way.
     fn span(
@@ -191,7 +190,7 @@ mod tests {
         let shares = span(&mut sharing, &mut parts, &one_up_eight_down, 0, FREE, &mut now);
         assert_eq!(shares, Shares { up: 800_000, down: 50_000 });
         let shares = span(&mut sharing, &mut parts, &one_up_eight_down, 8, HANDED, &mut now);
-        assert_eq!(shares, Shares { up: 49_152, down: u32::MAX });
+        assert_eq!(shares, Shares { up: 32_768, down: u32::MAX });
         let many = [(9000, 9000); 9];
         assert_eq!(span(&mut sharing, &mut parts, &many, 9, HANDED, &mut now).up, 5840);
         assert_eq!(span(&mut sharing, &mut parts, &many, 9, Totals { up: 9000, ..HANDED }, &mut now).up, 2920);

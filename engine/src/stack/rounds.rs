@@ -219,7 +219,7 @@ impl Stack {
             let bytes = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
             if handover.counts() {
                 let limit = handover.limit();
-                return Totals { up: bytes(limit + limit / 2), down: bytes(limit), least, enough, handed: true };
+                return Totals { up: bytes(limit), down: bytes(limit), least, enough, handed: true };
             }
             Totals {
                 up: bytes(tcp.recv_limit as u64),

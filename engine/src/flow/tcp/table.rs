@@ -327,9 +327,10 @@ impl Flow for TcpFlow {
             || self.host.may_have_refused()
     }
 
-    /// Nothing of it is on its way, as that of a connection that asks and answers.
+    /// It has no bytes for the guest: it asks and answers, or owes no more than an acknowledgment. Else uploads would wait for
+    /// theirs until each of all downloads has had its turn.
     fn is_light(&self) -> bool {
-        self.conn.send().is_empty() && !self.unfinished
+        self.conn.send().is_empty()
     }
 
     fn deadline(&self) -> Option<Instant> {
