@@ -6,6 +6,7 @@ use std::net::{SocketAddrV4, SocketAddrV6};
 use std::os::unix::ffi::OsStringExt;
 
 use super::address::{ipv4, ipv6};
+use super::config_file::Settings;
 use super::types::{SLIRP_CONFIG_VERSION_MAX, SLIRP_CONFIG_VERSION_MIN, SlirpConfig};
 use oxislirp::{Config, ConfigBuilder, ConfigError, ConfigField, NcsiConfig, TftpFiles};
 
@@ -20,7 +21,7 @@ fn config_length(version: u32) -> usize {
     }
 }
 
-/// Reads a configuration and its version.
+/// Reads a configuration and its version. `settings` are added to it.
 ///
 /// # Errors
 /// What is wrong with it, for the log.
@@ -28,7 +29,7 @@ fn config_length(version: u32) -> usize {
 /// # Safety
 /// `config` is NULL or points to a structure as long as its version says, whose pointers are NULL or as their comments
 /// say.
-pub(crate) unsafe fn read(config: *const SlirpConfig) -> Result<(Config, u32), String> {
+pub(crate) unsafe fn read(config: *const SlirpConfig, settings: &Settings) -> Result<(Config, u32), String> {
     if config.is_null() {
         return Err("cfg is NULL".into());
     }
@@ -89,7 +90,7 @@ pub(crate) unsafe fn read(config: *const SlirpConfig) -> Result<(Config, u32), S
         let directory = string(c.tftp_path).map(|path| TftpFiles::Directory(OsString::from_vec(path).into()));
         given(config, directory, ConfigBuilder::tftp)
     };
-    let config = config.build_lenient().map_err(|error| reason(&error))?;
+    let config = settings.apply(config).build_lenient().map_err(|error| reason(&error))?;
     Ok((config, version))
 }
 
@@ -165,13 +166,13 @@ mod tests {
         let mut config = nothing();
         change(&mut config);
         // SAFETY: the structure is whole, and its strings live until the call is over.
-        unsafe { read(&raw const config) }.unwrap_err()
+        unsafe { read(&raw const config, &Settings::default()) }.unwrap_err()
     }
 
     #[test]
     fn refusals_are_in_the_words_of_the_structure() {
         // SAFETY: NULL is allowed.
-        assert_eq!(unsafe { read(std::ptr::null()) }.unwrap_err(), "cfg is NULL");
+        assert_eq!(unsafe { read(std::ptr::null(), &Settings::default()) }.unwrap_err(), "cfg is NULL");
         assert_eq!(refusal(|config| config.version = 7), "cfg->version is not one of 1 to 6");
         assert_eq!(refusal(|config| config.if_mtu = 67), "cfg->if_mtu is not 0 or 68 to 65521");
         assert_eq!(refusal(|config| config.if_mtu = 65522), "cfg->if_mtu is not 0 or 68 to 65521");
@@ -188,7 +189,7 @@ mod tests {
         config.vprefix_len = 255;
         (config.vhostname, config.vdomainname, config.tftp_server_name) = (long.as_ptr(), long.as_ptr(), long.as_ptr());
         // SAFETY: the structure is whole, and its strings live until the call is over.
-        let (taken, version) = unsafe { read(&raw const config) }.unwrap();
+        let (taken, version) = unsafe { read(&raw const config, &Settings::default()) }.unwrap();
         assert_eq!((version, taken.mtu(), taken.has_ipv4(), taken.has_ipv6()), (6, 1500, false, false));
         assert!(taken.network4().host.is_unspecified() && taken.network6().prefix_len == 255);
         assert!(oxislirp::Stack::new(taken).is_ok());

@@ -16,6 +16,7 @@ use super::address;
 use super::callbacks::Callbacks;
 use super::calls;
 use super::config;
+use super::config_file::{self, Settings};
 use super::debug;
 use super::fence::fenced;
 use super::instance::Instance;
@@ -40,11 +41,12 @@ pub const STATE_VERSION: c_int = 4;
 /// the call. `opaque` is handed to every callback. Before the function returns it
 /// calls `init_completed` and, when IPv6 is enabled, creates and sets the timer; it sends no frame.
 ///
-/// The environment variable SLIRP_DEBUG is read when the first instance of a process is created.
+/// The environment variable SLIRP_DEBUG is read when the first instance of a process is created, and the file that
+/// OXISLIRP_CONFIG names for each instance.
 ///
 /// Returns the instance, or NULL (with a message in the log) when `cfg` is NULL, its version is unknown, `if_mtu` or
-/// `if_mru` is out of range, or `bootfile` is longer than 127 bytes, with errno EINVAL; or with the errno of the system
-/// when it lacks a resource. Since 4.1.
+/// `if_mru` is out of range, `bootfile` is longer than 127 bytes, or the file of OXISLIRP_CONFIG makes no sense, with errno
+/// EINVAL; or with the errno of the system when it lacks a resource or cannot read that file. Since 4.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slirp_new(
     cfg: *const SlirpConfig,
@@ -53,8 +55,16 @@ pub unsafe extern "C" fn slirp_new(
 ) -> *mut Slirp {
     fenced("slirp_new", std::ptr::null_mut(), || {
         debug::read_environment();
+        let settings = match Settings::from_environment(&config_file::Instance::next()) {
+            Ok(settings) => settings,
+            Err(fault) => {
+                log::write(Level::Critical, &format!("slirp_new: {fault}"));
+                set_errno(fault.errno());
+                return std::ptr::null_mut();
+            }
+        };
         // SAFETY: the caller vouches for the structures as long as their version.
-        let (config, version) = match unsafe { config::read(cfg) } {
+        let (config, version) = match unsafe { config::read(cfg, &settings) } {
             Ok(read) => read,
             Err(reason) => {
                 log::write(Level::Critical, &format!("slirp_new: {reason}"));

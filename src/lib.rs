@@ -3,7 +3,7 @@
 //! `exports` is what C sees; it turns pointers into Rust values and calls `instance`. `instance` owns the engine, lets one
 //! thread at a time into it, and calls the application only while nobody is inside; `polling` is its side of the
 //! application's loop. `counted` is what a handle stands for, `calls` knows which calls of the library a thread is
-//! inside of.
+//! inside of. `config` reads what the application has configured, `config_file` what the user has written down.
 // The tests and benchmarks of this package have the same manifest, and may.
 #![warn(
     unreachable_pub,
@@ -19,6 +19,7 @@ mod address;
 mod callbacks;
 mod calls;
 mod config;
+mod config_file;
 mod counted;
 mod debug;
 pub mod exports;

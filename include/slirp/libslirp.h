@@ -409,11 +409,12 @@ typedef slirp_ssize_t (*SlirpReadCb)(void *buf, size_t len, void *opaque);
  * the call. `opaque` is handed to every callback. Before the function returns it
  * calls `init_completed` and, when IPv6 is enabled, creates and sets the timer; it sends no frame.
  *
- * The environment variable SLIRP_DEBUG is read when the first instance of a process is created.
+ * The environment variable SLIRP_DEBUG is read when the first instance of a process is created, and the file that
+ * OXISLIRP_CONFIG names for each instance.
  *
  * Returns the instance, or NULL (with a message in the log) when `cfg` is NULL, its version is unknown, `if_mtu` or
- * `if_mru` is out of range, or `bootfile` is longer than 127 bytes, with errno EINVAL; or with the errno of the system
- * when it lacks a resource. Since 4.1.
+ * `if_mru` is out of range, `bootfile` is longer than 127 bytes, or the file of OXISLIRP_CONFIG makes no sense, with errno
+ * EINVAL; or with the errno of the system when it lacks a resource or cannot read that file. Since 4.1.
  */
 SLIRP_EXPORT
 struct Slirp *slirp_new(const struct SlirpConfig *cfg,

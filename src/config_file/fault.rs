@@ -1,0 +1,94 @@
+//! What is wrong with a file, and where.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+/// Something that makes `slirp_new` fail, in words for whoever has written the file.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    text: String,
+    errno: i32,
+}
+
+impl Fault {
+    /// The environment makes no sense.
+    pub(super) fn of_variable(variable: &str, text: &str) -> Fault {
+        Fault { text: format!("{variable} {text}"), errno: libc::EINVAL }
+    }
+
+    /// The file cannot be read.
+    pub(super) fn of_file(path: &Path, error: io::Error) -> Fault {
+        let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
+        Fault { text: format!("{}: {error}", path.display()), errno }
+    }
+
+    /// Something in the file makes no sense.
+    pub(super) fn in_text(path: &Path, text: &str, error: &toml::de::Error) -> Fault {
+        let at = error.span().map(|span| span.start);
+        let (line, field) = at.map_or((1, String::new()), |at| place(text, at));
+        let field = if field.is_empty() { field } else { format!("{field}: ") };
+        // The parser's own texts can have several lines.
+        let message = error.message().replace('\n', ", ");
+        Fault { text: format!("{}:{line}: {field}{message}", path.display()), errno: libc::EINVAL }
+    }
+
+    /// The number that `errno` is set to.
+    pub(crate) fn errno(&self) -> i32 {
+        self.errno
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The line of a place in a text, counted from 1, and the field that stands there: its table and its key, as far as the
+/// lines up to that place tell.
+fn place(text: &str, at: usize) -> (usize, String) {
+    let mut line = 0;
+    let mut offset = 0;
+    let (mut table, mut key) = ("", "");
+    for content in text.split_inclusive('\n') {
+        if offset > at {
+            break;
+        }
+        line += 1;
+        offset += content.len();
+        let content = content.trim();
+        if let Some(header) = content.strip_prefix('[').filter(|_| !content.contains('=')) {
+            let name = header.trim_start_matches('[').split(']').next().unwrap_or_default().trim();
+            // A line of a list of lists looks like a header, but names nothing.
+            if name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+                (table, key) = (name, "");
+            }
+        } else if let Some((name, _)) = content.split_once('=').filter(|_| !content.starts_with('#')) {
+            let name = name.trim();
+            if name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
+                key = name;
+            }
+        }
+    }
+    let field = [table, key].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".");
+    (line.max(1), field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_has_its_line_its_table_and_its_key() {
+        let text = "a = 1\n\n[one]\nb = 2 # not c = 3\n[[one.two]]\nlist = [\n  \"x\",\n  \"y\",\n]\n";
+        let at = |what: &str| place(text, text.find(what).unwrap());
+        assert_eq!(at("1"), (1, "a".into()));
+        assert_eq!(at("[one]"), (3, "one".into()));
+        assert_eq!(at("2 #"), (4, "one.b".into()));
+        assert_eq!(at("[[one"), (5, "one.two".into()));
+        assert_eq!(at("\"y\""), (8, "one.two.list".into()));
+        assert_eq!(place("", 0), (1, String::new()));
+        assert_eq!(place("x", 99).0, 1);
+    }
+}

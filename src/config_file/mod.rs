@@ -1,0 +1,126 @@
+//! The file that OXISLIRP_CONFIG names: what the structures of libslirp have no words for, under programs that are not
+//! changed. It is read once, in `slirp_new`, before a program locks itself in; an error in it makes that fail, so that
+//! nobody runs with less than was written down.
+//!
+//! Here are the reading and the list of tables; each table has a file of its own, which turns what was written into values
+//! of the engine. `fault` says what is wrong and where, `paths` what `%p` and `%i` in a path stand for. What a value means is
+//! the engine's, and nothing here knows of it.
+
+mod fault;
+mod paths;
+
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use oxislirp::ConfigBuilder;
+use serde::Deserialize;
+
+pub(crate) use fault::Fault;
+pub(crate) use paths::Instance;
+
+/// The variable that names the file.
+const VARIABLE: &str = "OXISLIRP_CONFIG";
+/// The most bytes that a file may have: a policy of 10,000 rules is smaller.
+const LONGEST: u64 = 4 << 20;
+
+/// The tables of a file. Each is a field here and a file beside this one; a table that is not known is an error.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct Tables {}
+
+/// What a file says, checked.
+#[derive(Debug, Default)]
+pub(crate) struct Settings {
+    tables: Tables,
+}
+
+impl Settings {
+    /// What the file says that the environment names; nothing where it names none. A program that runs with other rights
+    /// than its caller's (setuid, setgid, file capabilities) takes no file from there.
+    ///
+    /// # Errors
+    /// The file cannot be read, or something in it makes no sense.
+    pub(crate) fn from_environment(instance: &Instance) -> Result<Settings, Fault> {
+        let Some(path) = std::env::var_os(VARIABLE).filter(|_| !runs_with_other_rights()) else {
+            return Ok(Settings::default());
+        };
+        // An empty name is more likely a variable that was not set in a script than the wish to have no file.
+        if path.is_empty() {
+            return Err(Fault::of_variable(VARIABLE, "names no file"));
+        }
+        let path = PathBuf::from(path);
+        let text = read(&path).map_err(|error| Fault::of_file(&path, error))?;
+        Settings::parse(&path, &text, instance)
+    }
+
+    fn parse(path: &Path, text: &str, _instance: &Instance) -> Result<Settings, Fault> {
+        let tables = toml::from_str(text).map_err(|error| Fault::in_text(path, text, &error))?;
+        Ok(Settings { tables })
+    }
+
+    /// A configuration with what the file says.
+    pub(crate) fn apply(&self, config: ConfigBuilder) -> ConfigBuilder {
+        let Tables {} = &self.tables;
+        config
+    }
+}
+
+/// Reads a file whole. What is no ordinary file is refused: it might make the program wait for ever.
+fn read(path: &Path) -> io::Result<String> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not an ordinary file"));
+    }
+    let mut text = String::new();
+    file.take(LONGEST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LONGEST {
+        return Err(io::Error::other(format!("longer than {LONGEST} bytes")));
+    }
+    Ok(text)
+}
+
+/// Whether the program has more rights than whoever has started it and made its environment, as `secure_getenv` of the C
+/// library asks it.
+#[cfg(target_os = "linux")]
+fn runs_with_other_rights() -> bool {
+    // SAFETY: no pointer is involved.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// The same for the systems that keep it by process.
+#[cfg(not(target_os = "linux"))]
+fn runs_with_other_rights() -> bool {
+    // SAFETY: no pointer is involved.
+    unsafe { libc::issetugid() != 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn parse(text: &str) -> Result<Settings, String> {
+        Settings::parse(Path::new("x.toml"), text, &Instance::numbered(1)).map_err(|fault| fault.to_string())
+    }
+
+    #[test]
+    fn an_empty_file_says_nothing_and_an_unknown_table_is_an_error() {
+        parse("").unwrap();
+        parse("# nothing\n").unwrap();
+        let fault = parse("\n[polcy]\n").unwrap_err();
+        assert!(fault.starts_with("x.toml:2: polcy: unknown field `polcy`"), "{fault}");
+    }
+
+    #[test]
+    fn what_is_no_file_or_too_long_is_refused() {
+        let fault = |path: &str| Fault::of_file(path.as_ref(), read(path.as_ref()).unwrap_err());
+        assert_eq!(fault("/dev/null").to_string(), "/dev/null: not an ordinary file");
+        assert_eq!(fault("/nonexistent/x").errno(), libc::ENOENT);
+        let path = std::env::temp_dir().join(format!("oxislirp-long-{}.toml", std::process::id()));
+        std::fs::write(&path, vec![b'#'; LONGEST as usize + 1]).unwrap();
+        let long = read(&path).unwrap_err().to_string();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(long, "longer than 4194304 bytes");
+    }
+}
