@@ -624,8 +624,7 @@ fn fail(errno: c_int) -> c_int {
 }
 
 fn set_errno(errno: c_int) {
-    // SAFETY: the C library returns a pointer to errno of the calling thread, which is valid as long as the thread.
-    unsafe { *libc::__errno_location() = errno };
+    errno::set_errno(errno::Errno(errno));
 }
 
 /// The bytes of a C string; `None` for NULL.

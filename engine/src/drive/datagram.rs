@@ -6,6 +6,7 @@ use std::os::unix::net::UnixDatagram;
 
 use super::FrameLink;
 use super::ending::receive;
+use crate::host::fault::Fault;
 
 /// A link over a Unix datagram socket, one frame a datagram, or over one of packets in sequence (`SOCK_SEQPACKET`).
 ///
@@ -47,7 +48,7 @@ impl FrameLink for DatagramLink {
     fn send(&mut self, frame: &[u8]) -> io::Result<()> {
         match self.socket.send(frame) {
             Ok(_) => Ok(()),
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(error) if Fault::of(&error) == Fault::Memory => Err(io::ErrorKind::WouldBlock.into()),
             Err(error) => Err(error),
         }
     }

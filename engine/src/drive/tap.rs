@@ -7,6 +7,7 @@ use std::os::unix::fs::FileTypeExt;
 
 use super::FrameLink;
 use super::ending::receive;
+use crate::host::fault::Fault;
 use crate::host::tap::{Layer, open};
 use crate::host::wait::never_block;
 
@@ -61,7 +62,7 @@ impl FrameLink for TapLink {
     fn send(&mut self, frame: &[u8]) -> io::Result<()> {
         match self.device.write(frame) {
             Ok(_) => Ok(()),
-            Err(error) if error.raw_os_error() == Some(libc::EIO) => Ok(()),
+            Err(error) if Fault::of(&error) == Fault::Device => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -18,6 +18,7 @@ use smoltcp::wire::{
 
 use super::FrameLink;
 use super::ending::receive;
+use crate::host::fault::Fault;
 use crate::host::tap::{Layer, open};
 use crate::host::wait::never_block;
 use crate::wire::header::ETHERNET_LEN;
@@ -158,7 +159,7 @@ impl FrameLink for TunLink {
         match self.device.write(packet) {
             Ok(_) => Ok(()),
             // The interface is down, or does not speak this version of IP.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL)) => Ok(()),
+            Err(error) if matches!(Fault::of(&error), Fault::Device | Fault::Invalid) => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -12,7 +12,7 @@ use super::name_server::NameServers;
 use super::policy::Policy;
 use super::timers::TimerQueue;
 use super::warnings::{Subject, Warnings};
-use crate::host::lack::is_lack;
+use crate::host::fault::{Fault, is_lack};
 use crate::host::poller::{News, PollMode};
 use crate::host::reserve::Reserve;
 use crate::host::socket::{Hops, Stream};
@@ -139,11 +139,11 @@ impl Context {
             let Some(source) = source else { return };
             let field = if source.is_ipv4() { "outbound" } else { "outbound6" };
             let subject = if source.is_ipv4() { Subject::Outbound4 } else { Subject::Outbound6 };
-            match error.raw_os_error() {
-                Some(libc::EADDRNOTAVAIL | libc::EINVAL) => {
+            match Fault::of(error) {
+                Fault::NoAddress | Fault::Invalid => {
                     self.warn(subject, || format!("{field}: nothing can leave from {source}: {error}"));
                 }
-                Some(libc::EADDRINUSE | libc::EACCES) if source.port() != 0 => {
+                Fault::AddressInUse | Fault::Forbidden if source.port() != 0 => {
                     let text = "has its port fixed, which is not to be had for one more";
                     self.warn(subject, || format!("{field}: {source} {text}: {error}"));
                 }

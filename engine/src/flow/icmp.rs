@@ -17,7 +17,7 @@ use super::policy::Destination;
 use super::table::{Entry, Flow, GivesWay, Table};
 use super::token::Kind;
 use crate::host::error_queue::QueuedError;
-use crate::host::lack::is_lack;
+use crate::host::fault::{Fault, is_lack, no_memory};
 use crate::host::path::ReceivedFrom;
 use crate::host::poller::{News, Readiness};
 use crate::host::socket::Datagram;
@@ -190,15 +190,15 @@ impl IcmpTable {
         // As for UDP, the first try may report an error of an earlier request.
         for _ in 0..2 {
             let Err(error) = host.socket().send_to(request.message, SocketAddr::new(real, 0)) else { return };
-            let why = match error.raw_os_error() {
-                Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR) => return,
-                Some(libc::ECONNREFUSED | libc::EHOSTUNREACH)
+            let why = match Fault::of(&error) {
+                Fault::WouldBlock | Fault::Memory | Fault::Interrupted => return,
+                Fault::Refused | Fault::HostUnreachable
                     if host.take_errors(cx.now, |error, quoted| echo.on_error(error, quoted, cx)) =>
                 {
                     continue;
                 }
-                Some(libc::EHOSTUNREACH) => Unreachable::Host,
-                Some(libc::EMSGSIZE) => {
+                Fault::HostUnreachable => Unreachable::Host,
+                Fault::TooLong => {
                     // The path does not carry a request that is to arrive whole.
                     host.take_errors(cx.now, |error, quoted| echo.on_error(error, quoted, cx));
                     if let Some(mtu) = host.take_refused() {
@@ -225,7 +225,7 @@ impl IcmpTable {
         let (socket, raw) = cx.tell_of_source(source, made)?;
         let echo = Echo { key, real, raw, tos: 0, expires: cx.now + LIFETIME };
         let flow = IcmpFlow { echo, host: HostHalf::new(socket, real.is_ipv6()), used: true };
-        let id = self.flows.admit(flow, cx).map_err(|_| std::io::Error::from_raw_os_error(libc::ENOMEM))?;
+        let id = self.flows.admit(flow, cx).map_err(|_| no_memory())?;
         cx.giving_way += 1;
         self.flows.give_way(id);
         Ok(id)

@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use crate::host::error_queue::QueuedError;
+use crate::host::fault::Fault;
 use crate::host::socket::Datagram;
 use crate::ip::{icmp, icmpv6};
 use crate::time::{Duration, Instant};
@@ -42,7 +43,7 @@ impl Whole {
     /// Looks at an error of the socket. True when it is only the kernel's own word that a datagram is too large.
     pub(super) fn note(&mut self, error: &QueuedError, v6: bool, now: Instant) -> bool {
         match error.icmp {
-            None if error.errno == libc::EMSGSIZE => {
+            None if error.fault == Fault::TooLong => {
                 self.refused = Some(error.info);
                 return true;
             }

@@ -15,6 +15,7 @@ use crate::flow::several::Several;
 use crate::flow::table::{Entry, Flow, NotAdmitted, Table};
 use crate::flow::tcp::TcpTable;
 use crate::flow::token::Kind;
+use crate::host::fault::Fault;
 use crate::host::poller::{News, Readiness};
 use crate::host::socket::Listener;
 use crate::host::unix::UnixAddress;
@@ -204,8 +205,7 @@ impl TcpForward {
             match cx.open_stream(|| self.listener.accept()) {
                 Ok((stream, peer)) => tcp.open_from_host(stream, peer, self.guest, cx),
                 // A peer that has gone again while it waited is no reason to leave the next one waiting.
-                Err(error) if matches!(error.raw_os_error(), Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO)) => {
-                }
+                Err(error) if matches!(Fault::of(&error), Fault::Aborted | Fault::Interrupted | Fault::NoProtocol) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.readable = false;
                     return;

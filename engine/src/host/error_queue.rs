@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::fault::Fault;
 use super::socket::{Datagram, Stream};
 
 /// An error the kernel kept for a socket.
@@ -14,8 +15,8 @@ pub(crate) struct QueuedError {
     pub offender: Option<IpAddr>,
     /// Where the packet had been sent.
     pub destination: Option<SocketAddr>,
-    /// The operating system's error number.
-    pub errno: i32,
+    /// What the operating system calls it.
+    pub fault: Fault,
     /// For "fragmentation needed" and "packet too big": the MTU of the next hop; for a parameter problem over IPv6: where
     /// it is; else 0.
     pub info: u32,
@@ -31,6 +32,7 @@ mod system {
 
     use super::{Datagram, QueuedError, Stream};
     use crate::host::control::{Control, int};
+    use crate::host::fault::Fault;
     use crate::host::socket::{ip_address, set_option};
 
     impl Datagram {
@@ -97,7 +99,7 @@ mod system {
             icmp: is_icmp.then_some(icmp),
             offender: offender(data.get(size_of::<libc::sock_extended_err>()..)?),
             destination: ip_address(&name),
-            errno: int(data, offset_of!(libc::sock_extended_err, ee_errno))?,
+            fault: Fault::numbered(int(data, offset_of!(libc::sock_extended_err, ee_errno))?),
             info: int(data, offset_of!(libc::sock_extended_err, ee_info))? as u32,
             quoted,
         })
@@ -127,7 +129,7 @@ impl Datagram {
     pub(in crate::host) fn keep_errors(&self, _v6: bool) {}
 
     /// There is never one.
-    pub fn queued_error(&self, _quoted: &mut [u8]) -> Option<QueuedError> {
+    pub(crate) fn queued_error(&self, _quoted: &mut [u8]) -> Option<QueuedError> {
         None
     }
 }
@@ -139,7 +141,7 @@ impl Stream {
     pub(crate) fn forget_errors(&self, _v6: bool) {}
 
     /// There is never one.
-    pub fn queued_error(&self) -> Option<QueuedError> {
+    pub(crate) fn queued_error(&self) -> Option<QueuedError> {
         None
     }
 }
@@ -159,7 +161,7 @@ mod tests {
         assert_eq!(error.icmp, Some((3, 3)));
         assert_eq!(error.offender, Some(IpAddr::from([127, 0, 0, 1])));
         assert_eq!(error.destination, Some(closed));
-        assert_eq!(error.errno, libc::ECONNREFUSED);
+        assert_eq!(error.fault, Fault::Refused);
         assert_eq!(&quoted[..error.quoted], b"payload");
         assert_eq!(socket.queued_error(&mut quoted), None);
     }

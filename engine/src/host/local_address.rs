@@ -2,7 +2,9 @@
 //! to all addresses would answer from whichever the routing table likes, and its peer would not know the answer.
 //! Source: ip(7) `IP_PKTINFO`, RFC 3542 section 6.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// One of the host's addresses, with its interface where the address alone does not say (link-local ones), else 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +13,7 @@ pub(crate) struct LocalAddress {
     pub interface: u32,
 }
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
 impl LocalAddress {
     fn v4(ip: Ipv4Addr) -> LocalAddress {
         LocalAddress { ip: ip.into(), interface: 0 }
@@ -134,7 +137,7 @@ mod messages {
         ///
         /// # Errors
         /// As for [`Datagram::send_to`].
-        pub fn send_from(
+        pub(crate) fn send_from(
             &self,
             data: &[u8],
             destination: SocketAddr,

@@ -5,10 +5,11 @@
 
 mod alarm;
 pub(crate) mod clock;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod control;
 pub(crate) mod error_queue;
+pub(crate) mod fault;
 pub(crate) mod foreign;
-pub(crate) mod lack;
 pub(crate) mod local_address;
 pub(crate) mod memory;
 pub(crate) mod mmsg;
@@ -27,5 +28,6 @@ pub(crate) mod task_watch;
 pub(crate) mod tftp_files;
 pub(crate) mod ticks;
 pub(crate) mod unix;
+mod unsent;
 pub(crate) mod vector;
 pub(crate) mod wait;

@@ -78,7 +78,7 @@ impl Datagram {
     ///
     /// # Errors
     /// As for [`Datagram::receive_from`].
-    pub fn receive_with_hops(&self, buffer: &mut [u8]) -> io::Result<ReceivedFrom> {
+    pub(crate) fn receive_with_hops(&self, buffer: &mut [u8]) -> io::Result<ReceivedFrom> {
         self.receive_from(buffer).map(|(length, sender)| (length, sender, None))
     }
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 
-use super::lack::is_lack_of_descriptors;
+use super::fault::Fault;
 
 /// Descriptors kept back: what the largest undertaking takes at one time, the start of a command.
 const KEPT: usize = 4;
@@ -36,6 +36,10 @@ impl Default for Reserve {
     }
 }
 
+fn lacks_descriptors(error: &io::Error) -> bool {
+    Fault::of(error) == Fault::Descriptors
+}
+
 impl Reserve {
     /// Makes what takes one descriptor or a few, in the place of some that were kept when there are no others.
     ///
@@ -44,10 +48,10 @@ impl Reserve {
     pub(crate) fn spend<T>(&mut self, mut make: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         self.refill();
         let mut result = make();
-        if result.as_ref().is_err_and(is_lack_of_descriptors) {
+        if result.as_ref().is_err_and(lacks_descriptors) {
             self.in_vain = if self.kept.is_empty() { self.in_vain.wrapping_add(1) } else { 0 };
             self.met |= self.in_vain == 0 || self.in_vain % IN_VAIN == 1;
-            while result.as_ref().is_err_and(is_lack_of_descriptors) && self.kept.pop().is_some() {
+            while result.as_ref().is_err_and(lacks_descriptors) && self.kept.pop().is_some() {
                 result = make();
             }
         }

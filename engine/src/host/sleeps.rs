@@ -13,6 +13,7 @@ pub fn switches_of_this_thread() -> Option<Switches> {
     Some(Switches { slept: usage.ru_nvcsw as u64, preempted: usage.ru_nivcsw as u64 })
 }
 
+/// This system does not count it: `None`.
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
 pub fn switches_of_this_thread() -> Option<Switches> {
     None

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
-use super::lack::is_lack;
+use super::fault::is_lack;
 use super::unix::{UnixAddress, UnixName};
 
 /// Waiting connections the kernel keeps for a forward, or as many as its own limit (`net.core.somaxconn`) permits;
@@ -184,7 +184,10 @@ impl Stream {
     /// Has the kernel ask a silent peer whether it is still there. A peer that is not breaks the stream.
     pub(crate) fn ask_peer(&self) {
         const INTERVAL: Duration = Duration::from_secs(75);
-        let parameters = TcpKeepalive::new().with_time(INTERVAL).with_interval(INTERVAL);
+        let parameters = TcpKeepalive::new().with_time(INTERVAL);
+        // These have one interval for all sockets.
+        #[cfg(not(any(target_os = "openbsd", target_os = "haiku")))]
+        let parameters = parameters.with_interval(INTERVAL);
         // Fails on a Unix socket, whose peer cannot vanish.
         let _ = self.socket.set_tcp_keepalive(&parameters);
     }
@@ -195,31 +198,6 @@ impl Stream {
         // SAFETY: one entry, which lives as long as the call, with a descriptor that is open; a timeout of 0 returns at once.
         let ready = unsafe { libc::poll(&raw mut entry, 1, 0) };
         ready > 0 && entry.revents & (libc::POLLERR | libc::POLLHUP) != 0
-    }
-
-    /// How many bytes the kernel has that the peer has not got, the end of the stream among them where it was passed on and
-    /// not taken. Where the kernel does not tell: 0.
-    pub(crate) fn unsent(&self) -> usize {
-        let mut unsent: libc::c_int = 0;
-        // SAFETY: the descriptor is open, and the request writes one int.
-        let told = unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut unsent) };
-        if told == 0 { usize::try_from(unsent).unwrap_or(0) } else { 0 }
-    }
-
-    /// How many bytes the kernel has not even sent, because the peer or the path does not take them. Where the kernel does
-    /// not tell: 0.
-    pub(crate) fn backlog(&self) -> usize {
-        #[cfg(target_os = "linux")]
-        {
-            let mut backlog: libc::c_int = 0;
-            // SAFETY: the descriptor is open, and the request writes one int.
-            let told = unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::SIOCOUTQNSD as _, &raw mut backlog) };
-            if told == 0 { usize::try_from(backlog).unwrap_or(0) } else { 0 }
-        }
-        #[cfg(not(target_os = "linux"))]
-        {
-            0
-        }
     }
 
     /// This end's address; `None` for a Unix socket or a broken one.

@@ -83,6 +83,7 @@ pub(crate) fn wait<const N: usize>(watches: &mut [Watch<'_>; N], longest: Durati
 ///
 /// # Errors
 /// What `fcntl` said.
+#[cfg(target_os = "linux")]
 pub(crate) fn never_block(descriptor: RawFd) -> io::Result<()> {
     // SAFETY: these commands take and give numbers only; one that is no open descriptor is an error.
     let flags = unsafe { libc::fcntl(descriptor, libc::F_GETFL) };
@@ -122,6 +123,7 @@ mod tests {
         assert!(watches[0].has_news());
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn what_never_blocks_says_so() {
         let (one, _other) = UnixStream::pair().unwrap();

@@ -6,7 +6,7 @@ use super::Stack;
 use crate::flow::FlowKey;
 use crate::flow::key::Endpoint;
 use crate::flow::timers::Own;
-use crate::host::lack::is_lack;
+use crate::host::fault::is_lack;
 use crate::host::tftp_files::{Directory, ServedFile};
 use crate::service::tftp::{TOS, TftpFile, TftpOpenError, TftpSource, try_later};
 

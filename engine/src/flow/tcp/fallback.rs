@@ -11,6 +11,7 @@ use super::table::{TcpId, TcpTable};
 use crate::flow::context::Context;
 use crate::flow::effect::Leaving;
 use crate::flow::key::FlowKey;
+use crate::host::fault::Fault;
 use crate::host::socket::{Hops, Stream};
 
 /// The host's other loopback address, where a connection to `destination` is one to the virtual host. Who names a loopback
@@ -49,8 +50,8 @@ pub(super) fn connect(
 /// Whether an error says that nobody is at the address, or that the host does not have it.
 fn is_nobody(error: &io::Error) -> bool {
     matches!(
-        error.raw_os_error(),
-        Some(libc::ECONNREFUSED | libc::EADDRNOTAVAIL | libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EAFNOSUPPORT)
+        Fault::of(error),
+        Fault::Refused | Fault::NoAddress | Fault::NetworkUnreachable | Fault::HostUnreachable | Fault::NoFamily
     )
 }
 

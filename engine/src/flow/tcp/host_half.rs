@@ -3,12 +3,12 @@
 //! It reads and writes, and knows what an error means for its side. It knows nothing of the connection with the guest: what
 //! follows for that is the flow's business (`pump`, `trouble`), which has both halves.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::SocketAddr;
 
 use super::again::Again;
 use super::guest::{Attaching, Program};
-use crate::host::lack::is_lack;
+use crate::host::fault::Fault;
 use crate::host::poller::Readiness;
 use crate::host::socket::Stream;
 use crate::time::{Instant, earliest};
@@ -367,14 +367,14 @@ impl HostHalf {
     }
 
     fn on_write_error(&mut self, error: &io::Error, now: Instant) -> Written {
-        match error.raw_os_error() {
-            _ if error.kind() == ErrorKind::WouldBlock => self.writable = false,
-            Some(libc::EINTR) => {}
-            _ if is_lack(error) => {
+        match Fault::of(error) {
+            Fault::WouldBlock => self.writable = false,
+            Fault::Interrupted => {}
+            Fault::Descriptors | Fault::Memory => {
                 self.writable = false;
                 self.again.wait_to_write(now);
             }
-            Some(libc::EPIPE | libc::ECONNRESET | libc::ETIMEDOUT | libc::ENOTCONN) => {
+            Fault::Broken => {
                 self.refuses = true;
                 self.hear_out();
                 self.reset_on_close();
@@ -425,13 +425,13 @@ impl HostHalf {
     }
 
     fn on_read_error(&mut self, error: &io::Error, now: Instant) -> Received {
-        match error.raw_os_error() {
-            Some(libc::EINTR) => {}
-            _ if error.kind() == ErrorKind::WouldBlock => {
+        match Fault::of(error) {
+            Fault::Interrupted => {}
+            Fault::WouldBlock => {
                 self.readable = false;
                 self.urgent = false;
             }
-            _ if is_lack(error) => {
+            Fault::Descriptors | Fault::Memory => {
                 self.readable = false;
                 self.again.wait_to_read(now);
             }

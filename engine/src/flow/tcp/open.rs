@@ -13,7 +13,7 @@ use crate::flow::context::Context;
 use crate::flow::egress::Unreachable;
 use crate::flow::key::{Endpoint, FlowKey};
 use crate::flow::policy::Destination;
-use crate::host::lack::is_lack;
+use crate::host::fault::Fault;
 use crate::host::socket::{Hops, Stream};
 use crate::pace::{Exchange, Part, Staging};
 use crate::tcp::{Connection, Segment};
@@ -89,16 +89,17 @@ impl TcpTable {
         let stream = match fallback::connect(destination, &mut other, hops, cx) {
             Ok(stream) => stream,
             Err(error) => {
+                let fault = Fault::of(&error);
                 // Out of descriptors, ports or memory: that is not the server's fault.
-                let ours = is_lack(&error) || matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAGAIN));
+                let ours = fault.is_lack() || matches!(fault, Fault::NoAddress | Fault::WouldBlock);
                 if to_name_server && !ours {
                     cx.name_servers.failed(destination, cx.now);
                 }
-                return match error.raw_os_error() {
-                    Some(libc::EHOSTUNREACH) => refuse(&key, segment, Unreachable::Host, from.packet, cx),
+                return match fault {
+                    Fault::HostUnreachable => refuse(&key, segment, Unreachable::Host, from.packet, cx),
                     // This one flow is refused, at once.
                     _ if ours => reset(&key, segment, cx),
-                    Some(libc::ECONNREFUSED) => reset(&key, segment, cx),
+                    Fault::Refused => reset(&key, segment, cx),
                     _ => refuse(&key, segment, Unreachable::Network, from.packet, cx),
                 };
             }

@@ -10,6 +10,7 @@ use super::host_half::{MAX_READ, MIN_READ, Received, Side, Written};
 use crate::flow::context::Context;
 use crate::flow::effect::{Effect, Leaving};
 use crate::flow::egress::Unreachable;
+use crate::host::fault::Fault;
 use crate::pace;
 use crate::tcp::{Flags, Segment, Transmit};
 
@@ -169,9 +170,11 @@ impl TcpFlow {
                     Some(false) => return self.conn.abort(cx.now),
                     None => {}
                 }
-                match error.raw_os_error() {
-                    Some(libc::EHOSTUNREACH) => cx.egress.unreachable(Unreachable::Host, &connecting.packet, cx.now),
-                    Some(libc::ENETUNREACH) => cx.egress.unreachable(Unreachable::Network, &connecting.packet, cx.now),
+                match Fault::of(&error) {
+                    Fault::HostUnreachable => cx.egress.unreachable(Unreachable::Host, &connecting.packet, cx.now),
+                    Fault::NetworkUnreachable => {
+                        cx.egress.unreachable(Unreachable::Network, &connecting.packet, cx.now)
+                    }
                     _ => {}
                 }
                 self.conn.abort(cx.now);

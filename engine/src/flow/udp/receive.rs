@@ -6,6 +6,7 @@ use super::{LIFETIME, Mapping, UdpFlow};
 use crate::flow::context::Context;
 use crate::flow::egress::Reported;
 use crate::host::error_queue::QueuedError;
+use crate::host::fault::Fault;
 use crate::host::mmsg::{ReceiveBuffer, Received};
 use crate::ip::{icmp, icmpv6};
 use crate::time::Duration;
@@ -87,7 +88,7 @@ fn is_refusal(error: &QueuedError, v6: bool) -> bool {
     match error.icmp {
         Some((kind, _)) if v6 => kind == icmpv6::DESTINATION_UNREACHABLE,
         Some((kind, code)) => kind == icmp::DESTINATION_UNREACHABLE && code != icmp::FRAGMENTATION_NEEDED,
-        None => error.errno != libc::EMSGSIZE,
+        None => error.fault != Fault::TooLong,
     }
 }
 

@@ -10,6 +10,7 @@ use crate::flow::egress::{Reported, Unreachable};
 use crate::flow::key::Endpoint;
 use crate::flow::name_server::Moved;
 use crate::flow::policy::Destination;
+use crate::host::fault::Fault;
 use crate::host::mmsg::MAX_SEND;
 use crate::ip::icmp;
 use crate::pace::Hold;
@@ -224,13 +225,12 @@ fn send(flow: &mut UdpFlow, datagram: &FromGuest<'_>, burst: &Burst, cx: &mut Co
             cx.pace.on_given();
             return Sent::Done;
         };
-        match error.raw_os_error() {
-            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR) => return Sent::Lack,
-            Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::EPROTO | libc::ENOPROTOOPT)
-                if flow.take_errors(cx) => {}
-            Some(libc::EHOSTUNREACH) => return Sent::Unreachable(Unreachable::Host),
-            Some(libc::ECONNREFUSED) => {}
-            Some(libc::EMSGSIZE) => {
+        match Fault::of(&error) {
+            Fault::WouldBlock | Fault::Memory | Fault::Interrupted => return Sent::Lack,
+            Fault::Refused | Fault::HostUnreachable | Fault::NoProtocol if flow.take_errors(cx) => {}
+            Fault::HostUnreachable => return Sent::Unreachable(Unreachable::Host),
+            Fault::Refused => {}
+            Fault::TooLong => {
                 too_large(flow, datagram, burst, cx);
                 break;
             }

@@ -15,7 +15,7 @@ use crate::flow::effect::Leaving;
 use crate::flow::key::Endpoint;
 use crate::flow::several::Several;
 use crate::flow::table::{Entry, NotAdmitted, Table};
-use crate::host::lack::is_lack;
+use crate::host::fault::is_lack;
 use crate::host::mmsg::ReceiveBuffer;
 use crate::host::socket::Datagram;
 

@@ -9,7 +9,7 @@ use crate::flow::effect::Effect;
 use crate::flow::tcp::table::{TcpId, TcpTable};
 use crate::flow::tcp::{Side, TcpFlow};
 use crate::flow::token::{self, Kind};
-use crate::host::lack::is_lack;
+use crate::host::fault::{is_lack, no_memory};
 use crate::host::poller::News;
 use crate::host::process::{self, Pair};
 use crate::host::socket::Stream;
@@ -91,7 +91,7 @@ impl TcpTable {
             process.into_iter().for_each(|process| self.started.add(process));
             let watched = cx.watch(&stream, token::pack(Kind::Tcp, id), News::Stream);
             // Whatever the poller lacks it may have a little later.
-            watched.map(|()| stream).map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))
+            watched.map(|()| stream).map_err(|_| no_memory())
         });
         let Some(flow) = self.flows.get_mut(id) else { return };
         match opened {
