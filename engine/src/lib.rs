@@ -30,7 +30,8 @@
 //! that have none of their own. [`snapshot`] saves and restores one,
 //! [`inspect`] describes one.
 //!
-//! The feature `tokio` adds `drive::AsyncDriver`, a loop as a task.
+//! The feature `tokio` adds `drive::AsyncDriver`, a loop as a task; `capture` adds `Stack::start_capture` and `Stack::start_log`, which
+//! write down what a guest did.
 // The C library around this crate is the package `oxislirp-capi`; docs/architecture.md tells how the rooms depend on each other.
 #![deny(unsafe_code)]
 // What data from a guest, a peer or a file must not be able to reach. Not in the manifest, which the package's tests and
@@ -45,6 +46,8 @@
     clippy::todo
 )]
 
+#[cfg(feature = "capture")]
+mod capture;
 mod config;
 pub mod drive;
 mod flow;
@@ -62,6 +65,8 @@ mod tcp;
 mod time;
 mod wire;
 
+#[cfg(feature = "capture")]
+pub use capture::{frames::Recorded, options::CaptureOptions, sink::WriteCost};
 pub use config::{
     Config, ConfigBuilder, ConfigError, ConfigField, NameServerList, NameServerSource, Network4, Network6, TftpFiles,
 };

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::budget::FrameBudget;
 use super::effect::{Effect, Leaving};
 use super::egress::Egress;
+use super::journal::Journal;
 use super::key::{Endpoint, FlowKey};
 use super::name_server::NameServers;
 use super::policy::Policy;
@@ -49,6 +50,8 @@ pub(crate) struct Context {
     pub budget: FrameBudget,
     pub effects: Vec<Effect>,
     pub warnings: Warnings,
+    /// Where flows note that they begin, are refused and end.
+    pub journal: Journal,
     /// The application is told of each host socket before it closes, as one that watches them has to be.
     pub tells_of_sockets: bool,
     pub timers: TimerQueue,

@@ -83,6 +83,8 @@ pub(crate) struct Egress {
     pub handover: Handover,
     /// Position up to which frames have left the outbox.
     left: u64,
+    dropped_waiting: u64,
+    dropped_unresolved: u64,
 }
 
 impl Egress {
@@ -101,6 +103,8 @@ impl Egress {
             scratch: Vec::new(),
             handover: Handover::default(),
             left: 0,
+            dropped_waiting: 0,
+            dropped_unresolved: 0,
         }
     }
 
@@ -143,6 +147,7 @@ impl Egress {
             // Flows wait for room; what is made without asking for it answers frames of a guest that reads nothing.
             while self.outbox.cost() > MOST_WAITING {
                 self.outbox.drop_last();
+                self.dropped_waiting += 1;
             }
         }
         !handing.is_empty()
@@ -171,6 +176,16 @@ impl Egress {
             Question { asker, guest }
         });
         handing.add_marker(frame);
+    }
+
+    /// How many frames were dropped because too much waited for a guest that reads nothing.
+    pub(crate) fn dropped_waiting(&self) -> u64 {
+        self.dropped_waiting
+    }
+
+    /// How many frames were dropped because too many waited for the guest's Ethernet address.
+    pub(crate) fn dropped_unresolved(&self) -> u64 {
+        self.dropped_unresolved
     }
 
     pub(crate) fn mtu(&self) -> usize {
@@ -210,8 +225,10 @@ impl Egress {
     #[cold]
     fn wait_for_address(&mut self, guest: Ipv4Addr, now: Instant) {
         let Some(frame) = self.outbox.pop() else { return };
-        if self.pending.enqueue(guest.into(), frame, now) == Enqueued::RequestNeeded {
-            self.request(guest);
+        match self.pending.enqueue(guest.into(), frame, now) {
+            Enqueued::RequestNeeded => self.request(guest),
+            Enqueued::Dropped => self.dropped_unresolved += 1,
+            Enqueued::Waiting => {}
         }
     }
 

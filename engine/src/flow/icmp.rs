@@ -13,6 +13,7 @@ use super::context::Context;
 use super::datagram::{self, HostHalf};
 use super::effect::Leaving;
 use super::egress::{Reported, Unreachable};
+use super::journal::{About, Account, Carrier, End, Refusal};
 use super::policy::Destination;
 use super::table::{Entry, Flow, GivesWay, Table};
 use super::token::Kind;
@@ -55,6 +56,7 @@ struct Echo {
     raw: bool,
     tos: u8,
     expires: Instant,
+    account: Account,
 }
 
 /// The pings of one program in the guest to one destination.
@@ -144,10 +146,16 @@ pub(crate) struct IcmpTable {
 impl IcmpTable {
     /// Takes an echo request from the guest.
     pub(crate) fn on_echo_request(&mut self, request: &EchoRequest<'_>, cx: &mut Context) {
+        let note = |why, cx: &mut Context| {
+            let ends = [request.source, request.destination].map(|ip| Endpoint { ip, port: 0 });
+            let [guest, remote] = ends;
+            cx.journal.refused(&About::out(Carrier::Icmp, guest, remote, None), why, cx.now);
+        };
         if cx.policy.reach.restricted {
-            return;
+            return note(Refusal::Restricted, cx);
         }
         if request.ttl <= 1 {
+            note(Refusal::HopsExceeded, cx);
             cx.egress.time_exceeded(request.packet, cx.now);
             return;
         }
@@ -161,12 +169,14 @@ impl IcmpTable {
         if let IpAddr::V6(ip) = request.destination
             && cx.policy.v6.contains(ip)
         {
+            note(Refusal::NoRoute, cx);
             cx.egress.unreachable(Unreachable::Network, request.packet, cx.now);
             return;
         }
         let real = match cx.policy.translate(Endpoint::new(request.destination, 0)) {
             Destination::Host(real) => real.ip(),
             Destination::NameServer | Destination::Refused => {
+                note(Refusal::NoRoute, cx);
                 cx.egress.unreachable(Unreachable::Network, request.packet, cx.now);
                 return;
             }
@@ -174,8 +184,9 @@ impl IcmpTable {
         let id = match self.flow_of(key, real, cx) {
             Ok(id) => id,
             // As for UDP: it is as if the request was lost.
-            Err(error) if is_lack(&error) => return,
-            Err(_) => {
+            Err(error) if is_lack(&error) => return note(Refusal::NoResources, cx),
+            Err(error) => {
+                note(Refusal::of(&error), cx);
                 // Neither kind of socket is allowed here: the guest is told at once.
                 cx.egress.unreachable(Unreachable::Host, request.packet, cx.now);
                 return;
@@ -189,7 +200,9 @@ impl IcmpTable {
         host.prepare(request.packet.len(), request.whole);
         // As for UDP, the first try may report an error of an earlier request.
         for _ in 0..2 {
-            let Err(error) = host.socket().send_to(request.message, SocketAddr::new(real, 0)) else { return };
+            let Err(error) = host.socket().send_to(request.message, SocketAddr::new(real, 0)) else {
+                return echo.account.gave_host(request.message.len());
+            };
             let why = match Fault::of(&error) {
                 Fault::WouldBlock | Fault::Memory | Fault::Interrupted => return,
                 Fault::Refused | Fault::HostUnreachable
@@ -223,9 +236,14 @@ impl IcmpTable {
         let source = cx.policy.outbound(SocketAddr::new(real, 0));
         let made = cx.open_datagram(|| Datagram::ping(real.is_ipv6(), source.map(|address| address.ip())));
         let (socket, raw) = cx.tell_of_source(source, made)?;
-        let echo = Echo { key, real, raw, tos: 0, expires: cx.now + LIFETIME };
+        let echo = Echo { key, real, raw, tos: 0, expires: cx.now + LIFETIME, account: Account::default() };
         let flow = IcmpFlow { echo, host: HostHalf::new(socket, real.is_ipv6()), used: true };
         let id = self.flows.admit(flow, cx).map_err(|_| no_memory())?;
+        if let Some(entry) = self.flows.entry(id) {
+            let (guest, remote) = (Endpoint { ip: key.guest, port: 0 }, Endpoint { ip: key.destination, port: 0 });
+            let about = About::out(Carrier::Icmp, guest, remote, Some(SocketAddr::new(real, 0)));
+            cx.journal.begun(entry.number, &about, cx.now);
+        }
         cx.giving_way += 1;
         self.flows.give_way(id);
         Ok(id)
@@ -233,11 +251,12 @@ impl IcmpTable {
 
     /// Makes room by the rule of the table; false when nothing may go.
     pub(crate) fn evict(&mut self, cx: &mut Context) -> bool {
-        self.flows.victim().inspect(|&id| self.remove(id, cx)).is_some()
+        self.flows.victim().inspect(|&id| self.remove(id, End::MadeRoom, cx)).is_some()
     }
 
-    fn remove(&mut self, id: IcmpId, cx: &mut Context) {
-        if let Some(Entry { flow, .. }) = self.flows.remove(id, cx) {
+    fn remove(&mut self, id: IcmpId, why: End, cx: &mut Context) {
+        if let Some(Entry { flow, number, .. }) = self.flows.remove(id, cx) {
+            cx.journal.ended(number, Carrier::Icmp, &flow.echo.account, why, cx.now);
             cx.giving_way -= 1;
             cx.unwatch(Leaving::Datagram(flow.host.into_socket()));
         }
@@ -258,7 +277,7 @@ impl IcmpTable {
         let Some(flow) = self.flows.fired(id) else { return };
         flow.host.on_deadline(cx.now);
         if flow.echo.expires <= cx.now {
-            self.remove(id, cx);
+            self.remove(id, End::Expired, cx);
         } else {
             self.flows.settle(id, cx);
         }
@@ -267,7 +286,7 @@ impl IcmpTable {
     /// Ends all flows.
     pub(crate) fn clear(&mut self, cx: &mut Context) {
         for id in self.flows.newest_first() {
-            self.remove(id, cx);
+            self.remove(id, End::Stopped, cx);
         }
     }
 }
@@ -295,7 +314,7 @@ fn receive(IcmpFlow { echo, host, .. }: &mut IcmpFlow, cx: &mut Context) {
 impl Echo {
     /// Passes an echo reply on, with the identifier the guest used. A raw socket sees every ICMP message of the host:
     /// whatever is not the answer to this flow's requests stays unseen by the guest.
-    fn deliver(&self, (length, sender, hops): ReceivedFrom, cx: &mut Context) {
+    fn deliver(&mut self, (length, sender, hops): ReceivedFrom, cx: &mut Context) {
         let Some(received) = cx.scratch.get_mut(..length) else { return };
         let message = if self.raw && self.real.is_ipv4() {
             let header = received.first().map_or(0, |first| usize::from(first & 0x0f) * 4);
@@ -325,6 +344,7 @@ impl Echo {
         if let Some(place) = message.get_mut(2..4) {
             place.copy_from_slice(&sum);
         }
+        self.account.gave_guest(message.len());
         // We are one more router on its way.
         let ttl = hops.map_or(TTL_UNKNOWN, |hops| hops.saturating_sub(1).max(1));
         cx.egress.icmp(self.key.destination, self.key.guest, (self.tos, ttl), message, cx.now);

@@ -12,6 +12,7 @@ pub(crate) mod effect;
 pub(crate) mod egress;
 pub(crate) mod icmp;
 pub(crate) mod identity;
+pub(crate) mod journal;
 pub(crate) mod key;
 pub(crate) mod name_server;
 pub(crate) mod policy;

@@ -19,10 +19,20 @@ pub(crate) enum Own {
     Tftp,
     /// The router, of which the guest is to be told now and then.
     Advertisement,
+    /// What is recorded, which is to be written.
+    #[cfg(feature = "capture")]
+    Records,
 }
 
 impl Own {
-    const ALL: [Own; 4] = [Own::Neighbors, Own::Fragments, Own::Tftp, Own::Advertisement];
+    const ALL: [Own; 4 + cfg!(feature = "capture") as usize] = [
+        Own::Neighbors,
+        Own::Fragments,
+        Own::Tftp,
+        Own::Advertisement,
+        #[cfg(feature = "capture")]
+        Own::Records,
+    ];
 }
 
 /// Whose deadline has come.

@@ -16,6 +16,8 @@ pub(crate) mod mmsg;
 pub(crate) mod path;
 pub(crate) mod poller;
 pub(crate) mod process;
+#[cfg(feature = "capture")]
+pub(crate) mod record_file;
 pub(crate) mod reserve;
 pub(crate) mod resolver_file;
 pub(crate) mod sleeps;

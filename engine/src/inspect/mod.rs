@@ -1,11 +1,15 @@
-//! The info texts: what a stack holds, in lines for people and for programs that parse them by column. They are to the byte those of
-//! libslirp.
+//! What a stack holds, for people and programs that ask: the info texts, in lines that are to the byte those of libslirp, and
+//! `counters`, how much went through it.
 // Reads the stack, changes nothing. Source: docs/contract/info-text.md.
 #![forbid(unsafe_code)]
+
+mod counters;
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
+
+pub use counters::{Counters, FlowCounters, counters};
 
 use crate::flow::icmp::IcmpFlow;
 use crate::flow::key::Endpoint;

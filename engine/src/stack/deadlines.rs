@@ -12,6 +12,8 @@ impl Stack {
     pub(super) fn next_deadline(&mut self) -> Option<Instant> {
         // Whatever makes frames may wait for a neighbor, and has no access to the queue.
         self.cx.timers.set(Own::Neighbors, self.cx.egress.deadline());
+        #[cfg(feature = "capture")]
+        self.look_after_records();
         self.cx.timers.next()
     }
 
@@ -39,6 +41,8 @@ impl Stack {
                 Due::Own(Own::Fragments) => self.expire_fragments(),
                 Due::Own(Own::Tftp) => self.tftp_deadline(),
                 Due::Own(Own::Advertisement) => self.advertisement_due(),
+                #[cfg(feature = "capture")]
+                Due::Own(Own::Records) => self.write_records(),
                 Due::Flow(token) => self.on_deadline_of(token),
             }
         }

@@ -72,7 +72,7 @@ impl Stack {
         sum.add(tcp);
         sum.add_partial(Partial::of_words(payload, length));
 
-        self.begin_input();
+        self.begin_input(frame.len());
         self.cx.egress.handover.on_frame(frame.len());
         if sum.finish() == 0 {
             self.tcp.on_placed(id, &header, length, &mut self.cx);

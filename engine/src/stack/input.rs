@@ -56,6 +56,8 @@ impl Stack {
         self.cx.caller = caller;
         self.disturb();
         self.forget_sleep();
+        #[cfg(feature = "capture")]
+        self.capture_input(frame);
         if !self.input_in_place(&Foreign::from(frame), now) {
             self.take_frame(frame, None, now);
         }
@@ -81,6 +83,10 @@ impl Stack {
     #[doc(hidden)]
     pub fn input_foreign(&mut self, frame: &Foreign<'_>, caller: Caller, now: Instant) {
         self.cx.caller = caller;
+        #[cfg(feature = "capture")]
+        if self.recording.captures() {
+            return self.input_captured(frame, now);
+        }
         if self.input_in_place(frame, now) {
             return;
         }
@@ -90,9 +96,9 @@ impl Stack {
         self.frame_copy = copy;
     }
 
-    fn take_frame(&mut self, frame: &[u8], sum: Option<Partial>, now: Instant) {
+    pub(super) fn take_frame(&mut self, frame: &[u8], sum: Option<Partial>, now: Instant) {
         self.set_now(now);
-        self.begin_input();
+        self.begin_input(frame.len());
         self.cx.egress.handover.on_frame(frame.len());
         self.take_apart(frame, sum);
         self.end_shortage();

@@ -4,7 +4,7 @@
 //! `output` is what comes out, and the round as a program sees it; `parts` tells the parts of a stack what is configured, `input` and `input6`
 //! take frames apart, `in_place` takes bulk where it lies, `frame_copy` is where other frames are copied to, `foreign` knows those
 //! that are none of ours, `rounds` is the application's loop seen from inside, `quiet` its rounds in which nothing happens, `deadlines` does what has become due,
-//! `ration` says how much one call may make, `advertiser` when routers are advertised, `descriptor` what a program watches,
+//! `ration` says how much one call may make, `recording` has frames captured and flows logged, `advertiser` when routers are advertised, `descriptor` what a program watches,
 //! `thrift` when memory is given back, `rules` adds and removes forwards, `guest_connections` is what a program does with a
 //! guest that has come to it, `shortage` says who gives way when descriptors have run out, `tftp` gives the TFTP server its
 //! datagrams and its files.
@@ -23,6 +23,8 @@ mod output;
 mod parts;
 mod quiet;
 mod ration;
+#[cfg(feature = "capture")]
+mod recording;
 mod rounds;
 mod rules;
 mod shortage;
@@ -43,6 +45,7 @@ use crate::flow::budget::FrameBudget;
 use crate::flow::egress::Egress;
 use crate::flow::icmp::IcmpTable;
 use crate::flow::identity::Identity;
+use crate::flow::journal::Journal;
 use crate::flow::key::Endpoint;
 use crate::flow::name_server::NameServers;
 use crate::flow::policy::Policy;
@@ -138,6 +141,18 @@ pub struct Stack {
     output: output::Pending,
     /// See [`Stack::refused_frames`].
     refused_frames: u64,
+    traffic: Traffic,
+    #[cfg(feature = "capture")]
+    recording: recording::Recording,
+}
+
+/// Frames and their bytes, from the guest and to it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Traffic {
+    pub frames_in: u64,
+    pub bytes_in: u64,
+    pub frames_out: u64,
+    pub bytes_out: u64,
 }
 
 /// How many there are of what a stack holds.
@@ -171,6 +186,7 @@ impl Stack {
             first_guest: config.dhcp_start,
             effects,
             warnings: Warnings::default(),
+            journal: Journal::default(),
             tells_of_sockets: config.direct_poll,
             budget: FrameBudget::default(),
             timers: TimerQueue::default(),
@@ -211,6 +227,9 @@ impl Stack {
             advertiser: advertiser::Advertiser::default(),
             output: output::Pending::default(),
             refused_frames: 0,
+            traffic: Traffic::default(),
+            #[cfg(feature = "capture")]
+            recording: recording::Recording::default(),
         };
         stack.begin_ration();
         Ok(stack)
@@ -298,6 +317,8 @@ impl Stack {
         self.tcp.clear(&mut self.cx);
         self.tcp_forwards.clear(&mut self.cx);
         self.icmp.clear(&mut self.cx);
+        #[cfg(feature = "capture")]
+        self.write_records();
     }
 
     /// Takes over what a saved state brought.
@@ -337,6 +358,11 @@ impl Stack {
     /// Takes a restored connection in, in the place of one between the same ends.
     pub(crate) fn adopt(&mut self, key: FlowKey, connection: Connection, forward: Arc<Rule>, tos: u8) {
         self.tcp.adopt(key, connection, forward, tos, &mut self.cx);
+    }
+
+    /// What went over the link.
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.traffic
     }
 
     /// For the rooms that describe a stack.

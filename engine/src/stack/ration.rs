@@ -30,7 +30,9 @@ impl Stack {
     /// A frame from the guest, which takes from what the round has: a hundred acknowledgments in a row would else make as
     /// much as a hundred rounds.
     #[inline]
-    pub(super) fn begin_input(&mut self) {
+    pub(super) fn begin_input(&mut self, frame: usize) {
+        self.traffic.frames_in += 1;
+        self.traffic.bytes_in += frame as u64;
         self.cx.budget.allow(&self.cx.egress.outbox, LEAST_FRAMES, LEAST_BYTES);
     }
 

@@ -309,7 +309,14 @@ impl Stack {
     /// Takes out what the application can take now. False when that is nothing.
     #[doc(hidden)]
     pub fn hand_over(&mut self, handing: &mut Handing) -> bool {
-        self.cx.egress.hand_over(handing, self.cx.now)
+        let any = self.cx.egress.hand_over(handing, self.cx.now);
+        if any {
+            self.traffic.frames_out += handing.count() as u64;
+            self.traffic.bytes_out += handing.bytes() as u64;
+            #[cfg(feature = "capture")]
+            self.capture_output(handing);
+        }
+        any
     }
 
     /// What [`Stack::hand_over`] gave is with the application, and so are the effects that were taken out before; `switches`

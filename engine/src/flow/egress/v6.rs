@@ -35,7 +35,11 @@ impl Egress {
             return;
         }
         let Some(frame) = self.outbox.pop() else { return };
-        if self.pending.enqueue(guest.into(), frame, now) == Enqueued::RequestNeeded {
+        let enqueued = self.pending.enqueue(guest.into(), frame, now);
+        if enqueued == Enqueued::Dropped {
+            self.dropped_unresolved += 1;
+        }
+        if enqueued == Enqueued::RequestNeeded {
             self.solicit(guest);
         }
     }

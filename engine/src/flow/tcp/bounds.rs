@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use super::TcpFlow;
 use super::table::{TcpId, TcpTable};
 use crate::flow::context::Context;
+use crate::flow::journal::End;
 use crate::tcp::State;
 
 /// Flows at one time. When they are all taken one makes room: the oldest in TIME_WAIT, else the oldest of which only the
@@ -99,7 +100,7 @@ impl TcpTable {
                 flow.reset_now(cx);
                 flow.host.reset_on_close();
             }
-            self.remove(id, cx);
+            self.end(id, End::MadeRoom, cx);
             return true;
         }
         false

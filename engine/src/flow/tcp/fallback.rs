@@ -10,6 +10,7 @@ use super::Connecting;
 use super::table::{TcpId, TcpTable};
 use crate::flow::context::Context;
 use crate::flow::effect::Leaving;
+use crate::flow::journal::End;
 use crate::flow::key::FlowKey;
 use crate::host::fault::Fault;
 use crate::host::socket::{Hops, Stream};
@@ -90,6 +91,7 @@ impl TcpTable {
                     && let Some(flow) = self.flows.get_mut(id)
                 {
                     flow.host.end_connect();
+                    flow.host.account.ends(End::NoResources);
                     flow.conn.abort(cx.now);
                 }
             }

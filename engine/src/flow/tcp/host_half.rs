@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use super::again::Again;
 use super::guest::{Attaching, Program};
+use crate::flow::journal::Account;
 use crate::host::fault::Fault;
 use crate::host::poller::Readiness;
 use crate::host::socket::Stream;
@@ -98,6 +99,8 @@ pub(super) struct HostHalf {
     read_size: u32,
     /// Set while it is being connected.
     connecting: Option<Box<Connecting>>,
+    /// What went through it, and why it ends.
+    pub(super) account: Account,
 }
 
 impl HostHalf {
@@ -115,6 +118,7 @@ impl HostHalf {
             again: Again::default(),
             read_size: MIN_READ,
             connecting: None,
+            account: Account::default(),
         }
     }
 
@@ -352,6 +356,7 @@ impl HostHalf {
         match sent {
             Ok(sent) => {
                 self.again.done();
+                self.account.gave_host(sent);
                 // A short write means that the kernel's buffer is full; the poller tells when it is not.
                 self.writable = sent == first.len() + second.len() || (urgent.is_some() && sent > 0);
                 Written::Bytes(sent)
@@ -404,6 +409,7 @@ impl HostHalf {
             }
             Ok(length) => {
                 self.again.done();
+                self.account.gave_guest(length);
                 if urgent {
                     self.urgent = false;
                 } else if self.urgent {

@@ -11,6 +11,7 @@ use super::table::{FromGuest, TcpId, TcpTable, reset};
 use super::{Connecting, HostHalf, Origin, Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::egress::Unreachable;
+use crate::flow::journal::{About, Carrier, End, Refusal};
 use crate::flow::key::{Endpoint, FlowKey};
 use crate::flow::policy::Destination;
 use crate::host::fault::Fault;
@@ -37,6 +38,7 @@ impl TcpTable {
     ) {
         if let Some(forward) = forward {
             if !self.has_room(cx) {
+                note_refused(&key, Refusal::TableFull, cx);
                 return reset(&key, segment, cx);
             }
             let callback = forward.is_callback();
@@ -47,7 +49,7 @@ impl TcpTable {
                 false => Side::Waiting(Attaching::default()),
             };
             let conn = Connection::passive(&config, segment, cx.initial_sequence(&key), cx.now, &mut cx.pool);
-            let id = self.insert(key, conn, side, Origin::Guest, cx);
+            let id = self.insert(key, conn, side, Origin::Guest, None, cx);
             if let Some(flow) = self.flows.get_mut(id) {
                 if callback {
                     flow.host.set_writable();
@@ -59,6 +61,7 @@ impl TcpTable {
             return self.settle(id, cx);
         }
         if cx.policy.reach.restricted {
+            note_refused(&key, Refusal::Restricted, cx);
             return reset(&key, segment, cx);
         }
         cx.egress.neighbors.heard(key.guest.ip, cx.now);
@@ -69,6 +72,8 @@ impl TcpTable {
             Destination::Refused => None,
         };
         let Some(destination) = destination else {
+            let why = if to_name_server { Refusal::NoNameServer } else { Refusal::NoRoute };
+            note_refused(&key, why, cx);
             if to_name_server {
                 cx.tell_of_no_name_server();
             }
@@ -76,9 +81,11 @@ impl TcpTable {
         };
         let hops = if to_name_server { Some(Hops::Default) } else { Hops::of(from.ttl, destination) };
         let Some(hops) = hops else {
+            note_refused(&key, Refusal::HopsExceeded, cx);
             return cx.egress.time_exceeded(from.packet, cx.now);
         };
         if !self.has_room(cx) {
+            note_refused(&key, Refusal::TableFull, cx);
             return reset(&key, segment, cx);
         }
         let alternative = match to_name_server {
@@ -90,6 +97,7 @@ impl TcpTable {
             Ok(stream) => stream,
             Err(error) => {
                 let fault = Fault::of(&error);
+                note_refused(&key, Refusal::of(&error), cx);
                 // Out of descriptors, ports or memory: that is not the server's fault.
                 let ours = fault.is_lack() || matches!(fault, Fault::NoAddress | Fault::WouldBlock);
                 if to_name_server && !ours {
@@ -106,7 +114,7 @@ impl TcpTable {
         };
         let conn =
             Connection::passive(&cx.tcp_config_for(&key), segment, cx.initial_sequence(&key), cx.now, &mut cx.pool);
-        let id = self.insert(key, conn, Side::Host(stream), Origin::Guest, cx);
+        let id = self.insert(key, conn, Side::Host(stream), Origin::Guest, Some(destination), cx);
         if let Some(flow) = self.flows.get_mut(id) {
             // A SYN that brings data may be large; such a one is not worth keeping for the sake of a quotation.
             let packet = if from.packet.len() <= 128 { from.packet.to_vec() } else { Vec::new() };
@@ -129,7 +137,7 @@ impl TcpTable {
         }
         if !self.watch(id, cx) {
             reset(&key, segment, cx);
-            return self.remove(id, cx);
+            return self.end(id, End::NoResources, cx);
         }
         self.settle(id, cx);
     }
@@ -145,8 +153,13 @@ impl TcpTable {
         cx.budget.moved(CONNECTION);
         let anywhere = guest.ip.is_unspecified();
         // A guest that is not known yet cannot be reached; the peer sees an end.
-        let Some(guest) = cx.guest_behind(guest) else { return };
+        let note = |why, cx: &mut Context| {
+            let remote = peer.unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into());
+            cx.journal.refused(&About::incoming(Carrier::Tcp, guest, remote.into(), peer), why, cx.now);
+        };
+        let Some(guest) = cx.guest_behind(guest) else { return note(Refusal::NoGuest, cx) };
         if !self.has_room(cx) {
+            note(Refusal::TableFull, cx);
             stream.reset_on_close();
             return;
         }
@@ -156,13 +169,14 @@ impl TcpTable {
             None => (cx.policy.visible(Ipv4Addr::LOCALHOST.into(), v6), 0),
         };
         let Some(key) = self.free_key(guest, ip, port, cx) else {
+            note(Refusal::TableFull, cx);
             stream.reset_on_close();
             return;
         };
         let conn = Connection::active(&cx.tcp_config_for(&key), cx.initial_sequence(&key), cx.now);
-        let id = self.insert(key, conn, Side::Host(stream), Origin::Host { anywhere }, cx);
+        let id = self.insert(key, conn, Side::Host(stream), Origin::Host { anywhere }, peer, cx);
         if !self.watch(id, cx) {
-            return self.remove(id, cx);
+            return self.end(id, End::NoResources, cx);
         }
         if let Some(flow) = self.flows.get_mut(id) {
             flow.host.set_writable();
@@ -174,9 +188,9 @@ impl TcpTable {
     /// Takes in a connection of a guest forward from a saved state, in the place of one between the same ends.
     pub(crate) fn adopt(&mut self, key: FlowKey, conn: Connection, forward: Arc<Rule>, tos: u8, cx: &mut Context) {
         if let Some(old) = self.find(&key) {
-            self.remove(old, cx);
+            self.end(old, End::Replaced, cx);
         }
-        let id = self.insert(key, conn, Side::Callback, Origin::Guest, cx);
+        let id = self.insert(key, conn, Side::Callback, Origin::Guest, None, cx);
         if let Some(flow) = self.flows.get_mut(id) {
             flow.forward = Some(forward);
             flow.host.set_writable();
@@ -200,7 +214,21 @@ impl TcpTable {
             .find(|key| self.flows.find(key).is_none())
     }
 
-    fn insert(&mut self, key: FlowKey, conn: Connection, side: Side, origin: Origin, cx: &mut Context) -> TcpId {
+    /// `host` is the real address on the host's side, where there is one.
+    fn insert(
+        &mut self,
+        key: FlowKey,
+        conn: Connection,
+        side: Side,
+        origin: Origin,
+        host: Option<SocketAddr>,
+        cx: &mut Context,
+    ) -> TcpId {
+        let mut about = About::out(Carrier::Tcp, key.guest, key.remote, host);
+        if origin != Origin::Guest {
+            about = About::incoming(Carrier::Tcp, key.guest, key.remote, host);
+        }
+        about.guest_forward = !matches!(side, Side::Host(_));
         let read_edge = conn.snd_edge();
         let flow = TcpFlow {
             key,
@@ -223,6 +251,7 @@ impl TcpTable {
         let id = self.flows.insert(flow, cx);
         if let Some(entry) = self.flows.entry(id) {
             self.callbacks.insert(id, entry);
+            cx.journal.begun(entry.number, &about, cx.now);
         }
         id
     }
@@ -240,6 +269,11 @@ impl TcpTable {
         }
         false
     }
+}
+
+/// There will be no flow for a SYN of the guest.
+fn note_refused(key: &FlowKey, why: Refusal, cx: &mut Context) {
+    cx.journal.refused(&About::out(Carrier::Tcp, key.guest, key.remote, None), why, cx.now);
 }
 
 /// Tells the guest that a connection will not come about. The error is followed by a reset: there are guests that take the

@@ -10,6 +10,7 @@ use super::host_half::{MAX_READ, MIN_READ, Received, Side, Written};
 use crate::flow::context::Context;
 use crate::flow::effect::{Effect, Leaving};
 use crate::flow::egress::Unreachable;
+use crate::flow::journal::End;
 use crate::host::fault::Fault;
 use crate::pace;
 use crate::tcp::{Flags, Segment, Transmit};
@@ -164,7 +165,9 @@ impl TcpFlow {
                 self.conn.accept(cx.now);
             }
             Err(error) => {
-                match connecting.few_hops.then(|| self.report(stream, &connecting.packet, cx)).flatten() {
+                let reported = connecting.few_hops.then(|| self.report(stream, &connecting.packet, cx)).flatten();
+                self.host.account.ends(End::NotConnected);
+                match reported {
                     // The guest is told, and may try once more, with other hops; that the SYN was lost is all that happened.
                     Some(true) => return self.conn.release(&mut cx.pool),
                     Some(false) => return self.conn.abort(cx.now),
@@ -200,6 +203,7 @@ impl TcpFlow {
                     && let Some(rule) = &self.forward
                 {
                     let bytes = [first, second].concat();
+                    self.host.account.gave_host(length);
                     cx.effects.push(Effect::GuestForward { forward: rule.handle(cx.identity()), bytes });
                     if self.conn.wants_wider_window() {
                         self.conn.widen_window(true, &cx.pool);
@@ -437,6 +441,7 @@ impl TcpFlow {
         }
         if self.host.is_connect_late(cx.now) {
             self.host.end_connect();
+            self.host.account.ends(End::NotConnected);
             self.conn.abort(cx.now);
         }
         if self.host.asks_again(cx.now) {
@@ -482,6 +487,7 @@ impl TcpFlow {
         let fits = data.len() <= room;
         if fits {
             self.conn.send_mut().push(data, buffer, &mut cx.pool);
+            self.host.account.gave_guest(data.len());
         } else {
             self.conn.close_send();
         }

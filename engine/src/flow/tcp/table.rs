@@ -12,6 +12,7 @@ use super::guest::{CallbackFlows, MAX_COMMANDS, Rule};
 use super::{Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::effect::Leaving;
+use crate::flow::journal::{Carrier, End};
 use crate::flow::key::{Endpoint, FlowKey};
 use crate::flow::table::{Flow, Table};
 use crate::flow::token::Kind;
@@ -88,7 +89,7 @@ impl TcpTable {
             && let Some(id) = found
             && self.gives_way(id, &segment, from.ttl, cx)
         {
-            self.remove(id, cx);
+            self.end(id, End::Replaced, cx);
             found = None;
         }
         match found {
@@ -215,10 +216,27 @@ impl TcpTable {
         }
     }
 
+    /// Ends a flow for a reason that it does not know of.
+    #[cold]
+    pub(super) fn end(&mut self, id: TcpId, why: End, cx: &mut Context) {
+        if let Some(flow) = self.flows.get_mut(id) {
+            flow.host.account.ends(why);
+        }
+        self.remove(id, cx);
+    }
+
     /// Ends a flow. The guest was told before, or need not be.
-    pub(super) fn remove(&mut self, id: TcpId, cx: &mut Context) {
+    fn remove(&mut self, id: TcpId, cx: &mut Context) {
         let Some(mut entry) = self.flows.remove(id, cx) else { return };
         self.callbacks.remove(id, &entry);
+        let otherwise = match entry.flow.conn.closed() {
+            Some(Closed::Finished) => End::Closed,
+            Some(Closed::ResetByPeer) => End::GuestReset,
+            Some(Closed::TimedOut) => End::GuestSilent,
+            Some(Closed::Aborted) | None => End::Reset,
+        };
+        cx.journal.resent += u64::from(entry.flow.conn.resent());
+        cx.journal.ended(entry.number, Carrier::Tcp, &entry.flow.host.account, otherwise, cx.now);
         entry.flow.break_with_program(id, cx);
         self.forget_last(id);
         self.leave_stage(entry.flow.stage);
@@ -287,7 +305,7 @@ impl TcpTable {
     /// Ends all flows without a word to the guest.
     pub(crate) fn clear(&mut self, cx: &mut Context) {
         for id in self.flows.newest_first() {
-            self.remove(id, cx);
+            self.end(id, End::Stopped, cx);
         }
     }
 }

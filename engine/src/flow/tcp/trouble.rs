@@ -5,11 +5,13 @@
 
 use super::TcpFlow;
 use crate::flow::context::Context;
+use crate::flow::journal::End;
 use crate::tcp::State;
 
 impl TcpFlow {
     /// Resets both sides.
     pub(super) fn reset_both(&mut self, cx: &mut Context) {
+        self.host.account.ends(End::HostReset);
         self.host.break_off();
         self.conn.discard_received(&mut cx.pool);
         self.conn.abort(cx.now);
@@ -38,6 +40,7 @@ impl TcpFlow {
             _ => false,
         };
         if delivered {
+            self.host.account.ends(End::HostReset);
             self.conn.abort(cx.now);
         }
     }

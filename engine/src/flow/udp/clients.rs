@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 
 use super::Mapping;
 use super::peers::{MAX_PEERS, Peer};
+use crate::flow::context::Context;
+use crate::flow::journal::{End, Way};
 use crate::flow::key::Endpoint;
-use crate::flow::policy::Policy;
 use crate::host::local_address::LocalAddress;
 
 /// Clients a forward remembers; the one that was silent for longest goes.
@@ -16,7 +17,7 @@ const TRIES: u16 = 64;
 
 impl Mapping {
     /// A datagram came to a host forward: its sender becomes the latest of the peers. `local` is what it was sent to.
-    pub(super) fn meet(&mut self, real: SocketAddr, local: Option<LocalAddress>, policy: &Policy) {
+    pub(super) fn meet(&mut self, real: SocketAddr, local: Option<LocalAddress>, cx: &mut Context) {
         if !self.forward {
             return;
         }
@@ -30,14 +31,11 @@ impl Mapping {
         }
         // The address is seen by everybody as its own, so two clients differ in it or in the port; but the host's loopback
         // addresses, and the addresses asked, are all one to the guest.
-        let own = Endpoint::new(policy.visible(real.ip(), self.guest.ip.is_ipv6()), real.port());
+        let own = Endpoint::new(cx.policy.visible(real.ip(), self.guest.ip.is_ipv6()), real.port());
         let other = |step: u16| Endpoint { port: 49152 + real.port().wrapping_add(step * 251) % 16384, ..own };
         let mut names = std::iter::once(own).chain((1..=TRIES).map(other));
         let Some(known_as) = names.find(|name| self.peers.iter().all(|peer| peer.known_as != *name)) else { return };
-        if self.peers.len() >= MAX_CLIENTS {
-            self.peers.pop_front();
-        }
-        self.peers.push_back(Peer { real, known_as, local });
+        self.add(Peer { real, known_as, local, client: None }, Way::In, cx);
     }
 
     /// Which address of the host what the guest sends to `known_as` is to leave from; `None` for any.
@@ -46,6 +44,11 @@ impl Mapping {
             return None;
         }
         self.peers.iter().find(|peer| peer.known_as == known_as).and_then(|peer| peer.local)
+    }
+
+    /// Ends what the journal knows of the clients of a forward.
+    pub(super) fn end_clients(&self, why: End, cx: &mut Context) {
+        self.peers.iter().for_each(|peer| peer.end(why, cx));
     }
 
     /// How many peers the flow remembers.

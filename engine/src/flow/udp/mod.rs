@@ -26,6 +26,7 @@ use bulk::Bulk;
 
 use super::clock_hand::ClockHand;
 use super::datagram::{self, HostHalf};
+use super::journal::Account;
 use super::key::Endpoint;
 use super::table::{Flow, GivesWay};
 use super::token::Kind;
@@ -46,6 +47,8 @@ struct Mapping {
     bound: Option<SocketAddr>,
     peers: VecDeque<peers::Peer>,
     expires: Instant,
+    /// What has gone through it; through a forward, each of the peers has one.
+    account: Account,
 }
 
 /// One UDP mapping.

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 
 use super::Mapping;
+use crate::flow::context::Context;
+use crate::flow::journal::{About, Account, Carrier, End, Way};
 use crate::flow::key::Endpoint;
 use crate::flow::policy::Policy;
 use crate::host::local_address::LocalAddress;
@@ -17,10 +19,22 @@ pub(super) struct Peer {
     pub known_as: Endpoint,
     /// Which address of the host it sent to, where that has to be known.
     pub local: Option<LocalAddress>,
+    /// A peer of a host forward is a flow to the journal: its number, and what it has carried.
+    pub client: Option<(u64, Account)>,
+}
+
+impl Peer {
+    /// The peer is forgotten.
+    pub(super) fn end(&self, why: End, cx: &mut Context) {
+        if let Some((number, account)) = &self.client {
+            cx.journal.ended(*number, Carrier::Udp, account, why, cx.now);
+        }
+    }
 }
 
 impl Mapping {
-    pub(super) fn remember(&mut self, real: SocketAddr, known_as: Endpoint) {
+    /// `way` says who began, where that is news.
+    pub(super) fn remember(&mut self, real: SocketAddr, known_as: Endpoint, way: Way, cx: &mut Context) {
         let is_it = |peer: &Peer| peer.real == real && peer.known_as == known_as;
         if self.peers.back().is_some_and(is_it) || (self.forward && self.peers.iter().any(is_it)) {
             return;
@@ -28,11 +42,58 @@ impl Mapping {
         // What the guest sends through a forward goes to the one peer of that name. Else several may have it, as name servers
         // do: each answers under it.
         let forward = self.forward;
-        self.peers.retain(|peer| !(forward && peer.known_as == known_as) && peer.real != real);
-        if self.peers.len() >= self.max_peers() {
-            self.peers.pop_front();
+        self.peers.retain(|peer| {
+            let stays = !(forward && peer.known_as == known_as) && peer.real != real;
+            if !stays {
+                peer.end(End::Replaced, cx);
+            }
+            stays
+        });
+        self.add(Peer { real, known_as, local: None, client: None }, way, cx);
+    }
+
+    /// Adds a peer as the latest one.
+    pub(super) fn add(&mut self, mut peer: Peer, way: Way, cx: &mut Context) {
+        if self.peers.len() >= self.max_peers()
+            && let Some(oldest) = self.peers.pop_front()
+        {
+            oldest.end(End::MadeRoom, cx);
         }
-        self.peers.push_back(Peer { real, known_as, local: None });
+        if self.forward {
+            let about = About { way, ..About::out(Carrier::Udp, self.guest, peer.known_as, Some(peer.real)) };
+            let number = cx.number();
+            cx.journal.begun(number, &about, cx.now);
+            peer.client = Some((number, Account::default()));
+        }
+        self.peers.push_back(peer);
+    }
+
+    /// Whether what the guest sends now goes to another destination than what it sent before.
+    pub(super) fn goes_elsewhere(&self, destination: Endpoint) -> bool {
+        !self.forward && self.remote.is_some_and(|remote| remote != destination)
+    }
+
+    /// Bytes of the guest were given to the host, for this peer.
+    pub(super) fn gave_host(&mut self, real: SocketAddr, bytes: usize) {
+        if let Some(account) = self.account_of(real) {
+            account.gave_host(bytes);
+        }
+    }
+
+    /// Bytes of this peer came for the guest.
+    pub(super) fn gave_guest(&mut self, real: SocketAddr, bytes: usize) {
+        if let Some(account) = self.account_of(real) {
+            account.gave_guest(bytes);
+        }
+    }
+
+    fn account_of(&mut self, real: SocketAddr) -> Option<&mut Account> {
+        if !self.forward {
+            return Some(&mut self.account);
+        }
+        // The one that was met last is the last one.
+        let peer = self.peers.iter_mut().rev().find(|peer| peer.real == real)?;
+        peer.client.as_mut().map(|(_, account)| account)
     }
 
     /// The real address of the peer the guest knows as `known_as`.

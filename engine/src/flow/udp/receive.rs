@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use super::{LIFETIME, Mapping, UdpFlow};
 use crate::flow::context::Context;
 use crate::flow::egress::Reported;
+use crate::flow::journal::Way;
 use crate::host::error_queue::QueuedError;
 use crate::host::fault::Fault;
 use crate::host::mmsg::{ReceiveBuffer, Received};
@@ -61,17 +62,18 @@ fn deliver(flow: &mut UdpFlow, received: &Received<'_>, cx: &mut Context) {
     flow.used = true;
     let mapping = &mut flow.mapping;
     if mapping.forward {
-        mapping.meet(real, received.local, &cx.policy);
+        mapping.meet(real, received.local, cx);
     }
     // While the guest is not known, what comes for it is lost.
     let Some(guest) = cx.guest_behind(mapping.guest) else { return };
     let source = mapping.known_as(real, &cx.policy);
     let from_name_server = !mapping.forward && cx.policy.is_name_server(source);
     if mapping.forward {
-        mapping.remember(real, source);
+        mapping.remember(real, source, Way::In, cx);
     } else {
         mapping.expires = cx.now + if from_name_server { DNS_LIFETIME } else { LIFETIME };
     }
+    mapping.gave_guest(real, received.byte_count());
     let one_family = source.ip.is_ipv4() == mapping.guest.ip.is_ipv4();
     for payload in received.datagrams() {
         if from_name_server {

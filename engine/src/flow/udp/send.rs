@@ -7,9 +7,11 @@ use super::table::UdpTable;
 use super::{LIFETIME, UdpFlow, UdpId};
 use crate::flow::context::Context;
 use crate::flow::egress::{Reported, Unreachable};
+use crate::flow::journal::{About, Carrier, Refusal, Way};
 use crate::flow::key::Endpoint;
 use crate::flow::name_server::Moved;
 use crate::flow::policy::Destination;
+use crate::flow::table::Entry;
 use crate::host::fault::Fault;
 use crate::host::mmsg::MAX_SEND;
 use crate::ip::icmp;
@@ -44,9 +46,10 @@ impl UdpTable {
         self.end_burst(cx);
         let forward = self.forward_for(datagram, cx);
         if cx.policy.reach.restricted && forward.is_none() {
-            return;
+            return note_refused(datagram, Refusal::Restricted, cx);
         }
         if datagram.ttl <= 1 {
+            note_refused(datagram, Refusal::HopsExceeded, cx);
             cx.egress.time_exceeded(datagram.packet, cx.now);
             return;
         }
@@ -57,6 +60,8 @@ impl UdpTable {
             Destination::Refused => None,
         });
         let Some(real) = real else {
+            let query = cx.policy.is_name_server(datagram.destination);
+            note_refused(datagram, if query { Refusal::NoNameServer } else { Refusal::NoRoute }, cx);
             cx.egress.unreachable(Unreachable::Network, datagram.packet, cx.now);
             return;
         };
@@ -86,12 +91,19 @@ impl UdpTable {
         forward: Option<UdpId>,
         cx: &mut Context,
     ) -> (Sent, Option<Burst>) {
-        let id = match forward.map_or_else(|| self.flow_of(datagram.source, real, cx), |id| Ok(Some(id))) {
+        let id = match forward
+            .map_or_else(|| self.flow_of(datagram.source, datagram.destination, real, cx), |id| Ok(Some(id)))
+        {
             Ok(Some(id)) => id,
             Ok(None) => return (Sent::Lack, None),
             // The host does not speak this family, or has no such source address: there is no route.
             Err(_) => return (Sent::Unreachable(Unreachable::Network), None),
         };
+        if let Some(Entry { flow, number, .. }) = self.flows.entry(id)
+            && flow.mapping.goes_elsewhere(datagram.destination)
+        {
+            cx.journal.goes_to(*number, datagram.destination, real, cx.now);
+        }
         let Some(flow) = self.flows.get_mut(id) else { return (Sent::Done, None) };
         flow.used = true;
         let mapping = &mut flow.mapping;
@@ -106,7 +118,7 @@ impl UdpTable {
                 IpAddr::V6(ip) if ip.is_multicast() => Endpoint::new(cx.policy.v6.host, datagram.destination.port),
                 _ => datagram.destination,
             };
-            mapping.remember(real, known_as);
+            mapping.remember(real, known_as, Way::Out, cx);
         }
         let FromGuest { source, destination, ttl, whole, .. } = *datagram;
         let local = mapping.local_for(destination);
@@ -182,6 +194,11 @@ impl UdpTable {
     }
 }
 
+/// There will be no flow for a datagram of the guest.
+fn note_refused(datagram: &FromGuest<'_>, why: Refusal, cx: &mut Context) {
+    cx.journal.refused(&About::out(Carrier::Udp, datagram.source, datagram.destination, None), why, cx.now);
+}
+
 /// The name server this query is to go to.
 fn name_server(datagram: &FromGuest<'_>, cx: &mut Context) -> Option<SocketAddr> {
     let v6 = datagram.destination.ip.is_ipv6();
@@ -223,6 +240,7 @@ fn send(flow: &mut UdpFlow, datagram: &FromGuest<'_>, burst: &Burst, cx: &mut Co
     for _ in 0..2 {
         let Err(error) = flow.host.socket().send_from(datagram.payload, burst.real, burst.local) else {
             cx.pace.on_given();
+            flow.mapping.gave_host(burst.real, datagram.payload.len());
             return Sent::Done;
         };
         match Fault::of(&error) {
@@ -265,6 +283,7 @@ fn too_large(flow: &mut UdpFlow, datagram: &FromGuest<'_>, burst: &Burst, cx: &m
         flow.host.give_in();
         if flow.host.socket().send_from(datagram.payload, burst.real, burst.local).is_ok() {
             cx.pace.on_given();
+            flow.mapping.gave_host(burst.real, datagram.payload.len());
         }
     }
 }
@@ -278,7 +297,12 @@ fn send_staged(flow: &mut UdpFlow, burst: &Burst, stage: &Stage, cx: &mut Contex
     let mut done = 0;
     while let Some(rest) = payloads.get(done..stage.len()) {
         let segmenting = &mut flow.bulk.segmenting;
-        let Err((sent, _)) = flow.host.socket().send_many(rest, burst.real, burst.local, segmenting) else { return };
+        let outcome = flow.host.socket().send_many(rest, burst.real, burst.local, segmenting);
+        let sent = outcome.as_ref().map_or_else(|(sent, _)| *sent, |()| rest.len());
+        flow.mapping.gave_host(burst.real, rest.iter().take(sent).map(|payload| payload.len()).sum());
+        if outcome.is_ok() {
+            return;
+        }
         done += sent;
         // The one that failed is tried on its own, which finds out whose error it was.
         let (packet, payload) = stage.get(done);

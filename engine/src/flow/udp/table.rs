@@ -12,6 +12,7 @@ use super::{FromGuest, LIFETIME, Mapping, UdpFlow, receive};
 use crate::flow::context::Context;
 use crate::flow::datagram::HostHalf;
 use crate::flow::effect::Leaving;
+use crate::flow::journal::{About, Account, Carrier, End, Refusal};
 use crate::flow::key::Endpoint;
 use crate::flow::several::Several;
 use crate::flow::table::{Entry, NotAdmitted, Table};
@@ -69,11 +70,17 @@ impl UdpTable {
         self.flows.get(id)?.mapping.peer_known_as(known_as)
     }
 
-    /// The flow for what `guest` sends to `real`, a new one if need be; `None` when there is no room for it now.
+    /// The flow for what `guest` sends to `remote`, which is `real`; a new one if need be. `None` when there is no room for it now.
     ///
     /// # Errors
     /// What `socket` or `bind` said, but for a lack of descriptors or memory.
-    pub(super) fn flow_of(&mut self, guest: Endpoint, real: SocketAddr, cx: &mut Context) -> io::Result<Option<UdpId>> {
+    pub(super) fn flow_of(
+        &mut self,
+        guest: Endpoint,
+        remote: Endpoint,
+        real: SocketAddr,
+        cx: &mut Context,
+    ) -> io::Result<Option<UdpId>> {
         let v6 = real.is_ipv6();
         if let Some(id) = self.flows.find(&(guest, v6)) {
             return Ok(Some(id));
@@ -84,12 +91,21 @@ impl UdpTable {
         cx.egress.neighbors.heard(guest.ip, cx.now);
         let source = cx.policy.outbound(real);
         let made = cx.open_datagram(|| Datagram::outgoing(v6, source));
+        let about = About::out(Carrier::Udp, guest, remote, Some(real));
         let socket = match cx.tell_of_source(source, made) {
             Ok(socket) => socket,
-            Err(error) if is_lack(&error) => return Ok(None),
-            Err(error) => return Err(error),
+            Err(error) => {
+                cx.journal.refused(&about, Refusal::of(&error), cx.now);
+                return if is_lack(&error) { Ok(None) } else { Err(error) };
+            }
         };
-        let Ok(id) = self.insert(guest, socket, v6, false, cx) else { return Ok(None) };
+        let Ok(id) = self.insert(guest, socket, v6, false, cx) else {
+            cx.journal.refused(&about, Refusal::NoResources, cx.now);
+            return Ok(None);
+        };
+        if let Some(entry) = self.flows.entry(id) {
+            cx.journal.begun(entry.number, &about, cx.now);
+        }
         cx.giving_way += 1;
         self.flows.give_way(id);
         Ok(Some(id))
@@ -107,27 +123,30 @@ impl UdpTable {
             socket.leave_this_host_out(v6);
         }
         let (peers, expires) = (VecDeque::new(), cx.now + LIFETIME);
-        let mapping = Mapping { guest, remote: None, forward, bound: None, peers, expires };
+        let account = Account::default();
+        let mapping = Mapping { guest, remote: None, forward, bound: None, peers, expires, account };
         let flow = UdpFlow { mapping, host: HostHalf::new(socket, v6), bulk: Bulk::default(), used: true };
         self.flows.admit(flow, cx)
     }
 
     /// Makes room by the rule of the table; false when nothing may go.
     pub(crate) fn evict(&mut self, cx: &mut Context) -> bool {
-        self.flows.victim().inspect(|&id| self.remove(id, cx)).is_some()
+        self.flows.victim().inspect(|&id| self.remove(id, End::MadeRoom, cx)).is_some()
     }
 
-    fn remove(&mut self, id: UdpId, cx: &mut Context) {
+    fn remove(&mut self, id: UdpId, why: End, cx: &mut Context) {
         if self.stage.burst().is_some_and(|burst| burst.flow == id) {
             self.end_burst(cx);
         }
-        let Some(Entry { flow, .. }) = self.flows.remove(id, cx) else { return };
+        let Some(Entry { flow, number, .. }) = self.flows.remove(id, cx) else { return };
         if flow.mapping.forward {
+            flow.mapping.end_clients(why, cx);
             self.forwards.remove(&flow.mapping.guest, id);
             if let Some(local) = flow.bound() {
                 self.by_host.remove(&local.into(), id);
             }
         } else {
+            cx.journal.ended(number, Carrier::Udp, &flow.mapping.account, why, cx.now);
             cx.giving_way -= 1;
         }
         cx.unwatch(Leaving::Datagram(flow.host.into_socket()));
@@ -180,7 +199,7 @@ impl UdpTable {
     pub(crate) fn remove_forward(&mut self, id: UdpId, cx: &mut Context) -> bool {
         let found = self.forward(id).is_some();
         if found {
-            self.remove(id, cx);
+            self.remove(id, End::Stopped, cx);
         }
         found
     }
@@ -218,7 +237,7 @@ impl UdpTable {
         let Some(flow) = self.flows.fired(id) else { return };
         flow.host.on_deadline(cx.now);
         if flow.mapping.expires().is_some_and(|expires| expires <= cx.now) {
-            self.remove(id, cx);
+            self.remove(id, End::Expired, cx);
         } else {
             self.flows.settle(id, cx);
         }
@@ -228,7 +247,7 @@ impl UdpTable {
     pub(crate) fn clear(&mut self, cx: &mut Context) {
         self.by_host.clear();
         for id in self.flows.newest_first() {
-            self.remove(id, cx);
+            self.remove(id, End::Stopped, cx);
         }
     }
 }

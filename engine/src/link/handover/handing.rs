@@ -42,6 +42,11 @@ impl Handing {
         self.end - self.first + usize::from(self.marker.is_some())
     }
 
+    /// The frames to be given now, in order.
+    pub fn frames(&self) -> impl Iterator<Item = &[u8]> {
+        self.outbox.some(self.first..self.end).chain(self.marker.as_deref())
+    }
+
     /// One of them.
     pub fn frame(&self, index: usize) -> Option<&[u8]> {
         let at = self.first + index;

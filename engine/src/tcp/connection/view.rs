@@ -128,6 +128,11 @@ impl Connection {
         self.sender.controller().threshold()
     }
 
+    /// How many segments were sent again.
+    pub fn resent(&self) -> u32 {
+        self.sender.resent()
+    }
+
     /// The smoothed round-trip time, once one was measured.
     pub fn srtt(&self) -> Option<Duration> {
         self.sender.rtt().srtt()

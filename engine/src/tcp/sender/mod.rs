@@ -122,6 +122,8 @@ pub(super) struct Sender {
     sent_at: Instant,
     armed_at: Instant,
     scoreboard: Scoreboard,
+    /// Segments that were sent again.
+    resent: u32,
     recovery: Recovery,
     rack: Rack,
     undo: Option<Box<Undo>>,
@@ -169,6 +171,7 @@ impl Sender {
             sent_at: Instant::ZERO,
             armed_at: Instant::ZERO,
             scoreboard: Scoreboard::default(),
+            resent: 0,
             recovery: Recovery::new(iss),
             rack: Rack::new(iss),
             undo: None,
@@ -337,6 +340,11 @@ impl Sender {
 
     pub(super) fn iss(&self) -> SeqNumber {
         self.iss
+    }
+
+    /// How many segments were sent again.
+    pub(super) fn resent(&self) -> u32 {
+        self.resent
     }
 
     /// The oldest number that is not acknowledged.

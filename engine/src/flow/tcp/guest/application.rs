@@ -184,6 +184,7 @@ impl TcpFlow {
                 self.conn.widen_window(true, &cx.pool);
             }
             self.conn.consume_received(received, &mut cx.pool);
+            self.host.account.gave_host(received);
         } else if self.conn.peer_finished() {
             program.end_taken = true;
         } else {
@@ -209,6 +210,7 @@ impl TcpFlow {
         if taken < data.len().min(room) {
             program.wait = Wait::Memory(cx.now + MEMORY_RETRY);
         }
+        self.host.account.gave_guest(taken);
         if taken > 0 { Ok(taken) } else { Err(GuestConnectionError::WouldBlock) }
     }
 

@@ -1,0 +1,14 @@
+//! What the guest did and how much, written down: its frames as a capture (pcapng), and what became of its flows as a log of
+//! JSON lines. `pcapng` makes the blocks of a capture, `frames` decides what of a frame goes into it, `log` makes the lines,
+//! `sink` is the bounded way of both into their files.
+//!
+//! Nothing here can keep the network waiting or end it: what does not fit is counted, and an error ends the record. No table
+//! of flows is looked at, and nothing of a frame is judged; whoever has something to record brings it.
+#![forbid(unsafe_code)]
+
+pub(crate) mod frames;
+pub(crate) mod log;
+pub(crate) mod options;
+pub(crate) mod pcapng;
+pub(crate) mod sink;
+mod wall_clock;

@@ -1,0 +1,193 @@
+//! What became of flows: each that begins, is refused and ends is noted here, once. It is counted, and written into the log where
+//! there is one (`written`). `account` is what a flow notes of itself for that.
+//!
+//! Nothing is decided here, and no table is looked at: whoever begins, refuses or ends a flow says so.
+
+mod account;
+mod refusals;
+#[cfg(feature = "capture")]
+mod written;
+
+use std::net::SocketAddr;
+
+pub(crate) use account::{Account, End};
+use refusals::Refusals;
+
+use super::key::Endpoint;
+use crate::time::Instant;
+
+/// What carries a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carrier {
+    Tcp,
+    Udp,
+    Icmp,
+}
+
+/// Who begins a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// The guest.
+    Out,
+    /// A host peer, through a host forward.
+    In,
+}
+
+/// Which flow it is about.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "capture"), allow(dead_code))]
+pub(crate) struct About {
+    pub carrier: Carrier,
+    pub way: Way,
+    pub guest: Endpoint,
+    /// The other end as the guest knows it.
+    pub remote: Endpoint,
+    /// The real one, where there is one and it is known.
+    pub host: Option<SocketAddr>,
+    /// Whether the guest goes to a guest forward.
+    pub guest_forward: bool,
+    /// The rule that decided, where there are rules.
+    pub rule: Option<u32>,
+}
+
+impl About {
+    /// A flow that the guest begins.
+    pub(crate) fn out(carrier: Carrier, guest: Endpoint, remote: Endpoint, host: Option<SocketAddr>) -> About {
+        About { carrier, way: Way::Out, guest, remote, host, guest_forward: false, rule: None }
+    }
+
+    /// One that a host peer begins.
+    pub(crate) fn incoming(carrier: Carrier, guest: Endpoint, remote: Endpoint, host: Option<SocketAddr>) -> About {
+        About { way: Way::In, ..About::out(carrier, guest, remote, host) }
+    }
+}
+
+/// Why there is no flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The network is one that reaches nothing.
+    Restricted,
+    /// Nothing of the host is at this address, or the host has no way there.
+    NoRoute,
+    /// There is no name server.
+    NoNameServer,
+    /// The time to live ends here.
+    HopsExceeded,
+    /// There are as many flows as there may be.
+    TableFull,
+    /// The host lacks descriptors, ports or memory.
+    NoResources,
+    /// The host said no at once.
+    HostRefused,
+    /// No guest is known that a forward could lead to.
+    NoGuest,
+}
+
+impl Refusal {
+    /// What the host's error says of it.
+    pub(crate) fn of(error: &std::io::Error) -> Refusal {
+        match error.raw_os_error() {
+            Some(libc::EADDRNOTAVAIL | libc::EAGAIN) => Refusal::NoResources,
+            _ if crate::host::lack::is_lack(error) => Refusal::NoResources,
+            Some(libc::ECONNREFUSED) => Refusal::HostRefused,
+            _ => Refusal::NoRoute,
+        }
+    }
+}
+
+/// How many flows of one kind there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub begun: u64,
+    pub refused: u64,
+    pub ended: u64,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Journal {
+    counts: [Counts; 3],
+    /// TCP segments that were sent again on flows that have ended.
+    pub resent: u64,
+    refusals: Refusals,
+    #[cfg(feature = "capture")]
+    log: Option<Box<written::Written>>,
+}
+
+impl Journal {
+    pub(crate) fn counts(&self, carrier: Carrier) -> Counts {
+        self.counts.get(carrier as usize).copied().unwrap_or_default()
+    }
+
+    fn count(&mut self, carrier: Carrier, count: impl FnOnce(&mut Counts)) {
+        if let Some(counts) = self.counts.get_mut(carrier as usize) {
+            count(counts);
+        }
+    }
+
+    /// The flow with this number has begun.
+    pub(crate) fn begun(&mut self, number: u64, about: &About, now: Instant) {
+        self.count(about.carrier, |counts| counts.begun += 1);
+        #[cfg(feature = "capture")]
+        if let Some(log) = &mut self.log {
+            log.begun(number, about, now);
+        }
+        let _ = (number, now);
+    }
+
+    /// A flow did not come about. Who tries again is told again, but is noted as one.
+    #[cold]
+    pub(crate) fn refused(&mut self, about: &About, why: Refusal, now: Instant) {
+        if !self.refusals.is_new(about, now) {
+            return;
+        }
+        self.count(about.carrier, |counts| counts.refused += 1);
+        #[cfg(feature = "capture")]
+        if let Some(log) = &mut self.log {
+            log.refused(about, why, now);
+        }
+        let _ = why;
+    }
+
+    /// The flow with this number goes to one more destination, or to the same again.
+    #[inline]
+    pub(crate) fn goes_to(&mut self, number: u64, remote: Endpoint, host: SocketAddr, now: Instant) {
+        #[cfg(feature = "capture")]
+        if let Some(log) = &mut self.log {
+            log.goes_to(number, remote, host, now);
+        }
+        let _ = (number, remote, host, now);
+    }
+
+    /// The flow with this number has ended, as its account says, or as `otherwise` does.
+    pub(crate) fn ended(&mut self, number: u64, carrier: Carrier, account: &Account, otherwise: End, now: Instant) {
+        self.count(carrier, |counts| counts.ended += 1);
+        #[cfg(feature = "capture")]
+        if let Some(log) = &mut self.log {
+            log.ended(number, account, account.end().unwrap_or(otherwise), now);
+        }
+        let _ = (number, account, otherwise, now);
+    }
+}
+
+#[cfg(feature = "capture")]
+impl Journal {
+    /// Has everything that happens from now on written into a log; `None` ends that.
+    pub(crate) fn write_to(&mut self, log: Option<crate::capture::log::Log>) {
+        self.log = log.map(|log| Box::new(written::Written::new(log)));
+    }
+
+    pub(crate) fn is_written(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// The log.
+    pub(crate) fn log(&mut self) -> Option<&mut crate::capture::log::Log> {
+        self.log.as_mut().map(|log| log.log())
+    }
+
+    /// What it has come to.
+    pub(crate) fn recorded(&self) -> Option<crate::capture::frames::Recorded> {
+        self.log.as_ref().map(|log| log.recorded())
+    }
+}

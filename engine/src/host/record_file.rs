@@ -1,0 +1,131 @@
+//! A file that something is recorded into while the guest runs, as frames or a log. It is opened at once and never again: the
+//! application may leave its file system behind afterwards.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Seek, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+/// A file that takes bytes, and that can be begun anew.
+pub(crate) trait Record {
+    /// Writes bytes, and tells how many.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when none are taken for now; whatever else the system says is the end of it.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Forgets what was written.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn begin_anew(&mut self) -> io::Result<()>;
+}
+
+/// One that is on disk, or a character device.
+#[derive(Debug)]
+pub(crate) struct RecordFile {
+    file: File,
+    /// How much was written, where that has a limit.
+    written: Option<u64>,
+}
+
+impl RecordFile {
+    /// Makes the file, which only its owner may read, or empties it.
+    ///
+    /// # Errors
+    /// What the system says; or it is a pipe or a socket, whose end of the other side would end the whole program by a
+    /// signal; or somebody else records into it.
+    pub(crate) fn create(path: &Path) -> io::Result<RecordFile> {
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(path);
+        // A pipe that nobody reads.
+        let file = file.map_err(|error| if error.raw_os_error() == Some(libc::ENXIO) { no_file() } else { error })?;
+        let kind = file.metadata()?.file_type();
+        if kind.is_char_device() {
+            return Ok(RecordFile { file, written: None });
+        }
+        if !kind.is_file() {
+            return Err(no_file());
+        }
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            return Err(io::Error::other("somebody else writes into it"));
+        }
+        file.set_len(0)?;
+        Ok(RecordFile { file, written: Some(0) })
+    }
+}
+
+fn no_file() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "it is no ordinary file")
+}
+
+impl Record for RecordFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Who goes beyond the limit of the process is sent a signal that ends it.
+        if let Some(written) = self.written
+            && written.saturating_add(bytes.len() as u64) > longest_file()
+        {
+            return Err(io::Error::from_raw_os_error(libc::EFBIG));
+        }
+        let count = self.file.write(bytes)?;
+        if let Some(written) = &mut self.written {
+            *written = written.saturating_add(count as u64);
+        }
+        Ok(count)
+    }
+
+    fn begin_anew(&mut self) -> io::Result<()> {
+        if self.written.is_some() {
+            self.file.set_len(0)?;
+            self.file.rewind()?;
+            self.written = Some(0);
+        }
+        Ok(())
+    }
+}
+
+/// How long a file of this process may become.
+fn longest_file() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the place is one for a limit, and is only written to.
+    let got = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
+    // Where the system does not tell there is no limit to be met. (Its type is not the same everywhere.)
+    #[allow(clippy::unnecessary_cast)]
+    if got == 0 { limit.rlim_cur as u64 } else { u64::MAX }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn place(name: &str) -> std::path::PathBuf {
+        std::env::temp_dir().join(format!("oxislirp-record-{}-{name}", std::process::id()))
+    }
+
+    #[test]
+    fn a_file_is_its_owners_alone_is_begun_anew_and_has_one_writer() {
+        let path = place("file");
+        std::fs::write(&path, "old").unwrap();
+        let mut file = RecordFile::create(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+        assert_eq!(RecordFile::create(&path).unwrap_err().to_string(), "somebody else writes into it");
+        assert_eq!(file.write(b"first").unwrap(), 5);
+        file.begin_anew().unwrap();
+        assert_eq!(file.write(b"next").unwrap(), 4);
+        assert_eq!(std::fs::read(&path).unwrap(), b"next");
+        std::fs::remove_file(&path).unwrap();
+        drop(RecordFile::create(&path).unwrap());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_and_a_full_disk_is_an_error() {
+        assert!(RecordFile::create(&std::env::temp_dir()).is_err());
+        assert!(RecordFile::create(Path::new("/nowhere/at/all")).is_err());
+        let mut full = RecordFile::create(Path::new("/dev/full")).unwrap();
+        assert_eq!(full.write(b"x").unwrap_err().raw_os_error(), Some(libc::ENOSPC));
+    }
+}
