@@ -111,7 +111,7 @@ fn ways(folder: &Path, name: &[String]) -> Vec<Vec<String>> {
         let front = vec![format!("-B{}", linker_in_front(folder))];
         // Those that define the symbols of the nodes themselves are not told of them.
         let plain: Vec<&str> =
-            MAP.lines().filter(|line| !line.trim().starts_with("SLIRP_") || line.ends_with('{')).collect();
+            MAP.lines().filter(|line| !is_node(line.trim()) || line.ends_with('{')).collect();
         let plain = write(&folder.join("libslirp-plain.map"), &(plain.join("\n") + "\n"));
         let plain = vec![format!("{prefix}--version-script={plain}")];
         ways.push([name, &front, &plain].concat());
@@ -148,6 +148,15 @@ fn nodes(map: &str) -> Vec<&str> {
     map.lines().filter_map(|line| line.trim().strip_suffix(" {")).collect()
 }
 
+/// Whether a line of the map, or a name, is that of a function or of a node.
+fn is_function(name: &str) -> bool {
+    ["slirp_", "oxislirp_"].iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn is_node(name: &str) -> bool {
+    ["SLIRP_", "OXISLIRP_"].iter().any(|prefix| name.starts_with(prefix))
+}
+
 /// The pairs of function and version node that the map defines.
 fn versions(map: &str) -> Vec<(&str, &str)> {
     let mut pairs = Vec::new();
@@ -155,7 +164,7 @@ fn versions(map: &str) -> Vec<(&str, &str)> {
     for line in map.lines().map(str::trim) {
         if let Some(name) = line.strip_suffix(" {") {
             node = name;
-        } else if let Some(function) = line.strip_suffix(';').filter(|name| name.starts_with("slirp_")) {
+        } else if let Some(function) = line.strip_suffix(';').filter(|name| is_function(name)) {
             pairs.push((function, node));
         }
     }

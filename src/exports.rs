@@ -589,7 +589,7 @@ pub extern "C" fn slirp_reset_debug(flags: c_uint) {
 }
 
 /// Runs `body` with the instance behind a handle. A NULL handle, and a panic, give `fallback`.
-fn with<T>(slirp: *mut Slirp, function: &str, fallback: T, body: impl FnOnce(&Instance) -> T) -> T {
+pub(super) fn with<T>(slirp: *mut Slirp, function: &str, fallback: T, body: impl FnOnce(&Instance) -> T) -> T {
     // SAFETY: the callers of the exported functions vouch for the handle.
     match unsafe { Instance::from_handle(slirp) } {
         Some(instance) => calls::within(instance.address(), || fenced(function, fallback, || body(&instance))),

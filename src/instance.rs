@@ -544,6 +544,11 @@ impl Instance {
         self.enter(|core| inspect::neighbors(&core.stack)).unwrap_or_default()
     }
 
+    /// What went through it; `None` after an internal error.
+    pub(crate) fn counters(&self) -> Option<inspect::Counters> {
+        self.enter(|core| inspect::counters(&core.stack))
+    }
+
     /// The pieces of the saved state; `None` after an internal error.
     pub(crate) fn save(&self) -> Option<Vec<Vec<u8>>> {
         self.enter(|core| snapshot::save(&core.stack))

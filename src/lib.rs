@@ -21,6 +21,7 @@ mod calls;
 mod config;
 mod config_file;
 mod counted;
+pub mod counters;
 mod debug;
 pub mod exports;
 mod fence;

@@ -49,6 +49,15 @@ fn libslirp_h_is_current() {
     check("libslirp.h", &with_deprecations(&text));
 }
 
+#[test]
+fn oxislirp_h_is_current() {
+    let config = cbindgen::Config::from_file(root().join("cbindgen-oxislirp.toml")).expect("the configuration is valid");
+    let bindings = cbindgen::Builder::new().with_config(config).with_src(source("counters.rs")).generate();
+    let mut text = Vec::new();
+    bindings.expect("cbindgen understands the C interface").write(&mut text);
+    check("oxislirp.h", &String::from_utf8(text).expect("the header is UTF-8"));
+}
+
 /// Marks what is deprecated, behind its declaration; cbindgen has no place for that.
 fn with_deprecations(text: &str) -> String {
     const DEPRECATED: [&str; 3] = ["void slirp_pollfds_fill(", "(*register_poll_fd)(", "(*unregister_poll_fd)("];

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 macro_rules! symbols {
     (required { $($name:ident: $type:ty;)* } optional { $($extra:ident: $extra_type:ty;)* }) => {
-        /// Every exported function; the ones of SLIRP_4.9 are `None` in older libraries.
+        /// Every exported function; the ones of SLIRP_4.9 are `None` in older libraries, and ours in upstream's.
         pub struct Library {
             $(pub $name: $type,)*
             $(pub $extra: Option<$extra_type>,)*
@@ -110,6 +110,7 @@ symbols! {
     slirp_pollfds_fill_socket: Fill;
     slirp_set_debug: unsafe extern "C" fn(c_uint);
     slirp_reset_debug: unsafe extern "C" fn(c_uint);
+    oxislirp_counters: unsafe extern "C" fn(Handle, *mut c_void, usize) -> usize;
     }
 }
 
