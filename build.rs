@@ -110,8 +110,7 @@ fn ways(folder: &Path, name: &[String]) -> Vec<Vec<String>> {
     if prefix == "-Wl," {
         let front = vec![format!("-B{}", linker_in_front(folder))];
         // Those that define the symbols of the nodes themselves are not told of them.
-        let plain: Vec<&str> =
-            MAP.lines().filter(|line| !is_node(line.trim()) || line.ends_with('{')).collect();
+        let plain: Vec<&str> = MAP.lines().filter(|line| !is_node(line.trim()) || line.ends_with('{')).collect();
         let plain = write(&folder.join("libslirp-plain.map"), &(plain.join("\n") + "\n"));
         let plain = vec![format!("{prefix}--version-script={plain}")];
         ways.push([name, &front, &plain].concat());

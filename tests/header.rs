@@ -51,7 +51,8 @@ fn libslirp_h_is_current() {
 
 #[test]
 fn oxislirp_h_is_current() {
-    let config = cbindgen::Config::from_file(root().join("cbindgen-oxislirp.toml")).expect("the configuration is valid");
+    let config =
+        cbindgen::Config::from_file(root().join("cbindgen-oxislirp.toml")).expect("the configuration is valid");
     let bindings = cbindgen::Builder::new().with_config(config).with_src(source("counters.rs")).generate();
     let mut text = Vec::new();
     bindings.expect("cbindgen understands the C interface").write(&mut text);

@@ -31,7 +31,8 @@ check "libslirp.so.0 is a link" is_link libslirp.so.0 libslirp.so.0.4.0
 check "libslirp.so is a link" is_link libslirp.so libslirp.so.0
 check "libslirp.a is a file" test -f "$lib/libslirp.a"
 check "the headers are under include/slirp" \
-    test -f "$work/root/usr/include/slirp/libslirp.h" -a -f "$work/root/usr/include/slirp/libslirp-version.h"
+    test -f "$work/root/usr/include/slirp/libslirp.h" -a -f "$work/root/usr/include/slirp/libslirp-version.h" \
+        -a -f "$work/root/usr/include/slirp/oxislirp.h"
 
 version_is() { [ "$(pkg-config --modversion slirp)" = 4.9.5 ]; }
 no_glib() { ! grep -i glib "$lib/pkgconfig/slirp.pc"; }

@@ -65,7 +65,6 @@ pub fn counters(stack: &Stack) -> Counters {
         let now = counts.begun.saturating_sub(counts.ended);
         FlowCounters { begun: counts.begun, refused: counts.refused, ended: counts.ended, now }
     };
-    let resent = tables.tcp.flows.iter().map(|(_, entry)| u64::from(entry.flow.connection().resent()));
     let traffic = stack.traffic();
     let egress = &tables.cx.egress;
     #[cfg(feature = "capture")]
@@ -80,7 +79,7 @@ pub fn counters(stack: &Stack) -> Counters {
         tcp: flows(Carrier::Tcp),
         udp: flows(Carrier::Udp),
         icmp: flows(Carrier::Icmp),
-        tcp_resent: journal.resent + resent.sum::<u64>(),
+        tcp_resent: journal.resent,
         dropped_from_guest: stack.refused_frames(),
         dropped_to_guest: egress.dropped_waiting(),
         dropped_unresolved: egress.dropped_unresolved(),

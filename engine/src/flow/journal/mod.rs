@@ -107,7 +107,7 @@ pub(crate) struct Counts {
 #[derive(Default)]
 pub(crate) struct Journal {
     counts: [Counts; 3],
-    /// TCP segments that were sent again on flows that have ended.
+    /// TCP segments that were sent to the guest again.
     pub resent: u64,
     refusals: Refusals,
     #[cfg(feature = "capture")]

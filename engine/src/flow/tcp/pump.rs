@@ -362,6 +362,7 @@ impl TcpFlow {
     fn transmit_up_to(&mut self, segments: usize, cx: &mut Context) {
         let sent = self.conn.snd_max();
         self.unfinished = !self.transmit_some(segments, cx);
+        cx.journal.resent += u64::from(self.conn.take_resent());
         if self.conn.snd_max() != sent {
             cx.pace.sharing.on_down(&mut self.part, self.conn.snd_max().distance(sent) as usize);
             self.proofs.sent(self.conn.snd_max(), &mut cx.egress);

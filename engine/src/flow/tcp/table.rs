@@ -235,7 +235,6 @@ impl TcpTable {
             Some(Closed::TimedOut) => End::GuestSilent,
             Some(Closed::Aborted) | None => End::Reset,
         };
-        cx.journal.resent += u64::from(entry.flow.conn.resent());
         cx.journal.ended(entry.number, Carrier::Tcp, &entry.flow.host.account, otherwise, cx.now);
         entry.flow.break_with_program(id, cx);
         self.forget_last(id);

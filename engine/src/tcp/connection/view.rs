@@ -128,9 +128,10 @@ impl Connection {
         self.sender.controller().threshold()
     }
 
-    /// How many segments were sent again.
-    pub fn resent(&self) -> u32 {
-        self.sender.resent()
+    /// How many segments were sent again since this was last asked.
+    #[inline]
+    pub fn take_resent(&mut self) -> u16 {
+        self.sender.take_resent()
     }
 
     /// The smoothed round-trip time, once one was measured.

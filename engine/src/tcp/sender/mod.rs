@@ -122,8 +122,6 @@ pub(super) struct Sender {
     sent_at: Instant,
     armed_at: Instant,
     scoreboard: Scoreboard,
-    /// Segments that were sent again.
-    resent: u32,
     recovery: Recovery,
     rack: Rack,
     undo: Option<Box<Undo>>,
@@ -171,7 +169,6 @@ impl Sender {
             sent_at: Instant::ZERO,
             armed_at: Instant::ZERO,
             scoreboard: Scoreboard::default(),
-            resent: 0,
             recovery: Recovery::new(iss),
             rack: Rack::new(iss),
             undo: None,
@@ -342,9 +339,10 @@ impl Sender {
         self.iss
     }
 
-    /// How many segments were sent again.
-    pub(super) fn resent(&self) -> u32 {
-        self.resent
+    /// How many segments were sent again since this was last asked.
+    #[inline]
+    pub(super) fn take_resent(&mut self) -> u16 {
+        std::mem::take(&mut self.recovery.resent)
     }
 
     /// The oldest number that is not acknowledged.

@@ -123,7 +123,7 @@ impl Sender {
         let end = start + len as u32 + u32::from(fin);
         let snapshot = self.note_sent(end.distance(start), now);
         self.scoreboard.resent(start, end, now, snapshot);
-        self.resent = self.resent.saturating_add(1);
+        self.recovery.resent = self.recovery.resent.saturating_add(1);
         if self.search.is_some() {
             self.judge_trial(start, end, now);
         }
@@ -184,7 +184,7 @@ impl Sender {
         let lone = self.scoreboard.pipe() <= u32::from(self.payload_mss());
         self.scoreboard.sent(end, now, !fresh, snapshot);
         if !fresh {
-            self.resent = self.resent.saturating_add(1);
+            self.recovery.resent = self.recovery.resent.saturating_add(1);
         }
         match self.timer {
             None | Some((Timer::Persist, _)) => self.rearm(now),

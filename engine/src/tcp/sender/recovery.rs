@@ -40,12 +40,23 @@ pub(super) struct Recovery {
     pub frto: Frto,
     /// Probes that were sent since something was last delivered.
     pub probes: u8,
+    /// Segments that were sent again, and that nobody has taken note of.
+    pub resent: u16,
     pub probe: Option<Probe>,
 }
 
 impl Recovery {
     pub(super) fn new(iss: SeqNumber) -> Recovery {
-        Recovery { phase: Phase::Open, recover: iss, duplicates: 0, left: 0, frto: Frto::Off, probes: 0, probe: None }
+        Recovery {
+            phase: Phase::Open,
+            recover: iss,
+            duplicates: 0,
+            left: 0,
+            frto: Frto::Off,
+            probes: 0,
+            resent: 0,
+            probe: None,
+        }
     }
 }
 
