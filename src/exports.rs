@@ -74,7 +74,7 @@ pub unsafe extern "C" fn slirp_new(
         };
         // SAFETY: as above.
         let callbacks = unsafe { Callbacks::copy(callbacks, version, opaque) };
-        Instance::create(config, callbacks).unwrap_or_else(|error| {
+        Instance::create(config, &settings, callbacks).unwrap_or_else(|error| {
             log::write(Level::Critical, &format!("slirp_new: {error}"));
             set_errno(error.raw_os_error().unwrap_or(libc::EIO));
             std::ptr::null_mut()

@@ -20,6 +20,7 @@ use std::time::Instant as HostInstant;
 
 use super::callbacks::Callbacks;
 use super::calls;
+use super::config_file::Settings;
 use super::counted::Counted;
 use super::debug;
 use super::fence::describe;
@@ -136,10 +137,11 @@ impl Instance {
     /// Makes an instance and has the application make its timer.
     ///
     /// # Errors
-    /// What the operating system says when it has no descriptor left.
-    pub(crate) fn create(config: Config, callbacks: Callbacks) -> std::io::Result<*mut Slirp> {
+    /// What the operating system says when it has no descriptor left, or of a file to record into.
+    pub(crate) fn create(config: Config, settings: &Settings, callbacks: Callbacks) -> std::io::Result<*mut Slirp> {
         let ipv6 = config.has_ipv6();
         let mut stack = Stack::new(config)?;
+        settings.record(&mut stack)?;
         stack.advertise_by_timer();
         stack.tell_of_sockets();
         let instance = Counted::new(Instance {

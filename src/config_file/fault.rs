@@ -33,6 +33,13 @@ impl Fault {
         Fault { text: format!("{}:{line}: {field}{message}", path.display()), errno: libc::EINVAL }
     }
 
+    /// The same, at a place in the text.
+    pub(super) fn at(path: &Path, text: &str, at: usize, message: &str) -> Fault {
+        let (line, field) = place(text, at);
+        let field = if field.is_empty() { field } else { format!("{field}: ") };
+        Fault { text: format!("{}:{line}: {field}{message}", path.display()), errno: libc::EINVAL }
+    }
+
     /// The number that `errno` is set to.
     pub(crate) fn errno(&self) -> i32 {
         self.errno

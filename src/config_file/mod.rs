@@ -6,15 +6,18 @@
 //! of the engine. `fault` says what is wrong and where, `paths` what `%p` and `%i` in a path stand for. What a value means is
 //! the engine's, and nothing here knows of it.
 
+mod capture;
 mod fault;
+mod log;
 mod paths;
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use oxislirp::ConfigBuilder;
+use oxislirp::{CaptureOptions, ConfigBuilder, Stack};
 use serde::Deserialize;
 
 pub(crate) use fault::Fault;
@@ -28,12 +31,16 @@ const LONGEST: u64 = 4 << 20;
 /// The tables of a file. Each is a field here and a file beside this one; a table that is not known is an error.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct Tables {}
+struct Tables {
+    capture: Option<capture::Table>,
+    log: Option<log::Table>,
+}
 
 /// What a file says, checked.
 #[derive(Debug, Default)]
 pub(crate) struct Settings {
-    tables: Tables,
+    capture: Option<CaptureOptions>,
+    log: Option<PathBuf>,
 }
 
 impl Settings {
@@ -55,15 +62,31 @@ impl Settings {
         Settings::parse(&path, &text, instance)
     }
 
-    fn parse(path: &Path, text: &str, _instance: &Instance) -> Result<Settings, Fault> {
-        let tables = toml::from_str(text).map_err(|error| Fault::in_text(path, text, &error))?;
-        Ok(Settings { tables })
+    fn parse(path: &Path, text: &str, instance: &Instance) -> Result<Settings, Fault> {
+        let Tables { capture, log } = toml::from_str(text).map_err(|error| Fault::in_text(path, text, &error))?;
+        let at = |(place, message): (Range<usize>, String)| Fault::at(path, text, place.start, &message);
+        let capture = capture.map(|table| table.options(instance)).transpose().map_err(at)?;
+        let log = log.map(|table| table.path(instance)).transpose().map_err(at)?;
+        Ok(Settings { capture, log })
     }
 
     /// A configuration with what the file says.
     pub(crate) fn apply(&self, config: ConfigBuilder) -> ConfigBuilder {
-        let Tables {} = &self.tables;
         config
+    }
+
+    /// Has a stack write down what the file says. All files are opened here.
+    ///
+    /// # Errors
+    /// What the system says of a file.
+    pub(crate) fn record(&self, stack: &mut Stack) -> io::Result<()> {
+        if let Some(capture) = &self.capture {
+            stack.start_capture(capture)?;
+        }
+        match &self.log {
+            Some(log) => stack.start_log(log),
+            None => Ok(()),
+        }
     }
 }
 

@@ -28,7 +28,6 @@ impl Instance {
     ///
     /// # Errors
     /// What is wrong with the text.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no table has a path yet"))]
     pub(super) fn path(&self, text: &str) -> Result<PathBuf, String> {
         let mut path = String::with_capacity(text.len());
         let mut rest = text.chars();

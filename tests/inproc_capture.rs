@@ -1,0 +1,483 @@
+//! What OXISLIRP_CONFIG has written down of a guest, through the C ABI: frames as pcapng, flows as a log of JSON lines, and
+//! `oxislirp_counters`. docs/capture.md says what they promise. The capture is read here by a reader that knows nothing of the
+//! library; compat-tests/slirp4netns has Wireshark's read one.
+
+mod common;
+use common::*;
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// A folder for the files of one test; it goes with this value.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("oxislirp-capture-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// An instance under a file with this text; `None` when `slirp_new` refuses it.
+fn try_under(folder: &Folder, text: &str, setup: Setup) -> Option<Box<Instance>> {
+    static ENVIRONMENT: Mutex<()> = Mutex::new(());
+    let _alone = ENVIRONMENT.lock().unwrap_or_else(|poison| poison.into_inner());
+    let path = folder.file("config.toml");
+    std::fs::write(&path, text).unwrap();
+    // SAFETY: instances are made here only, by one thread at a time, and nothing else in this program looks at the environment.
+    unsafe { std::env::set_var("OXISLIRP_CONFIG", &path) };
+    let instance = setup.try_start();
+    // SAFETY: as above.
+    unsafe { std::env::remove_var("OXISLIRP_CONFIG") };
+    instance
+}
+
+fn under(folder: &Folder, text: &str) -> Box<Instance> {
+    try_under(folder, text, Setup::default().silent()).expect("the file makes sense")
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    In,
+    Out,
+}
+
+/// A frame of a capture.
+#[derive(Debug, PartialEq, Eq)]
+struct Captured {
+    way: Way,
+    bytes: Vec<u8>,
+    length: usize,
+    nanoseconds: u64,
+}
+
+/// What a capture file holds; anything that the format does not allow ends the test.
+#[derive(Default, Debug)]
+struct Capture {
+    frames: Vec<Captured>,
+    comment: String,
+    snap_length: usize,
+    /// Frames received and dropped, by the last statistics.
+    statistics: Option<(u64, u64)>,
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap())
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+/// The options at the end of a block.
+fn options(mut bytes: &[u8]) -> Vec<(u16, Vec<u8>)> {
+    let mut found = Vec::new();
+    loop {
+        let (code, length) = (u16_at(bytes, 0), usize::from(u16_at(bytes, 2)));
+        if code == 0 {
+            assert_eq!((length, bytes.len()), (0, 4), "the end of the options is the end of the block");
+            return found;
+        }
+        let padded = length.next_multiple_of(4);
+        assert!(bytes[4 + length..4 + padded].iter().all(|&b| b == 0));
+        found.push((code, bytes[4..4 + length].to_vec()));
+        bytes = &bytes[4 + padded..];
+    }
+}
+
+fn option(of: &[(u16, Vec<u8>)], code: u16) -> Vec<u8> {
+    let mut with_code = of.iter().filter(|option| option.0 == code);
+    let value = with_code.next().unwrap_or_else(|| panic!("no option {code}")).1.clone();
+    assert!(with_code.next().is_none());
+    value
+}
+
+fn read(path: &Path) -> Capture {
+    let file = std::fs::read(path).unwrap();
+    let (mut rest, mut capture, mut number) = (&file[..], Capture::default(), 0);
+    while !rest.is_empty() {
+        let (kind, length) = (u32_at(rest, 0), u32_at(rest, 4) as usize);
+        assert!(length % 4 == 0 && length >= 12 && length <= rest.len(), "block {number} of {length} bytes");
+        assert_eq!(u32_at(rest, length - 4) as usize, length);
+        let body = &rest[8..length - 4];
+        rest = &rest[length..];
+        match (number, kind) {
+            (0, 0x0a0d_0d0a) => {
+                assert_eq!((u32_at(body, 0), u16_at(body, 4), u16_at(body, 6)), (0x1a2b_3c4d, 1, 0));
+                assert_eq!(body[8..16], [0xff; 8]);
+                let options = options(&body[16..]);
+                assert!(option(&options, 4).starts_with(b"oxislirp "));
+                capture.comment = String::from_utf8(option(&options, 1)).unwrap();
+            }
+            (1, 1) => {
+                assert_eq!((u16_at(body, 0), u16_at(body, 2)), (1, 0), "Ethernet");
+                capture.snap_length = u32_at(body, 4) as usize;
+                assert_eq!(option(&options(&body[8..]), 9), [9], "nanoseconds");
+            }
+            (2.., 6) => {
+                assert_eq!(u32_at(body, 0), 0);
+                let captured = u32_at(body, 12) as usize;
+                let bytes = body[20..20 + captured].to_vec();
+                let way = match option(&options(&body[20 + captured.next_multiple_of(4)..]), 2)[..] {
+                    [1, 0, 0, 0] => Way::In,
+                    [2, 0, 0, 0] => Way::Out,
+                    ref other => panic!("flags {other:?}"),
+                };
+                let nanoseconds = u64::from(u32_at(body, 4)) << 32 | u64::from(u32_at(body, 8));
+                let length = u32_at(body, 16) as usize;
+                assert_eq!(captured, length.min(capture.snap_length));
+                capture.frames.push(Captured { way, bytes, length, nanoseconds });
+            }
+            (2.., 5) => {
+                let options = options(&body[12..]);
+                let number = |code| u64::from_le_bytes(option(&options, code).try_into().unwrap());
+                capture.statistics = Some((number(4), number(5)));
+            }
+            _ => panic!("block {number} is of kind {kind}"),
+        }
+        number += 1;
+    }
+    capture
+}
+
+/// A guest that notes every frame in the order in which the library has it.
+#[derive(Default)]
+struct Noted(Vec<(Way, Vec<u8>)>);
+
+impl Noted {
+    fn give(&mut self, i: &Instance, frame: Vec<u8>) {
+        i.input(&frame);
+        self.0.push((Way::In, frame));
+        self.take(i);
+    }
+
+    fn take(&mut self, i: &Instance) {
+        self.0.extend(i.drain_raw().into_iter().map(|frame| (Way::Out, frame)));
+    }
+
+    /// Goes round until the library has given a frame that `pick` likes.
+    fn until<T>(&mut self, i: &Instance, what: &str, pick: impl Fn(&Frame) -> Option<T>) -> T {
+        let from = self.0.len();
+        i.until(what, || {
+            self.take(i);
+            self.0[from.min(self.0.len())..]
+                .iter()
+                .find_map(|(way, frame)| if *way == Way::Out { pick(&Frame::parse(frame)) } else { None })
+        })
+    }
+}
+
+#[test]
+fn capture_has_every_frame_of_both_directions_in_order() {
+    let folder = Folder::new("order");
+    let file = folder.file("x.pcapng");
+    let before = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let i = under(&folder, &format!("[capture]\nfile = {:?}\n", file.display().to_string()));
+    let mut noted = Noted::default();
+    noted.give(&i, arp(1, GUEST_MAC, GUEST, [0; 6], VHOST));
+    noted.give(&i, Ip::new(VHOST, ICMP).frame(&echo_request(7, 1, b"0123456789")));
+    // Too short to be a frame, one of an unknown kind, and one that is longer than it says.
+    noted.give(&i, vec![1, 2, 3]);
+    noted.give(&i, vec![0x77; 60]);
+
+    let (listener, port) = tcp_listener();
+    let mut conn = Conn::new(&i, at_vhost(port));
+    noted.give(&i, conn.segment(SYN, &[]).frame());
+    let answer = noted.until(&i, "the SYN's answer", |frame| frame.tcp().filter(|s| s.has(SYN)));
+    conn.snd_nxt = conn.snd_nxt.wrapping_add(1);
+    conn.rcv_nxt = answer.seq.wrapping_add(1);
+    noted.give(&i, conn.segment(ACK, &[]).frame());
+    let mut stream = accept(&i, &listener);
+    // Long segments that the library takes from where they lie.
+    for part in 0..100_u8 {
+        noted.give(&i, conn.segment(ACK, &[part; 1400]).frame());
+        conn.snd_nxt = conn.snd_nxt.wrapping_add(1400);
+    }
+    assert_eq!(host_read(&i, &mut stream, 140_000).len(), 140_000);
+    std::io::Write::write_all(&mut stream, b"and back").unwrap();
+    noted.until(&i, "the host's bytes", |frame| frame.tcp().filter(|s| s.payload == b"and back"));
+    noted.take(&i);
+    drop(i);
+
+    let capture = read(&file);
+    let frames: Vec<_> = capture.frames.iter().map(|frame| (frame.way, frame.bytes.clone())).collect();
+    assert_eq!(frames.len(), noted.0.len());
+    for (number, (captured, seen)) in frames.iter().zip(&noted.0).enumerate() {
+        assert_eq!(captured, seen, "frame {number}");
+    }
+    assert_eq!(capture.statistics, Some((frames.len() as u64, 0)));
+    let mut at = before;
+    for frame in &capture.frames {
+        assert!(frame.nanoseconds >= at && frame.length == frame.bytes.len());
+        at = frame.nanoseconds;
+    }
+    assert!(at - before < 600_000_000_000);
+}
+
+/// A datagram to nobody that carries a number.
+fn numbered(number: u32) -> Vec<u8> {
+    let mut payload = vec![0; 1000];
+    payload[..4].copy_from_slice(&number.to_be_bytes());
+    udp_frame(4000, at(Ipv4Addr::new(10, 0, 2, 99), 9), &payload)
+}
+
+#[test]
+fn capture_goes_round_its_files_and_cuts_frames() {
+    let folder = Folder::new("ring");
+    let file = folder.file("x");
+    let text = format!("[capture]\nfile = {:?}\nmax-bytes = 1048576\nfiles = 3\n", file.display().to_string());
+    let i = under(&folder, &text);
+    for number in 0..10_000 {
+        i.input(&numbered(number));
+    }
+    drop(i);
+    let mut numbers = Vec::new();
+    let mut files = Vec::new();
+    for name in ["x", "x.1", "x.2"] {
+        let path = folder.file(name);
+        assert!(std::fs::metadata(&path).unwrap().len() <= 1 << 20);
+        let capture = read(&path);
+        files.push(capture.comment);
+        let inbound = capture.frames.iter().filter(|frame| frame.way == Way::In);
+        numbers.extend(inbound.map(|frame| u32::from_be_bytes(frame.bytes[42..46].try_into().unwrap())));
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (10_000 - numbers.len() as u32..10_000).collect::<Vec<_>>());
+    assert!(numbers.len() > 2000, "{}", numbers.len());
+    assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 4, "three files, and the configuration");
+    files.sort();
+    files.dedup();
+    assert_eq!(files.len(), 3);
+
+    let i = under(&folder, &format!("[capture]\nfile = {:?}\nsnap-length = 60\n", file.display().to_string()));
+    i.input(&numbered(7));
+    drop(i);
+    let capture = read(&file);
+    assert_eq!((capture.frames[0].length, &capture.frames[0].bytes[..]), (1042, &numbered(7)[..60]));
+}
+
+#[test]
+fn capture_is_in_its_file_soon_after_the_frame_was_there() {
+    let folder = Folder::new("soon");
+    let file = folder.file("x");
+    let i = under(&folder, &format!("[capture]\nfile = {:?}\n", file.display().to_string()));
+    assert!(read(&file).frames.is_empty(), "it can be read at once");
+    i.input(&numbered(1));
+    i.turn(Duration::ZERO);
+    assert!(i.fill(1000).timeout <= 250);
+    i.poll_with(true, &[]);
+    i.advance(Duration::from_millis(250));
+    assert_eq!(read(&file).frames[0].bytes, numbered(1));
+}
+
+fn warnings_do_not_stop_the_network(folder: &Folder, file: &Path, frames: u32) {
+    let i = under(folder, &format!("[capture]\nfile = {:?}\n", file.display().to_string()));
+    for number in 0..frames {
+        i.input(&numbered(number));
+        i.turn(Duration::ZERO);
+    }
+    i.pass(Duration::from_secs(1));
+    let (listener, port) = tcp_listener();
+    let mut conn = Conn::connect(&i, at_vhost(port));
+    let mut stream = accept(&i, &listener);
+    conn.data(&i, b"still here");
+    assert_eq!(host_read(&i, &mut stream, 10), b"still here");
+}
+
+#[test]
+fn capture_on_a_full_disk_ends_and_the_network_goes_on() {
+    let folder = Folder::new("full");
+    warnings_do_not_stop_the_network(&folder, Path::new("/dev/full"), 500);
+}
+
+#[test]
+fn capture_beyond_the_longest_file_of_the_process_ends_and_the_process_lives() {
+    if !isolated("capture_beyond_the_longest_file_of_the_process_ends_and_the_process_lives", Isolation::Process) {
+        return;
+    }
+    let limit = libc::rlimit { rlim_cur: 100_000, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the limit is a value that lives until the call is over.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
+    let folder = Folder::new("limit");
+    let file = folder.file("x");
+    warnings_do_not_stop_the_network(&folder, &file, 500);
+    assert!(std::fs::metadata(&file).unwrap().len() <= 100_000);
+    assert!(read(&file).frames.len() > 50, "what was written before is there, whole");
+}
+
+#[test]
+fn capture_that_cannot_be_had_makes_slirp_new_fail() {
+    let folder = Folder::new("refused");
+    let refused = |text: &str| try_under(&folder, text, Setup::default()).is_none();
+    assert!(refused("[capture]\nfile = \"/nowhere/at/all\"\n"));
+    assert!(refused("[log]\nfile = \"/nowhere/at/all\"\n"));
+    assert!(refused("[capture]\nfile = \"x\"\nsnaplength = 3\n"));
+    let file = folder.file("x");
+    let text = format!("[log]\nfile = {:?}\n", file.display().to_string());
+    let _first = under(&folder, &text);
+    assert!(refused(&text), "two instances would write into each other");
+}
+
+/// The lines of a log without their times.
+fn lines(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let line = |line: &str| {
+        let rest = line.strip_prefix("{\"time\":\"20").and_then(|rest| rest.split_once("Z\",")).expect("a time").1;
+        rest.strip_suffix('}').expect("an object").to_owned()
+    };
+    text.lines().map(line).collect()
+}
+
+/// The value of a member of a line.
+fn member<'a>(line: &'a str, name: &str) -> &'a str {
+    let found = line.split(',').find_map(|member| member.strip_prefix(&format!("\"{name}\":")));
+    found.unwrap_or_else(|| panic!("no {name} in {line}")).trim_matches('"')
+}
+
+#[test]
+fn log_has_each_flow_once_with_what_became_of_it() {
+    let folder = Folder::new("log");
+    let file = folder.file("log");
+    let i = under(&folder, &format!("[log]\nfile = {:?}\n", file.display().to_string()));
+
+    // A connection that carries bytes both ways and ends in order.
+    let (listener, port) = tcp_listener();
+    let mut conn = Conn::connect(&i, at_vhost(port));
+    let mut stream = accept(&i, &listener);
+    conn.data(&i, b"question");
+    assert_eq!(host_read(&i, &mut stream, 8), b"question");
+    std::io::Write::write_all(&mut stream, b"answer").unwrap();
+    assert_eq!(conn.receive(&i, 6).1, b"answer");
+    conn.send(&i, RST | ACK, &[]);
+    // One that nobody listens for.
+    let closed = closed_tcp_port();
+    Conn::try_connect(&i, at_vhost(closed), &[]);
+    // Datagrams to two destinations, of one flow.
+    let (first, first_port) = udp_peer();
+    let (second, second_port) = udp_peer();
+    for (socket, port) in [(&first, first_port), (&second, second_port), (&first, first_port)] {
+        i.input(&udp_frame(4000, at_vhost(port), b"datagram"));
+        i.settle();
+        let (payload, from) = host_recv(&i, socket);
+        assert_eq!(payload, b"datagram");
+        socket.send_to(b"reply", from).unwrap();
+        i.wait_udp("the reply");
+    }
+    // Through a host forward.
+    let forward = closed_tcp_port();
+    i.add_hostfwd(false, at(Ipv4Addr::LOCALHOST, forward), at(GUEST, 22)).unwrap();
+    let client = client(forward);
+    let mut incoming = Conn::incoming(&i, 22);
+    incoming.answer_syn(&i, &[]);
+    let counters = counters(&i);
+    drop(client);
+    drop(i);
+
+    let lines = lines(&file);
+    let of = |event: &str, protocol: &str| -> Vec<&String> {
+        let is_it = |line: &&String| member(line, "event") == event && member(line, "protocol") == protocol;
+        lines.iter().filter(is_it).collect()
+    };
+    let begun = of("begun", "tcp");
+    assert_eq!(begun.len(), 3, "{lines:#?}");
+    assert_eq!((member(begun[0], "direction"), member(begun[0], "host")), ("out", &*format!("127.0.0.1:{port}")));
+    assert_eq!(member(begun[0], "remote"), format!("10.0.2.2:{port}"));
+    assert_eq!(member(begun[2], "direction"), "in");
+    let ended = of("ended", "tcp");
+    assert_eq!(ended.len(), 3, "{lines:#?}");
+    let end = |number: &str| ended.iter().find(|line| member(line, "flow") == number).unwrap();
+    let first_end = end(member(begun[0], "flow"));
+    assert_eq!((member(first_end, "to_host"), member(first_end, "to_guest")), ("8", "6"));
+    assert_eq!(member(first_end, "end"), "guest-reset");
+    assert_eq!(member(end(member(begun[1], "flow")), "end"), "not-connected");
+    assert_eq!(member(end(member(begun[2], "flow")), "end"), "stopped");
+
+    assert_eq!((of("begun", "udp").len(), of("destination", "udp").len()), (1, 1), "{lines:#?}");
+    assert_eq!(member(of("destination", "udp")[0], "remote"), format!("10.0.2.2:{second_port}"));
+    let udp = of("ended", "udp");
+    assert_eq!((udp.len(), member(udp[0], "to_host"), member(udp[0], "to_guest")), (1, "24", "15"));
+
+    assert_eq!((counters.tcp.begun, counters.tcp.ended, counters.tcp.now), (3, 2, 1));
+    assert_eq!((counters.udp.begun, counters.udp.now), (1, 1));
+    assert!(counters.logged >= 6 && counters.log_dropped == 0 && counters.captured == 0);
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+struct FlowCounters {
+    begun: u64,
+    refused: u64,
+    ended: u64,
+    now: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+struct Counters {
+    frames_from_guest: u64,
+    bytes_from_guest: u64,
+    frames_to_guest: u64,
+    bytes_to_guest: u64,
+    tcp: FlowCounters,
+    udp: FlowCounters,
+    icmp: FlowCounters,
+    tcp_resent: u64,
+    dropped_to_guest: u64,
+    dropped_unresolved: u64,
+    captured: u64,
+    capture_dropped: u64,
+    logged: u64,
+    log_dropped: u64,
+}
+
+fn counters(i: &Instance) -> Counters {
+    let mut counters = Counters::default();
+    let ask = library().oxislirp_counters.expect("the library is ours");
+    // SAFETY: as many bytes are there.
+    let written = unsafe { ask(i.slirp.get(), (&raw mut counters).cast(), size_of::<Counters>()) };
+    assert_eq!(written, size_of::<Counters>());
+    counters
+}
+
+#[test]
+fn counters_are_there_without_any_file() {
+    let i = Setup::default().silent().start();
+    let frames = i.answer(&arp(1, GUEST_MAC, GUEST, [0; 6], VHOST));
+    assert_eq!(frames.len(), 1);
+    let seen = counters(&i);
+    assert_eq!((seen.frames_from_guest, seen.bytes_from_guest), (1, 42));
+    assert_eq!((seen.frames_to_guest, seen.bytes_to_guest), (1, 64));
+    // A program that knows fewer members, and mistakes.
+    let ask = library().oxislirp_counters.expect("the library is ours");
+    let mut place = [u64::MAX; 3];
+    // SAFETY: as many bytes are there as it is told.
+    unsafe {
+        assert_eq!(ask(i.slirp.get(), place.as_mut_ptr().cast(), 16), 16);
+        assert_eq!(ask(i.slirp.get(), std::ptr::null_mut(), 16), 0);
+        assert_eq!(ask(std::ptr::null_mut(), place.as_mut_ptr().cast(), 16), 0);
+    }
+    assert_eq!(place, [1, 42, u64::MAX]);
+}
+
+#[test]
+fn counters_tell_refused_flows_once() {
+    let i = Setup::with(|config| config.restricted = 1).start();
+    let syn = Conn::new(&i, at_vhost(80)).segment(SYN, &[]).frame();
+    for _ in 0..3 {
+        i.input(&syn);
+        i.input(&udp_frame(4000, at(Ipv4Addr::new(192, 0, 2, 1), 9), b"x"));
+    }
+    let seen = counters(&i);
+    assert_eq!((seen.udp.refused, seen.udp.begun, seen.tcp.refused, seen.tcp.begun), (1, 0, 1, 0));
+}
