@@ -30,7 +30,7 @@ impl fmt::Display for WallTime {
 
 /// The date so many days after the first of January 1970.
 fn date(mut days: u64) -> (u64, u64, u64) {
-    let is_leap = |year: u64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    let is_leap = |year: u64| (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
     let mut year = 1970;
     // The clock ends in the year 2554, so that this is short.
     loop {

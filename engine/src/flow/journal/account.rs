@@ -61,12 +61,12 @@ impl Account {
     }
 
     #[cfg(feature = "capture")]
-    pub(crate) fn to_host(&self) -> u64 {
+    pub(crate) fn to_host(self) -> u64 {
         self.to_host
     }
 
     #[cfg(feature = "capture")]
-    pub(crate) fn to_guest(&self) -> u64 {
+    pub(crate) fn to_guest(self) -> u64 {
         self.to_guest
     }
 }
