@@ -14,6 +14,7 @@ pub(crate) use account::{Account, End};
 use refusals::Refusals;
 
 use super::key::Endpoint;
+use crate::host::fault::Fault;
 use crate::time::Instant;
 
 /// What carries a flow.
@@ -86,10 +87,11 @@ pub(crate) enum Refusal {
 impl Refusal {
     /// What the host's error says of it.
     pub(crate) fn of(error: &std::io::Error) -> Refusal {
-        match error.raw_os_error() {
-            Some(libc::EADDRNOTAVAIL | libc::EAGAIN) => Refusal::NoResources,
-            _ if crate::host::lack::is_lack(error) => Refusal::NoResources,
-            Some(libc::ECONNREFUSED) => Refusal::HostRefused,
+        let fault = Fault::of(error);
+        match fault {
+            _ if fault.is_lack() => Refusal::NoResources,
+            Fault::NoAddress | Fault::WouldBlock => Refusal::NoResources,
+            Fault::Refused => Refusal::HostRefused,
             _ => Refusal::NoRoute,
         }
     }
