@@ -1,6 +1,8 @@
 //! `oxislirp_counters`, the first function that upstream does not have. The header `oxislirp.h` is made from this file.
 //!
 //! Functions of this kind are on version nodes of their own, so that a program that is linked to one asks for this library.
+//! Safety is as in `exports`.
+#![allow(clippy::missing_safety_doc)]
 
 use super::exports::with;
 use super::types::Slirp;

@@ -134,7 +134,7 @@ impl<R: Record> Sink<R> {
     /// What the system says; there is no use in going on.
     pub(super) fn flush(&mut self, now: time::Instant) -> io::Result<()> {
         if (self.clock)() >= self.rested {
-            self.write_out()?;
+            self.write_out(false)?;
         }
         self.due = (self.waiting() > 0).then_some(now + PATIENCE);
         Ok(())
@@ -146,10 +146,11 @@ impl<R: Record> Sink<R> {
     /// As for [`Sink::flush`].
     pub(super) fn finish(&mut self) -> io::Result<()> {
         self.due = None;
-        self.write_out()
+        self.write_out(true)
     }
 
-    fn write_out(&mut self) -> io::Result<()> {
+    /// `last`: nothing comes afterwards, so that no rest is taken.
+    fn write_out(&mut self, last: bool) -> io::Result<()> {
         loop {
             if self.switch.is_some_and(|at| at <= self.start) {
                 self.switch = None;
@@ -177,7 +178,7 @@ impl<R: Record> Sink<R> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
-            if took > SLOW {
+            if took > SLOW && !last {
                 self.rested = begun + took + took * RESTS;
                 break;
             }
@@ -287,10 +288,13 @@ mod tests {
         CLOCK.set(CLOCK.get() + Duration::from_millis(1));
         sink.flush(NOW).unwrap();
         assert_eq!(file.bytes.borrow().len(), 2);
-        sink.add(NOW, |to| to.push(3));
+        sink.add(NOW, |to| to.extend_from_slice(&[3, 4]));
+        file.room.set(1);
         sink.finish().unwrap();
-        assert_eq!(file.bytes.borrow().len(), 3, "at the end it has to");
-        assert_eq!((sink.cost().writes, sink.cost().longest), (3, Duration::from_millis(10)));
+        file.room.set(1);
+        sink.finish().unwrap();
+        assert_eq!(file.bytes.borrow().len(), 4, "at the end it has to");
+        assert_eq!((sink.cost().writes, sink.cost().longest), (5, Duration::from_millis(10)));
     }
 
     #[test]

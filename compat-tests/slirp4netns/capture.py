@@ -1,0 +1,77 @@
+"""What an unmodified slirp4netns writes down under a file of OXISLIRP_CONFIG, in its sandbox: docs/capture.md. Wireshark's `tshark`
+is asked what it reads, where there is one."""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+
+from guest import Guest
+from rig import payload
+from rig.report import Failure, equal, truth
+
+GATEWAY = "10.0.2.2"
+MIB = 1 << 20
+SIZE = 8 * MIB
+
+FILE = """
+[capture]
+file = "{folder}/frames-%i.pcapng"
+max-bytes = 4194304
+files = 3
+
+[log]
+file = "{folder}/flows-%i.jsonl"
+"""
+
+
+def tshark(path, *words):
+    """The lines that it prints of a capture; it must not complain."""
+    done = subprocess.run(["tshark", "-n", "-r", path, *words], capture_output=True, text=True, check=False)
+    said = [line for line in done.stderr.splitlines() if "Running as user" not in line]
+    equal((done.returncode, said), (0, []), "what tshark says")
+    return done.stdout.splitlines()
+
+
+def check(report, options, host):
+    with tempfile.TemporaryDirectory(prefix="rig-") as folder:
+        path = os.path.join(folder, "config.toml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(FILE.format(folder=folder))
+        guest = None
+        with report.check("start.ready"):
+            guest = Guest(options, folder, attach=False)
+            guest.config = path
+            guest.start(options)
+        if guest is None:
+            return
+        with report.check("transfer"):
+            got = guest.ask("get", host=GATEWAY, port=host.tcp.port, size=SIZE)
+            equal(got["digest"], payload.digest(SIZE), "SHA-256")
+        with report.check("goes_round_in_the_sandbox"):
+            # The ring has gone round, so that each of the three files was begun anew or is full.
+            names = sorted(name for name in os.listdir(folder) if name.startswith("frames"))
+            equal(names, ["frames-1.pcapng", "frames-1.pcapng.1", "frames-1.pcapng.2"])
+            truth(all(MIB < os.path.getsize(os.path.join(folder, name)) <= 4 * MIB for name in names[1:]), names)
+        guest.close()
+        with report.check("log"):
+            with open(os.path.join(folder, "flows-1.jsonl"), encoding="utf-8") as file:
+                lines = [json.loads(line) for line in file]
+            ended = [line for line in lines if line["event"] == "ended" and line["remote"] == f"{GATEWAY}:{host.tcp.port}"]
+            truth(ended and max(line["to_guest"] for line in ended) >= SIZE, lines)
+            truth(all(line["host"] == f"127.0.0.1:{host.tcp.port}" for line in ended), ended)
+        if not shutil.which("tshark"):
+            print("SKIPPED: there is no tshark")
+            return
+        with report.check("tshark"):
+            ways = set()
+            for name in names:
+                lines = tshark(os.path.join(folder, name), "-T", "fields", "-e", "frame.packet_flags_direction",
+                               "-e", "frame.protocols", "-e", "_ws.malformed")
+                truth(len(lines) > 100, f"{name}: {len(lines)} frames")
+                for line in lines:
+                    way, protocols, malformed = line.split("\t")
+                    ways.add(way)
+                    truth(not malformed and protocols.startswith("eth:"), line)
+            truth(len(ways) == 2, ways)
