@@ -248,6 +248,7 @@ fn capture_goes_round_its_files_and_cuts_frames() {
     for number in 0..10_000 {
         i.input(&numbered(number));
     }
+    let dropped = counters(&i).capture_dropped;
     drop(i);
     let mut numbers = Vec::new();
     let mut files = Vec::new();
@@ -260,8 +261,12 @@ fn capture_goes_round_its_files_and_cuts_frames() {
         numbers.extend(inbound.map(|frame| u32::from_be_bytes(frame.bytes[14..18].try_into().unwrap())));
     }
     numbers.sort_unstable();
-    assert_eq!(numbers, (10_000 - numbers.len() as u32..10_000).collect::<Vec<_>>());
-    assert!(numbers.len() > 2000, "{}", numbers.len());
+    // Where the machine is so busy that a write takes long, some are missing, which the counter says.
+    if dropped == 0 {
+        assert_eq!(numbers, (10_000 - numbers.len() as u32..10_000).collect::<Vec<_>>());
+    }
+    assert!(numbers.is_sorted() && numbers.windows(2).all(|pair| pair[0] < pair[1]));
+    assert!(numbers.len() > if dropped == 0 { 2000 } else { 0 }, "{}", numbers.len());
     assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 4, "three files, and the configuration");
     files.sort();
     files.dedup();
