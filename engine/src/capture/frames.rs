@@ -215,6 +215,12 @@ mod tests {
     }
 
     const NOW: Instant = Instant::from_secs(1);
+
+    fn capture(files: &[File], options: &CaptureOptions) -> Capture<File> {
+        let mut capture = Capture::new(files.to_vec(), options);
+        capture.sink.stop_clock();
+        capture
+    }
     const PACKET: u32 = 6;
     const STATISTICS: u32 = 5;
 
@@ -238,7 +244,7 @@ mod tests {
     #[test]
     fn what_finds_no_room_is_counted_and_told_before_what_comes_next() {
         let file = File::default();
-        let mut capture = Capture::new(vec![file.clone()], &CaptureOptions::new("x"));
+        let mut capture = capture(std::slice::from_ref(&file), &CaptureOptions::new("x"));
         file.stalls.set(true);
         for mark in 0..2000 {
             capture.take(Direction::Inbound, [&frame(mark, 1000)[..]].into_iter(), NOW);
@@ -260,7 +266,7 @@ mod tests {
     fn a_ring_has_whole_files_and_the_last_frames() {
         let files = [File::default(), File::default(), File::default()];
         let options = CaptureOptions::new("x").max_bytes(1 << 20).files(3);
-        let mut capture = Capture::new(files.to_vec(), &options);
+        let mut capture = capture(&files, &options);
         for mark in 0..10_000 {
             capture.take(Direction::Inbound, [&frame(mark, 1000)[..]].into_iter(), NOW);
         }
@@ -281,7 +287,7 @@ mod tests {
     #[test]
     fn one_file_that_may_grow_no_more_ends_the_capture() {
         let file = File::default();
-        let mut capture = Capture::new(vec![file.clone()], &CaptureOptions::new("x").max_bytes(1 << 20));
+        let mut capture = capture(std::slice::from_ref(&file), &CaptureOptions::new("x").max_bytes(1 << 20));
         for mark in 0..2_000 {
             capture.take(Direction::Inbound, [&frame(mark, 1000)[..]].into_iter(), NOW);
         }
