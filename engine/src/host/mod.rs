@@ -29,6 +29,7 @@ pub(crate) mod tap;
 pub(crate) mod task_watch;
 pub(crate) mod tftp_files;
 pub(crate) mod ticks;
+mod token_name;
 pub(crate) mod unix;
 mod unsent;
 pub(crate) mod vector;

@@ -9,9 +9,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Waker};
 
 use super::alarm::Alarm;
+use super::token_name::Names;
 
 /// How many changes one system call fetches.
 const BATCH: usize = 256;
@@ -90,6 +91,7 @@ pub(crate) struct Poller {
     waker: Option<Waker>,
     /// The same.
     alarm: Option<Alarm>,
+    names: Names,
 }
 
 impl Poller {
@@ -98,7 +100,13 @@ impl Poller {
     /// # Errors
     /// What the operating system says when it has no descriptor left.
     pub(crate) fn new() -> io::Result<Poller> {
-        Ok(Poller { poll: Poll::new()?, events: Events::with_capacity(BATCH), waker: None, alarm: None })
+        Ok(Poller {
+            poll: Poll::new()?,
+            events: Events::with_capacity(BATCH),
+            waker: None,
+            alarm: None,
+            names: Names::default(),
+        })
     }
 
     /// The poller's own descriptor: readable while any registered socket has news.
@@ -115,7 +123,7 @@ impl Poller {
             News::Stream => with_priority(Interest::READABLE | Interest::WRITABLE),
             News::Incoming => Interest::READABLE,
         };
-        self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(token as usize), interest)
+        self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), self.names.name(token), interest)
     }
 
     /// Stops watching a socket. Its close does so as well, unless a child process holds a copy of it, of which there would
@@ -129,7 +137,7 @@ impl Poller {
     /// has no descriptor for that, nothing happens.
     pub(crate) fn wake(&mut self, token: u64) {
         if self.waker.is_none() {
-            self.waker = Waker::new(self.poll.registry(), Token(token as usize)).ok();
+            self.waker = Waker::new(self.poll.registry(), self.names.name(token)).ok();
         }
         if let Some(waker) = &self.waker {
             // It fails only where the news is there already.
@@ -158,7 +166,7 @@ impl Poller {
             for event in &self.events {
                 count += 1;
                 report(
-                    event.token().0 as u64,
+                    self.names.token(event.token()),
                     Readiness {
                         readable: event.is_readable() || event.is_read_closed() || event.is_error(),
                         writable: event.is_writable() || event.is_write_closed() || event.is_error(),

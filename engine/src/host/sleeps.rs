@@ -6,10 +6,12 @@ use crate::link::handover::trust::Switches;
 /// system does not count that for threads.
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
 pub fn switches_of_this_thread() -> Option<Switches> {
+    // Of getrusage(2); not every declaration of the C library has it.
+    const RUSAGE_THREAD: libc::c_int = 1;
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the structure is large enough, and all of its fields may be zero.
     let usage =
-        unsafe { (libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr()) == 0).then(|| usage.assume_init()) }?;
+        unsafe { (libc::getrusage(RUSAGE_THREAD as _, usage.as_mut_ptr()) == 0).then(|| usage.assume_init()) }?;
     Some(Switches { slept: usage.ru_nvcsw as u64, preempted: usage.ru_nivcsw as u64 })
 }
 

@@ -1,7 +1,7 @@
 //! Sleeping until a descriptor has news, for programs that have no loop of their own. Source: poll(2).
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 /// What `poll` says of a socket whose peer sends nothing any more, where it can.
@@ -84,7 +84,7 @@ pub(crate) fn wait<const N: usize>(watches: &mut [Watch<'_>; N], longest: Durati
 /// # Errors
 /// What `fcntl` said.
 #[cfg(target_os = "linux")]
-pub(crate) fn never_block(descriptor: RawFd) -> io::Result<()> {
+pub(crate) fn never_block(descriptor: std::os::fd::RawFd) -> io::Result<()> {
     // SAFETY: these commands take and give numbers only; one that is no open descriptor is an error.
     let flags = unsafe { libc::fcntl(descriptor, libc::F_GETFL) };
     // SAFETY: as above.
