@@ -106,17 +106,31 @@ fn read(path: &Path) -> io::Result<String> {
 
 /// Whether the program has more rights than whoever has started it and made its environment, as `secure_getenv` of the C
 /// library asks it.
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 fn runs_with_other_rights() -> bool {
     // SAFETY: no pointer is involved.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
 /// The same for the systems that keep it by process.
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(target_vendor = "apple", target_os = "freebsd", target_os = "netbsd", target_os = "openbsd"))]
 fn runs_with_other_rights() -> bool {
     // SAFETY: no pointer is involved.
     unsafe { libc::issetugid() != 0 }
+}
+
+/// The same as far as any Unix can tell.
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    target_vendor = "apple",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd"
+)))]
+fn runs_with_other_rights() -> bool {
+    // SAFETY: no pointer is involved.
+    unsafe { libc::getuid() != libc::geteuid() || libc::getgid() != libc::getegid() }
 }
 
 #[cfg(test)]

@@ -33,7 +33,8 @@ impl Alarm {
     /// It goes off once, after this time, and not when it was to before.
     pub(crate) fn set(&self, wait: Duration) {
         let value = libc::timespec {
-            tv_sec: libc::time_t::try_from(wait.as_secs()).unwrap_or(libc::time_t::MAX),
+            // What every system's time can hold: 68 years.
+            tv_sec: wait.as_secs().min(i32::MAX as u64) as _,
             // Less than 10^9, which fits everywhere. A time of zero would switch it off.
             tv_nsec: wait.subsec_nanos().max(1) as libc::c_long,
         };

@@ -10,8 +10,7 @@ pub fn switches_of_this_thread() -> Option<Switches> {
     const RUSAGE_THREAD: libc::c_int = 1;
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the structure is large enough, and all of its fields may be zero.
-    let usage =
-        unsafe { (libc::getrusage(RUSAGE_THREAD as _, usage.as_mut_ptr()) == 0).then(|| usage.assume_init()) }?;
+    let usage = unsafe { (libc::getrusage(RUSAGE_THREAD as _, usage.as_mut_ptr()) == 0).then(|| usage.assume_init()) }?;
     Some(Switches { slept: usage.ru_nvcsw as u64, preempted: usage.ru_nivcsw as u64 })
 }
 

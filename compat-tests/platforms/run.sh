@@ -1,0 +1,101 @@
+#!/bin/bash
+# Compiles the library for other systems, and runs its tests for other processors on this machine.
+#
+# compat-tests/platforms/run.sh [TARGET...]    without one: all of the table below
+#
+# `check`: the C library and the engine are compiled as far as that goes without the system's linker, and any warning is a
+# failure. `run`: the engine's unit tests and the in-process tests through the C interface, natively (i686) or under
+# qemu-user (s390x). What an emulator cannot do is left out by name and said. Ends with "N passed, N failed".
+#
+# std is built from source: Debian's rustc-web and rust-web-src, which this installs, where no other compiler has it.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+. script/lib/setup.sh
+
+TARGETS="x86_64-unknown-freebsd x86_64-unknown-netbsd x86_64-unknown-openbsd x86_64-unknown-illumos aarch64-apple-darwin
+aarch64-linux-android x86_64-unknown-linux-musl aarch64-unknown-linux-gnu riscv64gc-unknown-linux-gnu
+i686-unknown-linux-gnu s390x-unknown-linux-gnu"
+IN_PROCESS="api dns forward hostfwd icmp ipv6 smoltcp state tcp udp"
+# The first needs upstream's library of the same processor.
+NOT_I686="state_moves_between_upstream_and_this_library_and_back state_job"
+# The emulator passes control messages on as they are, in the guest's byte order, and does not know SIOCOUTQNSD; simulations take
+# an hour in it.
+NOT_S390X="sim:: datagrams_that_the_kernel_put_together_come_apart_again runs_leave_from_the_address_that_was_asked
+datagrams_of_all_sizes_arrive_whole_and_in_order_with_and_without_segmenting what_a_peer_has_not_got_is_told"
+
+passed=0
+failed=0
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+target_root="${CARGO_TARGET_DIR:-$PWD/target}/platforms"
+
+# verdict NAME STATUS [LOG]
+verdict() {
+    if [ "$2" = 0 ]; then
+        echo "ok $1"
+        passed=$((passed + 1))
+    else
+        echo "not ok $1"
+        [ -n "${3:-}" ] && grep -E '^(error|warning)|^test .* FAILED$|panicked at' -A 3 "$3" | cut -c1-200 | head -40
+        failed=$((failed + 1))
+    fi
+}
+
+packages="rustc-web cargo-web rust-web-src"
+wanted="${*:-$TARGETS}"
+case "$wanted" in *i686*) packages="$packages gcc-i686-linux-gnu libc6-dev-i386-cross" ;; esac
+case "$wanted" in *s390x*) packages="$packages gcc-s390x-linux-gnu libc6-dev-s390x-cross qemu-user-static" ;; esac
+SETUP_PACKAGES="$packages" setup_packages
+
+export RUSTC_BOOTSTRAP=1
+export PATH="/usr/bin:$PATH"
+if ! [ -d "$(rustc --print sysroot)/lib/rustlib/src/rust/library" ]; then
+    echo "not ok platforms: no source of std beside $(command -v rustc) ($(rustc --version))"
+    echo "0 passed, 1 failed"
+    exit 1
+fi
+echo "# $(rustc --version)"
+
+# with TARGET COMMAND...: cargo for a target, std included.
+with() {
+    local target=$1
+    shift
+    CARGO_TARGET_DIR="$target_root/$target" cargo "$1" -Zbuild-std=std,panic_unwind,test --target "$target" "${@:2}"
+}
+
+# tests TARGET NAME LEFT-OUT ARGUMENTS...
+tests() {
+    local target=$1 name=$2 skip=() one
+    for one in $3; do skip+=(--skip "$one"); done
+    [ -z "$3" ] || echo "# $target, $name: left out: $(echo $3)"
+    shift 3
+    with "$target" test --no-fail-fast "$@" -- "${skip[@]}" >"$work/log" 2>&1
+    verdict "$target.$name ($(sed -nE 's/^test result: .* ([0-9]+) passed; .*/\1/p' "$work/log" | paste -sd+ | sed 's/^$/0/' | bc) tests)" $? "$work/log"
+}
+
+in_process() {
+    for one in $IN_PROCESS; do echo "--test inproc_$one"; done
+}
+
+for target in $wanted; do
+    case $target in
+        i686-unknown-linux-gnu)
+            export CARGO_TARGET_I686_UNKNOWN_LINUX_GNU_LINKER=i686-linux-gnu-gcc
+            loader=/usr/i686-linux-gnu/lib
+            export CARGO_TARGET_I686_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C link-arg=-Wl,--dynamic-linker=$loader/ld-linux.so.2,-rpath,$loader"
+            tests "$target" unit "" -p oxislirp --lib
+            tests "$target" in_process "$NOT_I686" $(in_process)
+            ;;
+        s390x-unknown-linux-gnu)
+            export CARGO_TARGET_S390X_UNKNOWN_LINUX_GNU_LINKER=s390x-linux-gnu-gcc
+            export CARGO_TARGET_S390X_UNKNOWN_LINUX_GNU_RUNNER="qemu-s390x-static -L /usr/s390x-linux-gnu"
+            tests "$target" unit "$NOT_S390X" -p oxislirp --lib
+            ;;
+        *)
+            RUSTFLAGS="-D warnings" with "$target" check --lib >"$work/log" 2>&1
+            verdict "$target.check" $? "$work/log"
+            ;;
+    esac
+done
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ] && [ "$passed" != 0 ]
