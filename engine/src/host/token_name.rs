@@ -10,7 +10,7 @@ use mio::Token;
 /// With 64 bits nothing need be kept.
 #[cfg(target_pointer_width = "64")]
 #[derive(Debug, Default)]
-pub(super) struct Names;
+pub(super) struct Names(());
 
 #[cfg(target_pointer_width = "64")]
 impl Names {
