@@ -17,7 +17,7 @@ from rig.report import Failure, truth  # noqa: E402
 class Guest:
     """A network namespace with the agent in it, and a slirp4netns attached to it."""
 
-    def __init__(self, options, folder, attach=True, preload=None):
+    def __init__(self, options, folder, attach=True, preload=None, config=None):
         flags = ["-r", "-n"] if outer.user_namespaces() else ["-n"]
         self.agent = subprocess.Popen(
             ["unshare", *flags, sys.executable, os.path.join(LIB, "guest_agent.py")],
@@ -28,6 +28,7 @@ class Guest:
         self.log = open(os.path.join(folder, "log"), "w+", encoding="utf-8")
         self.slirp = None
         self.preload = preload
+        self.config = config
         if attach:
             self.start(options)
 
@@ -40,6 +41,8 @@ class Guest:
         env = library.environment()
         if self.preload:
             env["LD_PRELOAD"] = self.preload
+        if self.config:
+            env["OXISLIRP_CONFIG"] = self.config
         self.slirp = subprocess.Popen(words, pass_fds=(ready_child, exit_child), env=env,
                                       stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
                                       preexec_fn=waiting.die_with_parent)

@@ -18,6 +18,7 @@ sys.path.insert(0, LIB)
 
 import ipv6  # noqa: E402  (the path has to be set first)
 import kernel  # noqa: E402
+import policy  # noqa: E402
 from guest import Guest  # noqa: E402
 from rig import library, names, outer, payload, services, waiting  # noqa: E402
 from rig.report import Failure, Report, equal, truth  # noqa: E402
@@ -312,9 +313,9 @@ def check_end(report, guest, locked):
 
 
 @contextlib.contextmanager
-def scenario(report, name, options, preload=None):
+def scenario(report, name, options, preload=None, config=None):
     """One slirp4netns with the library under test. What cannot start is one failed check. `preload` makes a library in a
-    folder to be loaded before it, and gives its path."""
+    folder to be loaded before it, and gives its path. `config` is the text of a file for OXISLIRP_CONFIG."""
     report.prefix = f"slirp4netns.{name}."
     if not report.wanted(name):
         yield None
@@ -323,7 +324,8 @@ def scenario(report, name, options, preload=None):
         guest = None
         try:
             with report.check("start.ready"):
-                guest = Guest(options, folder, preload=preload(folder) if preload else None)
+                guest = Guest(options, folder, preload=preload(folder) if preload else None,
+                              config=policy.write(folder, config) if config else None)
             if guest is None:
                 yield None
                 return
@@ -441,6 +443,32 @@ def options(report, host):
                 ipv6.check_forwards(report, guest)
 
 
+def policies(report, host):
+    """Under a file that says which hosts the guest may reach."""
+    inside = services.free_port()
+    words = ["--configure", "--mtu=1500", *LOCKED]
+    with scenario(report, "policy", words, config=policy.sandbox(host, inside)) as guest:
+        if guest is not None:
+            policy.check_sandbox(report, guest, host)
+            with report.check("forward"):
+                port = services.free_port()
+                guest.forward("tcp", port, guest.ask("serve_tcp", port=inside))
+                equal(host_ask(port, b"PEER\n").split()[0], b"10.0.2.2")
+            with report.check("forward_to_another_port"):
+                port = services.free_port()
+                guest.forward("tcp", port, guest.ask("serve_tcp"))
+                try:
+                    equal(host_ask(port, b"PEER\n"), b"", "what came through")
+                except ConnectionError:
+                    pass
+    with scenario(report, "policy_internet_only", words, config=policy.INTERNET_ONLY) as guest:
+        if guest is not None:
+            policy.check_internet_only(report, guest, host)
+    report.prefix = "slirp4netns.policy_fault."
+    if report.wanted("policy_fault"):
+        policy.check_fault(report, words)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=200, help="MiB each way in the two full scenarios")
@@ -460,6 +488,8 @@ def main():
     dhcp(report, host, 1500)
     dhcp(report, host, 65520)
     options(report, host)
+    if not report.upstream:
+        policies(report, host)
     report.prefix = "slirp4netns."
     sys.exit(report.summary())
 

@@ -31,7 +31,7 @@
 //! [`inspect`] describes one.
 //!
 //! The feature `tokio` adds `drive::AsyncDriver`, a loop as a task; `capture` adds `Stack::start_capture` and `Stack::start_log`, which
-//! write down what a guest did.
+//! write down what a guest did; `policy` adds the module `policy`, which says which hosts a guest may reach.
 // The C library around this crate is the package `oxislirp-capi`; docs/architecture.md tells how the rooms depend on each other.
 #![deny(unsafe_code)]
 // What data from a guest, a peer or a file must not be able to reach. Not in the manifest, which the package's tests and
@@ -58,6 +58,8 @@ pub mod inspect;
 mod ip;
 mod link;
 mod pace;
+#[cfg(feature = "policy")]
+pub mod policy;
 mod service;
 pub mod snapshot;
 mod stack;

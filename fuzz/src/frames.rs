@@ -10,9 +10,9 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use oxislirp::Instant;
 use oxislirp::internals::checksum::{Checksum, is_valid};
 use oxislirp::internals::{Ipv4View, Ipv6View};
-use oxislirp::Instant;
 use oxislirp::{
     Caller, Config, Effect, Glance, GuestConnectionError, GuestEvent, GuestForward, GuestForwardHandle, Stack,
 };

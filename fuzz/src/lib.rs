@@ -8,6 +8,7 @@
 pub mod dhcp;
 pub mod frames;
 mod input;
+pub mod policy;
 pub mod reassembly;
 pub mod resolv_conf;
 pub mod seeds;
@@ -19,11 +20,12 @@ pub mod tftp;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target, by the name of its binary and of its folder in `corpus/`.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("frames", frames::run),
     ("tcp_segments", tcp_segments::run),
     ("reassembly", reassembly::run),
     ("dhcp", dhcp::run),
+    ("policy", policy::run),
     ("resolv_conf", resolv_conf::run),
     ("tcp_options", tcp_options::run),
     ("tftp", tftp::run),

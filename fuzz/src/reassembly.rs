@@ -4,8 +4,8 @@
 //! Input: one byte for the policy, then records of 6 bytes: flags (key in bits 0-1, more fragments in bit 2), time,
 //! offset in units of eight bytes, length. The header's length varies with the record, too (bits 3-6 of the flags).
 
-use oxislirp::internals::reassembly::{Fragment, Limits, Outcome, Overlap, Reassembler};
 use oxislirp::Instant;
+use oxislirp::internals::reassembly::{Fragment, Limits, Outcome, Overlap, Reassembler};
 
 use crate::input::{Input, stream};
 

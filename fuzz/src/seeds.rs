@@ -118,6 +118,26 @@ fn dhcp_records(shape: u8, messages: &[Vec<u8>]) -> Vec<u8> {
     input
 }
 
+/// A rule of the target `policy`: its first byte, its services, one prefix of hosts.
+fn policy_rule(kind: u8, services: &[u8], host: &[u8]) -> Vec<u8> {
+    let services = services.first().copied().unwrap_or(0);
+    let hosts = u8::from(!host.is_empty());
+    [&[kind, 0, services, 0, hosts][..], host, &[0, 0, 1, 0, 80, 200]].concat()
+}
+
+/// These rules, and questions of each kind about addresses in several forms.
+fn policy_records(rules: &[Vec<u8>]) -> Vec<u8> {
+    let guest = [0, 10, 0, 2, 15, 0x10, 0];
+    let question = |kind: u8, form: u8, host: [u8; 4]| {
+        let end = [&[form][..], &host, &[0, 80]].concat();
+        [&[128 + kind, 0, 1][..], &guest, &end, &end].concat()
+    };
+    let forms = [(2, 0, [10, 0, 2, 2]), (3, 3, [127, 0, 0, 1]), (1, 0, [10, 0, 2, 3]), (0, 2, [127, 0, 0, 1])];
+    let forms = forms.into_iter().chain([(2, 5, [10, 0, 0, 1]), (3, 4, [127, 0, 0, 1]), (2, 0, [0; 4])]);
+    let questions = forms.map(|(kind, form, host)| question(kind, form, host));
+    std::iter::once(vec![1]).chain(rules.iter().cloned()).chain(questions).flatten().collect()
+}
+
 /// An IPv6 packet of the guest. Checksums are put in by the target.
 fn ip6(next: u8, payload: &[u8]) -> Vec<u8> {
     let mut packet = vec![0x60, 0, 0, 0];
@@ -453,6 +473,17 @@ pub fn all() -> Vec<Seed> {
             dhcp_records(1, &[dhcp_message(8, 4, &[]), dhcp_message(4, 4, &[50, 4, 10, 0, 2, 15])]),
         ),
         ("dhcp", "cut-option", dhcp_records(2, &[dhcp_message(1, 5, &[12, 250, b'a'])])),
+        ("policy", "hosts", policy_records(&[policy_rule(1, &[], &[0, 10, 0, 0, 0, 8]), policy_rule(0, &[], &[])])),
+        ("policy", "services", policy_records(&[policy_rule(0, &[1], &[]), policy_rule(1, &[0x12], &[])])),
+        (
+            "policy",
+            "translated",
+            policy_records(&[
+                policy_rule(1, &[], &[0, 127, 0, 0, 0, 8]),
+                policy_rule(66, &[], &[]),
+                policy_rule(0, &[], &[3, 0, 0, 0, 0, 96]),
+            ]),
+        ),
         (
             "resolv_conf",
             "usual",

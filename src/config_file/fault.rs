@@ -25,18 +25,15 @@ impl Fault {
 
     /// Something in the file makes no sense.
     pub(super) fn in_text(path: &Path, text: &str, error: &toml::de::Error) -> Fault {
-        let at = error.span().map(|span| span.start);
-        let (line, field) = at.map_or((1, String::new()), |at| place(text, at));
-        let field = if field.is_empty() { field } else { format!("{field}: ") };
-        // The parser's own texts can have several lines.
-        let message = error.message().replace('\n', ", ");
-        Fault { text: format!("{}:{line}: {field}{message}", path.display()), errno: libc::EINVAL }
+        Fault::at(path, text, error.span().map_or(0, |span| span.start), error.message())
     }
 
     /// The same, at a place in the text.
-    pub(super) fn at(path: &Path, text: &str, at: usize, message: &str) -> Fault {
-        let (line, field) = place(text, at);
+    pub(super) fn at(path: &Path, text: &str, place: usize, message: &str) -> Fault {
+        let (line, field) = field_at(text, place);
         let field = if field.is_empty() { field } else { format!("{field}: ") };
+        // The parser's own texts can have several lines.
+        let message = message.trim_end().replace('\n', ", ");
         Fault { text: format!("{}:{line}: {field}{message}", path.display()), errno: libc::EINVAL }
     }
 
@@ -54,7 +51,7 @@ impl fmt::Display for Fault {
 
 /// The line of a place in a text, counted from 1, and the field that stands there: its table and its key, as far as the
 /// lines up to that place tell.
-fn place(text: &str, at: usize) -> (usize, String) {
+fn field_at(text: &str, at: usize) -> (usize, String) {
     let mut line = 0;
     let mut offset = 0;
     let (mut table, mut key) = ("", "");
@@ -89,13 +86,13 @@ mod tests {
     #[test]
     fn a_place_has_its_line_its_table_and_its_key() {
         let text = "a = 1\n\n[one]\nb = 2 # not c = 3\n[[one.two]]\nlist = [\n  \"x\",\n  \"y\",\n]\n";
-        let at = |what: &str| place(text, text.find(what).unwrap());
+        let at = |what: &str| field_at(text, text.find(what).unwrap());
         assert_eq!(at("1"), (1, "a".into()));
         assert_eq!(at("[one]"), (3, "one".into()));
         assert_eq!(at("2 #"), (4, "one.b".into()));
         assert_eq!(at("[[one"), (5, "one.two".into()));
         assert_eq!(at("\"y\""), (8, "one.two.list".into()));
-        assert_eq!(place("", 0), (1, String::new()));
-        assert_eq!(place("x", 99).0, 1);
+        assert_eq!(field_at("", 0), (1, String::new()));
+        assert_eq!(field_at("x", 99).0, 1);
     }
 }

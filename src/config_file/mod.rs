@@ -3,13 +3,15 @@
 //! nobody runs with less than was written down.
 //!
 //! Here are the reading and the list of tables; each table has a file of its own, which turns what was written into values
-//! of the engine. `fault` says what is wrong and where, `paths` what `%p` and `%i` in a path stand for. What a value means is
-//! the engine's, and nothing here knows of it.
+//! of the engine. `item` has single values, `fault` says what is wrong and where, `paths` what `%p` and `%i` in a path stand
+//! for. What a value means is the engine's, and nothing here knows of it.
 
 mod capture;
 mod fault;
+mod item;
 mod log;
 mod paths;
+mod policy;
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};
@@ -17,6 +19,7 @@ use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use oxislirp::policy::Policy;
 use oxislirp::{CaptureOptions, ConfigBuilder, Stack};
 use serde::Deserialize;
 
@@ -34,6 +37,7 @@ const LONGEST: u64 = 4 << 20;
 struct Tables {
     capture: Option<capture::Table>,
     log: Option<log::Table>,
+    policy: Option<policy::Table>,
 }
 
 /// What a file says, checked.
@@ -41,6 +45,7 @@ struct Tables {
 pub(crate) struct Settings {
     capture: Option<CaptureOptions>,
     log: Option<PathBuf>,
+    policy: Option<Policy>,
 }
 
 impl Settings {
@@ -63,16 +68,21 @@ impl Settings {
     }
 
     fn parse(path: &Path, text: &str, instance: &Instance) -> Result<Settings, Fault> {
-        let Tables { capture, log } = toml::from_str(text).map_err(|error| Fault::in_text(path, text, &error))?;
+        let Tables { capture, log, policy } =
+            toml::from_str(text).map_err(|error| Fault::in_text(path, text, &error))?;
         let at = |(place, message): (Range<usize>, String)| Fault::at(path, text, place.start, &message);
         let capture = capture.map(|table| table.options(instance)).transpose().map_err(at)?;
         let log = log.map(|table| table.path(instance)).transpose().map_err(at)?;
-        Ok(Settings { capture, log })
+        let policy = policy.map(policy::Table::policy).transpose().map_err(at)?;
+        Ok(Settings { capture, log, policy })
     }
 
     /// A configuration with what the file says.
     pub(crate) fn apply(&self, config: ConfigBuilder) -> ConfigBuilder {
-        config
+        match &self.policy {
+            Some(policy) => config.policy(policy.clone()),
+            None => config,
+        }
     }
 
     /// Has a stack write down what the file says. All files are opened here.

@@ -167,6 +167,13 @@ impl ConfigBuilder {
         self
     }
 
+    /// Which hosts the guest may reach, and who may reach the guest. All by default.
+    #[cfg(feature = "policy")]
+    pub fn policy(mut self, policy: crate::policy::Policy) -> Self {
+        self.config.policy = Some(policy.into());
+        self
+    }
+
     /// Whether the virtual name servers answer. On by default.
     pub fn dns(mut self, on: bool) -> Self {
         self.config.reach.dns = on;

@@ -75,6 +75,8 @@ pub struct Config {
     pub(crate) ncsi: NcsiConfig,
     pub(crate) direct_poll: bool,
     pub(crate) handover: bool,
+    #[cfg(feature = "policy")]
+    pub(crate) policy: Option<std::sync::Arc<crate::policy::Policy>>,
 }
 
 impl Config {
@@ -147,6 +149,8 @@ impl Default for Config {
             ncsi: NcsiConfig::default(),
             direct_poll: false,
             handover: false,
+            #[cfg(feature = "policy")]
+            policy: None,
         }
     }
 }

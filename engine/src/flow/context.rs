@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::budget::FrameBudget;
 use super::effect::{Effect, Leaving};
 use super::egress::Egress;
+use super::gate::Gate;
 use super::journal::Journal;
 use super::key::{Endpoint, FlowKey};
 use super::name_server::NameServers;
@@ -43,6 +44,8 @@ pub(crate) struct Context {
     /// The application's clock at the last reading.
     pub now: Instant,
     pub policy: Policy,
+    /// Whether a flow may begin.
+    pub gate: Gate,
     /// The address that the guest has while nothing else is known of it: the first one of the DHCP server.
     pub first_guest: Ipv4Addr,
     pub egress: Egress,

@@ -49,6 +49,8 @@ const MOST_HELD: u64 = 64 * 1024;
 pub(crate) enum Unreachable {
     Network,
     Host,
+    /// It is not to get there.
+    Prohibited,
 }
 
 /// An error the host reported for something the guest had sent.
@@ -449,6 +451,7 @@ impl Egress {
         let code = match why {
             Unreachable::Network => icmp::NET_UNREACHABLE,
             Unreachable::Host => icmp::HOST_UNREACHABLE,
+            Unreachable::Prohibited => icmp::PROHIBITED,
         };
         self.error(IcmpError::DestinationUnreachable { code }, self.v4.host, packet, now);
     }

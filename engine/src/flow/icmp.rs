@@ -13,6 +13,7 @@ use super::context::Context;
 use super::datagram::{self, HostHalf};
 use super::effect::Leaving;
 use super::egress::{Reported, Unreachable};
+use super::gate::Protocol;
 use super::journal::{About, Account, Carrier, End, Refusal};
 use super::policy::Destination;
 use super::table::{Entry, Flow, GivesWay, Table};
@@ -181,6 +182,14 @@ impl IcmpTable {
                 return;
             }
         };
+        if !cx.gate.is_open() && self.flows.find(&key).is_none() {
+            let end = |ip| Endpoint::new(ip, 0);
+            let (guest, named) = (end(key.guest), end(key.destination));
+            let admission = cx.gate.out(Protocol::Icmp, guest, named, SocketAddr::new(real, 0));
+            if cx.turns_away(admission, request.packet) {
+                return note(Refusal::Policy, cx);
+            }
+        }
         let id = match self.flow_of(key, real, cx) {
             Ok(id) => id,
             // As for UDP: it is as if the request was lost.

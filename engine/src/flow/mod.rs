@@ -10,6 +10,7 @@ pub(crate) mod context;
 pub(crate) mod datagram;
 pub(crate) mod effect;
 pub(crate) mod egress;
+pub(crate) mod gate;
 pub(crate) mod icmp;
 pub(crate) mod identity;
 pub(crate) mod journal;

@@ -200,6 +200,11 @@ impl Stream {
         ready > 0 && entry.revents & (libc::POLLERR | libc::POLLHUP) != 0
     }
 
+    /// The address of the other end; `None` for a Unix socket, and when that end has gone.
+    pub(crate) fn peer_address(&self) -> Option<SocketAddr> {
+        self.socket.peer_addr().ok()?.as_socket()
+    }
+
     /// This end's address; `None` for a Unix socket or a broken one.
     pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         self.socket.local_addr().ok()?.as_socket()

@@ -28,6 +28,8 @@ pub(crate) const HOST_UNREACHABLE: u8 = 1;
 pub(crate) const PORT_UNREACHABLE: u8 = 3;
 /// Code of destination unreachable: fragmentation needed and Don't Fragment set.
 pub(crate) const FRAGMENTATION_NEEDED: u8 = 4;
+/// Code of destination unreachable: communication administratively prohibited (RFC 1812 section 5.2.7.1).
+pub(crate) const PROHIBITED: u8 = 13;
 /// Code of time exceeded: time to live exceeded in transit.
 pub(crate) const TTL_EXCEEDED: u8 = 0;
 /// Code of time exceeded: fragment reassembly time exceeded.

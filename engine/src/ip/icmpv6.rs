@@ -27,6 +27,8 @@ const REDIRECT: u8 = 137;
 
 /// Code of destination unreachable: no route to destination.
 pub(crate) const NO_ROUTE: u8 = 0;
+/// Code of destination unreachable: communication with destination administratively prohibited.
+pub(crate) const PROHIBITED: u8 = 1;
 /// Code of destination unreachable: address unreachable.
 pub(crate) const ADDRESS_UNREACHABLE: u8 = 3;
 /// Code of destination unreachable: port unreachable.

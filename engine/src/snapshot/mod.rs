@@ -136,6 +136,10 @@ impl Loaded {
         }
         // In the order of the stream, so that the newest is the newest again.
         for (record, forward) in self.connections.iter().zip(forwards) {
+            // As below, if it is not to be had any more.
+            if !stack.admits(&record.key) {
+                continue;
+            }
             // Upstream loses bytes in flight when it loads, and saves what is left. Such a connection cannot go on: the
             // guest's next segment is answered with a reset.
             if let Some(connection) = stack.restored(&record.tcp, &record.received, &record.unacknowledged) {

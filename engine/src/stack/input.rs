@@ -1,10 +1,11 @@
 //! Frames from the guest: taken apart and handed to whom they concern.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::Stack;
 use crate::flow::Caller;
 use crate::flow::egress::Egress;
+use crate::flow::gate::{Admission, Protocol, Service};
 use crate::flow::icmp::EchoRequest;
 use crate::flow::key::Endpoint;
 use crate::flow::{tcp, udp};
@@ -222,18 +223,21 @@ impl Stack {
         let destination = Endpoint::new(packet.dst(), u16::from_be_bytes([high, low]));
         let to_vhost = packet.dst() == self.cx.policy.v4.host;
         if destination.port == dhcp::SERVER_PORT && (to_vhost || packet.dst().is_broadcast()) {
-            return self.input_dhcp(payload);
+            return self.input_dhcp(source, destination, payload);
         }
         if destination.port == tftp::PORT && to_vhost {
-            return self.input_tftp(source, destination, payload);
+            return self.input_tftp(source, destination, payload, packet.packet());
         }
         let (ttl, whole, packet) = (packet.ttl(), packet.dont_fragment(), packet.packet());
         let datagram = udp::FromGuest { source, destination, ttl, whole, payload, packet };
         self.udp.on_datagram(&datagram, &mut self.cx);
     }
 
-    fn input_dhcp(&mut self, payload: &[u8]) {
+    fn input_dhcp(&mut self, client: Endpoint, server: Endpoint, payload: &[u8]) {
         let Some(dhcp) = &mut self.dhcp else { return };
+        if self.cx.gate.datagram_to(Service::Dhcp, client, server) != Admission::Allowed {
+            return;
+        }
         let mut reply = dhcp::Reply { payload: [0; dhcp::REPLY_LEN], lease: None };
         if !dhcp.answer(payload, self.cx.now, &mut reply) {
             return;
@@ -259,7 +263,9 @@ impl Stack {
         }
         let to = packet.dst();
         if self.cx.policy.v4.is_virtual(to) || self.guest_forwards.covers(to) {
-            self.cx.egress.echo_reply(packet, &message, self.cx.now);
+            if self.admits_echo(packet.src(), to, packet.packet()) {
+                self.cx.egress.echo_reply(packet, &message, self.cx.now);
+            }
             return;
         }
         let request = EchoRequest {
@@ -272,5 +278,12 @@ impl Stack {
             packet: packet.packet(),
         };
         self.icmp.on_echo_request(&request, &mut self.cx);
+    }
+
+    /// Whether the guest may have an echo reply of a virtual address; else it is told, if it is to be.
+    pub(super) fn admits_echo(&mut self, source: impl Into<IpAddr>, to: impl Into<IpAddr>, packet: &[u8]) -> bool {
+        let (guest, named) = (Endpoint::new(source, 0), Endpoint::new(to, 0));
+        let admission = self.cx.gate.service(Service::Echo, Protocol::Icmp, guest, named);
+        !self.cx.turns_away(admission, packet)
     }
 }

@@ -6,6 +6,7 @@ use std::net::Ipv6Addr;
 use smoltcp::wire::EthernetAddress;
 
 use super::Stack;
+use crate::flow::gate::{Admission, Service};
 use crate::flow::icmp::EchoRequest;
 use crate::flow::key::Endpoint;
 use crate::flow::{Effect, tcp, udp};
@@ -140,12 +141,12 @@ impl Stack {
         let policy = &self.cx.policy;
         let to_vhost = packet.dst() == policy.v6.host;
         if destination.port == dhcpv6::SERVER_PORT && (to_vhost || packet.dst() == dhcpv6::ALL_AGENTS) {
-            return self.input_dhcpv6(source, payload);
+            return self.input_dhcpv6(source, destination, payload);
         }
         // The link-local address of the virtual host serves as well.
         if destination.port == tftp::PORT && policy.is_virtual_host6(packet.dst()) {
             if !policy.reach.restricted {
-                self.input_tftp(source, destination, payload);
+                self.input_tftp(source, destination, payload, packet.packet());
             }
             return;
         }
@@ -154,8 +155,10 @@ impl Stack {
         self.udp.on_datagram(&datagram, &mut self.cx);
     }
 
-    fn input_dhcpv6(&mut self, client: Endpoint, payload: &[u8]) {
-        if self.cx.policy.reach.restricted {
+    fn input_dhcpv6(&mut self, client: Endpoint, asked: Endpoint, payload: &[u8]) {
+        if self.cx.policy.reach.restricted
+            || self.cx.gate.datagram_to(Service::Dhcp, client, asked) != Admission::Allowed
+        {
             return;
         }
         match self.dhcpv6.on_message(payload) {
@@ -224,14 +227,18 @@ impl Stack {
             return;
         }
         if self.is_ours6(destination) {
-            return self.cx.egress.echo_reply6(destination, source, message, self.cx.now);
+            if self.admits_echo(source, destination, packet.packet()) {
+                self.cx.egress.echo_reply6(destination, source, message, self.cx.now);
+            }
+            return;
         }
         let policy = &self.cx.policy;
         if destination.is_multicast() {
             // The link's routers and nodes answer by an address of their own (RFC 4443 section 4.2); other groups are
             // not asked on the guest's behalf.
-            if !policy.reach.restricted && (destination == ndp::ALL_NODES || destination == ndp::ALL_ROUTERS) {
-                let host = policy.link_local_host6();
+            let to_us = destination == ndp::ALL_NODES || destination == ndp::ALL_ROUTERS;
+            if !policy.reach.restricted && to_us && self.admits_echo(source, destination, packet.packet()) {
+                let host = self.cx.policy.link_local_host6();
                 self.cx.egress.echo_reply6(host, source, message, self.cx.now);
             }
             return;

@@ -43,6 +43,7 @@ use smoltcp::wire::EthernetAddress;
 use crate::config::Config;
 use crate::flow::budget::FrameBudget;
 use crate::flow::egress::Egress;
+use crate::flow::gate::{Admission, Gate, Protocol, Service};
 use crate::flow::icmp::IcmpTable;
 use crate::flow::identity::Identity;
 use crate::flow::journal::Journal;
@@ -183,6 +184,10 @@ impl Stack {
             now: NEVER,
             egress: Egress::new(&policy, config.mtu),
             policy,
+            #[cfg(feature = "policy")]
+            gate: Gate::new(config.policy.clone()),
+            #[cfg(not(feature = "policy"))]
+            gate: Gate::default(),
             first_guest: config.dhcp_start,
             effects,
             warnings: Warnings::default(),
@@ -353,6 +358,12 @@ impl Stack {
     pub(crate) fn restored(&mut self, tcp: &Saved, received: &[u8], unacknowledged: &[u8]) -> Option<Connection> {
         let config = self.cx.callback_tcp_config();
         Connection::restore(&config, tcp, received, unacknowledged, self.cx.now, &mut self.cx.pool)
+    }
+
+    /// Whether a guest forward is open for a connection that a saved state brings: the policy may be another one by now.
+    pub(crate) fn admits(&self, key: &FlowKey) -> bool {
+        let gate = &self.cx.gate;
+        gate.service(Service::GuestForward, Protocol::Tcp, key.guest, key.remote) == Admission::Allowed
     }
 
     /// Takes a restored connection in, in the place of one between the same ends.

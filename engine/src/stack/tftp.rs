@@ -4,6 +4,7 @@ use std::io;
 
 use super::Stack;
 use crate::flow::FlowKey;
+use crate::flow::gate::Service;
 use crate::flow::key::Endpoint;
 use crate::flow::timers::Own;
 use crate::host::fault::is_lack;
@@ -11,8 +12,12 @@ use crate::host::tftp_files::{Directory, ServedFile};
 use crate::service::tftp::{TOS, TftpFile, TftpOpenError, TftpSource, try_later};
 
 impl Stack {
-    /// A datagram of `client` to port 69 of `server`, one of the virtual host's addresses.
-    pub(super) fn input_tftp(&mut self, client: Endpoint, server: Endpoint, payload: &[u8]) {
+    /// A datagram of `client` to port 69 of `server`, one of the virtual host's addresses, in this packet.
+    pub(super) fn input_tftp(&mut self, client: Endpoint, server: Endpoint, payload: &[u8], packet: &[u8]) {
+        let admission = self.cx.gate.datagram_to(Service::Tftp, client, server);
+        if self.cx.turns_away(admission, packet) {
+            return;
+        }
         let now = self.cx.now;
         let ends = FlowKey { guest: client, remote: server };
         let may_spend = self.cx.datagrams_give_way();

@@ -167,6 +167,7 @@ impl Egress {
         let code = match why {
             Unreachable::Network => icmpv6::NO_ROUTE,
             Unreachable::Host => icmpv6::ADDRESS_UNREACHABLE,
+            Unreachable::Prohibited => icmpv6::PROHIBITED,
         };
         self.error6(Icmpv6Error::DestinationUnreachable { code }, packet, now);
     }

@@ -68,6 +68,9 @@ impl About {
 pub(crate) enum Refusal {
     /// The network is one that reaches nothing.
     Restricted,
+    /// A rule forbids it.
+    #[cfg_attr(not(feature = "policy"), allow(dead_code))]
+    Policy,
     /// Nothing of the host is at this address, or the host has no way there.
     NoRoute,
     /// There is no name server.

@@ -128,6 +128,7 @@ impl fmt::Display for Members<'_> {
 fn reason(why: Refusal) -> &'static str {
     match why {
         Refusal::Restricted => "restricted",
+        Refusal::Policy => "policy",
         Refusal::NoRoute => "no-route",
         Refusal::NoNameServer => "no-name-server",
         Refusal::HopsExceeded => "hops-exceeded",

@@ -11,6 +11,7 @@ use super::table::{FromGuest, TcpId, TcpTable, reset};
 use super::{Connecting, HostHalf, Origin, Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::egress::Unreachable;
+use crate::flow::gate::{Admission, Protocol, Service};
 use crate::flow::journal::{About, Carrier, End, Refusal};
 use crate::flow::key::{Endpoint, FlowKey};
 use crate::flow::policy::Destination;
@@ -37,6 +38,10 @@ impl TcpTable {
         cx: &mut Context,
     ) {
         if let Some(forward) = forward {
+            let admission = cx.gate.service(Service::GuestForward, Protocol::Tcp, key.guest, key.remote);
+            if turned_away(admission, &key, segment, cx) {
+                return;
+            }
             if !self.has_room(cx) {
                 note_refused(&key, Refusal::TableFull, cx);
                 return reset(&key, segment, cx);
@@ -65,8 +70,17 @@ impl TcpTable {
             return reset(&key, segment, cx);
         }
         cx.egress.neighbors.heard(key.guest.ip, cx.now);
-        let to_name_server = cx.policy.translate(key.remote) == Destination::NameServer;
-        let destination = match cx.policy.translate(key.remote) {
+        let meaning = cx.policy.translate(key.remote);
+        let to_name_server = meaning == Destination::NameServer;
+        let admission = match meaning {
+            Destination::Host(address) => cx.gate.out(Protocol::Tcp, key.guest, key.remote, address),
+            Destination::NameServer => cx.gate.service(Service::Dns, Protocol::Tcp, key.guest, key.remote),
+            Destination::Refused => Admission::Allowed,
+        };
+        if turned_away(admission, &key, segment, cx) {
+            return;
+        }
+        let destination = match meaning {
             Destination::Host(address) => Some(address),
             Destination::NameServer => cx.name_servers.for_stream(key.remote.ip.is_ipv6(), cx.now),
             Destination::Refused => None,
@@ -90,7 +104,8 @@ impl TcpTable {
         }
         let alternative = match to_name_server {
             true => cx.name_servers.behind(destination, cx.now),
-            false => other_loopback(&key, destination, cx),
+            false => other_loopback(&key, destination, cx)
+                .filter(|&other| cx.gate.out(Protocol::Tcp, key.guest, key.remote, other) == Admission::Allowed),
         };
         let mut other = alternative;
         let stream = match fallback::connect(destination, &mut other, hops, cx) {
@@ -158,6 +173,13 @@ impl TcpTable {
             cx.journal.refused(&About::incoming(Carrier::Tcp, guest, remote.into(), peer), why, cx.now);
         };
         let Some(guest) = cx.guest_behind(guest) else { return note(Refusal::NoGuest, cx) };
+        // Who comes through a Unix socket is on this machine.
+        let from = peer.unwrap_or((Ipv4Addr::LOCALHOST, 0).into());
+        if cx.gate.incoming(Protocol::Tcp, guest, from) != Admission::Allowed {
+            note(Refusal::Policy, cx);
+            stream.reset_on_close();
+            return;
+        }
         if !self.has_room(cx) {
             note(Refusal::TableFull, cx);
             stream.reset_on_close();
@@ -274,6 +296,18 @@ impl TcpTable {
 /// There will be no flow for a SYN of the guest.
 fn note_refused(key: &FlowKey, why: Refusal, cx: &mut Context) {
     cx.journal.refused(&About::out(Carrier::Tcp, key.guest, key.remote, None), why, cx.now);
+}
+
+/// Whether a connection of the guest is turned away; it is told, if it is to be. (A reset says it to every guest; see
+/// [`refuse`].)
+fn turned_away(admission: Admission, key: &FlowKey, segment: &Segment<'_>, cx: &mut Context) -> bool {
+    if admission != Admission::Allowed {
+        note_refused(key, Refusal::Policy, cx);
+    }
+    if admission == Admission::Denied {
+        reset(key, segment, cx);
+    }
+    admission != Admission::Allowed
 }
 
 /// Tells the guest that a connection will not come about. The error is followed by a reset: there are guests that take the

@@ -2,9 +2,12 @@
 //! is asked for it. Or, where a forward leads to whatever address the guest has, the guest may have another address:
 //! that is tried then.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use super::table::{TcpId, TcpTable};
 use super::{Origin, TcpFlow};
 use crate::flow::context::Context;
+use crate::flow::gate::{Admission, Protocol};
 use crate::flow::key::Endpoint;
 use crate::tcp::{Connection, State};
 
@@ -24,6 +27,18 @@ impl TcpFlow {
     }
 }
 
+impl TcpFlow {
+    /// Who has come through the host forward; `None` when that cannot be told any more. Who comes through a Unix socket is on
+    /// this machine.
+    fn peer(&self) -> Option<SocketAddr> {
+        let stream = self.host.stream()?;
+        match stream.local_address() {
+            Some(_) => stream.peer_address(),
+            None => Some((Ipv4Addr::LOCALHOST, 0).into()),
+        }
+    }
+}
+
 impl TcpTable {
     /// A deadline of a flow has come: if it waits for a guest that may be anywhere, and another address is now the better
     /// one, the connection is begun there anew. The host peer does not notice.
@@ -35,6 +50,11 @@ impl TcpTable {
         let old = flow.key;
         let Some(ip) = cx.guest_address(old.guest.ip.is_ipv6()).filter(|ip| *ip != old.guest.ip) else { return };
         let guest = Endpoint::new(ip, old.guest.port);
+        // It was let in to the other address.
+        let may_come = |peer| cx.gate.incoming(Protocol::Tcp, guest, peer) == Admission::Allowed;
+        if !cx.gate.is_open() && !flow.peer().is_some_and(may_come) {
+            return;
+        }
         let Some(key) = self.free_key(guest, old.remote.ip, old.remote.port, cx) else { return };
         let conn = Connection::active(&cx.tcp_config_for(&key), cx.initial_sequence(&key), cx.now);
         let Some(flow) = self.flows.get_mut(id) else { return };

@@ -96,6 +96,11 @@ impl Mapping {
         peer.client.as_mut().map(|(_, account)| account)
     }
 
+    /// Whether something was let through to this peer, or from it.
+    pub(super) fn has_met(&self, real: SocketAddr) -> bool {
+        self.peers.iter().any(|peer| peer.real == real)
+    }
+
     /// The real address of the peer the guest knows as `known_as`.
     pub(super) fn peer_known_as(&self, known_as: Endpoint) -> Option<SocketAddr> {
         self.peers.iter().find(|peer| peer.known_as == known_as).map(|peer| peer.real)

@@ -1,10 +1,12 @@
 //! Datagrams from the host, on their way to the guest.
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 
 use super::{LIFETIME, Mapping, UdpFlow};
 use crate::flow::context::Context;
 use crate::flow::egress::Reported;
+use crate::flow::gate::Admission;
 use crate::flow::journal::Way;
 use crate::host::error_queue::QueuedError;
 use crate::host::fault::Fault;
@@ -61,6 +63,9 @@ fn deliver(flow: &mut UdpFlow, received: &Received<'_>, cx: &mut Context) {
     let Some(real) = received.sender else { return };
     flow.used = true;
     let mapping = &mut flow.mapping;
+    if mapping.forward && !cx.gate.is_open() && !mapping.lets_in(real, cx) {
+        return;
+    }
     if mapping.forward {
         mapping.meet(real, received.local, cx);
     }
@@ -68,6 +73,12 @@ fn deliver(flow: &mut UdpFlow, received: &Received<'_>, cx: &mut Context) {
     let Some(guest) = cx.guest_behind(mapping.guest) else { return };
     let source = mapping.known_as(real, &cx.policy);
     let from_name_server = !mapping.forward && cx.policy.is_name_server(source);
+    // Anybody may answer, but nobody that the guest is kept from. Whether it may ask the name server was judged.
+    if !(mapping.forward || from_name_server || cx.gate.is_open())
+        && cx.gate.answer(mapping.guest, source, real) != Admission::Allowed
+    {
+        return;
+    }
     if mapping.forward {
         mapping.remember(real, source, Way::In, cx);
     } else {
@@ -103,6 +114,15 @@ impl UdpFlow {
 }
 
 impl Mapping {
+    /// Whether a datagram of `real` may come through a host forward: because it may begin, or because the guest may, and has.
+    #[cold]
+    fn lets_in(&self, real: SocketAddr, cx: &mut Context) -> bool {
+        let Some(guest) = cx.guest_behind(self.guest) else { return false };
+        let named = self.known_as(real, &cx.policy);
+        cx.gate.datagram_in(guest, real) == Admission::Allowed
+            || (self.has_met(real) && cx.gate.answer(guest, named, real) == Admission::Allowed)
+    }
+
     fn on_error(&self, error: &QueuedError, payload: &[u8], cx: &mut Context) {
         let Some(destination) = error.destination.filter(|_| !self.forward) else { return };
         let known_as = self.known_as(destination, &cx.policy);

@@ -7,6 +7,7 @@ use super::table::UdpTable;
 use super::{LIFETIME, UdpFlow, UdpId};
 use crate::flow::context::Context;
 use crate::flow::egress::{Reported, Unreachable};
+use crate::flow::gate::{Admission, Service};
 use crate::flow::journal::{About, Carrier, Refusal, Way};
 use crate::flow::key::Endpoint;
 use crate::flow::name_server::Moved;
@@ -54,11 +55,20 @@ impl UdpTable {
             return;
         }
         let known = forward.and_then(|id| self.peer_of(id, datagram.destination));
-        let real = known.or_else(|| match cx.policy.translate(datagram.destination) {
+        let meaning = known.map_or_else(|| cx.policy.translate(datagram.destination), Destination::Host);
+        let is_answer = || known.is_some() && self.is_way_back(forward, datagram.source, cx);
+        if !(cx.gate.is_open() || is_answer()) {
+            let admission = admission(datagram, meaning, cx);
+            if cx.turns_away(admission, datagram.packet) {
+                note_refused(datagram, Refusal::Policy, cx);
+                return;
+            }
+        }
+        let real = match meaning {
             Destination::Host(real) => Some(real),
             Destination::NameServer => name_server(datagram, cx),
             Destination::Refused => None,
-        });
+        };
         let Some(real) = real else {
             let query = cx.policy.is_name_server(datagram.destination);
             note_refused(datagram, if query { Refusal::NoNameServer } else { Refusal::NoRoute }, cx);
@@ -80,6 +90,15 @@ impl UdpTable {
             self.stage.begin(burst);
         }
         self.ask_again(cx);
+    }
+
+    /// Whether what comes from `source` answers who came through a forward: it is the guest that the forward leads to.
+    #[cold]
+    fn is_way_back(&self, forward: Option<UdpId>, source: Endpoint, cx: &Context) -> bool {
+        let Some(flow) = forward.and_then(|id| self.flows.get(id)) else { return false };
+        let guest = flow.guest();
+        let anywhere = guest.ip.is_unspecified() && cx.guest_address(source.ip.is_ipv6()) == Some(source.ip);
+        guest.port == source.port && (guest.ip == source.ip || anywhere)
     }
 
     /// Sends the first datagram of what may be a burst to `real`, through a forward or else through the flow for it. `None`
@@ -197,6 +216,15 @@ impl UdpTable {
 /// There will be no flow for a datagram of the guest.
 fn note_refused(datagram: &FromGuest<'_>, why: Refusal, cx: &mut Context) {
     cx.journal.refused(&About::out(Carrier::Udp, datagram.source, datagram.destination, None), why, cx.now);
+}
+
+/// Whether a datagram may go where its destination leads.
+fn admission(datagram: &FromGuest<'_>, meaning: Destination, cx: &mut Context) -> Admission {
+    match meaning {
+        Destination::Host(real) => cx.gate.datagram_out(datagram.source, datagram.destination, real),
+        Destination::NameServer => cx.gate.datagram_to(Service::Dns, datagram.source, datagram.destination),
+        Destination::Refused => Admission::Allowed,
+    }
 }
 
 /// The name server this query is to go to.

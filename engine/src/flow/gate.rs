@@ -1,0 +1,260 @@
+//! Where flows ask whether they may begin. Without the feature `policy`, and without a policy, everything may.
+//!
+//! A connection and an echo flow ask once. Datagrams have no beginning of their own, and one flow of theirs leads to many
+//! destinations: the gate knows which of them it has let through, so that each is judged once.
+
+use std::net::SocketAddr;
+
+use super::context::Context;
+use super::egress::Unreachable;
+use super::key::Endpoint;
+
+#[cfg(feature = "policy")]
+pub(crate) use crate::policy::{Protocol, Service};
+#[cfg(not(feature = "policy"))]
+pub(crate) use without::{Protocol, Service};
+
+/// What becomes of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "policy"), expect(dead_code, reason = "nothing is refused"))]
+pub(crate) enum Admission {
+    /// It may begin.
+    Allowed,
+    /// It may not, of which whoever began it is to be told.
+    Denied,
+    /// It may not.
+    Dropped,
+}
+
+/// The policy, and what it has let through.
+#[derive(Default)]
+pub(crate) struct Gate {
+    #[cfg(feature = "policy")]
+    guarded: Option<Box<guarded::Guarded>>,
+}
+
+/// Without the feature, and with it where a stack has no policy.
+#[cfg(not(feature = "policy"))]
+impl Gate {
+    #[inline(always)]
+    pub(crate) fn is_open(&self) -> bool {
+        true
+    }
+
+    pub(crate) fn out(&self, _: Protocol, _: Endpoint, _: Endpoint, _: SocketAddr) -> Admission {
+        Admission::Allowed
+    }
+
+    pub(crate) fn incoming(&self, _: Protocol, _: Endpoint, _: SocketAddr) -> Admission {
+        Admission::Allowed
+    }
+
+    pub(crate) fn service(&self, _: Service, _: Protocol, _: Endpoint, _: Endpoint) -> Admission {
+        Admission::Allowed
+    }
+
+    pub(crate) fn datagram_out(&mut self, _: Endpoint, _: Endpoint, _: SocketAddr) -> Admission {
+        Admission::Allowed
+    }
+
+    pub(crate) fn datagram_to(&mut self, _: Service, _: Endpoint, _: Endpoint) -> Admission {
+        Admission::Allowed
+    }
+
+    pub(crate) fn datagram_in(&mut self, _: Endpoint, _: SocketAddr) -> Admission {
+        Admission::Allowed
+    }
+
+    pub(crate) fn answer(&mut self, _: Endpoint, _: Endpoint, _: SocketAddr) -> Admission {
+        Admission::Allowed
+    }
+}
+
+#[cfg(feature = "policy")]
+impl Gate {
+    pub(crate) fn new(policy: Option<std::sync::Arc<crate::policy::Policy>>) -> Gate {
+        Gate { guarded: policy.map(|policy| Box::new(guarded::Guarded::new(policy))) }
+    }
+
+    /// Whether there is no policy.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.guarded.is_none()
+    }
+
+    /// Whether the guest may go to `real`, which it calls `named`.
+    pub(crate) fn out(&self, protocol: Protocol, guest: Endpoint, named: Endpoint, real: SocketAddr) -> Admission {
+        self.guarded.as_ref().map_or(Admission::Allowed, |guarded| guarded.out(protocol, guest, named, real))
+    }
+
+    /// Whether `peer` may come to the guest through a host forward.
+    pub(crate) fn incoming(&self, protocol: Protocol, guest: Endpoint, peer: SocketAddr) -> Admission {
+        self.guarded.as_ref().map_or(Admission::Allowed, |guarded| guarded.incoming(protocol, guest, peer))
+    }
+
+    /// Whether the guest may have a service of the virtual network.
+    pub(crate) fn service(&self, service: Service, protocol: Protocol, guest: Endpoint, named: Endpoint) -> Admission {
+        self.guarded.as_ref().map_or(Admission::Allowed, |guarded| guarded.service(service, protocol, guest, named))
+    }
+
+    /// [`Gate::out`] for a datagram.
+    pub(crate) fn datagram_out(&mut self, guest: Endpoint, named: Endpoint, real: SocketAddr) -> Admission {
+        let Some(guarded) = &mut self.guarded else { return Admission::Allowed };
+        guarded.once((guest, named, guarded::Way::Out), |it| it.out(Protocol::Udp, guest, named, real))
+    }
+
+    /// [`Gate::service`] for a datagram.
+    pub(crate) fn datagram_to(&mut self, service: Service, guest: Endpoint, named: Endpoint) -> Admission {
+        let Some(guarded) = &mut self.guarded else { return Admission::Allowed };
+        let way = guarded::Way::Service(service);
+        guarded.once((guest, named, way), |it| it.service(service, Protocol::Udp, guest, named))
+    }
+
+    /// [`Gate::incoming`] for a datagram.
+    pub(crate) fn datagram_in(&mut self, guest: Endpoint, peer: SocketAddr) -> Admission {
+        let Some(guarded) = &mut self.guarded else { return Admission::Allowed };
+        let key = (guest, peer.into(), guarded::Way::In);
+        guarded.once(key, |it| it.incoming(Protocol::Udp, guest, peer))
+    }
+
+    /// Whether a datagram of `real`, which the guest calls `named`, may come to where the guest has sent something from: where
+    /// the guest could have sent something there.
+    pub(crate) fn answer(&mut self, guest: Endpoint, named: Endpoint, real: SocketAddr) -> Admission {
+        let Some(guarded) = &mut self.guarded else { return Admission::Allowed };
+        // What is remembered is the real address. Several of them can have one name, and that a datagram came from one of them opens no way
+        // to the others.
+        let key = (guest, real.into(), guarded::Way::Answer);
+        guarded.once(key, |it| it.out(Protocol::Udp, guest, named, real))
+    }
+}
+
+impl Context {
+    /// Whether a packet of the guest is turned away; it is told, if it is to be.
+    pub(crate) fn turns_away(&mut self, admission: Admission, packet: &[u8]) -> bool {
+        if admission == Admission::Denied {
+            self.egress.unreachable(Unreachable::Prohibited, packet, self.now);
+        }
+        admission != Admission::Allowed
+    }
+}
+
+#[cfg(not(feature = "policy"))]
+mod without {
+    /// What flows would say of themselves.
+    #[derive(Clone, Copy)]
+    pub(crate) enum Protocol {
+        Tcp,
+        Icmp,
+    }
+
+    /// The same of services.
+    #[derive(Clone, Copy)]
+    pub(crate) enum Service {
+        Dns,
+        Dhcp,
+        Tftp,
+        GuestForward,
+        Echo,
+    }
+}
+
+#[cfg(feature = "policy")]
+mod guarded {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use foldhash::fast::RandomState;
+    use hashbrown::HashSet;
+
+    use super::{Admission, Endpoint};
+    use crate::policy::{Action, Policy, Protocol, Question, Service};
+
+    /// Ways of datagrams that are known to be open. When there are more, all are forgotten, and each is judged again.
+    const MAX_KNOWN: usize = 8192;
+
+    /// Which question a way was found open by.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+    pub(super) enum Way {
+        Out,
+        Service(Service),
+        Answer,
+        In,
+    }
+
+    /// The guest's end, the other one, and the question.
+    type Key = (Endpoint, Endpoint, Way);
+
+    pub(super) struct Guarded {
+        policy: Arc<Policy>,
+        known: HashSet<Key, RandomState>,
+    }
+
+    impl Guarded {
+        pub(super) fn new(policy: Arc<Policy>) -> Guarded {
+            Guarded { policy, known: HashSet::default() }
+        }
+
+        pub(super) fn out(&self, protocol: Protocol, guest: Endpoint, named: Endpoint, real: SocketAddr) -> Admission {
+            self.judge(&Question::out(protocol, guest.socket_address(), named.socket_address(), real))
+        }
+
+        pub(super) fn incoming(&self, protocol: Protocol, guest: Endpoint, peer: SocketAddr) -> Admission {
+            self.judge(&Question::incoming(protocol, guest.socket_address(), peer))
+        }
+
+        pub(super) fn service(
+            &self,
+            service: Service,
+            protocol: Protocol,
+            guest: Endpoint,
+            named: Endpoint,
+        ) -> Admission {
+            self.judge(&Question::service(service, protocol, guest.socket_address(), named.socket_address()))
+        }
+
+        /// Every question comes through here.
+        fn judge(&self, question: &Question) -> Admission {
+            match self.policy.judge(question).action {
+                Action::Allow => Admission::Allowed,
+                Action::Deny => Admission::Denied,
+                Action::Drop => Admission::Dropped,
+            }
+        }
+
+        /// Judges unless this way is known to be open.
+        pub(super) fn once(&mut self, key: Key, judge: impl FnOnce(&Guarded) -> Admission) -> Admission {
+            if self.known.contains(&key) {
+                return Admission::Allowed;
+            }
+            let admission = judge(self);
+            if admission == Admission::Allowed {
+                if self.known.len() >= MAX_KNOWN {
+                    self.known.clear();
+                }
+                self.known.insert(key);
+            }
+            admission
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+        use crate::policy::Rule;
+
+        #[test]
+        fn what_is_known_is_bounded() {
+            let policy = Policy::builder().rule(Rule::allow().protocol(Protocol::Udp)).build().unwrap();
+            let mut guarded = Guarded::new(policy.into());
+            let guest = Endpoint::new([10, 0, 2, 15], 1);
+            for number in 0..3 * MAX_KNOWN {
+                let named = Endpoint::new([192, (number >> 16) as u8, (number >> 8) as u8, number as u8], 9);
+                let out = |it: &Guarded| it.out(Protocol::Udp, guest, named, named.socket_address());
+                assert_eq!(guarded.once((guest, named, Way::Out), out), Admission::Allowed);
+                let again = guarded.once((guest, named, Way::Out), |_| panic!("judged twice"));
+                assert_eq!(again, Admission::Allowed);
+                assert!(guarded.known.len() <= MAX_KNOWN);
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! One rule: what it is about, and what becomes of that.
+
+use std::fmt;
+
+use super::address::{Cidr, Faces, Set};
+use super::question::{Direction, Protocol, Question, Service};
+
+/// What becomes of a flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// It begins.
+    Allow,
+    /// It does not, and whoever began it is told at once: by a reset, or by ICMP's "administratively prohibited".
+    #[default]
+    Deny,
+    /// It does not, and the guest is told nothing. (The peer of a host forward for TCP is connected already when the forward
+    /// hears of it: it sees a reset as with [`Action::Deny`].)
+    Drop,
+}
+
+/// Ports from one to another, both with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PortRange {
+    first: u16,
+    last: u16,
+}
+
+impl PortRange {
+    /// The ports from `first` to `last`; `None` when there are none.
+    #[must_use]
+    pub fn new(first: u16, last: u16) -> Option<PortRange> {
+        (first <= last).then_some(PortRange { first, last })
+    }
+
+    /// One port.
+    #[must_use]
+    pub fn one(port: u16) -> PortRange {
+        PortRange { first: port, last: port }
+    }
+
+    pub(super) fn contains(self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+}
+
+/// Why a rule could never do what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RuleError {
+    /// It has ports, and is about ICMP alone, which has none.
+    PortsOfIcmp,
+    /// It is about services and about what comes in, where there are none.
+    ServiceIn,
+    /// It has addresses that the guest names, and is about what comes in, where it names none.
+    NamedIn,
+}
+
+impl fmt::Display for RuleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RuleError::PortsOfIcmp => "ICMP has no ports",
+            RuleError::ServiceIn => "a service is asked by the guest: there is none in the direction in",
+            RuleError::NamedIn => "the guest names nothing in the direction in",
+        })
+    }
+}
+
+impl std::error::Error for RuleError {}
+
+/// One rule of a [`Policy`](super::Policy). A new one is about every flow in the direction [`Direction::Out`] that is not for a
+/// service; each method makes it be about less, but [`Rule::service`], which makes it be about services and nothing else.
+///
+/// Of several values of one kind (protocols, addresses, ports, services) one has to be met, of several kinds all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Rule {
+    action: Action,
+    direction: Direction,
+    /// Bits of [`Protocol::bit`]; none stands for all.
+    protocols: u8,
+    /// Bits of [`Service::bit`]; none for flows to the host's side.
+    services: u8,
+    guest: Set,
+    host: Set,
+    named: Set,
+    guest_ports: Vec<PortRange>,
+    host_ports: Vec<PortRange>,
+}
+
+impl Rule {
+    /// A rule with this action.
+    pub fn new(action: Action) -> Rule {
+        Rule {
+            action,
+            direction: Direction::Out,
+            protocols: 0,
+            services: 0,
+            guest: Set::default(),
+            host: Set::default(),
+            named: Set::default(),
+            guest_ports: Vec::new(),
+            host_ports: Vec::new(),
+        }
+    }
+
+    /// A rule that lets flows begin.
+    pub fn allow() -> Rule {
+        Rule::new(Action::Allow)
+    }
+
+    /// A rule that refuses flows and says so.
+    pub fn deny() -> Rule {
+        Rule::new(Action::Deny)
+    }
+
+    /// A rule that refuses flows and says nothing.
+    pub fn drop() -> Rule {
+        Rule::new(Action::Drop)
+    }
+
+    /// Who begins.
+    pub fn direction(mut self, direction: Direction) -> Rule {
+        self.direction = direction;
+        self
+    }
+
+    /// Adds a protocol.
+    pub fn protocol(mut self, protocol: Protocol) -> Rule {
+        self.protocols |= protocol.bit();
+        self
+    }
+
+    /// Adds a service of the virtual network.
+    pub fn service(mut self, service: Service) -> Rule {
+        self.services |= service.bit();
+        self
+    }
+
+    /// Adds addresses of the guest.
+    pub fn guest(mut self, addresses: impl IntoIterator<Item = Cidr>) -> Rule {
+        self.guest.extend(addresses);
+        self
+    }
+
+    /// Adds addresses of the other end, as they are on the host's side: the virtual host is the host's loopback there.
+    ///
+    /// A rule that allows looks at the address itself. One that refuses also looks at the address that the guest named, and
+    /// at those of IPv4 that one of IPv6 may lead to through a translator.
+    pub fn host(mut self, addresses: impl IntoIterator<Item = Cidr>) -> Rule {
+        self.host.extend(addresses);
+        self
+    }
+
+    /// Adds addresses of the other end as the guest names it: the virtual host is 10.0.2.2 here, or what was configured.
+    pub fn named(mut self, addresses: impl IntoIterator<Item = Cidr>) -> Rule {
+        self.named.extend(addresses);
+        self
+    }
+
+    /// Adds ports of the guest. ICMP has none.
+    pub fn guest_ports(mut self, ports: impl IntoIterator<Item = PortRange>) -> Rule {
+        self.guest_ports.extend(ports);
+        self
+    }
+
+    /// Adds ports of the other end. ICMP has none.
+    pub fn host_ports(mut self, ports: impl IntoIterator<Item = PortRange>) -> Rule {
+        self.host_ports.extend(ports);
+        self
+    }
+
+    /// Whether the rule could ever do what it says.
+    ///
+    /// # Errors
+    /// It could not.
+    pub fn check(&self) -> Result<(), RuleError> {
+        if self.protocols == Protocol::Icmp.bit() && self.has_ports() {
+            return Err(RuleError::PortsOfIcmp);
+        }
+        match self.direction {
+            Direction::In if self.services != 0 => Err(RuleError::ServiceIn),
+            Direction::In if !self.named.is_empty() => Err(RuleError::NamedIn),
+            _ => Ok(()),
+        }
+    }
+
+    fn has_ports(&self) -> bool {
+        !(self.guest_ports.is_empty() && self.host_ports.is_empty())
+    }
+
+    pub(super) fn action(&self) -> Action {
+        self.action
+    }
+
+    /// Whether the rule is about this flow.
+    pub(super) fn is_about(&self, flow: &Asked<'_>) -> bool {
+        let question = flow.question;
+        let service = question.service.map_or(0, Service::bit);
+        let protocol = question.protocol;
+        let allows = self.action == Action::Allow;
+        let in_host = || match allows {
+            true => flow.host.is_in(&self.host),
+            false => flow.host.touches(&self.host) || flow.other_name.is_some_and(|named| named.touches(&self.host)),
+        };
+        let named = flow.other_name.unwrap_or(flow.host);
+        let in_named = || if allows { named.is_in(&self.named) } else { named.touches(&self.named) };
+        let in_ports = |ports: &[PortRange], port| ports.is_empty() || ports.iter().any(|range| range.contains(port));
+        self.direction == question.direction
+            && (if self.services == 0 { service == 0 } else { self.services & service != 0 })
+            && (self.protocols == 0 || self.protocols & protocol.bit() != 0)
+            && (protocol != Protocol::Icmp || !self.has_ports())
+            && in_ports(&self.host_ports, question.host.port())
+            && in_ports(&self.guest_ports, question.guest.port())
+            && (self.host.is_empty() || in_host())
+            && (self.named.is_empty() || in_named())
+            && (self.guest.is_empty() || flow.guest.is_in(&self.guest))
+    }
+}
+
+/// A question with what its addresses are.
+pub(super) struct Asked<'a> {
+    question: &'a Question,
+    guest: Faces,
+    host: Faces,
+    /// As the guest named it, where that is another address.
+    other_name: Option<Faces>,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn new(question: &'a Question) -> Asked<'a> {
+        let host = Faces::of(question.host.ip());
+        let named = Faces::of(question.named.ip());
+        Asked { question, guest: Faces::of(question.guest.ip()), host, other_name: (named != host).then_some(named) }
+    }
+}

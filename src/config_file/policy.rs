@@ -1,0 +1,264 @@
+//! The table `[policy]`: which hosts the guest may reach, and who may reach the guest. What the words mean is told in
+//! docs/policy.md.
+
+use std::ops::Range;
+
+use oxislirp::policy::{Action, Cidr, Direction, Policy, PolicyError, PortRange, Preset, Protocol, Rule, Service};
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::item::{Item, One, Several, word};
+
+/// The table as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Table {
+    default: Option<One<Action>>,
+    preset: Option<Spanned<One<Preset>>>,
+    #[serde(default)]
+    rule: Vec<Spanned<WrittenRule>>,
+}
+
+/// A rule as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct WrittenRule {
+    action: One<Action>,
+    direction: Option<One<Direction>>,
+    protocol: Option<Several<Protocol>>,
+    service: Option<Several<Service>>,
+    guest: Option<Several<Cidr>>,
+    host: Option<Several<Cidr>>,
+    named: Option<Several<Cidr>>,
+    guest_port: Option<Several<PortRange>>,
+    host_port: Option<Several<PortRange>>,
+}
+
+/// All values of a field that may be left out.
+fn all<T>(field: Option<Several<T>>) -> Vec<T> {
+    field.map(|Several(values)| values).unwrap_or_default()
+}
+
+impl WrittenRule {
+    fn rule(self) -> Rule {
+        let One(action) = self.action;
+        let rule = Rule::new(action);
+        let rule = self.direction.into_iter().fold(rule, |rule, One(direction)| rule.direction(direction));
+        let rule = all(self.protocol).into_iter().fold(rule, Rule::protocol);
+        let rule = all(self.service).into_iter().fold(rule, Rule::service);
+        rule.guest(all(self.guest))
+            .host(all(self.host))
+            .named(all(self.named))
+            .guest_ports(all(self.guest_port))
+            .host_ports(all(self.host_port))
+    }
+}
+
+impl Table {
+    /// The policy that is written here.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub(super) fn policy(self) -> Result<Policy, (Range<usize>, String)> {
+        let Table { default, preset, rule } = self;
+        let places: Vec<Range<usize>> = rule.iter().map(Spanned::span).collect();
+        let place_of_preset = preset.as_ref().map(Spanned::span).unwrap_or_default();
+        let policy = rule.into_iter().fold(Policy::builder(), |all, rule| all.rule(rule.into_inner().rule()));
+        let policy = default.into_iter().fold(policy, |policy, One(action)| policy.default_action(action));
+        let preset = preset.map(Spanned::into_inner);
+        let policy = preset.into_iter().fold(policy, |policy, One(preset)| policy.preset(preset));
+        policy.build().map_err(|error| {
+            let place = match error {
+                PolicyError::Rule(number, _) => places.get(number.saturating_sub(1)).cloned().unwrap_or_default(),
+                PolicyError::TooMany => places.last().cloned().unwrap_or_default(),
+                _ => place_of_preset,
+            };
+            (place, error.to_string())
+        })
+    }
+}
+
+impl Item for Action {
+    const WHAT: &'static str = "one of allow, deny, drop";
+
+    fn of_text(text: &str) -> Result<Action, String> {
+        word(text, &[("allow", Action::Allow), ("deny", Action::Deny), ("drop", Action::Drop)])
+    }
+}
+
+impl Item for Preset {
+    const WHAT: &'static str = "one of internet-only, host-only, none";
+
+    fn of_text(text: &str) -> Result<Preset, String> {
+        let internet = ("internet-only", Preset::InternetOnly);
+        word(text, &[internet, ("host-only", Preset::HostOnly), ("none", Preset::None)])
+    }
+}
+
+impl Item for Direction {
+    const WHAT: &'static str = "one of out, in";
+
+    fn of_text(text: &str) -> Result<Direction, String> {
+        word(text, &[("out", Direction::Out), ("in", Direction::In)])
+    }
+}
+
+impl Item for Protocol {
+    const WHAT: &'static str = "one of tcp, udp, icmp";
+
+    fn of_text(text: &str) -> Result<Protocol, String> {
+        word(text, &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp), ("icmp", Protocol::Icmp)])
+    }
+}
+
+impl Item for Service {
+    const WHAT: &'static str = "one of dns, dhcp, tftp, guestfwd, echo";
+
+    fn of_text(text: &str) -> Result<Service, String> {
+        let (dns, dhcp, tftp) = (("dns", Service::Dns), ("dhcp", Service::Dhcp), ("tftp", Service::Tftp));
+        word(text, &[dns, dhcp, tftp, ("guestfwd", Service::GuestForward), ("echo", Service::Echo)])
+    }
+}
+
+impl Item for Cidr {
+    const WHAT: &'static str = "an address, or a prefix such as \"192.0.2.0/24\"";
+
+    fn of_text(text: &str) -> Result<Cidr, String> {
+        text.parse().map_err(|error| format!("`{text}`: {error}"))
+    }
+}
+
+impl Item for PortRange {
+    const WHAT: &'static str = "a port, or a text with the first and the last, such as \"8000-8099\"";
+
+    fn of_text(text: &str) -> Result<PortRange, String> {
+        let number = |text: &str| text.bytes().all(|digit| digit.is_ascii_digit()).then(|| text.parse().ok())?;
+        let range = match text.split_once('-') {
+            Some((first, last)) => {
+                number(first).zip(number(last)).and_then(|(first, last)| PortRange::new(first, last))
+            }
+            None => number(text).map(PortRange::one),
+        };
+        range.ok_or_else(|| format!("`{text}` is not {}", Self::WHAT))
+    }
+
+    fn of_number(number: i64) -> Result<PortRange, String> {
+        u16::try_from(number).map(PortRange::one).map_err(|_| format!("{number} is no port"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use oxislirp::policy::{Question, Reason, Verdict};
+
+    use super::super::tests::parse;
+    use super::*;
+
+    fn fault(text: &str) -> String {
+        parse(text).unwrap_err()
+    }
+
+    fn verdict(policy: &Policy, named: &str, host: &str) -> (Action, Reason) {
+        let [guest, named, host] = ["10.0.2.15:1000", named, host].map(|at| at.parse::<SocketAddr>().unwrap());
+        let Verdict { action, reason, .. } = policy.judge(&Question::out(Protocol::Tcp, guest, named, host));
+        (action, reason)
+    }
+
+    #[test]
+    fn a_policy_is_what_is_written() {
+        let settings = parse(
+            r#"
+            [policy]
+            default = "drop"
+            [[policy.rule]]
+            action = "allow"
+            service = "dns"
+            [[policy.rule]]
+            action = "allow"
+            protocol = ["tcp", "udp"]
+            host = ["192.0.2.0/24", "2001:db8::1"]
+            host-port = [443, "8000-8099"]
+            guest = "10.0.2.15"
+            guest-port = "1-60000"
+            [[policy.rule]]
+            action = "deny"
+            named = "10.0.2.2"
+            direction = "out"
+            "#,
+        );
+        let policy = settings.unwrap().policy.unwrap();
+        let direct = |at: &str| verdict(&policy, at, at);
+        assert_eq!(direct("192.0.2.9:443"), (Action::Allow, Reason::Rule(2)));
+        assert_eq!(direct("[2001:db8::1]:8050"), (Action::Allow, Reason::Rule(2)));
+        assert_eq!(direct("192.0.2.9:8100"), (Action::Drop, Reason::Default));
+        assert_eq!(verdict(&policy, "10.0.2.2:80", "127.0.0.1:80"), (Action::Deny, Reason::Rule(3)));
+        // A table without a word denies.
+        let empty = parse("[policy]\n").unwrap().policy.unwrap();
+        assert_eq!(verdict(&empty, "192.0.2.9:443", "192.0.2.9:443"), (Action::Deny, Reason::Default));
+        let preset = parse("policy.preset = 'internet-only'").unwrap().policy.unwrap();
+        assert_eq!(verdict(&preset, "8.8.8.8:443", "8.8.8.8:443"), (Action::Allow, Reason::Preset));
+        assert!(parse("").unwrap().policy.is_none());
+    }
+
+    #[test]
+    fn what_is_wrong_has_its_line_and_its_field() {
+        for (text, wanted) in [
+            ("[policy]\ndefault = \"alow\"\n", "x.toml:2: policy.default: `alow` is none of allow, deny, drop"),
+            ("[policy]\ndefault = true\n", "x.toml:2: policy.default: invalid type: boolean `true`, expected one of"),
+            ("[policy]\nrules = []\n", "x.toml:2: policy.rules: unknown field `rules`"),
+            ("[[policy.rule]]\naction = 'deny'\nport = 1\n", "x.toml:3: policy.rule.port: unknown field `port`"),
+            ("[[policy.rule]]\nhost = '10.0.0.0/8'\n", "x.toml:1: policy.rule: missing field `action`"),
+            (
+                "[[policy.rule]]\naction = 'deny'\nhost = [\n '10.0.0.0/8',\n '10.0.0.1/8',\n]\n",
+                "x.toml:5: policy.rule.host: `10.0.0.1/8`: the address has bits behind its prefix",
+            ),
+            (
+                "[[policy.rule]]\naction = 'deny'\nhost = 'localhost'\n",
+                "x.toml:3: policy.rule.host: `localhost`: no IP address",
+            ),
+            ("[[policy.rule]]\naction = 'deny'\nhost = []\n", "x.toml:3: policy.rule.host: an empty list"),
+            ("[[policy.rule]]\naction = 'deny'\nhost-port = 65536\n", "x.toml:3: policy.rule.host-port: 65536 is no"),
+            ("[[policy.rule]]\naction = 'deny'\nhost-port = '9-8'\n", "x.toml:3: policy.rule.host-port: `9-8` is not"),
+            ("[[policy.rule]]\naction = 'deny'\nhost-port = '+9'\n", "x.toml:3: policy.rule.host-port: `+9` is not"),
+            (
+                "[policy]\n[[policy.rule]]\naction = 'allow'\n\n[[policy.rule]]\naction = 'deny'\nprotocol = 'icmp'\nhost-port = 1\n",
+                "x.toml:5: policy.rule: rule 2: ICMP has no ports",
+            ),
+            (
+                "[policy]\ndefault = 'allow'\npreset = 'none'\n",
+                "x.toml:3: policy.preset: a preset brings its own default action",
+            ),
+            ("[policy\n", "x.toml:1: "),
+            ("[policy]\ndefault = 'deny'\ndefault = 'allow'\n", "x.toml:3: policy.default: duplicate key"),
+        ] {
+            let fault = fault(text);
+            assert!(fault.starts_with(wanted), "{fault}\n{wanted}");
+        }
+    }
+
+    /// The files that docs/policy.md shows.
+    #[test]
+    fn what_the_page_shows_is_taken() {
+        let page = include_str!("../../docs/policy.md");
+        let shown: Vec<&str> =
+            page.split("```toml\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
+        assert!(shown.len() >= 2);
+        for text in &shown {
+            assert!(parse(text).unwrap().policy.is_some(), "{text}");
+        }
+        let policy = parse(shown[0]).unwrap().policy.unwrap();
+        assert_eq!(verdict(&policy, "192.0.2.7:443", "192.0.2.7:443").0, Action::Allow);
+        assert_eq!(verdict(&policy, "10.0.2.2:8080", "127.0.0.1:8080").0, Action::Allow);
+        assert_eq!(verdict(&policy, "10.0.2.2:22", "127.0.0.1:22").0, Action::Deny);
+        assert_eq!(verdict(&policy, "127.0.0.1:8080", "127.0.0.1:8080").0, Action::Deny);
+    }
+
+    #[test]
+    fn more_rules_than_there_may_be_are_refused() {
+        let many = "[[policy.rule]]\naction = 'deny'\n".repeat(Policy::MAX_RULES + 1);
+        let fault = fault(&many);
+        assert!(fault.starts_with("x.toml:20001: policy.rule: there are more than 10000 rules"), "{fault}");
+    }
+}
