@@ -86,7 +86,9 @@ def check_fault(report, options):
             guest.config = path
             guest.start(options)
         except Failure:
-            said = guest.said()
+            # All of it: slirp4netns says much behind the message.
+            guest.log.seek(0)
+            said = guest.log.read()
             truth(f"{path}:2: policy.default: `alow` is none of allow, deny, drop" in said, said)
         else:
             raise Failure("slirp4netns runs")
