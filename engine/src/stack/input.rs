@@ -72,6 +72,15 @@ impl Stack {
         self.refused_frames
     }
 
+    /// Whether frames are captured.
+    #[inline]
+    fn captures(&self) -> bool {
+        #[cfg(feature = "capture")]
+        return self.recording.captures();
+        #[cfg(not(feature = "capture"))]
+        false
+    }
+
     fn has_too_much_waiting(&self, caller: Caller) -> bool {
         let (frames, effects) = match caller {
             Caller::Loop => (MOST_WAITING, MOST_EFFECTS),
@@ -84,20 +93,20 @@ impl Stack {
     #[doc(hidden)]
     pub fn input_foreign(&mut self, frame: &Foreign<'_>, caller: Caller, now: Instant) {
         self.cx.caller = caller;
-        #[cfg(feature = "capture")]
-        if self.recording.captures() {
-            return self.input_captured(frame, now);
-        }
-        if self.input_in_place(frame, now) {
+        // What is captured and what is judged is to be the same copy, whatever the guest writes meanwhile. (Each of the steps below has
+        // one caller in the C library, so that it becomes part of this.)
+        if !self.captures() && self.input_in_place(frame, now) {
             return;
         }
         let mut copy = std::mem::take(&mut self.frame_copy);
         let (frame, sum) = copy.of(frame);
+        #[cfg(feature = "capture")]
+        self.capture_input(frame);
         self.take_frame(frame, Some(sum), now);
         self.frame_copy = copy;
     }
 
-    pub(super) fn take_frame(&mut self, frame: &[u8], sum: Option<Partial>, now: Instant) {
+    fn take_frame(&mut self, frame: &[u8], sum: Option<Partial>, now: Instant) {
         self.set_now(now);
         self.begin_input(frame.len());
         self.cx.egress.handover.on_frame(frame.len());

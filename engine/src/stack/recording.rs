@@ -11,13 +11,13 @@ use crate::capture::options::CaptureOptions;
 use crate::capture::pcapng::Direction;
 use crate::flow::Effect;
 use crate::flow::timers::Own;
-use crate::host::foreign::Foreign;
 use crate::link::handover::handing::Handing;
-use crate::time::Instant;
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Recording {
+    /// There is a capture, or a log.
+    any: bool,
     capture: Option<Box<Capture>>,
     /// What the captures and logs that have ended came to.
     captured: Recorded,
@@ -46,6 +46,7 @@ impl Stack {
         let capture = Capture::open(options)?;
         self.stop_capture();
         self.recording.capture = Some(Box::new(capture));
+        self.recording.any = true;
         self.disturb();
         Ok(())
     }
@@ -55,6 +56,7 @@ impl Stack {
         if let Some(mut capture) = self.recording.capture.take() {
             capture.finish();
             self.recording.captured.add(&capture.recorded());
+            self.recording.any = self.cx.journal.is_written();
         }
     }
 
@@ -67,6 +69,7 @@ impl Stack {
         let log = Log::open(path)?;
         self.stop_log();
         self.cx.journal.write_to(Some(log));
+        self.recording.any = true;
         self.disturb();
         Ok(())
     }
@@ -77,6 +80,7 @@ impl Stack {
             log.finish();
             self.recording.logged.add(&log.recorded());
             self.cx.journal.write_to(None);
+            self.recording.any = self.recording.captures();
         }
     }
 
@@ -99,40 +103,37 @@ impl Stack {
     }
 
     /// A frame of the guest, before it is looked at.
+    #[inline]
     pub(super) fn capture_input(&mut self, frame: &[u8]) {
-        if let Some(capture) = &mut self.recording.capture {
-            capture.take(Direction::Inbound, std::iter::once(frame), self.cx.now);
+        if self.recording.captures() {
+            self.capture(Direction::Inbound, std::iter::once(frame));
         }
     }
 
-    /// [`Stack::input_foreign`] where frames are captured: what is captured and what is judged is the same copy, whatever the
-    /// guest writes meanwhile.
     #[cold]
-    pub(super) fn input_captured(&mut self, frame: &Foreign<'_>, now: Instant) {
-        let mut copy = std::mem::take(&mut self.frame_copy);
-        let (frame, sum) = copy.of(frame);
-        self.capture_input(frame);
-        if !self.input_in_place(&Foreign::from(frame), now) {
-            self.take_frame(frame, Some(sum), now);
+    fn capture<'a>(&mut self, direction: Direction, frames: impl Iterator<Item = &'a [u8]>) {
+        if let Some(capture) = &mut self.recording.capture {
+            capture.take(direction, frames, self.cx.now);
         }
-        self.frame_copy = copy;
     }
 
     /// Frames for the guest that leave the engine now.
+    #[inline]
     pub(super) fn capture_output(&mut self, handing: &Handing) {
-        if let Some(capture) = &mut self.recording.capture {
-            capture.take(Direction::Outbound, handing.frames(), self.cx.now);
+        if self.recording.captures() {
+            self.capture(Direction::Outbound, handing.frames());
         }
     }
 
     /// Sees to the deadline of what waits to be written, and to the end of what cannot be.
     #[inline]
     pub(super) fn look_after_records(&mut self) {
-        if self.recording.captures() || self.cx.journal.is_written() {
+        if self.recording.any {
             self.await_records();
         }
     }
 
+    #[cold]
     fn await_records(&mut self) {
         let capture = self.recording.capture.as_ref();
         let captures_until = capture.and_then(|capture| capture.due());
