@@ -32,7 +32,7 @@ pub struct OxislirpCounters {
     pub frames_from_guest: u64,
     /// Their bytes.
     pub bytes_from_guest: u64,
-    /// Frames that were given to the guest.
+    /// Frames that were made for the guest and not dropped.
     pub frames_to_guest: u64,
     /// Their bytes.
     pub bytes_to_guest: u64,

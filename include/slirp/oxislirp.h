@@ -53,7 +53,7 @@ typedef struct OxislirpCounters {
      */
     uint64_t bytes_from_guest;
     /**
-     * Frames that were given to the guest.
+     * Frames that were made for the guest and not dropped.
      */
     uint64_t frames_to_guest;
     /**

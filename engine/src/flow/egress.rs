@@ -87,6 +87,8 @@ pub(crate) struct Egress {
     left: u64,
     dropped_waiting: u64,
     dropped_unresolved: u64,
+    /// Markers, which do not go through the outbox, and their bytes.
+    markers: (u64, u64),
 }
 
 impl Egress {
@@ -106,6 +108,7 @@ impl Egress {
             handover: Handover::default(),
             left: 0,
             dropped_waiting: 0,
+            markers: (0, 0),
             dropped_unresolved: 0,
         }
     }
@@ -177,7 +180,14 @@ impl Egress {
             };
             Question { asker, guest }
         });
+        self.markers = (self.markers.0 + 1, self.markers.1 + frame.len() as u64);
         handing.add_marker(frame);
+    }
+
+    /// How many frames were made for the guest and not dropped, and their bytes.
+    pub(crate) fn given_ever(&self) -> (u64, u64) {
+        let (frames, bytes) = self.outbox.kept_ever();
+        (frames + self.markers.0, bytes + self.markers.1)
     }
 
     /// How many frames were dropped because too much waited for a guest that reads nothing.

@@ -28,7 +28,7 @@ pub struct Counters {
     pub frames_from_guest: u64,
     /// See [`Counters::frames_from_guest`].
     pub bytes_from_guest: u64,
-    /// Frames that were given to the guest, and their bytes.
+    /// Frames that were made for the guest and not dropped, and their bytes.
     pub frames_to_guest: u64,
     /// See [`Counters::frames_to_guest`].
     pub bytes_to_guest: u64,
@@ -67,6 +67,7 @@ pub fn counters(stack: &Stack) -> Counters {
     };
     let traffic = stack.traffic();
     let egress = &tables.cx.egress;
+    let (frames_to_guest, bytes_to_guest) = egress.given_ever();
     #[cfg(feature = "capture")]
     let (captured, logged) = (stack.captured(), stack.logged());
     #[cfg(not(feature = "capture"))]
@@ -74,8 +75,8 @@ pub fn counters(stack: &Stack) -> Counters {
     Counters {
         frames_from_guest: traffic.frames_in,
         bytes_from_guest: traffic.bytes_in,
-        frames_to_guest: traffic.frames_out,
-        bytes_to_guest: traffic.bytes_out,
+        frames_to_guest,
+        bytes_to_guest,
         tcp: flows(Carrier::Tcp),
         udp: flows(Carrier::Udp),
         icmp: flows(Carrier::Icmp),

@@ -27,6 +27,9 @@ pub struct Outbox {
     /// Frames that were ever added, and their bytes.
     frames_ever: u64,
     bytes_ever: u64,
+    /// Of them those that were taken back, and their bytes.
+    frames_back: u64,
+    bytes_back: u64,
 }
 
 /// What a frame of `length` bytes costs the queue it goes into. A pipe counts bytes and uses at least half of each page.
@@ -51,7 +54,17 @@ impl Default for Outbox {
 impl Outbox {
     /// For a link that carries frames up to this length, whoever makes them.
     pub fn new(longest: usize) -> Outbox {
-        Outbox { longest, bytes: Vec::new(), used: 0, ends: Vec::new(), cost: 0, frames_ever: 0, bytes_ever: 0 }
+        Outbox {
+            longest,
+            bytes: Vec::new(),
+            used: 0,
+            ends: Vec::new(),
+            cost: 0,
+            frames_ever: 0,
+            bytes_ever: 0,
+            frames_back: 0,
+            bytes_back: 0,
+        }
     }
 
     /// Whether there is no frame.
@@ -94,6 +107,11 @@ impl Outbox {
     /// How many bytes they had together.
     pub fn bytes_ever(&self) -> u64 {
         self.bytes_ever
+    }
+
+    /// How many frames were ever added and not taken back, and their bytes.
+    pub(crate) fn kept_ever(&self) -> (u64, u64) {
+        (self.frames_ever - self.frames_back, self.bytes_ever - self.bytes_back)
     }
 
     /// Exchanges the frames for those of another outbox. The counts, and what the link carries, stay.
@@ -145,6 +163,8 @@ impl Outbox {
         if self.ends.pop().is_some() {
             let start = self.ends.last().copied().unwrap_or(0);
             self.cost -= cost(self.used - start);
+            self.frames_back += 1;
+            self.bytes_back += (self.used - start) as u64;
             self.used = start;
         }
     }
@@ -227,6 +247,6 @@ mod tests {
         assert_eq!(outbox.frames().collect::<Vec<_>>(), [[1; 60]]);
         assert_eq!(outbox.pop().map(|frame| frame.len()), Some(60));
         assert_eq!(outbox.pop(), None);
-        assert_eq!((outbox.is_empty(), outbox.cost()), (true, 0));
+        assert_eq!((outbox.is_empty(), outbox.cost(), outbox.kept_ever()), (true, 0, (0, 0)));
     }
 }

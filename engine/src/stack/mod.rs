@@ -147,13 +147,11 @@ pub struct Stack {
     recording: recording::Recording,
 }
 
-/// Frames and their bytes, from the guest and to it.
+/// Frames of the guest, and their bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Traffic {
     pub frames_in: u64,
     pub bytes_in: u64,
-    pub frames_out: u64,
-    pub bytes_out: u64,
 }
 
 /// How many there are of what a stack holds.
@@ -371,7 +369,7 @@ impl Stack {
         self.tcp.adopt(key, connection, forward, tos, &mut self.cx);
     }
 
-    /// What went over the link.
+    /// What came over the link.
     pub(crate) fn traffic(&self) -> Traffic {
         self.traffic
     }

@@ -310,10 +310,8 @@ impl Stack {
     #[doc(hidden)]
     pub fn hand_over(&mut self, handing: &mut Handing) -> bool {
         let any = self.cx.egress.hand_over(handing, self.cx.now);
+        #[cfg(feature = "capture")]
         if any {
-            self.traffic.frames_out += handing.count() as u64;
-            self.traffic.bytes_out += handing.bytes() as u64;
-            #[cfg(feature = "capture")]
             self.capture_output(handing);
         }
         any
