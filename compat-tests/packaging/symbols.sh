@@ -4,8 +4,8 @@
 # functions_on_nodes LIBRARY MAP: the functions and nodes of the library are those of the map, no more and no less.
 functions_on_nodes() {
     objdump -T "$1" | awk '$4 == ".text" { print $(NF - 1), $NF }' | sort >"$work/found"
-    awk '/ {$/ { node = $1 } /^ +slirp_.*;$/ { sub(";", "", $1); print node, $1 }' "$2" | sort >"$work/wanted"
-    [ "$(wc -l <"$work/wanted")" -eq 26 ] && diff "$work/wanted" "$work/found"
+    awk '/ {$/ { node = $1 } /^ +(oxi)?slirp_.*;$/ { sub(";", "", $1); print node, $1 }' "$2" | sort >"$work/wanted"
+    [ "$(grep -c '^SLIRP_.* slirp_' "$work/wanted")" -eq 26 ] && diff "$work/wanted" "$work/found"
 }
 
 # node_symbols LIBRARY MAP: each node has an absolute symbol of its name, as GNU ld makes it.
