@@ -8,12 +8,12 @@ import subprocess
 import tempfile
 
 from guest import Guest
-from rig import payload
-from rig.report import Failure, equal, truth
+from rig import payload, waiting
+from rig.report import equal, truth
 
 GATEWAY = "10.0.2.2"
 MIB = 1 << 20
-SIZE = 8 * MIB
+SIZE = 16 * MIB
 
 FILE = """
 [capture]
@@ -49,18 +49,23 @@ def check(report, options, host):
         with report.check("transfer"):
             got = guest.ask("get", host=GATEWAY, port=host.tcp.port, size=SIZE)
             equal(got["digest"], payload.digest(SIZE), "SHA-256")
+        with report.check("log"):
+            # It is in its file while slirp4netns runs: that one ends without a word to the library.
+            def ended():
+                with open(os.path.join(folder, "flows-1.jsonl"), encoding="utf-8") as file:
+                    lines = [json.loads(line) for line in file]
+                remote = f"{GATEWAY}:{host.tcp.port}"
+                return [line for line in lines if line["event"] == "ended" and line["remote"] == remote]
+            lines = waiting.until(ended, 70, "the end of the connection in the log")
+            equal(lines[0]["host"], f"127.0.0.1:{host.tcp.port}")
+            truth(lines[0]["to_guest"] >= SIZE, lines)
+        guest.close()
         with report.check("goes_round_in_the_sandbox"):
-            # The ring has gone round, so that each of the three files was begun anew or is full.
             names = sorted(name for name in os.listdir(folder) if name.startswith("frames"))
             equal(names, ["frames-1.pcapng", "frames-1.pcapng.1", "frames-1.pcapng.2"])
-            truth(all(MIB < os.path.getsize(os.path.join(folder, name)) <= 4 * MIB for name in names[1:]), names)
-        guest.close()
-        with report.check("log"):
-            with open(os.path.join(folder, "flows-1.jsonl"), encoding="utf-8") as file:
-                lines = [json.loads(line) for line in file]
-            ended = [line for line in lines if line["event"] == "ended" and line["remote"] == f"{GATEWAY}:{host.tcp.port}"]
-            truth(ended and max(line["to_guest"] for line in ended) >= SIZE, lines)
-            truth(all(line["host"] == f"127.0.0.1:{host.tcp.port}" for line in ended), ended)
+            sizes = [os.path.getsize(os.path.join(folder, name)) for name in names]
+            # What came through is more than all of them hold.
+            truth(max(sizes) <= 4 * MIB and sum(sizes) > 8 * MIB, sizes)
         if not shutil.which("tshark"):
             print("SKIPPED: there is no tshark")
             return

@@ -16,7 +16,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 LIB = os.path.join(os.path.dirname(HERE), "lib")
 sys.path.insert(0, LIB)
 
-import ipv6  # noqa: E402  (the path has to be set first)
+import capture  # noqa: E402  (the path has to be set first)
+import ipv6  # noqa: E402
 import kernel  # noqa: E402
 import policy  # noqa: E402
 from guest import Guest  # noqa: E402
@@ -490,6 +491,9 @@ def main():
     options(report, host)
     if not report.upstream:
         policies(report, host)
+        report.prefix = "slirp4netns.capture."
+        if report.wanted("capture"):
+            capture.check(report, ["--configure", "--mtu=1500", *LOCKED], host)
     report.prefix = "slirp4netns."
     sys.exit(report.summary())
 
