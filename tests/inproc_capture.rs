@@ -29,9 +29,17 @@ impl Drop for Folder {
     }
 }
 
+/// The environment is everybody's: instances are made one at a time.
+static ENVIRONMENT: Mutex<()> = Mutex::new(());
+
+/// An instance under no file.
+fn under_none(setup: Setup) -> Box<Instance> {
+    let _alone = ENVIRONMENT.lock().unwrap_or_else(|poison| poison.into_inner());
+    setup.start()
+}
+
 /// An instance under a file with this text; `None` when `slirp_new` refuses it.
 fn try_under(folder: &Folder, text: &str, setup: Setup) -> Option<Box<Instance>> {
-    static ENVIRONMENT: Mutex<()> = Mutex::new(());
     let _alone = ENVIRONMENT.lock().unwrap_or_else(|poison| poison.into_inner());
     let path = folder.file("config.toml");
     std::fs::write(&path, text).unwrap();
@@ -464,7 +472,7 @@ fn counters(i: &Instance) -> Counters {
 
 #[test]
 fn counters_are_there_without_any_file() {
-    let i = Setup::default().silent().start();
+    let i = under_none(Setup::default().silent());
     let frames = i.answer(&arp(1, GUEST_MAC, GUEST, [0; 6], VHOST));
     assert_eq!(frames.len(), 1);
     let seen = counters(&i);
@@ -484,7 +492,7 @@ fn counters_are_there_without_any_file() {
 
 #[test]
 fn counters_tell_refused_flows_once() {
-    let i = Setup::with(|config| config.restricted = 1).start();
+    let i = under_none(Setup::with(|config| config.restricted = 1));
     let syn = Conn::new(&i, at_vhost(80)).segment(SYN, &[]).frame();
     for _ in 0..3 {
         i.input(&syn);
