@@ -12,9 +12,11 @@ use std::sync::Mutex;
 const PROHIBITED: (u8, u8) = (3, 13);
 const PROHIBITED6: (u8, u8) = (1, 1);
 
+/// The environment is everybody's: instances are made one at a time. How many files were made.
+static ENVIRONMENT: Mutex<u32> = Mutex::new(0);
+
 /// An instance under a file with this text; `None` when `slirp_new` refuses it.
 fn try_under(text: &str, setup: Setup) -> Option<Box<Instance>> {
-    static ENVIRONMENT: Mutex<u32> = Mutex::new(0);
     let mut number = ENVIRONMENT.lock().unwrap_or_else(|poison| poison.into_inner());
     *number += 1;
     let path = std::env::temp_dir().join(format!("oxislirp-policy-{}-{number}.toml", std::process::id()));
@@ -382,7 +384,10 @@ fn policy_guest_forwards_are_a_service() {
 
 #[test]
 fn policy_a_saved_state_brings_no_forbidden_connection() {
-    let (before, kept) = with_taken(Setup::default(), 7);
+    let (before, kept) = {
+        let _alone = ENVIRONMENT.lock().unwrap_or_else(|poison| poison.into_inner());
+        with_taken(Setup::default(), 7)
+    };
     let mut conn = Conn::connect(&before, at(FORWARD, 7));
     conn.data(&before, b"before");
     before.settle();
