@@ -3,6 +3,7 @@
 //! library; compat-tests/slirp4netns has Wireshark's read one.
 
 mod common;
+use common::target::FORWARD;
 use common::*;
 
 use std::path::{Path, PathBuf};
@@ -431,6 +432,90 @@ fn log_has_each_flow_once_with_what_became_of_it() {
     assert_eq!((counters.tcp.begun, counters.tcp.ended, counters.tcp.now), (3, 2, 1));
     assert_eq!((counters.udp.begun, counters.udp.now), (1, 1));
     assert!(counters.logged >= 6 && counters.log_dropped == 0 && counters.captured == 0);
+}
+
+#[test]
+fn log_tells_which_rule_decided() {
+    let folder = Folder::new("rules");
+    let file = folder.file("log");
+    let (listener, port) = tcp_listener();
+    let (peer, peer_port) = udp_peer();
+    let (other, other_port) = udp_peer();
+    let i = greeted_under(
+        &folder,
+        &format!(
+            "log.file = {:?}\n[policy]\nrule = [\n\
+             {{ action = 'allow', protocol = 'tcp', host-port = {port} }},\n\
+             {{ action = 'allow', protocol = 'udp', host-port = {peer_port} }},\n\
+             {{ action = 'allow', protocol = 'udp', host-port = {other_port} }},\n\
+             {{ action = 'deny', service = ['dns', 'echo', 'tftp', 'dhcp', 'guestfwd'] }},\n\
+             {{ action = 'allow', direction = 'in', guest-port = 22 }},\n\
+             {{ action = 'drop', protocol = 'icmp' }},\n]\n",
+            file.display().to_string()
+        ),
+    );
+    assert_eq!(i.add_guestfwd(&mut FORWARD.clone(), 7, Box::new(|_, _| panic!("bytes of the guest"))), 0);
+    // Allowed, each by a rule of its own.
+    Conn::connect(&i, at_vhost(port));
+    accept(&i, &listener);
+    for (socket, port) in [(&peer, peer_port), (&other, other_port)] {
+        i.input(&udp_frame(4000, at_vhost(port), b"x"));
+        assert_eq!(host_recv(&i, socket).0, b"x");
+    }
+    for (port, guest_port) in [(closed_tcp_port(), 22), (closed_tcp_port(), 23)] {
+        i.add_hostfwd(false, at(Ipv4Addr::LOCALHOST, port), at(GUEST, guest_port)).unwrap();
+        drop(client(port));
+        i.settle();
+    }
+    let port = closed_udp_port();
+    i.add_hostfwd(true, at(Ipv4Addr::LOCALHOST, port), at(GUEST, 24)).unwrap();
+    peer.send_to(b"from outside", (Ipv4Addr::LOCALHOST, port)).unwrap();
+    i.settle();
+    // Refused, and each service is named.
+    Conn::try_connect(&i, at(FORWARD, 7), &[]);
+    Conn::try_connect(&i, at(VDNS, 53), &[]);
+    Conn::try_connect(&i, at_vhost(closed_tcp_port()), &[]);
+    i.input(&udp_frame(4001, at(VDNS, 53), b"a query"));
+    i.input(&udp_frame(4002, at_vhost(69), b"\0\x01file\0octet\0"));
+    i.input(&udp_frame(68, at_vhost(67), b"dhcp"));
+    for to in [VHOST, Ipv4Addr::new(192, 0, 2, 1)] {
+        i.input(&Ip::new(to, ICMP).frame(&echo_request(1, 1, b"ping")));
+    }
+    i.settle();
+    drop(i);
+
+    let lines = lines(&file);
+    let told = |event: &str| -> Vec<String> {
+        let optional = |line: &str, name: &str| match line.contains(&format!("\"{name}\":")) {
+            true => member(line, name).to_owned(),
+            false => "-".to_owned(),
+        };
+        let is_it = lines.iter().filter(|line| member(line, "event") == event);
+        let mut told: Vec<String> = is_it
+            .map(|line| {
+                assert!(event != "refused" || member(line, "reason") == "policy", "{line}");
+                let ends = [member(line, "protocol"), member(line, "direction")];
+                format!("{} {} {} {}", ends[0], ends[1], optional(line, "service"), optional(line, "rule"))
+            })
+            .collect();
+        told.sort();
+        told
+    };
+    assert_eq!(told("begun"), ["tcp in - 5", "tcp out - 1", "udp out - 2"], "{lines:#?}");
+    assert_eq!(told("destination"), ["udp out - 3"]);
+    let refused = [
+        "icmp out - 6",
+        "icmp out echo 4",
+        "tcp in - -",
+        "tcp out - -",
+        "tcp out dns 4",
+        "tcp out guestfwd 4",
+        "udp in - -",
+        "udp out dhcp 4",
+        "udp out dns 4",
+        "udp out tftp 4",
+    ];
+    assert_eq!(told("refused"), refused, "{lines:#?}");
 }
 
 #[repr(C)]

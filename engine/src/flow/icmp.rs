@@ -13,7 +13,7 @@ use super::context::Context;
 use super::datagram::{self, HostHalf};
 use super::effect::Leaving;
 use super::egress::{Reported, Unreachable};
-use super::gate::Protocol;
+use super::gate::{Admission, Protocol};
 use super::journal::{About, Account, Carrier, End, Refusal};
 use super::policy::Destination;
 use super::table::{Entry, Flow, GivesWay, Table};
@@ -147,9 +147,8 @@ pub(crate) struct IcmpTable {
 impl IcmpTable {
     /// Takes an echo request from the guest.
     pub(crate) fn on_echo_request(&mut self, request: &EchoRequest<'_>, cx: &mut Context) {
+        let [guest, remote] = [request.source, request.destination].map(|ip| Endpoint { ip, port: 0 });
         let note = |why, cx: &mut Context| {
-            let ends = [request.source, request.destination].map(|ip| Endpoint { ip, port: 0 });
-            let [guest, remote] = ends;
             cx.journal.refused(&About::out(Carrier::Icmp, guest, remote, None), why, cx.now);
         };
         if cx.policy.reach.restricted {
@@ -182,15 +181,15 @@ impl IcmpTable {
                 return;
             }
         };
+        let mut admission = Admission::OPEN;
         if !cx.gate.is_open() && self.flows.find(&key).is_none() {
-            let end = |ip| Endpoint::new(ip, 0);
-            let (guest, named) = (end(key.guest), end(key.destination));
-            let admission = cx.gate.out(Protocol::Icmp, guest, named, SocketAddr::new(real, 0));
+            admission = cx.gate.out(Protocol::Icmp, guest, remote, SocketAddr::new(real, 0));
             if cx.turns_away(admission, request.packet) {
-                return note(Refusal::Policy, cx);
+                let about = About::out(Carrier::Icmp, guest, remote, None).by(admission);
+                return cx.journal.refused(&about, Refusal::Policy, cx.now);
             }
         }
-        let id = match self.flow_of(key, real, cx) {
+        let id = match self.flow_of(key, real, admission, cx) {
             Ok(id) => id,
             // As for UDP: it is as if the request was lost.
             Err(error) if is_lack(&error) => return note(Refusal::NoResources, cx),
@@ -234,7 +233,13 @@ impl IcmpTable {
         }
     }
 
-    fn flow_of(&mut self, key: EchoKey, real: IpAddr, cx: &mut Context) -> std::io::Result<IcmpId> {
+    fn flow_of(
+        &mut self,
+        key: EchoKey,
+        real: IpAddr,
+        admission: Admission,
+        cx: &mut Context,
+    ) -> std::io::Result<IcmpId> {
         if let Some(id) = self.flows.find(&key) {
             return Ok(id);
         }
@@ -250,7 +255,7 @@ impl IcmpTable {
         let id = self.flows.admit(flow, cx).map_err(|_| no_memory())?;
         if let Some(entry) = self.flows.entry(id) {
             let (guest, remote) = (Endpoint { ip: key.guest, port: 0 }, Endpoint { ip: key.destination, port: 0 });
-            let about = About::out(Carrier::Icmp, guest, remote, Some(SocketAddr::new(real, 0)));
+            let about = About::out(Carrier::Icmp, guest, remote, Some(SocketAddr::new(real, 0))).by(admission);
             cx.journal.begun(entry.number, &about, cx.now);
         }
         cx.giving_way += 1;

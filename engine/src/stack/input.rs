@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::Stack;
 use crate::flow::Caller;
 use crate::flow::egress::Egress;
-use crate::flow::gate::{Admission, Protocol, Service};
+use crate::flow::gate::Service;
 use crate::flow::icmp::EchoRequest;
 use crate::flow::key::Endpoint;
 use crate::flow::{tcp, udp};
@@ -244,7 +244,7 @@ impl Stack {
 
     fn input_dhcp(&mut self, client: Endpoint, server: Endpoint, payload: &[u8]) {
         let Some(dhcp) = &mut self.dhcp else { return };
-        if self.cx.gate.datagram_to(Service::Dhcp, client, server) != Admission::Allowed {
+        if self.cx.keeps_from(Service::Dhcp, client, server, None) {
             return;
         }
         let mut reply = dhcp::Reply { payload: [0; dhcp::REPLY_LEN], lease: None };
@@ -292,7 +292,6 @@ impl Stack {
     /// Whether the guest may have an echo reply of a virtual address; else it is told, if it is to be.
     pub(super) fn admits_echo(&mut self, source: impl Into<IpAddr>, to: impl Into<IpAddr>, packet: &[u8]) -> bool {
         let (guest, named) = (Endpoint::new(source, 0), Endpoint::new(to, 0));
-        let admission = self.cx.gate.service(Service::Echo, Protocol::Icmp, guest, named);
-        !self.cx.turns_away(admission, packet)
+        !self.cx.keeps_from(Service::Echo, guest, named, Some(packet))
     }
 }

@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 use smoltcp::wire::EthernetAddress;
 
 use super::Stack;
-use crate::flow::gate::{Admission, Service};
+use crate::flow::gate::Service;
 use crate::flow::icmp::EchoRequest;
 use crate::flow::key::Endpoint;
 use crate::flow::{Effect, tcp, udp};
@@ -156,9 +156,7 @@ impl Stack {
     }
 
     fn input_dhcpv6(&mut self, client: Endpoint, asked: Endpoint, payload: &[u8]) {
-        if self.cx.policy.reach.restricted
-            || self.cx.gate.datagram_to(Service::Dhcp, client, asked) != Admission::Allowed
-        {
+        if self.cx.policy.reach.restricted || self.cx.keeps_from(Service::Dhcp, client, asked, None) {
             return;
         }
         match self.dhcpv6.on_message(payload) {

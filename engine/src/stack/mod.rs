@@ -43,7 +43,7 @@ use smoltcp::wire::EthernetAddress;
 use crate::config::Config;
 use crate::flow::budget::FrameBudget;
 use crate::flow::egress::Egress;
-use crate::flow::gate::{Admission, Gate, Protocol, Service};
+use crate::flow::gate::{Gate, Protocol, Service};
 use crate::flow::icmp::IcmpTable;
 use crate::flow::identity::Identity;
 use crate::flow::journal::Journal;
@@ -361,7 +361,7 @@ impl Stack {
     /// Whether a guest forward is open for a connection that a saved state brings: the policy may be another one by now.
     pub(crate) fn admits(&self, key: &FlowKey) -> bool {
         let gate = &self.cx.gate;
-        gate.service(Service::GuestForward, Protocol::Tcp, key.guest, key.remote) == Admission::Allowed
+        gate.service(Service::GuestForward, Protocol::Tcp, key.guest, key.remote).is_allowed()
     }
 
     /// Takes a restored connection in, in the place of one between the same ends.

@@ -14,8 +14,7 @@ use crate::service::tftp::{TOS, TftpFile, TftpOpenError, TftpSource, try_later};
 impl Stack {
     /// A datagram of `client` to port 69 of `server`, one of the virtual host's addresses, in this packet.
     pub(super) fn input_tftp(&mut self, client: Endpoint, server: Endpoint, payload: &[u8], packet: &[u8]) {
-        let admission = self.cx.gate.datagram_to(Service::Tftp, client, server);
-        if self.cx.turns_away(admission, packet) {
+        if self.cx.keeps_from(Service::Tftp, client, server, Some(packet)) {
             return;
         }
         let now = self.cx.now;

@@ -9,10 +9,12 @@ mod refusals;
 mod written;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
 pub(crate) use account::{Account, End};
 use refusals::Refusals;
 
+use super::gate::{Admission, Service};
 use super::key::Endpoint;
 use crate::host::fault::Fault;
 use crate::time::Instant;
@@ -45,21 +47,31 @@ pub(crate) struct About {
     pub remote: Endpoint,
     /// The real one, where there is one and it is known.
     pub host: Option<SocketAddr>,
-    /// Whether the guest goes to a guest forward.
-    pub guest_forward: bool,
-    /// The rule that decided, where there are rules.
-    pub rule: Option<u32>,
+    /// The service of the virtual network that it is for.
+    pub service: Option<Service>,
+    /// The rule that decided, where one did.
+    pub rule: Option<NonZeroU32>,
 }
 
 impl About {
     /// A flow that the guest begins.
     pub(crate) fn out(carrier: Carrier, guest: Endpoint, remote: Endpoint, host: Option<SocketAddr>) -> About {
-        About { carrier, way: Way::Out, guest, remote, host, guest_forward: false, rule: None }
+        About { carrier, way: Way::Out, guest, remote, host, service: None, rule: None }
     }
 
     /// One that a host peer begins.
     pub(crate) fn incoming(carrier: Carrier, guest: Endpoint, remote: Endpoint, host: Option<SocketAddr>) -> About {
         About { way: Way::In, ..About::out(carrier, guest, remote, host) }
+    }
+
+    /// For a service of the virtual network.
+    pub(crate) fn for_service(self, service: Option<Service>) -> About {
+        About { service, ..self }
+    }
+
+    /// As this verdict has it.
+    pub(crate) fn by(self, admission: Admission) -> About {
+        About { rule: admission.rule(), ..self }
     }
 }
 
@@ -154,14 +166,14 @@ impl Journal {
         let _ = why;
     }
 
-    /// The flow with this number goes to one more destination, or to the same again.
+    /// The flow with this number goes to one more destination, as the guest knows it and as it is, or to the same again.
     #[inline]
-    pub(crate) fn goes_to(&mut self, number: u64, remote: Endpoint, host: SocketAddr, now: Instant) {
+    pub(crate) fn goes_to(&mut self, number: u64, ends: (Endpoint, SocketAddr), by: Admission, now: Instant) {
         #[cfg(feature = "capture")]
         if let Some(log) = &mut self.log {
-            log.goes_to(number, remote, host, now);
+            log.goes_to(number, ends, by, now);
         }
-        let _ = (number, remote, host, now);
+        let _ = (number, ends, by, now);
     }
 
     /// The flow with this number has ended, as its account says, or as `otherwise` does.

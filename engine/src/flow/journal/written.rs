@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use super::{About, Account, Carrier, End, Refusal, Way};
 use crate::capture::frames::Recorded;
 use crate::capture::log::Log;
+use crate::flow::gate::{Admission, Service};
 use crate::flow::key::Endpoint;
 use crate::time::Instant;
 
@@ -56,7 +57,13 @@ impl Written {
         self.log.line("refused", &members, now);
     }
 
-    pub(super) fn goes_to(&mut self, number: u64, remote: Endpoint, host: SocketAddr, now: Instant) {
+    pub(super) fn goes_to(
+        &mut self,
+        number: u64,
+        (remote, host): (Endpoint, SocketAddr),
+        admission: Admission,
+        now: Instant,
+    ) {
         let Some(open) = self.open.get_mut(&number) else { return };
         if open.destinations.contains(&remote) {
             return;
@@ -65,7 +72,7 @@ impl Written {
             open.destinations.remove(0);
         }
         open.destinations.push(remote);
-        let about = About::out(open.carrier, open.guest, remote, Some(host));
+        let about = About::out(open.carrier, open.guest, remote, Some(host)).by(admission);
         self.log.line("destination", &format!("\"flow\":{number},{}", Members(&about)), now);
     }
 
@@ -98,7 +105,7 @@ struct Members<'a>(&'a About);
 
 impl fmt::Display for Members<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let About { carrier, way, guest, remote, host, guest_forward, rule } = self.0;
+        let About { carrier, way, guest, remote, host, service, rule } = self.0;
         let way = match way {
             Way::Out => "out",
             Way::In => "in",
@@ -118,8 +125,8 @@ impl fmt::Display for Members<'_> {
                 None => {}
             }
         }
-        if *guest_forward {
-            write!(f, ",\"service\":\"guestfwd\"")?;
+        if let Some(service) = service {
+            write!(f, ",\"service\":\"{}\"", service_name(*service))?;
         }
         rule.map_or(Ok(()), |rule| write!(f, ",\"rule\":{rule}"))
     }
@@ -136,6 +143,16 @@ fn reason(why: Refusal) -> &'static str {
         Refusal::NoResources => "no-resources",
         Refusal::HostRefused => "host-refused",
         Refusal::NoGuest => "no-guest",
+    }
+}
+
+fn service_name(service: Service) -> &'static str {
+    match service {
+        Service::Dns => "dns",
+        Service::Dhcp => "dhcp",
+        Service::Tftp => "tftp",
+        Service::GuestForward => "guestfwd",
+        Service::Echo => "echo",
     }
 }
 
@@ -157,6 +174,8 @@ fn word(end: End) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
 
     #[test]
@@ -167,7 +186,8 @@ mod tests {
         let text =
             "\"protocol\":\"udp\",\"direction\":\"out\",\"guest\":\"[fd00::5]:4000\",\"remote\":\"[fd00::2]:53\"";
         assert_eq!(Members(&about).to_string(), format!("{text},\"host\":\"127.0.0.53:53\""));
-        (about.host, about.rule, about.way, about.guest_forward) = (None, Some(3), Way::In, true);
+        (about.host, about.rule, about.way) = (None, NonZeroU32::new(3), Way::In);
+        about.service = Some(Service::GuestForward);
         let text = text.replace("out", "in");
         assert_eq!(Members(&about).to_string(), format!("{text},\"service\":\"guestfwd\",\"rule\":3"));
         about.carrier = Carrier::Icmp;

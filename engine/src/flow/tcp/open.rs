@@ -39,7 +39,7 @@ impl TcpTable {
     ) {
         if let Some(forward) = forward {
             let admission = cx.gate.service(Service::GuestForward, Protocol::Tcp, key.guest, key.remote);
-            if turned_away(admission, &key, segment, cx) {
+            if turned_away(admission, Some(Service::GuestForward), &key, segment, cx) {
                 return;
             }
             if !self.has_room(cx) {
@@ -54,7 +54,10 @@ impl TcpTable {
                 false => Side::Waiting(Attaching::default()),
             };
             let conn = Connection::passive(&config, segment, cx.initial_sequence(&key), cx.now, &mut cx.pool);
-            let id = self.insert(key, conn, side, Origin::Guest, None, cx);
+            let about = About::out(Carrier::Tcp, key.guest, key.remote, None)
+                .for_service(Some(Service::GuestForward))
+                .by(admission);
+            let id = self.insert(key, conn, side, Origin::Guest, &about, cx);
             if let Some(flow) = self.flows.get_mut(id) {
                 if callback {
                     flow.host.set_writable();
@@ -72,12 +75,13 @@ impl TcpTable {
         cx.egress.neighbors.heard(key.guest.ip, cx.now);
         let meaning = cx.policy.translate(key.remote);
         let to_name_server = meaning == Destination::NameServer;
+        let service = to_name_server.then_some(Service::Dns);
         let admission = match meaning {
             Destination::Host(address) => cx.gate.out(Protocol::Tcp, key.guest, key.remote, address),
             Destination::NameServer => cx.gate.service(Service::Dns, Protocol::Tcp, key.guest, key.remote),
-            Destination::Refused => Admission::Allowed,
+            Destination::Refused => Admission::OPEN,
         };
-        if turned_away(admission, &key, segment, cx) {
+        if turned_away(admission, service, &key, segment, cx) {
             return;
         }
         let destination = match meaning {
@@ -105,7 +109,7 @@ impl TcpTable {
         let alternative = match to_name_server {
             true => cx.name_servers.behind(destination, cx.now),
             false => other_loopback(&key, destination, cx)
-                .filter(|&other| cx.gate.out(Protocol::Tcp, key.guest, key.remote, other) == Admission::Allowed),
+                .filter(|&other| cx.gate.out(Protocol::Tcp, key.guest, key.remote, other).is_allowed()),
         };
         let mut other = alternative;
         let stream = match fallback::connect(destination, &mut other, hops, cx) {
@@ -129,7 +133,9 @@ impl TcpTable {
         };
         let conn =
             Connection::passive(&cx.tcp_config_for(&key), segment, cx.initial_sequence(&key), cx.now, &mut cx.pool);
-        let id = self.insert(key, conn, Side::Host(stream), Origin::Guest, Some(destination), cx);
+        let about =
+            About::out(Carrier::Tcp, key.guest, key.remote, Some(destination)).for_service(service).by(admission);
+        let id = self.insert(key, conn, Side::Host(stream), Origin::Guest, &about, cx);
         if let Some(flow) = self.flows.get_mut(id) {
             // A SYN that brings data may be large; such a one is not worth keeping for the sake of a quotation.
             let packet = if from.packet.len() <= 128 { from.packet.to_vec() } else { Vec::new() };
@@ -175,8 +181,10 @@ impl TcpTable {
         let Some(guest) = cx.guest_behind(guest) else { return note(Refusal::NoGuest, cx) };
         // Who comes through a Unix socket is on this machine.
         let from = peer.unwrap_or((Ipv4Addr::LOCALHOST, 0).into());
-        if cx.gate.incoming(Protocol::Tcp, guest, from) != Admission::Allowed {
-            note(Refusal::Policy, cx);
+        let admission = cx.gate.incoming(Protocol::Tcp, guest, from);
+        if !admission.is_allowed() {
+            let about = About::incoming(Carrier::Tcp, guest, from.into(), peer).by(admission);
+            cx.journal.refused(&about, Refusal::Policy, cx.now);
             stream.reset_on_close();
             return;
         }
@@ -196,7 +204,8 @@ impl TcpTable {
             return;
         };
         let conn = Connection::active(&cx.tcp_config_for(&key), cx.initial_sequence(&key), cx.now);
-        let id = self.insert(key, conn, Side::Host(stream), Origin::Host { anywhere }, peer, cx);
+        let about = About::incoming(Carrier::Tcp, key.guest, key.remote, peer).by(admission);
+        let id = self.insert(key, conn, Side::Host(stream), Origin::Host { anywhere }, &about, cx);
         if !self.watch(id, cx) {
             return self.end(id, End::NoResources, cx);
         }
@@ -212,7 +221,8 @@ impl TcpTable {
         if let Some(old) = self.find(&key) {
             self.end(old, End::Replaced, cx);
         }
-        let id = self.insert(key, conn, Side::Callback, Origin::Guest, None, cx);
+        let about = About::out(Carrier::Tcp, key.guest, key.remote, None).for_service(Some(Service::GuestForward));
+        let id = self.insert(key, conn, Side::Callback, Origin::Guest, &about, cx);
         if let Some(flow) = self.flows.get_mut(id) {
             flow.forward = Some(forward);
             flow.host.set_writable();
@@ -236,21 +246,15 @@ impl TcpTable {
             .find(|key| self.flows.find(key).is_none())
     }
 
-    /// `host` is the real address on the host's side, where there is one.
     fn insert(
         &mut self,
         key: FlowKey,
         conn: Connection,
         side: Side,
         origin: Origin,
-        host: Option<SocketAddr>,
+        about: &About,
         cx: &mut Context,
     ) -> TcpId {
-        let mut about = About::out(Carrier::Tcp, key.guest, key.remote, host);
-        if origin != Origin::Guest {
-            about = About::incoming(Carrier::Tcp, key.guest, key.remote, host);
-        }
-        about.guest_forward = !matches!(side, Side::Host(_));
         let read_edge = conn.snd_edge();
         let flow = TcpFlow {
             key,
@@ -273,7 +277,7 @@ impl TcpTable {
         let id = self.flows.insert(flow, cx);
         if let Some(entry) = self.flows.entry(id) {
             self.callbacks.insert(id, entry);
-            cx.journal.begun(entry.number, &about, cx.now);
+            cx.journal.begun(entry.number, about, cx.now);
         }
         id
     }
@@ -300,14 +304,22 @@ fn note_refused(key: &FlowKey, why: Refusal, cx: &mut Context) {
 
 /// Whether a connection of the guest is turned away; it is told, if it is to be. (A reset says it to every guest; see
 /// [`refuse`].)
-fn turned_away(admission: Admission, key: &FlowKey, segment: &Segment<'_>, cx: &mut Context) -> bool {
-    if admission != Admission::Allowed {
-        note_refused(key, Refusal::Policy, cx);
+fn turned_away(
+    admission: Admission,
+    service: Option<Service>,
+    key: &FlowKey,
+    segment: &Segment<'_>,
+    cx: &mut Context,
+) -> bool {
+    if admission.is_allowed() {
+        return false;
     }
-    if admission == Admission::Denied {
+    let about = About::out(Carrier::Tcp, key.guest, key.remote, None).for_service(service).by(admission);
+    cx.journal.refused(&about, Refusal::Policy, cx.now);
+    if admission.is_told() {
         reset(key, segment, cx);
     }
-    admission != Admission::Allowed
+    true
 }
 
 /// Tells the guest that a connection will not come about. The error is followed by a reset: there are guests that take the

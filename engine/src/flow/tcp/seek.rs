@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use super::table::{TcpId, TcpTable};
 use super::{Origin, TcpFlow};
 use crate::flow::context::Context;
-use crate::flow::gate::{Admission, Protocol};
+use crate::flow::gate::Protocol;
 use crate::flow::key::Endpoint;
 use crate::tcp::{Connection, State};
 
@@ -51,7 +51,7 @@ impl TcpTable {
         let Some(ip) = cx.guest_address(old.guest.ip.is_ipv6()).filter(|ip| *ip != old.guest.ip) else { return };
         let guest = Endpoint::new(ip, old.guest.port);
         // It was let in to the other address.
-        let may_come = |peer| cx.gate.incoming(Protocol::Tcp, guest, peer) == Admission::Allowed;
+        let may_come = |peer| cx.gate.incoming(Protocol::Tcp, guest, peer).is_allowed();
         if !cx.gate.is_open() && !flow.peer().is_some_and(may_come) {
             return;
         }

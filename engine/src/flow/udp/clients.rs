@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use super::Mapping;
 use super::peers::{MAX_PEERS, Peer};
 use crate::flow::context::Context;
+use crate::flow::gate::Admission;
 use crate::flow::journal::{End, Way};
 use crate::flow::key::Endpoint;
 use crate::host::local_address::LocalAddress;
@@ -16,8 +17,9 @@ pub(super) const MAX_CLIENTS: usize = 256;
 const TRIES: u16 = 64;
 
 impl Mapping {
-    /// A datagram came to a host forward: its sender becomes the latest of the peers. `local` is what it was sent to.
-    pub(super) fn meet(&mut self, real: SocketAddr, local: Option<LocalAddress>, cx: &mut Context) {
+    /// A datagram came to a host forward: its sender becomes the latest of the peers. `local` is what it was sent to,
+    /// `by` what has let it in.
+    pub(super) fn meet(&mut self, real: SocketAddr, local: Option<LocalAddress>, by: Admission, cx: &mut Context) {
         if !self.forward {
             return;
         }
@@ -35,7 +37,7 @@ impl Mapping {
         let other = |step: u16| Endpoint { port: 49152 + real.port().wrapping_add(step * 251) % 16384, ..own };
         let mut names = std::iter::once(own).chain((1..=TRIES).map(other));
         let Some(known_as) = names.find(|name| self.peers.iter().all(|peer| peer.known_as != *name)) else { return };
-        self.add(Peer { real, known_as, local, client: None }, Way::In, cx);
+        self.add(Peer { real, known_as, local, client: None }, (Way::In, by), cx);
     }
 
     /// Which address of the host what the guest sends to `known_as` is to leave from; `None` for any.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::Mapping;
 use crate::flow::context::Context;
+use crate::flow::gate::Admission;
 use crate::flow::journal::{About, Account, Carrier, End, Way};
 use crate::flow::key::Endpoint;
 use crate::flow::policy::Policy;
@@ -33,8 +34,8 @@ impl Peer {
 }
 
 impl Mapping {
-    /// `way` says who began, where that is news.
-    pub(super) fn remember(&mut self, real: SocketAddr, known_as: Endpoint, way: Way, cx: &mut Context) {
+    /// `begun` says who began, and by which verdict, where that is news.
+    pub(super) fn remember(&mut self, real: SocketAddr, known_as: Endpoint, begun: (Way, Admission), cx: &mut Context) {
         let is_it = |peer: &Peer| peer.real == real && peer.known_as == known_as;
         if self.peers.back().is_some_and(is_it) || (self.forward && self.peers.iter().any(is_it)) {
             return;
@@ -49,18 +50,18 @@ impl Mapping {
             }
             stays
         });
-        self.add(Peer { real, known_as, local: None, client: None }, way, cx);
+        self.add(Peer { real, known_as, local: None, client: None }, begun, cx);
     }
 
     /// Adds a peer as the latest one.
-    pub(super) fn add(&mut self, mut peer: Peer, way: Way, cx: &mut Context) {
+    pub(super) fn add(&mut self, mut peer: Peer, (way, by): (Way, Admission), cx: &mut Context) {
         if self.peers.len() >= self.max_peers()
             && let Some(oldest) = self.peers.pop_front()
         {
             oldest.end(End::MadeRoom, cx);
         }
         if self.forward {
-            let about = About { way, ..About::out(Carrier::Udp, self.guest, peer.known_as, Some(peer.real)) };
+            let about = About { way, ..About::out(Carrier::Udp, self.guest, peer.known_as, Some(peer.real)).by(by) };
             let number = cx.number();
             cx.journal.begun(number, &about, cx.now);
             peer.client = Some((number, Account::default()));

@@ -7,7 +7,7 @@ use super::{LIFETIME, Mapping, UdpFlow};
 use crate::flow::context::Context;
 use crate::flow::egress::Reported;
 use crate::flow::gate::Admission;
-use crate::flow::journal::Way;
+use crate::flow::journal::{About, Carrier, Refusal, Way};
 use crate::host::error_queue::QueuedError;
 use crate::host::fault::Fault;
 use crate::host::mmsg::{ReceiveBuffer, Received};
@@ -63,11 +63,13 @@ fn deliver(flow: &mut UdpFlow, received: &Received<'_>, cx: &mut Context) {
     let Some(real) = received.sender else { return };
     flow.used = true;
     let mapping = &mut flow.mapping;
-    if mapping.forward && !cx.gate.is_open() && !mapping.lets_in(real, cx) {
-        return;
-    }
+    let mut verdict = Admission::OPEN;
     if mapping.forward {
-        mapping.meet(real, received.local, cx);
+        if !cx.gate.is_open() {
+            let Some(allowed) = mapping.lets_in(real, cx) else { return };
+            verdict = allowed;
+        }
+        mapping.meet(real, received.local, verdict, cx);
     }
     // While the guest is not known, what comes for it is lost.
     let Some(guest) = cx.guest_behind(mapping.guest) else { return };
@@ -75,12 +77,12 @@ fn deliver(flow: &mut UdpFlow, received: &Received<'_>, cx: &mut Context) {
     let from_name_server = !mapping.forward && cx.policy.is_name_server(source);
     // Anybody may answer, but nobody that the guest is kept from. Whether it may ask the name server was judged.
     if !(mapping.forward || from_name_server || cx.gate.is_open())
-        && cx.gate.answer(mapping.guest, source, real) != Admission::Allowed
+        && !cx.gate.answer(mapping.guest, source, real).is_allowed()
     {
         return;
     }
     if mapping.forward {
-        mapping.remember(real, source, Way::In, cx);
+        mapping.remember(real, source, (Way::In, verdict), cx);
     } else {
         mapping.expires = cx.now + if from_name_server { DNS_LIFETIME } else { LIFETIME };
     }
@@ -114,13 +116,23 @@ impl UdpFlow {
 }
 
 impl Mapping {
-    /// Whether a datagram of `real` may come through a host forward: because it may begin, or because the guest may, and has.
+    /// The verdict by which a datagram of `real` may come through a host forward: because it may begin, or because the guest may,
+    /// and has. `None` where it may not.
     #[cold]
-    fn lets_in(&self, real: SocketAddr, cx: &mut Context) -> bool {
-        let Some(guest) = cx.guest_behind(self.guest) else { return false };
+    fn lets_in(&self, real: SocketAddr, cx: &mut Context) -> Option<Admission> {
+        let guest = cx.guest_behind(self.guest)?;
         let named = self.known_as(real, &cx.policy);
-        cx.gate.datagram_in(guest, real) == Admission::Allowed
-            || (self.has_met(real) && cx.gate.answer(guest, named, real) == Admission::Allowed)
+        let admission = cx.gate.datagram_in(guest, real);
+        if admission.is_allowed() {
+            return Some(admission);
+        }
+        let answer = self.has_met(real).then(|| cx.gate.answer(guest, named, real));
+        if let Some(answer) = answer.filter(|answer| answer.is_allowed()) {
+            return Some(answer);
+        }
+        let about = About::incoming(Carrier::Udp, guest, named, Some(real)).by(admission);
+        cx.journal.refused(&about, Refusal::Policy, cx.now);
+        None
     }
 
     fn on_error(&self, error: &QueuedError, payload: &[u8], cx: &mut Context) {

@@ -57,11 +57,13 @@ impl UdpTable {
         let known = forward.and_then(|id| self.peer_of(id, datagram.destination));
         let meaning = known.map_or_else(|| cx.policy.translate(datagram.destination), Destination::Host);
         let is_answer = || known.is_some() && self.is_way_back(forward, datagram.source, cx);
+        let mut verdict = Admission::OPEN;
         if !(cx.gate.is_open() || is_answer()) {
-            let admission = admission(datagram, meaning, cx);
-            if cx.turns_away(admission, datagram.packet) {
-                note_refused(datagram, Refusal::Policy, cx);
-                return;
+            verdict = admission(datagram, meaning, cx);
+            if cx.turns_away(verdict, datagram.packet) {
+                let about = About::out(Carrier::Udp, datagram.source, datagram.destination, None);
+                let service = (meaning == Destination::NameServer).then_some(Service::Dns);
+                return cx.journal.refused(&about.for_service(service).by(verdict), Refusal::Policy, cx.now);
             }
         }
         let real = match meaning {
@@ -77,7 +79,7 @@ impl UdpTable {
         };
         // A forward whose socket is of the other family reaches the peers that came through it, and nobody else.
         let forward = forward.filter(|&id| self.flows.get(id).is_some_and(|flow| flow.host.is_v6() == real.is_ipv6()));
-        let (sent, burst) = self.send_to(datagram, real, forward, cx);
+        let (sent, burst) = self.send_to(datagram, (real, verdict), forward, cx);
         let is_query = cx.policy.is_name_server(datagram.destination);
         match sent {
             Sent::Done => {}
@@ -106,12 +108,12 @@ impl UdpTable {
     fn send_to(
         &mut self,
         datagram: &FromGuest<'_>,
-        real: SocketAddr,
+        (real, verdict): (SocketAddr, Admission),
         forward: Option<UdpId>,
         cx: &mut Context,
     ) -> (Sent, Option<Burst>) {
         let id = match forward
-            .map_or_else(|| self.flow_of(datagram.source, datagram.destination, real, cx), |id| Ok(Some(id)))
+            .map_or_else(|| self.flow_of(datagram.source, datagram.destination, (real, verdict), cx), |id| Ok(Some(id)))
         {
             Ok(Some(id)) => id,
             Ok(None) => return (Sent::Lack, None),
@@ -121,7 +123,7 @@ impl UdpTable {
         if let Some(Entry { flow, number, .. }) = self.flows.entry(id)
             && flow.mapping.goes_elsewhere(datagram.destination)
         {
-            cx.journal.goes_to(*number, datagram.destination, real, cx.now);
+            cx.journal.goes_to(*number, (datagram.destination, real), verdict, cx.now);
         }
         let Some(flow) = self.flows.get_mut(id) else { return (Sent::Done, None) };
         flow.used = true;
@@ -137,7 +139,7 @@ impl UdpTable {
                 IpAddr::V6(ip) if ip.is_multicast() => Endpoint::new(cx.policy.v6.host, datagram.destination.port),
                 _ => datagram.destination,
             };
-            mapping.remember(real, known_as, Way::Out, cx);
+            mapping.remember(real, known_as, (Way::Out, verdict), cx);
         }
         let FromGuest { source, destination, ttl, whole, .. } = *datagram;
         let local = mapping.local_for(destination);
@@ -160,7 +162,7 @@ impl UdpTable {
         let (source, destination) = (moved.client, moved.known_as);
         let datagram =
             FromGuest { source, destination, ttl: QUERY_TTL, whole: false, payload: &moved.query, packet: &[] };
-        match self.send_to(&datagram, moved.server, None, cx).0 {
+        match self.send_to(&datagram, (moved.server, Admission::OPEN), None, cx).0 {
             Sent::Done => {}
             Sent::Lack => not_sent(&datagram, moved.server, cx),
             Sent::Unreachable(_) if refused(&datagram, moved.server, cx) => {}
@@ -223,7 +225,7 @@ fn admission(datagram: &FromGuest<'_>, meaning: Destination, cx: &mut Context) -
     match meaning {
         Destination::Host(real) => cx.gate.datagram_out(datagram.source, datagram.destination, real),
         Destination::NameServer => cx.gate.datagram_to(Service::Dns, datagram.source, datagram.destination),
-        Destination::Refused => Admission::Allowed,
+        Destination::Refused => Admission::OPEN,
     }
 }
 

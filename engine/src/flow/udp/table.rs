@@ -12,6 +12,7 @@ use super::{FromGuest, LIFETIME, Mapping, UdpFlow, receive};
 use crate::flow::context::Context;
 use crate::flow::datagram::HostHalf;
 use crate::flow::effect::Leaving;
+use crate::flow::gate::Admission;
 use crate::flow::journal::{About, Account, Carrier, End, Refusal};
 use crate::flow::key::Endpoint;
 use crate::flow::several::Several;
@@ -78,7 +79,7 @@ impl UdpTable {
         &mut self,
         guest: Endpoint,
         remote: Endpoint,
-        real: SocketAddr,
+        (real, admission): (SocketAddr, Admission),
         cx: &mut Context,
     ) -> io::Result<Option<UdpId>> {
         let v6 = real.is_ipv6();
@@ -91,7 +92,7 @@ impl UdpTable {
         cx.egress.neighbors.heard(guest.ip, cx.now);
         let source = cx.policy.outbound(real);
         let made = cx.open_datagram(|| Datagram::outgoing(v6, source));
-        let about = About::out(Carrier::Udp, guest, remote, Some(real));
+        let about = About::out(Carrier::Udp, guest, remote, Some(real)).by(admission);
         let socket = match cx.tell_of_source(source, made) {
             Ok(socket) => socket,
             Err(error) => {
