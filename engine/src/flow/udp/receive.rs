@@ -76,9 +76,8 @@ fn deliver(flow: &mut UdpFlow, received: &Received<'_>, cx: &mut Context) {
     let source = mapping.known_as(real, &cx.policy);
     let from_name_server = !mapping.forward && cx.policy.is_name_server(source);
     // Anybody may answer, but nobody that the guest is kept from. Whether it may ask the name server was judged.
-    if !(mapping.forward || from_name_server || cx.gate.is_open())
-        && !cx.gate.answer(mapping.guest, source, real).is_allowed()
-    {
+    let is_asked = !(mapping.forward || from_name_server || cx.gate.is_open());
+    if is_asked && !cx.gate.answer(mapping.guest, source, real).is_allowed() {
         return;
     }
     if mapping.forward {
