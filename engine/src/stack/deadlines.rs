@@ -12,8 +12,6 @@ impl Stack {
     pub(super) fn next_deadline(&mut self) -> Option<Instant> {
         // Whatever makes frames may wait for a neighbor, and has no access to the queue.
         self.cx.timers.set(Own::Neighbors, self.cx.egress.deadline());
-        #[cfg(feature = "capture")]
-        self.look_after_records();
         self.cx.timers.next()
     }
 

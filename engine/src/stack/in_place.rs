@@ -34,10 +34,10 @@ struct Packet {
 }
 
 impl Stack {
-    /// Takes a frame with the next bytes of a stream. False when it is none, or there is no place for it: nothing was done
-    /// then.
+    /// Takes a frame with the next bytes of a stream. False when it is none, there is no place for it, or it is captured, as what is
+    /// captured and what is judged is to be the same copy, whatever the guest writes meanwhile: nothing was done then.
     pub(super) fn input_in_place(&mut self, frame: &Foreign<'_>, now: Instant) -> bool {
-        frame.len() >= LEAST && self.try_in_place(frame, now).is_some()
+        frame.len() >= LEAST && !self.captures() && self.try_in_place(frame, now).is_some()
     }
 
     fn try_in_place(&mut self, frame: &Foreign<'_>, now: Instant) -> Option<()> {
@@ -53,10 +53,10 @@ impl Stack {
             _ => return None,
         };
         let tcp = head.get(packet.start..)?;
-        let header = Segment::parse(tcp)?;
+        let mut header = Segment::parse(tcp)?;
         let header_len = tcp.len() - header.payload.len();
         let tcp = tcp.get(..header_len)?;
-        let header = Segment { payload: &[], ..header };
+        header.payload = &[];
         let &[source_high, source_low, high, low] = tcp.first_chunk()?;
         let key = FlowKey {
             guest: Endpoint { ip: packet.ends.0, port: u16::from_be_bytes([source_high, source_low]) },

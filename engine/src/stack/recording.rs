@@ -125,7 +125,8 @@ impl Stack {
         }
     }
 
-    /// Sees to the deadline of what waits to be written, and to the end of what cannot be.
+    /// Sees to the deadline of what waits to be written, and to the end of what cannot be. To be called when it is asked how long
+    /// the application may sleep.
     #[inline]
     pub(super) fn look_after_records(&mut self) {
         if self.recording.any {

@@ -104,6 +104,8 @@ impl Stack {
         }
         self.disturb();
         self.set_now(now);
+        #[cfg(feature = "capture")]
+        self.look_after_records();
         let next = self.run_deadlines();
         let calm = told > SHORTEST_SLEEP && self.cx.pace.is_calm();
         let mut sleep = told;
@@ -351,6 +353,8 @@ impl Stack {
         if !self.loop_state.asleep || self.loop_state.notified || self.cx.in_loop() {
             return;
         }
+        #[cfg(feature = "capture")]
+        self.look_after_records();
         let due_sooner = match (self.next_deadline(), self.loop_state.wakes) {
             (Some(deadline), Some(wakes)) => deadline < wakes,
             _ => false,

@@ -94,20 +94,30 @@ impl TcpTable {
         }
         match found {
             Some(id) => self.advance(id, &segment, from, cx),
-            None => {
-                let forward = forward_at(key.remote);
-                // Neither a connection nor a reset comes from a group or goes to one (RFC 9293 section 3.9.2.3).
-                let nobody = key.guest.ip.is_unspecified() || cx.policy.is_group(key.guest.ip);
-                if nobody || (forward.is_none() && cx.policy.is_group(key.remote.ip)) {
-                    return;
-                }
-                let controls = Flags::SYN | Flags::FIN | Flags::RST | Flags::URG | Flags::ACK;
-                if segment.flags & controls == Flags::SYN {
-                    self.open_from_guest(key, &segment, from, forward, cx);
-                } else {
-                    stray(&key, &segment, cx);
-                }
-            }
+            None => self.on_unknown(key, &segment, from, forward_at(key.remote), cx),
+        }
+    }
+
+    /// Takes a segment that belongs to no flow.
+    #[inline(never)]
+    fn on_unknown(
+        &mut self,
+        key: FlowKey,
+        segment: &Segment<'_>,
+        from: &FromGuest<'_>,
+        forward: Option<Arc<Rule>>,
+        cx: &mut Context,
+    ) {
+        // Neither a connection nor a reset comes from a group or goes to one (RFC 9293 section 3.9.2.3).
+        let nobody = key.guest.ip.is_unspecified() || cx.policy.is_group(key.guest.ip);
+        if nobody || (forward.is_none() && cx.policy.is_group(key.remote.ip)) {
+            return;
+        }
+        let controls = Flags::SYN | Flags::FIN | Flags::RST | Flags::URG | Flags::ACK;
+        if segment.flags & controls == Flags::SYN {
+            self.open_from_guest(key, segment, from, forward, cx);
+        } else {
+            stray(&key, segment, cx);
         }
     }
 
