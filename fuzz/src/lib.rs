@@ -7,6 +7,7 @@
 
 pub mod dhcp;
 pub mod frames;
+pub mod hello;
 mod input;
 pub mod policy;
 pub mod reassembly;
@@ -20,11 +21,12 @@ pub mod tftp;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target, by the name of its binary and of its folder in `corpus/`.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("frames", frames::run),
     ("tcp_segments", tcp_segments::run),
     ("reassembly", reassembly::run),
     ("dhcp", dhcp::run),
+    ("hello", hello::run),
     ("policy", policy::run),
     ("resolv_conf", resolv_conf::run),
     ("tcp_options", tcp_options::run),

@@ -473,6 +473,20 @@ pub fn all() -> Vec<Seed> {
             dhcp_records(1, &[dhcp_message(8, 4, &[]), dhcp_message(4, 4, &[50, 4, 10, 0, 2, 15])]),
         ),
         ("dhcp", "cut-option", dhcp_records(2, &[dhcp_message(1, 5, &[12, 250, b'a'])])),
+        ("hello", "tls", [&[7, 3][..], &[0, 0, 0, 10, 0, 8, 0, 0, 5], b"a.org"].concat()),
+        (
+            "hello",
+            "tls-two-names",
+            [&[1, 0][..], &[0, 0, 0, 18, 0, 16, 0, 0, 5], b"a.org", &[0, 0, 5], b"b.org"].concat(),
+        ),
+        (
+            "hello",
+            "tls-hidden",
+            [&[9, 7, 0xfe, 0x0d, 0, 2, 1, 2][..], &[0, 0, 0, 10, 0, 8, 0, 0, 5], b"a.org"].concat(),
+        ),
+        ("hello", "http", [&[5][..], b"GET / HTTP/1.1\r\nHost: a.org:80\r\n\r\n"].concat()),
+        ("hello", "http-target", [&[5][..], b"GET http://a.org/ HTTP/1.0\r\nX: y\r\nHost: a.org\r\n\r\nbody"].concat()),
+        ("hello", "http-two-hosts", [&[2][..], b"GET / HTTP/1.1\r\nHost: a.org\r\nhost: b.org\r\n\r\n"].concat()),
         ("policy", "hosts", policy_records(&[policy_rule(1, &[], &[0, 10, 0, 0, 0, 8]), policy_rule(0, &[], &[])])),
         ("policy", "services", policy_records(&[policy_rule(0, &[1], &[]), policy_rule(1, &[0x12], &[])])),
         (

@@ -3,7 +3,9 @@
 
 use std::ops::Range;
 
-use oxislirp::policy::{Action, Cidr, Direction, Policy, PolicyError, PortRange, Preset, Protocol, Rule, Service};
+use oxislirp::policy::{
+    Action, Cidr, Direction, HelloKind, NamePattern, Policy, PolicyError, PortRange, Preset, Protocol, Rule, Service,
+};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -32,7 +34,18 @@ struct WrittenRule {
     named: Option<Several<Cidr>>,
     guest_port: Option<Several<PortRange>>,
     host_port: Option<Several<PortRange>>,
+    name: Option<Several<NamePattern>>,
+    tls: Option<One<Tls>>,
+    http: Option<One<Http>>,
 }
+
+/// The name that a rule compares in a connection of TLS; there is one.
+#[derive(Clone, Copy, Debug)]
+struct Tls;
+
+/// The same of HTTP.
+#[derive(Clone, Copy, Debug)]
+struct Http;
 
 /// All values of a field that may be left out.
 fn all<T>(field: Option<Several<T>>) -> Vec<T> {
@@ -46,11 +59,15 @@ impl WrittenRule {
         let rule = self.direction.into_iter().fold(rule, |rule, One(direction)| rule.direction(direction));
         let rule = all(self.protocol).into_iter().fold(rule, Rule::protocol);
         let rule = all(self.service).into_iter().fold(rule, Rule::service);
-        rule.guest(all(self.guest))
+        let rule = rule
+            .guest(all(self.guest))
             .host(all(self.host))
             .named(all(self.named))
             .guest_ports(all(self.guest_port))
             .host_ports(all(self.host_port))
+            .names(all(self.name));
+        let rule = self.tls.into_iter().fold(rule, |rule, _| rule.hello(HelloKind::Tls));
+        self.http.into_iter().fold(rule, |rule, _| rule.hello(HelloKind::Http))
     }
 }
 
@@ -125,6 +142,30 @@ impl Item for Cidr {
 
     fn of_text(text: &str) -> Result<Cidr, String> {
         text.parse().map_err(|error| format!("`{text}`: {error}"))
+    }
+}
+
+impl Item for NamePattern {
+    const WHAT: &'static str = "a name, or all names below one, such as \"*.example.org\"";
+
+    fn of_text(text: &str) -> Result<NamePattern, String> {
+        text.parse().map_err(|error| format!("`{text}`: {error}"))
+    }
+}
+
+impl Item for Tls {
+    const WHAT: &'static str = "the word sni";
+
+    fn of_text(text: &str) -> Result<Tls, String> {
+        word(text, &[("sni", Tls)])
+    }
+}
+
+impl Item for Http {
+    const WHAT: &'static str = "the word host";
+
+    fn of_text(text: &str) -> Result<Http, String> {
+        word(text, &[("host", Http)])
     }
 }
 
@@ -225,6 +266,16 @@ mod tests {
             (
                 "[policy]\n[[policy.rule]]\naction = 'allow'\n\n[[policy.rule]]\naction = 'deny'\nprotocol = 'icmp'\nhost-port = 1\n",
                 "x.toml:5: policy.rule: rule 2: ICMP has no ports",
+            ),
+            (
+                "[[policy.rule]]\naction = 'allow'\nname = 'http://a.org'\n",
+                "x.toml:3: policy.rule.name: `http://a.org`: a name has letters",
+            ),
+            ("[[policy.rule]]\naction = 'allow'\ntls = 'name'\n", "x.toml:3: policy.rule.tls: `name` is none of sni"),
+            ("[[policy.rule]]\naction = 'allow'\ntls = 'sni'\n", "x.toml:1: policy.rule: rule 1: there is no name to"),
+            (
+                "[[policy.rule]]\naction = 'allow'\nhttp = 'host'\nname = 'a.org'\nprotocol = 'udp'\n",
+                "x.toml:1: policy.rule: rule 1: only a connection (tcp) of the guest's to a host has",
             ),
             (
                 "[policy]\ndefault = 'allow'\npreset = 'none'\n",

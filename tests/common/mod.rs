@@ -6,6 +6,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod child;
+pub mod config_file;
 pub mod conn6;
 pub mod differences;
 pub mod family;

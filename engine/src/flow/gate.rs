@@ -12,6 +12,8 @@ use super::journal::{About, Carrier, Refusal};
 use super::key::Endpoint;
 
 #[cfg(feature = "policy")]
+use crate::policy::Heard;
+#[cfg(feature = "policy")]
 pub(crate) use crate::policy::{Protocol, Service};
 #[cfg(not(feature = "policy"))]
 pub(crate) use without::{Protocol, Service};
@@ -28,6 +30,8 @@ pub(crate) struct Admission {
 enum Fate {
     /// It may begin.
     Allowed,
+    /// It may begin, and its first bytes say whether it may go on.
+    Listening,
     /// It may not, of which whoever began it is to be told.
     Denied,
     /// It may not.
@@ -41,6 +45,12 @@ impl Admission {
     #[inline]
     pub(crate) fn is_allowed(self) -> bool {
         self.fate == Fate::Allowed
+    }
+
+    /// Whether it may begin, and goes on only if [`Gate::hello`] allows it.
+    #[inline]
+    pub(crate) fn listens(self) -> bool {
+        self.fate == Fate::Listening
     }
 
     /// Whether it may not begin and who began it is to be told.
@@ -115,6 +125,11 @@ impl Gate {
     /// Whether the guest may go to `real`, which it calls `named`.
     pub(crate) fn out(&self, protocol: Protocol, guest: Endpoint, named: Endpoint, real: SocketAddr) -> Admission {
         self.guarded.as_ref().map_or(Admission::OPEN, |guarded| guarded.out(protocol, guest, named, real))
+    }
+
+    /// Whether a connection of the guest's may go on whose first bytes were waited for.
+    pub(crate) fn hello(&self, guest: Endpoint, named: Endpoint, real: SocketAddr, heard: &Heard) -> Admission {
+        self.guarded.as_ref().map_or(Admission::OPEN, |guarded| guarded.hello(guest, named, real, heard))
     }
 
     /// Whether `peer` may come to the guest through a host forward.
@@ -224,7 +239,7 @@ mod guarded {
     use hashbrown::HashMap;
 
     use super::{Admission, Endpoint, Fate, NonZeroU32};
-    use crate::policy::{Action, Policy, Protocol, Question, Reason, Service, Verdict};
+    use crate::policy::{Action, Heard, Policy, Protocol, Question, Reason, Service, Verdict};
 
     /// Ways of datagrams that are known to be open. When there are more, all are forgotten, and each is judged again.
     const MAX_KNOWN: usize = 8192;
@@ -247,6 +262,20 @@ mod guarded {
         known: HashMap<Key, Admission, RandomState>,
     }
 
+    fn admission(Verdict { action, reason }: Verdict) -> Admission {
+        let fate = match (action, reason) {
+            (_, Reason::Hello(_)) => Fate::Listening,
+            (Action::Allow, _) => Fate::Allowed,
+            (Action::Deny, _) => Fate::Denied,
+            (Action::Drop, _) => Fate::Dropped,
+        };
+        let rule = match reason {
+            Reason::Rule(number) | Reason::Hello(number) => NonZeroU32::new(number),
+            _ => None,
+        };
+        Admission { fate, rule }
+    }
+
     impl Guarded {
         pub(super) fn new(policy: Arc<Policy>) -> Guarded {
             Guarded { policy, known: HashMap::default() }
@@ -254,6 +283,11 @@ mod guarded {
 
         pub(super) fn out(&self, protocol: Protocol, guest: Endpoint, named: Endpoint, real: SocketAddr) -> Admission {
             self.judge(&Question::out(protocol, guest.socket_address(), named.socket_address(), real))
+        }
+
+        pub(super) fn hello(&self, guest: Endpoint, named: Endpoint, real: SocketAddr, heard: &Heard) -> Admission {
+            let question = Question::out(Protocol::Tcp, guest.socket_address(), named.socket_address(), real);
+            admission(self.policy.judge_hello(&question, heard))
         }
 
         pub(super) fn incoming(&self, protocol: Protocol, guest: Endpoint, peer: SocketAddr) -> Admission {
@@ -270,19 +304,9 @@ mod guarded {
             self.judge(&Question::service(service, protocol, guest.socket_address(), named.socket_address()))
         }
 
-        /// Every question comes through here.
+        /// Every question about a flow that is to begin comes through here.
         fn judge(&self, question: &Question) -> Admission {
-            let Verdict { action, reason } = self.policy.judge(question);
-            let fate = match action {
-                Action::Allow => Fate::Allowed,
-                Action::Deny => Fate::Denied,
-                Action::Drop => Fate::Dropped,
-            };
-            let rule = match reason {
-                Reason::Rule(number) => NonZeroU32::new(number),
-                _ => None,
-            };
-            Admission { fate, rule }
+            admission(self.policy.judge(question))
         }
 
         /// Judges unless this way is known to be open.

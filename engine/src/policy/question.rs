@@ -114,6 +114,10 @@ pub struct Verdict {
 pub enum Reason {
     /// The rule of this number, from 1.
     Rule(u32),
+    /// The rule of this number, from 1, is about the connection if its first bytes say so. It may begin, but nothing is to
+    /// pass either way before [`Policy::judge_hello`](super::Policy::judge_hello) has decided. The action is
+    /// [`Action::Deny`]: who cannot wait has to refuse.
+    Hello(u32),
     /// The preset.
     Preset,
     /// No rule was about it.

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use super::address::{Cidr, Faces, Set};
+use super::hello::{Heard, HelloKind};
+use super::pattern::NamePattern;
 use super::question::{Direction, Protocol, Question, Service};
 
 /// What becomes of a flow.
@@ -53,6 +55,12 @@ pub enum RuleError {
     ServiceIn,
     /// It has addresses that the guest names, and is about what comes in, where it names none.
     NamedIn,
+    /// It looks at the first bytes of connections and has no name to compare what they say with.
+    HelloWithoutName,
+    /// It looks at the first bytes of what is no connection of the guest's to a host.
+    HelloOfOther,
+    /// It has names, and does not look at the first bytes of connections.
+    NameWithoutHello,
 }
 
 impl fmt::Display for RuleError {
@@ -61,6 +69,9 @@ impl fmt::Display for RuleError {
             RuleError::PortsOfIcmp => "ICMP has no ports",
             RuleError::ServiceIn => "a service is asked by the guest: there is none in the direction in",
             RuleError::NamedIn => "the guest names nothing in the direction in",
+            RuleError::HelloWithoutName => "there is no name to compare a server's name or a host with",
+            RuleError::HelloOfOther => "only a connection (tcp) of the guest's to a host has a server's name or a host",
+            RuleError::NameWithoutHello => "where the name is to be found is not said",
         })
     }
 }
@@ -85,6 +96,9 @@ pub struct Rule {
     named: Set,
     guest_ports: Vec<PortRange>,
     host_ports: Vec<PortRange>,
+    names: Vec<NamePattern>,
+    /// Bits of [`HelloKind::bit`]; none where the first bytes do not matter.
+    hellos: u8,
 }
 
 impl Rule {
@@ -100,6 +114,8 @@ impl Rule {
             named: Set::default(),
             guest_ports: Vec::new(),
             host_ports: Vec::new(),
+            names: Vec::new(),
+            hellos: 0,
         }
     }
 
@@ -169,6 +185,19 @@ impl Rule {
         self
     }
 
+    /// Adds names of the other end.
+    pub fn names(mut self, names: impl IntoIterator<Item = NamePattern>) -> Rule {
+        self.names.extend(names);
+        self
+    }
+
+    /// Has the rule be about connections only whose first bytes say one of its names in this way. Such a connection begins, and
+    /// is then held until its first bytes are there: see [`Reason::Hello`](super::Reason::Hello).
+    pub fn hello(mut self, kind: HelloKind) -> Rule {
+        self.hellos |= kind.bit();
+        self
+    }
+
     /// Whether the rule could ever do what it says.
     ///
     /// # Errors
@@ -176,6 +205,15 @@ impl Rule {
     pub fn check(&self) -> Result<(), RuleError> {
         if self.protocols == Protocol::Icmp.bit() && self.has_ports() {
             return Err(RuleError::PortsOfIcmp);
+        }
+        let tcp = self.protocols == 0 || self.protocols == Protocol::Tcp.bit();
+        if self.hellos != 0 && !(tcp && self.services == 0 && self.direction == Direction::Out) {
+            return Err(RuleError::HelloOfOther);
+        }
+        match (self.hellos != 0, !self.names.is_empty()) {
+            (true, false) => return Err(RuleError::HelloWithoutName),
+            (false, true) => return Err(RuleError::NameWithoutHello),
+            _ => {}
         }
         match self.direction {
             Direction::In if self.services != 0 => Err(RuleError::ServiceIn),
@@ -192,7 +230,19 @@ impl Rule {
         self.action
     }
 
-    /// Whether the rule is about this flow.
+    /// Whether the first bytes of a connection say whether the rule is about it.
+    pub(super) fn listens(&self) -> bool {
+        self.hellos != 0
+    }
+
+    /// Whether the first bytes of a connection say one of its names, where they matter.
+    pub(super) fn hears(&self, heard: &Heard) -> bool {
+        let (Heard::Tls(name) | Heard::Http(name)) = heard;
+        let says = |name: &str| self.names.iter().any(|pattern| pattern.matches(name));
+        !self.listens() || (self.hellos & heard.kind().bit() != 0 && name.as_deref().is_some_and(says))
+    }
+
+    /// Whether the rule is about this flow, as far as that can be told without its first bytes.
     pub(super) fn is_about(&self, flow: &Asked<'_>) -> bool {
         let question = flow.question;
         let service = question.service.map_or(0, Service::bit);
@@ -208,6 +258,7 @@ impl Rule {
         self.direction == question.direction
             && (if self.services == 0 { service == 0 } else { self.services & service != 0 })
             && (self.protocols == 0 || self.protocols & protocol.bit() != 0)
+            && (protocol == Protocol::Tcp || !self.listens())
             && (protocol != Protocol::Icmp || !self.has_ports())
             && in_ports(&self.host_ports, question.host.port())
             && in_ports(&self.guest_ports, question.guest.port())

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::hello::Heard;
 use super::preset::Preset;
 use super::question::{Question, Reason, Service, Verdict};
 use super::rule::{Action, Asked, Rule, RuleError};
@@ -104,10 +105,31 @@ impl Policy {
     /// What becomes of a flow, and why.
     #[must_use]
     pub fn judge(&self, question: &Question) -> Verdict {
+        let found = self.first(question, |_| true);
+        match found {
+            Some((index, rule)) if rule.listens() => {
+                Verdict { action: Action::Deny, reason: Reason::Hello(number(index)) }
+            }
+            _ => self.verdict(found, question),
+        }
+    }
+
+    /// What becomes of a connection whose first bytes were waited for ([`Reason::Hello`]) and are there. All rules are asked
+    /// anew: where those bytes have another name than a rule's, another rule may be about the same address.
+    #[must_use]
+    pub fn judge_hello(&self, question: &Question, heard: &Heard) -> Verdict {
+        self.verdict(self.first(question, |rule| rule.hears(heard)), question)
+    }
+
+    /// The first rule that is about it and that `fits`, and its place.
+    fn first(&self, question: &Question, fits: impl Fn(&Rule) -> bool) -> Option<(usize, &Rule)> {
         let asked = Asked::new(question);
-        if let Some((index, rule)) = self.rules.iter().enumerate().find(|(_, rule)| rule.is_about(&asked)) {
-            let number = u32::try_from(index.saturating_add(1)).unwrap_or(u32::MAX);
-            let reason = if index < self.given { Reason::Rule(number) } else { Reason::Preset };
+        self.rules.iter().enumerate().find(|(_, rule)| rule.is_about(&asked) && fits(rule))
+    }
+
+    fn verdict(&self, found: Option<(usize, &Rule)>, question: &Question) -> Verdict {
+        if let Some((index, rule)) = found {
+            let reason = if index < self.given { Reason::Rule(number(index)) } else { Reason::Preset };
             return Verdict { action: rule.action(), reason };
         }
         let inside = question.service.is_some_and(Service::stays_inside);
@@ -115,10 +137,17 @@ impl Policy {
     }
 }
 
+/// Rules are counted from 1.
+fn number(index: usize) -> u32 {
+    u32::try_from(index.saturating_add(1)).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
 
+    use super::super::hello::HelloKind;
+    use super::super::pattern::NamePattern;
     use super::super::question::{Direction, Protocol};
     use super::super::rule::PortRange;
     use super::*;
@@ -186,6 +215,45 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_about_names_waits_for_the_first_bytes() {
+        let names = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<Vec<NamePattern>>();
+        let tls = |action| Rule::new(action).hello(HelloKind::Tls).host_ports([PortRange::one(443)]);
+        let policy = Policy::builder()
+            .rule(tls(Action::Deny).names(names(&["bad.example.org"])))
+            .rule(tls(Action::Allow).names(names(&["*.example.org"])))
+            .rule(tls(Action::Allow).names(names(&["cdn.net"])).host(["192.0.2.0/24".parse().unwrap()]))
+            .rule(Rule::allow().hello(HelloKind::Http).names(names(&["a.org"])).host_ports([PortRange::one(80)]))
+            .rule(Rule::allow().host(["198.51.100.0/24".parse().unwrap()]))
+            .build()
+            .unwrap();
+        let of = |Verdict { action, reason }: Verdict| (action, reason);
+        let waits = |rule| (Action::Deny, Reason::Hello(rule));
+        assert_eq!(of(policy.judge(&direct("203.0.113.1:443"))), waits(1));
+        assert_eq!(of(policy.judge(&direct("203.0.113.1:80"))), waits(4));
+        assert_eq!(of(policy.judge(&direct("203.0.113.1:22"))), (Action::Deny, Reason::Default));
+        assert_eq!(of(policy.judge(&direct("198.51.100.1:22"))), (Action::Allow, Reason::Rule(5)));
+        // QUIC is none of this: its clients go on with TCP.
+        let quic = Question::out(Protocol::Udp, guest(), at("203.0.113.1:443"), at("203.0.113.1:443"));
+        assert_eq!(of(policy.judge(&quic)), (Action::Deny, Reason::Default));
+        let heard = |to: &str, heard: Heard| of(policy.judge_hello(&direct(to), &heard));
+        let sni = |name: &str| Heard::Tls(Some(name.into()));
+        let (allow, default) = (|rule| (Action::Allow, Reason::Rule(rule)), (Action::Deny, Reason::Default));
+        assert_eq!(heard("203.0.113.1:443", sni("bad.example.org")), (Action::Deny, Reason::Rule(1)));
+        assert_eq!(heard("203.0.113.1:443", sni("WWW.example.org.")), allow(2));
+        assert_eq!(heard("203.0.113.1:443", sni("example.org")), default);
+        assert_eq!(heard("203.0.113.1:443", Heard::Tls(None)), default);
+        assert_eq!(heard("203.0.113.1:443", Heard::Http(Some("www.example.org".into()))), default);
+        // The name alone does not make an address one of the rule's.
+        assert_eq!(heard("203.0.113.1:443", sni("cdn.net")), default);
+        assert_eq!(heard("192.0.2.1:443", sni("cdn.net")), allow(3));
+        // Another rule may be about the same address.
+        assert_eq!(heard("198.51.100.1:443", sni("other.net")), allow(5));
+        assert_eq!(heard("198.51.100.1:443", sni("bad.example.org")), (Action::Deny, Reason::Rule(1)));
+        assert_eq!(heard("203.0.113.1:80", Heard::Http(Some("a.org".into()))), allow(4));
+        assert_eq!(heard("203.0.113.1:80", sni("a.org")), default);
+    }
+
+    #[test]
     fn rules_that_could_do_nothing_are_refused() {
         let refusal = |rule: Rule| Policy::builder().rule(Rule::allow()).rule(rule).build().unwrap_err();
         let port = [PortRange::one(1)];
@@ -196,6 +264,18 @@ mod tests {
         assert_eq!(refusal(incoming.clone().service(Service::Dns)), PolicyError::Rule(2, RuleError::ServiceIn));
         let named = incoming.named(["10.0.2.2".parse().unwrap()]);
         assert_eq!(refusal(named), PolicyError::Rule(2, RuleError::NamedIn));
+        let hello = || Rule::allow().hello(HelloKind::Tls);
+        let one = || ["a.org".parse::<NamePattern>().unwrap()];
+        assert_eq!(refusal(hello()), PolicyError::Rule(2, RuleError::HelloWithoutName));
+        assert_eq!(refusal(Rule::allow().names(one())), PolicyError::Rule(2, RuleError::NameWithoutHello));
+        for other in [
+            hello().protocol(Protocol::Udp),
+            hello().protocol(Protocol::Tcp).protocol(Protocol::Udp),
+            hello().service(Service::Dns),
+            hello().direction(Direction::In),
+        ] {
+            assert_eq!(refusal(other.names(one())), PolicyError::Rule(2, RuleError::HelloOfOther));
+        }
         assert_eq!(PortRange::new(2, 1), None);
         let many = (0..=Policy::MAX_RULES).fold(Policy::builder(), |all, _| all.rule(Rule::allow()));
         assert_eq!(many.build().unwrap_err(), PolicyError::TooMany);

@@ -14,6 +14,8 @@ pub(crate) enum End {
     HostReset,
     /// The host could not be connected.
     NotConnected,
+    /// What its first bytes said, or did not say, is forbidden.
+    Policy,
     /// The library has reset it.
     Reset,
     /// Nothing went through it for its time.

@@ -163,6 +163,7 @@ fn word(end: End) -> &'static str {
         End::GuestSilent => "guest-silent",
         End::HostReset => "host-reset",
         End::NotConnected => "not-connected",
+        End::Policy => "policy",
         End::Reset => "reset",
         End::Expired => "expired",
         End::MadeRoom => "made-room",

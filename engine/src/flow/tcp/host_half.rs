@@ -47,6 +47,9 @@ pub(super) struct Connecting {
     /// How the connect ended, if it failed and that is known already.
     pub failed: Option<io::Error>,
     pub deadline: Instant,
+    /// The guest's first bytes decide whether the flow goes on.
+    #[cfg(feature = "policy")]
+    pub hold: Option<Box<super::hello::Hold>>,
 }
 
 /// What became of a write.
@@ -184,13 +187,36 @@ impl HostHalf {
         self.connecting = Some(Box::new(connecting));
     }
 
+    /// It is connected, and waits for something else before it is used.
+    #[cfg(feature = "policy")]
+    pub(super) fn connect_anew(&mut self, connecting: Box<Connecting>) {
+        self.connecting = Some(connecting);
+    }
+
+    /// Whether the guest's first bytes decide, now or when the socket is connected.
+    #[cfg(feature = "policy")]
+    pub(super) fn is_listening(&self) -> bool {
+        self.connecting.as_ref().is_some_and(|connecting| connecting.hold.is_some())
+    }
+
+    /// What is known of the guest's first bytes, while it is connected and these decide.
+    #[cfg(feature = "policy")]
+    pub(super) fn held(&self) -> Option<&super::hello::Hold> {
+        self.connecting.as_ref().filter(|connecting| connecting.is_held())?.hold.as_deref()
+    }
+
+    #[cfg(feature = "policy")]
+    pub(super) fn held_mut(&mut self) -> Option<&mut super::hello::Hold> {
+        self.connecting.as_mut().filter(|connecting| connecting.is_held())?.hold.as_deref_mut()
+    }
+
     pub(super) fn is_connecting(&self) -> bool {
         self.connecting.is_some()
     }
 
     /// There is news of the connect.
     pub(super) fn has_connect_news(&self) -> bool {
-        self.connecting.is_some() && self.writable
+        self.connecting.as_ref().is_some_and(|connecting| !connecting.is_held()) && self.writable
     }
 
     pub(super) fn connecting(&mut self) -> Option<(&mut Connecting, &Stream)> {

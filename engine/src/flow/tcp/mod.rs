@@ -4,15 +4,19 @@
 //! `table` finds the flows, `bounds` bounds them, `pump` moves bytes between the two halves of one flow, `question` the few of a short segment, `open` makes new ones,
 //! `guest` is the room of the guest forwards, `path` hears of a smaller MTU on the way to the guest,
 //! `hops` passes the guest's time to live on, `seek` looks for a guest that does not answer, `silence` looks after ends that
-//! may have gone without a word, `fallback` looks for a service on the host's other loopback address, `trouble` is what becomes
-//! of a flow when the host says no, `again` when it is asked once more, `proof` tells the hand-over what the guest has read.
+//! may have gone without a word, `hello` holds a connection until its first bytes have said where it goes (`no_hello` does
+//! not), `fallback` looks for a service on the host's other loopback address, `trouble` is what becomes of a flow when the host says no, `again` when it is asked once more, `proof` tells the hand-over what the guest has read.
 
 mod again;
 mod bounds;
 mod fallback;
 pub(crate) mod guest;
+#[cfg(feature = "policy")]
+mod hello;
 mod hops;
 mod host_half;
+#[cfg(not(feature = "policy"))]
+mod no_hello;
 mod open;
 mod path;
 mod proof;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use super::bounds::Stage;
 use super::fallback::{self, other_loopback};
 use super::guest::{Attaching, Program, Rule};
+#[cfg(feature = "policy")]
+use super::hello::Hold;
 use super::proof::Proofs;
 use super::table::{FromGuest, TcpId, TcpTable, reset};
 use super::{Connecting, HostHalf, Origin, Side, TcpFlow};
@@ -81,7 +83,7 @@ impl TcpTable {
             Destination::NameServer => cx.gate.service(Service::Dns, Protocol::Tcp, key.guest, key.remote),
             Destination::Refused => Admission::OPEN,
         };
-        if turned_away(admission, service, &key, segment, cx) {
+        if !admission.listens() && turned_away(admission, service, &key, segment, cx) {
             return;
         }
         let destination = match meaning {
@@ -107,6 +109,8 @@ impl TcpTable {
             return reset(&key, segment, cx);
         }
         let alternative = match to_name_server {
+            // The first bytes are judged for one address.
+            false if admission.listens() => None,
             true => cx.name_servers.behind(destination, cx.now),
             false => other_loopback(&key, destination, cx)
                 .filter(|&other| cx.gate.out(Protocol::Tcp, key.guest, key.remote, other).is_allowed()),
@@ -154,11 +158,17 @@ impl TcpTable {
                 other,
                 failed: None,
                 deadline: cx.now + CONNECT_TIMEOUT,
+                #[cfg(feature = "policy")]
+                hold: admission.listens().then(|| Box::new(Hold::new(destination))),
             });
         }
         if !self.watch(id, cx) {
             reset(&key, segment, cx);
             return self.end(id, End::NoResources, cx);
+        }
+        #[cfg(feature = "policy")]
+        if admission.listens() {
+            self.listen_to(id, cx);
         }
         self.settle(id, cx);
     }

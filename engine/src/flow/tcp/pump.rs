@@ -138,9 +138,10 @@ impl TcpFlow {
     /// Whether there is something to flush at the end of the batch. What the host socket does not take now waits for
     /// the socket, not for the batch.
     pub(super) fn has_staged(&self) -> bool {
-        !self.host.is_connecting()
-            && self.conn.is_established()
-            && (self.has_batched_ack() || (self.host.is_writable() && self.has_unflushed()))
+        if self.host.is_connecting() {
+            return self.has_unheard();
+        }
+        self.conn.is_established() && (self.has_batched_ack() || (self.host.is_writable() && self.has_unflushed()))
     }
 
     /// The host side is connected, or failed to.
@@ -163,6 +164,7 @@ impl TcpFlow {
                     stream.forget_errors(self.key.remote.ip.is_ipv6());
                 }
                 self.conn.accept(cx.now);
+                self.hold(connecting, cx.now);
             }
             Err(error) => {
                 let reported = connecting.few_hops.then(|| self.report(stream, &connecting.packet, cx)).flatten();
@@ -234,7 +236,10 @@ impl TcpFlow {
     }
 
     pub(super) fn flush_to_host(&mut self, cx: &mut Context) {
-        if self.host.is_connecting() || !self.conn.is_established() {
+        if self.host.is_connecting() {
+            return self.listen(cx);
+        }
+        if !self.conn.is_established() {
             return;
         }
         while self.host.is_writable() && !self.host.refuses() && !self.conn.recv().is_empty() {
@@ -441,8 +446,9 @@ impl TcpFlow {
             }
         }
         if self.host.is_connect_late(cx.now) {
-            self.host.end_connect();
-            self.host.account.ends(End::NotConnected);
+            let held = self.host.end_connect().is_some_and(|connecting| connecting.is_held());
+            self.host.account.ends(if held { End::Policy } else { End::NotConnected });
+            self.host.reset_on_close();
             self.conn.abort(cx.now);
         }
         if self.host.asks_again(cx.now) {

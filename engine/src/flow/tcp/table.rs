@@ -52,6 +52,9 @@ pub(crate) struct TcpTable {
     pub(super) callbacks: CallbackFlows,
     /// Commands behind guest forwards.
     pub(super) started: Started,
+    /// Flows whose first bytes decide whether they go on.
+    #[cfg(feature = "policy")]
+    pub(super) listening: super::hello::Listening,
     /// Of warnings that a guest can cause; made with the first one.
     pub(super) warnings: Option<RateLimit>,
 }
@@ -65,6 +68,8 @@ impl Default for TcpTable {
             bounds: Bounds::default(),
             callbacks: CallbackFlows::default(),
             started: Started::new(MAX_COMMANDS),
+            #[cfg(feature = "policy")]
+            listening: super::hello::Listening::default(),
             warnings: None,
         }
     }
@@ -344,7 +349,7 @@ impl Flow for TcpFlow {
             return true;
         }
         if self.host.is_connecting() {
-            return self.host.is_writable();
+            return self.host.has_connect_news();
         }
         if self.host.stream().is_none() {
             return false;
