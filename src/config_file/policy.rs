@@ -4,7 +4,8 @@
 use std::ops::Range;
 
 use oxislirp::policy::{
-    Action, Cidr, Direction, HelloKind, NamePattern, Policy, PolicyError, PortRange, Preset, Protocol, Rule, Service,
+    Action, Cidr, Direction, HelloKind, NamePattern, Policy, PolicyError, PortRange, Preset, Protocol, Rebind, Rule,
+    Service,
 };
 use serde::Deserialize;
 use toml::Spanned;
@@ -17,6 +18,7 @@ use super::item::{Item, One, Several, word};
 pub(super) struct Table {
     default: Option<One<Action>>,
     preset: Option<Spanned<One<Preset>>>,
+    rebind: Option<One<Rebind>>,
     #[serde(default)]
     rule: Vec<Spanned<WrittenRule>>,
 }
@@ -77,13 +79,14 @@ impl Table {
     /// # Errors
     /// What is wrong, and where.
     pub(super) fn policy(self) -> Result<Policy, (Range<usize>, String)> {
-        let Table { default, preset, rule } = self;
+        let Table { default, preset, rebind, rule } = self;
         let places: Vec<Range<usize>> = rule.iter().map(Spanned::span).collect();
         let place_of_preset = preset.as_ref().map(Spanned::span).unwrap_or_default();
         let policy = rule.into_iter().fold(Policy::builder(), |all, rule| all.rule(rule.into_inner().rule()));
         let policy = default.into_iter().fold(policy, |policy, One(action)| policy.default_action(action));
         let preset = preset.map(Spanned::into_inner);
         let policy = preset.into_iter().fold(policy, |policy, One(preset)| policy.preset(preset));
+        let policy = rebind.into_iter().fold(policy, |policy, One(rebind)| policy.rebind(rebind));
         policy.build().map_err(|error| {
             let place = match error {
                 PolicyError::Rule(number, _) => places.get(number.saturating_sub(1)).cloned().unwrap_or_default(),
@@ -166,6 +169,14 @@ impl Item for Http {
 
     fn of_text(text: &str) -> Result<Http, String> {
         word(text, &[("host", Http)])
+    }
+}
+
+impl Item for Rebind {
+    const WHAT: &'static str = "one of strip, allow";
+
+    fn of_text(text: &str) -> Result<Rebind, String> {
+        word(text, &[("strip", Rebind::Strip), ("allow", Rebind::Allow)])
     }
 }
 
@@ -271,6 +282,11 @@ mod tests {
                 "[[policy.rule]]\naction = 'allow'\nname = 'http://a.org'\n",
                 "x.toml:3: policy.rule.name: `http://a.org`: a name has letters",
             ),
+            (
+                "[[policy.rule]]\naction = 'allow'\nname = 'a.test'\ndirection = 'in'\n",
+                "x.toml:1: policy.rule: rule 1: who comes in has an address",
+            ),
+            ("[policy]\nrebind = 'no'\n", "x.toml:2: policy.rebind: `no` is none of strip, allow"),
             ("[[policy.rule]]\naction = 'allow'\ntls = 'name'\n", "x.toml:3: policy.rule.tls: `name` is none of sni"),
             ("[[policy.rule]]\naction = 'allow'\ntls = 'sni'\n", "x.toml:1: policy.rule: rule 1: there is no name to"),
             (

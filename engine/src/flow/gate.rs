@@ -2,6 +2,11 @@
 //!
 //! A connection and an echo flow ask once. Datagrams have no beginning of their own, and one flow of theirs leads to many
 //! destinations: the gate knows which of them it has let through, so that each is judged once.
+//!
+//! Where rules have names, the gate also knows what the virtual name server has said of addresses (`learned`).
+
+#[cfg(feature = "policy")]
+mod learned;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -10,11 +15,16 @@ use super::context::Context;
 use super::egress::Unreachable;
 use super::journal::{About, Carrier, Refusal};
 use super::key::Endpoint;
+use crate::time::Instant;
 
 #[cfg(feature = "policy")]
-use crate::policy::Heard;
+use crate::policy::{Heard, Name};
 #[cfg(feature = "policy")]
 pub(crate) use crate::policy::{Protocol, Service};
+#[cfg(feature = "policy")]
+use crate::time::Duration;
+#[cfg(feature = "policy")]
+use std::net::IpAddr;
 #[cfg(not(feature = "policy"))]
 pub(crate) use without::{Protocol, Service};
 
@@ -41,6 +51,8 @@ enum Fate {
 impl Admission {
     /// Where nobody was asked.
     pub(crate) const OPEN: Admission = Admission { fate: Fate::Allowed, rule: None };
+    /// Where nobody need be asked.
+    pub(crate) const CLOSED: Admission = Admission { fate: Fate::Denied, rule: None };
 
     #[inline]
     pub(crate) fn is_allowed(self) -> bool {
@@ -81,7 +93,7 @@ impl Gate {
         true
     }
 
-    pub(crate) fn out(&self, _: Protocol, _: Endpoint, _: Endpoint, _: SocketAddr) -> Admission {
+    pub(crate) fn out(&self, _: Protocol, _: Endpoint, _: Endpoint, _: SocketAddr, _: Instant) -> Admission {
         Admission::OPEN
     }
 
@@ -93,7 +105,7 @@ impl Gate {
         Admission::OPEN
     }
 
-    pub(crate) fn datagram_out(&mut self, _: Endpoint, _: Endpoint, _: SocketAddr) -> Admission {
+    pub(crate) fn datagram_out(&mut self, _: Endpoint, _: Endpoint, _: SocketAddr, _: Instant) -> Admission {
         Admission::OPEN
     }
 
@@ -105,8 +117,13 @@ impl Gate {
         Admission::OPEN
     }
 
-    pub(crate) fn answer(&mut self, _: Endpoint, _: Endpoint, _: SocketAddr) -> Admission {
+    pub(crate) fn answer(&mut self, _: Endpoint, _: Endpoint, _: SocketAddr, _: Instant) -> Admission {
         Admission::OPEN
+    }
+
+    #[inline(always)]
+    pub(crate) fn governs_names(&self) -> bool {
+        false
     }
 }
 
@@ -123,13 +140,27 @@ impl Gate {
     }
 
     /// Whether the guest may go to `real`, which it calls `named`.
-    pub(crate) fn out(&self, protocol: Protocol, guest: Endpoint, named: Endpoint, real: SocketAddr) -> Admission {
-        self.guarded.as_ref().map_or(Admission::OPEN, |guarded| guarded.out(protocol, guest, named, real))
+    pub(crate) fn out(
+        &self,
+        protocol: Protocol,
+        guest: Endpoint,
+        named: Endpoint,
+        real: SocketAddr,
+        now: Instant,
+    ) -> Admission {
+        self.guarded.as_ref().map_or(Admission::OPEN, |guarded| guarded.out(protocol, guest, named, real, now))
     }
 
     /// Whether a connection of the guest's may go on whose first bytes were waited for.
-    pub(crate) fn hello(&self, guest: Endpoint, named: Endpoint, real: SocketAddr, heard: &Heard) -> Admission {
-        self.guarded.as_ref().map_or(Admission::OPEN, |guarded| guarded.hello(guest, named, real, heard))
+    pub(crate) fn hello(
+        &self,
+        guest: Endpoint,
+        named: Endpoint,
+        real: SocketAddr,
+        heard: &Heard,
+        now: Instant,
+    ) -> Admission {
+        self.guarded.as_ref().map_or(Admission::OPEN, |guarded| guarded.hello(guest, named, real, heard, now))
     }
 
     /// Whether `peer` may come to the guest through a host forward.
@@ -143,9 +174,16 @@ impl Gate {
     }
 
     /// [`Gate::out`] for a datagram.
-    pub(crate) fn datagram_out(&mut self, guest: Endpoint, named: Endpoint, real: SocketAddr) -> Admission {
+    pub(crate) fn datagram_out(
+        &mut self,
+        guest: Endpoint,
+        named: Endpoint,
+        real: SocketAddr,
+        now: Instant,
+    ) -> Admission {
         let Some(guarded) = &mut self.guarded else { return Admission::OPEN };
-        guarded.once((guest, named, guarded::Way::Out), |it| it.out(Protocol::Udp, guest, named, real))
+        guarded
+            .once_to(real, (guest, named, guarded::Way::Out), now, |it| it.out(Protocol::Udp, guest, named, real, now))
     }
 
     /// [`Gate::service`] for a datagram.
@@ -164,12 +202,34 @@ impl Gate {
 
     /// Whether a datagram of `real`, which the guest calls `named`, may come to where the guest has sent something from: where
     /// the guest could have sent something there.
-    pub(crate) fn answer(&mut self, guest: Endpoint, named: Endpoint, real: SocketAddr) -> Admission {
+    pub(crate) fn answer(&mut self, guest: Endpoint, named: Endpoint, real: SocketAddr, now: Instant) -> Admission {
         let Some(guarded) = &mut self.guarded else { return Admission::OPEN };
         // What is remembered is the real address. Several of them can have one name, and that a datagram came from one of them opens no way
         // to the others.
         let key = (guest, real.into(), guarded::Way::Answer);
-        guarded.once(key, |it| it.out(Protocol::Udp, guest, named, real))
+        guarded.once_to(real, key, now, |it| it.out(Protocol::Udp, guest, named, real, now))
+    }
+
+    /// Whether queries to the virtual name server and their answers are looked at.
+    pub(crate) fn governs_names(&self) -> bool {
+        self.guarded.as_ref().is_some_and(|guarded| guarded.governs_names())
+    }
+
+    /// What becomes of a question for this name, and the rules that have it.
+    pub(crate) fn question(&self, guest: IpAddr, name: &Name) -> (Admission, Vec<u32>) {
+        self.guarded.as_ref().map_or((Admission::OPEN, Vec::new()), |guarded| guarded.question(guest, name))
+    }
+
+    /// Whether this address may stand in an answer to a question whose name has these rules.
+    pub(crate) fn may_stand(&self, guest: IpAddr, rules: &[u32], ip: IpAddr) -> bool {
+        self.guarded.as_ref().is_none_or(|guarded| guarded.may_stand(guest, rules, ip))
+    }
+
+    /// Addresses count for a name from now on.
+    pub(crate) fn learn(&mut self, name: &Name, rules: &[u32], addresses: &[(IpAddr, Duration)], now: Instant) {
+        if let Some(guarded) = &mut self.guarded {
+            guarded.learn(name, rules, addresses, now);
+        }
     }
 }
 
@@ -232,17 +292,23 @@ mod without {
 
 #[cfg(feature = "policy")]
 mod guarded {
-    use std::net::SocketAddr;
+    use std::net::{IpAddr, SocketAddr};
     use std::sync::Arc;
 
     use foldhash::fast::RandomState;
     use hashbrown::HashMap;
 
+    use super::learned::Learned;
     use super::{Admission, Endpoint, Fate, NonZeroU32};
-    use crate::policy::{Action, Heard, Policy, Protocol, Question, Reason, Service, Verdict};
+    use crate::policy::{Action, Heard, Name, Policy, Protocol, Question, Reason, Service, Verdict};
+    use crate::time::{Duration, Instant};
 
     /// Ways of datagrams that are known to be open. When there are more, all are forgotten, and each is judged again.
     const MAX_KNOWN: usize = 8192;
+
+    /// How long a way to an address that counts for a name stays open after the last datagram: as long as the flow does, not only as long as
+    /// the name counts.
+    const UNUSED: Duration = Duration::from_secs(240);
 
     /// Which question a way was found open by.
     #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -258,8 +324,9 @@ mod guarded {
 
     pub(super) struct Guarded {
         policy: Arc<Policy>,
-        /// With the verdict that opened them.
-        known: HashMap<Key, Admission, RandomState>,
+        /// With the verdict that opened them, and how long they stay open, where that ends.
+        known: HashMap<Key, (Admission, Option<Instant>), RandomState>,
+        learned: Learned,
     }
 
     fn admission(Verdict { action, reason }: Verdict) -> Admission {
@@ -278,16 +345,37 @@ mod guarded {
 
     impl Guarded {
         pub(super) fn new(policy: Arc<Policy>) -> Guarded {
-            Guarded { policy, known: HashMap::default() }
+            Guarded { policy, known: HashMap::default(), learned: Learned::default() }
         }
 
-        pub(super) fn out(&self, protocol: Protocol, guest: Endpoint, named: Endpoint, real: SocketAddr) -> Admission {
-            self.judge(&Question::out(protocol, guest.socket_address(), named.socket_address(), real))
+        pub(super) fn out(
+            &self,
+            protocol: Protocol,
+            guest: Endpoint,
+            named: Endpoint,
+            real: SocketAddr,
+            now: Instant,
+        ) -> Admission {
+            let question = Question::out(protocol, guest.socket_address(), named.socket_address(), real);
+            if !self.policy.has_names() {
+                return self.judge(&question);
+            }
+            let names = self.learned.names(real.ip(), now);
+            admission(self.policy.judge_among(&question, |rule| names.clone().any(|known| known.has(rule))))
         }
 
-        pub(super) fn hello(&self, guest: Endpoint, named: Endpoint, real: SocketAddr, heard: &Heard) -> Admission {
+        pub(super) fn hello(
+            &self,
+            guest: Endpoint,
+            named: Endpoint,
+            real: SocketAddr,
+            heard: &Heard,
+            now: Instant,
+        ) -> Admission {
             let question = Question::out(Protocol::Tcp, guest.socket_address(), named.socket_address(), real);
-            admission(self.policy.judge_hello(&question, heard))
+            let names = self.learned.names(real.ip(), now);
+            let counts = |rule| names.clone().any(|known| known.has(rule));
+            admission(self.policy.judge_hello_among(&question, heard, counts))
         }
 
         pub(super) fn incoming(&self, protocol: Protocol, guest: Endpoint, peer: SocketAddr) -> Admission {
@@ -309,19 +397,72 @@ mod guarded {
             admission(self.policy.judge(question))
         }
 
+        pub(super) fn governs_names(&self) -> bool {
+            self.policy.has_names() || self.policy.strips()
+        }
+
+        pub(super) fn question(&self, guest: IpAddr, name: &Name) -> (Admission, Vec<u32>) {
+            let rules = self.policy.rules_about(name);
+            (admission(self.policy.judge_name_by(guest, &rules)), rules)
+        }
+
+        pub(super) fn may_stand(&self, guest: IpAddr, rules: &[u32], ip: IpAddr) -> bool {
+            self.policy.may_stand(guest, rules, ip)
+        }
+
+        pub(super) fn learn(&mut self, name: &Name, rules: &[u32], addresses: &[(IpAddr, Duration)], now: Instant) {
+            // What no rule has opens nothing.
+            if !rules.is_empty() {
+                self.learned.learn(name, rules, addresses, now);
+            }
+        }
+
         /// Judges unless this way is known to be open.
         pub(super) fn once(&mut self, key: Key, judge: impl FnOnce(&Guarded) -> Admission) -> Admission {
-            if let Some(known) = self.known.get(&key) {
+            if let Some((known, _)) = self.known.get(&key) {
                 return *known;
             }
             let admission = judge(self);
             if admission.is_allowed() {
-                if self.known.len() >= MAX_KNOWN {
-                    self.known.clear();
-                }
-                self.known.insert(key, admission);
+                self.note(key, admission, None);
             }
             admission
+        }
+
+        /// [`Guarded::once`] for a way to an address of the host's side, which may count for a name.
+        pub(super) fn once_to(
+            &mut self,
+            real: SocketAddr,
+            key: Key,
+            now: Instant,
+            judge: impl FnOnce(&Guarded) -> Admission,
+        ) -> Admission {
+            match self.known.get_mut(&key) {
+                Some((known, None)) => return *known,
+                Some((known, Some(until))) if *until > now => {
+                    *until = now + UNUSED;
+                    return *known;
+                }
+                _ => {}
+            }
+            let admission = judge(self);
+            if admission.is_allowed() {
+                let counts = self.learned.names(real.ip(), now).next().is_some();
+                let until = counts.then(|| now + UNUSED);
+                self.note(key, admission, until);
+                // Who may be sent to may answer, also when the name has ceased to count meanwhile.
+                if counts {
+                    self.note((key.0, real.into(), Way::Answer), admission, until);
+                }
+            }
+            admission
+        }
+
+        fn note(&mut self, key: Key, admission: Admission, until: Option<Instant>) {
+            if self.known.len() >= MAX_KNOWN {
+                self.known.clear();
+            }
+            self.known.insert(key, (admission, until));
         }
     }
 
@@ -337,13 +478,42 @@ mod guarded {
             let guest = Endpoint::new([10, 0, 2, 15], 1);
             for number in 0..3 * MAX_KNOWN {
                 let named = Endpoint::new([192, (number >> 16) as u8, (number >> 8) as u8, number as u8], 9);
-                let out = |it: &Guarded| it.out(Protocol::Udp, guest, named, named.socket_address());
-                let first = guarded.once((guest, named, Way::Out), out);
+                let (real, now) = (named.socket_address(), Instant::ZERO);
+                let out = |it: &Guarded| it.out(Protocol::Udp, guest, named, real, now);
+                let first = guarded.once_to(real, (guest, named, Way::Out), now, out);
                 assert_eq!((first.is_allowed(), first.rule()), (true, NonZeroU32::new(1)));
-                let again = guarded.once((guest, named, Way::Out), |_| panic!("judged twice"));
+                let again = guarded.once_to(real, (guest, named, Way::Out), now, |_| panic!("judged twice"));
                 assert_eq!(again, first);
                 assert!(guarded.known.len() <= MAX_KNOWN);
             }
+        }
+
+        #[test]
+        fn a_way_that_a_name_opened_stays_open_while_it_is_used() {
+            let name: Name = "a.test".parse().unwrap();
+            let policy = Policy::builder().rule(Rule::allow().names(["a.test".parse().unwrap()])).build().unwrap();
+            let mut guarded = Guarded::new(policy.into());
+            let (guest, named) = (Endpoint::new([10, 0, 2, 15], 1), Endpoint::new([8, 8, 8, 8], 443));
+            let real = named.socket_address();
+            let goes = |guarded: &mut Guarded, seconds: i64, way| {
+                let now = Instant::from_secs(seconds);
+                let judge = |it: &Guarded| it.out(Protocol::Udp, guest, named, real, now);
+                guarded.once_to(real, (guest, named, way), now, judge).is_allowed()
+            };
+            assert!(!goes(&mut guarded, 0, Way::Out));
+            let rules = guarded.question(guest.ip, &name).1;
+            guarded.learn(&name, &rules, &[(real.ip(), Duration::from_secs(1))], Instant::ZERO);
+            assert!(goes(&mut guarded, 1, Way::Out));
+            // The name counts for a minute, the flow lives longer, both ways.
+            for seconds in [100, 300, 500] {
+                assert!(goes(&mut guarded, seconds - 90, Way::Answer), "{seconds}");
+                assert!(goes(&mut guarded, seconds, Way::Out), "{seconds}");
+                assert!(goes(&mut guarded, seconds + 80, Way::Answer), "{seconds}");
+            }
+            assert!(!goes(&mut guarded, 740, Way::Out));
+            let other = Endpoint::new([8, 8, 8, 8], 444);
+            let now = Instant::from_secs(70);
+            assert!(!guarded.out(Protocol::Tcp, guest, other, other.socket_address(), now).is_allowed(), "a new flow");
         }
     }
 }

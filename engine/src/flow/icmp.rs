@@ -183,7 +183,7 @@ impl IcmpTable {
         };
         let mut admission = Admission::OPEN;
         if !cx.gate.is_open() && self.flows.find(&key).is_none() {
-            admission = cx.gate.out(Protocol::Icmp, guest, remote, SocketAddr::new(real, 0));
+            admission = cx.gate.out(Protocol::Icmp, guest, remote, SocketAddr::new(real, 0), cx.now);
             if cx.turns_away(admission, request.packet) {
                 let about = About::out(Carrier::Icmp, guest, remote, None).by(admission);
                 return cx.journal.refused(&about, Refusal::Policy, cx.now);

@@ -1,11 +1,17 @@
 //! The host's name servers: which there are now, the choice among them, and what is to be asked once more because one has
-//! refused it.
+//! refused it. Where the policy looks at names, `ruling` says what may be asked and answered, and `pending` has the queries meanwhile.
 
+#[cfg(feature = "policy")]
+mod pending;
+#[cfg(feature = "policy")]
+mod ruling;
 mod source;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+#[cfg(feature = "policy")]
+pub(crate) use ruling::Ruling;
 use source::Source;
 
 use super::key::Endpoint;
@@ -24,6 +30,9 @@ pub(crate) struct NameServers {
     moved: VecDeque<Moved>,
     /// A query was refused by all servers, which was not asked about yet.
     lost: bool,
+    /// Queries that an answer is expected to, where the policy looks at names.
+    #[cfg(feature = "policy")]
+    pending: pending::Pending,
 }
 
 /// A query that a server has refused, on its way to another one.
@@ -48,6 +57,8 @@ impl NameServers {
             relay6: DnsRelay::new(),
             moved: VecDeque::new(),
             lost: false,
+            #[cfg(feature = "policy")]
+            pending: pending::Pending::default(),
         }
     }
 
@@ -63,7 +74,10 @@ impl NameServers {
         self.refresh(now);
         let (servers, relay) = self.best_family(v6);
         let index = relay.pick(servers, query, client.socket_address(), now)?;
-        servers.get(index).copied()
+        let server = *servers.get(index)?;
+        #[cfg(feature = "policy")]
+        self.pending.goes_to(client, query, server);
+        Some(server)
     }
 
     /// The query for which a server was just chosen was not sent, for want of something on this host.
@@ -126,6 +140,10 @@ impl NameServers {
             }
         }
         self.lost |= exhausted && again.len() == moved;
+        #[cfg(feature = "policy")]
+        for (query, server) in &again {
+            self.pending.goes_to(client, query, *server);
+        }
         let moved = |(query, server)| Moved { client, known_as, query, server };
         self.moved.extend(again.into_iter().map(moved));
         // An error for a query that has moved already says nothing new.
@@ -162,5 +180,31 @@ impl NameServers {
         let wanted = if v6 { &self.servers.v6 } else { &self.servers.v4 };
         let v6 = if wanted.is_empty() { !v6 } else { v6 };
         self.family(v6)
+    }
+}
+
+/// Where the policy looks at names.
+#[cfg(feature = "policy")]
+impl NameServers {
+    /// A query is about to be asked on; these rules have its name.
+    fn expect_answer(
+        &mut self,
+        client: Endpoint,
+        asked: crate::service::dns::message::Asked,
+        rules: Vec<u32>,
+        now: Instant,
+    ) {
+        self.pending.note(client, asked, rules, now);
+    }
+
+    /// The query that a message answers, if one was expected from this server.
+    fn expected_answer(
+        &mut self,
+        client: Endpoint,
+        answer: &[u8],
+        server: SocketAddr,
+        now: Instant,
+    ) -> Option<pending::Waiting> {
+        self.pending.answered(client, answer, server, now)
     }
 }

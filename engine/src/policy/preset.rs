@@ -1,6 +1,6 @@
 //! Rules that have a name.
 
-use super::address::Cidr;
+use super::address::{Cidr, Faces, Set};
 use super::question::{Direction, Service};
 use super::rule::Rule;
 
@@ -64,6 +64,29 @@ fn v4(list: &[(u32, u8)]) -> Vec<Cidr> {
 
 fn v6(list: &[(u128, u8)]) -> Vec<Cidr> {
     list.iter().filter_map(|&(first, len)| Cidr::new(std::net::Ipv6Addr::from_bits(first), len).ok()).collect()
+}
+
+/// Which addresses are somebody's on the internet: those that [`Preset::InternetOnly`] lets the guest reach.
+#[derive(Clone, Debug)]
+pub(super) struct Internet {
+    not4: Set,
+    nat64: Set,
+    not6: Set,
+}
+
+impl Internet {
+    pub(super) fn new() -> Internet {
+        let set = |prefixes: Vec<Cidr>| {
+            let mut set = Set::default();
+            set.extend(prefixes);
+            set
+        };
+        Internet { not4: set(v4(&NOT_INTERNET4)), nat64: set(v6(&[NAT64])), not6: set(v6(&NOT_INTERNET6)) }
+    }
+
+    pub(super) fn has(&self, ip: &Faces) -> bool {
+        !ip.touches(&self.not4) && (ip.is_in(&self.nat64) || !ip.is_in(&self.not6))
+    }
 }
 
 impl Preset {

@@ -59,8 +59,10 @@ pub enum RuleError {
     HelloWithoutName,
     /// It looks at the first bytes of what is no connection of the guest's to a host.
     HelloOfOther,
-    /// It has names, and does not look at the first bytes of connections.
-    NameWithoutHello,
+    /// It has names, and is about what comes in: who comes has an address and no name.
+    NameIn,
+    /// It has names, and is about services, which have none.
+    NameOfService,
 }
 
 impl fmt::Display for RuleError {
@@ -71,7 +73,8 @@ impl fmt::Display for RuleError {
             RuleError::NamedIn => "the guest names nothing in the direction in",
             RuleError::HelloWithoutName => "there is no name to compare a server's name or a host with",
             RuleError::HelloOfOther => "only a connection (tcp) of the guest's to a host has a server's name or a host",
-            RuleError::NameWithoutHello => "where the name is to be found is not said",
+            RuleError::NameIn => "who comes in has an address and no name",
+            RuleError::NameOfService => "a service of the virtual network has no name",
         })
     }
 }
@@ -185,7 +188,13 @@ impl Rule {
         self
     }
 
-    /// Adds names of the other end.
+    /// Adds names of the other end. The address of a flow counts for a name while an answer of the virtual name server says so,
+    /// to a question that the guest was allowed to ask (see [`Policy::judge_name`](super::Policy::judge_name)). With
+    /// [`Rule::hello`] the first bytes of the connection have to say the name as well; there a rule that has addresses
+    /// ([`Rule::host`]), or that refuses, does without the answer.
+    ///
+    /// Such a rule is also about the question itself, whatever it says of ports, protocols and addresses of the host's side: one
+    /// that refuses has the name refused to the guest.
     pub fn names(mut self, names: impl IntoIterator<Item = NamePattern>) -> Rule {
         self.names.extend(names);
         self
@@ -210,14 +219,14 @@ impl Rule {
         if self.hellos != 0 && !(tcp && self.services == 0 && self.direction == Direction::Out) {
             return Err(RuleError::HelloOfOther);
         }
-        match (self.hellos != 0, !self.names.is_empty()) {
-            (true, false) => return Err(RuleError::HelloWithoutName),
-            (false, true) => return Err(RuleError::NameWithoutHello),
-            _ => {}
+        if self.hellos != 0 && self.names.is_empty() {
+            return Err(RuleError::HelloWithoutName);
         }
         match self.direction {
             Direction::In if self.services != 0 => Err(RuleError::ServiceIn),
             Direction::In if !self.named.is_empty() => Err(RuleError::NamedIn),
+            Direction::In if !self.names.is_empty() => Err(RuleError::NameIn),
+            _ if self.services != 0 && !self.names.is_empty() => Err(RuleError::NameOfService),
             _ => Ok(()),
         }
     }
@@ -228,6 +237,33 @@ impl Rule {
 
     pub(super) fn action(&self) -> Action {
         self.action
+    }
+
+    pub(super) fn patterns(&self) -> &[NamePattern] {
+        &self.names
+    }
+
+    /// Whether the rule is about addresses only that count for one of its names. Where it listens to what a connection says, somebody
+    /// else's address is as good to who refuses; and who allows may have said which addresses there are.
+    pub(super) fn counts_names(&self) -> bool {
+        !self.names.is_empty() && (!self.listens() || (self.action == Action::Allow && self.host.is_empty()))
+    }
+
+    /// Whether this machine of the guest's side is one that the rule is about.
+    pub(super) fn is_about_guest(&self, guest: &Faces) -> bool {
+        self.guest.is_empty() || guest.is_in(&self.guest)
+    }
+
+    /// Whether the rule says nothing but what becomes of all that this machine sends out.
+    pub(super) fn is_about_all_of(&self, guest: &Faces) -> bool {
+        let anything = self.direction == Direction::Out && self.protocols == 0 && self.services == 0;
+        let anywhere = self.host.is_empty() && self.named.is_empty() && self.names.is_empty();
+        anything && anywhere && !self.has_ports() && self.is_about_guest(guest)
+    }
+
+    /// Whether the rule says that this address, of the host's side, may be reached.
+    pub(super) fn allows_expressly(&self, host: &Faces) -> bool {
+        self.action == Action::Allow && !self.host.is_empty() && host.is_in(&self.host)
     }
 
     /// Whether the first bytes of a connection say whether the rule is about it.
@@ -242,7 +278,7 @@ impl Rule {
         !self.listens() || (self.hellos & heard.kind().bit() != 0 && name.as_deref().is_some_and(says))
     }
 
-    /// Whether the rule is about this flow, as far as that can be told without its first bytes.
+    /// Whether the rule is about this flow, as far as that can be told without its first bytes and the names of its address.
     pub(super) fn is_about(&self, flow: &Asked<'_>) -> bool {
         let question = flow.question;
         let service = question.service.map_or(0, Service::bit);
@@ -264,7 +300,7 @@ impl Rule {
             && in_ports(&self.guest_ports, question.guest.port())
             && (self.host.is_empty() || in_host())
             && (self.named.is_empty() || in_named())
-            && (self.guest.is_empty() || flow.guest.is_in(&self.guest))
+            && self.is_about_guest(&flow.guest)
     }
 }
 

@@ -1,9 +1,13 @@
 //! The rules in their order.
 
 use std::fmt;
+use std::net::IpAddr;
 
+use super::address::Faces;
 use super::hello::Heard;
-use super::preset::Preset;
+use super::name::Name;
+use super::names::Names;
+use super::preset::{Internet, Preset};
 use super::question::{Question, Reason, Service, Verdict};
 use super::rule::{Action, Asked, Rule, RuleError};
 
@@ -18,6 +22,20 @@ pub struct Policy {
     /// How many of them are no preset's.
     given: usize,
     default: Action,
+    names: Names,
+    rebind: Option<Rebind>,
+    internet: Internet,
+}
+
+/// What becomes of addresses in answers of the virtual name server that are nobody's on the internet: private ones, those of the
+/// loopback and of links, and those of IPv6 that lead to such. With a name of his own somebody outside could have the guest
+/// connect to them ("DNS rebinding").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rebind {
+    /// They are taken out, but where a rule allows the name together with a [`Rule::host`] that the address is in.
+    Strip,
+    /// They stay.
+    Allow,
 }
 
 /// Makes a [`Policy`]. Without a call of its methods it denies everything.
@@ -27,6 +45,7 @@ pub struct PolicyBuilder {
     rules: Vec<Rule>,
     preset: Option<Preset>,
     default: Option<Action>,
+    rebind: Option<Rebind>,
 }
 
 /// Why there is no policy of what a builder was given.
@@ -72,12 +91,19 @@ impl PolicyBuilder {
         self
     }
 
+    /// What becomes of addresses in answers that are nobody's on the internet. Without this call they are taken out where a rule
+    /// has names, and stay where none has.
+    pub fn rebind(mut self, rebind: Rebind) -> Self {
+        self.rebind = Some(rebind);
+        self
+    }
+
     /// Makes the policy.
     ///
     /// # Errors
     /// A rule could never do what it says, there are too many, or a preset is to have another default action.
     pub fn build(self) -> Result<Policy, PolicyError> {
-        let PolicyBuilder { mut rules, preset, default } = self;
+        let PolicyBuilder { mut rules, preset, default, rebind } = self;
         let given = rules.len();
         if given > Policy::MAX_RULES {
             return Err(PolicyError::TooMany);
@@ -89,7 +115,8 @@ impl PolicyBuilder {
             rule.check().map_err(|error| PolicyError::Rule(number, error))?;
         }
         rules.extend(preset.into_iter().flat_map(Preset::rules));
-        Ok(Policy { rules, given, default: default.unwrap_or_default() })
+        let (names, internet) = (Names::of(&rules), Internet::new());
+        Ok(Policy { rules, given, default: default.unwrap_or_default(), names, rebind, internet })
     }
 }
 
@@ -102,10 +129,81 @@ impl Policy {
         PolicyBuilder::default()
     }
 
-    /// What becomes of a flow, and why.
+    /// What becomes of a flow to an address that counts for no name, and why.
     #[must_use]
     pub fn judge(&self, question: &Question) -> Verdict {
-        let found = self.first(question, |_| true);
+        self.judge_among(question, |_| false)
+    }
+
+    /// What becomes of a flow whose address counts for these names.
+    #[must_use]
+    pub fn judge_named(&self, question: &Question, names: &[Name]) -> Verdict {
+        let rules: Vec<u32> = names.iter().flat_map(|name| self.rules_about(name)).collect();
+        self.judge_among(question, |rule| rules.contains(&rule))
+    }
+
+    /// What becomes of a connection to an address that counts for these names, whose first bytes were waited for
+    /// ([`Reason::Hello`]) and are there. All rules are asked anew: where those bytes have another name than a rule's, another
+    /// rule may be about the same address.
+    #[must_use]
+    pub fn judge_hello(&self, question: &Question, names: &[Name], heard: &Heard) -> Verdict {
+        let rules: Vec<u32> = names.iter().flat_map(|name| self.rules_about(name)).collect();
+        self.judge_hello_among(question, heard, |rule| rules.contains(&rule))
+    }
+
+    /// What becomes of a question to the virtual name server: the first rule that has the name decides, and that has this machine,
+    /// where it says something of the guest; its ports, protocols and addresses of the host's side are for what follows. Where
+    /// none has, it is what becomes of a flow that no rule says anything particular of.
+    ///
+    /// The guest's questions are judged where a rule of the policy has names (see [`Policy::has_names`]).
+    #[must_use]
+    pub fn judge_name(&self, guest: IpAddr, name: &Name) -> Verdict {
+        self.judge_name_by(guest, &self.rules_about(name))
+    }
+
+    /// Whether a rule has names.
+    #[must_use]
+    pub fn has_names(&self) -> bool {
+        !self.names.is_empty()
+    }
+
+    /// Whether answers are looked through for addresses that are nobody's on the internet.
+    #[must_use]
+    pub fn strips(&self) -> bool {
+        self.rebind.map_or(self.has_names(), |rebind| rebind == Rebind::Strip)
+    }
+
+    /// The rules that have this name, by their indices, in their order.
+    pub(crate) fn rules_about(&self, name: &Name) -> Vec<u32> {
+        self.names.rules(name)
+    }
+
+    /// [`Policy::judge_name`] where the rules with the name are known.
+    pub(crate) fn judge_name_by(&self, guest: IpAddr, rules: &[u32]) -> Verdict {
+        let guest = Faces::of(guest);
+        let own = rules.iter().filter_map(|&index| Some((index as usize, self.rules.get(index as usize)?)));
+        let mut own = own.filter(|(_, rule)| rule.is_about_guest(&guest));
+        let all = || self.rules.iter().enumerate().find(|(_, rule)| rule.is_about_all_of(&guest));
+        match own.next().or_else(all) {
+            Some((index, rule)) => Verdict { action: rule.action(), reason: self.reason(index) },
+            None => Verdict { action: self.default, reason: Reason::Default },
+        }
+    }
+
+    /// Whether an address may stand in the answer to a question whose name has these rules. A mapped address is none that a
+    /// name server tells of.
+    pub(crate) fn may_stand(&self, guest: IpAddr, rules: &[u32], ip: IpAddr) -> bool {
+        let (guest, faces) = (Faces::of(guest), Faces::of(ip));
+        let mapped = matches!(ip, IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some());
+        let mut own = rules.iter().filter_map(|&index| self.rules.get(index as usize));
+        !self.strips()
+            || (!mapped && self.internet.has(&faces))
+            || own.any(|rule| rule.is_about_guest(&guest) && rule.allows_expressly(&faces))
+    }
+
+    /// What becomes of a flow; `counts` says whether its address counts for a name of the rule with this index.
+    pub(crate) fn judge_among(&self, question: &Question, counts: impl Fn(u32) -> bool) -> Verdict {
+        let found = self.first(question, counts, |_| true);
         match found {
             Some((index, rule)) if rule.listens() => {
                 Verdict { action: Action::Deny, reason: Reason::Hello(number(index)) }
@@ -114,26 +212,39 @@ impl Policy {
         }
     }
 
-    /// What becomes of a connection whose first bytes were waited for ([`Reason::Hello`]) and are there. All rules are asked
-    /// anew: where those bytes have another name than a rule's, another rule may be about the same address.
-    #[must_use]
-    pub fn judge_hello(&self, question: &Question, heard: &Heard) -> Verdict {
-        self.verdict(self.first(question, |rule| rule.hears(heard)), question)
+    /// [`Policy::judge_hello`] in the same way.
+    pub(crate) fn judge_hello_among(
+        &self,
+        question: &Question,
+        heard: &Heard,
+        counts: impl Fn(u32) -> bool,
+    ) -> Verdict {
+        self.verdict(self.first(question, counts, |rule| rule.hears(heard)), question)
     }
 
     /// The first rule that is about it and that `fits`, and its place.
-    fn first(&self, question: &Question, fits: impl Fn(&Rule) -> bool) -> Option<(usize, &Rule)> {
+    fn first(
+        &self,
+        question: &Question,
+        counts: impl Fn(u32) -> bool,
+        fits: impl Fn(&Rule) -> bool,
+    ) -> Option<(usize, &Rule)> {
         let asked = Asked::new(question);
-        self.rules.iter().enumerate().find(|(_, rule)| rule.is_about(&asked) && fits(rule))
+        let is_named = |index: usize, rule: &Rule| !rule.counts_names() || u32::try_from(index).is_ok_and(&counts);
+        let mut rules = self.rules.iter().enumerate();
+        rules.find(|&(index, rule)| rule.is_about(&asked) && is_named(index, rule) && fits(rule))
     }
 
     fn verdict(&self, found: Option<(usize, &Rule)>, question: &Question) -> Verdict {
         if let Some((index, rule)) = found {
-            let reason = if index < self.given { Reason::Rule(number(index)) } else { Reason::Preset };
-            return Verdict { action: rule.action(), reason };
+            return Verdict { action: rule.action(), reason: self.reason(index) };
         }
         let inside = question.service.is_some_and(Service::stays_inside);
         Verdict { action: if inside { Action::Allow } else { self.default }, reason: Reason::Default }
+    }
+
+    fn reason(&self, index: usize) -> Reason {
+        if index < self.given { Reason::Rule(number(index)) } else { Reason::Preset }
     }
 }
 
@@ -228,14 +339,19 @@ mod tests {
             .unwrap();
         let of = |Verdict { action, reason }: Verdict| (action, reason);
         let waits = |rule| (Action::Deny, Reason::Hello(rule));
+        let counts = ["x.example.org", "a.org"].map(name);
         assert_eq!(of(policy.judge(&direct("203.0.113.1:443"))), waits(1));
-        assert_eq!(of(policy.judge(&direct("203.0.113.1:80"))), waits(4));
+        assert_eq!(of(policy.judge_named(&direct("203.0.113.1:80"), &counts)), waits(4));
+        // Where no address is said, it has to be one of the name's.
+        assert_eq!(of(policy.judge(&direct("203.0.113.1:80"))), (Action::Deny, Reason::Default));
+        let sni = Heard::Tls(Some("x.example.org".into()));
+        assert_eq!(of(policy.judge_hello(&direct("203.0.113.1:443"), &[], &sni)), (Action::Deny, Reason::Default));
         assert_eq!(of(policy.judge(&direct("203.0.113.1:22"))), (Action::Deny, Reason::Default));
         assert_eq!(of(policy.judge(&direct("198.51.100.1:22"))), (Action::Allow, Reason::Rule(5)));
         // QUIC is none of this: its clients go on with TCP.
         let quic = Question::out(Protocol::Udp, guest(), at("203.0.113.1:443"), at("203.0.113.1:443"));
         assert_eq!(of(policy.judge(&quic)), (Action::Deny, Reason::Default));
-        let heard = |to: &str, heard: Heard| of(policy.judge_hello(&direct(to), &heard));
+        let heard = |to: &str, heard: Heard| of(policy.judge_hello(&direct(to), &counts, &heard));
         let sni = |name: &str| Heard::Tls(Some(name.into()));
         let (allow, default) = (|rule| (Action::Allow, Reason::Rule(rule)), (Action::Deny, Reason::Default));
         assert_eq!(heard("203.0.113.1:443", sni("bad.example.org")), (Action::Deny, Reason::Rule(1)));
@@ -253,6 +369,107 @@ mod tests {
         assert_eq!(heard("203.0.113.1:80", sni("a.org")), default);
     }
 
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    fn patterns<const N: usize>(texts: [&str; N]) -> [NamePattern; N] {
+        texts.map(|text| text.parse().unwrap())
+    }
+
+    #[test]
+    fn an_address_is_reached_by_a_name_that_it_counts_for() {
+        let policy = Policy::builder()
+            .rule(Rule::deny().names(patterns(["ads.example.org"])))
+            .rule(Rule::allow().names(patterns(["example.org", "*.example.org"])).host_ports([PortRange::one(443)]))
+            .rule(Rule::allow().host(["198.51.100.0/24".parse().unwrap()]))
+            .build()
+            .unwrap();
+        assert!(policy.has_names() && policy.strips());
+        let verdict = |at, names: &[&str]| {
+            let names: Vec<Name> = names.iter().map(|text| name(text)).collect();
+            let Verdict { action, reason } = policy.judge_named(&direct(at), &names);
+            (action, reason)
+        };
+        assert_eq!(verdict("8.8.8.8:443", &[]), (Action::Deny, Reason::Default));
+        assert_eq!(verdict("8.8.8.8:443", &["www.example.org"]), (Action::Allow, Reason::Rule(2)));
+        assert_eq!(verdict("8.8.8.8:443", &["other.test", "example.org"]), (Action::Allow, Reason::Rule(2)));
+        assert_eq!(verdict("8.8.8.8:80", &["www.example.org"]), (Action::Deny, Reason::Default));
+        assert_eq!(verdict("8.8.8.8:443", &["www.example.org", "ads.example.org"]), (Action::Deny, Reason::Rule(1)));
+        assert_eq!(verdict("198.51.100.1:80", &[]), (Action::Allow, Reason::Rule(3)));
+        let asks = |text| policy.judge_name(guest().ip(), &name(text)).action;
+        assert_eq!(asks("WWW.example.org."), Action::Allow);
+        assert_eq!(asks("ads.example.org"), Action::Deny);
+        assert_eq!(asks("x.ads.example.org"), Action::Allow);
+        assert_eq!(asks("example.com"), Action::Deny);
+        assert_eq!(asks("."), Action::Deny);
+    }
+
+    #[test]
+    fn where_everything_else_is_allowed_so_are_other_names() {
+        let ads = || Rule::deny().names(patterns(["*.ads.test"]));
+        let of = |builder: PolicyBuilder| builder.rule(ads()).build().unwrap();
+        for open in [
+            of(Policy::builder().default_action(Action::Allow)),
+            of(Policy::builder().preset(Preset::InternetOnly)),
+            Policy::builder().rule(ads()).rule(Rule::allow()).build().unwrap(),
+        ] {
+            let asks = |text| open.judge_name(guest().ip(), &name(text)).action;
+            assert_eq!((asks("example.org"), asks("x.ads.test")), (Action::Allow, Action::Deny));
+        }
+        let closed = of(Policy::builder().rule(Rule::allow().protocol(Protocol::Tcp)));
+        assert_eq!(closed.judge_name(guest().ip(), &name("example.org")).action, Action::Deny);
+    }
+
+    #[test]
+    fn a_rule_about_one_machine_lets_no_other_one_ask() {
+        let policy = Policy::builder()
+            .rule(Rule::allow().names(patterns(["example.org"])).guest(["10.0.2.15".parse().unwrap()]))
+            .build()
+            .unwrap();
+        let asks = |ip: &str| policy.judge_name(ip.parse().unwrap(), &name("example.org")).action;
+        assert_eq!((asks("10.0.2.15"), asks("10.0.2.16")), (Action::Allow, Action::Deny));
+    }
+
+    #[test]
+    fn answers_have_no_address_of_the_inside_unless_a_rule_says_so() {
+        let rule = Rule::allow().names(patterns(["*.corp.test"]));
+        let inside = Rule::allow().names(patterns(["db.corp.test"])).host(["10.1.0.0/16".parse().unwrap()]);
+        let policy = Policy::builder().rule(inside).rule(rule.clone()).build().unwrap();
+        let stands = |policy: &Policy, text: &str, ip: &str| {
+            policy.may_stand(guest().ip(), &policy.rules_about(&name(text)), ip.parse().unwrap())
+        };
+        for private in [
+            "127.0.0.1",
+            "0.0.0.0",
+            "10.1.2.3",
+            "192.168.1.1",
+            "169.254.169.254",
+            "::1",
+            "::",
+            "fd00::1",
+            "fe80::1",
+            "fec0::2",
+            "::ffff:127.0.0.1",
+            "::ffff:8.8.8.8",
+            "::127.0.0.1",
+            "64:ff9b::10.0.0.1",
+            "64:ff9b:1::1",
+            "2002:7f00:1::1",
+        ] {
+            assert!(!stands(&policy, "www.corp.test", private), "{private}");
+        }
+        for public in ["8.8.8.8", "2a00::1", "64:ff9b::8.8.8.8"] {
+            assert!(stands(&policy, "www.corp.test", public), "{public}");
+        }
+        assert!(stands(&policy, "db.corp.test", "10.1.2.3") && !stands(&policy, "db.corp.test", "10.2.2.3"));
+        let open = Policy::builder().rule(rule).rebind(Rebind::Allow).build().unwrap();
+        assert!(stands(&open, "www.corp.test", "127.0.0.1"));
+        let strict = Policy::builder().preset(Preset::InternetOnly).rebind(Rebind::Strip).build().unwrap();
+        assert!(strict.strips() && !strict.has_names() && !stands(&strict, "any.test", "127.0.0.1"));
+        assert!(!Policy::builder().preset(Preset::InternetOnly).build().unwrap().strips());
+    }
+
     #[test]
     fn rules_that_could_do_nothing_are_refused() {
         let refusal = |rule: Rule| Policy::builder().rule(Rule::allow()).rule(rule).build().unwrap_err();
@@ -267,7 +484,9 @@ mod tests {
         let hello = || Rule::allow().hello(HelloKind::Tls);
         let one = || ["a.org".parse::<NamePattern>().unwrap()];
         assert_eq!(refusal(hello()), PolicyError::Rule(2, RuleError::HelloWithoutName));
-        assert_eq!(refusal(Rule::allow().names(one())), PolicyError::Rule(2, RuleError::NameWithoutHello));
+        let called = Rule::allow().names(one());
+        assert_eq!(refusal(called.clone().direction(Direction::In)), PolicyError::Rule(2, RuleError::NameIn));
+        assert_eq!(refusal(called.service(Service::Dns)), PolicyError::Rule(2, RuleError::NameOfService));
         for other in [
             hello().protocol(Protocol::Udp),
             hello().protocol(Protocol::Tcp).protocol(Protocol::Udp),

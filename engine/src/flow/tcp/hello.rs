@@ -92,8 +92,8 @@ impl TcpFlow {
         };
         let real = hold.real;
         self.host.end_connect();
-        let allowed =
-            heard.is_some_and(|heard| cx.gate.hello(self.key.guest, self.key.remote, real, &heard).is_allowed());
+        let allowed = heard
+            .is_some_and(|heard| cx.gate.hello(self.key.guest, self.key.remote, real, &heard, cx.now).is_allowed());
         if allowed {
             return self.flush_to_host(cx);
         }

@@ -79,7 +79,9 @@ impl TcpTable {
         let to_name_server = meaning == Destination::NameServer;
         let service = to_name_server.then_some(Service::Dns);
         let admission = match meaning {
-            Destination::Host(address) => cx.gate.out(Protocol::Tcp, key.guest, key.remote, address),
+            Destination::Host(address) => cx.gate.out(Protocol::Tcp, key.guest, key.remote, address, cx.now),
+            // What is asked there could not be looked at.
+            Destination::NameServer if cx.gate.governs_names() => Admission::CLOSED,
             Destination::NameServer => cx.gate.service(Service::Dns, Protocol::Tcp, key.guest, key.remote),
             Destination::Refused => Admission::OPEN,
         };
@@ -113,7 +115,7 @@ impl TcpTable {
             false if admission.listens() => None,
             true => cx.name_servers.behind(destination, cx.now),
             false => other_loopback(&key, destination, cx)
-                .filter(|&other| cx.gate.out(Protocol::Tcp, key.guest, key.remote, other).is_allowed()),
+                .filter(|&other| cx.gate.out(Protocol::Tcp, key.guest, key.remote, other, cx.now).is_allowed()),
         };
         let mut other = alternative;
         let stream = match fallback::connect(destination, &mut other, hops, cx) {

@@ -43,6 +43,8 @@ struct Mapping {
     /// Where the guest last sent to, as it named it.
     remote: Option<Endpoint>,
     forward: bool,
+    /// Queries go through it and nothing else, as the policy looks at them: nobody else learns where their answers are expected.
+    queries: bool,
     /// What a host forward is bound to: the kernel is not asked again.
     bound: Option<SocketAddr>,
     peers: VecDeque<peers::Peer>,
@@ -94,14 +96,15 @@ impl Mapping {
 
 impl Flow for UdpFlow {
     type Id = UdpId;
-    /// The guest's address and port, and whether the socket is one of IPv6. A forward has none.
-    type Key = (Endpoint, bool);
+    /// The guest's address and port, whether the socket is one of IPv6, and whether it is for queries alone. A forward has none.
+    type Key = (Endpoint, bool, bool);
     type Order = ClockHand<UdpId>;
     const KIND: Kind = Kind::Udp;
     const NEWS: News = News::Incoming;
 
-    fn key(&self) -> Option<(Endpoint, bool)> {
-        (!self.mapping.forward).then_some((self.mapping.guest, self.host.is_v6()))
+    fn key(&self) -> Option<(Endpoint, bool, bool)> {
+        let Mapping { guest, forward, queries, .. } = self.mapping;
+        (!forward).then_some((guest, self.host.is_v6(), queries))
     }
 
     fn socket(&self) -> Option<RawFd> {

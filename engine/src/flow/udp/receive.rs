@@ -75,9 +75,12 @@ fn deliver(flow: &mut UdpFlow, received: &Received<'_>, cx: &mut Context) {
     let Some(guest) = cx.guest_behind(mapping.guest) else { return };
     let source = mapping.known_as(real, &cx.policy);
     let from_name_server = !mapping.forward && cx.policy.is_name_server(source);
+    if mapping.queries && !from_name_server {
+        return;
+    }
     // Anybody may answer, but nobody that the guest is kept from. Whether it may ask the name server was judged.
     let is_asked = !(mapping.forward || from_name_server || cx.gate.is_open());
-    if is_asked && !cx.gate.answer(mapping.guest, source, real).is_allowed() {
+    if is_asked && !cx.gate.answer(mapping.guest, source, real, cx.now).is_allowed() {
         return;
     }
     if mapping.forward {
@@ -91,6 +94,13 @@ fn deliver(flow: &mut UdpFlow, received: &Received<'_>, cx: &mut Context) {
         if from_name_server {
             cx.name_servers.answered(real, payload, mapping.guest);
         }
+        #[cfg(feature = "policy")]
+        let ruled = match from_name_server && cx.gate.governs_names() {
+            true => cx.rule_on_answer(payload, mapping.guest, real),
+            false => Some(std::borrow::Cow::Borrowed(payload)),
+        };
+        #[cfg(feature = "policy")]
+        let Some(payload) = ruled.as_deref() else { continue };
         if one_family {
             cx.egress.udp(source, guest, payload, 0, cx.now);
         }
@@ -125,7 +135,7 @@ impl Mapping {
         if admission.is_allowed() {
             return Some(admission);
         }
-        let answer = self.has_met(real).then(|| cx.gate.answer(guest, named, real));
+        let answer = self.has_met(real).then(|| cx.gate.answer(guest, named, real, cx.now));
         if let Some(answer) = answer.filter(|answer| answer.is_allowed()) {
             return Some(answer);
         }

@@ -11,6 +11,8 @@ use crate::flow::gate::{Admission, Service};
 use crate::flow::journal::{About, Carrier, Refusal, Way};
 use crate::flow::key::Endpoint;
 use crate::flow::name_server::Moved;
+#[cfg(feature = "policy")]
+use crate::flow::name_server::Ruling;
 use crate::flow::policy::Destination;
 use crate::flow::table::Entry;
 use crate::host::fault::Fault;
@@ -45,7 +47,8 @@ impl UdpTable {
             return;
         }
         self.end_burst(cx);
-        let forward = self.forward_for(datagram, cx);
+        #[cfg_attr(not(feature = "policy"), expect(unused_mut, reason = "no query is looked at"))]
+        let mut forward = self.forward_for(datagram, cx);
         if cx.policy.reach.restricted && forward.is_none() {
             return note_refused(datagram, Refusal::Restricted, cx);
         }
@@ -64,6 +67,18 @@ impl UdpTable {
                 let about = About::out(Carrier::Udp, datagram.source, datagram.destination, None);
                 let service = (meaning == Destination::NameServer).then_some(Service::Dns);
                 return cx.journal.refused(&about.for_service(service).by(verdict), Refusal::Policy, cx.now);
+            }
+        }
+        #[cfg(feature = "policy")]
+        if meaning == Destination::NameServer && cx.gate.governs_names() {
+            // Its answer is to come to where it is expected.
+            forward = None;
+            match cx.rule_on_query(datagram.payload, datagram.source) {
+                Ruling::AskOn => {}
+                Ruling::Reply(reply) => {
+                    return cx.egress.udp(datagram.destination, datagram.source, &reply, 0, cx.now);
+                }
+                Ruling::Silence => return,
             }
         }
         let real = match meaning {
@@ -223,7 +238,7 @@ fn note_refused(datagram: &FromGuest<'_>, why: Refusal, cx: &mut Context) {
 /// Whether a datagram may go where its destination leads.
 fn admission(datagram: &FromGuest<'_>, meaning: Destination, cx: &mut Context) -> Admission {
     match meaning {
-        Destination::Host(real) => cx.gate.datagram_out(datagram.source, datagram.destination, real),
+        Destination::Host(real) => cx.gate.datagram_out(datagram.source, datagram.destination, real, cx.now),
         Destination::NameServer => cx.gate.datagram_to(Service::Dns, datagram.source, datagram.destination),
         Destination::Refused => Admission::OPEN,
     }

@@ -31,6 +31,15 @@ new_key_type! {
     pub struct UdpId;
 }
 
+/// Who a socket is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// The guest, or its queries alone.
+    Guest { queries: bool },
+    /// A host forward.
+    Forward,
+}
+
 /// All UDP flows of a stack.
 #[derive(Default)]
 pub(crate) struct UdpTable {
@@ -83,7 +92,8 @@ impl UdpTable {
         cx: &mut Context,
     ) -> io::Result<Option<UdpId>> {
         let v6 = real.is_ipv6();
-        if let Some(id) = self.flows.find(&(guest, v6)) {
+        let queries = cx.gate.governs_names() && cx.policy.is_name_server(remote);
+        if let Some(id) = self.flows.find(&(guest, v6, queries)) {
             return Ok(Some(id));
         }
         if self.flows.giving_way() >= MAX_FLOWS {
@@ -100,7 +110,7 @@ impl UdpTable {
                 return if is_lack(&error) { Ok(None) } else { Err(error) };
             }
         };
-        let Ok(id) = self.insert(guest, socket, v6, false, cx) else {
+        let Ok(id) = self.insert(guest, socket, v6, Use::Guest { queries }, cx) else {
             cx.journal.refused(&about, Refusal::NoResources, cx.now);
             return Ok(None);
         };
@@ -117,7 +127,7 @@ impl UdpTable {
         guest: Endpoint,
         socket: Datagram,
         v6: bool,
-        forward: bool,
+        used_for: Use,
         cx: &mut Context,
     ) -> io::Result<UdpId> {
         if !cx.policy.reach.host_loopback {
@@ -125,7 +135,8 @@ impl UdpTable {
         }
         let (peers, expires) = (VecDeque::new(), cx.now + LIFETIME);
         let account = Account::default();
-        let mapping = Mapping { guest, remote: None, forward, bound: None, peers, expires, account };
+        let (forward, queries) = (used_for == Use::Forward, used_for == Use::Guest { queries: true });
+        let mapping = Mapping { guest, remote: None, forward, queries, bound: None, peers, expires, account };
         let flow = UdpFlow { mapping, host: HostHalf::new(socket, v6), bulk: Bulk::default(), used: true };
         self.flows.admit(flow, cx)
     }
@@ -170,7 +181,7 @@ impl UdpTable {
         }
         let local = socket.local_address();
         let v6 = local.is_some_and(|local| local.is_ipv6());
-        let id = self.insert(guest, socket, v6, true, cx).map_err(NotAdmitted::Unwatched)?;
+        let id = self.insert(guest, socket, v6, Use::Forward, cx).map_err(NotAdmitted::Unwatched)?;
         if let Some(flow) = self.flows.get_mut(id) {
             flow.mapping.bound = local;
         }

@@ -1,8 +1,10 @@
 //! What the library knows of the DNS (RFC 1034, RFC 1035): which servers the host uses, which of them gets the guest's
-//! next query, and how a search list is encoded. It resolves nothing itself and opens no socket and no file.
+//! next query, what a message says, and how a search list is encoded. It resolves nothing itself and opens no socket and no file.
 //!
 //! Observable behaviour: docs/contract/dns.md.
 
+#[cfg(feature = "policy")]
+pub(crate) mod message;
 pub(crate) mod relay;
 pub(crate) mod resolv_conf;
 pub mod search_list;

@@ -38,7 +38,7 @@ const AWAITED: Duration = Duration::from_secs(5);
 const KEPT_MAX: usize = 512;
 
 /// Length of the DNS header, in bytes (RFC 1035 section 4.1.1).
-const HEADER_LEN: usize = 12;
+pub(super) const HEADER_LEN: usize = 12;
 
 /// The failover policy and what it has seen.
 #[derive(Debug)]
@@ -327,7 +327,7 @@ impl DnsRelay {
 
 /// The first `count` questions at the beginning of `bytes`: names without compression, each with type and class
 /// (RFC 1035 section 4.1.2). `None` when there is none or they are damaged.
-fn question_section(bytes: &[u8], count: u16) -> Option<&[u8]> {
+pub(super) fn question_section(bytes: &[u8], count: u16) -> Option<&[u8]> {
     let mut at = 0_usize;
     for _ in 0..count {
         loop {
