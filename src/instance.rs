@@ -137,11 +137,11 @@ impl Instance {
     /// Makes an instance and has the application make its timer.
     ///
     /// # Errors
-    /// What the operating system says when it has no descriptor left, or of a file to record into.
+    /// What the operating system says when it has no descriptor left, or of a file or a socket that the settings name.
     pub(crate) fn create(config: Config, settings: &Settings, callbacks: Callbacks) -> std::io::Result<*mut Slirp> {
         let ipv6 = config.has_ipv6();
         let mut stack = Stack::new(config)?;
-        settings.record(&mut stack)?;
+        settings.open(&mut stack)?;
         stack.advertise_by_timer();
         stack.tell_of_sockets();
         let instance = Counted::new(Instance {

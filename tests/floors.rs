@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 /// Who stands on whom on the same floor, as that page says.
-const SAME_FLOOR: [(&str, &str); 4] = [("forward", "flow"), ("flow", "config"), ("flow", "capture"), ("link", "ip")];
+const SAME_FLOOR: [(&str, &str); 5] =
+    [("control", "inspect"), ("forward", "flow"), ("flow", "config"), ("flow", "capture"), ("link", "ip")];
 /// The one file with a floor of its own.
 const VECTOR: &str = "vector";
 

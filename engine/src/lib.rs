@@ -31,7 +31,8 @@
 //! [`inspect`] describes one.
 //!
 //! The feature `tokio` adds `drive::AsyncDriver`, a loop as a task; `capture` adds `Stack::start_capture` and `Stack::start_log`, which
-//! write down what a guest did; `policy` adds the module `policy`, which says which hosts a guest may reach.
+//! write down what a guest did; `policy` adds the module `policy`, which says which hosts a guest may reach; `control` adds
+//! `Stack::start_control`, a socket at which requests come in while a stack runs.
 // The C library around this crate is the package `oxislirp-capi`; docs/architecture.md tells how the rooms depend on each other.
 #![deny(unsafe_code)]
 // What data from a guest, a peer or a file must not be able to reach. Not in the manifest, which the package's tests and
@@ -49,6 +50,8 @@
 #[cfg(feature = "capture")]
 mod capture;
 mod config;
+#[cfg(feature = "control")]
+mod control;
 pub mod drive;
 mod flow;
 mod forward;
@@ -72,6 +75,8 @@ pub use capture::{frames::Recorded, options::CaptureOptions, sink::WriteCost};
 pub use config::{
     Config, ConfigBuilder, ConfigError, ConfigField, NameServerList, NameServerSource, Network4, Network6, TftpFiles,
 };
+#[cfg(feature = "control")]
+pub use control::{ControlOptions, PolicyReader};
 pub use drive::Clock;
 pub use flow::tcp::guest::{GuestConnection, GuestConnectionError, GuestEvent, GuestForward, GuestForwardHandle};
 pub use flow::{Caller, Effect, HostSocket};

@@ -7,6 +7,7 @@
 //! for. What a value means is the engine's, and nothing here knows of it.
 
 mod capture;
+mod control;
 mod fault;
 mod item;
 mod log;
@@ -20,7 +21,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use oxislirp::policy::Policy;
-use oxislirp::{CaptureOptions, ConfigBuilder, Stack};
+use oxislirp::{CaptureOptions, ConfigBuilder, ControlOptions, Stack};
 use serde::Deserialize;
 
 pub(crate) use fault::Fault;
@@ -36,6 +37,7 @@ const LONGEST: u64 = 4 << 20;
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct Tables {
     capture: Option<capture::Table>,
+    control: Option<control::Table>,
     log: Option<log::Table>,
     policy: Option<policy::Table>,
 }
@@ -44,6 +46,7 @@ struct Tables {
 #[derive(Debug, Default)]
 pub(crate) struct Settings {
     capture: Option<CaptureOptions>,
+    control: Option<ControlOptions>,
     log: Option<PathBuf>,
     policy: Option<Policy>,
 }
@@ -68,13 +71,14 @@ impl Settings {
     }
 
     fn parse(path: &Path, text: &str, instance: &Instance) -> Result<Settings, Fault> {
-        let Tables { capture, log, policy } =
+        let Tables { capture, control, log, policy } =
             toml::from_str(text).map_err(|error| Fault::in_text(path, text, &error))?;
         let at = |(place, message): (Range<usize>, String)| Fault::at(path, text, place.start, &message);
         let capture = capture.map(|table| table.options(instance)).transpose().map_err(at)?;
+        let control = control.map(|table| table.options(instance)).transpose().map_err(at)?;
         let log = log.map(|table| table.path(instance)).transpose().map_err(at)?;
         let policy = policy.map(policy::Table::policy).transpose().map_err(at)?;
-        Ok(Settings { capture, log, policy })
+        Ok(Settings { capture, control, log, policy })
     }
 
     /// A configuration with what the file says.
@@ -85,11 +89,14 @@ impl Settings {
         }
     }
 
-    /// Has a stack write down what the file says. All files are opened here.
+    /// Has a stack write down what the file says, and take requests where it says. All files and sockets are opened here.
     ///
     /// # Errors
-    /// What the system says of a file.
-    pub(crate) fn record(&self, stack: &mut Stack) -> io::Result<()> {
+    /// What the system says of one.
+    pub(crate) fn open(&self, stack: &mut Stack) -> io::Result<()> {
+        if let Some(control) = &self.control {
+            stack.start_control(control)?;
+        }
         if let Some(capture) = &self.capture {
             stack.start_capture(capture)?;
         }

@@ -21,6 +21,8 @@ use crate::time::Instant;
 use crate::policy::{Heard, Name};
 #[cfg(feature = "policy")]
 pub(crate) use crate::policy::{Protocol, Service};
+#[cfg(feature = "control")]
+use crate::policy::{Question, Verdict};
 #[cfg(feature = "policy")]
 use crate::time::Duration;
 #[cfg(feature = "policy")]
@@ -139,6 +141,47 @@ impl Gate {
         self.guarded.is_none()
     }
 
+    /// Has another policy judge from now on. What was let through is judged anew; what is known of names is kept as far as the new one
+    /// has them.
+    #[cfg(feature = "control")]
+    pub(crate) fn replace(&mut self, policy: std::sync::Arc<crate::policy::Policy>) {
+        let before = self.guarded.take();
+        self.guarded = Some(Box::new(guarded::Guarded::after(policy, before.map(|before| *before))));
+    }
+
+    /// What the policy says, where there is one; of a connection with what its first bytes have said.
+    #[cfg(feature = "control")]
+    pub(crate) fn verdict(&self, question: &Question, heard: Option<&Heard>, now: Instant) -> Option<Verdict> {
+        self.guarded.as_ref()?.verdict(question, heard, now)
+    }
+
+    /// A name that an address of the host's side counts for.
+    #[cfg(feature = "control")]
+    pub(crate) fn name_of(&self, ip: IpAddr, now: Instant) -> Option<&str> {
+        self.guarded.as_ref()?.name_of(ip, now)
+    }
+
+    /// Lets nothing begin any more, or again what the policy lets. `open` are ways of datagrams that stay open.
+    #[cfg(feature = "control")]
+    pub(crate) fn drain(&mut self, drains: bool, open: impl Iterator<Item = Open>) {
+        if drains {
+            if self.guarded.is_none() {
+                self.guarded = guarded::Guarded::bare().map(Box::new);
+            }
+            if let Some(guarded) = &mut self.guarded {
+                guarded.drain(open);
+            }
+        } else if self.guarded.as_mut().is_some_and(|guarded| guarded.go_on()) {
+            self.guarded = None;
+        }
+    }
+
+    /// Whether nothing may begin.
+    #[cfg(feature = "control")]
+    pub(crate) fn is_draining(&self) -> bool {
+        self.guarded.as_ref().is_some_and(|guarded| guarded.drains())
+    }
+
     /// Whether the guest may go to `real`, which it calls `named`.
     pub(crate) fn out(
         &self,
@@ -233,6 +276,11 @@ impl Gate {
     }
 }
 
+/// A way of datagrams: the guest's end, the other one as the guest names it, and as it is. That one is unknown where it is the
+/// name server.
+#[cfg(feature = "control")]
+pub(crate) type Open = (Endpoint, Endpoint, Option<SocketAddr>);
+
 impl Context {
     /// Whether a packet of the guest is turned away; it is told, if it is to be.
     pub(crate) fn turns_away(&mut self, admission: Admission, packet: &[u8]) -> bool {
@@ -298,8 +346,12 @@ mod guarded {
     use foldhash::fast::RandomState;
     use hashbrown::HashMap;
 
+    #[cfg(feature = "control")]
+    use super::Open;
     use super::learned::Learned;
     use super::{Admission, Endpoint, Fate, NonZeroU32};
+    #[cfg(feature = "control")]
+    use crate::policy::Direction;
     use crate::policy::{Action, Heard, Name, Policy, Protocol, Question, Reason, Service, Verdict};
     use crate::time::{Duration, Instant};
 
@@ -327,6 +379,12 @@ mod guarded {
         /// With the verdict that opened them, and how long they stay open, where that ends.
         known: HashMap<Key, (Admission, Option<Instant>), RandomState>,
         learned: Learned,
+        /// Nothing may begin.
+        #[cfg(feature = "control")]
+        drains: bool,
+        /// There is no policy, but that nothing may begin.
+        #[cfg(feature = "control")]
+        bare: bool,
     }
 
     fn admission(Verdict { action, reason }: Verdict) -> Admission {
@@ -345,7 +403,15 @@ mod guarded {
 
     impl Guarded {
         pub(super) fn new(policy: Arc<Policy>) -> Guarded {
-            Guarded { policy, known: HashMap::default(), learned: Learned::default() }
+            Guarded {
+                policy,
+                known: HashMap::default(),
+                learned: Learned::default(),
+                #[cfg(feature = "control")]
+                drains: false,
+                #[cfg(feature = "control")]
+                bare: false,
+            }
         }
 
         pub(super) fn out(
@@ -357,7 +423,7 @@ mod guarded {
             now: Instant,
         ) -> Admission {
             let question = Question::out(protocol, guest.socket_address(), named.socket_address(), real);
-            if !self.policy.has_names() {
+            if !self.policy.has_names() || self.keeps_out(None) {
                 return self.judge(&question);
             }
             let names = self.learned.names(real.ip(), now);
@@ -394,7 +460,21 @@ mod guarded {
 
         /// Every question about a flow that is to begin comes through here.
         fn judge(&self, question: &Question) -> Admission {
+            if self.keeps_out(question.service) {
+                return Admission { fate: Fate::Denied, rule: None };
+            }
             admission(self.policy.judge(question))
+        }
+
+        /// Whether nothing may begin. Whoever drains a network wants no more of it than what keeps the guest on it.
+        #[cfg(feature = "control")]
+        fn keeps_out(&self, service: Option<Service>) -> bool {
+            self.drains && !matches!(service, Some(Service::Dhcp | Service::Echo))
+        }
+
+        #[cfg(not(feature = "control"))]
+        fn keeps_out(&self, _: Option<Service>) -> bool {
+            false
         }
 
         pub(super) fn governs_names(&self) -> bool {
@@ -463,6 +543,61 @@ mod guarded {
                 self.known.clear();
             }
             self.known.insert(key, (admission, until));
+        }
+    }
+
+    /// Another policy, and draining.
+    #[cfg(feature = "control")]
+    impl Guarded {
+        /// One that follows on another.
+        pub(super) fn after(policy: Arc<Policy>, before: Option<Guarded>) -> Guarded {
+            let drains = before.as_ref().is_some_and(|before| before.drains);
+            let learned = before.map(|before| before.learned.under(&policy)).unwrap_or_default();
+            Guarded { drains, learned, ..Guarded::new(policy) }
+        }
+
+        /// One without a policy.
+        pub(super) fn bare() -> Option<Guarded> {
+            let policy = Policy::builder().default_action(Action::Allow).build().ok()?;
+            Some(Guarded { bare: true, ..Guarded::new(Arc::new(policy)) })
+        }
+
+        pub(super) fn drain(&mut self, open: impl Iterator<Item = Open>) {
+            self.drains = true;
+            for (guest, named, real) in open {
+                let ways = match real {
+                    Some(real) => [(named, Way::Out), (real.into(), Way::Answer), (real.into(), Way::In)],
+                    None => [(named, Way::Service(Service::Dns)); 3],
+                };
+                self.known.extend(ways.map(|(other, way)| ((guest, other, way), (Admission::OPEN, None))));
+            }
+        }
+
+        /// Flows may begin again. Whether nobody is needed for that.
+        pub(super) fn go_on(&mut self) -> bool {
+            self.drains = false;
+            self.bare
+        }
+
+        pub(super) fn drains(&self) -> bool {
+            self.drains
+        }
+
+        pub(super) fn verdict(&self, question: &Question, heard: Option<&Heard>, now: Instant) -> Option<Verdict> {
+            if self.bare {
+                return None;
+            }
+            let names = self.learned.names(question.host.ip(), now);
+            let is_out = question.service.is_none() && question.direction == Direction::Out;
+            let counts = |rule| is_out && names.clone().any(|known| known.has(rule));
+            let verdict = self.policy.judge_among(question, counts);
+            let heard = heard.filter(|_| matches!(verdict.reason, Reason::Hello(_)));
+            Some(heard.map_or(verdict, |heard| self.policy.judge_hello_among(question, heard, counts)))
+        }
+
+        /// A name that an address counts for.
+        pub(super) fn name_of(&self, ip: IpAddr, now: Instant) -> Option<&str> {
+            self.learned.names(ip, now).next().map(|known| known.name.as_str())
         }
     }
 

@@ -80,6 +80,18 @@ impl IcmpFlow {
         self.host.socket()
     }
 
+    /// The real destination.
+    #[cfg(feature = "control")]
+    pub(crate) fn real(&self) -> IpAddr {
+        self.echo.real
+    }
+
+    /// What has gone through it.
+    #[cfg(feature = "control")]
+    pub(crate) fn account(&self) -> &Account {
+        &self.echo.account
+    }
+
     /// What is left of the flow's life.
     pub(crate) fn remaining(&self, now: Instant) -> Duration {
         datagram::remaining(self.echo.expires, now)
@@ -266,6 +278,12 @@ impl IcmpTable {
     /// Makes room by the rule of the table; false when nothing may go.
     pub(crate) fn evict(&mut self, cx: &mut Context) -> bool {
         self.flows.victim().inspect(|&id| self.remove(id, End::MadeRoom, cx)).is_some()
+    }
+
+    /// Ends a flow that a policy which came later forbids.
+    #[cfg(feature = "control")]
+    pub(crate) fn forbid(&mut self, id: IcmpId, cx: &mut Context) {
+        self.remove(id, End::Policy, cx);
     }
 
     fn remove(&mut self, id: IcmpId, why: End, cx: &mut Context) {

@@ -22,16 +22,21 @@ pub(crate) enum Own {
     /// What is recorded, which is to be written.
     #[cfg(feature = "capture")]
     Records,
+    /// What was asked for by the control socket, and is not done yet.
+    #[cfg(feature = "control")]
+    Attendant,
 }
 
 impl Own {
-    const ALL: [Own; 4 + cfg!(feature = "capture") as usize] = [
+    const ALL: [Own; 4 + cfg!(feature = "capture") as usize + cfg!(feature = "control") as usize] = [
         Own::Neighbors,
         Own::Fragments,
         Own::Tftp,
         Own::Advertisement,
         #[cfg(feature = "capture")]
         Own::Records,
+        #[cfg(feature = "control")]
+        Own::Attendant,
     ];
 }
 

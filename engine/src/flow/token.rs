@@ -15,6 +15,9 @@ pub(crate) enum Kind {
     TcpListener = 3,
     /// No flow at all: the stack has woken its poller itself.
     Stack = 4,
+    /// No flow either: a socket of whoever attends to the stack from a floor above.
+    #[cfg(feature = "control")]
+    Attendant = 5,
 }
 
 const SHIFT: u32 = 28;
@@ -32,6 +35,8 @@ pub(crate) fn unpack(token: u64) -> (Kind, KeyData) {
         1 => Kind::Udp,
         2 => Kind::Icmp,
         3 => Kind::TcpListener,
+        #[cfg(feature = "control")]
+        5 => Kind::Attendant,
         _ => Kind::Stack,
     };
     (kind, KeyData::from_ffi(token & !MASK))
@@ -39,6 +44,12 @@ pub(crate) fn unpack(token: u64) -> (Kind, KeyData) {
 
 /// The token of what is no flow's.
 pub(crate) const STACK: u64 = (Kind::Stack as u64) << SHIFT;
+
+/// The token of a socket of the attendant's.
+#[cfg(feature = "control")]
+pub(crate) fn of_attendant(number: u8) -> u64 {
+    (Kind::Attendant as u64) << SHIFT | u64::from(number)
+}
 
 #[cfg(test)]
 mod tests {

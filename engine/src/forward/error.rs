@@ -21,7 +21,7 @@ pub enum ForwardError {
     },
     /// There are as many forwards of this kind as there may be.
     TooMany {
-        /// How many: 4,096 host forwards of each protocol, 1,024 guest forwards.
+        /// How many: 65,536 host forwards of each protocol, 1,024 guest forwards.
         most: usize,
     },
     /// The host cannot watch one more socket. The source is what it said.

@@ -22,7 +22,7 @@ use crate::host::unix::UnixAddress;
 use crate::time::{Duration, Instant};
 
 /// Listeners at one time; a further one is refused.
-const MAX_LISTENERS: usize = 4096;
+const MAX_LISTENERS: usize = 65_536;
 /// Connections one listener may bring in one turn before others have theirs.
 const BUDGET: usize = 64;
 /// How long a listener pauses when the host had no descriptor for the next connection.
@@ -154,6 +154,14 @@ impl TcpForwards {
     /// The forward that listens on `address`; the oldest one, should there be several.
     pub(crate) fn find(&self, address: &ListenAddress) -> Option<ListenerId> {
         self.by_place.get(&Place::from(address)).first().copied()
+    }
+
+    /// Has a forward lead to another address of the guest from the next connection on.
+    #[cfg(feature = "control")]
+    pub(crate) fn lead(&mut self, id: ListenerId, guest: Endpoint) {
+        if let Some(forward) = self.flows.get_mut(id) {
+            forward.guest = guest;
+        }
     }
 
     /// Removes a forward; false when there is none. Its connections go on.

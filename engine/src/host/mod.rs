@@ -10,6 +10,8 @@ mod control;
 pub(crate) mod error_queue;
 pub(crate) mod fault;
 pub(crate) mod foreign;
+#[cfg(feature = "control")]
+pub(crate) mod limit;
 pub(crate) mod local_address;
 pub(crate) mod memory;
 pub(crate) mod mmsg;

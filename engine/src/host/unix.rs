@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Type};
@@ -86,6 +86,19 @@ impl Listener {
     /// What `socket`, `bind` or `listen` said; `EADDRINUSE` when somebody listens there, or when the file is something
     /// else than a socket.
     pub(crate) fn bind_unix(address: &UnixAddress) -> io::Result<Listener> {
+        Listener::bind_unix_for(address, Peers::All)
+    }
+
+    /// The same for peers with the rights of this process only.
+    ///
+    /// # Errors
+    /// As for [`Listener::bind_unix`], and what `chmod` said.
+    #[cfg(feature = "control")]
+    pub(crate) fn bind_private_unix(address: &UnixAddress) -> io::Result<Listener> {
+        Listener::bind_unix_for(address, Peers::Own)
+    }
+
+    fn bind_unix_for(address: &UnixAddress, peers: Peers) -> io::Result<Listener> {
         let socket = new_socket(Domain::UNIX, Type::STREAM, None)?;
         let name = address.socket_address()?;
         if let Err(error) = socket.bind(&name) {
@@ -95,8 +108,22 @@ impl Listener {
             socket.bind(&name)?;
         }
         let bound = UnixName { _file: address.path().and_then(SocketFile::at).map(OwnFile), address: address.clone() };
+        // Nobody can connect before it listens.
+        if let (Peers::Own, Some(path)) = (peers, address.path()) {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        }
         Listener::listening(socket, Some(bound))
     }
+}
+
+/// Who may connect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(not(feature = "control"), allow(dead_code))]
+enum Peers {
+    /// Whom the mask of the process lets.
+    All,
+    /// Who has the rights of the process.
+    Own,
 }
 
 /// The name a listener is bound to, and the file that belongs to it.

@@ -1,15 +1,19 @@
 //! What a stack holds, for people and programs that ask: the info texts, in lines that are to the byte those of libslirp, and
-//! `counters`, how much went through it.
+//! `counters`, how much went through it. `flows` is the flows that there are.
 // Reads the stack, changes nothing. Source: docs/contract/info-text.md.
 #![forbid(unsafe_code)]
 
 mod counters;
+#[cfg(feature = "control")]
+mod flows;
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
 
 pub use counters::{Counters, FlowCounters, counters};
+#[cfg(feature = "control")]
+pub(crate) use flows::{FlowEntry, flows};
 
 use crate::flow::icmp::IcmpFlow;
 use crate::flow::key::Endpoint;

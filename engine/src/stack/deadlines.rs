@@ -41,6 +41,8 @@ impl Stack {
                 Due::Own(Own::Advertisement) => self.advertisement_due(),
                 #[cfg(feature = "capture")]
                 Due::Own(Own::Records) => self.write_records(),
+                #[cfg(feature = "control")]
+                Due::Own(Own::Attendant) => self.attend(),
                 Due::Flow(token) => self.on_deadline_of(token),
             }
         }
@@ -53,6 +55,8 @@ impl Stack {
             (Kind::Icmp, key) => self.icmp.on_deadline(key.into(), &mut self.cx),
             (Kind::TcpListener, key) => self.tcp_forwards.on_deadline(key.into(), &mut self.cx),
             (Kind::Stack, _) => {}
+            #[cfg(feature = "control")]
+            (Kind::Attendant, _) => {}
         }
     }
 

@@ -4,13 +4,15 @@
 //! `output` is what comes out, and the round as a program sees it; `parts` tells the parts of a stack what is configured, `input` and `input6`
 //! take frames apart, `in_place` takes bulk where it lies, `frame_copy` is where other frames are copied to, `foreign` knows those
 //! that are none of ours, `rounds` is the application's loop seen from inside, `quiet` its rounds in which nothing happens, `deadlines` does what has become due,
-//! `ration` says how much one call may make, `recording` has frames captured and flows logged, `advertiser` when routers are advertised, `descriptor` what a program watches,
+//! `attendant` lets a floor above attend to a stack, `ration` says how much one call may make, `recording` has frames captured and flows logged, `review` asks another policy about what there is, `advertiser` when routers are advertised, `descriptor` what a program watches,
 //! `thrift` when memory is given back, `rules` adds and removes forwards, `guest_connections` is what a program does with a
 //! guest that has come to it, `shortage` says who gives way when descriptors have run out, `tftp` gives the TFTP server its
 //! datagrams and its files.
 #![forbid(unsafe_code)]
 
 mod advertiser;
+#[cfg(feature = "control")]
+pub(crate) mod attendant;
 mod deadlines;
 mod descriptor;
 mod foreign;
@@ -25,6 +27,8 @@ mod quiet;
 mod ration;
 #[cfg(feature = "capture")]
 mod recording;
+#[cfg(feature = "control")]
+pub(crate) mod review;
 mod rounds;
 mod rules;
 mod shortage;
@@ -145,6 +149,8 @@ pub struct Stack {
     traffic: Traffic,
     #[cfg(feature = "capture")]
     recording: recording::Recording,
+    #[cfg(feature = "control")]
+    attendant: Option<Box<dyn attendant::Attendant>>,
 }
 
 /// Frames of the guest, and their bytes.
@@ -233,6 +239,8 @@ impl Stack {
             traffic: Traffic::default(),
             #[cfg(feature = "capture")]
             recording: recording::Recording::default(),
+            #[cfg(feature = "control")]
+            attendant: None,
         };
         stack.begin_ration();
         Ok(stack)
@@ -316,6 +324,8 @@ impl Stack {
     /// Ends every flow and every host forward: their sockets leave by [`Effect::Unregister`]. Guest forwards stay, without the connections that
     /// came by them. The guest is told nothing. The stack goes on: what comes afterwards is served.
     pub fn shut_down(&mut self) {
+        #[cfg(feature = "control")]
+        self.dismiss();
         self.udp.clear(&mut self.cx);
         self.tcp.clear(&mut self.cx);
         self.tcp_forwards.clear(&mut self.cx);

@@ -195,6 +195,8 @@ impl Stack {
         let Some(poller) = self.cx.poller.as_mut() else { return };
         let (tcp, udp, icmp, forwards) = (&mut self.tcp, &mut self.udp, &mut self.icmp, &mut self.tcp_forwards);
         let alarm = &mut self.loop_state.alarm;
+        #[cfg(feature = "control")]
+        let mut attends = false;
         poller.wait(|token, ready| {
             any = true;
             match token::unpack(token) {
@@ -203,10 +205,20 @@ impl Stack {
                 (Kind::Icmp, key) => icmp.flows.on_ready(key.into(), ready),
                 (Kind::TcpListener, key) => forwards.flows.on_ready(key.into(), ready),
                 // It may have gone off a little before the application's clock is there.
-                (Kind::Stack, _) => *alarm = None,
+                (Kind::Stack, _) => {
+                    *alarm = None;
+                    #[cfg(feature = "control")]
+                    (attends = true);
+                }
+                #[cfg(feature = "control")]
+                (Kind::Attendant, _) => attends = true,
             }
         });
         self.cx.pace.on_asked(any, self.cx.now);
+        #[cfg(feature = "control")]
+        if attends {
+            self.attend();
+        }
     }
 
     /// Uploads and downloads make room for each other.
@@ -244,6 +256,8 @@ impl Stack {
             (Kind::Icmp, key) => self.icmp.flows.on_ready(key.into(), ready),
             (Kind::TcpListener, key) => self.tcp_forwards.flows.on_ready(key.into(), ready),
             (Kind::Stack, _) => {}
+            #[cfg(feature = "control")]
+            (Kind::Attendant, _) => self.attend(),
         }
     }
 
@@ -256,6 +270,10 @@ impl Stack {
         self.tcp.flows.interests(|token, socket, read, write| watch(token, socket, read, write, read));
         self.udp.flows.interests(|token, socket, read, write| watch(token, socket, read, write, false));
         self.icmp.flows.interests(|token, socket, read, write| watch(token, socket, read, write, false));
+        #[cfg(feature = "control")]
+        if let Some(attendant) = &self.attendant {
+            attendant.interests(&mut |token, socket, read, write| watch(token, socket, read, write, false));
+        }
     }
 
     /// How many turns there are to take.

@@ -26,10 +26,35 @@ impl Stack {
     /// [`ForwardError::NoFamily`], [`ForwardError::OutsideNetwork`], [`ForwardError::OwnAddress`] and [`ForwardError::OnlyV6`].
     /// What the host says is [`ForwardError::Listen`] or [`ForwardError::Unwatched`]; and there is [`ForwardError::TooMany`].
     pub fn add_host_forward(&mut self, forward: HostForward) -> Result<HostForwardHandle, ForwardError> {
+        self.check_host_forward(&forward)?;
+        self.add_host_forward_lenient(forward)
+    }
+
+    /// Whether a host forward can lead to a guest.
+    pub(crate) fn check_host_forward(&self, forward: &HostForward) -> Result<(), ForwardError> {
         let (policy, forwards) = (&self.cx.policy, &self.guest_forwards);
         let leased = Ipv4Subnet::new(self.first_lease, policy.v4.netmask);
-        check::host_forward(&forward, policy, leased, |ip| forwards.covers(ip))?;
-        self.add_host_forward_lenient(forward)
+        check::host_forward(forward, policy, leased, |ip| forwards.covers(ip))
+    }
+
+    /// Has a host forward lead elsewhere from the next connection, or datagram, on.
+    #[cfg(feature = "control")]
+    pub(crate) fn lead_host_forward(&mut self, handle: HostForwardHandle, guest: SocketAddr) {
+        match handle.id(self.cx.identity()) {
+            Some(Id::Listener(id)) => self.tcp_forwards.lead(id, guest.into()),
+            Some(Id::Udp(id)) => self.udp.lead(id, guest.into(), &mut self.cx),
+            None => {}
+        }
+    }
+
+    /// Where a host forward leads.
+    #[cfg(feature = "control")]
+    pub(crate) fn host_forward_leads(&self, handle: HostForwardHandle) -> Option<SocketAddr> {
+        let guest = match handle.id(self.cx.identity())? {
+            Id::Listener(id) => self.tcp_forwards.flows.get(id)?.guest(),
+            Id::Udp(id) => self.udp.forward(id)?.guest(),
+        };
+        Some(guest.socket_address())
     }
 
     /// The same without a look at whether it can lead to a guest, for the C library, whose callers upstream lets do that.

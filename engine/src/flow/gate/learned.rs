@@ -95,7 +95,7 @@ impl Learned {
     }
 
     /// The same names under another policy: those that nobody may ask for any more are forgotten.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no policy is replaced yet"))]
+    #[cfg_attr(not(feature = "control"), cfg_attr(not(test), expect(dead_code, reason = "no policy is replaced")))]
     pub(super) fn under(self, policy: &Policy) -> Learned {
         let mut learned = Learned::default();
         for (ip, names) in self.addresses {

@@ -14,7 +14,7 @@ pub(crate) enum End {
     HostReset,
     /// The host could not be connected.
     NotConnected,
-    /// What its first bytes said, or did not say, is forbidden.
+    /// What its first bytes said, or did not say, is forbidden; or a policy that came later forbids it.
     Policy,
     /// The library has reset it.
     Reset,

@@ -1,10 +1,12 @@
 //! What became of flows: each that begins, is refused and ends is noted here, once. It is counted, and written into the log where
-//! there is one (`written`). `account` is what a flow notes of itself for that.
+//! there is one (`written`). `account` is what a flow notes of itself for that, `roll` what is known of those that there are.
 //!
 //! Nothing is decided here, and no table is looked at: whoever begins, refuses or ends a flow says so.
 
 mod account;
 mod refusals;
+#[cfg(feature = "control")]
+mod roll;
 #[cfg(feature = "capture")]
 mod written;
 
@@ -13,6 +15,8 @@ use std::num::NonZeroU32;
 
 pub(crate) use account::{Account, End};
 use refusals::Refusals;
+#[cfg(feature = "control")]
+pub(crate) use roll::Known;
 
 use super::gate::{Admission, Service};
 use super::key::Endpoint;
@@ -129,6 +133,8 @@ pub(crate) struct Journal {
     refusals: Refusals,
     #[cfg(feature = "capture")]
     log: Option<Box<written::Written>>,
+    #[cfg(feature = "control")]
+    roll: Option<Box<roll::Roll>>,
 }
 
 impl Journal {
@@ -148,6 +154,10 @@ impl Journal {
         #[cfg(feature = "capture")]
         if let Some(log) = &mut self.log {
             log.begun(number, about, now);
+        }
+        #[cfg(feature = "control")]
+        if let Some(roll) = &mut self.roll {
+            roll.begun(number, about, now);
         }
         let _ = (number, now);
     }
@@ -183,7 +193,24 @@ impl Journal {
         if let Some(log) = &mut self.log {
             log.ended(number, account, account.end().unwrap_or(otherwise), now);
         }
+        #[cfg(feature = "control")]
+        if let Some(roll) = &mut self.roll {
+            roll.ended(number);
+        }
         let _ = (number, account, otherwise, now);
+    }
+}
+
+#[cfg(feature = "control")]
+impl Journal {
+    /// Keeps from now on what is known of each flow that there is. Of those that have begun before nothing is known.
+    pub(crate) fn keep_roll(&mut self) {
+        self.roll.get_or_insert_default();
+    }
+
+    /// What is known of the flow with this number.
+    pub(crate) fn known(&self, number: u64) -> Option<&Known> {
+        self.roll.as_ref().and_then(|roll| roll.get(number))
     }
 }
 

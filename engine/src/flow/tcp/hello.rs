@@ -93,8 +93,12 @@ impl TcpFlow {
         let real = hold.real;
         self.host.end_connect();
         let allowed = heard
-            .is_some_and(|heard| cx.gate.hello(self.key.guest, self.key.remote, real, &heard, cx.now).is_allowed());
+            .as_ref()
+            .is_some_and(|it| cx.gate.hello(self.key.guest, self.key.remote, real, it, cx.now).is_allowed());
         if allowed {
+            // Another policy may come.
+            #[cfg(feature = "control")]
+            (self.heard = heard.map(Box::new));
             return self.flush_to_host(cx);
         }
         self.refuse_hello(cx);

@@ -5,11 +5,14 @@
 //! `guest` is the room of the guest forwards, `path` hears of a smaller MTU on the way to the guest,
 //! `hops` passes the guest's time to live on, `seek` looks for a guest that does not answer, `silence` looks after ends that
 //! may have gone without a word, `hello` holds a connection until its first bytes have said where it goes (`no_hello` does
-//! not), `fallback` looks for a service on the host's other loopback address, `trouble` is what becomes of a flow when the host says no, `again` when it is asked once more, `proof` tells the hand-over what the guest has read.
+//! not), `fallback` looks for a service on the host's other loopback address, `trouble` is what becomes of a flow when the host says no,
+//! `forbid` when a later policy does, `again` when it is asked once more, `proof` tells the hand-over what the guest has read.
 
 mod again;
 mod bounds;
 mod fallback;
+#[cfg(feature = "control")]
+mod forbid;
 pub(crate) mod guest;
 #[cfg(feature = "policy")]
 mod hello;
@@ -32,12 +35,18 @@ use guest::Rule;
 pub(crate) use host_half::Side;
 use host_half::{Connecting, HostHalf};
 use proof::Proofs;
+#[cfg(feature = "control")]
+pub(crate) use table::TcpId;
 pub(crate) use table::{FromGuest, TcpTable};
 
 use std::sync::Arc;
 
+#[cfg(feature = "control")]
+use crate::flow::journal::Account;
 use crate::flow::key::FlowKey;
 use crate::pace::{Exchange, Part, Staging};
+#[cfg(feature = "control")]
+use crate::policy::Heard;
 use crate::tcp::{Connection, SeqNumber};
 
 /// Who opened the flow.
@@ -60,6 +69,9 @@ pub(crate) struct TcpFlow {
     proofs: Proofs,
     /// The guest forward that the flow goes through.
     forward: Option<Arc<Rule>>,
+    /// What its first bytes have said, where the policy wanted to know.
+    #[cfg(feature = "control")]
+    heard: Option<Box<Heard>>,
     origin: Origin,
     tos: u8,
     /// The time to live of the guest's last segment; 0 where it is not passed on.
@@ -101,5 +113,29 @@ impl TcpFlow {
 
     pub(crate) fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// What its first bytes have said, where the policy wanted to know.
+    #[cfg(feature = "control")]
+    pub(crate) fn heard(&self) -> Option<&Heard> {
+        self.heard.as_deref()
+    }
+
+    /// Whether its first bytes are waited for.
+    #[cfg(feature = "control")]
+    pub(crate) fn is_listening(&self) -> bool {
+        self.host.is_listening()
+    }
+
+    /// Whether it goes through a guest forward.
+    #[cfg(feature = "control")]
+    pub(crate) fn has_guest_forward(&self) -> bool {
+        self.forward.is_some()
+    }
+
+    /// What has gone through it.
+    #[cfg(feature = "control")]
+    pub(crate) fn account(&self) -> &Account {
+        &self.host.account
     }
 }

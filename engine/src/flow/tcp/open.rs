@@ -274,6 +274,8 @@ impl TcpTable {
             proofs: Proofs::default(),
             host: HostHalf::new(side),
             forward: None,
+            #[cfg(feature = "control")]
+            heard: None,
             origin,
             tos: type_of_service(&key),
             ttl: 0,

@@ -30,7 +30,7 @@ impl TcpFlow {
 impl TcpFlow {
     /// Who has come through the host forward; `None` when that cannot be told any more. Who comes through a Unix socket is on
     /// this machine.
-    fn peer(&self) -> Option<SocketAddr> {
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
         let stream = self.host.stream()?;
         match stream.local_address() {
             Some(_) => stream.peer_address(),

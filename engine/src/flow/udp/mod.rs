@@ -81,6 +81,27 @@ impl UdpFlow {
         self.mapping.bound
     }
 
+    /// Whether it is a host forward.
+    #[cfg(feature = "control")]
+    pub(crate) fn is_forward(&self) -> bool {
+        self.mapping.forward
+    }
+
+    /// What has gone through it; through a forward, each of the clients has one.
+    #[cfg(feature = "control")]
+    pub(crate) fn account(&self) -> &Account {
+        &self.mapping.account
+    }
+
+    /// Who has come through a host forward: number, real address, the guest's name for it, what has gone to and fro.
+    #[cfg(feature = "control")]
+    pub(crate) fn clients(&self) -> impl Iterator<Item = (u64, SocketAddr, Endpoint, &Account)> {
+        self.mapping.peers.iter().filter_map(|peer| {
+            let (number, account) = peer.client.as_ref()?;
+            Some((*number, peer.real, peer.known_as, account))
+        })
+    }
+
     /// What is left of the flow's life; `None` for a host forward.
     pub(crate) fn remaining(&self, now: Instant) -> Option<Duration> {
         self.mapping.expires().map(|expires| datagram::remaining(expires, now))

@@ -13,6 +13,8 @@ use crate::flow::context::Context;
 use crate::flow::datagram::HostHalf;
 use crate::flow::effect::Leaving;
 use crate::flow::gate::Admission;
+#[cfg(feature = "control")]
+use crate::flow::gate::Protocol;
 use crate::flow::journal::{About, Account, Carrier, End, Refusal};
 use crate::flow::key::Endpoint;
 use crate::flow::several::Several;
@@ -24,7 +26,7 @@ use crate::host::socket::Datagram;
 /// Flows of the guest at one time. When they are all taken, the one least used goes (second chance).
 const MAX_FLOWS: usize = 4096;
 /// Host forwards at one time; a further one is refused.
-const MAX_FORWARDS: usize = 4096;
+const MAX_FORWARDS: usize = 65_536;
 
 new_key_type! {
     /// Names a UDP flow.
@@ -253,6 +255,40 @@ impl UdpTable {
         } else {
             self.flows.settle(id, cx);
         }
+    }
+
+    /// Ends a flow of the guest's, which a policy that came later forbids.
+    #[cfg(feature = "control")]
+    pub(crate) fn forbid(&mut self, id: UdpId, cx: &mut Context) {
+        self.remove(id, End::Policy, cx);
+    }
+
+    /// Forgets who has come through a host forward and may not come any more.
+    #[cfg(feature = "control")]
+    pub(crate) fn review_clients(&mut self, id: UdpId, cx: &mut Context) {
+        self.end_burst(cx);
+        let Some(leads) = self.forward(id).map(UdpFlow::guest) else { return };
+        let Some(guest) = cx.guest_behind(leads) else { return };
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        flow.mapping.peers.retain(|peer| {
+            let stays = cx.gate.incoming(Protocol::Udp, guest, peer.real).is_allowed();
+            if !stays {
+                peer.end(End::Policy, cx);
+            }
+            stays
+        });
+    }
+
+    /// Has a host forward lead to another address of the guest. Who came through it before comes anew.
+    #[cfg(feature = "control")]
+    pub(crate) fn lead(&mut self, id: UdpId, guest: Endpoint, cx: &mut Context) {
+        self.end_burst(cx);
+        let Some(flow) = self.flows.get_mut(id).filter(|flow| flow.mapping.forward) else { return };
+        flow.mapping.end_clients(End::Replaced, cx);
+        flow.mapping.peers.clear();
+        let before = std::mem::replace(&mut flow.mapping.guest, guest);
+        self.forwards.remove(&before, id);
+        self.forwards.push(guest, id);
     }
 
     /// Ends all flows.

@@ -47,6 +47,14 @@ impl Heard {
             Heard::Http(_) => HelloKind::Http,
         }
     }
+
+    /// The name, if it has one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Heard::Tls(name) | Heard::Http(name) => name.as_deref(),
+        }
+    }
 }
 
 /// How far the first bytes have been understood.

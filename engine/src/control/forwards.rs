@@ -1,0 +1,299 @@
+//! Host forwards: listed, added, removed, replaced. A request is done whole or not at all.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+
+use serde_json::{Map, Value, json};
+
+use super::answer::{Answer, Kind, Trouble};
+use super::job::{Job, Progress};
+use super::range::{Place, Range, word, write_ports};
+use super::request::{WrittenForward, WrittenPlace};
+use super::server::Shared;
+use super::session::Step;
+use super::waiting::{self, reason};
+use crate::forward::error::ForwardError;
+use crate::forward::host::{HostForwardHandle, ListenAddress, Protocol};
+use crate::host::fault::Fault;
+use crate::host::limit;
+use crate::stack::Stack;
+use crate::stack::attendant::More;
+
+/// How many are added or removed in one round.
+const SLICE: usize = 256;
+/// The most of one request: all that there may be.
+const MOST: usize = 2 * 65_536;
+/// Handles of one answer that say which port the host chose.
+const MOST_BOUND: usize = 256;
+
+/// Forwards that are being added, one after the other.
+pub(super) struct Adding {
+    ranges: Vec<Range>,
+    /// The range and the forward in it that comes next.
+    next: (usize, usize),
+    made: Vec<HostForwardHandle>,
+    /// Ranges whose address is not there yet.
+    waits: Vec<(Range, ForwardError)>,
+    /// Where the host chose the port.
+    bound: Vec<SocketAddr>,
+    replaces: Option<Replacing>,
+}
+
+/// What becomes of the forwards that there are, once all others were added.
+struct Replacing {
+    lead: Vec<(HostForwardHandle, SocketAddr)>,
+    remove: Vec<HostForwardHandle>,
+    kept: usize,
+}
+
+/// Forwards that are being removed.
+#[derive(Default)]
+pub(super) struct Removing(Vec<HostForwardHandle>);
+
+impl Removing {
+    /// Removes some; false when none are left.
+    pub(super) fn go_on(&mut self, stack: &mut Stack) -> bool {
+        for _ in 0..SLICE {
+            let Some(handle) = self.0.pop() else { return false };
+            // Somebody else may have removed it meanwhile.
+            let _ = stack.remove_host_forward(handle);
+        }
+        !self.0.is_empty()
+    }
+
+    pub(super) fn append(&mut self, mut other: Removing) {
+        self.0.append(&mut other.0);
+    }
+}
+
+impl Adding {
+    pub(super) fn go_on(mut self, stack: &mut Stack, shared: &mut Shared) -> Progress {
+        for _ in 0..SLICE {
+            let (index, number) = self.next;
+            let Some(range) = self.ranges.get(index) else { return self.finish(stack, shared) };
+            if number >= range.count() {
+                self.next = (index + 1, 0);
+                continue;
+            }
+            match stack.add_host_forward(range.nth(number)) {
+                Ok(handle) => {
+                    let asked = matches!(&range.place, Place::Inet { first, .. } if first.port() == 0);
+                    self.bound.extend(handle.bound().filter(|_| asked && self.bound.len() < MOST_BOUND));
+                    self.made.push(handle);
+                    self.next = (index, number + 1);
+                }
+                Err(error) if number == 0 && range.waits && waiting::may_come(&error) => {
+                    self.waits.push((range.clone(), error));
+                    self.next = (index + 1, 0);
+                }
+                Err(error) => return self.fail(&error),
+            }
+        }
+        Progress::Later(Job::Add(self), More::AtOnce)
+    }
+
+    fn finish(self, stack: &mut Stack, shared: &mut Shared) -> Progress {
+        let waiting = shared.waiting();
+        let others = if self.replaces.is_some() { 0 } else { waiting.len() };
+        if others + self.waits.len() > waiting::MOST {
+            let trouble = Trouble::new(Kind::Limit, format!("more than {} ranges would wait", waiting::MOST));
+            return undoing(self.undo(), trouble);
+        }
+        if self.replaces.is_some() {
+            waiting.clear();
+        }
+        let waits = self.waits.len();
+        for (range, error) in self.waits {
+            waiting.push(range, &error, stack.time());
+        }
+        let mut answer = Map::new();
+        answer.insert("added".into(), self.made.len().into());
+        answer.insert("waiting".into(), waits.into());
+        if !self.bound.is_empty() {
+            let bound: Vec<Value> = self.bound.iter().map(|bound| bound.to_string().into()).collect();
+            answer.insert("bound".into(), bound.into());
+        }
+        let Some(Replacing { lead, remove, kept }) = self.replaces else {
+            return Progress::Done(Ok(Value::Object(answer)));
+        };
+        answer.insert("kept".into(), kept.into());
+        answer.insert("changed".into(), lead.len().into());
+        answer.insert("removed".into(), remove.len().into());
+        for (handle, guest) in lead {
+            stack.lead_host_forward(handle, guest);
+        }
+        Progress::Later(Job::Remove(Removing(remove), Ok(Value::Object(answer))), More::AtOnce)
+    }
+
+    /// One of them cannot be had, so none is.
+    fn fail(self, error: &ForwardError) -> Progress {
+        let trouble = match error {
+            ForwardError::Listen { address, error } if Fault::of(error) == Fault::Descriptors => {
+                let limit = limit::descriptors();
+                Trouble::of_system(format!("listen: {address}: the process may have {limit} descriptors"), error)
+            }
+            ForwardError::Listen { address, error } => Trouble::of_system(format!("listen: {address}"), error),
+            ForwardError::TooMany { .. } | ForwardError::Unwatched(_) => Trouble::new(Kind::Limit, reason(error)),
+            other => Trouble::invalid(reason(other)),
+        };
+        undoing(self.undo(), trouble)
+    }
+
+    /// What is to be removed again.
+    pub(super) fn undo(self) -> Removing {
+        Removing(self.made)
+    }
+}
+
+fn undoing(removing: Removing, trouble: Trouble) -> Progress {
+    Progress::Later(Job::Remove(removing, Err(trouble)), More::AtOnce)
+}
+
+/// Reads all that is written, and looks at what can be known before anything is done.
+fn read(stack: &Stack, written: &[WrittenForward]) -> Result<Vec<Range>, Trouble> {
+    let ranges = written.iter().map(Range::read).collect::<Result<Vec<Range>, Trouble>>()?;
+    let count: usize = ranges.iter().map(Range::count).sum();
+    if count > MOST {
+        return Err(Trouble::new(Kind::Limit, format!("{count} forwards, and there may be {MOST}")));
+    }
+    // Each is a descriptor.
+    let limit = limit::descriptors();
+    if count as u64 > limit {
+        let text = format!("{count} forwards need as many descriptors, and the process may have {limit}");
+        return Err(Trouble::new(Kind::Limit, text));
+    }
+    for range in &ranges {
+        // The ports of a range differ, and no more.
+        stack.check_host_forward(&range.nth(0)).map_err(|error| Trouble::invalid(reason(&error)))?;
+    }
+    Ok(ranges)
+}
+
+fn adding(ranges: Vec<Range>, replaces: Option<Replacing>) -> Step {
+    let (made, waits, bound) = (Vec::new(), Vec::new(), Vec::new());
+    Step::Begun(Job::Add(Adding { ranges, next: (0, 0), made, waits, bound, replaces }))
+}
+
+pub(super) fn add(stack: &Stack, written: &[WrittenForward]) -> Step {
+    match read(stack, written) {
+        Ok(ranges) => adding(ranges, None),
+        Err(trouble) => Step::Done(Err(trouble)),
+    }
+}
+
+pub(super) fn remove(stack: &Stack, shared: &mut Shared, written: &[WrittenPlace]) -> Step {
+    match find(stack, shared, written) {
+        Ok((removing, waiting)) => {
+            let answer = json!({ "removed": removing.0.len(), "waiting": waiting });
+            Step::Begun(Job::Remove(removing, Ok(answer)))
+        }
+        Err(trouble) => Step::Done(Err(trouble)),
+    }
+}
+
+/// The forwards that are to go; and how many that wait have gone.
+fn find(stack: &Stack, shared: &mut Shared, written: &[WrittenPlace]) -> Result<(Removing, usize), Trouble> {
+    let mut found = HashSet::new();
+    let mut waiting = Vec::new();
+    for place in written {
+        let (protocol, place) = Place::read(&place.protocol, &place.listen)?;
+        if shared.waiting().has(protocol, &place) {
+            waiting.push((protocol, place));
+            continue;
+        }
+        for number in 0..place.count() {
+            let listen = place.nth(number);
+            let handle = stack.host_forward_at(protocol, &listen);
+            let missing = || Trouble::new(Kind::Missing, format!("listen: no forward is at {listen}"));
+            found.insert(handle.ok_or_else(missing)?);
+        }
+    }
+    for (protocol, place) in &waiting {
+        shared.waiting().remove(*protocol, place);
+    }
+    Ok((Removing(found.into_iter().collect()), waiting.len()))
+}
+
+/// Has exactly these forwards be there. The new ones come first, as only they can fail.
+pub(super) fn replace(stack: &Stack, written: &[WrittenForward]) -> Step {
+    let ranges = match read(stack, written) {
+        Ok(ranges) => ranges,
+        Err(trouble) => return Step::Done(Err(trouble)),
+    };
+    let mut stays = HashSet::new();
+    let mut lead = HashMap::new();
+    let mut new = Vec::new();
+    for range in ranges {
+        let mut fresh = Vec::new();
+        for number in 0..range.count() {
+            let forward = range.nth(number);
+            match stack.host_forward_at(forward.protocol(), forward.listen()) {
+                Some(handle) => {
+                    stays.insert(handle);
+                    if stack.host_forward_leads(handle) != Some(forward.guest()) {
+                        lead.insert(handle, forward.guest());
+                    }
+                }
+                None => fresh.push(number),
+            }
+        }
+        new.extend(pieces(&range, &fresh));
+    }
+    let remove: Vec<HostForwardHandle> =
+        stack.host_forwards().map(|entry| entry.handle).filter(|handle| !stays.contains(handle)).collect();
+    let kept = stays.len() - lead.len();
+    adding(new, Some(Replacing { lead: lead.into_iter().collect(), remove, kept }))
+}
+
+/// The parts of a range with these numbers, which follow each other.
+fn pieces(range: &Range, numbers: &[usize]) -> Vec<Range> {
+    let runs = numbers.chunk_by(|one, other| one + 1 == *other);
+    runs.filter_map(|run| Some(range.part(*run.first()?, run.len()))).collect()
+}
+
+/// The forwards that there are. Those whose ports follow each other are one entry.
+pub(super) fn list(stack: &Stack, shared: &mut Shared, after: usize, most: usize) -> Answer {
+    let mut entries: Vec<(Protocol, ListenAddress, SocketAddr)> =
+        stack.host_forwards().map(|entry| (entry.protocol, entry.listen, entry.guest)).collect();
+    entries.sort_by_cached_key(key);
+    let runs = entries.chunk_by(follows);
+    let mut forwards: Vec<Value> = runs.skip(after).take(most + 1).filter_map(describe).collect();
+    let more = forwards.len() > most;
+    forwards.truncate(most);
+    let mut answer = json!({ "forwards": forwards });
+    if let Value::Object(answer) = &mut answer {
+        if more {
+            answer.insert("next".into(), (after + most).into());
+        }
+        if after == 0 {
+            answer.insert("waiting".into(), shared.waiting().words().into());
+        }
+    }
+    Ok(answer)
+}
+
+type Listed = (Protocol, ListenAddress, SocketAddr);
+
+fn key((protocol, listen, guest): &Listed) -> (bool, Option<(std::net::IpAddr, u16)>, String, SocketAddr) {
+    match listen {
+        ListenAddress::Inet(at) => (*protocol == Protocol::Udp, Some((at.ip(), at.port())), String::new(), *guest),
+        ListenAddress::Unix(at) => (false, None, at.to_string(), *guest),
+    }
+}
+
+/// Whether two can be one entry: both ports are the next ones.
+fn follows(one: &Listed, other: &Listed) -> bool {
+    let (ListenAddress::Inet(first), ListenAddress::Inet(second)) = (&one.1, &other.1) else { return false };
+    let next =
+        |one: SocketAddr, other: SocketAddr| one.ip() == other.ip() && one.port().checked_add(1) == Some(other.port());
+    one.0 == other.0 && next(*first, *second) && next(one.2, other.2)
+}
+
+fn describe(run: &[Listed]) -> Option<Value> {
+    let (protocol, listen, guest) = run.first()?;
+    let (protocol, listen) = match listen {
+        ListenAddress::Inet(listen) => (word(*protocol), write_ports(*listen, run.len())),
+        ListenAddress::Unix(address) => ("unix", address.to_string()),
+    };
+    Some(json!({ "protocol": protocol, "listen": listen, "guest": write_ports(*guest, run.len()) }))
+}

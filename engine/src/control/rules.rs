@@ -1,0 +1,111 @@
+//! The policy: what it says of a flow, and another one in its place.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde_json::{Map, Value};
+
+use super::answer::{Answer, Kind, Trouble};
+use super::job::Job;
+use super::request::WrittenQuestion;
+use super::server::Shared;
+use super::session::Step;
+use crate::policy::{Action, Protocol, Question, Reason, Service, Verdict};
+use crate::stack::Stack;
+
+/// What the policy says of a flow that might begin.
+pub(super) fn test(stack: &Stack, written: &WrittenQuestion) -> Answer {
+    let protocol = match written.protocol.as_deref() {
+        None | Some("tcp") => Protocol::Tcp,
+        Some("udp") => Protocol::Udp,
+        Some("icmp") => Protocol::Icmp,
+        Some(other) => return Err(Trouble::invalid(format!("protocol: `{other}` is none of tcp, udp, icmp"))),
+    };
+    let expected = stack.expected_guest();
+    let guest = written.guest.as_deref().map_or(Ok(expected), |guest| end(guest, "guest", None))?;
+    let needs_port = (protocol != Protocol::Icmp).then_some(protocol);
+    let question = match (written.to.as_deref(), written.from.as_deref()) {
+        (Some(to), None) => stack.question_out(protocol, guest, end(to, "to", needs_port)?),
+        (None, Some(from)) => Some(Question::incoming(protocol, guest, end(from, "from", None)?)),
+        _ => return Err(Trouble::invalid("one of `to` (where the guest goes) and `from` (who comes to it) is needed")),
+    };
+    let mut members = Map::new();
+    let Some(question) = question else {
+        members.insert("action".into(), "deny".into());
+        members.insert("by".into(), "network".into());
+        return Ok(Value::Object(members));
+    };
+    if let Some(service) = question.service {
+        members.insert("service".into(), word(service).into());
+    } else if question.host != question.named {
+        members.insert("host".into(), question.host.to_string().into());
+    }
+    match stack.verdict(&question) {
+        None => {
+            members.insert("action".into(), "allow".into());
+            members.insert("by".into(), "no-policy".into());
+        }
+        Some(verdict) => {
+            let action = match verdict.action {
+                Action::Allow => "allow",
+                Action::Deny => "deny",
+                Action::Drop => "drop",
+            };
+            members.insert("action".into(), action.into());
+            name_reason(&mut members, &verdict);
+        }
+    }
+    Ok(Value::Object(members))
+}
+
+/// What a verdict rests on.
+pub(super) fn name_reason(members: &mut Map<String, Value>, verdict: &Verdict) {
+    let by = match verdict.reason {
+        Reason::Rule(number) => {
+            members.insert("rule".into(), number.into());
+            "rule"
+        }
+        Reason::Hello(number) => {
+            members.insert("rule".into(), number.into());
+            "hello"
+        }
+        Reason::Preset => "preset",
+        Reason::Default => "default",
+    };
+    members.insert("by".into(), by.into());
+}
+
+fn word(service: Service) -> &'static str {
+    match service {
+        Service::Dns => "dns",
+        Service::Dhcp => "dhcp",
+        Service::Tftp => "tftp",
+        Service::GuestForward => "guestfwd",
+        Service::Echo => "echo",
+    }
+}
+
+/// An address with a port, or without one where none is needed.
+fn end(text: &str, what: &str, needs_port: Option<Protocol>) -> Result<SocketAddr, Trouble> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(address);
+    }
+    match text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(ip) if needs_port.is_none() => Ok(SocketAddr::new(ip, 0)),
+        Ok(_) => Err(Trouble::invalid(format!("{what}: `{text}` has no port"))),
+        Err(_) => Err(Trouble::invalid(format!("{what}: `{text}` is no address with a port, such as 192.0.2.1:443"))),
+    }
+}
+
+/// Has another policy judge, of this text. What is wrong with it changes nothing.
+pub(super) fn replace(stack: &mut Stack, shared: &mut Shared, text: &str) -> Step {
+    let Some(reader) = shared.reader() else {
+        return Step::Done(Err(Trouble::new(Kind::Unsupported, "nobody here reads the text of a policy")));
+    };
+    match reader(text) {
+        Err(message) => Step::Done(Err(Trouble::invalid(message))),
+        Ok(policy) => {
+            shared.begin_review(stack.replace_policy(policy));
+            Step::Begun(Job::Review)
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The socket and its clients.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use super::forwards::Removing;
+use super::session::Session;
+use super::waiting::Waiting;
+use super::{ControlOptions, PolicyReader};
+use crate::flow::effect::Leaving;
+use crate::flow::token;
+use crate::host::poller::News;
+use crate::host::socket::{Listener, Stream};
+use crate::host::unix::UnixAddress;
+use crate::stack::Stack;
+use crate::stack::attendant::{Attendant, More};
+use crate::stack::review::Review;
+use crate::time::Duration;
+
+/// Clients at one time. One more is turned away, unless one of them takes no answers: that one goes.
+const MOST: usize = 8;
+/// The number of the listener's token.
+const LISTENER: u8 = MOST as u8;
+/// Bytes of one read, and how many reads of one client a round has.
+const READ: usize = 16 * 1024;
+const READS: usize = 4;
+/// Flows that a round asks the policy about.
+const REVIEWED: usize = 256;
+/// How long to wait with the next client when the host had no descriptor for it.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// What all clients share.
+pub(super) struct Shared {
+    reader: Option<PolicyReader>,
+    waiting: Waiting,
+    review: Option<Review>,
+    /// What the last review has ended.
+    ended: u64,
+    /// Forwards of clients that have gone before they had them all.
+    removing: Removing,
+}
+
+impl Shared {
+    pub(super) fn new(reader: Option<PolicyReader>) -> Shared {
+        let removing = Removing::default();
+        Shared { reader, waiting: Waiting::default(), review: None, ended: 0, removing }
+    }
+
+    pub(super) fn reader(&self) -> Option<&PolicyReader> {
+        self.reader.as_ref()
+    }
+
+    pub(super) fn waiting(&mut self) -> &mut Waiting {
+        &mut self.waiting
+    }
+
+    /// Has every flow be asked about. One that is going on is forgotten: this one is about all flows as well.
+    pub(super) fn begin_review(&mut self, review: Review) {
+        self.review = Some(review);
+    }
+
+    /// How many flows the last review has ended, once it is over.
+    pub(super) fn review_ended(&self) -> Option<u64> {
+        self.review.is_none().then_some(self.ended)
+    }
+
+    pub(super) fn remove(&mut self, removing: Removing) {
+        self.removing.append(removing);
+    }
+
+    /// Does what nobody waits for, or several.
+    pub(super) fn work(&mut self, stack: &mut Stack) -> More {
+        let mut more = self.waiting.work(stack).map_or(More::Nothing, More::At);
+        if let Some(review) = &mut self.review {
+            if stack.review(review, REVIEWED) {
+                more = More::AtOnce;
+            } else {
+                self.ended = review.ended;
+                self.review = None;
+            }
+        }
+        if self.removing.go_on(stack) {
+            more = More::AtOnce;
+        }
+        more
+    }
+}
+
+struct Client {
+    stream: Stream,
+    session: Session,
+    /// There is nobody any more.
+    gone: bool,
+}
+
+struct Server {
+    listener: Listener,
+    clients: [Option<Client>; MOST],
+    shared: Shared,
+}
+
+pub(super) fn start(stack: &mut Stack, options: &ControlOptions) -> io::Result<()> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", options.path.display()));
+    let address = UnixAddress::from_path(&options.path).map_err(named)?;
+    let listener = Listener::bind_private_unix(&address).map_err(named)?;
+    stack.watch_for_attendant(&listener, LISTENER, News::Incoming)?;
+    stack.keep_roll();
+    let (clients, shared) = (Default::default(), Shared::new(options.reader.clone()));
+    stack.be_attended(Box::new(Server { listener, clients, shared }));
+    Ok(())
+}
+
+/// The sooner of two.
+fn sooner(one: More, other: More) -> More {
+    match (one, other) {
+        (More::AtOnce, _) | (_, More::AtOnce) => More::AtOnce,
+        (More::At(one), More::At(other)) => More::At(one.min(other)),
+        (More::Nothing, other) => other,
+        (one, More::Nothing) => one,
+    }
+}
+
+impl Attendant for Server {
+    fn attend(&mut self, stack: &mut Stack) -> More {
+        let mut more = sooner(self.shared.work(stack), self.accept(stack));
+        for place in &mut self.clients {
+            let Some(client) = place else { continue };
+            more = sooner(more, client.work(stack, &mut self.shared));
+            if client.gone
+                && let Some(Client { stream, session, .. }) = place.take()
+            {
+                session.abandon(&mut self.shared);
+                stack.unwatch_for_attendant(Leaving::Stream(stream));
+                more = More::AtOnce;
+            }
+        }
+        more
+    }
+
+    fn interests(&self, watch: &mut dyn FnMut(u64, RawFd, bool, bool)) {
+        watch(token::of_attendant(LISTENER), self.listener.as_raw_fd(), true, false);
+        for (number, client) in (0..).zip(&self.clients) {
+            let Some(Client { stream, session, .. }) = client else { continue };
+            watch(token::of_attendant(number), stream.as_raw_fd(), session.takes_input(), session.has_answers());
+        }
+    }
+
+    fn dismiss(&mut self, stack: &mut Stack) {
+        for client in self.clients.iter_mut().filter_map(Option::take) {
+            stack.unwatch_for_attendant(Leaving::Stream(client.stream));
+        }
+    }
+}
+
+impl Server {
+    /// Lets clients in that wait.
+    fn accept(&mut self, stack: &mut Stack) -> More {
+        for _ in 0..MOST {
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return More::Nothing,
+                // Out of descriptors or memory, most likely: the client waits in the kernel.
+                Err(_) => return More::At(stack.time() + RETRY),
+            };
+            let Some((number, place)) = self.place(stack) else {
+                turn_away(stream);
+                continue;
+            };
+            if stack.watch_for_attendant(&stream, number, News::Stream).is_ok() {
+                *place = Some(Client { stream, session: Session::new(), gone: false });
+            }
+        }
+        More::AtOnce
+    }
+
+    /// A place for one more client.
+    fn place(&mut self, stack: &mut Stack) -> Option<(u8, &mut Option<Client>)> {
+        if self.clients.iter().all(Option::is_some) {
+            let idle = |client: &&mut Option<Client>| {
+                client.as_ref().is_some_and(|client| client.session.has_answers() && !client.session.is_busy())
+            };
+            let Client { stream, .. } = self.clients.iter_mut().find(idle)?.take()?;
+            stack.unwatch_for_attendant(Leaving::Stream(stream));
+        }
+        (0..).zip(&mut self.clients).find(|(_, client)| client.is_none())
+    }
+}
+
+/// Tells a client that there is no place. What its socket does not take at once is lost.
+fn turn_away(stream: Stream) {
+    let mut session = Session::turned_away();
+    let _ = stream.send(session.answers().waiting(), &[]);
+}
+
+impl Client {
+    fn work(&mut self, stack: &mut Stack, shared: &mut Shared) -> More {
+        let mut more = More::Nothing;
+        for _ in 0..READS {
+            self.send();
+            more = self.session.work(stack, shared);
+            self.send();
+            if more != More::Nothing || !self.session.takes_input() {
+                break;
+            }
+            if !self.receive() {
+                more = self.session.work(stack, shared);
+                self.send();
+                break;
+            }
+            more = More::AtOnce;
+        }
+        self.gone |= self.session.is_over() || (self.session.is_busy() && self.stream.is_broken());
+        more
+    }
+
+    /// Gives the client its answers, as far as it takes them.
+    fn send(&mut self) {
+        while self.session.has_answers() && !self.gone {
+            let answers = self.session.answers();
+            match self.stream.send(answers.waiting(), &[]) {
+                Ok(count) => answers.took(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => self.gone = true,
+            }
+        }
+    }
+
+    /// Takes what the client has sent; false when that is nothing.
+    fn receive(&mut self) -> bool {
+        let mut buffer = [0; READ];
+        match self.stream.receive(&mut buffer, &mut []) {
+            Ok(0) => {
+                self.session.end();
+                false
+            }
+            Ok(count) => {
+                self.session.put(buffer.get(..count).unwrap_or_default());
+                true
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
+            Err(_) => {
+                self.gone = true;
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! What is known of each flow that there is, besides what it needs itself: for whoever is asked about flows. Kept only where somebody
+//! may ask.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use super::{About, Way};
+use crate::time::Instant;
+
+/// What is known of a flow.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub begun: Instant,
+    pub way: Way,
+    /// The real other end, where there is one.
+    pub host: Option<SocketAddr>,
+}
+
+/// See the module. There are as many as the tables of flows hold.
+#[derive(Debug, Default)]
+pub(super) struct Roll {
+    known: HashMap<u64, Known>,
+}
+
+impl Roll {
+    pub(super) fn begun(&mut self, number: u64, about: &About, now: Instant) {
+        let About { way, host, .. } = *about;
+        self.known.insert(number, Known { begun: now, way, host });
+    }
+
+    pub(super) fn ended(&mut self, number: u64) {
+        self.known.remove(&number);
+    }
+
+    pub(super) fn get(&self, number: u64) -> Option<&Known> {
+        self.known.get(&number)
+    }
+}

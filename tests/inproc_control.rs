@@ -1,0 +1,767 @@
+//! The control socket of OXISLIRP_CONFIG through the C ABI. docs/control.md says what is promised.
+
+mod common;
+use common::*;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use common::child::open_descriptors;
+
+use serde_json::{Value, json};
+
+/// The environment is everybody's: instances are made one at a time.
+static ENVIRONMENT: Mutex<()> = Mutex::new(());
+
+/// A folder of one test; it goes with this value.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("oxislirp-control-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.0.join("c.sock")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// How the application watches.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    /// As the environment of the tests says.
+    AsItIs,
+    Directly,
+}
+
+/// An instance with a control socket; `None` when `slirp_new` refuses it.
+fn try_start(folder: &Folder, more: &str, watch: Watch, setup: Setup) -> Option<Box<Instance>> {
+    let _alone = ENVIRONMENT.lock().unwrap_or_else(|poison| poison.into_inner());
+    let path = folder.0.join("config.toml");
+    std::fs::write(&path, format!("[control]\nsocket = {:?}\n{more}", folder.socket())).unwrap();
+    let poll = std::env::var_os("OXISLIRP_POLL");
+    // SAFETY: instances are made here only, by one thread at a time, and nothing else in this program looks at the environment.
+    unsafe {
+        std::env::set_var("OXISLIRP_CONFIG", &path);
+        if watch == Watch::Directly {
+            std::env::set_var("OXISLIRP_POLL", "direct");
+        }
+    }
+    let instance = setup.try_start();
+    // SAFETY: as above.
+    unsafe {
+        std::env::remove_var("OXISLIRP_CONFIG");
+        if let Some(poll) = poll {
+            std::env::set_var("OXISLIRP_POLL", poll);
+        } else {
+            std::env::remove_var("OXISLIRP_POLL");
+        }
+    }
+    instance
+}
+
+fn start(folder: &Folder) -> Box<Instance> {
+    start_with(folder, "")
+}
+
+fn start_with(folder: &Folder, more: &str) -> Box<Instance> {
+    let i = try_start(folder, more, Watch::AsItIs, Setup::default()).expect("the file makes sense");
+    i.settle();
+    i.drain();
+    i
+}
+
+/// A client, whose answers are read line by line.
+struct Client {
+    stream: UnixStream,
+    read: Vec<u8>,
+    number: u64,
+}
+
+impl Client {
+    fn connect(path: &Path) -> Client {
+        let stream = UnixStream::connect(path).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        Client { stream, read: Vec::new(), number: 0 }
+    }
+
+    /// One that was greeted.
+    fn new(i: &Instance, folder: &Folder) -> Client {
+        let mut client = Client::connect(&folder.socket());
+        let greeting = client.line(i);
+        assert_eq!(greeting["oxislirp"], 1, "{greeting}");
+        client
+    }
+
+    /// What has come, if it is a whole line; an error is the end of the stream.
+    fn look(&mut self) -> Result<Option<Value>, ()> {
+        loop {
+            if let Some(end) = self.read.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.read.drain(..=end).collect();
+                return Ok(Some(serde_json::from_slice(&line).unwrap()));
+            }
+            let mut buffer = [0; 65536];
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Err(()),
+                Ok(count) => self.read.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(_) => return Err(()),
+            }
+        }
+    }
+
+    fn line(&mut self, i: &Instance) -> Value {
+        i.until("a line of the control socket", || self.look().expect("the stream goes on"))
+    }
+
+    fn ended(&mut self, i: &Instance) {
+        i.until("the end of the control connection", || match self.look() {
+            Err(()) => Some(()),
+            Ok(None) => None,
+            Ok(Some(line)) => panic!("{line}"),
+        });
+    }
+
+    fn send(&mut self, request: &Value) {
+        self.stream.write_all(format!("{request}\n").as_bytes()).unwrap();
+    }
+
+    /// Asks for something, and gives the whole answer.
+    fn ask(&mut self, i: &Instance, word: &str, mut members: Value) -> Value {
+        self.number += 1;
+        members["id"] = self.number.into();
+        members["do"] = word.into();
+        self.send(&members);
+        let answer = self.line(i);
+        assert_eq!(answer["id"], self.number, "{answer}");
+        answer
+    }
+
+    fn ok(&mut self, i: &Instance, word: &str, members: Value) -> Value {
+        let mut answer = self.ask(i, word, members);
+        assert!(answer.get("ok").is_some(), "{word}: {answer}");
+        answer["ok"].take()
+    }
+
+    /// The kind of the error and its message.
+    fn refused(&mut self, i: &Instance, word: &str, members: Value) -> (String, String) {
+        let answer = self.ask(i, word, members);
+        let text = |name: &str| answer["error"][name].as_str().unwrap_or_else(|| panic!("{word}: {answer}")).to_owned();
+        (text("kind"), text("message"))
+    }
+}
+
+/// Free ports of the loopback that follow each other, and that no other test of this program is given. (One that is a process of its
+/// own has a network of its own.) The host itself gives out none of them.
+fn free_ports(count: u16) -> u16 {
+    static NEXT: Mutex<u16> = Mutex::new(10_000);
+    let mut next = NEXT.lock().unwrap_or_else(|poison| poison.into_inner());
+    while *next + count < 32_000 {
+        let first = *next;
+        *next += count;
+        let bound: Option<Vec<TcpListener>> =
+            (first..first + count).map(|port| TcpListener::bind(("127.0.0.1", port)).ok()).collect();
+        if bound.is_some() {
+            return first;
+        }
+    }
+    panic!("no {count} free ports");
+}
+
+/// What more than one round makes for the first time is made.
+fn warm_up(c: &mut Client, i: &Instance) {
+    let first = free_ports(300);
+    let range = format!("127.0.0.1:{first}-{}", first + 299);
+    c.ok(i, "forward.add", forward(&range, ":80"));
+    c.ok(i, "forward.remove", json!({ "forwards": [{ "protocol": "tcp", "listen": range }] }));
+}
+
+fn forward(listen: &str, guest: &str) -> Value {
+    json!({ "forwards": [{ "protocol": "tcp", "listen": listen, "guest": guest }] })
+}
+
+/// The guest is reached through a forward at this port of the host.
+fn leads_to(i: &Instance, port: u16, guest_port: u16) {
+    let peer = client(port);
+    let syn = i.wait("a SYN for the guest", |frame| frame.tcp().filter(|segment| segment.has(SYN)));
+    assert_eq!(syn.dst.port(), guest_port);
+    drop(peer);
+    i.settle();
+    i.drain();
+}
+
+#[test]
+fn a_client_is_greeted_and_the_socket_is_its_owners_alone_and_goes() {
+    let folder = Folder::new("greeting");
+    let i = start(&folder);
+    assert_eq!(std::fs::metadata(folder.socket()).unwrap().permissions().mode() & 0o777, 0o600);
+    let mut client = Client::new(&i, &folder);
+    let version = client.ok(&i, "version", json!({}));
+    assert_eq!((&version["protocol"], &version["process"]), (&json!(1), &json!(std::process::id())));
+    drop(i);
+    assert!(!folder.socket().exists());
+}
+
+#[test]
+fn a_stale_socket_is_replaced_and_a_living_one_is_left_alone() {
+    let folder = Folder::new("stale");
+    drop(UnixListener::bind(folder.socket()).unwrap());
+    assert!(folder.socket().exists());
+    let i = start(&folder);
+    Client::new(&i, &folder);
+    assert!(try_start(&folder, "", Watch::AsItIs, Setup::default()).is_none());
+    Client::new(&i, &folder);
+    drop(i);
+    std::fs::write(folder.socket(), "somebody's").unwrap();
+    assert!(try_start(&folder, "", Watch::AsItIs, Setup::default()).is_none());
+    assert_eq!(std::fs::read(folder.socket()).unwrap(), b"somebody's");
+}
+
+#[test]
+fn half_a_line_waits_and_what_makes_no_sense_is_answered() {
+    let folder = Folder::new("lines");
+    let i = start(&folder);
+    let mut client = Client::new(&i, &folder);
+    client.stream.write_all(br#"{"id":"a","do":"#).unwrap();
+    i.settle();
+    assert_eq!(client.look(), Ok(None));
+    client.stream.write_all(b"\"version\"}\r\n\n{\"id\":2,\"do\":\"version\"}\n").unwrap();
+    assert_eq!(client.line(&i)["id"], "a");
+    assert_eq!(client.line(&i)["id"], 2);
+    for (line, kind) in [
+        ("nonsense", "syntax"),
+        ("[1]", "syntax"),
+        ("\u{0}", "syntax"),
+        (r#"{"do":"fly"}"#, "unknown"),
+        (r#"{"do":"version","x":1}"#, "invalid"),
+        (r#"{"do":"flows","most":0}"#, "invalid"),
+    ] {
+        client.stream.write_all(format!("{line}\n").as_bytes()).unwrap();
+        let answer = client.line(&i);
+        assert_eq!((&answer["id"], &answer["error"]["kind"]), (&Value::Null, &json!(kind)), "{line}");
+    }
+    client.stream.write_all(&[0xff, b'\n']).unwrap();
+    assert_eq!(client.line(&i)["error"]["kind"], "syntax");
+}
+
+#[test]
+fn a_line_without_an_end_is_the_end() {
+    let folder = Folder::new("long");
+    let i = start(&folder);
+    let mut client = Client::new(&i, &folder);
+    let mut left = 70_000;
+    i.until("a long line to be taken", || match client.stream.write(&vec![b'x'; left]) {
+        Ok(count) => {
+            left -= count;
+            (left == 0).then_some(())
+        }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+        Err(_) => Some(()),
+    });
+    assert_eq!(client.line(&i)["error"]["kind"], "syntax");
+    client.ended(&i);
+    Client::new(&i, &folder);
+}
+
+#[test]
+fn two_clients_have_their_own_answers_and_the_ninth_is_turned_away() {
+    let folder = Folder::new("many");
+    let i = start(&folder);
+    let mut clients: Vec<Client> = (0..8).map(|_| Client::new(&i, &folder)).collect();
+    clients[0].send(&json!({"id": "first", "do": "version"}));
+    clients[1].send(&json!({"id": "second", "do": "version"}));
+    assert_eq!(clients[1].line(&i)["id"], "second");
+    assert_eq!(clients[0].line(&i)["id"], "first");
+    let mut ninth = Client::new(&i, &folder);
+    assert_eq!(ninth.line(&i)["error"]["kind"], "limit");
+    ninth.ended(&i);
+    clients.pop();
+    i.settle();
+    Client::new(&i, &folder).ok(&i, "version", json!({}));
+}
+
+#[test]
+fn a_client_that_reads_nothing_is_not_served_and_makes_room() {
+    let folder = Folder::new("stall");
+    let i = start(&folder);
+    let mut deaf = Client::new(&i, &folder);
+    let line = b"{\"do\":\"counters\"}\n".repeat(1000);
+    // As much as is taken.
+    let mut sent = 0;
+    let mut still = 0;
+    while still < 20 {
+        match deaf.stream.write(&line) {
+            Ok(count) => (sent, still) = (sent + count, 0),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => still += 1,
+            Err(error) => panic!("{error}"),
+        }
+        i.turn(Duration::ZERO);
+        assert!(sent < 64 << 20, "it is served without an end");
+    }
+    // Others are served.
+    let mut other = Client::new(&i, &folder);
+    other.ok(&i, "version", json!({}));
+    let others: Vec<Client> = (0..6).map(|_| Client::new(&i, &folder)).collect();
+    // It goes for the next one.
+    Client::new(&i, &folder).ok(&i, "version", json!({}));
+    other.ok(&i, "version", json!({}));
+    assert_eq!(others.len(), 6);
+    let mut rest = Vec::new();
+    deaf.stream.set_nonblocking(false).unwrap();
+    let _ = deaf.stream.read_to_end(&mut rest);
+}
+
+#[test]
+fn a_flood_of_requests_leaves_the_guest_its_turns() {
+    let folder = Folder::new("flood");
+    let i = start(&folder);
+    let mut client = Client::new(&i, &folder);
+    let flood = b"{\"do\":\"version\"}\n".repeat(4096);
+    let mut sent = 0;
+    let mut answers = 0;
+    for round in 0..50 {
+        if let Ok(count) = client.stream.write(&flood[sent % 17..]) {
+            sent += count;
+        }
+        i.input(&Ip::new(Ipv4Addr::new(10, 0, 2, 2), 1).frame(&echo_request(7, round, b"x")));
+        i.turn(Duration::ZERO);
+        let pings = i.drain().iter().filter(|frame| frame.icmp().is_some()).count();
+        assert_eq!(pings, 1, "round {round}");
+        let before = answers;
+        while let Ok(Some(_)) = client.look() {
+            answers += 1;
+        }
+        assert!(answers - before <= 64, "{} answers in one round", answers - before);
+    }
+    assert!(answers > 100, "{answers}");
+}
+
+#[test]
+fn forwards_come_and_go_while_the_guest_runs() {
+    let folder = Folder::new("forwards");
+    let i = start(&folder);
+    let mut c = Client::new(&i, &folder);
+    let first = free_ports(10);
+    let range = format!("127.0.0.1:{first}-{}", first + 9);
+    let added = c.ok(&i, "forward.add", forward(&range, ":8000-8009"));
+    assert_eq!((&added["added"], &added["waiting"]), (&json!(10), &json!(0)));
+    leads_to(&i, first + 3, 8003);
+    let entry = json!({ "protocol": "tcp", "listen": range, "guest": "0.0.0.0:8000-8009" });
+    assert_eq!(c.ok(&i, "forward.list", json!({})), json!({ "forwards": [entry], "waiting": [] }));
+    // One of the middle goes, and the range is two.
+    let at = |port: u16| json!({ "forwards": [{ "protocol": "tcp", "listen": format!("127.0.0.1:{port}") }] });
+    assert_eq!(c.ok(&i, "forward.remove", at(first + 4))["removed"], 1);
+    assert_eq!(c.ok(&i, "forward.list", json!({}))["forwards"].as_array().unwrap().len(), 2);
+    assert_eq!(c.refused(&i, "forward.remove", at(first + 4)).0, "missing");
+    // All or nothing, for removals too.
+    let (kind, message) =
+        c.refused(&i, "forward.remove", json!({ "forwards": [{ "protocol": "tcp", "listen": range }] }));
+    assert_eq!(kind, "missing");
+    assert!(message.contains(&format!("127.0.0.1:{}", first + 4)), "{message}");
+    leads_to(&i, first + 9, 8009);
+}
+
+#[test]
+fn a_range_of_which_one_port_is_taken_is_added_not_at_all() {
+    if !isolated("a_range_of_which_one_port_is_taken_is_added_not_at_all", Isolation::Network) {
+        return;
+    }
+    let folder = Folder::new("nothing");
+    let i = start(&folder);
+    let mut c = Client::new(&i, &folder);
+    let first = free_ports(600);
+    let taken = TcpListener::bind(("127.0.0.1", first + 555)).unwrap();
+    let range = format!("127.0.0.1:{first}-{}", first + 599);
+    warm_up(&mut c, &i);
+    let before = open_descriptors();
+    let (kind, message) = c.refused(&i, "forward.add", forward(&range, ":80"));
+    assert_eq!(kind, "system");
+    assert!(message.contains(&format!("127.0.0.1:{}", first + 555)), "{message}");
+    i.settle();
+    assert_eq!(open_descriptors(), before);
+    assert_eq!(c.ok(&i, "forward.list", json!({}))["forwards"], json!([]));
+    drop(taken);
+    assert_eq!(c.ok(&i, "forward.add", forward(&range, ":80"))["added"], 600);
+    // Each is one descriptor.
+    assert_eq!(open_descriptors(), before - 1 + 600);
+}
+
+#[test]
+fn whoever_leaves_before_all_are_there_leaves_none() {
+    if !isolated("whoever_leaves_before_all_are_there_leaves_none", Isolation::Network) {
+        return;
+    }
+    let folder = Folder::new("leaves");
+    let i = start(&folder);
+    let first = free_ports(1000);
+    let mut c = Client::new(&i, &folder);
+    warm_up(&mut c, &i);
+    let before = open_descriptors();
+    c.send(&json!({ "do": "forward.add",
+        "forwards": [{ "protocol": "tcp", "listen": format!("127.0.0.1:{first}-{}", first + 999) }] }));
+    i.until("the first of them", || (open_descriptors() > before + 100).then_some(()));
+    assert!(open_descriptors() < before + 1000, "they are there at once");
+    drop(c);
+    let mut c = Client::new(&i, &folder);
+    i.settle();
+    assert_eq!(c.ok(&i, "forward.list", json!({}))["forwards"], json!([]));
+    assert_eq!(open_descriptors(), before);
+}
+
+#[test]
+fn what_can_lead_nowhere_or_needs_too_much_is_refused() {
+    let folder = Folder::new("refused");
+    let i = start(&folder);
+    let mut c = Client::new(&i, &folder);
+    let mut why = |listen: &str, guest: &str| c.refused(&i, "forward.add", forward(listen, guest));
+    assert_eq!(why("127.0.0.1:8000", "8.8.8.8:80").0, "invalid");
+    assert_eq!(why("127.0.0.1:8000", "10.0.2.2:80").0, "invalid");
+    assert_eq!(why("localhost:8000", ":80").0, "invalid");
+    let (kind, message) = why("192.0.2.1:8000", ":80");
+    assert!(kind == "system" && message.contains("192.0.2.1:8000"), "{kind}: {message}");
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a place for a limit.
+    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) }, 0);
+    if limit.rlim_cur < 60_000 {
+        let (kind, message) = why("127.0.0.1:2000-61999", ":80");
+        assert!(kind == "limit" && message.contains(&limit.rlim_cur.to_string()), "{kind}: {message}");
+    } else {
+        let all = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+            .map(|ip| json!({ "protocol": "tcp", "listen": format!("{ip}:1-65535") }));
+        assert_eq!(c.refused(&i, "forward.add", json!({ "forwards": all })).0, "limit");
+    }
+}
+
+#[test]
+fn the_set_of_forwards_is_replaced_whole() {
+    let folder = Folder::new("replace");
+    let i = start(&folder);
+    let mut c = Client::new(&i, &folder);
+    let first = free_ports(6);
+    let listen = |from: u16, to: u16| format!("127.0.0.1:{}-{}", first + from, first + to);
+    c.ok(&i, "forward.add", forward(&listen(0, 3), ":100-103"));
+    let wanted = json!({ "forwards": [
+        { "protocol": "tcp", "listen": listen(2, 3), "guest": ":102-103" },
+        { "protocol": "tcp", "listen": format!("127.0.0.1:{}", first + 1), "guest": ":9" },
+        { "protocol": "tcp", "listen": listen(4, 5), "guest": ":80" },
+    ] });
+    let done = c.ok(&i, "forward.replace", wanted.clone());
+    assert_eq!(done, json!({ "added": 2, "changed": 1, "kept": 2, "removed": 1, "waiting": 0 }));
+    leads_to(&i, first + 1, 9);
+    leads_to(&i, first + 2, 102);
+    leads_to(&i, first + 5, 80);
+    // What cannot be had whole changes nothing.
+    let _taken = TcpListener::bind(("127.0.0.1", first)).unwrap();
+    let (kind, _) = c.refused(&i, "forward.replace", forward(&listen(0, 1), ":7"));
+    assert_eq!(kind, "system");
+    assert_eq!(c.ok(&i, "forward.replace", wanted)["kept"], 5);
+    assert_eq!(c.ok(&i, "forward.replace", json!({ "forwards": [] }))["removed"], 5);
+}
+
+#[test]
+fn datagrams_and_unix_sockets_are_forwarded_as_well() {
+    let folder = Folder::new("kinds");
+    let i = start(&folder);
+    let mut c = Client::new(&i, &folder);
+    let path = folder.0.join("ssh.sock");
+    let both = json!({ "forwards": [
+        { "protocol": "unix", "listen": path, "guest": ":22" },
+        { "protocol": "udp", "listen": "127.0.0.1:0", "guest": ":53" },
+    ] });
+    let added = c.ok(&i, "forward.add", both);
+    let udp: SocketAddr = added["bound"][0].as_str().unwrap().parse().unwrap();
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.send_to(b"hello", udp).unwrap();
+    let datagram = i.wait("a datagram for the guest", |frame| frame.udp());
+    assert_eq!((datagram.dst.port(), &datagram.data[..]), (53, &b"hello"[..]));
+    let _peer = UnixStream::connect(&path).unwrap();
+    let syn = i.wait("a SYN for the guest", |frame| frame.tcp().filter(|segment| segment.has(SYN)));
+    assert_eq!(syn.dst.port(), 22);
+    let remove = json!({ "forwards": [{ "protocol": "unix", "listen": path }, { "protocol": "udp", "listen": udp }] });
+    assert_eq!(c.ok(&i, "forward.remove", remove)["removed"], 2);
+    assert!(!path.exists());
+}
+
+#[test]
+fn in_direct_mode_the_application_watches_it() {
+    let folder = Folder::new("direct");
+    let i = try_start(&folder, "", Watch::Directly, Setup::default()).unwrap();
+    i.settle();
+    let mut c = Client::new(&i, &folder);
+    c.ok(&i, "version", json!({}));
+    let first = free_ports(700);
+    let range = format!("127.0.0.1:{first}-{}", first + 699);
+    assert_eq!(c.ok(&i, "forward.add", forward(&range, ":80"))["added"], 700);
+    leads_to(&i, first + 650, 80);
+    let gone = json!({ "forwards": [{ "protocol": "tcp", "listen": range }] });
+    assert_eq!(c.ok(&i, "forward.remove", gone)["removed"], 700);
+    // Each descriptor was told of, and taken back.
+    drop(c);
+    i.settle();
+    let mut again = Client::new(&i, &folder);
+    again.ok(&i, "counters", json!({}));
+}
+
+#[test]
+fn an_address_that_comes_later_is_waited_for() {
+    if !isolated("an_address_that_comes_later_is_waited_for", Isolation::Network) {
+        return;
+    }
+    let folder = Folder::new("wait");
+    let i = start(&folder);
+    let mut c = Client::new(&i, &folder);
+    let range = "[2001:db8::77]:4000-4001";
+    let mut wanted = forward(range, ":80");
+    assert_eq!(c.refused(&i, "forward.add", wanted.clone()).0, "system");
+    wanted["forwards"][0]["wait"] = true.into();
+    assert_eq!(c.ok(&i, "forward.add", wanted.clone()), json!({ "added": 0, "waiting": 1 }));
+    assert_eq!(c.ok(&i, "forward.list", json!({}))["waiting"][0]["listen"], range);
+    // Who waits can be taken away.
+    let place = json!({ "forwards": [{ "protocol": "tcp", "listen": range }] });
+    assert_eq!(c.ok(&i, "forward.remove", place), json!({ "removed": 0, "waiting": 1 }));
+    c.ok(&i, "forward.add", wanted);
+    add_loopback_address(ip("2001:db8::77"));
+    i.move_clock(Duration::from_millis(900));
+    i.settle();
+    assert_eq!(c.ok(&i, "forward.list", json!({}))["forwards"], json!([]));
+    i.move_clock(Duration::from_millis(200));
+    i.settle();
+    let entry = json!([{ "protocol": "tcp", "listen": "[2001:db8::77]:4000", "guest": "0.0.0.0:80" },
+        { "protocol": "tcp", "listen": "[2001:db8::77]:4001", "guest": "0.0.0.0:80" }]);
+    assert_eq!(c.ok(&i, "forward.list", json!({})), json!({ "forwards": entry, "waiting": [] }));
+}
+
+#[test]
+fn flows_are_told_with_bytes_age_and_rule_a_page_at_a_time() {
+    let folder = Folder::new("flows");
+    let rules =
+        "[policy]\ndefault = 'allow'\n[[policy.rule]]\naction = 'allow'\nprotocol = 'tcp'\nhost = '127.0.0.1'\n";
+    let i = start_with(&folder, rules);
+    let (listener, port) = tcp_listener();
+    let mut guest = Conn::connect(&i, at_vhost(port));
+    let mut host = accept(&i, &listener);
+    guest.send(&i, ACK | PSH, b"hello");
+    assert_eq!(host_read(&i, &mut host, 5), b"hello");
+    let (peer, udp_port) = udp_peer();
+    for from in 0..4 {
+        i.input(&udp_frame(5000 + from, at_vhost(udp_port), b"abc"));
+        host_recv(&i, &peer);
+    }
+    i.move_clock(Duration::from_millis(2500));
+    let mut c = Client::new(&i, &folder);
+    let first = c.ok(&i, "flows", json!({ "most": 3 }));
+    let flows = first["flows"].as_array().unwrap();
+    assert_eq!(flows.len(), 3);
+    let tcp = &flows[0];
+    let expected = json!({ "protocol": "tcp", "direction": "out", "remote": format!("10.0.2.2:{port}"),
+        "host": format!("127.0.0.1:{port}"), "state": "ESTABLISHED", "to_host": 5, "to_guest": 0, "by": "rule", "rule": 1 });
+    for (name, value) in expected.as_object().unwrap() {
+        assert_eq!(&tcp[name], value, "{name} of {tcp}");
+    }
+    assert!((2.4..3.0).contains(&tcp["seconds"].as_f64().unwrap()), "{tcp}");
+    assert!(tcp["rtt"].as_f64().is_some(), "{tcp}");
+    let rest = c.ok(&i, "flows", json!({ "after": first["next"] }));
+    assert_eq!(rest["flows"].as_array().unwrap().len(), 2);
+    assert!(rest.get("next").is_none());
+    assert_eq!((&rest["flows"][1]["to_host"], &rest["flows"][1]["by"]), (&json!(3), &json!("default")));
+    assert_eq!(c.ok(&i, "counters", json!({}))["udp"]["now"], 4);
+}
+
+#[test]
+fn another_policy_ends_what_it_forbids_and_nothing_else() {
+    let folder = Folder::new("policy");
+    let i = start(&folder);
+    let (allowed, allowed_port) = tcp_listener();
+    let (forbidden, forbidden_port) = tcp_listener();
+    let mut stays = Conn::connect(&i, at_vhost(allowed_port));
+    let mut stays_host = accept(&i, &allowed);
+    let goes = Conn::connect(&i, at_vhost(forbidden_port));
+    let mut goes_host = accept(&i, &forbidden);
+    let (peer, udp_port) = udp_peer();
+    let question = udp_frame(5000, at_vhost(udp_port), b"abc");
+    i.input(&question);
+    let (_, flow) = host_recv(&i, &peer);
+    let mut c = Client::new(&i, &folder);
+    // What makes no sense changes nothing.
+    let (kind, message) = c.refused(&i, "policy.replace", json!({ "text": "[policy]\ndefault = 'alow'\n" }));
+    assert!(kind == "invalid" && message.starts_with("text:2: policy.default: "), "{message}");
+    i.drain();
+    let text = format!(
+        "[policy]\n[[policy.rule]]\naction = 'allow'\nprotocol = 'tcp'\nhost = '127.0.0.1'\nhost-port = {allowed_port}\n"
+    );
+    assert_eq!(c.ok(&i, "policy.replace", json!({ "text": text })), json!({ "ended": 2 }));
+    let resets: Vec<u16> =
+        i.drain().iter().filter_map(Frame::tcp).filter(|s| s.has(RST)).map(|s| s.dst.port()).collect();
+    assert_eq!(resets, [goes.guest.port()]);
+    assert_eq!(host_end(&i, &mut goes_host).1, End::Reset);
+    // Neither way of the datagrams is open.
+    peer.send_to(b"answer", flow).unwrap();
+    i.settle();
+    assert!(i.drain().iter().all(|frame| frame.udp().is_none()));
+    assert!(i.answer(&question).iter().any(|frame| frame.icmp().is_some()));
+    stays.send(&i, ACK | PSH, b"on");
+    assert_eq!(host_read(&i, &mut stays_host, 2), b"on");
+    let test = |to: &str| json!({ "to": to });
+    let denied = c.ok(&i, "policy.test", test(&format!("10.0.2.2:{forbidden_port}")));
+    assert_eq!(denied, json!({ "action": "deny", "by": "default", "host": format!("127.0.0.1:{forbidden_port}") }));
+    assert_eq!(c.ok(&i, "policy.test", test(&format!("10.0.2.2:{allowed_port}")))["rule"], 1);
+    assert_eq!(c.ok(&i, "policy.test", json!({ "protocol": "udp", "to": "10.0.2.3:53" }))["service"], "dns");
+    assert_eq!(c.ok(&i, "policy.test", json!({ "from": "192.0.2.1:1" }))["action"], "deny");
+    assert_eq!(c.refused(&i, "policy.test", json!({})).0, "invalid");
+    assert_eq!(c.refused(&i, "policy.test", test("10.0.2.2")).0, "invalid");
+}
+
+#[test]
+fn a_policy_that_wants_names_knows_those_that_it_has_heard() {
+    let folder = Folder::new("names");
+    let (listener, port) = tcp_listener();
+    let wants = |name: &str| {
+        let rule = format!("action = 'allow'\nprotocol = 'tcp'\nhost = '127.0.0.1'\nname = '{name}'\nhttp = 'host'\n");
+        format!("[policy]\n[[policy.rule]]\n{rule}")
+    };
+    let i = start_with(&folder, &wants("*.example.org"));
+    let mut guest = Conn::connect(&i, at_vhost(port));
+    let request = b"GET / HTTP/1.1\r\nHost: www.example.org\r\n\r\n";
+    guest.send(&i, ACK | PSH, request);
+    let mut host = accept(&i, &listener);
+    assert_eq!(host_read(&i, &mut host, request.len()), request);
+    let mut c = Client::new(&i, &folder);
+    let flow = &c.ok(&i, "flows", json!({}))["flows"][0];
+    assert_eq!((&flow["name"], &flow["by"], &flow["rule"]), (&json!("www.example.org"), &json!("rule"), &json!(1)));
+    assert_eq!(c.ok(&i, "policy.replace", json!({ "text": wants("www.example.org") })), json!({ "ended": 0 }));
+    let test = c.ok(&i, "policy.test", json!({ "to": format!("10.0.2.2:{port}") }));
+    assert_eq!((&test["action"], &test["by"]), (&json!("deny"), &json!("hello")));
+    assert_eq!(c.ok(&i, "policy.replace", json!({ "text": wants("mail.example.org") })), json!({ "ended": 1 }));
+    assert_eq!(host_end(&i, &mut host).1, End::Reset);
+}
+
+#[test]
+fn a_policy_that_drops_tells_the_guest_nothing_and_clients_of_a_forward_go() {
+    let folder = Folder::new("drop");
+    let i = start(&folder);
+    let mut c = Client::new(&i, &folder);
+    let (listener, port) = tcp_listener();
+    let _guest = Conn::connect(&i, at_vhost(port));
+    let mut host = accept(&i, &listener);
+    let udp = json!({ "forwards": [{ "protocol": "udp", "listen": "127.0.0.1:0", "guest": "10.0.2.15:53" }] });
+    let at: SocketAddr = c.ok(&i, "forward.add", udp)["bound"][0].as_str().unwrap().parse().unwrap();
+    let (peer, _) = udp_peer();
+    peer.send_to(b"in", at).unwrap();
+    let came = i.wait("a datagram for the guest", |frame| frame.udp());
+    let back = udp_frame(53, came.src, b"back");
+    i.input(&back);
+    host_recv(&i, &peer);
+    i.drain();
+    c.ok(&i, "policy.replace", json!({ "text": "[policy]\ndefault = 'drop'\n" }));
+    assert_eq!(host_end(&i, &mut host).1, End::Reset);
+    assert_eq!(i.drain().len(), 0);
+    peer.send_to(b"in", at).unwrap();
+    i.settle();
+    assert!(i.answer(&back).is_empty());
+    host_gets_nothing(&i, &peer);
+}
+
+#[test]
+fn a_drained_network_begins_nothing_and_ends_when_the_rest_has() {
+    let folder = Folder::new("drain");
+    let i = start(&folder);
+    let (listener, port) = tcp_listener();
+    let mut guest = Conn::connect(&i, at_vhost(port));
+    let mut host = accept(&i, &listener);
+    let (peer, udp_port) = udp_peer();
+    let to = at_vhost(udp_port);
+    i.input(&udp_frame(5000, to, b"abc"));
+    let (_, flow) = host_recv(&i, &peer);
+    let mut c = Client::new(&i, &folder);
+    assert_eq!(c.ok(&i, "drain", json!({})), json!({ "flows": 2 }));
+    assert_eq!(c.ok(&i, "version", json!({}))["draining"], true);
+    i.drain();
+    // What there is goes on, both ways.
+    guest.send(&i, ACK | PSH, b"on");
+    assert_eq!(host_read(&i, &mut host, 2), b"on");
+    i.input(&udp_frame(5000, to, b"again"));
+    assert_eq!(host_recv(&i, &peer).0, b"again");
+    peer.send_to(b"answer", flow).unwrap();
+    i.wait("an answer", |frame| frame.udp());
+    // Nothing else begins.
+    i.drain();
+    let reply = Conn::try_connect(&i, at_vhost(port), &[]);
+    assert!(matches!(reply, Reply::Reset(..)), "{reply:?}");
+    i.input(&udp_frame(5001, to, b"new"));
+    host_gets_nothing(&i, &peer);
+    c.send(&json!({ "id": "end", "do": "drain", "wait": true }));
+    i.settle();
+    assert_eq!(c.look(), Ok(None));
+    guest.send(&i, RST | ACK, b"");
+    i.move_clock(Duration::from_secs(250));
+    i.turn(Duration::ZERO);
+    for _ in 0..60 {
+        i.move_clock(Duration::from_secs(5));
+        i.turn(Duration::ZERO);
+    }
+    assert_eq!(c.line(&i), json!({ "id": "end", "ok": { "flows": 0 } }));
+    c.ok(&i, "resume", json!({}));
+    i.input(&udp_frame(5001, to, b"new"));
+    assert_eq!(host_recv(&i, &peer).0, b"new");
+}
+
+/// The same members, whatever their values are; of a list, those of its first one.
+fn alike(wanted: &Value, got: &Value) -> bool {
+    match (wanted, got) {
+        (Value::Object(wanted), Value::Object(got)) => {
+            wanted.len() == got.len()
+                && wanted.iter().all(|(name, wanted)| got.get(name).is_some_and(|got| alike(wanted, got)))
+        }
+        (Value::Array(wanted), Value::Array(got)) => match (wanted.first(), got.first()) {
+            (Some(wanted), Some(got)) => alike(wanted, got),
+            (wanted, got) => wanted.is_none() == got.is_none(),
+        },
+        (wanted, got) => std::mem::discriminant(wanted) == std::mem::discriminant(got),
+    }
+}
+
+#[test]
+fn what_the_page_shows_is_what_is_answered() {
+    if !isolated("what_the_page_shows_is_what_is_answered", Isolation::Network) {
+        return;
+    }
+    let folder = Folder::new("page");
+    let i = start(&folder);
+    let mut c = Client::new(&i, &folder);
+    let page = include_str!("../docs/control.md");
+    let mut shown = 0;
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        let Some(request) = line.strip_prefix("→ ") else { continue };
+        let answer = lines.next().and_then(|line| line.strip_prefix("← ")).expect("an answer behind each request");
+        let wanted: Value = serde_json::from_str(answer).unwrap();
+        c.stream.write_all(format!("{request}\n").as_bytes()).unwrap();
+        let got = c.line(&i);
+        assert!(alike(&wanted, &got) && wanted["id"] == got["id"], "{request}\n{got}\n{wanted}");
+        shown += 1;
+    }
+    assert!(shown >= 20, "{shown}");
+    for name in ["pcapng", "pcapng.1", "jsonl"] {
+        std::fs::remove_file(format!("/tmp/oxislirp-page.{name}")).unwrap();
+    }
+    // Every request that there is, is on the page.
+    let source = include_str!("../engine/src/control/request.rs");
+    let words = source.lines().filter_map(|line| line.trim().strip_prefix('"')?.split_once("\" =>"));
+    let words: Vec<&str> = words.map(|(word, _)| word).collect();
+    assert!(words.len() >= 15, "{words:?}");
+    for word in words {
+        assert!(page.contains(&format!("\"do\":\"{word}\"")), "{word}");
+    }
+}
