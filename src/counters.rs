@@ -56,6 +56,8 @@ pub struct OxislirpCounters {
     pub logged: u64,
     /// Those of them that found no room in it.
     pub log_dropped: u64,
+    /// Datagrams and pings that a limit had dropped.
+    pub dropped_over_limit: u64,
 }
 
 impl From<inspect::FlowCounters> for OxislirpFlowCounters {
@@ -81,6 +83,7 @@ impl From<inspect::Counters> for OxislirpCounters {
             capture_dropped: counters.capture_dropped,
             logged: counters.logged,
             log_dropped: counters.log_dropped,
+            dropped_over_limit: counters.dropped_over_limit,
         }
     }
 }

@@ -31,8 +31,8 @@
 //! [`inspect`] describes one.
 //!
 //! The feature `tokio` adds `drive::AsyncDriver`, a loop as a task; `capture` adds `Stack::start_capture` and `Stack::start_log`, which
-//! write down what a guest did; `policy` adds the module `policy`, which says which hosts a guest may reach; `control` adds
-//! `Stack::start_control`, a socket at which requests come in while a stack runs.
+//! write down what a guest did; `policy` adds the modules `policy`, which says which hosts a guest may reach, and `limits`,
+//! how much; `control` adds `Stack::start_control`, a socket at which requests come in while a stack runs.
 // The C library around this crate is the package `oxislirp-capi`; docs/architecture.md tells how the rooms depend on each other.
 #![deny(unsafe_code)]
 // What data from a guest, a peer or a file must not be able to reach. Not in the manifest, which the package's tests and
@@ -59,6 +59,8 @@ mod forward;
 mod host;
 pub mod inspect;
 mod ip;
+#[cfg(feature = "policy")]
+pub mod limits;
 mod link;
 mod pace;
 #[cfg(feature = "policy")]

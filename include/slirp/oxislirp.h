@@ -100,6 +100,10 @@ typedef struct OxislirpCounters {
      * Those of them that found no room in it.
      */
     uint64_t log_dropped;
+    /**
+     * Datagrams and pings that a limit had dropped.
+     */
+    uint64_t dropped_over_limit;
 } OxislirpCounters;
 
 /**

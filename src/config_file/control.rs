@@ -45,7 +45,11 @@ struct Alone {
 fn read_policy(text: &str) -> Result<Policy, String> {
     let path = Path::new("text");
     let Alone { policy } = toml::from_str(text).map_err(|error| Fault::in_text(path, text, &error).to_string())?;
-    policy.policy().map_err(|(place, message)| Fault::at(path, text, place.start, &message).to_string())
+    let fault = |(place, message): (Range<usize>, String)| Fault::at(path, text, place.start, &message).to_string();
+    if !policy.limits().map_err(fault)?.is_empty() {
+        return Err("a rule has a limit: those are counted from the beginning on, and come with no other policy".into());
+    }
+    policy.policy().map_err(fault)
 }
 
 #[cfg(test)]
@@ -72,5 +76,7 @@ mod tests {
         assert!(fault("[policy]\ndefault = 'alow'\n").starts_with("text:2: policy.default: `alow` is none of"));
         assert!(fault("[log]\nfile = 'x'\n").contains("unknown field `log`"));
         assert!(fault("").contains("missing field `policy`"));
+        let limit = "[[policy.rule]]\naction = 'allow'\nprotocol = 'tcp'\nlimit = { up = 1 }\n";
+        assert!(fault(limit).starts_with("a rule has a limit"));
     }
 }

@@ -10,6 +10,7 @@ mod capture;
 mod control;
 mod fault;
 mod item;
+mod limits;
 mod log;
 mod paths;
 mod policy;
@@ -20,6 +21,7 @@ use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use oxislirp::limits::Limits;
 use oxislirp::policy::Policy;
 use oxislirp::{CaptureOptions, ConfigBuilder, ControlOptions, Stack};
 use serde::Deserialize;
@@ -38,6 +40,7 @@ const LONGEST: u64 = 4 << 20;
 struct Tables {
     capture: Option<capture::Table>,
     control: Option<control::Table>,
+    limits: Option<limits::Table>,
     log: Option<log::Table>,
     policy: Option<policy::Table>,
 }
@@ -47,6 +50,7 @@ struct Tables {
 pub(crate) struct Settings {
     capture: Option<CaptureOptions>,
     control: Option<ControlOptions>,
+    limits: Limits,
     log: Option<PathBuf>,
     policy: Option<Policy>,
 }
@@ -71,18 +75,23 @@ impl Settings {
     }
 
     fn parse(path: &Path, text: &str, instance: &Instance) -> Result<Settings, Fault> {
-        let Tables { capture, control, log, policy } =
+        let Tables { capture, control, limits, log, policy } =
             toml::from_str(text).map_err(|error| Fault::in_text(path, text, &error))?;
         let at = |(place, message): (Range<usize>, String)| Fault::at(path, text, place.start, &message);
         let capture = capture.map(|table| table.options(instance)).transpose().map_err(at)?;
         let control = control.map(|table| table.options(instance)).transpose().map_err(at)?;
         let log = log.map(|table| table.path(instance)).transpose().map_err(at)?;
+        let (whole, guest) = limits.map(|table| table.limits()).transpose().map_err(at)?.unwrap_or_default();
+        let of_rules = policy.as_ref().map(policy::Table::limits).transpose().map_err(at)?.unwrap_or_default();
+        let limits = Limits::new().whole(whole).each_guest(guest);
+        let limits = of_rules.into_iter().fold(limits, |limits, (number, limit)| limits.rule(number, limit));
         let policy = policy.map(policy::Table::policy).transpose().map_err(at)?;
-        Ok(Settings { capture, control, log, policy })
+        Ok(Settings { capture, control, limits, log, policy })
     }
 
     /// A configuration with what the file says.
     pub(crate) fn apply(&self, config: ConfigBuilder) -> ConfigBuilder {
+        let config = config.limits(self.limits.clone());
         match &self.policy {
             Some(policy) => config.policy(policy.clone()),
             None => config,

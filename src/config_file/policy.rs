@@ -11,6 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::item::{Item, One, Several, word};
+use super::limits::{Bounds, OfRules};
 
 /// The table as it is written.
 #[derive(Debug, Deserialize)]
@@ -39,6 +40,7 @@ struct WrittenRule {
     name: Option<Several<NamePattern>>,
     tls: Option<One<Tls>>,
     http: Option<One<Http>>,
+    limit: Option<Spanned<Bounds>>,
 }
 
 /// The name that a rule compares in a connection of TLS; there is one.
@@ -74,6 +76,30 @@ impl WrittenRule {
 }
 
 impl Table {
+    /// The limits of rules, each with the rule's number.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub(super) fn limits(&self) -> Result<OfRules, (Range<usize>, String)> {
+        let mut limits = Vec::new();
+        for (number, rule) in (1..).zip(&self.rule) {
+            let WrittenRule { action: One(action), protocol, service, limit, .. } = rule.get_ref();
+            let Some(limit) = limit else { continue };
+            let is_tcp = protocol.as_ref().is_some_and(|Several(all)| all.iter().all(|one| *one == Protocol::Tcp));
+            let wrong = match (action, service) {
+                (Action::Deny | Action::Drop, _) => "what is refused needs no limit",
+                (Action::Allow, Some(_)) => "services are not counted",
+                _ if !is_tcp => "a rule bounds connections, so that it has to have protocol = \"tcp\"",
+                _ => {
+                    limits.push((number, limit.get_ref().limit()?));
+                    continue;
+                }
+            };
+            return Err((limit.span(), wrong.to_owned()));
+        }
+        Ok(limits)
+    }
+
     /// The policy that is written here.
     ///
     /// # Errors

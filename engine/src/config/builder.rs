@@ -174,6 +174,13 @@ impl ConfigBuilder {
         self
     }
 
+    /// How much may pass. As much as the host carries, by default.
+    #[cfg(feature = "policy")]
+    pub fn limits(mut self, limits: crate::limits::Limits) -> Self {
+        self.config.limits = limits;
+        self
+    }
+
     /// Whether the virtual name servers answer. On by default.
     pub fn dns(mut self, on: bool) -> Self {
         self.config.reach.dns = on;

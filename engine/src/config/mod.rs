@@ -77,6 +77,8 @@ pub struct Config {
     pub(crate) handover: bool,
     #[cfg(feature = "policy")]
     pub(crate) policy: Option<std::sync::Arc<crate::policy::Policy>>,
+    #[cfg(feature = "policy")]
+    pub(crate) limits: crate::limits::Limits,
 }
 
 impl Config {
@@ -151,6 +153,8 @@ impl Default for Config {
             handover: false,
             #[cfg(feature = "policy")]
             policy: None,
+            #[cfg(feature = "policy")]
+            limits: crate::limits::Limits::new(),
         }
     }
 }

@@ -10,6 +10,8 @@ use super::egress::Egress;
 use super::gate::Gate;
 use super::journal::Journal;
 use super::key::{Endpoint, FlowKey};
+#[cfg(feature = "policy")]
+use super::meter::Ledger;
 use super::name_server::NameServers;
 use super::policy::Policy;
 use super::timers::TimerQueue;
@@ -46,6 +48,9 @@ pub(crate) struct Context {
     pub policy: Policy,
     /// Whether a flow may begin.
     pub gate: Gate,
+    /// How much may pass.
+    #[cfg(feature = "policy")]
+    pub limits: Option<Box<Ledger>>,
     /// The address that the guest has while nothing else is known of it: the first one of the DHCP server.
     pub first_guest: Ipv4Addr,
     pub egress: Egress,

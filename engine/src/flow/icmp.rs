@@ -15,6 +15,7 @@ use super::effect::Leaving;
 use super::egress::{Reported, Unreachable};
 use super::gate::{Admission, Protocol};
 use super::journal::{About, Account, Carrier, End, Refusal};
+use super::meter::{Meter, Way};
 use super::policy::Destination;
 use super::table::{Entry, Flow, GivesWay, Table};
 use super::token::Kind;
@@ -58,6 +59,8 @@ struct Echo {
     tos: u8,
     expires: Instant,
     account: Account,
+    /// What it is counted by, where there are limits.
+    meter: Meter,
 }
 
 /// The pings of one program in the guest to one destination.
@@ -201,11 +204,28 @@ impl IcmpTable {
                 return cx.journal.refused(&about, Refusal::Policy, cx.now);
             }
         }
+        let mut meter = None;
+        if cx.has_limits() {
+            if self.flows.find(&key).is_none() {
+                let Some(begun) = cx.begins(request.source, None) else {
+                    note(Refusal::Limit, cx);
+                    return cx.egress.unreachable(Unreachable::Prohibited, request.packet, cx.now);
+                };
+                meter = begun;
+            }
+            if !cx.passes(request.source, Way::Up, request.message.len()) {
+                return cx.ends(meter);
+            }
+        }
         let id = match self.flow_of(key, real, admission, cx) {
             Ok(id) => id,
             // As for UDP: it is as if the request was lost.
-            Err(error) if is_lack(&error) => return note(Refusal::NoResources, cx),
+            Err(error) if is_lack(&error) => {
+                cx.ends(meter);
+                return note(Refusal::NoResources, cx);
+            }
             Err(error) => {
+                cx.ends(meter);
                 note(Refusal::of(&error), cx);
                 // Neither kind of socket is allowed here: the guest is told at once.
                 cx.egress.unreachable(Unreachable::Host, request.packet, cx.now);
@@ -213,6 +233,9 @@ impl IcmpTable {
             }
         };
         let Some(IcmpFlow { echo, host, used }) = self.flows.get_mut(id) else { return };
+        if meter.is_some() {
+            echo.meter = meter;
+        }
         *used = true;
         echo.tos = request.tos;
         echo.expires = cx.now + LIFETIME;
@@ -262,7 +285,8 @@ impl IcmpTable {
         let source = cx.policy.outbound(SocketAddr::new(real, 0));
         let made = cx.open_datagram(|| Datagram::ping(real.is_ipv6(), source.map(|address| address.ip())));
         let (socket, raw) = cx.tell_of_source(source, made)?;
-        let echo = Echo { key, real, raw, tos: 0, expires: cx.now + LIFETIME, account: Account::default() };
+        let account = Account::default();
+        let echo = Echo { key, real, raw, tos: 0, expires: cx.now + LIFETIME, account, meter: None };
         let flow = IcmpFlow { echo, host: HostHalf::new(socket, real.is_ipv6()), used: true };
         let id = self.flows.admit(flow, cx).map_err(|_| no_memory())?;
         if let Some(entry) = self.flows.entry(id) {
@@ -287,7 +311,8 @@ impl IcmpTable {
     }
 
     fn remove(&mut self, id: IcmpId, why: End, cx: &mut Context) {
-        if let Some(Entry { flow, number, .. }) = self.flows.remove(id, cx) {
+        if let Some(Entry { mut flow, number, .. }) = self.flows.remove(id, cx) {
+            cx.ends(flow.echo.meter.take());
             cx.journal.ended(number, Carrier::Icmp, &flow.echo.account, why, cx.now);
             cx.giving_way -= 1;
             cx.unwatch(Leaving::Datagram(flow.host.into_socket()));
@@ -364,6 +389,12 @@ impl Echo {
         if kind != if self.real.is_ipv6() { icmpv6::ECHO_REPLY } else { icmp::ECHO_REPLY }
             || (self.raw && [*id_high, *id_low] != identifier)
             || sender.is_some_and(|sender| sender.ip() != self.real)
+        {
+            return;
+        }
+        #[cfg(feature = "policy")]
+        if let Some(limits) = &mut cx.limits
+            && !limits.datagram(self.key.guest, Way::Down, length, cx.now)
         {
             return;
         }

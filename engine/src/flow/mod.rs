@@ -15,6 +15,7 @@ pub(crate) mod icmp;
 pub(crate) mod identity;
 pub(crate) mod journal;
 pub(crate) mod key;
+pub(crate) mod meter;
 pub(crate) mod name_server;
 pub(crate) mod policy;
 pub(crate) mod ready;

@@ -46,6 +46,8 @@ pub struct Counters {
     pub dropped_to_guest: u64,
     /// Frames for the guest that were dropped because too many waited for its hardware address.
     pub dropped_unresolved: u64,
+    /// Datagrams and pings that a limit had dropped.
+    pub dropped_over_limit: u64,
     /// Frames that there were to capture.
     pub captured: u64,
     /// Those of them that found no room.
@@ -72,6 +74,10 @@ pub fn counters(stack: &Stack) -> Counters {
     let (captured, logged) = (stack.captured(), stack.logged());
     #[cfg(not(feature = "capture"))]
     let (captured, logged) = (Nothing::default(), Nothing::default());
+    #[cfg(feature = "policy")]
+    let dropped_over_limit = tables.cx.limits.as_ref().map_or(0, |limits| limits.dropped());
+    #[cfg(not(feature = "policy"))]
+    let dropped_over_limit = 0;
     Counters {
         frames_from_guest: traffic.frames_in,
         bytes_from_guest: traffic.bytes_in,
@@ -84,6 +90,7 @@ pub fn counters(stack: &Stack) -> Counters {
         dropped_from_guest: stack.refused_frames(),
         dropped_to_guest: egress.dropped_waiting(),
         dropped_unresolved: egress.dropped_unresolved(),
+        dropped_over_limit,
         captured: captured.seen,
         capture_dropped: captured.dropped,
         logged: logged.seen,

@@ -192,6 +192,8 @@ impl Stack {
             gate: Gate::new(config.policy.clone()),
             #[cfg(not(feature = "policy"))]
             gate: Gate::default(),
+            #[cfg(feature = "policy")]
+            limits: crate::limits::Ledger::new(&config.limits).map(Box::new),
             first_guest: config.dhcp_start,
             effects,
             warnings: Warnings::default(),

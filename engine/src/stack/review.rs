@@ -28,6 +28,9 @@ impl Stack {
     /// Has another policy judge from now on. What there is, is to be reviewed next.
     pub(crate) fn replace_policy(&mut self, policy: Policy) -> Review {
         self.cx.gate.replace(Arc::new(policy));
+        if let Some(limits) = &mut self.cx.limits {
+            limits.forget_rules();
+        }
         Review {
             tcp: self.tcp.flows.iter().map(|(id, _)| id).collect(),
             udp: self.udp.flows.iter().map(|(id, _)| id).collect(),

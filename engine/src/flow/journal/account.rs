@@ -16,6 +16,8 @@ pub(crate) enum End {
     NotConnected,
     /// What its first bytes said, or did not say, is forbidden; or a policy that came later forbids it.
     Policy,
+    /// Its limit of bytes is used up.
+    Limit,
     /// The library has reset it.
     Reset,
     /// Nothing went through it for its time.

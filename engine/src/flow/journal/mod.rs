@@ -87,6 +87,8 @@ pub(crate) enum Refusal {
     /// A rule forbids it.
     #[cfg_attr(not(feature = "policy"), allow(dead_code))]
     Policy,
+    /// There are, or begin, as many as are wished for, or no more bytes are to pass.
+    Limit,
     /// Nothing of the host is at this address, or the host has no way there.
     NoRoute,
     /// There is no name server.

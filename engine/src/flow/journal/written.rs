@@ -136,6 +136,7 @@ fn reason(why: Refusal) -> &'static str {
     match why {
         Refusal::Restricted => "restricted",
         Refusal::Policy => "policy",
+        Refusal::Limit => "limit",
         Refusal::NoRoute => "no-route",
         Refusal::NoNameServer => "no-name-server",
         Refusal::HopsExceeded => "hops-exceeded",
@@ -164,6 +165,7 @@ fn word(end: End) -> &'static str {
         End::HostReset => "host-reset",
         End::NotConnected => "not-connected",
         End::Policy => "policy",
+        End::Limit => "limit",
         End::Reset => "reset",
         End::Expired => "expired",
         End::MadeRoom => "made-room",

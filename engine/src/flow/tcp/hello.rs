@@ -92,20 +92,18 @@ impl TcpFlow {
         };
         let real = hold.real;
         self.host.end_connect();
-        let allowed = heard
-            .as_ref()
-            .is_some_and(|it| cx.gate.hello(self.key.guest, self.key.remote, real, it, cx.now).is_allowed());
-        if allowed {
-            // Another policy may come.
-            #[cfg(feature = "control")]
-            (self.heard = heard.map(Box::new));
-            return self.flush_to_host(cx);
-        }
-        self.refuse_hello(cx);
-    }
-
-    fn refuse_hello(&mut self, cx: &mut Context) {
-        self.host.account.ends(End::Policy);
+        let admission = heard.as_ref().map(|it| cx.gate.hello(self.key.guest, self.key.remote, real, it, cx.now));
+        let why = match admission.filter(|admission| admission.is_allowed()) {
+            Some(admission) if cx.joins(&mut self.host.meter, admission.rule()) => {
+                // Another policy may come.
+                #[cfg(feature = "control")]
+                (self.heard = heard.map(Box::new));
+                return self.flush_to_host(cx);
+            }
+            Some(_) => End::Limit,
+            None => End::Policy,
+        };
+        self.host.account.ends(why);
         self.reset_both(cx);
     }
 }

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use super::again::Again;
 use super::guest::{Attaching, Program};
 use crate::flow::journal::Account;
+use crate::flow::meter::Meter;
 use crate::host::fault::Fault;
 use crate::host::poller::Readiness;
 use crate::host::socket::Stream;
@@ -102,6 +103,8 @@ pub(super) struct HostHalf {
     read_size: u32,
     /// Set while it is being connected.
     connecting: Option<Box<Connecting>>,
+    /// What it is counted by, where there are limits.
+    pub(super) meter: Meter,
     /// What went through it, and why it ends.
     pub(super) account: Account,
 }
@@ -121,6 +124,7 @@ impl HostHalf {
             again: Again::default(),
             read_size: MIN_READ,
             connecting: None,
+            meter: None,
             account: Account::default(),
         }
     }
@@ -267,7 +271,7 @@ impl HostHalf {
     #[inline]
     pub(super) fn takes_directly(&self) -> bool {
         let open = self.writable && !self.refuses && !self.shut;
-        open && matches!(self.side, Side::Host(_)) && self.connecting.is_none()
+        open && matches!(self.side, Side::Host(_)) && self.connecting.is_none() && self.meter.is_none()
     }
 
     pub(super) fn set_writable(&mut self) {
@@ -354,6 +358,20 @@ impl HostHalf {
         self.connecting.as_ref().is_some_and(|connecting| connecting.deadline <= now)
     }
 
+    /// The host is given nothing before then.
+    #[cfg(feature = "policy")]
+    pub(super) fn pause_writes(&mut self, until: Instant) {
+        self.writable = false;
+        self.again.pause_writes(until);
+    }
+
+    /// Nothing is read from it before then.
+    #[cfg(feature = "policy")]
+    pub(super) fn pause_reads(&mut self, until: Instant) {
+        self.readable = false;
+        self.again.pause_reads(until);
+    }
+
     /// Whether the time has come to ask a host again that lacked memory; it is then taken for one that has some.
     pub(super) fn asks_again(&mut self, now: Instant) -> bool {
         let is_due = self.again.is_due(now);
@@ -391,10 +409,11 @@ impl HostHalf {
         }
     }
 
-    /// Whether the peer keeps up with what it is given: the kernel has sent it all but half of the last `sent` bytes.
+    /// Whether the peer keeps up with what it is given: the kernel has sent it all but half of the last `sent` bytes. Where a limit says how
+    /// fast it is given anything, a longer queue before that would only wait longer.
     #[cold]
     pub(super) fn keeps_up(&self, sent: usize) -> bool {
-        self.stream().is_none_or(|stream| stream.backlog() <= sent / 2)
+        self.meter.is_none() && self.stream().is_none_or(|stream| stream.backlog() <= sent / 2)
     }
 
     fn on_write_error(&mut self, error: &io::Error, now: Instant) -> Written {

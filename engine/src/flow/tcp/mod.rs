@@ -6,7 +6,7 @@
 //! `hops` passes the guest's time to live on, `seek` looks for a guest that does not answer, `silence` looks after ends that
 //! may have gone without a word, `hello` holds a connection until its first bytes have said where it goes (`no_hello` does
 //! not), `fallback` looks for a service on the host's other loopback address, `trouble` is what becomes of a flow when the host says no,
-//! `forbid` when a later policy does, `again` when it is asked once more, `proof` tells the hand-over what the guest has read.
+//! `forbid` when a later policy does, `again` when it is asked once more, `meter` slows it where that is wished for, `proof` tells the hand-over what the guest has read.
 
 mod again;
 mod bounds;
@@ -18,6 +18,7 @@ pub(crate) mod guest;
 mod hello;
 mod hops;
 mod host_half;
+mod meter;
 #[cfg(not(feature = "policy"))]
 mod no_hello;
 mod open;

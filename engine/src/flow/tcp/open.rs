@@ -117,10 +117,22 @@ impl TcpTable {
             false => other_loopback(&key, destination, cx)
                 .filter(|&other| cx.gate.out(Protocol::Tcp, key.guest, key.remote, other, cx.now).is_allowed()),
         };
+        // The virtual network's own name server is not counted.
+        let begins = if to_name_server {
+            Some(None)
+        } else {
+            cx.begins(key.guest.ip, admission.rule().filter(|_| !admission.listens()))
+        };
+        let Some(meter) = begins else {
+            let about = About::out(Carrier::Tcp, key.guest, key.remote, None).by(admission);
+            cx.journal.refused(&about, Refusal::Limit, cx.now);
+            return reset(&key, segment, cx);
+        };
         let mut other = alternative;
         let stream = match fallback::connect(destination, &mut other, hops, cx) {
             Ok(stream) => stream,
             Err(error) => {
+                cx.ends(meter);
                 let fault = Fault::of(&error);
                 note_refused(&key, Refusal::of(&error), cx);
                 // Out of descriptors, ports or memory: that is not the server's fault.
@@ -143,6 +155,7 @@ impl TcpTable {
             About::out(Carrier::Tcp, key.guest, key.remote, Some(destination)).for_service(service).by(admission);
         let id = self.insert(key, conn, Side::Host(stream), Origin::Guest, &about, cx);
         if let Some(flow) = self.flows.get_mut(id) {
+            flow.host.meter = meter;
             // A SYN that brings data may be large; such a one is not worth keeping for the sake of a quotation.
             let packet = if from.packet.len() <= 128 { from.packet.to_vec() } else { Vec::new() };
             let reached = alternative.filter(|_| other.is_none());
@@ -215,9 +228,17 @@ impl TcpTable {
             stream.reset_on_close();
             return;
         };
+        let Some(meter) = cx.begins(guest.ip, admission.rule()) else {
+            note(Refusal::Limit, cx);
+            stream.reset_on_close();
+            return;
+        };
         let conn = Connection::active(&cx.tcp_config_for(&key), cx.initial_sequence(&key), cx.now);
         let about = About::incoming(Carrier::Tcp, key.guest, key.remote, peer).by(admission);
         let id = self.insert(key, conn, Side::Host(stream), Origin::Host { anywhere }, &about, cx);
+        if let Some(flow) = self.flows.get_mut(id) {
+            flow.host.meter = meter;
+        }
         if !self.watch(id, cx) {
             return self.end(id, End::NoResources, cx);
         }

@@ -7,10 +7,12 @@
 
 use super::TcpFlow;
 use super::host_half::{MAX_READ, MIN_READ, Received, Side, Written};
+use super::meter::first_of;
 use crate::flow::context::Context;
 use crate::flow::effect::{Effect, Leaving};
 use crate::flow::egress::Unreachable;
 use crate::flow::journal::End;
+use crate::flow::meter::Way;
 use crate::host::fault::Fault;
 use crate::pace;
 use crate::tcp::{Flags, Segment, Transmit};
@@ -244,8 +246,14 @@ impl TcpFlow {
         }
         while self.host.is_writable() && !self.host.refuses() && !self.conn.recv().is_empty() {
             // The urgent byte is never more than is buffered.
-            match self.host.write(self.conn.recv().slices(), self.conn.recv().urgent(), cx.now) {
+            let most = self.may_give(cx);
+            if most == 0 {
+                break;
+            }
+            let slices = first_of(self.conn.recv().slices(), most);
+            match self.host.write(slices, self.conn.recv().urgent(), cx.now) {
                 Written::Bytes(sent) => {
+                    self.carried(Way::Up, sent, cx);
                     cx.pace.on_given();
                     cx.budget.moved(sent);
                     if sent == self.conn.recv().len() && self.conn.wants_wider_window() {
@@ -323,7 +331,10 @@ impl TcpFlow {
             return 0;
         }
         let (asked, urgent) = self.host.next_read();
-        let want = most.min(asked);
+        let want = self.may_read(most.min(asked), cx);
+        if want == 0 {
+            return 0;
+        }
         let (first, second) = self.conn.send_mut().spaces(want, limit, &mut cx.pool);
         let (first_length, second_length) = (first.len().min(want), second.len().min(want - first.len().min(want)));
         let received = match (first.get_mut(..first_length), second.get_mut(..second_length)) {
@@ -334,6 +345,7 @@ impl TcpFlow {
         match received {
             Received::Bytes(length) => {
                 self.conn.send_mut().commit(length);
+                self.carried(Way::Down, length, cx);
                 self.read_edge = self.conn.snd_edge();
                 cx.pace.on_bytes(length);
                 read = length;
@@ -355,6 +367,8 @@ impl TcpFlow {
     fn part_with_host(&mut self, cx: &mut Context) {
         if let Some(stream) = self.host.leave_if_ended() {
             cx.unwatch(Leaving::Stream(stream));
+            let meter = self.host.meter.take();
+            cx.ends(meter);
         }
     }
 

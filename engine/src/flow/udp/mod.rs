@@ -28,6 +28,7 @@ use super::clock_hand::ClockHand;
 use super::datagram::{self, HostHalf};
 use super::journal::Account;
 use super::key::Endpoint;
+use super::meter::Meter;
 use super::table::{Flow, GivesWay};
 use super::token::Kind;
 use crate::host::poller::{News, Readiness};
@@ -51,6 +52,8 @@ struct Mapping {
     expires: Instant,
     /// What has gone through it; through a forward, each of the peers has one.
     account: Account,
+    /// What it is counted by, where there are limits.
+    meter: Meter,
 }
 
 /// One UDP mapping.

@@ -8,6 +8,7 @@ use crate::flow::context::Context;
 use crate::flow::egress::Reported;
 use crate::flow::gate::Admission;
 use crate::flow::journal::{About, Carrier, Refusal, Way};
+use crate::flow::meter::Way as MeterWay;
 use crate::host::error_queue::QueuedError;
 use crate::host::fault::Fault;
 use crate::host::mmsg::{ReceiveBuffer, Received};
@@ -81,6 +82,9 @@ fn deliver(flow: &mut UdpFlow, received: &Received<'_>, cx: &mut Context) {
     // Anybody may answer, but nobody that the guest is kept from. Whether it may ask the name server was judged.
     let is_asked = !(mapping.forward || from_name_server || cx.gate.is_open());
     if is_asked && !cx.gate.answer(mapping.guest, source, real, cx.now).is_allowed() {
+        return;
+    }
+    if !from_name_server && !cx.passes(guest.ip, MeterWay::Down, received.byte_count()) {
         return;
     }
     if mapping.forward {

@@ -10,6 +10,7 @@ use crate::flow::egress::{Reported, Unreachable};
 use crate::flow::gate::{Admission, Service};
 use crate::flow::journal::{About, Carrier, Refusal, Way};
 use crate::flow::key::Endpoint;
+use crate::flow::meter::{Meter, Way as MeterWay};
 use crate::flow::name_server::Moved;
 #[cfg(feature = "policy")]
 use crate::flow::name_server::Ruling;
@@ -40,6 +41,9 @@ impl UdpTable {
     /// Takes a datagram from the guest.
     pub(crate) fn on_datagram(&mut self, datagram: &FromGuest<'_>, cx: &mut Context) {
         if self.stage.continued_by(datagram) {
+            if !may_pass(datagram, cx) {
+                return;
+            }
             if !self.stage.has_room(datagram) {
                 self.flush(cx);
             }
@@ -94,7 +98,21 @@ impl UdpTable {
         };
         // A forward whose socket is of the other family reaches the peers that came through it, and nobody else.
         let forward = forward.filter(|&id| self.flows.get(id).is_some_and(|flow| flow.host.is_v6() == real.is_ipv6()));
+        let mut meter = None;
+        if cx.has_limits() {
+            match self.begins(datagram, real, forward, cx) {
+                Some(begun) if may_pass(datagram, cx) => meter = begun,
+                Some(begun) => return cx.ends(begun),
+                None => {
+                    note_refused(datagram, Refusal::Limit, cx);
+                    return cx.egress.unreachable(Unreachable::Prohibited, datagram.packet, cx.now);
+                }
+            }
+        }
         let (sent, burst) = self.send_to(datagram, (real, verdict), forward, cx);
+        if meter.is_some() {
+            self.keep_meter(datagram.source, real, meter, cx);
+        }
         let is_query = cx.policy.is_name_server(datagram.destination);
         match sent {
             Sent::Done => {}
@@ -107,6 +125,32 @@ impl UdpTable {
             self.stage.begin(burst);
         }
         self.ask_again(cx);
+    }
+
+    /// What a flow is counted by that is about to begin, or that has only asked the name server so far, which is not counted. `None`
+    /// when a limit keeps it from that.
+    #[cold]
+    fn begins(
+        &self,
+        datagram: &FromGuest<'_>,
+        real: SocketAddr,
+        forward: Option<UdpId>,
+        cx: &mut Context,
+    ) -> Option<Meter> {
+        let flow = self.flows.find(&(datagram.source, real.is_ipv6(), false)).and_then(|id| self.flows.get(id));
+        let is_counted = flow.is_some_and(|flow| flow.mapping.meter.is_some());
+        if is_counted || forward.is_some() || cx.policy.is_name_server(datagram.destination) {
+            return Some(None);
+        }
+        cx.begins(datagram.source.ip, None)
+    }
+
+    #[cold]
+    fn keep_meter(&mut self, source: Endpoint, real: SocketAddr, meter: Meter, cx: &mut Context) {
+        match self.flows.find(&(source, real.is_ipv6(), false)).and_then(|id| self.flows.get_mut(id)) {
+            Some(flow) if flow.mapping.meter.is_none() => flow.mapping.meter = meter,
+            _ => cx.ends(meter),
+        }
     }
 
     /// Whether what comes from `source` answers who came through a forward: it is the guest that the forward leads to.
@@ -233,6 +277,14 @@ impl UdpTable {
 /// There will be no flow for a datagram of the guest.
 fn note_refused(datagram: &FromGuest<'_>, why: Refusal, cx: &mut Context) {
     cx.journal.refused(&About::out(Carrier::Udp, datagram.source, datagram.destination, None), why, cx.now);
+}
+
+/// Whether a datagram is within the limits. What goes to the virtual name server is not counted.
+#[inline]
+fn may_pass(datagram: &FromGuest<'_>, cx: &mut Context) -> bool {
+    !cx.has_limits()
+        || cx.policy.is_name_server(datagram.destination)
+        || cx.passes(datagram.source.ip, MeterWay::Up, datagram.payload.len())
 }
 
 /// Whether a datagram may go where its destination leads.

@@ -138,7 +138,8 @@ impl UdpTable {
         let (peers, expires) = (VecDeque::new(), cx.now + LIFETIME);
         let account = Account::default();
         let (forward, queries) = (used_for == Use::Forward, used_for == Use::Guest { queries: true });
-        let mapping = Mapping { guest, remote: None, forward, queries, bound: None, peers, expires, account };
+        let mapping =
+            Mapping { guest, remote: None, forward, queries, bound: None, peers, expires, account, meter: None };
         let flow = UdpFlow { mapping, host: HostHalf::new(socket, v6), bulk: Bulk::default(), used: true };
         self.flows.admit(flow, cx)
     }
@@ -152,7 +153,8 @@ impl UdpTable {
         if self.stage.burst().is_some_and(|burst| burst.flow == id) {
             self.end_burst(cx);
         }
-        let Some(Entry { flow, number, .. }) = self.flows.remove(id, cx) else { return };
+        let Some(Entry { mut flow, number, .. }) = self.flows.remove(id, cx) else { return };
+        cx.ends(flow.mapping.meter.take());
         if flow.mapping.forward {
             flow.mapping.end_clients(why, cx);
             self.forwards.remove(&flow.mapping.guest, id);

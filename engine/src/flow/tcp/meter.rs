@@ -1,0 +1,82 @@
+//! Streams under a limit: they are slowed, and nothing of them is lost. What the host may not be given stays in the connection's
+//! receive buffer, so that the guest's window closes; what may not come to the guest is not read, so that the peer's does.
+
+use super::TcpFlow;
+use crate::flow::context::Context;
+use crate::flow::meter::Way;
+#[cfg(feature = "policy")]
+use crate::time::Instant;
+
+impl TcpFlow {
+    /// How many bytes the host may be given now.
+    #[inline]
+    pub(super) fn may_give(&mut self, cx: &mut Context) -> usize {
+        if self.host.meter.is_none() { usize::MAX } else { self.may_carry(Way::Up, self.conn.recv().len(), cx) }
+    }
+
+    /// How many of the bytes that there is room for may be read now.
+    #[inline]
+    pub(super) fn may_read(&mut self, room: usize, cx: &mut Context) -> usize {
+        if self.host.meter.is_none() { room } else { self.may_carry(Way::Down, room, cx).min(room) }
+    }
+
+    /// The host has got so many, or the guest will.
+    #[inline]
+    pub(super) fn carried(&mut self, way: Way, bytes: usize, cx: &mut Context) {
+        if self.host.meter.is_some() {
+            self.count(way, bytes, cx);
+        }
+    }
+}
+
+#[cfg(feature = "policy")]
+impl TcpFlow {
+    /// Nothing where it has to wait, of which a deadline will remind it.
+    #[cold]
+    fn may_carry(&mut self, way: Way, wanted: usize, cx: &mut Context) -> usize {
+        use crate::flow::journal::End;
+        use crate::flow::meter::Allowed;
+
+        let (Some(limits), Some(meter)) = (&mut cx.limits, &mut self.host.meter) else { return wanted };
+        match limits.may(meter, way, wanted, cx.now) {
+            Allowed::Bytes(bytes) => return bytes,
+            Allowed::At(until) => self.wait(way, until),
+            Allowed::Never => {
+                self.host.account.ends(End::Limit);
+                self.reset_both(cx);
+            }
+        }
+        0
+    }
+
+    fn wait(&mut self, way: Way, until: Instant) {
+        match way {
+            Way::Up => self.host.pause_writes(until),
+            Way::Down => self.host.pause_reads(until),
+        }
+    }
+
+    #[cold]
+    fn count(&mut self, way: Way, bytes: usize, cx: &mut Context) {
+        if let (Some(limits), Some(meter)) = (&mut cx.limits, &mut self.host.meter) {
+            limits.carried(meter, way, bytes);
+        }
+    }
+}
+
+/// No stream has a meter.
+#[cfg(not(feature = "policy"))]
+impl TcpFlow {
+    fn may_carry(&mut self, _: Way, wanted: usize, _: &mut Context) -> usize {
+        wanted
+    }
+
+    fn count(&mut self, _: Way, _: usize, _: &mut Context) {}
+}
+
+/// The first so many bytes of two parts.
+#[inline]
+pub(super) fn first_of<'a>((first, second): (&'a [u8], &'a [u8]), most: usize) -> (&'a [u8], &'a [u8]) {
+    let behind = most.saturating_sub(first.len());
+    (first.get(..most).unwrap_or(first), second.get(..behind).unwrap_or(second))
+}

@@ -1,0 +1,131 @@
+//! `[limits]`: how much may pass, of everything and of each address of the guest; a rule of `[policy]` has the same as its `limit`.
+
+use std::ops::Range;
+
+use oxislirp::limits::Limit;
+use serde::Deserialize;
+use toml::Spanned;
+
+/// The bounds of one of those that have any.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Bounds {
+    up: Option<Spanned<u64>>,
+    down: Option<Spanned<u64>>,
+    new_flows_per_second: Option<Spanned<u32>>,
+    flows: Option<Spanned<u32>>,
+    volume: Option<Spanned<u64>>,
+}
+
+/// The table.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Table {
+    #[serde(default)]
+    whole: Bounds,
+    #[serde(default)]
+    each_guest: Bounds,
+}
+
+/// The limits of rules, each with the rule's number.
+pub(super) type OfRules = Vec<(u32, Limit)>;
+
+/// A number, and what it bounds.
+fn bound<T: Copy + Default + PartialEq>(
+    limit: Limit,
+    number: Option<&Spanned<T>>,
+    set: fn(Limit, T) -> Limit,
+) -> Result<Limit, (Range<usize>, String)> {
+    let Some(number) = number else { return Ok(limit) };
+    if *number.get_ref() == T::default() {
+        let text = "0 would be nothing at all, which a rule of the policy says better".to_owned();
+        return Err((number.span(), text));
+    }
+    Ok(set(limit, *number.get_ref()))
+}
+
+impl Bounds {
+    /// What the engine makes of it.
+    ///
+    /// # Errors
+    /// Where a value is that makes no sense, and what is wrong with it.
+    pub(super) fn limit(&self) -> Result<Limit, (Range<usize>, String)> {
+        let limit = bound(Limit::new(), self.up.as_ref(), Limit::up)?;
+        let limit = bound(limit, self.down.as_ref(), Limit::down)?;
+        let limit = bound(limit, self.new_flows_per_second.as_ref(), Limit::new_flows_per_second)?;
+        let limit = bound(limit, self.flows.as_ref(), Limit::flows)?;
+        bound(limit, self.volume.as_ref(), Limit::volume)
+    }
+}
+
+impl Table {
+    /// The limits of everything, and of each address of the guest.
+    ///
+    /// # Errors
+    /// As [`Bounds::limit`].
+    pub(super) fn limits(&self) -> Result<(Limit, Limit), (Range<usize>, String)> {
+        Ok((self.whole.limit()?, self.each_guest.limit()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oxislirp::limits::Limits;
+
+    use super::super::tests::parse;
+    use super::*;
+
+    #[test]
+    fn limits_are_what_is_written() {
+        let settings = parse(
+            "[limits.whole]\ndown = 1_000_000\nvolume = 10_000_000_000\n\
+             [limits.each-guest]\nup = 500\nflows = 9\nnew-flows-per-second = 3\n\
+             [[policy.rule]]\naction = 'deny'\n\
+             [[policy.rule]]\naction = 'allow'\nprotocol = 'tcp'\nlimit = { up = 7 }\n",
+        )
+        .unwrap();
+        let expected = Limits::new()
+            .whole(Limit::new().down(1_000_000).volume(10_000_000_000))
+            .each_guest(Limit::new().up(500).flows(9).new_flows_per_second(3))
+            .rule(2, Limit::new().up(7));
+        assert_eq!(settings.limits, expected);
+        assert!(parse("").unwrap().limits.is_none());
+    }
+
+    /// The file that docs/limits.md shows.
+    #[test]
+    fn what_the_page_shows_is_taken() {
+        let page = include_str!("../../docs/limits.md");
+        let shown = page.split_once("```toml\n").and_then(|(_, rest)| rest.split_once("```")).unwrap().0;
+        let expected = Limits::new()
+            .whole(Limit::new().down(2_000_000).up(500_000).volume(10_000_000_000))
+            .each_guest(Limit::new().flows(200).new_flows_per_second(50))
+            .rule(1, Limit::new().down(200_000).up(50_000));
+        assert_eq!(parse(shown).unwrap().limits, expected);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_where_it_stands() {
+        for (text, wanted) in [
+            ("[limits.whole]\nup = 0\n", "x.toml:2: limits.whole.up: 0 would be nothing at all"),
+            ("[limits]\nup = 1\n", "x.toml:2: limits.up: unknown field `up`"),
+            ("[limits.each-guest]\nflows = -1\n", "x.toml:2: limits.each-guest.flows: invalid value"),
+            ("[limits.whole]\nflows = '9'\n", "x.toml:2: limits.whole.flows: invalid type"),
+            (
+                "[[policy.rule]]\naction = 'deny'\nprotocol = 'tcp'\nlimit = { up = 7 }\n",
+                "x.toml:4: policy.rule.limit: what is refused needs no limit",
+            ),
+            (
+                "[[policy.rule]]\naction = 'allow'\nlimit = { up = 7 }\n",
+                "x.toml:3: policy.rule.limit: a rule bounds connections, so that it has to have protocol = \"tcp\"",
+            ),
+            (
+                "[[policy.rule]]\naction = 'allow'\nprotocol = 'tcp'\nservice = 'dns'\nlimit = { up = 7 }\n",
+                "x.toml:5: policy.rule.limit: services are not counted",
+            ),
+        ] {
+            let fault = parse(text).unwrap_err();
+            assert!(fault.starts_with(wanted), "{fault}\n{wanted}");
+        }
+    }
+}
