@@ -449,3 +449,107 @@ fn names_of_a_policy_without_them_are_nobodys_business() {
     server.send_to(b"whatever", from).unwrap();
     assert_eq!(i.wait_udp("the answer").1.data, b"whatever");
 }
+
+/// Names of the network's own, and the host's name server.
+fn own(text: &str) -> (Box<Instance>, UdpSocket) {
+    (under(text, &[SERVER], setup6()), server(SERVER))
+}
+
+const PTR: u16 = 12;
+
+#[test]
+fn names_of_ones_own_are_answered_and_others_are_asked_for() {
+    if !names("names_of_ones_own_are_answered_and_others_are_asked_for") {
+        return;
+    }
+    let hosts = std::env::temp_dir().join(format!("oxislirp-hosts-{}", std::process::id()));
+    std::fs::write(&hosts, "10.9.9.9 hosted.test hosted # a machine\n").unwrap();
+    let (i, server) = own(&format!(
+        "[dns]\nhost-alias = 'host.internal'\nhosts = '{}'\nrecords = [\n\
+         {{ name = 'db.test', a = ['10.0.2.2', '192.0.2.9'], aaaa = 'fec0::2', ttl = 5 }},\n\
+         {{ name = 'www.test', cname = 'DB.test' }},\n{{ name = 'far.test', cname = 'example.org', ttl = 7 }},\n]\n\
+         zone = [{{ domain = 'closed', servers = [] }}]\n",
+        hosts.display()
+    ));
+    std::fs::remove_file(&hosts).unwrap();
+    let told = |name: &str, kind| {
+        let reply = ask_raw(&i, &server, &query(5, name, kind), &[]);
+        nobody_was_asked(&i, &server);
+        reply.unwrap()
+    };
+    let addresses = |texts: &[&str]| (0, texts.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<IpAddr>>());
+    assert_eq!(told("Db.Test", A), addresses(&["10.0.2.2", "192.0.2.9"]));
+    assert_eq!(told("db.test", AAAA), addresses(&["fec0::2"]));
+    assert_eq!(told("db.test", 15), addresses(&[]));
+    assert_eq!(told("www.test", A), addresses(&["10.0.2.2", "192.0.2.9"]));
+    assert_eq!(told("host.internal", A), addresses(&["10.0.2.2"]));
+    assert_eq!(told("host.internal", AAAA), addresses(&["fec0::2"]));
+    assert_eq!(told("hosted", A), addresses(&["10.9.9.9"]));
+    assert_eq!(told("2.2.0.10.in-addr.arpa", PTR).0, 0);
+    assert_eq!(told("x.closed", A), (3, vec![]));
+    // Others are asked for what is not of here, also at the end of an alias.
+    assert_eq!(ask(&i, &server, "x.db.test", &[address("x.db.test", "8.8.8.8", 5)]), addresses(&["8.8.8.8"]));
+    i.input(&udp_frame(3000, at(VDNS, 53), &query(9, "far.test", A)));
+    let (asked, from) = host_recv(&i, &server);
+    assert_eq!(asked, query(9, "example.org", A));
+    server.send_to(&answer(&asked, &[address("example.org", "8.8.4.4", 5)]), from).unwrap();
+    let (_, reply) = i.wait_udp("the answer");
+    assert_eq!(reply.data[12..12 + 10], wire("far.test")[..]);
+    assert_eq!((reply.data[7], read(&reply.data)), (2, addresses(&["8.8.4.4"])));
+    // What is no query of the DNS goes on as ever.
+    i.input(&udp_frame(3001, at(VDNS, 53), b"anything"));
+    let (_, from) = host_recv(&i, &server);
+    server.send_to(b"whatever", from).unwrap();
+    assert_eq!(i.wait_udp("the answer").1.data, b"whatever");
+}
+
+#[test]
+fn names_of_a_domain_are_asked_of_its_servers_and_of_nobody_else() {
+    if !names("names_of_a_domain_are_asked_of_its_servers_and_of_nobody_else") {
+        return;
+    }
+    let others = UdpSocket::bind("127.0.0.99:5300").unwrap();
+    others.set_nonblocking(true).unwrap();
+    let (i, usual) = own("[dns]\nzone = [{ domain = 'corp.test', servers = ['127.0.0.99:5300'] }]\n");
+    assert_eq!(ask(&i, &others, "db.Corp.test", &[address("db.corp.test", "10.1.1.1", 5)]).1.len(), 1);
+    nobody_was_asked(&i, &usual);
+    assert_eq!(ask(&i, &usual, "xcorp.test", &[address("xcorp.test", "8.8.8.8", 5)]).1.len(), 1);
+    nobody_was_asked(&i, &others);
+    // Also when they do not answer, or are not there.
+    drop(others);
+    for _ in 0..3 {
+        i.input(&udp_frame(3000, at(VDNS, 53), &query(7, "db.corp.test", A)));
+        i.settle();
+        nobody_was_asked(&i, &usual);
+    }
+    let (i, usual) = own_servers();
+    assert_eq!(ask(&i, &usual, "example.org", &[address("example.org", "8.8.8.8", 5)]).1.len(), 1);
+}
+
+/// One whose servers the file names, which are not those of the host.
+fn own_servers() -> (Box<Instance>, UdpSocket) {
+    let socket = UdpSocket::bind("127.0.0.98:5301").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    (under("[dns]\nservers = '127.0.0.98:5301'\n", &["127.0.0.1"], Setup::default()), socket)
+}
+
+#[test]
+fn names_of_ones_own_are_names_like_others_to_a_policy() {
+    if !names("names_of_ones_own_are_names_like_others_to_a_policy") {
+        return;
+    }
+    let (_open, port) = tcp_listener();
+    let (i, server) = own(&format!(
+        "[dns]\nhost-alias = 'host.internal'\nrecords = [{{ name = 'other.test', a = '10.0.2.2' }}]\n[policy]\nrule = [\n\
+         {{ action = 'allow', service = 'dns' }},\n\
+         {{ action = 'allow', name = 'host.internal', host-port = {port} }},\n]\n"
+    ));
+    assert!(!reaches(&i, at_vhost(port)));
+    assert_eq!(ask(&i, &server, "other.test", &[]).0, REFUSED);
+    assert!(!reaches(&i, at_vhost(port)));
+    assert_eq!(ask(&i, &server, "host.internal", &[]).1, ["10.0.2.2".parse::<IpAddr>().unwrap()]);
+    assert!(reaches(&i, at_vhost(port)));
+    let pointer = ask_raw(&i, &server, &query(1, "2.2.0.10.in-addr.arpa", PTR), &[]).unwrap();
+    assert_eq!(pointer.0, REFUSED, "the name of that address is one that may not be asked for");
+    nobody_was_asked(&i, &server);
+}

@@ -32,7 +32,8 @@
 //!
 //! The feature `tokio` adds `drive::AsyncDriver`, a loop as a task; `capture` adds `Stack::start_capture` and `Stack::start_log`, which
 //! write down what a guest did; `policy` adds the modules `policy`, which says which hosts a guest may reach, and `limits`,
-//! how much; `control` adds `Stack::start_control`, a socket at which requests come in while a stack runs.
+//! how much, and `OwnNames`, names of the virtual network's own; `control` adds `Stack::start_control`, a socket at which requests
+//! come in while a stack runs.
 // The C library around this crate is the package `oxislirp-capi`; docs/architecture.md tells how the rooms depend on each other.
 #![deny(unsafe_code)]
 // What data from a guest, a peer or a file must not be able to reach. Not in the manifest, which the package's tests and
@@ -87,6 +88,8 @@ pub use forward::host::{HostForward, HostForwardEntry, HostForwardHandle, Listen
 pub use host::poller::Readiness;
 pub use host::unix::UnixAddress;
 pub use pace::Glance;
+#[cfg(feature = "policy")]
+pub use service::dns::own::{OwnNames, OwnNamesError};
 pub use service::dns::search_list::{BadSearchDomain, SearchDomainFault};
 pub use service::ncsi::NcsiConfig;
 pub use service::tftp::{TftpFile, TftpOpenError, TftpSource};

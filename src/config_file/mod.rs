@@ -8,6 +8,7 @@
 
 mod capture;
 mod control;
+mod dns;
 mod fault;
 mod item;
 mod limits;
@@ -41,6 +42,7 @@ struct Tables {
     capture: Option<capture::Table>,
     control: Option<control::Table>,
     limits: Option<limits::Table>,
+    dns: Option<dns::Table>,
     log: Option<log::Table>,
     policy: Option<policy::Table>,
 }
@@ -51,6 +53,7 @@ pub(crate) struct Settings {
     capture: Option<CaptureOptions>,
     control: Option<ControlOptions>,
     limits: Limits,
+    dns: Option<dns::Dns>,
     log: Option<PathBuf>,
     policy: Option<Policy>,
 }
@@ -75,25 +78,30 @@ impl Settings {
     }
 
     fn parse(path: &Path, text: &str, instance: &Instance) -> Result<Settings, Fault> {
-        let Tables { capture, control, limits, log, policy } =
+        let Tables { capture, control, dns, limits, log, policy } =
             toml::from_str(text).map_err(|error| Fault::in_text(path, text, &error))?;
         let at = |(place, message): (Range<usize>, String)| Fault::at(path, text, place.start, &message);
         let capture = capture.map(|table| table.options(instance)).transpose().map_err(at)?;
         let control = control.map(|table| table.options(instance)).transpose().map_err(at)?;
+        let dns = dns.map(|table| table.dns(instance)).transpose().map_err(at)?;
         let log = log.map(|table| table.path(instance)).transpose().map_err(at)?;
         let (whole, guest) = limits.map(|table| table.limits()).transpose().map_err(at)?.unwrap_or_default();
         let of_rules = policy.as_ref().map(policy::Table::limits).transpose().map_err(at)?.unwrap_or_default();
         let limits = Limits::new().whole(whole).each_guest(guest);
         let limits = of_rules.into_iter().fold(limits, |limits, (number, limit)| limits.rule(number, limit));
         let policy = policy.map(policy::Table::policy).transpose().map_err(at)?;
-        Ok(Settings { capture, control, limits, log, policy })
+        Ok(Settings { capture, control, dns, limits, log, policy })
     }
 
     /// A configuration with what the file says.
     pub(crate) fn apply(&self, config: ConfigBuilder) -> ConfigBuilder {
         let config = config.limits(self.limits.clone());
-        match &self.policy {
+        let config = match &self.policy {
             Some(policy) => config.policy(policy.clone()),
+            None => config,
+        };
+        match &self.dns {
+            Some(dns) => dns.apply(config),
             None => config,
         }
     }

@@ -181,6 +181,14 @@ impl ConfigBuilder {
         self
     }
 
+    /// Names that the virtual name server answers itself, and domains that have servers of their own. None by default. They are
+    /// served where the network has a name server.
+    #[cfg(feature = "policy")]
+    pub fn own_names(mut self, names: crate::OwnNames) -> Self {
+        self.config.own_names = names;
+        self
+    }
+
     /// Whether the virtual name servers answer. On by default.
     pub fn dns(mut self, on: bool) -> Self {
         self.config.reach.dns = on;

@@ -79,6 +79,8 @@ pub struct Config {
     pub(crate) policy: Option<std::sync::Arc<crate::policy::Policy>>,
     #[cfg(feature = "policy")]
     pub(crate) limits: crate::limits::Limits,
+    #[cfg(feature = "policy")]
+    pub(crate) own_names: crate::service::dns::own::OwnNames,
 }
 
 impl Config {
@@ -155,6 +157,8 @@ impl Default for Config {
             policy: None,
             #[cfg(feature = "policy")]
             limits: crate::limits::Limits::new(),
+            #[cfg(feature = "policy")]
+            own_names: Default::default(),
         }
     }
 }

@@ -122,11 +122,6 @@ impl Gate {
     pub(crate) fn answer(&mut self, _: Endpoint, _: Endpoint, _: SocketAddr, _: Instant) -> Admission {
         Admission::OPEN
     }
-
-    #[inline(always)]
-    pub(crate) fn governs_names(&self) -> bool {
-        false
-    }
 }
 
 #[cfg(feature = "policy")]
@@ -280,6 +275,19 @@ impl Gate {
 /// name server.
 #[cfg(feature = "control")]
 pub(crate) type Open = (Endpoint, Endpoint, Option<SocketAddr>);
+/// Without the feature.
+#[cfg(not(feature = "policy"))]
+impl Context {
+    #[inline(always)]
+    pub(crate) fn looks_at_queries(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    pub(crate) fn governs_names(&self) -> bool {
+        false
+    }
+}
 
 impl Context {
     /// Whether a packet of the guest is turned away; it is told, if it is to be.

@@ -213,6 +213,13 @@ impl Stack {
             pace: Pace::default(),
             caller: Caller::Loop,
         };
+        #[cfg(feature = "policy")]
+        {
+            let mut own = config.own_names.clone();
+            let reach = &cx.policy.reach;
+            own.settle(reach.ipv4.then_some(cx.policy.v4.host), reach.ipv6.then_some(cx.policy.v6.host));
+            cx.name_servers.serve(own);
+        }
         if config.handover {
             cx.egress.handover.engage(ETHERNET_LEN + config.mtu);
         }

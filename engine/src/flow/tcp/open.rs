@@ -81,7 +81,7 @@ impl TcpTable {
         let admission = match meaning {
             Destination::Host(address) => cx.gate.out(Protocol::Tcp, key.guest, key.remote, address, cx.now),
             // What is asked there could not be looked at.
-            Destination::NameServer if cx.gate.governs_names() => Admission::CLOSED,
+            Destination::NameServer if cx.governs_names() => Admission::CLOSED,
             Destination::NameServer => cx.gate.service(Service::Dns, Protocol::Tcp, key.guest, key.remote),
             Destination::Refused => Admission::OPEN,
         };

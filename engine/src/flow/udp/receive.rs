@@ -99,7 +99,7 @@ fn deliver(flow: &mut UdpFlow, received: &Received<'_>, cx: &mut Context) {
             cx.name_servers.answered(real, payload, mapping.guest);
         }
         #[cfg(feature = "policy")]
-        let ruled = match from_name_server && cx.gate.governs_names() {
+        let ruled = match from_name_server && cx.looks_at_queries() {
             true => cx.rule_on_answer(payload, mapping.guest, real),
             false => Some(std::borrow::Cow::Borrowed(payload)),
         };

@@ -74,17 +74,23 @@ impl UdpTable {
             }
         }
         #[cfg(feature = "policy")]
-        if meaning == Destination::NameServer && cx.gate.governs_names() {
+        let mut other = None;
+        #[cfg(feature = "policy")]
+        if meaning == Destination::NameServer && cx.looks_at_queries() {
             // Its answer is to come to where it is expected.
             forward = None;
-            match cx.rule_on_query(datagram.payload, datagram.source) {
-                Ruling::AskOn => {}
+            match cx.rule_on_datagram(datagram.payload, datagram.source) {
+                Ruling::AskOn(query, _) => other = query,
                 Ruling::Reply(reply) => {
                     return cx.egress.udp(datagram.destination, datagram.source, &reply, 0, cx.now);
                 }
                 Ruling::Silence => return,
             }
         }
+        #[cfg(feature = "policy")]
+        let in_its_place = FromGuest { payload: other.as_deref().unwrap_or(datagram.payload), ..*datagram };
+        #[cfg(feature = "policy")]
+        let datagram = &in_its_place;
         let real = match meaning {
             Destination::Host(real) => Some(real),
             Destination::NameServer => name_server(datagram, cx),

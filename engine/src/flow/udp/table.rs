@@ -94,7 +94,7 @@ impl UdpTable {
         cx: &mut Context,
     ) -> io::Result<Option<UdpId>> {
         let v6 = real.is_ipv6();
-        let queries = cx.gate.governs_names() && cx.policy.is_name_server(remote);
+        let queries = cx.looks_at_queries() && cx.policy.is_name_server(remote);
         if let Some(id) = self.flows.find(&(guest, v6, queries)) {
             return Ok(Some(id));
         }

@@ -6,9 +6,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use simple_dns::rdata::{HTTPS, OPT, RData, SVCB, SVCParam};
+use simple_dns::rdata::{A, AAAA, CNAME, HTTPS, OPT, PTR, RData, SVCB, SVCParam};
 use simple_dns::{CLASS, OPCODE, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, ResourceRecord, TYPE};
 
+use super::own::Found;
 use super::relay::{HEADER_LEN, question_section};
 use crate::policy::Name;
 use crate::time::Duration;
@@ -152,6 +153,74 @@ pub(crate) fn failure(asked: &Asked) -> Option<Vec<u8>> {
     reply.build_bytes_vec_compressed().ok()
 }
 
+/// The reply that names of here make, of at most `longest` bytes over datagrams: a longer one is cut, so that it is asked for by TCP.
+pub(crate) fn own_reply(query: &[u8], asked: &Asked, found: &Found, over_datagrams: bool) -> Option<Vec<u8>> {
+    let query = Packet::parse(query).ok()?;
+    let longest = match query.opt() {
+        _ if !over_datagrams => usize::from(u16::MAX),
+        Some(opt) => usize::from(opt.udp_packet_size.clamp(512, DATAGRAM)),
+        None => 512,
+    };
+    let record =
+        |name: &Name, ttl: u32, data: RData<'static>| Some(ResourceRecord::new(dns_name(name)?, CLASS::IN, ttl, data));
+    let last = found.aliases.last().map_or(&asked.name, |(_, target, _)| target);
+    let mut records = aliases(&found.aliases);
+    for (ip, ttl) in &found.addresses {
+        let data = match ip {
+            IpAddr::V4(ip) => RData::A(A { address: ip.to_bits() }),
+            IpAddr::V6(ip) => RData::AAAA(AAAA { address: ip.to_bits() }),
+        };
+        records.extend(record(last, *ttl, data));
+    }
+    if let Some((pointer, ttl)) = &found.pointer {
+        records.extend(record(&asked.name, *ttl, RData::PTR(PTR(dns_name(pointer)?))));
+    }
+    let code = if found.missing { RCODE::NameError } else { RCODE::NoError };
+    let mut reply = reply_with(&query, records, code);
+    reply.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
+    let bytes = reply.build_bytes_vec_compressed().ok()?;
+    if bytes.len() <= longest {
+        return Some(bytes);
+    }
+    reply.answers.clear();
+    reply.set_flags(PacketFlag::TRUNCATION);
+    reply.build_bytes_vec_compressed().ok()
+}
+
+fn aliases(found: &[(Name, Name, u32)]) -> Vec<ResourceRecord<'static>> {
+    let record = |(name, target, ttl): &(Name, Name, u32)| {
+        Some(ResourceRecord::new(dns_name(name)?, CLASS::IN, *ttl, RData::CNAME(CNAME(dns_name(target)?))))
+    };
+    found.iter().filter_map(record).collect()
+}
+
+fn dns_name(name: &Name) -> Option<simple_dns::Name<'static>> {
+    simple_dns::Name::new(name.as_str()).ok().map(simple_dns::Name::into_owned)
+}
+
+/// The query for what a name of here is an alias of, in the place of one for that name, and what that asks.
+pub(crate) fn query_elsewhere(query: &[u8], asked: &Asked, elsewhere: &Name) -> Option<(Vec<u8>, Asked)> {
+    let (header, rest) = query.split_at_checked(HEADER_LEN)?;
+    let behind = rest.get(question_section(rest, 1)?.len()..)?;
+    let mut bytes = header.to_vec();
+    for label in elsewhere.as_str().split('.').filter(|label| !label.is_empty()) {
+        bytes.push(u8::try_from(label.len()).ok()?);
+        bytes.extend(label.as_bytes());
+    }
+    bytes.push(0);
+    bytes.extend(asked.kind.to_be_bytes());
+    bytes.extend([0, 1]);
+    bytes.extend(behind);
+    Some((bytes, Asked { name: elsewhere.clone(), ..asked.clone() }))
+}
+
+/// What stands before the answer of a server that was asked for what a name of here is an alias of: the question, and the aliases.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Before {
+    pub asked: Asked,
+    pub aliases: Vec<(Name, Name, u32)>,
+}
+
 /// What an answer says.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Answer {
@@ -184,10 +253,17 @@ pub(crate) fn answers(message: &[u8], asked: &Asked) -> bool {
 /// Looks an answer through that [`answers`] a question: takes out what does not belong to it and addresses that may not stand in it.
 /// `None` where it cannot be read.
 ///
+/// With `before`, the answer becomes one to the question that is there.
+///
 /// What belongs to it are the records of the name and of the names that it is an alias of. Records of SVCB and HTTPS lose their
 /// addresses, and the keys with which a name would be hidden from whoever looks at the connection; what else they lead to is asked
 /// for by itself.
-pub(crate) fn look_through(message: &[u8], asked: &Asked, may_stand: impl Fn(IpAddr) -> bool) -> Option<Answer> {
+pub(crate) fn look_through(
+    message: &[u8],
+    asked: &Asked,
+    before: Option<&Before>,
+    may_stand: impl Fn(IpAddr) -> bool,
+) -> Option<Answer> {
     // Who says that there are many records is believed if there is room for them.
     let count = |at| Some(usize::from(u16::from_be_bytes([*message.get(at)?, *message.get(at + 1)?])));
     let records = count(6)? + count(8)? + count(10)?;
@@ -198,7 +274,16 @@ pub(crate) fn look_through(message: &[u8], asked: &Asked, may_stand: impl Fn(IpA
     let chain = Chain::of(asked, &packet.answers);
     let mut answer = Answer::default();
     let (answers, additional) = (std::mem::take(&mut packet.answers), std::mem::take(&mut packet.additional_records));
-    let mut changed = !additional.is_empty();
+    let mut changed = !additional.is_empty() || before.is_some();
+    let least = before.and_then(|before| before.aliases.iter().map(|(.., ttl)| *ttl).min()).unwrap_or(u32::MAX);
+    let mut longest = message.len();
+    if let Some(Before { asked, aliases: found }) = before {
+        let class = QCLASS::CLASS(CLASS::IN);
+        let question = Question::new(dns_name(&asked.name)?, QTYPE::try_from(asked.kind).ok()?, class, false);
+        packet.questions = vec![question];
+        packet.answers = aliases(found);
+        longest = usize::from(DATAGRAM).max(longest);
+    }
     let authority = packet.name_servers.len();
     packet.name_servers.retain(|record| address(&record.rdata).is_none() && !is_svcb(&record.rdata));
     changed |= packet.name_servers.len() != authority;
@@ -218,7 +303,7 @@ pub(crate) fn look_through(message: &[u8], asked: &Asked, may_stand: impl Fn(IpA
                 changed = true;
                 continue;
             }
-            let shortest = chain.shortest(&record.name).map_or(ttl, |others| ttl.min(others));
+            let shortest = chain.shortest(&record.name).map_or(ttl, |others| ttl.min(others)).min(least);
             answer.addresses.push((ip, Duration::from_secs(shortest.into())));
         }
         packet.answers.push(record);
@@ -226,7 +311,7 @@ pub(crate) fn look_through(message: &[u8], asked: &Asked, may_stand: impl Fn(IpA
     if changed {
         // It is not what somebody has signed any more.
         packet.remove_flags(PacketFlag::AUTHENTIC_DATA);
-        answer.rewritten = Some(rebuilt(packet, message.len())?);
+        answer.rewritten = Some(rebuilt(packet, longest)?);
     }
     Some(answer)
 }

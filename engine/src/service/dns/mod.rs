@@ -5,6 +5,8 @@
 
 #[cfg(feature = "policy")]
 pub(crate) mod message;
+#[cfg(feature = "policy")]
+pub(crate) mod own;
 pub(crate) mod relay;
 pub(crate) mod resolv_conf;
 pub mod search_list;

@@ -1,5 +1,4 @@
 use simple_dns::Name as DnsName;
-use simple_dns::rdata::{A, AAAA, CNAME};
 
 use super::*;
 
@@ -53,7 +52,7 @@ fn message(name: &str, records: Vec<ResourceRecord<'static>>) -> Vec<u8> {
 }
 
 fn looked(name: &str, records: Vec<ResourceRecord<'static>>) -> (Vec<(String, u64)>, Option<usize>) {
-    let answer = look_through(&message(name, records), &asked(name), |ip| !ip.is_loopback()).unwrap();
+    let answer = look_through(&message(name, records), &asked(name), None, |ip| !ip.is_loopback()).unwrap();
     let addresses = answer.addresses.iter().map(|(ip, ttl)| (ip.to_string(), ttl.secs())).collect();
     let left = answer.rewritten.map(|bytes| Packet::parse(&bytes).unwrap().answers.len());
     (addresses, left)
@@ -162,7 +161,7 @@ fn records_of_other_names_are_taken_out() {
     packet.additional_records.push(ipv4("ns.test", "9.9.9.9", 5));
     packet.name_servers.push(ipv4("a.test", "9.9.9.9", 5));
     let bytes = packet.build_bytes_vec_compressed().unwrap();
-    let answer = look_through(&bytes, &asked("a.test"), |_| true).unwrap();
+    let answer = look_through(&bytes, &asked("a.test"), None, |_| true).unwrap();
     assert_eq!(answer.addresses.len(), 1);
     let rewritten = answer.rewritten.unwrap();
     let packet = Packet::parse(&rewritten).unwrap();
@@ -202,7 +201,7 @@ fn records_of_https_lose_addresses_and_the_keys_to_hide_names() {
     let records = vec![record(".", &[]), record("A.test", &[3]), record("cdn.test", &[]), record(".", &[5])];
     let packet = reply_with(&Packet::parse(&bytes).unwrap(), records, RCODE::NoError);
     let message = packet.build_bytes_vec_compressed().unwrap();
-    let answer = look_through(&message, &asked, |_| true).unwrap();
+    let answer = look_through(&message, &asked, None, |_| true).unwrap();
     assert!(answer.addresses.is_empty());
     let rewritten = answer.rewritten.unwrap();
     let left = Packet::parse(&rewritten).unwrap();
@@ -218,17 +217,72 @@ fn records_of_https_lose_addresses_and_the_keys_to_hide_names() {
 fn answers_that_cannot_be_read_are_none() {
     let good = message("a.test", vec![alias("a.test", "b.test", 5), ipv4("b.test", "8.8.8.8", 5)]);
     let asked = asked("a.test");
-    assert!(look_through(&good, &asked, |_| true).is_some());
+    assert!(look_through(&good, &asked, None, |_| true).is_some());
     for length in 12..good.len() {
-        assert_eq!(look_through(&good[..length], &asked, |_| true), None, "{length}");
+        assert_eq!(look_through(&good[..length], &asked, None, |_| true), None, "{length}");
     }
     // So many records are promised that memory for them would be the harm.
     let mut many = good.clone();
     (many[6], many[7]) = (0xff, 0xff);
-    assert_eq!(look_through(&many, &asked, |_| true), None);
+    assert_eq!(look_through(&many, &asked, None, |_| true), None);
     // A name that points to itself.
     let mut looped = good.clone();
     let at = good.windows(2).position(|two| two == [0xc0, 12]).unwrap();
     looped[at + 1] = at as u8;
-    assert_eq!(look_through(&looped, &asked, |_| true), None);
+    assert_eq!(look_through(&looped, &asked, None, |_| true), None);
+}
+
+#[test]
+fn names_of_here_are_answered_as_a_server_would() {
+    let asks = |name: &str, kind| {
+        let bytes = query(name, kind);
+        (read_query(&bytes).unwrap(), bytes)
+    };
+    let name = |text: &str| text.parse::<crate::policy::Name>().unwrap();
+    let (asked, bytes) = asks("www.test", 1);
+    let aliases = vec![(name("www.test"), name("db.test"), 9)];
+    let addresses: Vec<(IpAddr, u32)> = vec![("10.0.2.2".parse().unwrap(), 5)];
+    let found = Found { aliases: aliases.clone(), addresses, ..Found::default() };
+    let reply = own_reply(&bytes, &asked, &found, true).unwrap();
+    assert!(answers(&reply, &asked));
+    let looked = look_through(&reply, &asked, None, |_| true).unwrap();
+    assert_eq!(
+        looked,
+        Answer { rewritten: None, addresses: vec![("10.0.2.2".parse().unwrap(), Duration::from_secs(5))] }
+    );
+    let missing = own_reply(&bytes, &asked, &Found { missing: true, ..Found::default() }, true).unwrap();
+    assert_eq!((missing[3] & 15, missing[7]), (3, 0));
+    let nothing = own_reply(&bytes, &asked, &Found::default(), true).unwrap();
+    assert_eq!((nothing[3] & 15, nothing[7]), (0, 0));
+    let (asked, bytes) = asks("2.2.0.10.in-addr.arpa", 12);
+    let found = Found { pointer: Some((name("db.test"), 5)), ..Found::default() };
+    let reply = own_reply(&bytes, &asked, &found, true).unwrap();
+    let RData::PTR(PTR(pointer)) = Packet::parse(&reply).unwrap().answers.remove(0).rdata else { panic!() };
+    assert_eq!(pointer.to_string(), "db.test");
+    // What does not fit into a datagram is cut.
+    let (asked, bytes) = asks("many.test", 28);
+    let addresses = (0..40).map(|last| (Ipv6Addr::from_bits(last).into(), 5)).collect();
+    let found = Found { addresses, ..Found::default() };
+    let cut = own_reply(&bytes, &asked, &found, true).unwrap();
+    assert_eq!((cut[2] & 2, cut[7]), (2, 0));
+    assert_eq!(own_reply(&bytes, &asked, &found, false).unwrap()[7], 40);
+}
+
+#[test]
+fn an_alias_of_a_name_elsewhere_is_asked_for_there() {
+    let name = |text: &str| text.parse::<crate::policy::Name>().unwrap();
+    let mut bytes = query("far.test", 1);
+    bytes[11] = 1;
+    bytes.extend([0, 0, 41, 4, 0xd0, 0, 0, 0, 0, 0, 0]);
+    let own = read_query(&bytes).unwrap();
+    let (other, asked) = query_elsewhere(&bytes, &own, &name("Example.org")).unwrap();
+    assert_eq!(read_query(&other).unwrap(), asked);
+    assert_eq!(asked, Asked { name: name("example.org"), ..own.clone() });
+    let answer = message("example.org", vec![ipv4("example.org", "8.8.8.8", 300)]);
+    let before = Before { asked: own.clone(), aliases: vec![(name("far.test"), name("example.org"), 30)] };
+    let looked = look_through(&answer, &asked, Some(&before), |_| true).unwrap();
+    assert_eq!(looked.addresses, [("8.8.8.8".parse().unwrap(), Duration::from_secs(30))]);
+    let whole = looked.rewritten.unwrap();
+    assert!(answers(&whole, &own));
+    assert_eq!(look_through(&whole, &own, None, |_| true).unwrap().addresses.len(), 1);
 }
