@@ -3,7 +3,11 @@
 use std::mem::{offset_of, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use libc::{in_addr, in6_addr, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_un, socklen_t};
+use super::sockets::{
+    AF_INET, AF_INET6, AF_UNIX, in_addr, in6_addr, sa_family_t, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_un,
+    socklen_t,
+};
+use super::system::errno_of;
 
 use oxislirp::{ListenAddress, UnixAddress};
 
@@ -60,25 +64,25 @@ pub(crate) fn port(port: i32) -> u16 {
 /// `address` is NULL or points to `length` readable bytes.
 pub(crate) unsafe fn socket_address(address: *const sockaddr, length: socklen_t) -> Result<SocketAddr, i32> {
     let length = usize::try_from(length).map_err(|_| libc::EINVAL)?;
-    let family_end = offset_of!(sockaddr, sa_family) + size_of::<libc::sa_family_t>();
+    let family_end = offset_of!(sockaddr, sa_family) + size_of::<sa_family_t>();
     if address.is_null() || length < family_end {
         return Err(libc::EINVAL);
     }
     // SAFETY: the family lies within the first `family_end` readable bytes; the address may be unaligned.
     let family = unsafe { (&raw const (*address).sa_family).read_unaligned() };
     match i32::from(family) {
-        libc::AF_INET if length >= size_of::<sockaddr_in>() => {
+        AF_INET if length >= size_of::<sockaddr_in>() => {
             // SAFETY: `length` readable bytes hold a whole sockaddr_in.
             let v4 = unsafe { address.cast::<sockaddr_in>().read_unaligned() };
             Ok(SocketAddr::new(IpAddr::V4(ipv4(v4.sin_addr)), u16::from_be(v4.sin_port)))
         }
-        libc::AF_INET6 if length >= size_of::<sockaddr_in6>() => {
+        AF_INET6 if length >= size_of::<sockaddr_in6>() => {
             // SAFETY: `length` readable bytes hold a whole sockaddr_in6.
             let v6 = unsafe { address.cast::<sockaddr_in6>().read_unaligned() };
             let (ip, port) = (ipv6(v6.sin6_addr), u16::from_be(v6.sin6_port));
             Ok(SocketAddr::V6(SocketAddrV6::new(ip, port, v6.sin6_flowinfo, v6.sin6_scope_id)))
         }
-        libc::AF_INET | libc::AF_INET6 => Err(libc::EINVAL),
+        AF_INET | AF_INET6 => Err(libc::EINVAL),
         _ => Err(libc::EAFNOSUPPORT),
     }
 }
@@ -99,7 +103,7 @@ pub(crate) unsafe fn host_address(address: *const sockaddr, length: socklen_t) -
     // SAFETY: that there is a whole family was found above; the address may be unaligned.
     let family = unsafe { (&raw const (*address).sa_family).read_unaligned() };
     let length = usize::try_from(length).map_err(|_| libc::EINVAL)?;
-    if i32::from(family) != libc::AF_UNIX {
+    if i32::from(family) != AF_UNIX {
         return Err(libc::EAFNOSUPPORT);
     }
     if length > size_of::<sockaddr_un>() {
@@ -108,9 +112,10 @@ pub(crate) unsafe fn host_address(address: *const sockaddr, length: socklen_t) -
     let start = offset_of!(sockaddr_un, sun_path);
     // SAFETY: `length` bytes are readable, and the name is what follows the family in them.
     let name = unsafe { std::slice::from_raw_parts(address.cast::<u8>().add(start), length.saturating_sub(start)) };
-    UnixAddress::new(name).map(ListenAddress::Unix).map_err(|error| error.raw_os_error().unwrap_or(libc::EINVAL))
+    UnixAddress::new(name).map(ListenAddress::Unix).map_err(|error| errno_of(&error, libc::EINVAL))
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,7 +165,7 @@ mod tests {
     fn a_unix_name_is_as_long_as_the_address_says() {
         // SAFETY: all zero bytes are a value of this structure.
         let mut unix: sockaddr_un = unsafe { std::mem::zeroed() };
-        unix.sun_family = libc::AF_UNIX as libc::sa_family_t;
+        unix.sun_family = AF_UNIX as sa_family_t;
         for (place, byte) in unix.sun_path.iter_mut().zip(*b"/run/x") {
             *place = byte as _;
         }
@@ -180,7 +185,7 @@ mod tests {
     fn short_and_foreign_addresses_are_refused_with_an_errno() {
         // SAFETY: all zero bytes are a value of this structure.
         let mut v4: sockaddr_in = unsafe { std::mem::zeroed() };
-        v4.sin_family = libc::AF_INET as libc::sa_family_t;
+        v4.sin_family = AF_INET as sa_family_t;
         v4.sin_port = 80u16.to_be();
         v4.sin_addr = to_in_addr(Ipv4Addr::new(10, 0, 2, 15));
         let pointer = (&raw const v4).cast::<sockaddr>();
@@ -193,7 +198,7 @@ mod tests {
             }
             assert_eq!(socket_address(std::ptr::null(), whole), Err(libc::EINVAL));
         }
-        let foreign = sockaddr_in { sin_family: libc::AF_PACKET as libc::sa_family_t, ..v4 };
+        let foreign = sockaddr_in { sin_family: libc::AF_PACKET as sa_family_t, ..v4 };
         let pointer = (&raw const foreign).cast::<sockaddr>();
         // SAFETY: as above.
         assert_eq!(unsafe { socket_address(pointer, whole) }, Err(libc::EAFNOSUPPORT));

@@ -4,6 +4,8 @@
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::mem::{MaybeUninit, offset_of};
 
+use oxislirp::RawSocket;
+
 use super::types::{RawTimerId, Slirp, SlirpCb, slirp_os_socket};
 
 /// The application's callbacks with their opaque pointer. Each method does nothing where the callback is NULL.
@@ -64,23 +66,23 @@ impl Callbacks {
         Some(unsafe { clock_get_ns(self.opaque) })
     }
 
-    pub(crate) fn register(&self, descriptor: c_int) {
+    pub(crate) fn register(&self, descriptor: RawSocket) {
         if let Some(register) = self.table.register_poll_socket {
             // SAFETY: as above.
             unsafe { register(descriptor as slirp_os_socket, self.opaque) }
         } else if let Some(register) = self.table.register_poll_fd {
             // SAFETY: as above.
-            unsafe { register(descriptor, self.opaque) }
+            unsafe { register(descriptor as c_int, self.opaque) }
         }
     }
 
-    pub(crate) fn unregister(&self, descriptor: c_int) {
+    pub(crate) fn unregister(&self, descriptor: RawSocket) {
         if let Some(unregister) = self.table.unregister_poll_socket {
             // SAFETY: as above.
             unsafe { unregister(descriptor as slirp_os_socket, self.opaque) }
         } else if let Some(unregister) = self.table.unregister_poll_fd {
             // SAFETY: as above.
-            unsafe { unregister(descriptor, self.opaque) }
+            unsafe { unregister(descriptor as c_int, self.opaque) }
         }
     }
 

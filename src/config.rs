@@ -1,12 +1,12 @@
 //! `SlirpConfig` read as far as its version allows. Source: docs/contract/api.md sections 2 and 3.
 
-use std::ffi::{CStr, OsString, c_char};
+use std::ffi::{CStr, c_char};
 use std::mem::{MaybeUninit, offset_of};
 use std::net::{SocketAddrV4, SocketAddrV6};
-use std::os::unix::ffi::OsStringExt;
 
 use super::address::{ipv4, ipv6};
 use super::config_file::Settings;
+use super::system;
 use super::types::{SLIRP_CONFIG_VERSION_MAX, SLIRP_CONFIG_VERSION_MIN, SlirpConfig};
 use oxislirp::{Config, ConfigBuilder, ConfigError, ConfigField, NcsiConfig, TftpFiles};
 
@@ -87,7 +87,7 @@ pub(crate) unsafe fn read(config: *const SlirpConfig, settings: &Settings) -> Re
         let config = given(config, string(c.vdomainname), ConfigBuilder::domain);
         let config = given(config, string(c.tftp_server_name), ConfigBuilder::tftp_server_name);
         let config = given(config, string(c.bootfile), ConfigBuilder::boot_file);
-        let directory = string(c.tftp_path).map(|path| TftpFiles::Directory(OsString::from_vec(path).into()));
+        let directory = string(c.tftp_path).map(|path| TftpFiles::Directory(system::path_of(path)));
         given(config, directory, ConfigBuilder::tftp)
     };
     let config = settings.apply(config).build_lenient().map_err(|error| reason(&error))?;

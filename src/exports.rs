@@ -10,8 +10,6 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::net::{Ipv4Addr, SocketAddr};
 
-use libc::{in_addr, in6_addr, sockaddr, socklen_t};
-
 use super::address;
 use super::callbacks::Callbacks;
 use super::calls;
@@ -21,11 +19,13 @@ use super::debug;
 use super::fence::fenced;
 use super::instance::Instance;
 use super::log::{self, Level};
+use super::sockets::{in_addr, in6_addr, sockaddr, socklen_t};
+use super::system::{errno_of, set_errno};
 use super::types::{
     CBool, RawTimerId, SLIRP_HOSTFWD_UDP, SLIRP_HOSTFWD_V6ONLY, Slirp, SlirpAddPollCb, SlirpAddPollSocketCb, SlirpCb,
     SlirpConfig, SlirpGetREventsCb, SlirpReadCb, SlirpWriteCb, slirp_os_socket, slirp_ssize_t,
 };
-use oxislirp::{GuestForward, HostForward, ListenAddress, Protocol, UnixAddress, snapshot};
+use oxislirp::{GuestForward, HostForward, ListenAddress, Protocol, RawSocket, UnixAddress, snapshot};
 
 /// The version of the interface that this library implements, as `slirp_version_string` reports it.
 /// cbindgen:ignore
@@ -76,7 +76,7 @@ pub unsafe extern "C" fn slirp_new(
         let callbacks = unsafe { Callbacks::copy(callbacks, version, opaque) };
         Instance::create(config, &settings, callbacks).unwrap_or_else(|error| {
             log::write(Level::Critical, &format!("slirp_new: {error}"));
-            set_errno(error.raw_os_error().unwrap_or(libc::EIO));
+            set_errno(errno_of(&error, libc::EIO));
             std::ptr::null_mut()
         })
     })
@@ -159,7 +159,7 @@ pub unsafe extern "C" fn slirp_pollfds_fill(
 ) {
     let watch = |descriptor, events| match add_poll {
         // SAFETY: the caller gave this function for this opaque pointer.
-        Some(add_poll) => unsafe { add_poll(descriptor, events, opaque) },
+        Some(add_poll) => unsafe { add_poll(descriptor as c_int, events, opaque) },
         None => -1,
     };
     // SAFETY: the caller vouches for the pointer.
@@ -188,7 +188,7 @@ pub unsafe extern "C" fn slirp_pollfds_fill_socket(
 ///
 /// # Safety
 /// `timeout` is NULL, or can be read and, until the instance is cleaned up, written.
-unsafe fn fill(instance: &Instance, timeout: *mut u32, watch: impl FnMut(c_int, c_int) -> c_int) {
+unsafe fn fill(instance: &Instance, timeout: *mut u32, watch: impl FnMut(RawSocket, c_int) -> c_int) {
     // Without a place for the result the sleep is taken to be as long as it likes.
     // SAFETY: the caller vouches for the pointer.
     let mut sleep = if timeout.is_null() { u32::MAX } else { unsafe { timeout.read() } };
@@ -382,7 +382,7 @@ pub unsafe extern "C" fn slirp_add_unix(
     let Some(path) = (unsafe { text(unixsock) }) else { return fail(libc::EINVAL) };
     let forward = match UnixAddress::new(path) {
         Ok(path) => GuestForward::unix(path, address::port(guest_port)),
-        Err(error) => return fail(error.raw_os_error().unwrap_or(libc::EINVAL)),
+        Err(error) => return fail(errno_of(&error, libc::EINVAL)),
     };
     // SAFETY: the caller vouches for the address.
     unsafe { add_guest_target(slirp, "slirp_add_unix", guest_addr, |i, at| i.add_target(forward, at)) }
@@ -621,10 +621,6 @@ fn found(removed: bool) -> c_int {
 fn fail(errno: c_int) -> c_int {
     set_errno(errno);
     -1
-}
-
-fn set_errno(errno: c_int) {
-    errno::set_errno(errno::Errno(errno));
 }
 
 /// The bytes of a C string; `None` for NULL.

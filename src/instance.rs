@@ -12,7 +12,6 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::{c_int, c_void};
 use std::net::Ipv4Addr;
-use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -26,6 +25,7 @@ use super::debug;
 use super::fence::describe;
 use super::log::{self, Level};
 use super::polling::Watching;
+use super::system::errno_of;
 use super::types::{Slirp, SlirpDbg, SlirpTimerId};
 use oxislirp::door::{Foreign, Handing, RecentClock, ThreadNumber, current_thread, switches_of_this_thread};
 use oxislirp::{
@@ -224,8 +224,8 @@ impl Instance {
                 Effect::Register(descriptor) => {
                     unknown.insert(descriptor);
                 }
-                Effect::Unregister(socket) if !unknown.remove(&socket.as_raw_fd()) => {
-                    instance.callbacks.unregister(socket.as_raw_fd());
+                Effect::Unregister(socket) if !unknown.remove(&socket.raw_socket()) => {
+                    instance.callbacks.unregister(socket.raw_socket());
                 }
                 _ => {}
             }
@@ -368,7 +368,7 @@ impl Instance {
         match effect {
             Effect::Register(descriptor) => self.callbacks.register(descriptor),
             // The socket closes at the end of this arm, after the application was told.
-            Effect::Unregister(socket) => self.callbacks.unregister(socket.as_raw_fd()),
+            Effect::Unregister(socket) => self.callbacks.unregister(socket.raw_socket()),
             Effect::Notify => self.callbacks.notify(),
             Effect::SetTimer(at) => {
                 // The lock is not held while the application is called.
@@ -463,7 +463,7 @@ impl Instance {
         });
         match result {
             Some(Ok(_)) => Ok(()),
-            Some(Err(ForwardError::Listen { error, .. })) => Err(error.raw_os_error().unwrap_or(libc::EIO)),
+            Some(Err(ForwardError::Listen { error, .. })) => Err(errno_of(&error, libc::EIO)),
             Some(Err(ForwardError::TooMany { .. } | ForwardError::Unwatched(_))) => Err(libc::ENOMEM),
             Some(Err(_)) | None => Err(libc::EIO),
         }

@@ -3,7 +3,8 @@
 //! `exports` is what C sees; it turns pointers into Rust values and calls `instance`. `instance` owns the engine, lets one
 //! thread at a time into it, and calls the application only while nobody is inside; `polling` is its side of the
 //! application's loop. `counted` is what a handle stands for, `calls` knows which calls of the library a thread is
-//! inside of. `config` reads what the application has configured, `config_file` what the user has written down.
+//! inside of. `config` reads what the application has configured, `config_file` what the user has written down. `sockets` and `system`
+//! are what differs from one operating system to the next.
 // The tests and benchmarks of this package have the same manifest, and may.
 #![warn(
     unreachable_pub,
@@ -28,4 +29,6 @@ mod fence;
 mod instance;
 mod log;
 mod polling;
+mod sockets;
+mod system;
 pub mod types;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::instance::{Instance, lock};
 use super::types::{POLL_ERR, POLL_HUP, POLL_IN, POLL_OUT, POLL_PRI};
-use oxislirp::{Glance, Interest, Readiness};
+use oxislirp::{Glance, Interest, RawSocket, Readiness};
 
 /// The index of what the application does not watch.
 const UNWATCHED: c_int = -1;
@@ -17,7 +17,7 @@ const UNWATCHED: c_int = -1;
 /// What the application watches since the last fill.
 pub(super) struct Watching {
     /// The poller's descriptor; none in direct mode.
-    poller: Option<c_int>,
+    poller: Option<RawSocket>,
     /// The application's index of it.
     index: AtomicI32,
     /// The sockets of direct mode.
@@ -26,7 +26,7 @@ pub(super) struct Watching {
 
 /// A socket that the application watches.
 struct Watched {
-    descriptor: c_int,
+    descriptor: RawSocket,
     /// What it is to watch for, and later what it saw.
     events: c_int,
     /// The application's index of it.
@@ -35,7 +35,7 @@ struct Watched {
 }
 
 impl Watching {
-    pub(crate) fn new(poller: Option<c_int>) -> Watching {
+    pub(crate) fn new(poller: Option<RawSocket>) -> Watching {
         Watching { poller, index: AtomicI32::new(UNWATCHED), sockets: Mutex::default() }
     }
 }
@@ -58,7 +58,7 @@ impl Watched {
 
 impl Instance {
     /// `slirp_pollfds_fill`: `watch` tells the application of a descriptor and gives its index.
-    pub(crate) fn fill(&self, sleep: &mut u32, mut watch: impl FnMut(c_int, c_int) -> c_int) {
+    pub(crate) fn fill(&self, sleep: &mut u32, mut watch: impl FnMut(RawSocket, c_int) -> c_int) {
         self.runs_loop();
         let now = self.now_once();
         let told = *sleep;
@@ -78,7 +78,7 @@ impl Instance {
         self.watching.index.store(index, Ordering::Relaxed);
     }
 
-    fn fill_directly(&self, mut watch: impl FnMut(c_int, c_int) -> c_int) {
+    fn fill_directly(&self, mut watch: impl FnMut(RawSocket, c_int) -> c_int) {
         let mut sockets = std::mem::take(&mut *lock(&self.watching.sockets));
         sockets.clear();
         self.enter(|core| core.stack.interests(|interest| sockets.push(Watched::new(interest))));

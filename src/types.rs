@@ -5,7 +5,7 @@
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 
-use libc::{in_addr, in6_addr, sockaddr_in, sockaddr_in6};
+use super::sockets::{in_addr, in6_addr, sockaddr_in, sockaddr_in6};
 
 /// Number of bytes, or a negative value for an error. It is `ssize_t` where POSIX is.
 #[allow(non_camel_case_types)]

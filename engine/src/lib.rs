@@ -50,9 +50,11 @@
 
 #[cfg(feature = "capture")]
 mod capture;
+mod clock;
 mod config;
 #[cfg(feature = "control")]
 mod control;
+#[cfg(unix)]
 pub mod drive;
 mod flow;
 mod forward;
@@ -75,16 +77,17 @@ mod wire;
 
 #[cfg(feature = "capture")]
 pub use capture::{frames::Recorded, options::CaptureOptions, sink::WriteCost};
+pub use clock::Clock;
 pub use config::{
     Config, ConfigBuilder, ConfigError, ConfigField, NameServerList, NameServerSource, Network4, Network6, TftpFiles,
 };
 #[cfg(feature = "control")]
 pub use control::{ControlOptions, PolicyReader};
-pub use drive::Clock;
 pub use flow::tcp::guest::{GuestConnection, GuestConnectionError, GuestEvent, GuestForward, GuestForwardHandle};
 pub use flow::{Caller, Effect, HostSocket};
 pub use forward::error::ForwardError;
 pub use forward::host::{HostForward, HostForwardEntry, HostForwardHandle, ListenAddress, Protocol};
+pub use host::handle::RawSocket;
 pub use host::poller::Readiness;
 pub use host::unix::UnixAddress;
 pub use pace::Glance;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use crate::system::errno_of;
+
 /// Something that makes `slirp_new` fail, in words for whoever has written the file.
 #[derive(Debug)]
 pub(crate) struct Fault {
@@ -19,7 +21,7 @@ impl Fault {
 
     /// The file cannot be read.
     pub(super) fn of_file(path: &Path, error: io::Error) -> Fault {
-        let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
+        let errno = errno_of(&error, libc::EINVAL);
         Fault { text: format!("{}: {error}", path.display()), errno }
     }
 

@@ -19,13 +19,14 @@ mod policy;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::ops::Range;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use oxislirp::limits::Limits;
 use oxislirp::policy::Policy;
 use oxislirp::{CaptureOptions, ConfigBuilder, ControlOptions, Stack};
 use serde::Deserialize;
+
+use crate::system::{never_waiting, runs_with_other_rights};
 
 pub(crate) use fault::Fault;
 pub(crate) use paths::Instance;
@@ -126,7 +127,7 @@ impl Settings {
 
 /// Reads a file whole. What is no ordinary file is refused: it might make the program wait for ever.
 fn read(path: &Path) -> io::Result<String> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let file = never_waiting(OpenOptions::new().read(true)).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("not an ordinary file"));
     }
@@ -136,35 +137,6 @@ fn read(path: &Path) -> io::Result<String> {
         return Err(io::Error::other(format!("longer than {LONGEST} bytes")));
     }
     Ok(text)
-}
-
-/// Whether the program has more rights than whoever has started it and made its environment, as `secure_getenv` of the C
-/// library asks it.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn runs_with_other_rights() -> bool {
-    // SAFETY: no pointer is involved.
-    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
-}
-
-/// The same for the systems that keep it by process.
-#[cfg(any(target_vendor = "apple", target_os = "freebsd", target_os = "netbsd", target_os = "openbsd"))]
-fn runs_with_other_rights() -> bool {
-    // SAFETY: no pointer is involved.
-    unsafe { libc::issetugid() != 0 }
-}
-
-/// The same as far as any Unix can tell.
-#[cfg(not(any(
-    target_os = "linux",
-    target_os = "android",
-    target_vendor = "apple",
-    target_os = "freebsd",
-    target_os = "netbsd",
-    target_os = "openbsd"
-)))]
-fn runs_with_other_rights() -> bool {
-    // SAFETY: no pointer is involved.
-    unsafe { libc::getuid() != libc::geteuid() || libc::getgid() != libc::getegid() }
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::ops::RangeInclusive;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -182,7 +181,7 @@ fn is_path(field: ConfigField, path: &Path) -> Result<(), ConfigError> {
     if path.as_os_str().is_empty() {
         return Err(ConfigError::EmptyPath { field });
     }
-    has_no_nul(field, path.as_os_str().as_bytes())
+    has_no_nul(field, path.as_os_str().as_encoded_bytes())
 }
 
 /// Whether connections can leave the host from there.

@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Where most systems write their name servers down.
-const RESOLVER_FILE: &str = "/etc/resolv.conf";
+use crate::host::resolver_file::SYSTEM;
 
 /// Where the name servers are known from that the guest's queries are passed on to.
 ///
@@ -32,9 +31,9 @@ pub enum NameServerSource {
 }
 
 impl Default for NameServerSource {
-    /// The system's own file, `/etc/resolv.conf`.
+    /// The system's own: the file `/etc/resolv.conf`, or on Windows the servers of the network adapters.
     fn default() -> NameServerSource {
-        NameServerSource::ResolverFile(RESOLVER_FILE.into())
+        NameServerSource::ResolverFile(SYSTEM.into())
     }
 }
 

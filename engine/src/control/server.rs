@@ -1,7 +1,6 @@
 //! The socket and its clients.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
 
 use super::forwards::Removing;
 use super::session::Session;
@@ -9,6 +8,7 @@ use super::waiting::Waiting;
 use super::{ControlOptions, PolicyReader};
 use crate::flow::effect::Leaving;
 use crate::flow::token;
+use crate::host::handle::{HostNamed, RawSocket};
 use crate::host::poller::News;
 use crate::host::socket::{Listener, Stream};
 use crate::host::unix::UnixAddress;
@@ -103,7 +103,7 @@ pub(super) fn start(stack: &mut Stack, options: &ControlOptions) -> io::Result<(
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", options.path.display()));
     let address = UnixAddress::from_path(&options.path).map_err(named)?;
     let listener = Listener::bind_private_unix(&address).map_err(named)?;
-    stack.watch_for_attendant(&listener, LISTENER, News::Incoming)?;
+    stack.watch_for_attendant(listener.raw_socket(), LISTENER, News::Incoming)?;
     stack.keep_roll();
     let (clients, shared) = (Default::default(), Shared::new(options.reader.clone()));
     stack.be_attended(Box::new(Server { listener, clients, shared }));
@@ -137,11 +137,11 @@ impl Attendant for Server {
         more
     }
 
-    fn interests(&self, watch: &mut dyn FnMut(u64, RawFd, bool, bool)) {
-        watch(token::of_attendant(LISTENER), self.listener.as_raw_fd(), true, false);
+    fn interests(&self, watch: &mut dyn FnMut(u64, RawSocket, bool, bool)) {
+        watch(token::of_attendant(LISTENER), self.listener.raw_socket(), true, false);
         for (number, client) in (0..).zip(&self.clients) {
             let Some(Client { stream, session, .. }) = client else { continue };
-            watch(token::of_attendant(number), stream.as_raw_fd(), session.takes_input(), session.has_answers());
+            watch(token::of_attendant(number), stream.raw_socket(), session.takes_input(), session.has_answers());
         }
     }
 
@@ -166,7 +166,7 @@ impl Server {
                 turn_away(stream);
                 continue;
             };
-            if stack.watch_for_attendant(&stream, number, News::Stream).is_ok() {
+            if stack.watch_for_attendant(stream.raw_socket(), number, News::Stream).is_ok() {
                 *place = Some(Client { stream, session: Session::new(), gone: false });
             }
         }

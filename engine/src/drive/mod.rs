@@ -11,7 +11,6 @@
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
-mod clock;
 mod datagram;
 mod driver;
 mod ending;
@@ -32,9 +31,9 @@ mod tests;
 mod tun;
 mod turns;
 
+pub use crate::clock::Clock;
 #[cfg(feature = "tokio")]
 pub use asynchronous::AsyncDriver;
-pub use clock::Clock;
 pub use datagram::DatagramLink;
 pub use driver::Driver;
 pub use error::{DriveError, NotDriven};

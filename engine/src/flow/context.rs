@@ -17,6 +17,7 @@ use super::policy::Policy;
 use super::timers::TimerQueue;
 use super::warnings::{Subject, Warnings};
 use crate::host::fault::{Fault, is_lack};
+use crate::host::handle::{HostNamed, RawSocket};
 use crate::host::poller::{News, PollMode};
 use crate::host::reserve::Reserve;
 use crate::host::socket::{Hops, Stream};
@@ -214,7 +215,7 @@ impl Context {
     ///
     /// # Errors
     /// What the poller said, which has no room for it; the socket is of no use then.
-    pub(crate) fn watch(&mut self, socket: &impl std::os::fd::AsRawFd, token: u64, news: News) -> io::Result<()> {
+    pub(crate) fn watch(&mut self, socket: RawSocket, token: u64, news: News) -> io::Result<()> {
         if let Some(poller) = self.poller.as_ref() {
             poller.add(socket, token, news).inspect_err(|error| {
                 let text = || format!("the host cannot watch one more socket: {error}");
@@ -225,7 +226,7 @@ impl Context {
             self.pace.on_stream();
         }
         if self.tells_of_sockets {
-            self.effects.push(Effect::Register(socket.as_raw_fd()));
+            self.effects.push(Effect::Register(socket));
         }
         Ok(())
     }
@@ -237,7 +238,7 @@ impl Context {
         if let Some(poller) = self.poller.as_ref()
             && !matches!(socket, Leaving::Stream(_))
         {
-            poller.remove(&socket);
+            poller.remove(socket.raw_socket());
         }
         if self.tells_of_sockets {
             self.effects.push(Effect::Unregister(socket.into()));

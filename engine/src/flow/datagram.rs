@@ -2,10 +2,10 @@
 //! was last asked for. Which datagrams go through it, and whose they are, is the other half's.
 
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, RawFd};
 
 use super::whole::Whole;
 use crate::host::error_queue::QueuedError;
+use crate::host::handle::{HostNamed, RawSocket};
 use crate::host::poller::Readiness;
 use crate::host::socket::Datagram;
 use crate::time::{Duration, Instant};
@@ -50,8 +50,8 @@ impl HostHalf {
         self.v6
     }
 
-    pub(super) fn descriptor(&self) -> RawFd {
-        self.socket.as_raw_fd()
+    pub(super) fn descriptor(&self) -> RawSocket {
+        self.socket.raw_socket()
     }
 
     /// Takes a report of the poller.

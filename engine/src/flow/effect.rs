@@ -1,8 +1,7 @@
 //! Effects: what the engine wants its application to be told or to do. The engine itself calls nobody.
 
-use std::os::fd::{AsRawFd, RawFd};
-
 use crate::flow::tcp::guest::{GuestEvent, GuestForwardHandle};
+use crate::host::handle::{HostNamed, RawSocket, named_by};
 use crate::host::socket::{Datagram, Listener, Stream};
 use crate::time::Instant;
 
@@ -27,21 +26,19 @@ impl From<Leaving> for HostSocket {
     }
 }
 
-impl AsRawFd for Leaving {
-    fn as_raw_fd(&self) -> RawFd {
-        match self {
-            Leaving::Stream(socket) => socket.as_raw_fd(),
-            Leaving::Listener(socket) => socket.as_raw_fd(),
-            Leaving::Datagram(socket) => socket.as_raw_fd(),
-        }
+named_by!(Leaving, |leaving| match leaving {
+    Leaving::Stream(socket) => socket.raw_socket(),
+    Leaving::Listener(socket) => socket.raw_socket(),
+    Leaving::Datagram(socket) => socket.raw_socket(),
+});
+impl HostSocket {
+    /// The system's own name of it.
+    pub fn raw_socket(&self) -> RawSocket {
+        self.0.raw_socket()
     }
 }
 
-impl AsRawFd for HostSocket {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
-    }
-}
+named_by!(HostSocket, |socket| socket.0.raw_socket());
 
 /// Something for the application. To be carried out in order.
 #[derive(Debug)]
@@ -49,7 +46,7 @@ impl AsRawFd for HostSocket {
 pub enum Effect {
     /// A host socket was made. Only in direct mode ([`ConfigBuilder::direct_poll`](crate::ConfigBuilder::direct_poll)), where
     /// the program watches it.
-    Register(RawFd),
+    Register(RawSocket),
     /// A host socket is done with; it closes when this value is dropped, after the program was told. Only in direct mode.
     Unregister(HostSocket),
     /// The application's loop should come round: it may be asleep while there is work or room again.

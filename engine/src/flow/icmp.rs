@@ -3,7 +3,6 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::RawFd;
 
 use slotmap::new_key_type;
 
@@ -21,6 +20,7 @@ use super::table::{Entry, Flow, GivesWay, Table};
 use super::token::Kind;
 use crate::host::error_queue::QueuedError;
 use crate::host::fault::{Fault, is_lack, no_memory};
+use crate::host::handle::RawSocket;
 use crate::host::path::ReceivedFrom;
 use crate::host::poller::{News, Readiness};
 use crate::host::socket::Datagram;
@@ -112,7 +112,7 @@ impl Flow for IcmpFlow {
         Some(self.echo.key)
     }
 
-    fn socket(&self) -> Option<RawFd> {
+    fn socket(&self) -> Option<RawSocket> {
         Some(self.host.descriptor())
     }
 

@@ -5,7 +5,6 @@
 use std::cmp::Reverse;
 use std::hash::Hash;
 use std::io;
-use std::os::fd::RawFd;
 
 use hashbrown::HashMap;
 use slotmap::{Key, SlotMap};
@@ -15,6 +14,7 @@ use super::context::Context;
 use super::ready::{Mark, ReadyQueue};
 use super::timers::Slot;
 use super::token::{self, Kind};
+use crate::host::handle::RawSocket;
 use crate::host::poller::{News, Readiness};
 use crate::time::Instant;
 
@@ -33,7 +33,7 @@ pub(crate) trait Flow {
     fn key(&self) -> Option<Self::Key>;
 
     /// The host socket, where there is one.
-    fn socket(&self) -> Option<RawFd>;
+    fn socket(&self) -> Option<RawSocket>;
 
     /// Takes a report of the poller.
     fn on_ready(&mut self, ready: Readiness);
@@ -205,7 +205,7 @@ impl<F: Flow> Table<F> {
     /// What the poller said. The application was not told of the socket, and is not to be told of its end.
     pub(crate) fn watch(&self, id: F::Id, cx: &mut Context) -> io::Result<()> {
         let socket = self.get(id).and_then(F::socket);
-        socket.map_or(Ok(()), |socket| cx.watch(&socket, token::pack(F::KIND, id), F::NEWS))
+        socket.map_or(Ok(()), |socket| cx.watch(socket, token::pack(F::KIND, id), F::NEWS))
     }
 
     /// Changes what a flow is found by.
@@ -286,7 +286,7 @@ impl<F: Flow> Table<F> {
     }
 
     /// What the application is to watch in direct mode: token, socket, for reading, for writing.
-    pub(crate) fn interests(&self, mut interest: impl FnMut(u64, RawFd, bool, bool)) {
+    pub(crate) fn interests(&self, mut interest: impl FnMut(u64, RawSocket, bool, bool)) {
         for (id, Entry { flow, .. }) in &self.entries {
             let (read, write) = flow.interest();
             if let Some(socket) = flow.socket().filter(|_| read || write) {
@@ -337,7 +337,7 @@ mod tests {
             self.0
         }
 
-        fn socket(&self) -> Option<RawFd> {
+        fn socket(&self) -> Option<RawSocket> {
             None
         }
 

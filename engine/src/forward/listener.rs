@@ -3,7 +3,6 @@
 
 use std::convert::Infallible;
 use std::io::ErrorKind;
-use std::os::fd::{AsRawFd, RawFd};
 
 use slotmap::new_key_type;
 
@@ -16,6 +15,7 @@ use crate::flow::table::{Entry, Flow, NotAdmitted, Table};
 use crate::flow::tcp::TcpTable;
 use crate::flow::token::Kind;
 use crate::host::fault::Fault;
+use crate::host::handle::{HostNamed, RawSocket};
 use crate::host::poller::{News, Readiness};
 use crate::host::socket::Listener;
 use crate::host::unix::UnixAddress;
@@ -72,8 +72,8 @@ impl Flow for TcpForward {
         None
     }
 
-    fn socket(&self) -> Option<RawFd> {
-        Some(self.listener.as_raw_fd())
+    fn socket(&self) -> Option<RawSocket> {
+        Some(self.listener.raw_socket())
     }
 
     fn on_ready(&mut self, ready: Readiness) {

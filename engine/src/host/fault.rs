@@ -51,6 +51,43 @@ impl Fault {
     }
 
     /// The same by the system's number.
+    #[cfg(windows)]
+    pub(crate) fn numbered(number: i32) -> Fault {
+        use windows_sys::Win32::Foundation as system;
+        use windows_sys::Win32::Networking::WinSock as sockets;
+        match number {
+            sockets::WSAEWOULDBLOCK => Fault::WouldBlock,
+            sockets::WSAEINTR => Fault::Interrupted,
+            sockets::WSAEMFILE => Fault::Descriptors,
+            sockets::WSAENOBUFS => Fault::Memory,
+            sockets::WSAECONNREFUSED => Fault::Refused,
+            sockets::WSAESHUTDOWN
+            | sockets::WSAECONNRESET
+            | sockets::WSAETIMEDOUT
+            | sockets::WSAENOTCONN
+            | sockets::WSAENETRESET => Fault::Broken,
+            sockets::WSAECONNABORTED => Fault::Aborted,
+            sockets::WSAEHOSTUNREACH => Fault::HostUnreachable,
+            sockets::WSAENETUNREACH => Fault::NetworkUnreachable,
+            sockets::WSAEADDRNOTAVAIL => Fault::NoAddress,
+            sockets::WSAEAFNOSUPPORT => Fault::NoFamily,
+            sockets::WSAEADDRINUSE => Fault::AddressInUse,
+            sockets::WSAEACCES => Fault::Forbidden,
+            sockets::WSAEMSGSIZE => Fault::TooLong,
+            sockets::WSAEPROTONOSUPPORT | sockets::WSAENOPROTOOPT => Fault::NoProtocol,
+            sockets::WSAEINVAL => Fault::Invalid,
+            _ => match number.cast_unsigned() {
+                system::ERROR_NOT_ENOUGH_MEMORY | system::ERROR_OUTOFMEMORY => Fault::Memory,
+                system::ERROR_ACCESS_DENIED => Fault::Forbidden,
+                system::ERROR_TOO_MANY_OPEN_FILES => Fault::Descriptors,
+                system::ERROR_GEN_FAILURE | system::ERROR_IO_DEVICE => Fault::Device,
+                _ => Fault::Other,
+            },
+        }
+    }
+
+    /// The same by the system's number.
+    #[cfg(unix)]
     pub(crate) fn numbered(number: i32) -> Fault {
         // On some systems two names have one number.
         #[allow(unreachable_patterns)]
@@ -93,6 +130,7 @@ pub(crate) fn no_memory() -> io::Error {
     io::ErrorKind::OutOfMemory.into()
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 //!
 //! Every socket made here is non-blocking and close-on-exec, and never raises SIGPIPE.
 
+#[cfg(unix)]
 mod alarm;
 pub(crate) mod clock;
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -10,29 +11,52 @@ mod control;
 pub(crate) mod error_queue;
 pub(crate) mod fault;
 pub(crate) mod foreign;
+pub(crate) mod handle;
 #[cfg(feature = "control")]
 pub(crate) mod limit;
 pub(crate) mod local_address;
 pub(crate) mod memory;
 pub(crate) mod mmsg;
+#[cfg(unix)]
+mod nested;
 pub(crate) mod path;
 pub(crate) mod poller;
+#[cfg(unix)]
 pub(crate) mod process;
 #[cfg(feature = "capture")]
+#[cfg(unix)]
 pub(crate) mod record_file;
+#[cfg(unix)]
 pub(crate) mod reserve;
+#[cfg(unix)]
 pub(crate) mod resolver_file;
 pub(crate) mod sleeps;
 pub(crate) mod socket;
+#[cfg(unix)]
+mod socket_calls;
+#[cfg(unix)]
 pub(crate) mod started;
 #[cfg(target_os = "linux")]
 pub(crate) mod tap;
 #[cfg(feature = "tokio")]
 pub(crate) mod task_watch;
+#[cfg(unix)]
 pub(crate) mod tftp_files;
 pub(crate) mod ticks;
+#[cfg(unix)]
 mod token_name;
+#[cfg(unix)]
 pub(crate) mod unix;
 mod unsent;
 pub(crate) mod vector;
+#[cfg(unix)]
 pub(crate) mod wait;
+#[cfg(windows)]
+mod windows;
+
+#[cfg(all(windows, feature = "capture"))]
+pub(crate) use windows::record_file;
+#[cfg(windows)]
+use windows::{nested, socket_calls};
+#[cfg(windows)]
+pub(crate) use windows::{process, reserve, resolver_file, started, tftp_files, unix};

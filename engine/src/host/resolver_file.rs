@@ -10,6 +10,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+/// Where most systems write their name servers down.
+pub(crate) const SYSTEM: &str = "/etc/resolv.conf";
 /// The largest part of the file that is read, in bytes.
 const READ_MAX: usize = 64 * 1024;
 

@@ -8,23 +8,19 @@ use std::io::{self, IoSlice, IoSliceMut, Read};
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use super::fault::is_lack;
+use super::handle::{HostNamed, named_by};
+pub(super) use super::socket_calls::new_socket;
+use super::socket_calls::{self, DELAYS_LATE, INHERITS, NO_SIGNAL, OUT_OF_BAND, in_progress};
 use super::unix::{UnixAddress, UnixName};
 
 /// Waiting connections the kernel keeps for a forward, or as many as its own limit (`net.core.somaxconn`) permits;
 /// upstream's 1 refuses bursts.
 const BACKLOG: i32 = 4096;
-const LINUX: bool = cfg!(any(target_os = "linux", target_os = "android"));
-
-unsafe extern "C" {
-    /// POSIX; missing in the libc crate.
-    fn sockatmark(socket: libc::c_int) -> libc::c_int;
-}
 
 /// A stream to a host peer.
 #[derive(Debug)]
@@ -68,7 +64,7 @@ impl Stream {
         }
         // It cannot fail on a TCP socket.
         let _ = socket.set_out_of_band_inline(true);
-        let delay = if LINUX {
+        let delay = if DELAYS_LATE {
             Delay::Unsent
         } else {
             let _ = socket.set_tcp_nodelay(true);
@@ -136,8 +132,7 @@ impl Stream {
 
     /// Whether the next byte to read is the urgent one. A read never goes beyond the byte before it.
     pub(crate) fn at_urgent_mark(&self) -> bool {
-        // SAFETY: the function takes a descriptor, which is open as long as the stream is, and touches no memory of ours.
-        unsafe { sockatmark(self.socket.as_raw_fd()) == 1 }
+        socket_calls::is_at_mark(&self.socket)
     }
 
     /// Writes from two buffers, one after the other, and says how many bytes the kernel took.
@@ -147,9 +142,9 @@ impl Stream {
     pub(crate) fn send(&self, first: &[u8], second: &[u8]) -> io::Result<usize> {
         self.hurry();
         if second.is_empty() {
-            return self.socket.send_with_flags(first, libc::MSG_NOSIGNAL);
+            return self.socket.send_with_flags(first, NO_SIGNAL);
         }
-        self.socket.send_vectored_with_flags(&[IoSlice::new(first), IoSlice::new(second)], libc::MSG_NOSIGNAL)
+        self.socket.send_vectored_with_flags(&[IoSlice::new(first), IoSlice::new(second)], NO_SIGNAL)
     }
 
     /// Writes `data` so that its last byte is the urgent one; on a Unix socket it is a byte like any other, as the peer
@@ -162,7 +157,7 @@ impl Stream {
             return self.send(data, &[]);
         }
         self.hurry();
-        self.socket.send_with_flags(data, libc::MSG_NOSIGNAL | libc::MSG_OOB)
+        self.socket.send_with_flags(data, NO_SIGNAL | OUT_OF_BAND)
     }
 
     /// Tells the peer that no more bytes will come. A peer that is gone already is none to tell; reading reports it.
@@ -194,10 +189,7 @@ impl Stream {
 
     /// Whether the stream has an error, or nothing moves on it any more in either direction.
     pub(crate) fn is_broken(&self) -> bool {
-        let mut entry = libc::pollfd { fd: self.socket.as_raw_fd(), events: 0, revents: 0 };
-        // SAFETY: one entry, which lives as long as the call, with a descriptor that is open; a timeout of 0 returns at once.
-        let ready = unsafe { libc::poll(&raw mut entry, 1, 0) };
-        ready > 0 && entry.revents & (libc::POLLERR | libc::POLLHUP) != 0
+        socket_calls::is_broken(&self.socket)
     }
 
     /// The address of the other end; `None` for a Unix socket, and when that end has gone.
@@ -211,11 +203,7 @@ impl Stream {
     }
 }
 
-impl AsRawFd for Stream {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
-    }
-}
+named_by!(Stream, |stream| stream.socket.raw_socket());
 
 /// A listening stream socket.
 #[derive(Debug)]
@@ -231,13 +219,13 @@ impl Listener {
     /// What `socket`, `bind` or `listen` said, `EADDRINUSE` for instance.
     pub(crate) fn bind(address: SocketAddr, only_v6: bool) -> io::Result<Listener> {
         let socket = new_socket(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
+        socket_calls::take_over_idle_port(&socket)?;
         if address.is_ipv6() {
             socket.set_only_v6(only_v6)?;
         }
         socket.bind(&address.into())?;
         // What is accepted inherits the options of the listener there, which saves two system calls per connection.
-        if LINUX {
+        if INHERITS {
             prepare(&socket);
         }
         Listener::listening(socket, None)
@@ -254,18 +242,11 @@ impl Listener {
     /// # Errors
     /// `WouldBlock` when none waits; otherwise what `accept` said.
     pub(crate) fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        {
-            let (socket, peer) = accept_non_blocking(&self.socket)?;
-            Ok((Stream::connected(socket), peer.as_socket()))
-        }
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        {
-            let (socket, peer) = self.socket.accept()?;
-            socket.set_nonblocking(true)?;
+        let (socket, peer) = socket_calls::accept(&self.socket)?;
+        if !INHERITS {
             prepare(&socket);
-            Ok((Stream::connected(socket), peer.as_socket()))
         }
+        Ok((Stream::connected(socket), peer.as_socket()))
     }
 
     /// The address listened on, with the port the kernel chose; `None` for a Unix socket.
@@ -279,11 +260,7 @@ impl Listener {
     }
 }
 
-impl AsRawFd for Listener {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
-    }
-}
+named_by!(Listener, |listener| listener.socket.raw_socket());
 
 /// A datagram socket (UDP), or a ping socket (ICMP).
 #[derive(Debug)]
@@ -350,7 +327,13 @@ impl Datagram {
         Ok((datagram, raw))
     }
 
+    /// How much the kernel keeps while nobody reads, in bytes; it grants what its own limit permits.
+    pub(super) fn set_receive_buffer(&self, bytes: usize) -> io::Result<()> {
+        self.0.set_recv_buffer_size(bytes)
+    }
+
     /// Sets an option whose value is an `int`.
+    #[cfg(unix)]
     pub(super) fn set_option(&self, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
         set_option(self, level, option, value)
     }
@@ -360,7 +343,7 @@ impl Datagram {
     /// # Errors
     /// What `sendto` said; a pending ICMP error of an earlier datagram may be reported here as well.
     pub(crate) fn send_to(&self, data: &[u8], destination: SocketAddr) -> io::Result<usize> {
-        self.0.send_to_with_flags(data, &destination.into(), libc::MSG_NOSIGNAL)
+        self.0.send_to_with_flags(data, &destination.into(), NO_SIGNAL)
     }
 
     /// Receives one datagram: its length and its sender. Linux has ways that tell more.
@@ -393,22 +376,19 @@ impl Datagram {
     }
 }
 
-impl AsRawFd for Datagram {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
-    }
-}
+named_by!(Datagram, |datagram| datagram.0.raw_socket());
 
 /// Sets an option of a socket whose value is an `int`.
+#[cfg(unix)]
 pub(super) fn set_option(
-    socket: &impl AsRawFd,
+    socket: &impl HostNamed,
     level: libc::c_int,
     option: libc::c_int,
     value: libc::c_int,
 ) -> io::Result<()> {
     let size = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: the descriptor is open for the length of the call and the value is an int of the stated size.
-    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), size) };
+    let result = unsafe { libc::setsockopt(socket.raw_socket(), level, option, (&raw const value).cast(), size) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -417,40 +397,6 @@ fn prepare(socket: &Socket) {
     // Neither can fail on a TCP socket; on a Unix stream they do, and mean nothing there.
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_out_of_band_inline(true);
-}
-
-/// A socket as every one here is: close-on-exec and non-blocking from the start.
-pub(super) fn new_socket(domain: Domain, kind: Type, protocol: Option<Protocol>) -> io::Result<Socket> {
-    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-    let socket = Socket::new(domain, kind.nonblocking(), protocol)?;
-    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-    let socket = {
-        let socket = Socket::new(domain, kind, protocol)?;
-        socket.set_nonblocking(true)?;
-        socket
-    };
-    #[cfg(target_vendor = "apple")]
-    socket.set_nosigpipe(true)?;
-    Ok(socket)
-}
-
-/// `accept` that makes the socket non-blocking in the same system call.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn accept_non_blocking(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
-    use std::os::fd::FromRawFd;
-    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: the name and its length are those of one storage; a descriptor that accept returns is new and ours alone.
-    unsafe {
-        SockAddr::try_init(|name, length| match libc::accept4(listener.as_raw_fd(), name.cast(), length, flags) {
-            -1 => Err(io::Error::last_os_error()),
-            descriptor => Ok(Socket::from_raw_fd(descriptor)),
-        })
-    }
-}
-
-/// Whether the connect is under way. `EAGAIN` is none: the host has no port left, and nothing was begun.
-fn in_progress(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::EINPROGRESS)
 }
 
 /// The address in a name, which may be of either family: the kernel says which.
@@ -474,16 +420,20 @@ pub(super) fn ip_address(name: &libc::sockaddr_in6) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::fault::Fault;
     use std::net::{Ipv4Addr, TcpListener};
+    #[cfg(unix)]
+    use std::os::fd::AsRawFd;
 
     #[test]
     fn a_stream_to_a_closed_port_reports_the_refusal() {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let outcome =
             Stream::connect((Ipv4Addr::LOCALHOST, port).into(), None, Hops::Default).and_then(|s| s.take_error());
-        assert_eq!(outcome.unwrap_err().raw_os_error(), Some(libc::ECONNREFUSED));
+        assert_eq!(Fault::of(&outcome.unwrap_err()), Fault::Refused);
     }
 
+    #[cfg(unix)]
     #[test]
     fn an_accepted_stream_is_as_every_socket_here() {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
@@ -505,7 +455,7 @@ mod tests {
         let _peer = listener.accept().unwrap();
         for send in 0..3 {
             assert_eq!(stream.send(b"x", &[]).unwrap(), 1);
-            assert_eq!(stream.socket.tcp_nodelay().unwrap(), send > 0 || !LINUX);
+            assert_eq!(stream.socket.tcp_nodelay().unwrap(), send > 0 || !DELAYS_LATE);
         }
     }
 
@@ -513,6 +463,6 @@ mod tests {
     fn a_taken_port_is_refused_with_its_errno() {
         let first = Listener::bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
         let again = Listener::bind(first.local_address().unwrap(), false);
-        assert_eq!(again.unwrap_err().raw_os_error(), Some(libc::EADDRINUSE));
+        assert_eq!(Fault::of(&again.unwrap_err()), Fault::AddressInUse);
     }
 }

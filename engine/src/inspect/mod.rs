@@ -9,7 +9,6 @@ mod flows;
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::AsRawFd;
 
 pub use counters::{Counters, FlowCounters, counters};
 #[cfg(feature = "control")]
@@ -20,6 +19,7 @@ use crate::flow::key::Endpoint;
 use crate::flow::table::Entry;
 use crate::flow::tcp::{Origin, Side};
 use crate::flow::udp::UdpFlow;
+use crate::host::handle::{HostNamed, displayed};
 use crate::stack::{Stack, Tables};
 use crate::tcp::State;
 
@@ -28,7 +28,7 @@ struct Line {
     /// The number of what it describes: newer lines come first.
     number: u64,
     tag: String,
-    descriptor: i32,
+    descriptor: i64,
     source: Ipv4Addr,
     source_port: Option<u16>,
     destination: Ipv4Addr,
@@ -41,7 +41,7 @@ impl Line {
     fn new(
         number: u64,
         tag: String,
-        descriptor: i32,
+        descriptor: i64,
         source: Option<Endpoint>,
         destination: Option<Endpoint>,
         (receive_queue, send_queue): (usize, usize),
@@ -132,7 +132,7 @@ fn write_newest_first(mut lines: Vec<Line>, text: &mut String) {
 fn tcp_lines(tables: &Tables<'_>) -> Vec<Line> {
     let connections = tables.tcp.flows.iter().map(|(_, Entry { flow, number, .. })| {
         let (descriptor, local) = match flow.side() {
-            Side::Host(stream) => (stream.as_raw_fd(), stream.local_address().map(Endpoint::from)),
+            Side::Host(stream) => (displayed(stream.raw_socket()), stream.local_address().map(Endpoint::from)),
             Side::Callback | Side::Application(_) | Side::Waiting(_) | Side::Gone => (-1, None),
         };
         let (source, destination) = match flow.origin() {
@@ -148,7 +148,7 @@ fn tcp_lines(tables: &Tables<'_>) -> Vec<Line> {
         let listener = flow.listener();
         let source = listener.local_address().map(Endpoint::from);
         let tag = "TCP[HOST_FORWARD]".to_string();
-        Line::new(*number, tag, listener.as_raw_fd(), source, Some(expected(tables, flow.guest())), (0, 0))
+        Line::new(*number, tag, displayed(listener.raw_socket()), source, Some(expected(tables, flow.guest())), (0, 0))
     });
     connections.chain(forwards).collect()
 }
@@ -162,7 +162,7 @@ fn udp_lines(tables: &Tables<'_>) -> Vec<Line> {
             }
             Some(left) => (format!("UDP[{} sec]", left.secs()), Some(flow.guest()), flow.remote()),
         };
-        Line::new(*number, tag, flow.socket().as_raw_fd(), source, destination, (0, 0))
+        Line::new(*number, tag, displayed(flow.socket().raw_socket()), source, destination, (0, 0))
     };
     tables.udp.flows.iter().map(|(_, entry)| line(entry)).collect()
 }
@@ -171,7 +171,7 @@ fn icmp_lines(tables: &Tables<'_>) -> Vec<Line> {
     let line = |Entry { flow, number, .. }: &Entry<IcmpFlow>| {
         let tag = format!("ICMP[{} sec]", flow.remaining(tables.cx.now).secs());
         let end = |ip| Some(Endpoint { ip, port: 0 });
-        let descriptor = flow.socket().as_raw_fd();
+        let descriptor = displayed(flow.socket().raw_socket());
         let line = Line::new(*number, tag, descriptor, end(flow.guest()), end(flow.destination()), (0, 0));
         Line { source_port: None, destination_port: None, ..line }
     };

@@ -2,12 +2,12 @@
 //! own. The stack knows nothing else of it, and a stack without one pays nothing.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
 
 use super::Stack;
 use crate::flow::effect::Leaving;
 use crate::flow::timers::Own;
 use crate::flow::token;
+use crate::host::handle::RawSocket;
 use crate::host::poller::News;
 use crate::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ pub(crate) trait Attendant: Send {
     fn attend(&mut self, stack: &mut Stack) -> More;
 
     /// What the application is to watch in direct mode: token, socket, for reading, for writing.
-    fn interests(&self, watch: &mut dyn FnMut(u64, RawFd, bool, bool));
+    fn interests(&self, watch: &mut dyn FnMut(u64, RawSocket, bool, bool));
 
     /// The stack ends: its sockets leave.
     fn dismiss(&mut self, stack: &mut Stack);
@@ -66,7 +66,7 @@ impl Stack {
     ///
     /// # Errors
     /// The poller has no room for it.
-    pub(crate) fn watch_for_attendant(&mut self, socket: &impl AsRawFd, number: u8, news: News) -> io::Result<()> {
+    pub(crate) fn watch_for_attendant(&mut self, socket: RawSocket, number: u8, news: News) -> io::Result<()> {
         self.cx.watch(socket, token::of_attendant(number), news)
     }
 

@@ -1,8 +1,7 @@
 //! What a program watches while it sleeps.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-
 use super::Stack;
+use crate::host::handle::{RawSocket, described_by};
 use crate::host::poller::Poller;
 
 impl Stack {
@@ -14,25 +13,17 @@ impl Stack {
     }
 
     /// The one descriptor to watch, or `None` in direct mode.
-    pub fn descriptor(&self) -> Option<RawFd> {
+    pub fn descriptor(&self) -> Option<RawSocket> {
         self.cx.poller.as_ref().map(Poller::descriptor)
     }
 }
 
-/// The one descriptor that stands for all host sockets. It is readable while any of them has news: then, and not before, the program has to
-/// call [`Stack::handle_events`] with [`Glance::News`](crate::Glance::News). It stays the same for as long as the stack lives, and only
-/// reading readiness means anything; nothing is to be read from it.
-///
-/// In direct mode it is never readable: there the program watches what [`Stack::interests`] lists.
-impl AsFd for Stack {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.cx.poller.as_fd()
-    }
-}
-
-/// As for [`AsFd`].
-impl AsRawFd for Stack {
-    fn as_raw_fd(&self) -> RawFd {
-        self.as_fd().as_raw_fd()
-    }
-}
+described_by!(
+    /// The one descriptor that stands for all host sockets. It is readable while any of them has news: then, and not before, the program has to
+    /// call [`Stack::handle_events`] with [`Glance::News`](crate::Glance::News). It stays the same for as long as the stack lives, and only
+    /// reading readiness means anything; nothing is to be read from it.
+    ///
+    /// In direct mode it is never readable: there the program watches what [`Stack::interests`] lists.
+    Stack,
+    |stack| stack.cx.poller
+);

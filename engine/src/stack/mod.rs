@@ -256,6 +256,7 @@ impl Stack {
     }
 
     /// Tells it from every other stack.
+    #[cfg_attr(windows, expect(dead_code, reason = "it is the drivers'"))]
     pub(crate) fn identity(&self) -> Identity {
         self.cx.identity()
     }

@@ -4,13 +4,12 @@
 //! guest's frames come one a round; never while the application may be asleep without having been told, and never for a
 //! timer.
 
-use std::os::fd::RawFd;
-
 use super::Stack;
 use super::quiet::sleep_until;
 use super::thrift::Thrift;
 use crate::flow::Effect;
 use crate::flow::token::{self, Kind};
+use crate::host::handle::RawSocket;
 use crate::host::poller::Readiness;
 use crate::link::handover::handing::Handing;
 use crate::link::handover::trust::Switches;
@@ -78,7 +77,7 @@ impl LoopState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interest {
     /// The host socket.
-    pub descriptor: RawFd,
+    pub descriptor: RawSocket,
     /// Names the socket in [`Stack::report`].
     pub token: u64,
     /// Whether it is watched for bytes or connections to take.

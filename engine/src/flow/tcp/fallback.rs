@@ -13,6 +13,7 @@ use crate::flow::effect::Leaving;
 use crate::flow::journal::End;
 use crate::flow::key::FlowKey;
 use crate::host::fault::Fault;
+use crate::host::handle::HostNamed;
 use crate::host::socket::{Hops, Stream};
 
 /// The host's other loopback address, where a connection to `destination` is one to the virtual host. Who names a loopback
@@ -83,7 +84,7 @@ impl TcpTable {
                 if let Some(refused) = flow.host.begin_anew(another) {
                     // At once, as reports of it would be taken for the other one's.
                     if let Some(poller) = cx.poller.as_ref() {
-                        poller.remove(&refused);
+                        poller.remove(refused.raw_socket());
                     }
                     cx.unwatch(Leaving::Stream(refused));
                 }

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
 use slotmap::new_key_type;
@@ -16,6 +15,7 @@ use crate::flow::journal::{Carrier, End};
 use crate::flow::key::{Endpoint, FlowKey};
 use crate::flow::table::{Flow, Table};
 use crate::flow::token::Kind;
+use crate::host::handle::{HostNamed, RawSocket};
 use crate::host::poller::{News, Readiness};
 use crate::host::started::Started;
 use crate::ip::rate_limit::RateLimit;
@@ -337,8 +337,8 @@ impl Flow for TcpFlow {
         Some(self.key)
     }
 
-    fn socket(&self) -> Option<RawFd> {
-        self.host.stream().map(AsRawFd::as_raw_fd)
+    fn socket(&self) -> Option<RawSocket> {
+        self.host.stream().map(HostNamed::raw_socket)
     }
 
     fn on_ready(&mut self, ready: Readiness) {

@@ -20,8 +20,6 @@ use std::net::SocketAddr;
 pub(crate) use send::FromGuest;
 pub(crate) use table::{UdpId, UdpTable};
 
-use std::os::fd::RawFd;
-
 use bulk::Bulk;
 
 use super::clock_hand::ClockHand;
@@ -31,6 +29,7 @@ use super::key::Endpoint;
 use super::meter::Meter;
 use super::table::{Flow, GivesWay};
 use super::token::Kind;
+use crate::host::handle::RawSocket;
 use crate::host::poller::{News, Readiness};
 use crate::host::socket::Datagram;
 use crate::time::{Duration, Instant, earliest};
@@ -131,7 +130,7 @@ impl Flow for UdpFlow {
         (!forward).then_some((guest, self.host.is_v6(), queries))
     }
 
-    fn socket(&self) -> Option<RawFd> {
+    fn socket(&self) -> Option<RawSocket> {
         Some(self.host.descriptor())
     }
 

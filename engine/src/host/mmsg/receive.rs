@@ -14,7 +14,7 @@ const MAX_MESSAGE: usize = 65536;
 const STRIDE: usize = MAX_MESSAGE + 1088;
 /// What a socket that carries much asks to have kept while nobody reads, in bytes; the kernel grants what its own limit
 /// (`net.core.rmem_max`) permits.
-const MUCH: libc::c_int = 1024 * 1024;
+const MUCH: usize = 1024 * 1024;
 
 /// What one slot holds: a datagram, or several of one sender, one behind the other.
 #[derive(Clone, Copy, Debug)]
@@ -126,7 +126,7 @@ impl Datagram {
         {
             let _ = self.set_option(libc::SOL_UDP, libc::UDP_GRO, 1);
         }
-        let _ = self.set_option(libc::SOL_SOCKET, libc::SO_RCVBUF, MUCH);
+        let _ = self.set_receive_buffer(MUCH);
     }
 }
 

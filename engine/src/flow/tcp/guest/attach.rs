@@ -10,6 +10,7 @@ use crate::flow::tcp::table::{TcpId, TcpTable};
 use crate::flow::tcp::{Side, TcpFlow};
 use crate::flow::token::{self, Kind};
 use crate::host::fault::{is_lack, no_memory};
+use crate::host::handle::HostNamed;
 use crate::host::poller::News;
 use crate::host::process::{self, Pair};
 use crate::host::socket::Stream;
@@ -89,7 +90,7 @@ impl TcpTable {
         };
         let opened = opened.and_then(|(stream, process)| {
             process.into_iter().for_each(|process| self.started.add(process));
-            let watched = cx.watch(&stream, token::pack(Kind::Tcp, id), News::Stream);
+            let watched = cx.watch(stream.raw_socket(), token::pack(Kind::Tcp, id), News::Stream);
             // Whatever the poller lacks it may have a little later.
             watched.map(|()| stream).map_err(|_| no_memory())
         });

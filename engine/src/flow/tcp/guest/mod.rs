@@ -113,6 +113,7 @@ impl GuestForward {
     }
 
     /// Whether it leads to this program.
+    #[cfg_attr(windows, expect(dead_code, reason = "it is the drivers'"))]
     pub(crate) fn is_application(&self) -> bool {
         self.target == Target::Application
     }
