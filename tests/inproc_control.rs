@@ -643,6 +643,8 @@ fn a_policy_that_wants_names_knows_those_that_it_has_heard() {
     assert_eq!(c.ok(&i, "policy.replace", json!({ "text": wants("www.example.org") })), json!({ "ended": 0 }));
     let test = c.ok(&i, "policy.test", json!({ "to": format!("10.0.2.2:{port}") }));
     assert_eq!((&test["action"], &test["by"]), (&json!("deny"), &json!("hello")));
+    let named = c.ok(&i, "policy.test", json!({ "to": "www.example.org:80" }));
+    assert_eq!(named, json!({ "action": "deny", "by": "default" }), "it is at no address of the internet");
     assert_eq!(c.ok(&i, "policy.replace", json!({ "text": wants("mail.example.org") })), json!({ "ended": 1 }));
     assert_eq!(host_end(&i, &mut host).1, End::Reset);
 }

@@ -51,12 +51,12 @@ struct Tables {
 /// What a file says, checked.
 #[derive(Debug, Default)]
 pub(crate) struct Settings {
-    capture: Option<CaptureOptions>,
-    control: Option<ControlOptions>,
-    limits: Limits,
-    dns: Option<dns::Dns>,
-    log: Option<PathBuf>,
-    policy: Option<Policy>,
+    pub(crate) capture: Option<CaptureOptions>,
+    pub(crate) control: Option<ControlOptions>,
+    pub(crate) limits: Limits,
+    pub(crate) dns: Option<dns::Dns>,
+    pub(crate) log: Option<PathBuf>,
+    pub(crate) policy: Option<Policy>,
 }
 
 impl Settings {
@@ -73,9 +73,16 @@ impl Settings {
         if path.is_empty() {
             return Err(Fault::of_variable(VARIABLE, "names no file"));
         }
-        let path = PathBuf::from(path);
-        let text = read(&path).map_err(|error| Fault::of_file(&path, error))?;
-        Settings::parse(&path, &text, instance)
+        Settings::from_file(Path::new(&path), instance)
+    }
+
+    /// What a file says.
+    ///
+    /// # Errors
+    /// As for [`Settings::from_environment`].
+    pub(crate) fn from_file(path: &Path, instance: &Instance) -> Result<Settings, Fault> {
+        let text = read(path).map_err(|error| Fault::of_file(path, error))?;
+        Settings::parse(path, &text, instance)
     }
 
     fn parse(path: &Path, text: &str, instance: &Instance) -> Result<Settings, Fault> {

@@ -20,6 +20,7 @@ pub(super) fn all(stack: &Stack) -> Answer {
         "dropped_from_guest": c.dropped_from_guest,
         "dropped_to_guest": c.dropped_to_guest,
         "dropped_unresolved": c.dropped_unresolved,
+        "dropped_over_limit": c.dropped_over_limit,
         "captured": c.captured,
         "capture_dropped": c.capture_dropped,
         "logged": c.logged,

@@ -25,7 +25,7 @@ mod waiting;
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::policy::Policy;
@@ -45,6 +45,11 @@ impl ControlOptions {
     /// A socket at this path.
     pub fn new(path: impl Into<PathBuf>) -> ControlOptions {
         ControlOptions { path: path.into(), reader: None }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// What reads the text of a policy that a client sends. Without it there is no such request: the language in which policies are

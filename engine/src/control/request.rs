@@ -21,6 +21,7 @@ pub(super) enum Request {
     LogStart { file: String },
     LogStop,
     PolicyTest(WrittenQuestion),
+    PolicyShow { after: usize, most: usize },
     PolicyReplace { text: String },
     Drain { wait: bool },
     Resume,
@@ -132,8 +133,8 @@ fn request(word: &str, members: Map<String, Value>) -> Result<Request, Trouble> 
     Ok(match word {
         "version" => nothing(members).map(|_| Request::Version)?,
         "forward.list" => {
-            let (after, most) = page(members)?;
-            Request::ForwardList { after: usize::try_from(after).unwrap_or(usize::MAX), most }
+            let (after, most) = place(members)?;
+            Request::ForwardList { after, most }
         }
         "forward.add" => Request::ForwardAdd(fields::<Forwards<_>>(members)?.forwards),
         "forward.remove" => Request::ForwardRemove(fields::<Forwards<_>>(members)?.forwards),
@@ -148,6 +149,10 @@ fn request(word: &str, members: Map<String, Value>) -> Result<Request, Trouble> 
         "log.start" => Request::LogStart { file: fields::<File>(members)?.file },
         "log.stop" => nothing(members).map(|_| Request::LogStop)?,
         "policy.test" => Request::PolicyTest(fields(members)?),
+        "policy.show" => {
+            let (after, most) = place(members)?;
+            Request::PolicyShow { after, most }
+        }
         "policy.replace" => Request::PolicyReplace { text: fields::<Text>(members)?.text },
         "drain" => Request::Drain { wait: fields::<Wait>(members)?.wait },
         "resume" => nothing(members).map(|_| Request::Resume)?,
@@ -157,6 +162,11 @@ fn request(word: &str, members: Map<String, Value>) -> Result<Request, Trouble> 
 
 fn fields<T: DeserializeOwned>(members: Map<String, Value>) -> Result<T, Trouble> {
     T::deserialize(Value::Object(members)).map_err(|error| Trouble::invalid(error.to_string()))
+}
+
+/// The same in a list whose entries have no numbers.
+fn place(members: Map<String, Value>) -> Result<(usize, usize), Trouble> {
+    page(members).map(|(after, most)| (usize::try_from(after).unwrap_or(usize::MAX), most))
 }
 
 fn page(members: Map<String, Value>) -> Result<(u64, usize), Trouble> {

@@ -2,14 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Kind, Trouble};
 use super::job::Job;
 use super::request::WrittenQuestion;
 use super::server::Shared;
 use super::session::Step;
-use crate::policy::{Action, Protocol, Question, Reason, Service, Verdict};
+use crate::policy::{Action, Name, Protocol, Question, Reason, Service, Verdict};
 use crate::stack::Stack;
 
 /// What the policy says of a flow that might begin.
@@ -22,6 +22,13 @@ pub(super) fn test(stack: &Stack, written: &WrittenQuestion) -> Answer {
     };
     let expected = stack.expected_guest();
     let guest = written.guest.as_deref().map_or(Ok(expected), |guest| end(guest, "guest", None))?;
+    if let Some((name, port)) = written.to.as_deref().filter(|_| written.from.is_none()).and_then(name) {
+        return Ok(stack.policy().map_or_else(without_policy, |policy| {
+            let mut members = Map::new();
+            name_verdict(&mut members, &policy.judge_visit(protocol, guest, &name, port));
+            Value::Object(members)
+        }));
+    }
     let needs_port = (protocol != Protocol::Icmp).then_some(protocol);
     let question = match (written.to.as_deref(), written.from.as_deref()) {
         (Some(to), None) => stack.question_out(protocol, guest, end(to, "to", needs_port)?),
@@ -44,17 +51,32 @@ pub(super) fn test(stack: &Stack, written: &WrittenQuestion) -> Answer {
             members.insert("action".into(), "allow".into());
             members.insert("by".into(), "no-policy".into());
         }
-        Some(verdict) => {
-            let action = match verdict.action {
-                Action::Allow => "allow",
-                Action::Deny => "deny",
-                Action::Drop => "drop",
-            };
-            members.insert("action".into(), action.into());
-            name_reason(&mut members, &verdict);
-        }
+        Some(verdict) => name_verdict(&mut members, &verdict),
     }
     Ok(Value::Object(members))
+}
+
+fn without_policy() -> Value {
+    json!({ "action": "allow", "by": "no-policy" })
+}
+
+/// A name and a port, if that is what it is.
+fn name(text: &str) -> Option<(Name, u16)> {
+    let (name, port) = text.rsplit_once(':')?;
+    if name.parse::<IpAddr>().is_ok() {
+        return None;
+    }
+    Some((name.parse().ok()?, port.parse().ok()?))
+}
+
+fn name_verdict(members: &mut Map<String, Value>, verdict: &Verdict) {
+    let action = match verdict.action {
+        Action::Allow => "allow",
+        Action::Deny => "deny",
+        Action::Drop => "drop",
+    };
+    members.insert("action".into(), action.into());
+    name_reason(members, verdict);
 }
 
 /// What a verdict rests on.
@@ -93,6 +115,20 @@ fn end(text: &str, what: &str, needs_port: Option<Protocol>) -> Result<SocketAdd
         Ok(ip) if needs_port.is_none() => Ok(SocketAddr::new(ip, 0)),
         Ok(_) => Err(Trouble::invalid(format!("{what}: `{text}` has no port"))),
         Err(_) => Err(Trouble::invalid(format!("{what}: `{text}` is no address with a port, such as 192.0.2.1:443"))),
+    }
+}
+
+/// What the policy says in words, some sentences at a time.
+pub(super) fn show(stack: &Stack, after: usize, most: usize) -> Value {
+    let Some(policy) = stack.policy() else {
+        return json!({ "sentences": ["default: allow everything; there is no policy"] });
+    };
+    let mut sentences: Vec<String> = policy.sentences().skip(after).take(most + 1).collect();
+    let more = sentences.len() > most;
+    sentences.truncate(most);
+    match more {
+        true => json!({ "sentences": sentences, "next": after + most }),
+        false => json!({ "sentences": sentences }),
     }
 }
 

@@ -149,6 +149,7 @@ fn begin(request: Request, stack: &mut Stack, shared: &mut Shared) -> Step {
         Request::LogStart { file } => records::start_log(stack, &file),
         Request::LogStop => records::stop_log(stack),
         Request::PolicyTest(written) => rules::test(stack, &written),
+        Request::PolicyShow { after, most } => Ok(rules::show(stack, after, most)),
         Request::PolicyReplace { text } => return rules::replace(stack, shared, &text),
         Request::Drain { wait } => {
             stack.drain(true);

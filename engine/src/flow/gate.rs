@@ -150,6 +150,12 @@ impl Gate {
         self.guarded.as_ref()?.verdict(question, heard, now)
     }
 
+    /// The policy, where there is one.
+    #[cfg(feature = "control")]
+    pub(crate) fn policy(&self) -> Option<&crate::policy::Policy> {
+        self.guarded.as_ref()?.policy()
+    }
+
     /// A name that an address of the host's side counts for.
     #[cfg(feature = "control")]
     pub(crate) fn name_of(&self, ip: IpAddr, now: Instant) -> Option<&str> {
@@ -601,6 +607,10 @@ mod guarded {
             let verdict = self.policy.judge_among(question, counts);
             let heard = heard.filter(|_| matches!(verdict.reason, Reason::Hello(_)));
             Some(heard.map_or(verdict, |heard| self.policy.judge_hello_among(question, heard, counts)))
+        }
+
+        pub(super) fn policy(&self) -> Option<&Policy> {
+            (!self.bare).then_some(&self.policy)
         }
 
         /// A name that an address counts for.

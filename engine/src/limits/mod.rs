@@ -10,7 +10,7 @@
 //! let stack = Stack::new(Config::builder().limits(limits).build()?)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
-// `limit` is what is wished for, `bucket` one rate, `pot` all that one of these may do, `ledger` all of them together. The time is
+// `limit` is what is wished for, `bucket` one rate, `pot` all that one of these may do, `ledger` all of them together, `words` what a person reads. The time is
 // an argument. Nothing comes in of sockets, frames or rules: a rule is a number here, and who pays is an address. What becomes of a flow
 // that has to wait, or may not begin, is its own affair.
 #![forbid(unsafe_code)]
@@ -19,6 +19,7 @@ mod bucket;
 mod ledger;
 mod limit;
 mod pot;
+mod words;
 
 pub(crate) use ledger::{Allowed, Ledger, Meter};
 pub use limit::{Limit, Limits};

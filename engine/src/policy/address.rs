@@ -128,6 +128,13 @@ impl Set {
         self.v4.is_empty() && self.v6.is_empty()
     }
 
+    /// The prefixes, those of IPv4 first.
+    pub(super) fn prefixes(&self) -> impl Iterator<Item = Cidr> {
+        let v4 = self.v4.iter().map(|&(first, mask)| (Ipv4Addr::from_bits(first).into(), mask.leading_ones()));
+        let v6 = self.v6.iter().map(|&(first, mask)| (Ipv6Addr::from_bits(first).into(), mask.leading_ones()));
+        v4.chain(v6).map(|(first, len): (IpAddr, u32)| Cidr { first, len: len as u8 })
+    }
+
     fn has4(&self, ip: u32) -> bool {
         self.v4.iter().any(|(first, mask)| ip & mask == *first)
     }

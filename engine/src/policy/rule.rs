@@ -1,5 +1,7 @@
 //! One rule: what it is about, and what becomes of that.
 
+mod words;
+
 use std::fmt;
 
 use super::address::{Cidr, Faces, Set};

@@ -1,14 +1,14 @@
 //! The rules in their order.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::address::Faces;
 use super::hello::Heard;
 use super::name::Name;
 use super::names::Names;
 use super::preset::{Internet, Preset};
-use super::question::{Question, Reason, Service, Verdict};
+use super::question::{Protocol, Question, Reason, Service, Verdict};
 use super::rule::{Action, Asked, Rule, RuleError};
 
 /// Rules in their order: the first one that is about a flow decides. Where none is, the preset's rules follow, and then the
@@ -120,6 +120,9 @@ impl PolicyBuilder {
     }
 }
 
+/// An address of the internet like others.
+const SOMEWHERE: Ipv4Addr = Ipv4Addr::new(1, 1, 1, 1);
+
 impl Policy {
     /// The most rules that there may be.
     pub const MAX_RULES: usize = 10_000;
@@ -127,6 +130,42 @@ impl Policy {
     /// Begins a policy that denies everything.
     pub fn builder() -> PolicyBuilder {
         PolicyBuilder::default()
+    }
+
+    /// What becomes of a guest that asks for a name and goes to it: to an address of the internet that an answer had, with the name in
+    /// its first bytes where a rule wants it there.
+    #[must_use]
+    pub fn judge_visit(&self, protocol: Protocol, guest: SocketAddr, name: &Name, port: u16) -> Verdict {
+        if self.has_names() {
+            let asks = self.judge_name(guest.ip(), name);
+            if asks.action != Action::Allow {
+                return asks;
+            }
+        }
+        let host = SocketAddr::from((SOMEWHERE, port));
+        let question = Question::out(protocol, guest, host, host);
+        let names = std::slice::from_ref(name);
+        let verdict = self.judge_named(&question, names);
+        if !matches!(verdict.reason, Reason::Hello(_)) {
+            return verdict;
+        }
+        let said = || Some(name.as_str().into());
+        let [tls, http] = [Heard::Tls(said()), Heard::Http(said())].map(|it| self.judge_hello(&question, names, &it));
+        if tls.action == Action::Allow { tls } else { http }
+    }
+
+    /// What it says, in words: a sentence for each rule with its number, then those of a preset, and what becomes of everything else.
+    pub fn sentences(&self) -> impl Iterator<Item = String> {
+        let rules = self.rules.iter().enumerate().map(|(index, rule)| match index < self.given {
+            true => format!("{}: {rule}", number(index)),
+            false => format!("preset: {rule}"),
+        });
+        let rest = match self.default {
+            Action::Allow => "allow everything else",
+            Action::Deny => "deny, and say so, everything else but DHCP and pings of the virtual addresses",
+            Action::Drop => "drop, and say nothing, everything else but DHCP and pings of the virtual addresses",
+        };
+        rules.chain(std::iter::once(format!("default: {rest}")))
     }
 
     /// What becomes of a flow to an address that counts for no name, and why.

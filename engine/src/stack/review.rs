@@ -79,6 +79,11 @@ impl Stack {
         self.cx.gate.verdict(question, None, self.cx.now)
     }
 
+    /// The policy, where there is one.
+    pub(crate) fn policy(&self) -> Option<&Policy> {
+        self.cx.gate.policy()
+    }
+
     /// The same of a connection. Where the policy wants to know its first bytes, these are the ones that it heard; one that was not
     /// listened to has none, and may not go on.
     pub(crate) fn verdict_of_tcp(&self, flow: &TcpFlow) -> Option<Verdict> {

@@ -1,0 +1,216 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Asks and changes the networks of oxislirp that run, and explains their configuration.
+#[derive(Parser)]
+#[command(name = "oxislirp", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Says in words what a file of OXISLIRP_CONFIG means, or what is wrong with it.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Asks a network that runs, by its control socket, or changes it.
+    Ctl {
+        /// The socket. Without it the only one in $XDG_RUNTIME_DIR/oxislirp or /run/oxislirp (*.sock) that answers.
+        #[arg(long, short, global = true)]
+        socket: Option<PathBuf>,
+        #[command(subcommand)]
+        command: Ctl,
+    },
+    /// Writes the completions of a shell to standard output.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Writes the manual pages into a folder.
+    Man {
+        /// The folder.
+        directory: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Ctl {
+    /// Host forwards: ports of this machine that lead to the guest.
+    #[command(subcommand)]
+    Forward(Forward),
+    /// The flows that there are.
+    Flows {
+        /// As the library says them, a line of JSON for each.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The flows that carry most, again and again.
+    Top {
+        /// Seconds between two looks.
+        #[arg(long, short, default_value_t = 1.0)]
+        interval: f64,
+        /// How many looks; without it until it is interrupted.
+        #[arg(long, short)]
+        count: Option<u64>,
+    },
+    /// How much went through.
+    Counters {
+        /// In the text format of Prometheus.
+        #[arg(long)]
+        prometheus: bool,
+    },
+    /// Every frame into a file that Wireshark reads.
+    #[command(subcommand)]
+    Capture(Capture),
+    /// A line for each flow that begins, is refused and ends.
+    #[command(subcommand)]
+    Log(Log),
+    /// Which hosts the guest may reach.
+    #[command(subcommand)]
+    Policy(Policy),
+    /// Lets no flow begin any more.
+    Drain {
+        /// Waits until the last one has ended.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Lets flows begin again.
+    Resume,
+    /// Who answers.
+    Version,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Forward {
+    /// Lists them; ports that follow each other are one line.
+    List,
+    /// Adds a forward, or all of a range, or none.
+    Add {
+        /// tcp, udp or unix.
+        protocol: String,
+        /// Where it listens: an address with a port or a range of ports (127.0.0.1:8000-8099), or the path of a Unix socket.
+        listen: String,
+        /// Where it leads: :80, or 10.0.2.15:8000-8099. Without it to the same ports.
+        guest: Option<String>,
+        /// Waits for an address that this machine does not have yet.
+        #[arg(long)]
+        wait: bool,
+        /// Takes peers of IPv6 only.
+        #[arg(long)]
+        only_v6: bool,
+    },
+    /// Removes forwards, all or none.
+    Remove {
+        /// tcp, udp or unix.
+        protocol: String,
+        /// Where they listen.
+        #[arg(required = true)]
+        listen: Vec<String>,
+    },
+    /// Has exactly these forwards be there.
+    Replace {
+        /// Each as PROTOCOL,LISTEN[,GUEST]: tcp,127.0.0.1:8080,:80
+        forwards: Vec<String>,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Capture {
+    /// Begins one, in the place of one that is going on.
+    Start {
+        /// Where to, as the program that runs the network finds it.
+        file: PathBuf,
+        /// Bytes of each frame.
+        #[arg(long)]
+        snap_length: Option<u64>,
+        /// How long a file may become.
+        #[arg(long)]
+        max_bytes: Option<u64>,
+        /// So many files in a ring.
+        #[arg(long)]
+        files: Option<u64>,
+    },
+    /// Ends it.
+    Stop,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Log {
+    /// Begins one, in the place of one that is going on.
+    Start {
+        /// Where to, as the program that runs the network finds it.
+        file: PathBuf,
+    },
+    /// Ends it.
+    Stop,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Policy {
+    /// Says the policy in force, in words.
+    Show,
+    /// Says the policy of a file of OXISLIRP_CONFIG, in words.
+    Explain {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Says what would become of a flow; the exit status is 1 where it is not allowed.
+    Test {
+        #[command(flatten)]
+        question: Question,
+        /// By the policy of a file, without a network that runs.
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
+    /// Has the policy of a file judge from now on, also what there is already.
+    Replace {
+        /// The file, with nothing in it but a table [policy].
+        file: PathBuf,
+    },
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Question {
+    /// A connection of the guest to this address and port.
+    #[arg(long)]
+    pub(crate) tcp: Option<String>,
+    /// Datagrams of the guest to this address and port.
+    #[arg(long)]
+    pub(crate) udp: Option<String>,
+    /// Pings of the guest to this address.
+    #[arg(long)]
+    pub(crate) ping: Option<String>,
+    /// A connection of this address to the guest, through a host forward.
+    #[arg(long)]
+    pub(crate) from: Option<String>,
+}
+
+impl Question {
+    /// The protocol, and where the guest goes to; who comes, where there is none.
+    pub(crate) fn parts(&self) -> (&'static str, Option<&str>, Option<&str>) {
+        let to = [("tcp", &self.tcp), ("udp", &self.udp), ("icmp", &self.ping)];
+        match to.into_iter().find_map(|(protocol, to)| Some((protocol, to.as_deref()?))) {
+            Some((protocol, to)) => (protocol, Some(to), None),
+            None => ("tcp", None, self.from.as_deref()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_makes_sense() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,113 @@
+//! `oxislirp`: what a person asks a network that runs, and what a file of OXISLIRP_CONFIG means.
+//!
+//! `cli` is the command line; `check` explains a file, `client` speaks to a control socket and `forwards`, `flows`, `counters` and
+//! `policy` write what it says so that people can read it; `generate` makes completions and manual pages. What a request means is the
+//! library's (docs/control.md): here is only its way there and back.
+
+mod check;
+mod cli;
+mod client;
+/// The reader of the C library itself, so that what is found here is what `slirp_new` would find. It is no crate of its own because
+/// nobody else reads such files.
+#[allow(dead_code)]
+#[path = "../../src/config_file/mod.rs"]
+mod config_file;
+mod counters;
+mod flows;
+mod forwards;
+mod generate;
+mod policy;
+/// What that reader asks of the system.
+#[allow(dead_code)]
+#[path = "../../src/system.rs"]
+mod system;
+
+use std::fmt;
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Capture, Cli, Command, Ctl, Forward, Log, Policy};
+use client::Client;
+use serde_json::json;
+
+/// Why the command has failed, for whoever has typed it.
+#[derive(Debug)]
+pub(crate) struct Failure(String);
+
+impl Failure {
+    pub(crate) fn new(text: impl Into<String>) -> Failure {
+        Failure(text.into())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Failure {
+        Failure(error.to_string())
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("oxislirp: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Check { file } => check::check(&file),
+        Command::Completions { shell } => generate::completions(shell),
+        Command::Man { directory } => generate::manual(&directory),
+        Command::Ctl { command: Ctl::Policy(Policy::Explain { file }), .. } => check::explain(&file),
+        Command::Ctl { command: Ctl::Policy(Policy::Test { question, file: Some(file) }), .. } => {
+            policy::test_file(&file, &question)
+        }
+        Command::Ctl { socket, command } => ctl(&mut Client::connect(socket.as_deref())?, command),
+    }
+}
+
+fn ctl(client: &mut Client, command: Ctl) -> Result<(), Failure> {
+    match command {
+        Ctl::Forward(Forward::List) => return forwards::list(client),
+        Ctl::Forward(Forward::Add { protocol, listen, guest, wait, only_v6 }) => {
+            return forwards::add(client, &protocol, &listen, guest.as_deref(), wait, only_v6);
+        }
+        Ctl::Forward(Forward::Remove { protocol, listen }) => return forwards::remove(client, &protocol, &listen),
+        Ctl::Forward(Forward::Replace { forwards }) => return forwards::replace(client, &forwards),
+        Ctl::Flows { json } => return flows::list(client, json),
+        Ctl::Top { interval, count } => return flows::top(client, interval, count),
+        Ctl::Counters { prometheus } => return counters::write(client, prometheus),
+        Ctl::Capture(Capture::Start { file, snap_length, max_bytes, files }) => {
+            let mut members = json!({ "file": client::absolute(&file)? });
+            let given = [("snap_length", snap_length), ("max_bytes", max_bytes), ("files", files)];
+            for (name, value) in given.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+                members[name] = value.into();
+            }
+            client.ask("capture.start", members)?
+        }
+        Ctl::Capture(Capture::Stop) => client.ask("capture.stop", json!({}))?,
+        Ctl::Log(Log::Start { file }) => client.ask("log.start", json!({ "file": client::absolute(&file)? }))?,
+        Ctl::Log(Log::Stop) => client.ask("log.stop", json!({}))?,
+        Ctl::Policy(Policy::Show) => return policy::show(client),
+        Ctl::Policy(Policy::Test { question, .. }) => return policy::test(client, &question),
+        Ctl::Policy(Policy::Replace { file }) => return policy::replace(client, &file),
+        Ctl::Policy(Policy::Explain { file }) => return check::explain(&file),
+        Ctl::Drain { wait } => client.ask("drain", json!({ "wait": wait }))?,
+        Ctl::Resume => client.ask("resume", json!({}))?,
+        Ctl::Version => client.ask("version", json!({}))?,
+    };
+    let answer = client.take_answer();
+    if answer.as_object().is_some_and(|members| !members.is_empty()) {
+        client::say(&format!("{answer}\n"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! What a policy says of a flow, and another one in its place.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use oxislirp::policy::{Action, Name, Protocol, Reason, Verdict};
+use serde_json::{Value, json};
+
+use super::cli::Question;
+use super::client::{Client, say};
+use super::{Failure, check};
+
+pub(crate) fn show(client: &mut Client) -> Result<(), Failure> {
+    let sentences = client.ask_all("policy.show", "sentences")?;
+    let lines: String = sentences.iter().filter_map(Value::as_str).map(|sentence| format!("{sentence}\n")).collect();
+    say(&lines)
+}
+
+pub(crate) fn replace(client: &mut Client, file: &Path) -> Result<(), Failure> {
+    let read = std::fs::read_to_string(file);
+    let text = read.map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
+    client.ask("policy.replace", json!({ "text": text }))?;
+    say(&format!("another policy judges, flows that it ended: {}\n", client.take_answer()["ended"]))
+}
+
+pub(crate) fn test(client: &mut Client, question: &Question) -> Result<(), Failure> {
+    let (protocol, to, from) = question.parts();
+    let mut members = json!({ "protocol": protocol });
+    if let Some((name, end)) = to.map(|to| ("to", to)).or(from.map(|from| ("from", from))) {
+        members[name] = end.into();
+    }
+    client.ask("policy.test", members)?;
+    let answer = client.take_answer();
+    let text = |name: &str| answer[name].as_str().unwrap_or_default();
+    let by = match text("by") {
+        "rule" => format!("rule {}", answer["rule"]),
+        "hello" => format!("rule {}, which wants a name in the first bytes", answer["rule"]),
+        "no-policy" => "there is no policy".into(),
+        other => format!("the {other}"),
+    };
+    let host = answer["host"].as_str().map(|host| format!(" ({host} on this machine)")).unwrap_or_default();
+    let service = answer["service"].as_str().map(|service| format!(" (the service {service})")).unwrap_or_default();
+    say(&format!("{}{host}{service}: {by}\n", text("action")))?;
+    if text("action") == "allow" { Ok(()) } else { Err(Failure::new("it is not allowed")) }
+}
+
+/// By the policy of a file, in the network that programs have by default.
+pub(crate) fn test_file(file: &Path, question: &Question) -> Result<(), Failure> {
+    let policy = check::read(file)?.policy;
+    let policy = policy.ok_or_else(|| Failure::new(format!("{}: no table [policy]", file.display())))?;
+    let guest = SocketAddr::from(([10, 0, 2, 15], 1024));
+    let (protocol, to, from) = question.parts();
+    let protocol = match protocol {
+        "udp" => Protocol::Udp,
+        "icmp" => Protocol::Icmp,
+        _ => Protocol::Tcp,
+    };
+    if let Some((name, port)) = to.and_then(name) {
+        return say_verdict(&policy.judge_visit(protocol, guest, &name, port));
+    }
+    let question = match (to, from) {
+        (Some(to), _) => {
+            let named = end(to, protocol)?;
+            oxislirp::policy::Question::out(protocol, guest, named, on_host(named))
+        }
+        (None, Some(from)) => oxislirp::policy::Question::incoming(protocol, guest, end(from, Protocol::Icmp)?),
+        (None, None) => return Err(Failure::new("there is nothing to ask")),
+    };
+    say_verdict(&policy.judge(&question))
+}
+
+/// A name and a port, if that is what it is.
+fn name(text: &str) -> Option<(Name, u16)> {
+    let (name, port) = text.rsplit_once(':')?;
+    if name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+        return None;
+    }
+    Some((name.parse().ok()?, port.parse().ok()?))
+}
+
+fn say_verdict(verdict: &Verdict) -> Result<(), Failure> {
+    let Verdict { action, reason, .. } = *verdict;
+    let word = match action {
+        Action::Allow => "allow",
+        Action::Deny => "deny",
+        Action::Drop => "drop",
+    };
+    let by = match reason {
+        Reason::Rule(number) => format!("rule {number}"),
+        Reason::Hello(number) => format!("rule {number}, which wants a name in the first bytes"),
+        Reason::Preset => "the preset".into(),
+        _ => "the default".into(),
+    };
+    say(&format!("{word}: {by}\n"))?;
+    if action == Action::Allow { Ok(()) } else { Err(Failure::new("it is not allowed")) }
+}
+
+fn end(text: &str, protocol: Protocol) -> Result<SocketAddr, Failure> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    match text.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(ip) if protocol == Protocol::Icmp => Ok(SocketAddr::new(ip, 0)),
+        _ => Err(Failure::new(format!("`{text}` is no address with a port, such as 192.0.2.1:443"))),
+    }
+}
+
+/// What an address of the default network means on the host.
+fn on_host(named: SocketAddr) -> SocketAddr {
+    match named.ip() {
+        IpAddr::V4(ip) if ip == Ipv4Addr::new(10, 0, 2, 2) => SocketAddr::from(([127, 0, 0, 1], named.port())),
+        _ => named,
+    }
+}

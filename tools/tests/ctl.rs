@@ -1,0 +1,186 @@
+//! The command itself, against a network that runs in this program.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use oxislirp::drive::{Driver, MemoryLink, Stop};
+use oxislirp::policy::Policy;
+use oxislirp::{Config, ControlOptions, Stack};
+
+/// A network with a control socket, and a folder; both go with this value.
+struct Network {
+    folder: PathBuf,
+    stop: Arc<Stop>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Network {
+    fn new(name: &str) -> Network {
+        let folder = std::env::temp_dir().join(format!("oxislirp-ctl-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(folder.join("oxislirp")).unwrap();
+        let mut stack = Stack::new(Config::default()).unwrap();
+        let reader = |text: &str| match text {
+            "none" => Policy::builder().build().map_err(|error| error.to_string()),
+            _ => Err("text:1: nonsense".to_owned()),
+        };
+        let options = ControlOptions::new(folder.join("oxislirp/x.sock")).policy_reader(Arc::new(reader));
+        stack.start_control(&options).unwrap();
+        let (link, guest) = MemoryLink::pair().unwrap();
+        let mut driver = Driver::new(stack, link).unwrap();
+        let stop = Arc::new(Stop::new().unwrap());
+        let seen = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let _guest = guest;
+            driver.run(&seen, |_| {}).unwrap();
+        });
+        Network { folder, stop, thread: Some(thread) }
+    }
+
+    fn run(&self, words: &str) -> Output {
+        run(&self.folder, words)
+    }
+
+    fn ok(&self, words: &str) -> String {
+        let output = self.run(words);
+        assert!(output.status.success(), "{words}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn refused(&self, words: &str) -> String {
+        let output = self.run(words);
+        assert_eq!(output.status.code(), Some(1), "{words}: {output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.stop.stop();
+        let _ = self.thread.take().map(JoinHandle::join);
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn run(runtime: &Path, words: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oxislirp"));
+    command.args(words.split_whitespace()).env("XDG_RUNTIME_DIR", runtime).output().unwrap()
+}
+
+#[test]
+fn forwards_are_added_listed_replaced_and_removed() {
+    let network = Network::new("forwards");
+    let port = |text: &str| text.rsplit(':').next().unwrap().trim().parse::<u16>().unwrap();
+    let one = port(&network.ok("ctl forward add tcp 127.0.0.1:0 :80"));
+    let socket = network.folder.join("ssh.sock");
+    assert_eq!(network.ok(&format!("ctl forward add unix {} :22", socket.display())), "added 1\n");
+    let list = network.ok("ctl forward list");
+    assert!(list.contains(&format!("tcp   127.0.0.1:{one} -> 0.0.0.0:80\n")), "{list}");
+    assert!(list.contains(&format!("unix  {} -> 0.0.0.0:22\n", socket.display())), "{list}");
+    assert!(network.refused(&format!("ctl forward add tcp 127.0.0.1:{one} :80")).contains("in use"));
+    assert!(network.refused("ctl forward add tcp nowhere:1 :80").starts_with("oxislirp: listen: `nowhere:1` is no"));
+    let done = network.ok(&format!("ctl forward replace tcp,127.0.0.1:{one},:81"));
+    assert_eq!(done, "changed 1, removed 1\n");
+    assert_eq!(network.ok(&format!("ctl forward remove tcp 127.0.0.1:{one}")), "removed 1\n");
+    assert_eq!(network.ok("ctl forward list"), "");
+}
+
+#[test]
+fn what_there_is_is_told_in_tables_and_lines() {
+    let network = Network::new("tables");
+    assert!(network.ok("ctl flows").starts_with("PROT  GUEST AND REMOTE"));
+    assert_eq!(network.ok("ctl flows --json"), "");
+    let top = network.ok("ctl top --count 2 --interval 0.01");
+    assert_eq!(top.matches("0 flows, to the host 0 B/s").count(), 2, "{top}");
+    assert!(network.ok("ctl counters").contains("frames_from_guest    0\n"));
+    assert!(network.ok("ctl counters --prometheus").contains("oxislirp_flows{protocol=\"udp\"} 0\n"));
+    assert!(network.ok("ctl version").contains("\"protocol\":1"));
+    let file = network.folder.join("x.pcapng");
+    network.ok(&format!("ctl capture start {}", file.display()));
+    assert!(network.ok("ctl capture stop").contains("\"captured\":0"));
+    assert!(std::fs::metadata(file).unwrap().len() > 0);
+    assert!(network.refused("ctl capture start /nowhere/x").contains("/nowhere/x"));
+}
+
+#[test]
+fn the_policy_is_tested_shown_and_replaced() {
+    let network = Network::new("policy");
+    assert_eq!(network.ok("ctl policy test --tcp 192.0.2.1:443"), "allow: there is no policy\n");
+    let file = network.folder.join("policy");
+    std::fs::write(&file, "nonsense").unwrap();
+    let replace = format!("ctl policy replace {}", file.display());
+    assert_eq!(network.refused(&replace), "oxislirp: text:1: nonsense\n");
+    std::fs::write(&file, "none").unwrap();
+    assert_eq!(network.ok(&replace), "another policy judges, flows that it ended: 0\n");
+    assert!(network.refused("ctl policy test --tcp 192.0.2.1:443").contains("not allowed"));
+    assert!(network.ok("ctl policy show").starts_with("default: deny"));
+    assert_eq!(network.ok("ctl drain --wait"), "{\"flows\":0}\n");
+    assert_eq!(network.ok("ctl resume"), "");
+}
+
+#[test]
+fn one_socket_is_found_and_none_or_several_are_told_of() {
+    let network = Network::new("found");
+    let nobody = network.folder.join("empty");
+    std::fs::create_dir_all(&nobody).unwrap();
+    let output = run(&nobody, "ctl version");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("no socket answers in"));
+    let socket = network.folder.join("oxislirp/x.sock");
+    assert!(run(&nobody, &format!("ctl --socket {} version", socket.display())).status.success());
+    let _other = std::os::unix::net::UnixListener::bind(network.folder.join("oxislirp/y.sock")).unwrap();
+    assert!(network.refused("ctl version").contains("several sockets answer"));
+}
+
+#[test]
+fn a_file_is_explained_or_what_is_wrong_with_it_is_told_as_slirp_new_does() {
+    let folder = std::env::temp_dir().join(format!("oxislirp-check-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("x.toml");
+    let text = "[log]\nfile = '/tmp/x'\n[policy]\n[[policy.rule]]\naction = 'allow'\nprotocol = 'tcp'\nhost = '127.0.0.1'\nhost-port = 80\n";
+    std::fs::write(&file, text).unwrap();
+    let check = run(&folder, &format!("check {}", file.display()));
+    let said = String::from_utf8(check.stdout).unwrap();
+    assert_eq!(
+        said,
+        "log: what becomes of each flow into /tmp/x\n\
+         policy: 1: allow tcp from the guest to 127.0.0.1, port 80\n\
+         policy: default: deny, and say so, everything else but DHCP and pings of the virtual addresses\n"
+    );
+    let explained = run(&folder, &format!("ctl policy explain {}", file.display()));
+    assert!(String::from_utf8(explained.stdout).unwrap().starts_with("1: allow tcp"));
+    let test = |to: &str| run(&folder, &format!("ctl policy test --tcp {to} --file {}", file.display()));
+    assert_eq!(test("10.0.2.2:80").stdout, b"allow: rule 1\n");
+    assert_eq!(
+        (test("10.0.2.2:81").stdout, test("10.0.2.2:81").status.code()),
+        (b"deny: the default\n".into(), Some(1))
+    );
+    std::fs::write(&file, "[limits.whole]\nflows = 7\n").unwrap();
+    let limits = run(&folder, &format!("check {}", file.display()));
+    assert!(String::from_utf8(limits.stdout).unwrap().starts_with("limit: all together: 7 flows at a time\n"));
+    let names = "[policy]\n[[policy.rule]]\naction = 'allow'\nprotocol = 'tcp'\nname = '*.example.org'\nhost-port = 443\ntls = 'sni'\n";
+    std::fs::write(&file, names).unwrap();
+    assert_eq!(test("api.example.org:443").stdout, b"allow: rule 1\n");
+    assert_eq!(test("api.example.org:80").status.code(), Some(1));
+    assert_eq!(test("api.example.com:443").status.code(), Some(1));
+    std::fs::write(&file, text.replace("'tcp'", "'tpc'")).unwrap();
+    let wrong = run(&folder, &format!("check {}", file.display()));
+    let said = String::from_utf8(wrong.stderr).unwrap();
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(said.starts_with(&format!("oxislirp: {}:6: policy.rule.protocol: ", file.display())), "{said}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn completions_and_manual_pages_are_made() {
+    let folder = std::env::temp_dir().join(format!("oxislirp-man-{}", std::process::id()));
+    for shell in ["bash", "zsh", "fish"] {
+        let output = run(&folder, &format!("completions {shell}"));
+        assert!(String::from_utf8(output.stdout).unwrap().contains("oxislirp"), "{shell}");
+    }
+    assert!(run(&folder, &format!("man {}", folder.display())).status.success());
+    let page = std::fs::read_to_string(folder.join("oxislirp-ctl-forward-add.1")).unwrap();
+    assert!(page.contains("Where it leads"), "{page}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
