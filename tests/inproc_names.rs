@@ -553,3 +553,35 @@ fn names_of_ones_own_are_names_like_others_to_a_policy() {
     assert_eq!(pointer.0, REFUSED, "the name of that address is one that may not be asked for");
     nobody_was_asked(&i, &server);
 }
+
+/// A proxy is told the name that the guest has asked for, where a rule says so.
+#[test]
+fn names_a_proxy_is_told_the_name() {
+    if !names("names_a_proxy_is_told_the_name") {
+        return;
+    }
+    let (proxy, proxy_at) = listener("127.0.0.5");
+    let text = |told: bool| {
+        format!(
+            "[[policy.rule]]\naction = 'allow'\nservice = 'dns'\n[[policy.rule]]\naction = 'allow'\nprotocol = 'tcp'\n\
+             name = '*.allowed.test'\nproxy = 'http://{proxy_at}'\nproxy-names = {told}\n"
+        )
+    };
+    for told in [true, false] {
+        let i = under(&text(told), &[SERVER], Setup::default());
+        let server = server(SERVER);
+        let away = at(Ipv4Addr::new(93, 184, 216, 34), 443);
+        assert!(!reaches(&i, away));
+        ask(&i, &server, "www.allowed.test", &[address("www.allowed.test", "93.184.216.34", 300)]);
+        let mut conn = Conn::new(&i, away);
+        conn.syn(&i, &[]);
+        let mut stream = accept(&i, &proxy);
+        let target = if told { "www.allowed.test:443" } else { "93.184.216.34:443" };
+        let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+        assert_eq!(host_read(&i, &mut stream, request.len()), request.as_bytes());
+        assert_eq!(host_write_some(&mut stream, b"HTTP/1.1 200 OK\r\n\r\n"), 19);
+        let Reply::SynAck(mut conn) = conn.reply(&i) else { panic!("no connection") };
+        conn.data(&i, b"through");
+        assert_eq!(host_read(&i, &mut stream, 7), b"through");
+    }
+}

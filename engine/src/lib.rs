@@ -68,6 +68,8 @@ mod link;
 mod pace;
 #[cfg(feature = "policy")]
 pub mod policy;
+#[cfg(feature = "policy")]
+mod proxy;
 mod service;
 pub mod snapshot;
 mod stack;

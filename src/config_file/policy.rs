@@ -1,11 +1,12 @@
 //! The table `[policy]`: which hosts the guest may reach, and who may reach the guest. What the words mean is told in
 //! docs/policy.md.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 
 use oxislirp::policy::{
-    Action, Cidr, Direction, HelloKind, NamePattern, Policy, PolicyError, PortRange, Preset, Protocol, Rebind, Rule,
-    Service,
+    Action, Cidr, Direction, HelloKind, NamePattern, Policy, PolicyError, PortRange, Preset, Protocol, Proxy, Rebind,
+    Rule, Service, Via,
 };
 use serde::Deserialize;
 use toml::Spanned;
@@ -41,6 +42,9 @@ struct WrittenRule {
     tls: Option<One<Tls>>,
     http: Option<One<Http>>,
     limit: Option<Spanned<Bounds>>,
+    redirect: Option<Spanned<One<Redirect>>>,
+    proxy: Option<Spanned<One<Proxy>>>,
+    proxy_names: Option<Spanned<bool>>,
 }
 
 /// The name that a rule compares in a connection of TLS; there is one.
@@ -50,6 +54,10 @@ struct Tls;
 /// The same of HTTP.
 #[derive(Clone, Copy, Debug)]
 struct Http;
+
+/// Another destination.
+#[derive(Clone, Copy, Debug)]
+struct Redirect(SocketAddr);
 
 /// All values of a field that may be left out.
 fn all<T>(field: Option<Several<T>>) -> Vec<T> {
@@ -71,7 +79,21 @@ impl WrittenRule {
             .host_ports(all(self.host_port))
             .names(all(self.name));
         let rule = self.tls.into_iter().fold(rule, |rule, _| rule.hello(HelloKind::Tls));
-        self.http.into_iter().fold(rule, |rule, _| rule.hello(HelloKind::Http))
+        let rule = self.http.into_iter().fold(rule, |rule, _| rule.hello(HelloKind::Http));
+        let names = self.proxy_names.is_some_and(Spanned::into_inner);
+        let proxy = self.proxy.map(|proxy| Via::Proxy(proxy.into_inner().0.with_names(names)));
+        let redirect = self.redirect.map(|redirect| Via::Address(redirect.into_inner().0.0));
+        proxy.or(redirect).into_iter().fold(rule, Rule::via)
+    }
+
+    /// What is wrong with the fields that say where it leads, and where.
+    fn fault(&self) -> Option<(Range<usize>, String)> {
+        let WrittenRule { redirect, proxy, proxy_names, .. } = self;
+        match (redirect, proxy, proxy_names) {
+            (Some(_), Some(proxy), _) => Some((proxy.span(), "a rule has either a redirect or a proxy".into())),
+            (_, None, Some(names)) => Some((names.span(), "there is no proxy".into())),
+            _ => None,
+        }
     }
 }
 
@@ -106,6 +128,9 @@ impl Table {
     /// What is wrong, and where.
     pub(super) fn policy(self) -> Result<Policy, (Range<usize>, String)> {
         let Table { default, preset, rebind, rule } = self;
+        if let Some(fault) = rule.iter().find_map(|rule| rule.get_ref().fault()) {
+            return Err(fault);
+        }
         let places: Vec<Range<usize>> = rule.iter().map(Spanned::span).collect();
         let place_of_preset = preset.as_ref().map(Spanned::span).unwrap_or_default();
         let policy = rule.into_iter().fold(Policy::builder(), |all, rule| all.rule(rule.into_inner().rule()));
@@ -179,6 +204,23 @@ impl Item for NamePattern {
 
     fn of_text(text: &str) -> Result<NamePattern, String> {
         text.parse().map_err(|error| format!("`{text}`: {error}"))
+    }
+}
+
+impl Item for Redirect {
+    const WHAT: &'static str = "an address with a port, such as \"192.0.2.7:3128\"";
+
+    fn of_text(text: &str) -> Result<Redirect, String> {
+        text.parse().map(Redirect).map_err(|_| format!("`{text}` is not {}", Self::WHAT))
+    }
+}
+
+impl Item for Proxy {
+    const WHAT: &'static str = "a proxy, such as \"socks5://192.0.2.7:1080\"";
+
+    fn of_text(text: &str) -> Result<Proxy, String> {
+        // What is wrong may be the password, which does not belong into a message.
+        text.parse().map_err(|error: oxislirp::policy::ProxyError| error.to_string())
     }
 }
 
@@ -318,6 +360,26 @@ mod tests {
             (
                 "[[policy.rule]]\naction = 'allow'\nhttp = 'host'\nname = 'a.org'\nprotocol = 'udp'\n",
                 "x.toml:1: policy.rule: rule 1: only a connection (tcp) of the guest's to a host has",
+            ),
+            (
+                "[[policy.rule]]\naction = 'allow'\nprotocol = 'tcp'\nredirect = '192.0.2.7'\n",
+                "x.toml:4: policy.rule.redirect: `192.0.2.7` is not an address with a port",
+            ),
+            (
+                "[[policy.rule]]\naction = 'allow'\nprotocol = 'tcp'\nproxy = 'socks5://me@192.0.2.7:1'\n",
+                "x.toml:4: policy.rule.proxy: user and password have 1 to 255 bytes each",
+            ),
+            (
+                "[[policy.rule]]\naction = 'allow'\nprotocol = 'tcp'\nproxy = 'http://192.0.2.7:1'\nredirect = '192.0.2.7:1'\n",
+                "x.toml:4: policy.rule.proxy: a rule has either a redirect or a proxy",
+            ),
+            (
+                "[[policy.rule]]\naction = 'allow'\nprotocol = 'tcp'\nproxy-names = true\n",
+                "x.toml:4: policy.rule.proxy-names: there is no proxy",
+            ),
+            (
+                "[[policy.rule]]\naction = 'allow'\nproxy = 'http://192.0.2.7:1'\n",
+                "x.toml:1: policy.rule: rule 1: only what a rule allows the guest can be led elsewhere",
             ),
             (
                 "[policy]\ndefault = 'allow'\npreset = 'none'\n",

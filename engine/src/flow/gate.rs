@@ -207,6 +207,17 @@ impl Gate {
         self.guarded.as_ref().map_or(Admission::OPEN, |guarded| guarded.hello(guest, named, real, heard, now))
     }
 
+    /// Where the rule that has let a flow in leads it.
+    pub(crate) fn via(&self, admission: Admission) -> Option<&crate::policy::Via> {
+        let rule = admission.rule().filter(|_| admission.is_allowed())?;
+        self.guarded.as_ref()?.via(rule.get())
+    }
+
+    /// A name that an address counts for, first of all one that the rule has which has let the flow in.
+    pub(crate) fn name_for(&self, real: SocketAddr, admission: Admission, now: Instant) -> Option<&str> {
+        self.guarded.as_ref()?.name_for(real, admission.rule(), now)
+    }
+
     /// Whether `peer` may come to the guest through a host forward.
     pub(crate) fn incoming(&self, protocol: Protocol, guest: Endpoint, peer: SocketAddr) -> Admission {
         self.guarded.as_ref().map_or(Admission::OPEN, |guarded| guarded.incoming(protocol, guest, peer))
@@ -226,8 +237,10 @@ impl Gate {
         now: Instant,
     ) -> Admission {
         let Some(guarded) = &mut self.guarded else { return Admission::OPEN };
-        guarded
-            .once_to(real, (guest, named, guarded::Way::Out), now, |it| it.out(Protocol::Udp, guest, named, real, now))
+        let way = (guest, named, guarded::Way::Out);
+        let admission = guarded.once_to(real, way, now, |it| it.out(Protocol::Udp, guest, named, real, now));
+        guarded.expect_answers(guest, admission);
+        admission
     }
 
     /// [`Gate::service`] for a datagram.
@@ -366,7 +379,7 @@ mod guarded {
     use super::{Admission, Endpoint, Fate, NonZeroU32};
     #[cfg(feature = "control")]
     use crate::policy::Direction;
-    use crate::policy::{Action, Heard, Name, Policy, Protocol, Question, Reason, Service, Verdict};
+    use crate::policy::{Action, Heard, Name, Policy, Protocol, Question, Reason, Service, Verdict, Via};
     use crate::time::{Duration, Instant};
 
     /// Ways of datagrams that are known to be open. When there are more, all are forgotten, and each is judged again.
@@ -491,6 +504,16 @@ mod guarded {
             false
         }
 
+        pub(super) fn via(&self, rule: u32) -> Option<&Via> {
+            self.policy.via(rule)
+        }
+
+        pub(super) fn name_for(&self, real: SocketAddr, rule: Option<NonZeroU32>, now: Instant) -> Option<&str> {
+            let names = self.learned.names(real.ip(), now);
+            let own = rule.and_then(|rule| names.clone().find(|known| known.has(rule.get() - 1)));
+            own.or_else(|| names.clone().next()).map(|known| known.name.as_str())
+        }
+
         pub(super) fn governs_names(&self) -> bool {
             self.policy.has_names() || self.policy.strips()
         }
@@ -550,6 +573,17 @@ mod guarded {
                 }
             }
             admission
+        }
+
+        /// Where a rule leads elsewhere, that is where the answers come from.
+        pub(super) fn expect_answers(&mut self, guest: Endpoint, admission: Admission) {
+            let rule = admission.rule().filter(|_| admission.is_allowed());
+            if let Some(Via::Address(led)) = rule.and_then(|rule| self.policy.via(rule.get())) {
+                let key = (guest, (*led).into(), Way::Answer);
+                if !self.known.contains_key(&key) {
+                    self.note(key, admission, None);
+                }
+            }
         }
 
         fn note(&mut self, key: Key, admission: Admission, until: Option<Instant>) {

@@ -25,6 +25,7 @@ pub(crate) mod tcp;
 pub(crate) mod timers;
 pub(crate) mod token;
 pub(crate) mod udp;
+pub(crate) mod via;
 pub(crate) mod warnings;
 mod whole;
 

@@ -19,7 +19,7 @@
 //! ```
 // Here live the rules and what they mean: values in, a verdict out. `address` is sets of addresses and the forms in which one
 // address hides in another, `name` is names of the DNS, `pattern` what rules say of them, `names` finds rules by them, `hello` the
-// first bytes of a connection, `rule` one rule, `question` what is asked and answered, `ruleset` the order of the rules, `preset`
+// first bytes of a connection, `rule` one rule, `question` what is asked and answered, `ruleset` the order of the rules, `via` where they lead, `preset`
 // the rules that have a name. Nothing comes in of flows, frames, sockets, files or the time: what an address of the guest's
 // means on the host was found out before (`flow/policy.rs`), and what becomes of a refused flow is its own affair.
 #![forbid(unsafe_code)]
@@ -35,6 +35,7 @@ mod properties;
 mod question;
 mod rule;
 mod ruleset;
+mod via;
 
 pub use address::{Cidr, CidrError};
 pub use hello::{Heard, Hearing, Hello, HelloKind};
@@ -44,3 +45,5 @@ pub use preset::Preset;
 pub use question::{Direction, Protocol, Question, Reason, Service, Verdict};
 pub use rule::{Action, PortRange, Rule, RuleError};
 pub use ruleset::{Policy, PolicyBuilder, PolicyError, Rebind};
+pub(crate) use via::Language;
+pub use via::{Proxy, ProxyError, Via};

@@ -8,6 +8,7 @@ use super::address::{Cidr, Faces, Set};
 use super::hello::{Heard, HelloKind};
 use super::pattern::NamePattern;
 use super::question::{Direction, Protocol, Question, Service};
+use super::via::{Via, is_nowhere};
 
 /// What becomes of a flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -65,6 +66,12 @@ pub enum RuleError {
     NameIn,
     /// It has names, and is about services, which have none.
     NameOfService,
+    /// It leads elsewhere what cannot be led.
+    ViaOfOther,
+    /// It leads to an address that nothing can be connected to.
+    ViaNowhere,
+    /// It leads elsewhere, and it or a rule before it waits for the first bytes of connections, for which the host is connected.
+    ViaBehindHello,
 }
 
 impl fmt::Display for RuleError {
@@ -77,6 +84,13 @@ impl fmt::Display for RuleError {
             RuleError::HelloOfOther => "only a connection (tcp) of the guest's to a host has a server's name or a host",
             RuleError::NameIn => "who comes in has an address and no name",
             RuleError::NameOfService => "a service of the virtual network has no name",
+            RuleError::ViaOfOther => {
+                "only what a rule allows the guest can be led elsewhere: protocol tcp or udp by redirect, tcp by a proxy"
+            }
+            RuleError::ViaNowhere => "redirect has no address that something can be sent to",
+            RuleError::ViaBehindHello => {
+                "what waits for its first bytes is connected by then: rules with redirect or proxy stand before those with tls or http"
+            }
         })
     }
 }
@@ -104,6 +118,7 @@ pub struct Rule {
     names: Vec<NamePattern>,
     /// Bits of [`HelloKind::bit`]; none where the first bytes do not matter.
     hellos: u8,
+    via: Option<Via>,
 }
 
 impl Rule {
@@ -121,6 +136,7 @@ impl Rule {
             host_ports: Vec::new(),
             names: Vec::new(),
             hellos: 0,
+            via: None,
         }
     }
 
@@ -209,6 +225,12 @@ impl Rule {
         self
     }
 
+    /// Leads elsewhere what the rule allows. Where that is, is not judged: the rule has decided.
+    pub fn via(mut self, via: Via) -> Rule {
+        self.via = Some(via);
+        self
+    }
+
     /// Whether the rule could ever do what it says.
     ///
     /// # Errors
@@ -223,6 +245,20 @@ impl Rule {
         }
         if self.hellos != 0 && self.names.is_empty() {
             return Err(RuleError::HelloWithoutName);
+        }
+        let led = match &self.via {
+            None => 0,
+            Some(Via::Address(_)) => Protocol::Tcp.bit() | Protocol::Udp.bit(),
+            Some(Via::Proxy(_)) => Protocol::Tcp.bit(),
+        };
+        if let Some(via) = &self.via {
+            let begins = self.action == Action::Allow && self.direction == Direction::Out && self.services == 0;
+            if !begins || self.protocols == 0 || self.protocols & !led != 0 {
+                return Err(RuleError::ViaOfOther);
+            }
+            if matches!(via, Via::Address(address) if is_nowhere(address)) {
+                return Err(RuleError::ViaNowhere);
+            }
         }
         match self.direction {
             Direction::In if self.services != 0 => Err(RuleError::ServiceIn),
@@ -266,6 +302,11 @@ impl Rule {
     /// Whether the rule says that this address, of the host's side, may be reached.
     pub(super) fn allows_expressly(&self, host: &Faces) -> bool {
         self.action == Action::Allow && !self.host.is_empty() && host.is_in(&self.host)
+    }
+
+    /// Where it leads what it allows.
+    pub(super) fn leads(&self) -> Option<&Via> {
+        self.via.as_ref()
     }
 
     /// Whether the first bytes of a connection say whether the rule is about it.

@@ -10,6 +10,7 @@ use super::names::Names;
 use super::preset::{Internet, Preset};
 use super::question::{Protocol, Question, Reason, Service, Verdict};
 use super::rule::{Action, Asked, Rule, RuleError};
+use super::via::Via;
 
 /// Rules in their order: the first one that is about a flow decides. Where none is, the preset's rules follow, and then the
 /// default action.
@@ -114,6 +115,10 @@ impl PolicyBuilder {
         for (number, rule) in (1..).zip(&rules) {
             rule.check().map_err(|error| PolicyError::Rule(number, error))?;
         }
+        let listening = rules.iter().position(Rule::listens).unwrap_or(rules.len());
+        if let Some(index) = rules.iter().skip(listening).position(|rule| rule.leads().is_some()) {
+            return Err(PolicyError::Rule(listening + index + 1, RuleError::ViaBehindHello));
+        }
         rules.extend(preset.into_iter().flat_map(Preset::rules));
         let (names, internet) = (Names::of(&rules), Internet::new());
         Ok(Policy { rules, given, default: default.unwrap_or_default(), names, rebind, internet })
@@ -188,6 +193,12 @@ impl Policy {
     pub fn judge_hello(&self, question: &Question, names: &[Name], heard: &Heard) -> Verdict {
         let rules: Vec<u32> = names.iter().flat_map(|name| self.rules_about(name)).collect();
         self.judge_hello_among(question, heard, |rule| rules.contains(&rule))
+    }
+
+    /// Where the rule of this number, from 1, leads what it allows.
+    #[must_use]
+    pub fn via(&self, rule: u32) -> Option<&Via> {
+        self.rules.get(usize::try_from(rule).ok()?.checked_sub(1)?)?.leads()
     }
 
     /// What becomes of a question to the virtual name server: the first rule that has the name decides, and that has this machine,
@@ -534,6 +545,31 @@ mod tests {
         ] {
             assert_eq!(refusal(other.names(one())), PolicyError::Rule(2, RuleError::HelloOfOther));
         }
+        let led = |rule: Rule| rule.via(Via::Address(at("192.0.2.7:3128")));
+        let tcp = || Rule::allow().protocol(Protocol::Tcp);
+        let proxy = Via::Proxy("socks5://192.0.2.7:1080".parse().unwrap());
+        for other in [
+            led(Rule::allow()),
+            led(Rule::deny().protocol(Protocol::Tcp)),
+            led(tcp().protocol(Protocol::Icmp)),
+            led(tcp().service(Service::Dns)),
+            led(tcp().direction(Direction::In)),
+            tcp().protocol(Protocol::Udp).via(proxy.clone()),
+        ] {
+            assert_eq!(refusal(other), PolicyError::Rule(2, RuleError::ViaOfOther));
+        }
+        assert_eq!(refusal(tcp().via(Via::Address(at("0.0.0.0:1")))), PolicyError::Rule(2, RuleError::ViaNowhere));
+        let both = Policy::builder().rule(hello().names(one())).rule(Rule::deny()).rule(led(tcp())).build();
+        assert_eq!(both.unwrap_err(), PolicyError::Rule(3, RuleError::ViaBehindHello));
+        assert_eq!(
+            refusal(tcp().via(proxy).hello(HelloKind::Http).names(one())),
+            PolicyError::Rule(2, RuleError::ViaBehindHello)
+        );
+        let fine = Policy::builder().rule(led(tcp())).rule(hello().names(one())).build().unwrap();
+        assert_eq!(
+            (fine.via(1), fine.via(2), fine.via(0), fine.via(9)),
+            (Some(&Via::Address(at("192.0.2.7:3128"))), None, None, None)
+        );
         assert_eq!(PortRange::new(2, 1), None);
         let many = (0..=Policy::MAX_RULES).fold(Policy::builder(), |all, _| all.rule(Rule::allow()));
         assert_eq!(many.build().unwrap_err(), PolicyError::TooMany);

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use super::table::{TcpId, TcpTable};
 use super::{Connecting, TcpFlow};
 use crate::flow::context::Context;
+use crate::flow::gate::Admission;
 use crate::flow::journal::End;
 use crate::policy::{Hearing, Hello};
 use crate::time::{Duration, Instant};
@@ -93,7 +94,9 @@ impl TcpFlow {
         let real = hold.real;
         self.host.end_connect();
         let admission = heard.as_ref().map(|it| cx.gate.hello(self.key.guest, self.key.remote, real, it, cx.now));
-        let why = match admission.filter(|admission| admission.is_allowed()) {
+        // A rule that leads elsewhere stands before this one, and has come to be about the connection only now.
+        let stays = |admission: &Admission| admission.is_allowed() && cx.gate.via(*admission).is_none();
+        let why = match admission.filter(stays) {
             Some(admission) if cx.joins(&mut self.host.meter, admission.rule()) => {
                 // Another policy may come.
                 #[cfg(feature = "control")]

@@ -10,6 +10,7 @@ use super::again::Again;
 use super::guest::{Attaching, Program};
 use crate::flow::journal::Account;
 use crate::flow::meter::Meter;
+use crate::flow::via::Words;
 use crate::host::fault::Fault;
 use crate::host::poller::Readiness;
 use crate::host::socket::Stream;
@@ -48,6 +49,12 @@ pub(super) struct Connecting {
     /// How the connect ended, if it failed and that is known already.
     pub failed: Option<io::Error>,
     pub deadline: Instant,
+    /// What is to be said to a proxy, when it is connected.
+    pub words: Words,
+    /// It is connected.
+    pub talks: bool,
+    /// There is more to be said to it than it has taken.
+    pub asks: bool,
     /// The guest's first bytes decide whether the flow goes on.
     #[cfg(feature = "policy")]
     pub hold: Option<Box<super::hello::Hold>>,
@@ -191,6 +198,24 @@ impl HostHalf {
         self.connecting = Some(Box::new(connecting));
     }
 
+    /// Whether it is connected to a proxy whose answer is waited for.
+    pub(super) fn is_talking(&self) -> bool {
+        self.connecting.as_ref().is_some_and(|connecting| connecting.talks)
+    }
+
+    /// The proxy takes nothing more for now.
+    #[cfg(feature = "policy")]
+    pub(super) fn waits_to_write(&mut self) {
+        self.writable = false;
+        self.readable = false;
+    }
+
+    /// The proxy has said nothing more for now, and there is nothing that it could be told.
+    #[cfg(feature = "policy")]
+    pub(super) fn waits_to_read(&mut self) {
+        self.readable = false;
+    }
+
     /// It is connected, and waits for something else before it is used.
     #[cfg(feature = "policy")]
     pub(super) fn connect_anew(&mut self, connecting: Box<Connecting>) {
@@ -220,7 +245,13 @@ impl HostHalf {
 
     /// There is news of the connect.
     pub(super) fn has_connect_news(&self) -> bool {
-        self.connecting.as_ref().is_some_and(|connecting| !connecting.is_held()) && self.writable
+        match &self.connecting {
+            None => false,
+            Some(connecting) if connecting.talks => {
+                self.readable || self.read_closed || (self.writable && connecting.asks)
+            }
+            Some(connecting) => self.writable && !connecting.is_held(),
+        }
     }
 
     pub(super) fn connecting(&mut self) -> Option<(&mut Connecting, &Stream)> {

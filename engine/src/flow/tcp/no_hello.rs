@@ -1,4 +1,4 @@
-//! What `hello` does, without the feature `policy`: no connection is held.
+//! What `hello` and `through` do, without the feature `policy`: no connection is held, and none goes through a proxy.
 
 use super::{Connecting, TcpFlow};
 use crate::flow::context::Context;
@@ -19,6 +19,8 @@ impl TcpFlow {
     pub(super) fn has_unheard(&self) -> bool {
         false
     }
+
+    pub(super) fn talk(&mut self, _: Box<Connecting>, _: &mut Context) {}
 
     #[inline(always)]
     pub(super) fn listen(&mut self, _: &mut Context) {}

@@ -101,6 +101,9 @@ impl TcpTable {
             }
             return refuse(&key, segment, Unreachable::Network, from.packet, cx);
         };
+        let (led, words) = if to_name_server { (destination, None) } else { cx.way(admission, destination) };
+        let is_led = led != destination || words.is_some();
+        let destination = led;
         let hops = if to_name_server { Some(Hops::Default) } else { Hops::of(from.ttl, destination) };
         let Some(hops) = hops else {
             note_refused(&key, Refusal::HopsExceeded, cx);
@@ -112,7 +115,7 @@ impl TcpTable {
         }
         let alternative = match to_name_server {
             // The first bytes are judged for one address.
-            false if admission.listens() => None,
+            false if admission.listens() || is_led => None,
             true => cx.name_servers.behind(destination, cx.now),
             false => other_loopback(&key, destination, cx)
                 .filter(|&other| cx.gate.out(Protocol::Tcp, key.guest, key.remote, other, cx.now).is_allowed()),
@@ -173,6 +176,9 @@ impl TcpTable {
                 other,
                 failed: None,
                 deadline: cx.now + CONNECT_TIMEOUT,
+                words,
+                talks: false,
+                asks: false,
                 #[cfg(feature = "policy")]
                 hold: admission.listens().then(|| Box::new(Hold::new(destination))),
             });

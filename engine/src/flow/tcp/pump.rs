@@ -149,6 +149,9 @@ impl TcpFlow {
     /// The host side is connected, or failed to.
     fn on_connected(&mut self, cx: &mut Context) {
         let Some(mut connecting) = self.host.end_connect() else { return };
+        if connecting.talks {
+            return self.talk(connecting, cx);
+        }
         let Some(stream) = self.host.stream() else { return };
         // A connect that failed is reported with an error and a hang-up. Applications that watch the socket themselves may
         // know no more than "writable".
@@ -164,6 +167,10 @@ impl TcpFlow {
             Ok(()) => {
                 if connecting.few_hops {
                     stream.forget_errors(self.key.remote.ip.is_ipv6());
+                }
+                if connecting.words.is_some() {
+                    connecting.talks = true;
+                    return self.talk(connecting, cx);
                 }
                 self.conn.accept(cx.now);
                 self.hold(connecting, cx.now);

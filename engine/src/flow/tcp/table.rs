@@ -374,7 +374,8 @@ impl Flow for TcpFlow {
 
     fn interest(&self) -> (bool, bool) {
         let write = self.host.wants_write() && (self.host.is_connecting() || self.has_unflushed());
-        let read = self.host.wants_read() && self.conn.is_established() && self.conn.send_room() > 0;
+        let reads = (self.conn.is_established() && self.conn.send_room() > 0) || self.host.is_talking();
+        let read = self.host.wants_read() && reads;
         (read, write)
     }
 }

@@ -92,7 +92,7 @@ impl UdpTable {
         #[cfg(feature = "policy")]
         let datagram = &in_its_place;
         let real = match meaning {
-            Destination::Host(real) => Some(real),
+            Destination::Host(real) => Some(cx.way_of_datagrams(verdict, real)),
             Destination::NameServer => name_server(datagram, cx),
             Destination::Refused => None,
         };
@@ -196,7 +196,7 @@ impl UdpTable {
         mapping.remote = Some(datagram.destination);
         mapping.expires = cx.now + LIFETIME;
         // What is not translated needs no remembering, but for the loopback: it is also what the virtual host stands for.
-        if real.ip() != datagram.destination.ip || real.ip().is_loopback() || mapping.forward {
+        if real != datagram.destination.socket_address() || real.ip().is_loopback() || mapping.forward {
             let known_as = match datagram.destination.ip {
                 // Nobody answers from the broadcast address.
                 IpAddr::V4(ip) if ip.is_broadcast() => Endpoint::new(cx.policy.v4.host, datagram.destination.port),

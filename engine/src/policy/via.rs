@@ -1,0 +1,146 @@
+//! Where a rule leads what it allows, in the place of where that was going.
+
+use std::fmt;
+use std::net::{SocketAddr, SocketAddrV6};
+use std::str::FromStr;
+
+/// Another way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Via {
+    /// Another destination, of connections and datagrams.
+    Address(SocketAddr),
+    /// A proxy, of connections.
+    Proxy(Proxy),
+}
+
+/// A proxy that connections go through.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proxy {
+    pub(crate) address: SocketAddr,
+    pub(crate) language: Language,
+    pub(crate) names: bool,
+}
+
+/// How it is talked to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Language {
+    /// SOCKS version 5 (RFC 1928), with a name and a password (RFC 1929) where there are some.
+    Socks5(Option<(Box<str>, Box<str>)>),
+    /// HTTP, by the method CONNECT.
+    Connect,
+}
+
+/// Why a text is no [`Proxy`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProxyError {
+    /// It begins with neither `socks5://` nor `http://`.
+    Scheme,
+    /// What follows is no address with a port. Names are not looked up.
+    Address,
+    /// Name and password are not 1 to 255 bytes each, or are for HTTP.
+    Credentials,
+}
+
+impl fmt::Display for ProxyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ProxyError::Scheme => "a proxy is socks5:// or http://, with an address and a port",
+            ProxyError::Address => "the proxy has to be an address with a port, such as 192.0.2.7:1080",
+            ProxyError::Credentials => "user and password have 1 to 255 bytes each, and are for socks5:// only",
+        })
+    }
+}
+
+impl std::error::Error for ProxyError {}
+
+impl Proxy {
+    /// Has the proxy be told names in the place of addresses, where an address counts for one.
+    #[must_use]
+    pub fn with_names(mut self, names: bool) -> Proxy {
+        self.names = names;
+        self
+    }
+}
+
+/// `socks5://192.0.2.7:1080`, `socks5://user:password@192.0.2.7:1080`, `http://192.0.2.7:3128`. Nothing in it is
+/// encoded; the password goes up to the last `@`.
+impl FromStr for Proxy {
+    type Err = ProxyError;
+
+    fn from_str(text: &str) -> Result<Proxy, ProxyError> {
+        let (scheme, rest) = text.split_once("://").ok_or(ProxyError::Scheme)?;
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (credentials, address) = match rest.rsplit_once('@') {
+            Some((credentials, address)) => (Some(credentials), address),
+            None => (None, rest),
+        };
+        let fits = |text: &str| (1..=255).contains(&text.len());
+        let language = match (scheme, credentials) {
+            ("socks5", None) => Language::Socks5(None),
+            ("socks5", Some(credentials)) => {
+                let (name, password) = credentials
+                    .split_once(':')
+                    .filter(|(name, password)| fits(name) && fits(password))
+                    .ok_or(ProxyError::Credentials)?;
+                Language::Socks5(Some((name.into(), password.into())))
+            }
+            ("http", None) => Language::Connect,
+            ("http", Some(_)) => return Err(ProxyError::Credentials),
+            _ => return Err(ProxyError::Scheme),
+        };
+        let address: SocketAddr = address.parse().map_err(|_| ProxyError::Address)?;
+        if is_nowhere(&address) {
+            return Err(ProxyError::Address);
+        }
+        Ok(Proxy { address, language, names: false })
+    }
+}
+
+/// Whether nothing can be connected to it.
+pub(super) fn is_nowhere(address: &SocketAddr) -> bool {
+    let scoped = matches!(address, SocketAddr::V6(v6) if SocketAddrV6::scope_id(v6) != 0);
+    address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() || scoped
+}
+
+/// The password is nobody's business.
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if matches!(self.language, Language::Connect) { "http" } else { "socks5" };
+        write!(f, "{scheme}://{}", self.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_what_is_written() {
+        let proxy = |text: &str| text.parse::<Proxy>();
+        let socks = proxy("socks5://me:s:e@cret@[2001:db8::1]:1080").unwrap();
+        assert_eq!(socks.address, "[2001:db8::1]:1080".parse().unwrap());
+        assert!(
+            matches!(&socks.language, Language::Socks5(Some((name, password))) if &**name == "me" && &**password == "s:e@cret")
+        );
+        assert!(!format!("{socks:?}").contains("cret"));
+        assert!(matches!(proxy("socks5://192.0.2.7:1080").unwrap().language, Language::Socks5(None)));
+        assert_eq!(proxy("http://192.0.2.7:3128/").unwrap().language, Language::Connect);
+        for (text, wanted) in [
+            ("192.0.2.7:1080", ProxyError::Scheme),
+            ("socks4://192.0.2.7:1080", ProxyError::Scheme),
+            ("socks5://192.0.2.7", ProxyError::Address),
+            ("socks5://proxy.example:1080", ProxyError::Address),
+            ("socks5://192.0.2.7:0", ProxyError::Address),
+            ("http://0.0.0.0:80", ProxyError::Address),
+            ("socks5://me@192.0.2.7:1080", ProxyError::Credentials),
+            ("socks5://me:@192.0.2.7:1080", ProxyError::Credentials),
+            ("http://me:x@192.0.2.7:3128", ProxyError::Credentials),
+        ] {
+            assert_eq!(proxy(text), Err(wanted), "{text}");
+        }
+        let long = format!("socks5://me:{}@192.0.2.7:1080", "x".repeat(256));
+        assert_eq!(proxy(&long), Err(ProxyError::Credentials));
+    }
+}

@@ -1,0 +1,132 @@
+//! What is said to a proxy before a connection through it is one to where it leads.
+//!
+//! A [`Dialogue`] says what is to be sent and how many bytes may be read, and is given what was read: never more than the proxy's
+//! answers have, as what follows them is for the guest. `socks5` and `connect` are the two languages. Nothing comes in of sockets, flows,
+//! rules or the time.
+#![forbid(unsafe_code)]
+
+mod connect;
+mod socks5;
+
+use std::fmt;
+use std::net::SocketAddr;
+
+/// Where a connection is to lead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Address(SocketAddr),
+    /// The proxy finds the address.
+    Name(Box<str>, u16),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Address(address) => write!(f, "{address}"),
+            Target::Name(name, port) => write!(f, "{name}:{port}"),
+        }
+    }
+}
+
+/// How far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// There is more to be said or heard.
+    More,
+    /// What comes from now on comes from where the connection leads.
+    Through,
+    /// The proxy does not want to, or is none.
+    Refused,
+}
+
+/// One connection's words with a proxy.
+#[derive(Debug)]
+pub(crate) struct Dialogue {
+    /// What is still to be sent.
+    to_send: Vec<u8>,
+    language: Language,
+}
+
+#[derive(Debug)]
+enum Language {
+    Socks5(socks5::Client),
+    Connect(connect::Client),
+}
+
+impl Dialogue {
+    /// With a SOCKS proxy of version 5 (RFC 1928), which may want a name and a password (RFC 1929); these have 1 to 255 bytes.
+    pub(crate) fn socks5(credentials: Option<(&[u8], &[u8])>, target: Target) -> Dialogue {
+        let mut to_send = Vec::new();
+        let client = socks5::Client::new(credentials, target, &mut to_send);
+        Dialogue { to_send, language: Language::Socks5(client) }
+    }
+
+    /// With an HTTP proxy, by the method CONNECT (RFC 9110 section 9.3.6).
+    pub(crate) fn connect(target: &Target) -> Dialogue {
+        let mut to_send = Vec::new();
+        let client = connect::Client::new(target, &mut to_send);
+        Dialogue { to_send, language: Language::Connect(client) }
+    }
+
+    pub(crate) fn to_send(&self) -> &[u8] {
+        &self.to_send
+    }
+
+    /// So many bytes of that were sent.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.to_send.drain(..bytes.min(self.to_send.len()));
+    }
+
+    /// How many bytes may be read; one at least.
+    pub(crate) fn wanted(&self) -> usize {
+        match &self.language {
+            Language::Socks5(client) => client.wanted(),
+            Language::Connect(client) => client.wanted(),
+        }
+    }
+
+    /// No more than so many were read.
+    pub(crate) fn hear(&mut self, bytes: &[u8]) -> Step {
+        match &mut self.language {
+            Language::Socks5(client) => client.hear(bytes, &mut self.to_send),
+            Language::Connect(client) => client.hear(bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Has a proxy answer with these bytes, as fast as they may be read, each answer once what it answers was sent. What was said, how it
+    /// ended, and what of the answers was left unread.
+    pub(super) fn talk(mut dialogue: Dialogue, answers: &[&[u8]]) -> (Vec<Vec<u8>>, Step, Vec<u8>) {
+        let mut said = Vec::new();
+        for answer in answers {
+            let bytes = dialogue.to_send().to_vec();
+            dialogue.sent(1);
+            assert_eq!(dialogue.to_send().len() + 1, bytes.len());
+            dialogue.sent(bytes.len() - 1);
+            said.push(bytes);
+            let mut rest = *answer;
+            while !rest.is_empty() && dialogue.to_send().is_empty() {
+                let (now, later) = rest.split_at(dialogue.wanted().min(rest.len()));
+                assert!(!now.is_empty());
+                rest = later;
+                match dialogue.hear(now) {
+                    Step::More => {}
+                    step => return (said, step, rest.to_vec()),
+                }
+            }
+            assert!(rest.is_empty(), "an answer before its question");
+        }
+        (said, Step::More, Vec::new())
+    }
+
+    #[test]
+    fn a_target_is_written_as_urls_have_it() {
+        assert_eq!(Target::Address("192.0.2.1:443".parse().unwrap()).to_string(), "192.0.2.1:443");
+        assert_eq!(Target::Address("[2001:db8::1]:443".parse().unwrap()).to_string(), "[2001:db8::1]:443");
+        assert_eq!(Target::Name("a.org".into(), 80).to_string(), "a.org:80");
+    }
+}
