@@ -104,11 +104,18 @@ pub(super) fn is_nowhere(address: &SocketAddr) -> bool {
     address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() || scoped
 }
 
-/// The password is nobody's business.
-impl fmt::Debug for Proxy {
+/// Without the password, which is nobody's business.
+impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if matches!(self.language, Language::Connect) { "http" } else { "socks5" };
-        write!(f, "{scheme}://{}", self.address)
+        write!(f, "{scheme}://{}{}", self.address, if self.names { ", which is told names" } else { "" })
+    }
+}
+
+/// The same.
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proxy({self})")
     }
 }
 
@@ -124,7 +131,7 @@ mod tests {
         assert!(
             matches!(&socks.language, Language::Socks5(Some((name, password))) if &**name == "me" && &**password == "s:e@cret")
         );
-        assert!(!format!("{socks:?}").contains("cret"));
+        assert!(!format!("{socks:?} {socks}").contains("cret"));
         assert!(matches!(proxy("socks5://192.0.2.7:1080").unwrap().language, Language::Socks5(None)));
         assert_eq!(proxy("http://192.0.2.7:3128/").unwrap().language, Language::Connect);
         for (text, wanted) in [

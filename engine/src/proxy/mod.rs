@@ -123,6 +123,43 @@ mod tests {
         (said, Step::More, Vec::new())
     }
 
+    proptest::proptest! {
+        /// Whatever a proxy says, no more is read than was wanted, little is said, and it comes to an end.
+        #[test]
+        fn whatever_a_proxy_says_comes_to_an_end(
+            http: bool,
+            password: bool,
+            good: bool,
+            noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..12_000),
+        ) {
+            let target = Target::Name("a.org".into(), 443);
+            let credentials = password.then_some((&b"me"[..], &b"secret"[..]));
+            let mut dialogue = match http {
+                true => Dialogue::connect(&target),
+                false => Dialogue::socks5(credentials, target),
+            };
+            let begin: &[u8] = match (good, http, password) {
+                (false, ..) => b"",
+                (true, true, _) => b"HTTP/1.1 200 OK\r\n",
+                (true, false, false) => &[5, 0],
+                (true, false, true) => &[5, 2, 1, 0],
+            };
+            let bytes = [begin, &noise].concat();
+            let (mut rest, mut said, mut step) = (bytes.as_slice(), 0, Step::More);
+            while step == Step::More && !rest.is_empty() {
+                said += dialogue.to_send().len();
+                dialogue.sent(dialogue.to_send().len());
+                let wanted = dialogue.wanted();
+                proptest::prop_assert!((1..=257).contains(&wanted));
+                let (now, later) = rest.split_at(wanted.min(rest.len()));
+                step = dialogue.hear(now);
+                rest = later;
+            }
+            proptest::prop_assert!(said <= 1024);
+            proptest::prop_assert!(step != Step::More || bytes.len() - rest.len() <= 8 * 1024 + 4);
+        }
+    }
+
     #[test]
     fn a_target_is_written_as_urls_have_it() {
         assert_eq!(Target::Address("192.0.2.1:443".parse().unwrap()).to_string(), "192.0.2.1:443");

@@ -6,6 +6,7 @@ use super::{Action, PortRange, Rule};
 use crate::policy::address::Set;
 use crate::policy::hello::HelloKind;
 use crate::policy::question::{Direction, Protocol, Service};
+use crate::policy::via::Via;
 
 /// What the rule does, as a sentence without its full stop: `allow tcp from the guest to 192.0.2.0/24, port 443`.
 impl Display for Rule {
@@ -31,6 +32,11 @@ impl Display for Rule {
                     f.write_str("anywhere")?;
                 }
                 self.write_host(f)?;
+                match &self.via {
+                    None => {}
+                    Some(Via::Address(address)) => write!(f, ", and lead it to {address}")?,
+                    Some(Via::Proxy(proxy)) => write!(f, ", and lead it through {proxy}")?,
+                }
             }
             Direction::In => {
                 f.write_str(" that comes in from ")?;
@@ -128,7 +134,7 @@ fn write_ports(f: &mut fmt::Formatter<'_>, ports: &[PortRange]) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Cidr;
+    use crate::policy::{Cidr, Proxy};
 
     fn cidr(text: &str) -> Cidr {
         text.parse().unwrap()
@@ -161,6 +167,16 @@ mod tests {
             (
                 Rule::allow().names(["*.example.org".parse().unwrap()]).protocol(Protocol::Tcp).hello(HelloKind::Tls),
                 "allow tcp from the guest to *.example.org, if the server's name of TLS says so",
+            ),
+            (
+                Rule::allow().protocol(Protocol::Udp).via(Via::Address("192.0.2.7:53".parse().unwrap())),
+                "allow udp from the guest to anywhere, and lead it to 192.0.2.7:53",
+            ),
+            (
+                Rule::allow()
+                    .protocol(Protocol::Tcp)
+                    .via(Via::Proxy("socks5://me:secret@192.0.2.7:1080".parse::<Proxy>().unwrap().with_names(true))),
+                "allow tcp from the guest to anywhere, and lead it through socks5://192.0.2.7:1080, which is told names",
             ),
         ] {
             assert_eq!(rule.to_string(), sentence);
