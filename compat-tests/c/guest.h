@@ -8,12 +8,7 @@
 
 #include <slirp/libslirp.h>
 
-#include <errno.h>
-#include <poll.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
+#include "posix.h"
 
 enum {
     GUEST_MTU = 1500,
@@ -77,10 +72,8 @@ static void guest_turn(Guest *guest, uint32_t sleep);
 
 static int64_t guest_clock_ns(void *opaque)
 {
-    struct timespec now;
     (void)opaque;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    return os_clock_ns();
 }
 
 static int64_t now_ms(void)
@@ -377,7 +370,7 @@ static void guest_transmit(Guest *guest, const void *frame, size_t len)
     slirp_input(guest->slirp, frame, (int)len);
 }
 
-static int guest_add_poll(int fd, int events, void *opaque)
+static int guest_add_poll(os_socket fd, int events, void *opaque)
 {
     Guest *guest = opaque;
     short wanted = 0;
@@ -411,8 +404,20 @@ static void guest_turn(Guest *guest, uint32_t sleep)
 {
     uint32_t timeout = sleep;
     guest->fds_len = 0;
+#ifdef _WIN32
+    slirp_pollfds_fill_socket(guest->slirp, &timeout, (SlirpAddPollSocketCb)guest_add_poll, guest);
+    /* WSAPoll does not sleep when there is nothing to watch. */
+    uint32_t wait = timeout < sleep ? timeout : sleep;
+    int ready = 0;
+    if (guest->fds_len == 0) {
+        Sleep(wait);
+    } else {
+        ready = poll(guest->fds, (nfds_t)guest->fds_len, (int)wait);
+    }
+#else
     slirp_pollfds_fill(guest->slirp, &timeout, guest_add_poll, guest);
     int ready = poll(guest->fds, (nfds_t)guest->fds_len, (int)(timeout < sleep ? timeout : sleep));
+#endif
     slirp_pollfds_poll(guest->slirp, ready < 0, guest_get_revents, guest);
     handle_arrived(guest);
 }

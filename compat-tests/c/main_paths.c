@@ -38,6 +38,14 @@ static void on_poll_fd(int fd, void *opaque)
     (void)opaque;
 }
 
+#ifdef _WIN32
+static void on_poll_socket(slirp_os_socket fd, void *opaque)
+{
+    (void)fd;
+    (void)opaque;
+}
+#endif
+
 static const SlirpCb callbacks = {
     .send_packet = guest_send_packet,
     .guest_error = on_guest_error,
@@ -45,13 +53,28 @@ static const SlirpCb callbacks = {
     .register_poll_fd = on_poll_fd,
     .unregister_poll_fd = on_poll_fd,
     .notify = on_notify,
+#ifdef _WIN32
+    .register_poll_socket = on_poll_socket,
+    .unregister_poll_socket = on_poll_socket,
+#endif
 };
+
+static struct in_addr ipv4(uint32_t address)
+{
+    struct in_addr result;
+    result.s_addr = htonl(address);
+    return result;
+}
 
 static Slirp *new_instance(Guest *guest)
 {
     SlirpConfig config;
     memset(&config, 0, sizeof(config));
+#ifdef _WIN32
+    config.version = 6;
+#else
     config.version = 4;
+#endif
     config.in_enabled = true;
     config.vnetwork.s_addr = htonl(0x0a000200);
     config.vnetmask.s_addr = htonl(0xffffff00);
@@ -63,11 +86,11 @@ static Slirp *new_instance(Guest *guest)
     return slirp_new(&config, &callbacks, guest);
 }
 
-static int connect_loopback(uint16_t port)
+static os_socket connect_loopback(uint16_t port)
 {
     uint16_t own;
     struct sockaddr_in address;
-    int fd = loopback_socket(SOCK_STREAM, &own);
+    os_socket fd = loopback_socket(SOCK_STREAM, &own);
     memset(&address, 0, sizeof(address));
     address.sin_family = AF_INET;
     address.sin_port = htons(port);
@@ -169,7 +192,7 @@ static void ping(Guest *guest)
 static void udp(Guest *guest)
 {
     uint16_t port;
-    int fd = loopback_socket(SOCK_DGRAM, &port);
+    os_socket fd = loopback_socket(SOCK_DGRAM, &port);
     for (int round = 0; round < 3; round++) {
         struct sockaddr_in from;
         socklen_t from_len = sizeof(from);
@@ -201,7 +224,7 @@ static void udp(Guest *guest)
 
 /* A host socket that collects what it receives. */
 typedef struct {
-    int fd;
+    os_socket fd;
     uint8_t *data;
     size_t len, size;
     bool eof;
@@ -221,7 +244,7 @@ static void drain(void *arg)
 }
 
 /* Sends `len` bytes of the pattern from the host and checks that the guest gets exactly them after what it has. */
-static void host_sends(Guest *guest, GuestTcp *tcp, int fd, size_t len)
+static void host_sends(Guest *guest, GuestTcp *tcp, os_socket fd, size_t len)
 {
     size_t start = tcp->received_len, sent = 0;
     int64_t end = now_ms() + 20000;
@@ -239,15 +262,15 @@ static void host_sends(Guest *guest, GuestTcp *tcp, int fd, size_t len)
 static void tcp_to_host(Guest *guest)
 {
     uint16_t port;
-    int listener = loopback_socket(SOCK_STREAM, &port);
+    os_socket listener = loopback_socket(SOCK_STREAM, &port);
     listen(listener, 8);
     GuestTcp *tcp = new_tcp(guest, ROUTER_ADDRESS, port, 3000);
     guest_connect(guest, tcp);
     CHECK(tcp->established && !tcp->got_rst, "no connection");
-    Sink sink = { .fd = -1 };
-    RUN_UNTIL(guest, (sink.fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0, 2000);
-    CHECK(sink.fd >= 0, "nothing to accept");
-    if (sink.fd >= 0 && tcp->established) {
+    Sink sink = { .fd = (os_socket)-1 };
+    RUN_UNTIL(guest, IS_SOCKET(sink.fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)), 2000);
+    CHECK(IS_SOCKET(sink.fd), "nothing to accept");
+    if (IS_SOCKET(sink.fd) && tcp->established) {
         guest_send(guest, tcp, pattern, BULK, drain, &sink);
         RUN_UNTIL(guest, (drain(&sink), sink.len >= BULK), 5000);
         CHECK(sink.len == BULK && memcmp(sink.data, pattern, BULK) == 0, "%zu of %d bytes", sink.len, BULK);
@@ -274,8 +297,8 @@ static void tcp_to_host(Guest *guest)
     /* The host closes first. */
     tcp = new_tcp(guest, ROUTER_ADDRESS, port, 3001);
     guest_connect(guest, tcp);
-    int fd = -1;
-    RUN_UNTIL(guest, (fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0, 2000);
+    os_socket fd = (os_socket)-1;
+    RUN_UNTIL(guest, IS_SOCKET(fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)), 2000);
     close(fd);
     RUN_UNTIL(guest, tcp->got_fin, 5000);
     CHECK(tcp->got_fin, "no FIN");
@@ -294,7 +317,7 @@ static void tcp_to_host(Guest *guest)
 
 static void host_forward(Guest *guest)
 {
-    struct in_addr local = { htonl(INADDR_LOOPBACK) }, any = { htonl(INADDR_ANY) };
+    struct in_addr local = ipv4(INADDR_LOOPBACK), any = ipv4(INADDR_ANY);
     uint16_t port;
     close(loopback_socket(SOCK_STREAM, &port));
     CHECK(slirp_add_hostfwd(guest->slirp, 0, local, port, any, 22) == 0, "%s", strerror(errno));
@@ -305,7 +328,7 @@ static void host_forward(Guest *guest)
     free(info);
 
     guest->listening = 22;
-    int fd = connect_loopback(port);
+    os_socket fd = connect_loopback(port);
     GuestTcp *tcp = &guest->tcp[0];
     RUN_UNTIL(guest, tcp->established, 5000);
     CHECK(tcp->established && tcp->port == 22 && tcp->peer == ROUTER_ADDRESS, "no connection");
@@ -431,7 +454,7 @@ static void state(Guest *guest, struct in_addr address, GuestTcp *tcp)
 
 static void guest_forward(Guest *guest)
 {
-    struct in_addr address = { htonl(0x0a000264) };
+    struct in_addr address = ipv4(0x0a000264);
     CHECK(slirp_add_guestfwd(guest->slirp, on_write, &written_len, &address, 1234) == 0, "guest forward");
 #if SLIRP_CHECK_VERSION(4, 9, 2)
     CHECK(slirp_add_guestfwd(guest->slirp, on_write, &written_len, &address, 1234) == -1, "the same again");
@@ -468,16 +491,16 @@ static void neighbors(Guest *guest)
 /* An instance is freed while connections of all kinds are open. */
 static void cleanup_in_the_middle(Guest *guest)
 {
-    struct in_addr local = { htonl(INADDR_LOOPBACK) }, any = { htonl(INADDR_ANY) };
+    struct in_addr local = ipv4(INADDR_LOOPBACK), any = ipv4(INADDR_ANY);
     uint16_t port, udp_port;
-    int listener = loopback_socket(SOCK_STREAM, &port), fd = loopback_socket(SOCK_DGRAM, &udp_port);
+    os_socket listener = loopback_socket(SOCK_STREAM, &port), fd = loopback_socket(SOCK_DGRAM, &udp_port);
     listen(listener, 8);
     slirp_add_hostfwd(guest->slirp, 0, local, 0, any, 80);
     slirp_add_hostfwd(guest->slirp, 1, local, 0, any, 80);
     GuestTcp *tcp = new_tcp(guest, ROUTER_ADDRESS, port, 3200);
     guest_connect(guest, tcp);
     CHECK(tcp->established, "no connection");
-    int accepted = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    os_socket accepted = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     send_udp(guest, guest->router_mac, GUEST_ADDRESS, 4001, ROUTER_ADDRESS, udp_port, "x", 1);
     /* A handshake and some data that are still under way. */
     GuestTcp *half = new_tcp(guest, ROUTER_ADDRESS, port, 3201);
@@ -487,10 +510,10 @@ static void cleanup_in_the_middle(Guest *guest)
     slirp_cleanup(guest->slirp);
     uint8_t data[2000];
     ssize_t got, total = 0;
-    while (accepted >= 0 && (got = recv(accepted, data, sizeof(data), 0)) > 0) {
+    while (IS_SOCKET(accepted) && (got = recv(accepted, data, sizeof(data), 0)) > 0) {
         total += got;
     }
-    CHECK(accepted >= 0 && total == 1000, "%zd bytes before the end", total);
+    CHECK(IS_SOCKET(accepted) && total == 1000, "%zd bytes before the end", total);
     close(accepted);
     close(fd);
     close(listener);
@@ -503,6 +526,7 @@ int main(void)
     for (size_t i = 0; i < sizeof(pattern); i++) {
         pattern[i] = (uint8_t)(i * 7 + i / 251);
     }
+    os_start();
     signal(SIGPIPE, SIG_IGN);
     guest.slirp = new_instance(&guest);
     CHECK(guest.slirp != NULL, "no instance");
