@@ -49,7 +49,11 @@ fn run(command: &mut Command) -> String {
 
 /// Compiles a program of `compat-tests/c` with the shared library of this build and runs it.
 fn run_program(name: &str) {
-    let dir = scratch(name);
+    run_program_in(&scratch(name), name, &[]);
+}
+
+/// The same in a directory, with arguments.
+fn run_program_in(dir: &Path, name: &str, arguments: &[&str]) {
     let library = library();
     std::os::unix::fs::symlink(&library, dir.join("libslirp.so.0")).expect("the library can be linked");
     let program = dir.join(name);
@@ -61,7 +65,7 @@ fn run_program(name: &str) {
         .arg(&program)
         .arg(root().join("compat-tests/c").join(name).with_extension("c"))
         .arg(&library));
-    let printed = run(Command::new(&program).env("LD_LIBRARY_PATH", &dir));
+    let printed = run(Command::new(&program).args(arguments).env("LD_LIBRARY_PATH", dir));
     let last = printed.lines().last().unwrap_or_default();
     assert!(last.ends_with(" passed, 0 failed") && !last.starts_with("0 "), "{printed}");
 }
@@ -188,4 +192,11 @@ fn null_callbacks_program_runs() {
 #[test]
 fn main_paths_program_runs() {
     run_program("main_paths");
+}
+
+#[test]
+fn services_are_served_to_a_guest_of_a_c_program() {
+    let dir = scratch("services");
+    fs::create_dir(dir.join("boot")).expect("a folder for files");
+    run_program_in(&dir, "services", &[dir.to_str().expect("a plain path"), "sh -c 'echo ready; cat'"]);
 }

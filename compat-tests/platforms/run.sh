@@ -5,7 +5,8 @@
 #
 # `check`: the C library and the engine are compiled as far as that goes without the system's linker, and any warning is a
 # failure. `run`: the engine's unit tests and the in-process tests through the C interface, natively (i686) or under
-# qemu-user (s390x). What an emulator cannot do is left out by name and said. Ends with "N passed, N failed".
+# qemu-user (s390x). What an emulator cannot do is left out by name and said. For Windows the DLL is built by mingw's linker, and
+# wine runs the unit tests and C programs that load it (compat-tests/c). Ends with "N passed, N failed".
 #
 # std is built from source: Debian's rustc-web and rust-web-src, which this installs, where no other compiler has it.
 set -u
@@ -14,7 +15,7 @@ cd "$(dirname "$0")/../.." || exit 1
 
 TARGETS="x86_64-unknown-freebsd x86_64-unknown-netbsd x86_64-unknown-openbsd x86_64-unknown-illumos aarch64-apple-darwin
 aarch64-linux-android x86_64-unknown-linux-musl aarch64-unknown-linux-gnu riscv64gc-unknown-linux-gnu
-i686-unknown-linux-gnu s390x-unknown-linux-gnu"
+i686-unknown-linux-gnu s390x-unknown-linux-gnu x86_64-pc-windows-gnu"
 IN_PROCESS="api dns forward hostfwd icmp ipv6 smoltcp state tcp udp"
 # The first needs upstream's library of the same processor.
 NOT_I686="state_moves_between_upstream_and_this_library_and_back state_job"
@@ -44,6 +45,7 @@ verdict() {
 packages="rustc-web cargo-web rust-web-src"
 wanted="${*:-$TARGETS}"
 case "$wanted" in *i686*) packages="$packages gcc-i686-linux-gnu libc6-dev-i386-cross" ;; esac
+case "$wanted" in *windows*) packages="$packages gcc-mingw-w64-x86-64 wine64" ;; esac
 case "$wanted" in *s390x*) packages="$packages gcc-s390x-linux-gnu libc6-dev-s390x-cross qemu-user-static" ;; esac
 SETUP_PACKAGES="$packages" setup_packages
 
@@ -77,8 +79,44 @@ in_process() {
     for one in $IN_PROCESS; do echo "--test inproc_$one"; done
 }
 
+# windows TARGET: the DLL, and what wine shows of it.
+windows() {
+    local target=$1 folder="$work/windows" built cc=x86_64-w64-mingw32-gcc
+    local wine="timeout 900 /usr/lib/wine/wine64"
+    mkdir -p "$folder/served/boot"
+    export WINEPREFIX="$work/wine" WINEDEBUG=-all
+    RUSTFLAGS="-D warnings" with "$target" build --release --lib >"$work/log" 2>&1
+    verdict "$target.build" $? "$work/log"
+    built="$target_root/$target/$target/release"
+    # The name that meson gives upstream's, and that programs ask for.
+    x86_64-w64-mingw32-strip -o "$folder/libslirp-0.dll" "$built/slirp.dll"
+    # std asks a DLL for random numbers that this wine does not have yet.
+    printf '%s\n' '#include <windows.h>' '#include <ntsecapi.h>' \
+        '__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE p, SIZE_T n) { return RtlGenRandom(p, (ULONG)n); }' >"$work/prng.c"
+    $cc -shared -o "$folder/bcryptprimitives.dll" "$work/prng.c" -ladvapi32 >"$work/log" 2>&1
+    verdict "$target.random_numbers" $? "$work/log"
+    # An import library by that name, made of the list of functions.
+    (cd "$folder" && { echo LIBRARY libslirp-0.dll; echo EXPORTS; sed -nE 's/^ +((oxi)?slirp_[a-z0-9_]+);.*/\1/p' "$OLDPWD/src/libslirp.map"; echo slirp_inet_aton; } >libslirp-0.def &&
+        x86_64-w64-mingw32-dlltool -d libslirp-0.def -l libslirp.dll.a) >"$work/log" 2>&1
+    verdict "$target.import_library ($(grep -c slirp_ "$folder/libslirp-0.def") functions, $(stat -c %s "$folder/libslirp-0.dll") bytes stripped)" $? "$work/log"
+    for one in main_paths services; do
+        $cc -std=gnu11 -O1 -Wall -Wextra -Werror -Wno-deprecated-declarations -Iinclude -o "$folder/$one.exe" \
+            "compat-tests/c/$one.c" "$folder/libslirp.dll.a" -lws2_32 >"$work/log" 2>&1 &&
+            $cc -o "$folder/answer.exe" compat-tests/c/answer.c >>"$work/log" 2>&1 &&
+            (cd "$folder" && $wine "./$one.exe" served answer.exe) >"$work/log" 2>&1
+        verdict "$target.$one ($(tail -1 "$work/log" | tr -d '\r'))" $? "$work/log"
+    done
+    # The simulations know no system and take long in a slow build.
+    with "$target" test --no-run -p oxislirp --features policy,capture,control --lib >"$work/log" 2>&1
+    local program
+    program=$(sed -nE 's/.*Executable .*\((.*)\)$/\1/p' "$work/log")
+    cp "$program" "$folder/unit.exe" && (cd "$folder" && $wine ./unit.exe --skip sim::) >"$work/log" 2>&1
+    verdict "$target.unit ($(sed -nE 's/^test result: .* ([0-9]+) passed; .*/\1/p' "$work/log") tests)" $? "$work/log"
+}
+
 for target in $wanted; do
     case $target in
+        x86_64-pc-windows-gnu) windows "$target" ;;
         i686-unknown-linux-gnu)
             export CARGO_TARGET_I686_UNKNOWN_LINUX_GNU_LINKER=i686-linux-gnu-gcc
             loader=/usr/i686-linux-gnu/lib
