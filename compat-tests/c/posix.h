@@ -95,7 +95,7 @@ static ssize_t os_result(ssize_t result)
     os_result(recvfrom(fd, (char *)(data), (int)(len), flags, from, from_len))
 #define sendto(fd, data, len, flags, to, to_len) os_result(sendto(fd, (const char *)(data), (int)(len), flags, to, to_len))
 
-static os_socket accept4(os_socket listener, struct sockaddr *from, socklen_t *len, int flags)
+static inline os_socket accept4(os_socket listener, struct sockaddr *from, socklen_t *len, int flags)
 {
     os_socket fd = accept(listener, from, len);
     (void)flags;
