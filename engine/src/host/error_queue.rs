@@ -4,7 +4,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::fault::Fault;
-use super::socket::{Datagram, Stream};
+#[cfg(unix)]
+use super::socket::Datagram;
+use super::socket::Stream;
 
 /// An error the kernel kept for a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +126,7 @@ mod system {
 }
 
 /// Other systems keep no queue: the error is what the next receive returns.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 impl Datagram {
     pub(in crate::host) fn keep_errors(&self, _v6: bool) {}
 

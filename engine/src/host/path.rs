@@ -1,9 +1,11 @@
 //! What datagram sockets say and hear of the way between host and peer: whether routers may cut what is sent, and how many
 //! hops what is received may still go. Source: ip(7), ipv6(7).
 
+#[cfg(unix)]
 use std::io;
 use std::net::SocketAddr;
 
+#[cfg(unix)]
 use super::socket::Datagram;
 
 /// A received datagram: its length, its sender, and the time to live (IPv6: hop limit) that it came with, where the system
@@ -68,7 +70,7 @@ mod system {
 }
 
 /// Other systems' ways are not used.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 impl Datagram {
     pub(in crate::host) fn tell_hop_limits(&self, _v6: bool) {}
 

@@ -10,12 +10,11 @@ use std::mem::MaybeUninit;
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-use super::fault::is_lack;
 use super::handle::{HostNamed, named_by};
 pub(super) use super::socket_calls::new_socket;
-use super::socket_calls::{self, DELAYS_LATE, INHERITS, NO_SIGNAL, OUT_OF_BAND, in_progress};
+use super::socket_calls::{self, DELAYS_LATE, INHERITS, NO_SIGNAL, OUT_OF_BAND, Pings, in_progress};
 use super::unix::{UnixAddress, UnixName};
 
 /// Waiting connections the kernel keeps for a forward, or as many as its own limit (`net.core.somaxconn`) permits;
@@ -264,7 +263,7 @@ named_by!(Listener, |listener| listener.socket.raw_socket());
 
 /// A datagram socket (UDP), or a ping socket (ICMP).
 #[derive(Debug)]
-pub(crate) struct Datagram(Socket);
+pub(crate) struct Datagram(Socket, Pings);
 
 impl Datagram {
     /// A socket for the guest's datagrams of one family, bound to `source` when one is given; the kernel chooses the
@@ -282,7 +281,7 @@ impl Datagram {
         if let Some(source) = source {
             socket.bind(&source.into())?;
         }
-        let datagram = Datagram(socket);
+        let datagram = Datagram(socket, Pings::NONE);
         datagram.keep_errors(v6);
         Ok(datagram)
     }
@@ -298,7 +297,7 @@ impl Datagram {
             socket.set_only_v6(only_v6)?;
         }
         socket.bind(&address.into())?;
-        let datagram = Datagram(socket);
+        let datagram = Datagram(socket, Pings::NONE);
         if address.ip().is_unspecified() {
             datagram.tell_local_addresses(address.is_ipv6())?;
         }
@@ -311,20 +310,17 @@ impl Datagram {
     /// # Errors
     /// What the second try said: without ping permission and without privilege, `EPERM` or `EACCES`.
     pub(crate) fn ping(v6: bool, source: Option<IpAddr>) -> io::Result<(Datagram, bool)> {
-        let (domain, protocol) = if v6 { (Domain::IPV6, Protocol::ICMPV6) } else { (Domain::IPV4, Protocol::ICMPV4) };
-        let (socket, raw) = match new_socket(domain, Type::DGRAM, Some(protocol)) {
-            Ok(socket) => (socket, false),
-            // The second try may be forbidden, which would hide why the first one failed.
-            Err(error) if is_lack(&error) => return Err(error),
-            Err(_) => (new_socket(domain, Type::RAW, Some(protocol))?, true),
-        };
-        if let Some(source) = source {
-            socket.bind(&SockAddr::from(SocketAddr::new(source, 0)))?;
-        }
-        let datagram = Datagram(socket);
+        let (socket, pings, raw) = Pings::open(v6, source)?;
+        let datagram = Datagram(socket, pings);
         datagram.keep_errors(v6);
         datagram.tell_hop_limits(v6);
         Ok((datagram, raw))
+    }
+
+    /// What makes it a socket for echo requests.
+    #[cfg(windows)]
+    pub(super) fn pings(&self) -> &Pings {
+        &self.1
     }
 
     /// How much the kernel keeps while nobody reads, in bytes; it grants what its own limit permits.
@@ -343,6 +339,9 @@ impl Datagram {
     /// # Errors
     /// What `sendto` said; a pending ICMP error of an earlier datagram may be reported here as well.
     pub(crate) fn send_to(&self, data: &[u8], destination: SocketAddr) -> io::Result<usize> {
+        if let Some(sent) = self.1.send(data, destination) {
+            return sent;
+        }
         self.0.send_to_with_flags(data, &destination.into(), NO_SIGNAL)
     }
 
@@ -360,6 +359,9 @@ impl Datagram {
 
     /// Sets the time to live (IPv6: hop limit) of what is sent from now on.
     pub(crate) fn set_ttl(&self, v6: bool, ttl: u8) {
+        if self.1.set_ttl(ttl) {
+            return;
+        }
         // Fails only for values outside 1..=255, of which the caller lets through none but 0.
         let _ = if v6 { self.0.set_unicast_hops_v6(ttl.into()) } else { self.0.set_ttl_v4(ttl.into()) };
     }

@@ -1,8 +1,10 @@
 //! What sockets are asked beyond what there is a function for everywhere.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 
+use super::fault::is_lack;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// A send to a peer that has gone is an error and no signal.
@@ -80,3 +82,43 @@ pub(crate) fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
 pub(crate) const INHERITS: bool = cfg!(any(target_os = "linux", target_os = "android"));
 /// Whether Nagle's delay is Minshall's, which a first send does not meet.
 pub(crate) const DELAYS_LATE: bool = INHERITS;
+
+/// What makes a datagram socket one for echo requests where the system has no such sockets: nothing here.
+#[derive(Debug)]
+pub(crate) struct Pings;
+
+impl Pings {
+    /// For an ordinary socket.
+    pub(crate) const NONE: Pings = Pings;
+
+    /// A socket for echo requests, from an address of the host where one is given: an unprivileged ping socket, else a raw one. The
+    /// flag says that it is raw.
+    ///
+    /// # Errors
+    /// What the second try said.
+    pub(crate) fn open(v6: bool, source: Option<IpAddr>) -> io::Result<(Socket, Pings, bool)> {
+        let (domain, protocol) = if v6 { (Domain::IPV6, Protocol::ICMPV6) } else { (Domain::IPV4, Protocol::ICMPV4) };
+        let (socket, raw) = match new_socket(domain, Type::DGRAM, Some(protocol)) {
+            Ok(socket) => (socket, false),
+            // The second try may be forbidden, which would hide why the first one failed.
+            Err(error) if is_lack(&error) => return Err(error),
+            Err(_) => (new_socket(domain, Type::RAW, Some(protocol))?, true),
+        };
+        if let Some(source) = source {
+            socket.bind(&SockAddr::from(SocketAddr::new(source, 0)))?;
+        }
+        Ok((socket, Pings, raw))
+    }
+
+    /// Sends an echo request in another way than any other datagram: never.
+    #[inline(always)]
+    pub(crate) fn send(&self, _message: &[u8], _destination: SocketAddr) -> Option<io::Result<usize>> {
+        None
+    }
+
+    /// As for [`Pings::send`].
+    #[inline(always)]
+    pub(crate) fn set_ttl(&self, _ttl: u8) -> bool {
+        false
+    }
+}

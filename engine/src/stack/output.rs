@@ -278,7 +278,6 @@ mod tests {
         frame
     }
 
-    #[cfg(unix)]
     #[test]
     fn bytes_from_elsewhere_do_not_wait_for_a_loop_that_sleeps() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -342,7 +341,6 @@ mod tests {
     }
 
     /// What a frame that is refused says is as if it had been lost on the way: nothing of it is acknowledged.
-    #[cfg(unix)]
     #[test]
     fn a_segment_that_is_refused_is_not_acknowledged_and_comes_through_the_next_time() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -193,7 +193,6 @@ mod tests {
         }
     }
 
-    #[cfg(unix)]
     #[test]
     fn rounds_that_pass_leave_behind_what_looking_at_them_does() {
         let (mut one, mut other, mut now) = (Loop::new(true), Loop::new(false), Instant::from_secs(1));
@@ -233,7 +232,6 @@ mod tests {
         assert!(one.passed > 10_000, "{}", one.passed);
     }
 
-    #[cfg(unix)]
     #[test]
     fn a_stack_at_rest_sleeps_until_something_is_due() {
         let mut quiet = Loop::new(true);

@@ -6,6 +6,7 @@ use std::os::windows::io::AsRawHandle;
 use windows_sys::Win32::Storage::FileSystem::{FILE_TYPE_DISK, GetFileType};
 
 pub(crate) mod nested;
+mod ping;
 pub(crate) mod process;
 #[cfg(feature = "capture")]
 pub(crate) mod record_file;

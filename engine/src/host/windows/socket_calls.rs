@@ -3,6 +3,7 @@
 use std::io;
 use std::os::windows::io::AsRawSocket;
 
+pub(crate) use super::ping::Pings;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use windows_sys::Win32::Networking::WinSock::{
     FIONBIO, MSG_OOB, POLLERR, POLLHUP, SIO_UDP_CONNRESET, SIOCATMARK, SO_EXCLUSIVEADDRUSE, SOCKET, SOL_SOCKET,
@@ -99,3 +100,12 @@ pub(crate) fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
 pub(crate) const INHERITS: bool = false;
 /// Whether Nagle's delay is Minshall's, which a first send does not meet.
 pub(crate) const DELAYS_LATE: bool = false;
+
+/// Waits for something to read, so many milliseconds.
+#[cfg(test)]
+pub(crate) fn wait_for_tests(socket: &impl AsRawSocket, milliseconds: i32) -> bool {
+    use windows_sys::Win32::Networking::WinSock::POLLRDNORM;
+    let mut entry = WSAPOLLFD { fd: socket.as_raw_socket() as SOCKET, events: POLLRDNORM, revents: 0 };
+    // SAFETY: one entry, which lives as long as the call.
+    unsafe { WSAPoll(&raw mut entry, 1, milliseconds) > 0 }
+}
