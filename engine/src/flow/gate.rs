@@ -53,8 +53,6 @@ enum Fate {
 impl Admission {
     /// Where nobody was asked.
     pub(crate) const OPEN: Admission = Admission { fate: Fate::Allowed, rule: None };
-    /// Where nobody need be asked.
-    pub(crate) const CLOSED: Admission = Admission { fate: Fate::Denied, rule: None };
 
     #[inline]
     pub(crate) fn is_allowed(self) -> bool {
@@ -299,11 +297,6 @@ pub(crate) type Open = (Endpoint, Endpoint, Option<SocketAddr>);
 impl Context {
     #[inline(always)]
     pub(crate) fn looks_at_queries(&self) -> bool {
-        false
-    }
-
-    #[inline(always)]
-    pub(crate) fn governs_names(&self) -> bool {
         false
     }
 }

@@ -3,6 +3,8 @@
 //! `pending` has the queries meanwhile.
 
 #[cfg(feature = "policy")]
+mod dialogue;
+#[cfg(feature = "policy")]
 mod pending;
 #[cfg(feature = "policy")]
 mod ruling;
@@ -11,6 +13,8 @@ mod source;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+#[cfg(feature = "policy")]
+pub(crate) use dialogue::Dialogue;
 #[cfg(feature = "policy")]
 use pending::Expected;
 #[cfg(feature = "policy")]

@@ -133,6 +133,8 @@ fn tcp_lines(tables: &Tables<'_>) -> Vec<Line> {
     let connections = tables.tcp.flows.iter().map(|(_, Entry { flow, number, .. })| {
         let (descriptor, local) = match flow.side() {
             Side::Host(stream) => (displayed(stream.raw_socket()), stream.local_address().map(Endpoint::from)),
+            #[cfg(feature = "policy")]
+            Side::Queries(dialogue) => (dialogue.stream().map_or(-1, |stream| displayed(stream.raw_socket())), None),
             Side::Callback | Side::Application(_) | Side::Waiting(_) | Side::Gone => (-1, None),
         };
         let (source, destination) = match flow.origin() {

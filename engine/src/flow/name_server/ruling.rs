@@ -33,11 +33,6 @@ impl Context {
         self.gate.governs_names() || self.name_servers.has_own()
     }
 
-    /// Whether nothing may be asked or answered that was not looked at.
-    pub(crate) fn governs_names(&self) -> bool {
-        self.gate.governs_names()
-    }
-
     /// [`Context::judge_query`] for a datagram. What is to be sent in its place, or the reply.
     pub(crate) fn rule_on_datagram(&mut self, query: &[u8], client: Endpoint) -> Ruling {
         let mut ruling = self.judge_query(query, client, true);

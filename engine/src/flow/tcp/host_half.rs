@@ -10,6 +10,8 @@ use super::again::Again;
 use super::guest::{Attaching, Program};
 use crate::flow::journal::Account;
 use crate::flow::meter::Meter;
+#[cfg(feature = "policy")]
+use crate::flow::name_server::Dialogue;
 use crate::flow::via::Words;
 use crate::host::fault::Fault;
 use crate::host::poller::Readiness;
@@ -32,6 +34,9 @@ pub(crate) enum Side {
     Application(Program),
     /// What is behind a guest forward, to be attached when the guest has completed its handshake.
     Waiting(Attaching),
+    /// The virtual name server, where queries are looked at.
+    #[cfg(feature = "policy")]
+    Queries(Box<Dialogue>),
     /// Nothing any more: both directions ended in order, or the peer is gone.
     Gone,
 }
@@ -154,6 +159,23 @@ impl HostHalf {
         if let Side::Application(program) = &mut self.side { Some(program) } else { None }
     }
 
+    /// What the guest says to the virtual name server, where that is looked at. To be put back.
+    #[cfg(feature = "policy")]
+    pub(super) fn take_dialogue(&mut self) -> Option<Box<Dialogue>> {
+        match std::mem::replace(&mut self.side, Side::Gone) {
+            Side::Queries(dialogue) => Some(dialogue),
+            other => {
+                self.side = other;
+                None
+            }
+        }
+    }
+
+    #[cfg(feature = "policy")]
+    pub(super) fn put_dialogue(&mut self, dialogue: Box<Dialogue>) {
+        self.side = Side::Queries(dialogue);
+    }
+
     /// What is still to be attached.
     pub(super) fn attaching(&mut self) -> Option<&mut Attaching> {
         if let Side::Waiting(attaching) = &mut self.side { Some(attaching) } else { None }
@@ -174,6 +196,8 @@ impl HostHalf {
     pub(super) fn leave(&mut self) -> Option<Stream> {
         match std::mem::replace(&mut self.side, Side::Gone) {
             Side::Host(stream) => Some(stream),
+            #[cfg(feature = "policy")]
+            Side::Queries(mut dialogue) => dialogue.leave(),
             _ => None,
         }
     }
@@ -286,6 +310,10 @@ impl HostHalf {
 impl HostHalf {
     /// What the poller, or the application, says of the socket.
     pub(super) fn on_ready(&mut self, ready: Readiness) {
+        #[cfg(feature = "policy")]
+        if let Side::Queries(dialogue) = &mut self.side {
+            return dialogue.on_ready(ready);
+        }
         self.readable |= ready.readable && !self.again.holds_reads();
         self.writable |= ready.writable && !self.again.holds_writes();
         self.read_closed |= ready.read_closed || ready.error;
@@ -377,6 +405,8 @@ impl HostHalf {
         let of_side = match &self.side {
             Side::Waiting(attaching) => attaching.deadline(),
             Side::Application(program) => program.deadline(),
+            #[cfg(feature = "policy")]
+            Side::Queries(dialogue) => dialogue.deadline(),
             _ if self.connecting.is_none() => return self.again.at(),
             _ => None,
         };

@@ -80,13 +80,19 @@ impl TcpTable {
         let service = to_name_server.then_some(Service::Dns);
         let admission = match meaning {
             Destination::Host(address) => cx.gate.out(Protocol::Tcp, key.guest, key.remote, address, cx.now),
-            // What is asked there could not be looked at.
-            Destination::NameServer if cx.governs_names() => Admission::CLOSED,
             Destination::NameServer => cx.gate.service(Service::Dns, Protocol::Tcp, key.guest, key.remote),
             Destination::Refused => Admission::OPEN,
         };
         if !admission.listens() && turned_away(admission, service, &key, segment, cx) {
             return;
+        }
+        #[cfg(feature = "policy")]
+        if to_name_server && cx.looks_at_queries() {
+            if self.has_room(cx) {
+                return self.open_dialogue(key, segment, admission, cx);
+            }
+            note_refused(&key, Refusal::TableFull, cx);
+            return reset(&key, segment, cx);
         }
         let destination = match meaning {
             Destination::Host(address) => Some(address),
@@ -285,7 +291,7 @@ impl TcpTable {
             .find(|key| self.flows.find(key).is_none())
     }
 
-    fn insert(
+    pub(super) fn insert(
         &mut self,
         key: FlowKey,
         conn: Connection,

@@ -226,6 +226,8 @@ impl TcpFlow {
             }
             // What the guest sends meanwhile stays in the buffer.
             Side::Waiting(_) | Side::Application(_) => {}
+            #[cfg(feature = "policy")]
+            Side::Queries(_) => {}
             Side::Gone => {
                 // There was nothing to attach, see above.
                 if !self.conn.recv().is_empty() {
@@ -484,7 +486,12 @@ impl TcpFlow {
 
     /// Whether a program of this process is on the host's side.
     fn is_program(&self) -> bool {
-        matches!(self.host.side(), Side::Callback | Side::Application(_))
+        match self.host.side() {
+            Side::Callback | Side::Application(_) => true,
+            #[cfg(feature = "policy")]
+            Side::Queries(_) => true,
+            _ => false,
+        }
     }
 
     fn is_callback(&self) -> bool {

@@ -202,6 +202,8 @@ impl TcpTable {
         match flow.host.side() {
             Side::Waiting(_) => self.attach(id, cx),
             Side::Application(_) => self.tell_program(id, cx),
+            #[cfg(feature = "policy")]
+            Side::Queries(_) => self.converse(id, cx),
             _ => {}
         }
         self.settle(id, cx);
@@ -272,6 +274,10 @@ impl TcpTable {
             flow = same;
         }
         flow.turn(alone, cx);
+        #[cfg(feature = "policy")]
+        if matches!(flow.host.side(), Side::Queries(_)) {
+            self.converse(id, cx);
+        }
         self.settle(id, cx);
         true
     }
@@ -312,6 +318,8 @@ impl TcpTable {
         match flow.host.side() {
             Side::Waiting(_) => self.attach(id, cx),
             Side::Application(_) => self.on_program_deadline(id, cx),
+            #[cfg(feature = "policy")]
+            Side::Queries(_) => self.converse(id, cx),
             _ => {}
         }
         self.settle(id, cx);
@@ -338,7 +346,13 @@ impl Flow for TcpFlow {
     }
 
     fn socket(&self) -> Option<RawSocket> {
-        self.host.stream().map(HostNamed::raw_socket)
+        let stream = self.host.stream();
+        #[cfg(feature = "policy")]
+        let stream = match self.host.side() {
+            Side::Queries(dialogue) => dialogue.stream(),
+            _ => stream,
+        };
+        stream.map(HostNamed::raw_socket)
     }
 
     fn on_ready(&mut self, ready: Readiness) {
@@ -353,6 +367,10 @@ impl Flow for TcpFlow {
             return self.host.has_connect_news();
         }
         if self.host.stream().is_none() {
+            #[cfg(feature = "policy")]
+            if let Side::Queries(dialogue) = self.host.side() {
+                return dialogue.has_news();
+            }
             return false;
         }
         self.can_pull()
@@ -373,6 +391,10 @@ impl Flow for TcpFlow {
     }
 
     fn interest(&self) -> (bool, bool) {
+        #[cfg(feature = "policy")]
+        if let Side::Queries(dialogue) = self.host.side() {
+            return dialogue.interest();
+        }
         let write = self.host.wants_write() && (self.host.is_connecting() || self.has_unflushed());
         let reads = (self.conn.is_established() && self.conn.send_room() > 0) || self.host.is_talking();
         let read = self.host.wants_read() && reads;
