@@ -17,6 +17,7 @@ LIB = os.path.join(os.path.dirname(HERE), "lib")
 sys.path.insert(0, LIB)
 
 import capture  # noqa: E402  (the path has to be set first)
+import control  # noqa: E402
 import ipv6  # noqa: E402
 import kernel  # noqa: E402
 import policy  # noqa: E402
@@ -494,6 +495,9 @@ def main():
         report.prefix = "slirp4netns.capture."
         if report.wanted("capture"):
             capture.check(report, ["--configure", "--mtu=1500", *LOCKED], host)
+        report.prefix = "slirp4netns.control."
+        if report.wanted("control"):
+            control.check(report, ["--configure", "--mtu=1500", *LOCKED], host)
     report.prefix = "slirp4netns."
     sys.exit(report.summary())
 

@@ -124,6 +124,11 @@ pub mod internals {
         pub use crate::wire::checksum::{Checksum, is_valid};
     }
 
+    #[cfg(feature = "control")]
+    pub mod control {
+        pub use crate::control::reading::read_requests;
+    }
+
     pub mod dhcp {
         pub use crate::service::dhcp::{Config, Dhcp, REPLY_LEN, SLOTS};
     }

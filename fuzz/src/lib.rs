@@ -5,6 +5,7 @@
 //! write one and a mutation of one byte stays a mutation of one field.
 #![forbid(unsafe_code)]
 
+pub mod control;
 pub mod dhcp;
 pub mod frames;
 pub mod hello;
@@ -21,10 +22,11 @@ pub mod tftp;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target, by the name of its binary and of its folder in `corpus/`.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("frames", frames::run),
     ("tcp_segments", tcp_segments::run),
     ("reassembly", reassembly::run),
+    ("control", control::run),
     ("dhcp", dhcp::run),
     ("hello", hello::run),
     ("policy", policy::run),

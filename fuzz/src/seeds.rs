@@ -473,6 +473,30 @@ pub fn all() -> Vec<Seed> {
             dhcp_records(1, &[dhcp_message(8, 4, &[]), dhcp_message(4, 4, &[50, 4, 10, 0, 2, 15])]),
         ),
         ("dhcp", "cut-option", dhcp_records(2, &[dhcp_message(1, 5, &[12, 250, b'a'])])),
+        (
+            "control",
+            "forwards",
+            [
+                &[9][..],
+                br#"{"id":1,"do":"forward.add","forwards":[{"protocol":"tcp","listen":"127.0.0.1:8000-8099","guest":":80"}]}"#,
+                b"\n",
+                br#"{"do":"forward.remove","forwards":[{"protocol":"udp","listen":"[::1%2]:53"}]}"#,
+                b"\r\n",
+            ]
+            .concat(),
+        ),
+        (
+            "control",
+            "others",
+            [
+                &[200][..],
+                b"{\"do\":\"flows\",\"after\":7,\"most\":3}\n{\"do\":\"drain\",\"wait\":true}\n[]\n\n{\"do\":1}\n",
+                br#"{"id":"x","do":"policy.test","protocol":"icmp","to":"10.0.2.2"}"#,
+                b"\n",
+            ]
+            .concat(),
+        ),
+        ("control", "half-a-line", [&[1][..], b"{\"do\":\"version\"}\n{\"do\":"].concat()),
         ("hello", "tls", [&[7, 3][..], &[0, 0, 0, 10, 0, 8, 0, 0, 5], b"a.org"].concat()),
         (
             "hello",
