@@ -650,6 +650,29 @@ fn a_policy_that_wants_names_knows_those_that_it_has_heard() {
 }
 
 #[test]
+fn what_goes_elsewhere_than_another_policy_leads_it_ends() {
+    let folder = Folder::new("led");
+    let ((there, port), (elsewhere, other_port)) = (tcp_listener(), tcp_listener());
+    let leads = |to: u16| {
+        let rule = "action = 'allow'\nprotocol = 'tcp'\nhost = '127.0.0.1'\n";
+        format!("[policy]\n[[policy.rule]]\n{rule}redirect = '127.0.0.1:{to}'\n")
+    };
+    let direct = "[policy]\ndefault = 'allow'\n";
+    let i = start_with(&folder, direct);
+    let mut c = Client::new(&i, &folder);
+    let _guest = Conn::connect(&i, at_vhost(port));
+    let mut host = accept(&i, &there);
+    assert_eq!(c.ok(&i, "policy.replace", json!({ "text": direct })), json!({ "ended": 0 }));
+    assert_eq!(c.ok(&i, "policy.replace", json!({ "text": leads(other_port) })), json!({ "ended": 1 }));
+    assert_eq!(host_end(&i, &mut host).1, End::Reset);
+    let _guest = Conn::connect(&i, at_vhost(port));
+    let mut host = accept(&i, &elsewhere);
+    assert_eq!(c.ok(&i, "policy.replace", json!({ "text": leads(other_port) })), json!({ "ended": 0 }));
+    assert_eq!(c.ok(&i, "policy.replace", json!({ "text": direct })), json!({ "ended": 1 }));
+    assert_eq!(host_end(&i, &mut host).1, End::Reset);
+}
+
+#[test]
 fn a_policy_that_drops_tells_the_guest_nothing_and_clients_of_a_forward_go() {
     let folder = Folder::new("drop");
     let i = start(&folder);

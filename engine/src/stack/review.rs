@@ -12,7 +12,7 @@ use crate::flow::key::Endpoint;
 use crate::flow::policy::Destination;
 use crate::flow::tcp::{Origin, Side, TcpFlow, TcpId};
 use crate::flow::udp::{UdpFlow, UdpId};
-use crate::policy::{Action, Policy, Question, Verdict};
+use crate::policy::{Action, Direction, Policy, Question, Reason, Verdict, Via};
 
 /// Flows that are still to be asked about.
 #[derive(Debug, Default)]
@@ -45,11 +45,17 @@ impl Stack {
             if let Some(id) = review.tcp.pop() {
                 // One whose first bytes are waited for is judged when these have come.
                 let flow = self.tcp.flows.get(id).filter(|flow| !flow.is_listening());
-                let verdict = flow.and_then(|flow| self.verdict_of_tcp(flow));
-                if let Some(action) = verdict.map(|verdict| verdict.action).filter(|action| *action != Action::Allow) {
-                    self.tcp.forbid(id, action == Action::Deny, &mut self.cx);
-                    review.ended += 1;
-                }
+                let action = match flow.and_then(|flow| Some((flow, self.verdict_of_tcp(flow)?))) {
+                    Some((flow, verdict))
+                        if verdict.action == Action::Allow && !self.is_led_elsewhere(flow, verdict) =>
+                    {
+                        continue;
+                    }
+                    Some((_, verdict)) => verdict.action,
+                    None => continue,
+                };
+                self.tcp.forbid(id, action != Action::Drop, &mut self.cx);
+                review.ended += 1;
             } else if let Some(id) = review.udp.pop() {
                 let Some(flow) = self.udp.flows.get(id) else { continue };
                 if flow.is_forward() {
@@ -125,13 +131,33 @@ impl Stack {
             return Some(Question::service(Service::GuestForward, Protocol::Tcp, guest, named));
         }
         let mut question = self.question_out(Protocol::Tcp, guest, named)?;
-        // The virtual host may be at the other one of the host's loopback addresses.
         if let (None, Side::Host(stream)) = (question.service, flow.side())
-            && let Some(real) = stream.peer_address()
+            && let Some(real) = stream.peer_address().filter(|real| is_other_loopback(*real, question.host))
         {
             question.host = real;
         }
         Some(question)
+    }
+
+    /// Whether a connection that is allowed goes somewhere else than the rule leads it.
+    fn is_led_elsewhere(&self, flow: &TcpFlow, verdict: Verdict) -> bool {
+        let (Some(question), Side::Host(stream)) = (self.question_of_tcp(flow), flow.side()) else { return false };
+        // Where it goes that is not connected yet is not to be told.
+        let Some(real) = stream.peer_address() else { return false };
+        if question.direction != Direction::Out || question.service.is_some() {
+            return false;
+        }
+        let via = match verdict.reason {
+            Reason::Rule(number) => self.cx.gate.policy().and_then(|policy| policy.via(number)),
+            _ => None,
+        };
+        let wanted = match via {
+            None => question.host,
+            Some(Via::Address(address)) => *address,
+            Some(Via::Proxy(proxy)) => proxy.address,
+        };
+        // Scopes and labels apart.
+        Endpoint::from(real) != Endpoint::from(wanted)
     }
 
     pub(crate) fn question_of_udp(&self, flow: &UdpFlow) -> Option<Question> {
@@ -175,6 +201,11 @@ impl Stack {
     pub(crate) fn keep_roll(&mut self) {
         self.cx.journal.keep_roll();
     }
+}
+
+/// Whether the virtual host was found at the other one of the host's loopback addresses.
+fn is_other_loopback(real: SocketAddr, meant: SocketAddr) -> bool {
+    real.ip().is_loopback() && meant.ip().is_loopback() && real.port() == meant.port()
 }
 
 pub(crate) fn question_of_icmp(flow: &IcmpFlow) -> Question {
