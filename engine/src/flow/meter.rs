@@ -39,7 +39,13 @@ impl Context {
 #[cfg(feature = "policy")]
 impl Context {
     /// A flow of this address of the guest is about to begin, which this rule has let in. `None` when a limit keeps it from that.
+    #[inline]
     pub(crate) fn begins(&mut self, guest: IpAddr, rule: Option<NonZeroU32>) -> Option<Meter> {
+        if self.has_limits() { self.begins_counted(guest, rule) } else { Some(None) }
+    }
+
+    #[cold]
+    fn begins_counted(&mut self, guest: IpAddr, rule: Option<NonZeroU32>) -> Option<Meter> {
         let Some(limits) = &mut self.limits else { return Some(None) };
         let meter = limits.begin(guest, rule.map(NonZeroU32::get), self.now)?;
         Some(Some(Box::new(meter)))
@@ -52,7 +58,15 @@ impl Context {
     }
 
     /// It has ended.
+    #[inline]
     pub(crate) fn ends(&mut self, meter: Meter) {
+        if meter.is_some() {
+            self.ends_counted(meter);
+        }
+    }
+
+    #[cold]
+    fn ends_counted(&mut self, meter: Meter) {
         if let (Some(limits), Some(meter)) = (&mut self.limits, meter) {
             limits.end(&meter);
         }
@@ -65,7 +79,7 @@ impl Context {
     }
 
     /// Whether a datagram, or several that came together, of so many bytes may pass.
-    #[inline]
+    #[cold]
     pub(crate) fn passes(&mut self, guest: IpAddr, way: Way, bytes: usize) -> bool {
         let now = self.now;
         self.limits.as_mut().is_none_or(|limits| limits.datagram(guest, way, bytes, now))

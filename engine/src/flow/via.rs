@@ -51,7 +51,12 @@ impl Context {
     }
 
     /// The same of datagrams, which go through no proxy.
+    #[inline]
     pub(crate) fn way_of_datagrams(&self, admission: Admission, real: SocketAddr) -> SocketAddr {
+        if admission.rule().is_none() { real } else { self.way_by_rule(admission, real) }
+    }
+
+    fn way_by_rule(&self, admission: Admission, real: SocketAddr) -> SocketAddr {
         match self.gate.via(admission) {
             Some(crate::policy::Via::Address(address)) => *address,
             _ => real,

@@ -300,6 +300,7 @@ impl SendBuffer {
     }
 
     /// Gives the memory back if no bytes are held.
+    #[inline]
     pub fn release_if_empty(&mut self, pool: &mut Pool) {
         self.ring.release_if_empty(pool);
     }

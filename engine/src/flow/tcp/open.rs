@@ -107,9 +107,14 @@ impl TcpTable {
             }
             return refuse(&key, segment, Unreachable::Network, from.packet, cx);
         };
-        let (led, words) = if to_name_server { (destination, None) } else { cx.way(admission, destination) };
-        let is_led = led != destination || words.is_some();
-        let destination = led;
+        let (mut destination, mut words, mut is_led) = (destination, None, false);
+        // Only a rule leads elsewhere.
+        if admission.rule().is_some() && !to_name_server {
+            let led;
+            (led, words) = cx.way(admission, destination);
+            is_led = led != destination || words.is_some();
+            destination = led;
+        }
         let hops = if to_name_server { Some(Hops::Default) } else { Hops::of(from.ttl, destination) };
         let Some(hops) = hops else {
             note_refused(&key, Refusal::HopsExceeded, cx);

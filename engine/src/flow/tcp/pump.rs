@@ -14,6 +14,7 @@ use crate::flow::egress::Unreachable;
 use crate::flow::journal::End;
 use crate::flow::meter::Way;
 use crate::host::fault::Fault;
+use crate::host::socket::Stream;
 use crate::pace;
 use crate::tcp::{Flags, Segment, Transmit};
 
@@ -373,12 +374,18 @@ impl TcpFlow {
 
     /// Once both directions have ended, the host's descriptor is of no use: it goes before the guest's side has played
     /// out its last states.
+    #[inline]
     fn part_with_host(&mut self, cx: &mut Context) {
         if let Some(stream) = self.host.leave_if_ended() {
-            cx.unwatch(Leaving::Stream(stream));
-            let meter = self.host.meter.take();
-            cx.ends(meter);
+            self.part_with(stream, cx);
         }
+    }
+
+    #[cold]
+    fn part_with(&mut self, stream: Stream, cx: &mut Context) {
+        cx.unwatch(Leaving::Stream(stream));
+        let meter = self.host.meter.take();
+        cx.ends(meter);
     }
 
     /// Sends the guest what the connection has for it, as far as one turn goes and there is room on the way; the rest waits for

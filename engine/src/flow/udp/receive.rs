@@ -84,7 +84,7 @@ fn deliver(flow: &mut UdpFlow, received: &Received<'_>, cx: &mut Context) {
     if is_asked && !cx.gate.answer(mapping.guest, source, real, cx.now).is_allowed() {
         return;
     }
-    if !from_name_server && !cx.passes(guest.ip, MeterWay::Down, received.byte_count()) {
+    if cx.has_limits() && !from_name_server && !cx.passes(guest.ip, MeterWay::Down, received.byte_count()) {
         return;
     }
     if mapping.forward {
@@ -97,14 +97,15 @@ fn deliver(flow: &mut UdpFlow, received: &Received<'_>, cx: &mut Context) {
     for payload in received.datagrams() {
         if from_name_server {
             cx.name_servers.answered(real, payload, mapping.guest);
+            #[cfg(feature = "policy")]
+            if cx.looks_at_queries() {
+                let ruled = cx.rule_on_answer(payload, mapping.guest, real);
+                if let Some(payload) = ruled.as_deref().filter(|_| one_family) {
+                    cx.egress.udp(source, guest, payload, 0, cx.now);
+                }
+                continue;
+            }
         }
-        #[cfg(feature = "policy")]
-        let ruled = match from_name_server && cx.looks_at_queries() {
-            true => cx.rule_on_answer(payload, mapping.guest, real),
-            false => Some(std::borrow::Cow::Borrowed(payload)),
-        };
-        #[cfg(feature = "policy")]
-        let Some(payload) = ruled.as_deref() else { continue };
         if one_family {
             cx.egress.udp(source, guest, payload, 0, cx.now);
         }

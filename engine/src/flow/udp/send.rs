@@ -41,7 +41,7 @@ impl UdpTable {
     /// Takes a datagram from the guest.
     pub(crate) fn on_datagram(&mut self, datagram: &FromGuest<'_>, cx: &mut Context) {
         if self.stage.continued_by(datagram) {
-            if !may_pass(datagram, cx) {
+            if cx.has_limits() && !may_pass(datagram, cx) {
                 return;
             }
             if !self.stage.has_room(datagram) {
@@ -196,7 +196,9 @@ impl UdpTable {
         mapping.remote = Some(datagram.destination);
         mapping.expires = cx.now + LIFETIME;
         // What is not translated needs no remembering, but for the loopback: it is also what the virtual host stands for.
-        if real != datagram.destination.socket_address() || real.ip().is_loopback() || mapping.forward {
+        let destination = datagram.destination;
+        if real.port() != destination.port || real.ip() != destination.ip || real.ip().is_loopback() || mapping.forward
+        {
             let known_as = match datagram.destination.ip {
                 // Nobody answers from the broadcast address.
                 IpAddr::V4(ip) if ip.is_broadcast() => Endpoint::new(cx.policy.v4.host, datagram.destination.port),
@@ -286,10 +288,9 @@ fn note_refused(datagram: &FromGuest<'_>, why: Refusal, cx: &mut Context) {
 }
 
 /// Whether a datagram is within the limits. What goes to the virtual name server is not counted.
-#[inline]
+#[cold]
 fn may_pass(datagram: &FromGuest<'_>, cx: &mut Context) -> bool {
-    !cx.has_limits()
-        || cx.policy.is_name_server(datagram.destination)
+    cx.policy.is_name_server(datagram.destination)
         || cx.passes(datagram.source.ip, MeterWay::Up, datagram.payload.len())
 }
 
