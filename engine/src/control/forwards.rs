@@ -256,7 +256,7 @@ pub(super) fn list(stack: &Stack, shared: &mut Shared, after: usize, most: usize
     let mut entries: Vec<(Protocol, ListenAddress, SocketAddr)> =
         stack.host_forwards().map(|entry| (entry.protocol, entry.listen, entry.guest)).collect();
     entries.sort_by_cached_key(key);
-    let runs = entries.chunk_by(follows);
+    let runs = runs(&entries);
     let mut forwards: Vec<Value> = runs.skip(after).take(most + 1).filter_map(describe).collect();
     let more = forwards.len() > most;
     forwards.truncate(most);
@@ -281,19 +281,65 @@ fn key((protocol, listen, guest): &Listed) -> (bool, Option<(std::net::IpAddr, u
     }
 }
 
-/// Whether two can be one entry: both ports are the next ones.
-fn follows(one: &Listed, other: &Listed) -> bool {
+/// Forwards that can be one entry: their ports follow each other, and those of the guest do as well, or are one.
+fn runs(mut entries: &[Listed]) -> impl Iterator<Item = &[Listed]> {
+    std::iter::from_fn(move || {
+        let first = entries.first()?;
+        let spread = entries.get(1).is_some_and(|second| is_next(first.2, second.2));
+        let fits = |pair: &[Listed]| matches!(pair, [one, other] if follows(one, other, spread));
+        let count = 1 + entries.windows(2).take_while(|pair| fits(pair)).count();
+        let (run, rest) = entries.split_at_checked(count)?;
+        entries = rest;
+        Some(run)
+    })
+}
+
+fn is_next(one: SocketAddr, other: SocketAddr) -> bool {
+    one.ip() == other.ip() && one.port().checked_add(1) == Some(other.port())
+}
+
+fn follows(one: &Listed, other: &Listed, spread: bool) -> bool {
     let (ListenAddress::Inet(first), ListenAddress::Inet(second)) = (&one.1, &other.1) else { return false };
-    let next =
-        |one: SocketAddr, other: SocketAddr| one.ip() == other.ip() && one.port().checked_add(1) == Some(other.port());
-    one.0 == other.0 && next(*first, *second) && next(one.2, other.2)
+    let guests = if spread { is_next(one.2, other.2) } else { one.2 == other.2 };
+    one.0 == other.0 && is_next(*first, *second) && guests
 }
 
 fn describe(run: &[Listed]) -> Option<Value> {
     let (protocol, listen, guest) = run.first()?;
+    let spread = run.get(1).is_some_and(|second| second.2 != *guest);
     let (protocol, listen) = match listen {
         ListenAddress::Inet(listen) => (word(*protocol), write_ports(*listen, run.len())),
         ListenAddress::Unix(address) => ("unix", address.to_string()),
     };
-    Some(json!({ "protocol": protocol, "listen": listen, "guest": write_ports(*guest, run.len()) }))
+    let guest = write_ports(*guest, if spread { run.len() } else { 1 });
+    Some(json!({ "protocol": protocol, "listen": listen, "guest": guest }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_that_follow_each_other_are_one_entry() {
+        let forward = |port: u16, guest: u16| {
+            (Protocol::Tcp, ListenAddress::Inet(([127, 0, 0, 1], port).into()), SocketAddr::from(([0, 0, 0, 0], guest)))
+        };
+        let listed = [(10, 80), (11, 80), (12, 80), (13, 81), (14, 82), (16, 84), (17, 9), (65535, 1)];
+        let listed: Vec<Listed> = listed.into_iter().map(|(port, guest)| forward(port, guest)).collect();
+        let words: Vec<String> = runs(&listed)
+            .filter_map(describe)
+            .map(|entry| format!("{} {}", entry["listen"].as_str().unwrap(), entry["guest"].as_str().unwrap()))
+            .collect();
+        assert_eq!(
+            words,
+            [
+                "127.0.0.1:10-12 0.0.0.0:80",
+                "127.0.0.1:13-14 0.0.0.0:81-82",
+                "127.0.0.1:16 0.0.0.0:84",
+                "127.0.0.1:17 0.0.0.0:9",
+                "127.0.0.1:65535 0.0.0.0:1"
+            ]
+        );
+        assert_eq!(runs(&[]).count(), 0);
+    }
 }
