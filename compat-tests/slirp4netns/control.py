@@ -1,7 +1,6 @@
 """An unmodified slirp4netns whose network is asked and changed by its control socket, from behind its sandbox and its seccomp filter:
 docs/control.md."""
 
-import json
 import os
 import resource
 import socket
@@ -10,6 +9,7 @@ import time
 
 from guest import Guest
 from rig import outer, services, waiting
+from rig.control import Control
 from rig.report import equal, truth
 
 GATEWAY = "10.0.2.2"
@@ -17,30 +17,6 @@ GUEST = "10.0.2.100"
 # So many ports of one request are to be there in a second.
 MANY = 60_000
 LONGEST = 1.0
-
-
-class Control:
-    """A client of the control socket."""
-
-    def __init__(self, path):
-        self.stream = socket.socket(socket.AF_UNIX)
-        self.stream.settimeout(20)
-        self.stream.connect(path)
-        self.lines = self.stream.makefile("r", encoding="utf-8")
-        equal(json.loads(self.lines.readline())["oxislirp"], 1, "version of the protocol")
-
-    def ask(self, word, **members):
-        self.stream.sendall((json.dumps(dict(members, do=word, id=1)) + "\n").encode())
-        return json.loads(self.lines.readline())
-
-    def ok(self, word, **members):
-        answer = self.ask(word, **members)
-        truth("ok" in answer, f"{word}: {answer}")
-        return answer["ok"]
-
-    def close(self):
-        self.lines.close()
-        self.stream.close()
 
 
 def through(port):
