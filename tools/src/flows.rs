@@ -48,7 +48,8 @@ pub(crate) fn top(client: &mut Client, interval: f64, count: Option<u64>) -> Res
         let clear = if terminal { "\x1b[H\x1b[2J" } else { "" };
         let up: f64 = rows.iter().fold(0.0, |sum, row| sum + row.rates.0);
         let down: f64 = rows.iter().fold(0.0, |sum, row| sum + row.rates.1);
-        let head = format!("{there} flows, to the host {}/s, to the guest {}/s", amount(up), amount(down));
+        let noun = if there == 1 { "flow" } else { "flows" };
+        let head = format!("{there} {noun}, to the host {}/s, to the guest {}/s", amount(up), amount(down));
         say(&format!("{clear}{head}\n\n{}", table(&rows, true)))?;
     }
     Ok(())
