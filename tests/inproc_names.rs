@@ -777,3 +777,31 @@ fn names_of_ones_own_are_answered_over_tcp() {
     host_write_some(&mut host, &framed(b"whatever"));
     assert_eq!(guest.hear(), b"whatever");
 }
+
+#[test]
+fn names_are_in_the_log_with_the_flows_that_they_opened() {
+    if !names("names_are_in_the_log_with_the_flows_that_they_opened") {
+        return;
+    }
+    let path = std::env::temp_dir().join(format!("oxislirp-names-{}.jsonl", std::process::id()));
+    let text = format!(
+        "[log]\nfile = '{}'\n[policy]\nrebind = 'allow'\nrule = [\n{{ action = 'allow', service = 'dns' }},\n\
+         {{ action = 'allow', name = '*.allowed.test' }},\n]\n",
+        path.display()
+    );
+    let i = under(&text, &[SERVER], Setup::default());
+    let server = self::server(SERVER);
+    let (_open, open) = listener("127.0.0.5");
+    ask(&i, &server, "www.allowed.test", &[address("www.allowed.test", "127.0.0.5", 300)]);
+    assert!(reaches(&i, open));
+    i.input(&udp_frame(4000, open, b"x"));
+    i.settle();
+    drop(i);
+    let log = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let named = |what: &str| {
+        let mut lines = log.lines().filter(|line| line.contains(what) && line.contains("\"rule\":2"));
+        lines.all(|line| line.contains("\"name\":\"www.allowed.test\"")) && log.contains(what)
+    };
+    assert!(named("\"event\":\"begun\",") && named("\"event\":\"ended\",") && named("\"protocol\":\"udp\""), "{log}");
+}

@@ -134,6 +134,8 @@ pub mod internals {
     }
 
     pub mod dns {
+        #[cfg(feature = "policy")]
+        pub use crate::service::dns::message;
         pub use crate::service::dns::resolv_conf::{SERVERS_MAX, parse_word};
         pub use crate::service::dns::{PORT, Servers, search_list};
     }

@@ -7,6 +7,7 @@
 
 pub mod control;
 pub mod dhcp;
+pub mod dns_policy;
 pub mod frames;
 pub mod hello;
 mod input;
@@ -22,12 +23,13 @@ pub mod tftp;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target, by the name of its binary and of its folder in `corpus/`.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("frames", frames::run),
     ("tcp_segments", tcp_segments::run),
     ("reassembly", reassembly::run),
     ("control", control::run),
     ("dhcp", dhcp::run),
+    ("dns_policy", dns_policy::run),
     ("hello", hello::run),
     ("policy", policy::run),
     ("resolv_conf", resolv_conf::run),

@@ -120,6 +120,11 @@ impl Gate {
     pub(crate) fn answer(&mut self, _: Endpoint, _: Endpoint, _: SocketAddr, _: Instant) -> Admission {
         Admission::OPEN
     }
+
+    #[inline(always)]
+    pub(crate) fn name_to_log(&self, _: Option<SocketAddr>, _: Option<NonZeroU32>, _: Instant) -> Option<&str> {
+        None
+    }
 }
 
 #[cfg(feature = "policy")]
@@ -278,6 +283,11 @@ impl Gate {
     /// Whether this address may stand in an answer to a question whose name has these rules.
     pub(crate) fn may_stand(&self, guest: IpAddr, rules: &[u32], ip: IpAddr) -> bool {
         self.guarded.as_ref().is_none_or(|guarded| guarded.may_stand(guest, rules, ip))
+    }
+
+    /// A name that an address of the host's side counts for; of several one that this rule has.
+    pub(crate) fn name_to_log(&self, host: Option<SocketAddr>, rule: Option<NonZeroU32>, now: Instant) -> Option<&str> {
+        self.guarded.as_ref()?.name_for(host?, rule, now)
     }
 
     /// Addresses count for a name from now on.

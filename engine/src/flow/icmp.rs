@@ -292,7 +292,8 @@ impl IcmpTable {
         if let Some(entry) = self.flows.entry(id) {
             let (guest, remote) = (Endpoint { ip: key.guest, port: 0 }, Endpoint { ip: key.destination, port: 0 });
             let about = About::out(Carrier::Icmp, guest, remote, Some(SocketAddr::new(real, 0))).by(admission);
-            cx.journal.begun(entry.number, &about, cx.now);
+            let name = cx.gate.name_to_log(about.host, about.rule, cx.now);
+            cx.journal.begun(entry.number, &about, name, cx.now);
         }
         cx.giving_way += 1;
         self.flows.give_way(id);

@@ -150,18 +150,18 @@ impl Journal {
         }
     }
 
-    /// The flow with this number has begun.
-    pub(crate) fn begun(&mut self, number: u64, about: &About, now: Instant) {
+    /// The flow with this number has begun; `name` is one that its other end counts for.
+    pub(crate) fn begun(&mut self, number: u64, about: &About, name: Option<&str>, now: Instant) {
         self.count(about.carrier, |counts| counts.begun += 1);
         #[cfg(feature = "capture")]
         if let Some(log) = &mut self.log {
-            log.begun(number, about, now);
+            log.begun(number, about, name, now);
         }
         #[cfg(feature = "control")]
         if let Some(roll) = &mut self.roll {
             roll.begun(number, about, now);
         }
-        let _ = (number, now);
+        let _ = (number, name, now);
     }
 
     /// A flow did not come about. Who tries again is told again, but is noted as one.
@@ -180,12 +180,18 @@ impl Journal {
 
     /// The flow with this number goes to one more destination, as the guest knows it and as it is, or to the same again.
     #[inline]
-    pub(crate) fn goes_to(&mut self, number: u64, ends: (Endpoint, SocketAddr), by: Admission, now: Instant) {
+    pub(crate) fn goes_to(
+        &mut self,
+        number: u64,
+        ends: (Endpoint, SocketAddr),
+        (by, name): (Admission, Option<&str>),
+        now: Instant,
+    ) {
         #[cfg(feature = "capture")]
         if let Some(log) = &mut self.log {
-            log.goes_to(number, ends, by, now);
+            log.goes_to(number, ends, (by, name), now);
         }
-        let _ = (number, ends, by, now);
+        let _ = (number, ends, by, name, now);
     }
 
     /// The flow with this number has ended, as its account says, or as `otherwise` does.

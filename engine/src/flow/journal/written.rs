@@ -45,8 +45,8 @@ impl Written {
         self.log.recorded()
     }
 
-    pub(super) fn begun(&mut self, number: u64, about: &About, now: Instant) {
-        let members = format!("\"flow\":{number},{}", Members(about));
+    pub(super) fn begun(&mut self, number: u64, about: &About, name: Option<&str>, now: Instant) {
+        let members = format!("\"flow\":{number},{}{}", Members(about), Named(name));
         self.log.line("begun", &members, now);
         let (carrier, guest) = (about.carrier, about.guest);
         self.open.insert(number, Open { members, begun: now, destinations: vec![about.remote], carrier, guest });
@@ -61,7 +61,7 @@ impl Written {
         &mut self,
         number: u64,
         (remote, host): (Endpoint, SocketAddr),
-        admission: Admission,
+        (admission, name): (Admission, Option<&str>),
         now: Instant,
     ) {
         let Some(open) = self.open.get_mut(&number) else { return };
@@ -73,7 +73,7 @@ impl Written {
         }
         open.destinations.push(remote);
         let about = About::out(open.carrier, open.guest, remote, Some(host)).by(admission);
-        self.log.line("destination", &format!("\"flow\":{number},{}", Members(&about)), now);
+        self.log.line("destination", &format!("\"flow\":{number},{}{}", Members(&about), Named(name)), now);
     }
 
     pub(super) fn ended(&mut self, number: u64, account: &Account, end: End, now: Instant) {
@@ -129,6 +129,15 @@ impl fmt::Display for Members<'_> {
             write!(f, ",\"service\":\"{}\"", service_name(*service))?;
         }
         rule.map_or(Ok(()), |rule| write!(f, ",\"rule\":{rule}"))
+    }
+}
+
+/// The name of the other end. It has letters, digits, hyphens, underscores and dots.
+struct Named<'a>(Option<&'a str>);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |name| write!(f, ",\"name\":\"{name}\""))
     }
 }
 

@@ -76,7 +76,7 @@ impl Context {
             let name = pointer.map_or(&asked.name, |(name, _)| name);
             let (admission, found) = self.gate.question(client.ip, name);
             if !admission.is_allowed() {
-                let reply = admission.is_told().then(|| message::reply(query, RCODE::Refused));
+                let reply = admission.is_told().then(|| message::refusal(query));
                 return reply.map_or(Ruling::Silence, Ruling::Reply);
             }
             rules = found;

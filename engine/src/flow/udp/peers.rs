@@ -63,7 +63,7 @@ impl Mapping {
         if self.forward {
             let about = About { way, ..About::out(Carrier::Udp, self.guest, peer.known_as, Some(peer.real)).by(by) };
             let number = cx.number();
-            cx.journal.begun(number, &about, cx.now);
+            cx.journal.begun(number, &about, None, cx.now);
             peer.client = Some((number, Account::default()));
         }
         self.peers.push_back(peer);

@@ -188,7 +188,8 @@ impl UdpTable {
         if let Some(Entry { flow, number, .. }) = self.flows.entry(id)
             && flow.mapping.goes_elsewhere(datagram.destination)
         {
-            cx.journal.goes_to(*number, (datagram.destination, real), verdict, cx.now);
+            let name = cx.gate.name_to_log(Some(real), verdict.rule(), cx.now);
+            cx.journal.goes_to(*number, (datagram.destination, real), (verdict, name), cx.now);
         }
         let Some(flow) = self.flows.get_mut(id) else { return (Sent::Done, None) };
         flow.used = true;

@@ -117,7 +117,8 @@ impl UdpTable {
             return Ok(None);
         };
         if let Some(entry) = self.flows.entry(id) {
-            cx.journal.begun(entry.number, &about, cx.now);
+            let name = cx.gate.name_to_log(about.host, about.rule, cx.now);
+            cx.journal.begun(entry.number, &about, name, cx.now);
         }
         cx.giving_way += 1;
         self.flows.give_way(id);

@@ -29,8 +29,10 @@ const HINTS: [u16; 3] = [4, 5, 6];
 
 /// A question, and where it belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub struct Asked {
+    /// The number of the query.
     pub id: u16,
+    /// The name.
     pub name: Name,
     /// The type that is asked for, as its number.
     pub kind: u16,
@@ -38,7 +40,7 @@ pub(crate) struct Asked {
 
 /// Why a query is not asked on.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Unfit {
+pub enum Unfit {
     /// It is no query at all: nobody is to be told.
     Silent,
     /// This is to be replied.
@@ -49,7 +51,7 @@ pub(crate) enum Unfit {
 ///
 /// # Errors
 /// It is none that is asked on.
-pub(crate) fn read_query(query: &[u8]) -> Result<Asked, Unfit> {
+pub fn read_query(query: &[u8]) -> Result<Asked, Unfit> {
     let Some((header, rest)) = query.split_first_chunk::<HEADER_LEN>() else { return Err(Unfit::Silent) };
     let is_response = header[2] & 0x80 != 0;
     if is_response {
@@ -121,6 +123,11 @@ pub(crate) fn reply(query: &[u8], code: RCODE) -> Vec<u8> {
     question_only(query).then(reply).flatten().unwrap_or_else(bare)
 }
 
+/// The reply that a refused query gets.
+pub fn refusal(query: &[u8]) -> Vec<u8> {
+    reply(query, RCODE::Refused)
+}
+
 /// Whether a message has one question and at most one record behind it, so that little is made of it.
 fn question_only(query: &[u8]) -> bool {
     matches!(query.get(4..HEADER_LEN), Some([0, 1, 0, 0, 0, 0, 0, 0 | 1]))
@@ -143,7 +150,7 @@ pub(crate) fn reply_with<'a>(query: &Packet<'a>, answers: Vec<ResourceRecord<'a>
 }
 
 /// The reply to a question that could not be answered.
-pub(crate) fn failure(asked: &Asked) -> Option<Vec<u8>> {
+pub fn failure(asked: &Asked) -> Option<Vec<u8>> {
     let mut reply = Packet::new_reply(asked.id);
     let name = simple_dns::Name::new(asked.name.as_str()).ok()?;
     let kind = QTYPE::try_from(asked.kind).ok()?;
@@ -216,14 +223,16 @@ pub(crate) fn query_elsewhere(query: &[u8], asked: &Asked, elsewhere: &Name) -> 
 
 /// What stands before the answer of a server that was asked for what a name of here is an alias of: the question, and the aliases.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Before {
+pub struct Before {
+    /// The question of the guest.
     pub asked: Asked,
+    /// The aliases from its name on, and how long each counts.
     pub aliases: Vec<(Name, Name, u32)>,
 }
 
 /// What an answer says.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// The answer as the guest is to have it; `None` where that is as it came.
     pub rewritten: Option<Vec<u8>>,
     /// The addresses of the name that was asked for, and how long each counts.
@@ -232,7 +241,7 @@ pub(crate) struct Answer {
 
 /// Whether a message answers this question, as far as its header and its question tell. (One that says that something went wrong
 /// need not have the question in it.)
-pub(crate) fn answers(message: &[u8], asked: &Asked) -> bool {
+pub fn answers(message: &[u8], asked: &Asked) -> bool {
     let Some((header, rest)) = message.split_first_chunk::<HEADER_LEN>() else { return false };
     if header[2] & 0xf8 != 0x80 || [header[0], header[1]] != asked.id.to_be_bytes() {
         return false;
@@ -258,7 +267,7 @@ pub(crate) fn answers(message: &[u8], asked: &Asked) -> bool {
 /// What belongs to it are the records of the name and of the names that it is an alias of. Records of SVCB and HTTPS lose their
 /// addresses, and the keys with which a name would be hidden from whoever looks at the connection; what else they lead to is asked
 /// for by itself.
-pub(crate) fn look_through(
+pub fn look_through(
     message: &[u8],
     asked: &Asked,
     before: Option<&Before>,

@@ -4,7 +4,7 @@
 //! Observable behaviour: docs/contract/dns.md.
 
 #[cfg(feature = "policy")]
-pub(crate) mod message;
+pub mod message;
 #[cfg(feature = "policy")]
 pub(crate) mod own;
 pub(crate) mod relay;
