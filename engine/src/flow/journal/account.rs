@@ -17,6 +17,7 @@ pub(crate) enum End {
     /// What its first bytes said, or did not say, is forbidden; or a policy that came later forbids it.
     Policy,
     /// Its limit of bytes is used up.
+    #[cfg_attr(not(feature = "policy"), allow(dead_code))]
     Limit,
     /// The library has reset it.
     Reset,
