@@ -282,7 +282,8 @@ impl Policy {
         let asked = Asked::new(question);
         let is_named = |index: usize, rule: &Rule| !rule.counts_names() || u32::try_from(index).is_ok_and(&counts);
         let mut rules = self.rules.iter().enumerate();
-        rules.find(|&(index, rule)| rule.is_about(&asked) && is_named(index, rule) && fits(rule))
+        // Most rules with names are about another one, which is soon told.
+        rules.find(|&(index, rule)| is_named(index, rule) && rule.is_about(&asked) && fits(rule))
     }
 
     fn verdict(&self, found: Option<(usize, &Rule)>, question: &Question) -> Verdict {

@@ -97,10 +97,19 @@ fn labels(mut name: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn is_edns(bytes: &[u8]) -> bool {
     match bytes {
         [0, 0, 41, _, _, _, _, _, _, high, low, options @ ..] => {
-            options.len() == usize::from(u16::from_be_bytes([*high, *low]))
+            options.len() == usize::from(u16::from_be_bytes([*high, *low])) && are_options(options)
         }
         _ => false,
     }
+}
+
+/// Whether these bytes are options of EDNS, all of them whole.
+fn are_options(mut bytes: &[u8]) -> bool {
+    while let [_, _, high, low, rest @ ..] = bytes {
+        let Some(behind) = rest.get(usize::from(u16::from_be_bytes([*high, *low]))..) else { return false };
+        bytes = behind;
+    }
+    bytes.is_empty()
 }
 
 /// Whether hosts ask for this type. Whole zones, everything at once and bytes without a meaning are for nobody behind a policy.

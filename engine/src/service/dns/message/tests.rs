@@ -70,6 +70,10 @@ fn a_query_that_can_be_read_in_one_way_is_read() {
     // Bytes behind it, and a record that is another one.
     assert_eq!(code(&[&edns[..], &[0]].concat()), Some(1));
     assert_eq!(code(&[&plain[..], &[0]].concat()), Some(1));
+    // An option that is cut.
+    let mut half = edns.clone();
+    *half.last_mut().unwrap() = 1;
+    assert_eq!(code(&half), Some(1));
     let mut other = edns.clone();
     other[plain.len() + 2] = 250;
     assert_eq!(code(&other), Some(1));
