@@ -61,8 +61,10 @@ pub fn read_query(query: &[u8]) -> Result<Asked, Unfit> {
     if header[2] & 0x78 != 0 {
         return Err(Unfit::Reply(bare_reply(header, RCODE::NotImplemented)));
     }
+    // The bit that is left over is zero in all queries (RFC 1035 section 4.1.1).
+    let is_odd = header[3] & 0x40 != 0;
     let (counts, additional) = (&header[4..10], [header[10], header[11]]);
-    if counts != [0, 1, 0, 0, 0, 0] || additional[0] != 0 || additional[1] > 1 {
+    if is_odd || counts != [0, 1, 0, 0, 0, 0] || additional[0] != 0 || additional[1] > 1 {
         return Err(broken());
     }
     let question = question_section(rest, 1).ok_or_else(broken)?;

@@ -70,6 +70,9 @@ fn a_query_that_can_be_read_in_one_way_is_read() {
     // Bytes behind it, and a record that is another one.
     assert_eq!(code(&[&edns[..], &[0]].concat()), Some(1));
     assert_eq!(code(&[&plain[..], &[0]].concat()), Some(1));
+    let mut odd = plain.clone();
+    odd[3] = 0x40;
+    assert_eq!(code(&odd), Some(1));
     // An option that is cut.
     let mut half = edns.clone();
     *half.last_mut().unwrap() = 1;
