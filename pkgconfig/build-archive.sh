@@ -1,10 +1,14 @@
 #!/bin/sh
 # Builds the static library for meson.build.
 # Arguments: cargo, source directory, target directory, cargo profile, directory of that profile, output file, file for
-# the list of sources that the output depends on, further arguments for cargo.
+# the list of sources that the output depends on, what to build for (empty for this machine), further arguments for cargo.
 set -eu
-cargo=$1 source=$2 target=$3 profile=$4 directory=$5 output=$6 depfile=$7
-shift 7
+cargo=$1 source=$2 target=$3 profile=$4 directory=$5 output=$6 depfile=$7 machine=$8
+shift 8
+if [ -n "$machine" ]; then
+    set -- --target "$machine" "$@"
+    directory=$machine/$directory
+fi
 
 # The static library alone; the shared one is linked from it.
 "$cargo" rustc --manifest-path "$source/Cargo.toml" --target-dir "$target" --profile "$profile" "$@" \
