@@ -97,7 +97,12 @@ fn a_query_with_two_questions_is_refused() {
 
 #[test]
 fn what_hosts_do_not_ask_is_refused() {
-    for kind in [10, 250, 251, 252, 255, 65535] {
+    // What is asked on can be answered, and failed.
+    for kind in [1, 2, 5, 6, 12, 15, 16, 28, 33, 35, 43, 46, 47, 48, 64, 65, 257] {
+        let asked = read_query(&query("example.org", kind)).unwrap();
+        assert!(failure(&asked).is_some(), "{kind}");
+    }
+    for kind in [10, 44, 52, 250, 251, 252, 255, 65535] {
         assert_eq!(code(&query("example.org", kind)), Some(5), "{kind}");
     }
     let mut chaos = query("version.bind", 16);
