@@ -13,6 +13,7 @@ mod fault;
 mod item;
 mod limits;
 mod log;
+mod network;
 mod paths;
 mod policy;
 
@@ -45,6 +46,7 @@ struct Tables {
     limits: Option<limits::Table>,
     dns: Option<dns::Table>,
     log: Option<log::Table>,
+    network: Option<network::Table>,
     policy: Option<policy::Table>,
 }
 
@@ -56,6 +58,7 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) dns: Option<dns::Dns>,
     pub(crate) log: Option<PathBuf>,
+    pub(crate) network: network::Network,
     pub(crate) policy: Option<Policy>,
 }
 
@@ -86,24 +89,25 @@ impl Settings {
     }
 
     fn parse(path: &Path, text: &str, instance: &Instance) -> Result<Settings, Fault> {
-        let Tables { capture, control, dns, limits, log, policy } =
+        let Tables { capture, control, dns, limits, log, network, policy } =
             toml::from_str(text).map_err(|error| Fault::in_text(path, text, &error))?;
         let at = |(place, message): (Range<usize>, String)| Fault::at(path, text, place.start, &message);
         let capture = capture.map(|table| table.options(instance)).transpose().map_err(at)?;
         let control = control.map(|table| table.options(instance)).transpose().map_err(at)?;
         let dns = dns.map(|table| table.dns(instance)).transpose().map_err(at)?;
         let log = log.map(|table| table.path(instance)).transpose().map_err(at)?;
+        let network = network.map(network::Table::network).transpose().map_err(at)?.unwrap_or_default();
         let (whole, guest) = limits.map(|table| table.limits()).transpose().map_err(at)?.unwrap_or_default();
         let of_rules = policy.as_ref().map(policy::Table::limits).transpose().map_err(at)?.unwrap_or_default();
         let limits = Limits::new().whole(whole).each_guest(guest);
         let limits = of_rules.into_iter().fold(limits, |limits, (number, limit)| limits.rule(number, limit));
         let policy = policy.map(policy::Table::policy).transpose().map_err(at)?;
-        Ok(Settings { capture, control, dns, limits, log, policy })
+        Ok(Settings { capture, control, dns, limits, log, network, policy })
     }
 
     /// A configuration with what the file says.
     pub(crate) fn apply(&self, config: ConfigBuilder) -> ConfigBuilder {
-        let config = config.limits(self.limits.clone());
+        let config = self.network.apply(config).limits(self.limits.clone());
         let config = match &self.policy {
             Some(policy) => config.policy(policy.clone()),
             None => config,
@@ -152,6 +156,21 @@ mod tests {
 
     pub(crate) fn parse(text: &str) -> Result<Settings, String> {
         Settings::parse(Path::new("x.toml"), text, &Instance::numbered(1)).map_err(|fault| fault.to_string())
+    }
+
+    /// docs/config.md has each table and no other, and what it shows is taken.
+    #[test]
+    fn the_page_has_every_table() {
+        let page = include_str!("../../docs/config.md");
+        let listed =
+            page.lines().filter_map(|line| line.strip_prefix("| `[")?.split_once("]` |")).map(|(name, _)| name);
+        let known = parse("[no-such-table]\n").unwrap_err();
+        let known = known.split_once("expected one of ").unwrap().1.split('`').skip(1).step_by(2);
+        let (mut listed, mut known): (Vec<_>, Vec<_>) = (listed.collect(), known.collect());
+        (listed.sort_unstable(), known.sort_unstable());
+        assert_eq!(listed, known);
+        let shown = page.split("```toml\n").nth(1).and_then(|rest| rest.split_once("```")).unwrap().0;
+        assert_eq!(parse(shown).unwrap().network.mtu(), Some(65520));
     }
 
     #[test]

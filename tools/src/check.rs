@@ -21,6 +21,9 @@ pub(crate) fn read(file: &Path) -> Result<Settings, Failure> {
 pub(crate) fn check(file: &Path) -> Result<(), Failure> {
     let settings = read(file)?;
     let mut text = String::new();
+    if let Some(bytes) = settings.network.mtu() {
+        text += &format!("network: packets of up to {bytes} bytes, whatever the program says\n");
+    }
     if let Some(capture) = &settings.capture {
         text += &format!("capture: every frame into {}\n", capture.path().display());
     }
