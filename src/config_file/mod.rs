@@ -167,7 +167,8 @@ mod tests {
         let known = parse("[no-such-table]\n").unwrap_err();
         let known = known.split_once("expected one of ").unwrap().1.split('`').skip(1).step_by(2);
         let (mut listed, mut known): (Vec<_>, Vec<_>) = (listed.collect(), known.collect());
-        (listed.sort_unstable(), known.sort_unstable());
+        listed.sort_unstable();
+        known.sort_unstable();
         assert_eq!(listed, known);
         let shown = page.split("```toml\n").nth(1).and_then(|rest| rest.split_once("```")).unwrap().0;
         assert_eq!(parse(shown).unwrap().network.mtu(), Some(65520));
