@@ -16,6 +16,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+from bypass import table as bypasses  # noqa: E402  (the path has to be set first)
 from rig import contest, loads, names, payload, services  # noqa: E402  (the path has to be set first)
 
 GATEWAY = "10.0.2.2"
@@ -394,6 +395,11 @@ def op_record(port, seconds=5):
         return SERVICES[port].records.get(timeout=seconds)
     except queue.Empty:
         return None
+
+
+def op_bypass(name):
+    """One row of the table of bypasses."""
+    return bypasses.run(name)
 
 
 def op_read(path):

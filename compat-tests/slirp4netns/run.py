@@ -16,7 +16,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 LIB = os.path.join(os.path.dirname(HERE), "lib")
 sys.path.insert(0, LIB)
 
-import capture  # noqa: E402  (the path has to be set first)
+import bypasses  # noqa: E402  (the path has to be set first)
+import capture  # noqa: E402
 import control  # noqa: E402
 import ipv6  # noqa: E402
 import kernel  # noqa: E402
@@ -466,6 +467,9 @@ def policies(report, host):
     with scenario(report, "policy_internet_only", words, config=policy.INTERNET_ONLY) as guest:
         if guest is not None:
             policy.check_internet_only(report, guest, host)
+    with scenario(report, "bypasses", [*bypasses.OPTIONS, *LOCKED], config=bypasses.POLICY) as guest:
+        if guest is not None:
+            bypasses.check(report, guest)
     report.prefix = "slirp4netns.policy_fault."
     if report.wanted("policy_fault"):
         policy.check_fault(report, words)

@@ -253,13 +253,15 @@ impl Policy {
 
     /// What becomes of a flow; `counts` says whether its address counts for a name of the rule with this index.
     pub(crate) fn judge_among(&self, question: &Question, counts: impl Fn(u32) -> bool) -> Verdict {
-        let found = self.first(question, counts, |_| true);
-        match found {
-            Some((index, rule)) if rule.listens() => {
-                Verdict { action: Action::Deny, reason: Reason::Hello(number(index)) }
-            }
-            _ => self.verdict(found, question),
+        let found = self.first(question, &counts, |_| true);
+        let Some((index, _)) = found.filter(|(_, rule)| rule.listens()) else { return self.verdict(found, question) };
+        // No name helps where nothing but refusals may come of it: that the host has somebody there is not told then.
+        let best = self.first(question, &counts, |rule| !rule.listens() || rule.action() == Action::Allow);
+        let best = self.verdict(best, question);
+        if best.action != Action::Allow {
+            return best;
         }
+        Verdict { action: Action::Deny, reason: Reason::Hello(number(index)) }
     }
 
     /// [`Policy::judge_hello`] in the same way.
@@ -391,7 +393,14 @@ mod tests {
         let of = |Verdict { action, reason }: Verdict| (action, reason);
         let waits = |rule| (Action::Deny, Reason::Hello(rule));
         let counts = ["x.example.org", "a.org"].map(name);
-        assert_eq!(of(policy.judge(&direct("203.0.113.1:443"))), waits(1));
+        assert_eq!(of(policy.judge_named(&direct("203.0.113.1:443"), &counts)), waits(1));
+        assert_eq!(of(policy.judge(&direct("198.51.100.1:443"))), waits(1));
+        // Whatever it said, this one would be refused: nobody has to be connected for that.
+        assert_eq!(of(policy.judge(&direct("203.0.113.1:443"))), (Action::Deny, Reason::Default));
+        assert_eq!(
+            of(policy.judge_named(&direct("203.0.113.1:443"), &[name("cdn.net")])),
+            (Action::Deny, Reason::Default)
+        );
         assert_eq!(of(policy.judge_named(&direct("203.0.113.1:80"), &counts)), waits(4));
         // Where no address is said, it has to be one of the name's.
         assert_eq!(of(policy.judge(&direct("203.0.113.1:80"))), (Action::Deny, Reason::Default));
