@@ -95,7 +95,10 @@ impl Pings {
     /// Sends an echo request; `None` where the socket is for something else.
     pub(crate) fn send(&self, message: &[u8], destination: SocketAddr) -> Option<io::Result<usize>> {
         let ping = self.0.as_ref()?;
-        if message.len() < HEADER || WAITING.fetch_add(1, Ordering::Relaxed) >= MOST {
+        if message.len() < HEADER {
+            return Some(Err(io::ErrorKind::InvalidInput.into()));
+        }
+        if WAITING.fetch_add(1, Ordering::Relaxed) >= MOST {
             WAITING.fetch_sub(1, Ordering::Relaxed);
             return Some(Ok(message.len()));
         }
