@@ -11,7 +11,8 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "lib"))
 
-import control  # noqa: E402  (the path has to be set first)
+import bypasses  # noqa: E402  (the path has to be set first)
+import control  # noqa: E402
 import image  # noqa: E402
 import ipv6  # noqa: E402
 import netboot  # noqa: E402
@@ -241,6 +242,7 @@ def main():
     netservices.run(report, accelerator, kernel, initramfs, host[0])
     netboot.run(report, accelerator)
     control.run(report)
+    bypasses.run(report)
     for name in image.CARDS:
         card(report, name, boot_words(accelerator, kernel, initramfs, name), host, chosen.size * MIB)
     ipv6.run(report, accelerator, kernel, initramfs, min(chosen.size, 16) * MIB)

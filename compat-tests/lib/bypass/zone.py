@@ -62,10 +62,12 @@ class Server(names.NameServer):
         super().__init__(at, ZONE)
 
     def _answer(self, query):
-        if len(query) < 17:
+        try:
+            name, end = names._labels(query, 12)
+            kind = struct.unpack(">H", query[end:end + 2])[0]
+        except (struct.error, IndexError):  # it was heard all the same
+            self.heard.append((repr(query), 0))
             return None
-        name, end = names._labels(query, 12)
-        kind = struct.unpack(">H", query[end:end + 2])[0]
         self.heard.append((name, kind))
         records, behind = ZONE.get(name, ([], []))
         records = [one for one in records if _kind(one) in (kind, CNAME) or "extra" in name]
