@@ -319,6 +319,21 @@ fn hello_connections_that_are_held_are_bounded() {
     assert_eq!(host_end(&i, &mut hosts[0]), (Vec::new(), End::Reset));
 }
 
+/// A rule that refuses names is no way to find out who listens where nothing is allowed.
+#[test]
+fn hello_nobody_is_connected_where_no_name_could_help() {
+    let (listener, port) = tcp_listener();
+    let denies = "[[policy.rule]]\naction = 'deny'\nname = 'a.org'\ntls = 'sni'\n";
+    let i = under(denies);
+    assert!(matches!(Conn::try_connect(&i, at_vhost(port), &[]), Reply::Reset(..)));
+    i.settle();
+    assert!(listener.accept().is_err());
+    // Where something may come of it, the name is waited for.
+    let i = under(&format!("{denies}[[policy.rule]]\naction = 'allow'\nhost = '127.0.0.1'\nhost-port = {port}\n"));
+    is_refused(&i, &listener, port, &hello("a.org"), 1460, "the name that is denied");
+    gets_through(&i, &listener, port, &hello("b.org"), 1460);
+}
+
 #[test]
 fn hello_what_makes_no_sense_is_refused() {
     for text in ["tls = 'sni'", "name = 'a.org'\ntls = 'sni'\nprotocol = 'udp'", "name = 'a.org'\nhttp = 'sni'"] {
