@@ -1,9 +1,9 @@
 //! A file that something is recorded into while the guest runs, as frames or a log. It is opened at once and never again: the
 //! application may leave its file system behind afterwards.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Seek, Write};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// A file that takes bytes, and that can be begun anew.
@@ -34,23 +34,35 @@ impl RecordFile {
     ///
     /// # Errors
     /// What the system says; or it is a pipe or a socket, whose end of the other side would end the whole program by a
-    /// signal; or somebody else records into it.
+    /// signal; or it is a link, belongs to somebody else, or somebody else records into it.
     pub(crate) fn create(path: &Path) -> io::Result<RecordFile> {
-        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+        // Nobody else is to say by a link which file it is, or to own it.
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW;
         let file =
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(path);
         // A pipe that nobody reads.
-        let file = file.map_err(|error| if error.raw_os_error() == Some(libc::ENXIO) { no_file() } else { error })?;
-        let kind = file.metadata()?.file_type();
+        let file = file.map_err(|error| match error.raw_os_error() {
+            Some(libc::ENXIO) => no_file(),
+            Some(libc::ELOOP | libc::EMLINK) => io::Error::new(io::ErrorKind::InvalidInput, "it is a link"),
+            _ => error,
+        })?;
+        let found = file.metadata()?;
+        let kind = found.file_type();
         if kind.is_char_device() {
             return Ok(RecordFile { file, written: None });
         }
         if !kind.is_file() {
             return Err(no_file());
         }
+        // SAFETY: no pointer is involved.
+        if found.uid() != unsafe { libc::geteuid() } {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to somebody else"));
+        }
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
             return Err(io::Error::other("somebody else writes into it"));
         }
+        // One that was there already may be everybody's.
+        file.set_permissions(Permissions::from_mode(0o600))?;
         file.set_len(0)?;
         Ok(RecordFile { file, written: Some(0) })
     }
@@ -98,7 +110,6 @@ fn longest_file() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     fn place(name: &str) -> std::path::PathBuf {
         std::env::temp_dir().join(format!("oxislirp-record-{}-{name}", std::process::id()))
@@ -115,6 +126,15 @@ mod tests {
         file.begin_anew().unwrap();
         assert_eq!(file.write(b"next").unwrap(), 4);
         assert_eq!(std::fs::read(&path).unwrap(), b"next");
+        // What was everybody's to read is not any more, and a link is not followed.
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        drop(file);
+        drop(RecordFile::create(&path).unwrap());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let link = place("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(RecordFile::create(&link).unwrap_err().to_string(), "it is a link");
+        std::fs::remove_file(&link).unwrap();
         std::fs::remove_file(&path).unwrap();
         drop(RecordFile::create(&path).unwrap());
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
