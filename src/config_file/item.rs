@@ -87,7 +87,7 @@ impl<'de, T: Item> Visitor<'de> for SeveralVisitor<T> {
             values.push(value);
         }
         if values.is_empty() {
-            return Err(A::Error::custom("an empty list; without it the rule is about all"));
+            return Err(A::Error::custom("an empty list; leave the field out where it is not to count"));
         }
         Ok(Several(values))
     }

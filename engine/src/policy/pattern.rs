@@ -35,9 +35,9 @@ impl fmt::Display for NamePatternError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             NamePatternError::Length => "a part between two dots has 1 to 63 characters, and the whole at most 253",
-            NamePatternError::Star => "a star stands only before the first dot, as in `*.example.org`",
+            NamePatternError::Star => "a star stands only before the first dot, as in `*.example.org`; a rule without `name` is about all",
             NamePatternError::Character => {
-                "a name has letters, digits, hyphens and underscores; others are written as the DNS has them (xn--...)"
+                "a name has letters, digits, hyphens and underscores, others are written as the DNS has them (xn--...), and a port is none of it"
             }
             NamePatternError::Address => "this is an address and no name",
         })
