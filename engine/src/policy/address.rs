@@ -29,7 +29,9 @@ pub enum CidrError {
 impl fmt::Display for CidrError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            CidrError::Address => "no IP address, nor one with the length of a prefix behind a slash (names stand in `name`)",
+            CidrError::Address => {
+                "no IP address, nor one with the length of a prefix behind a slash (names stand in `name`)"
+            }
             CidrError::Length => "the length of the prefix is not one of this kind of address",
             CidrError::BitsBehind => "the address has bits behind its prefix",
         })
