@@ -518,6 +518,65 @@ fn log_tells_which_rule_decided() {
     assert_eq!(told("refused"), refused, "{lines:#?}");
 }
 
+/// A query for the address of a name.
+fn query(labels: &[&[u8]]) -> Vec<u8> {
+    let name: Vec<u8> = labels.iter().flat_map(|label| [&[label.len() as u8], *label].concat()).collect();
+    [b"\0\x07\x01\0\0\x01\0\0\0\0\0\0", &name[..], b"\0\0\x01\0\x01"].concat()
+}
+
+#[test]
+fn log_tells_which_names_are_refused_to_the_guest() {
+    let folder = Folder::new("refused-names");
+    let file = folder.file("log");
+    let i = greeted_under(
+        &folder,
+        &format!(
+            "log.file = {:?}\n[policy]\nrule = [\n{{ action = 'allow', service = 'dns' }},\n\
+             {{ action = 'deny', name = '*.evil.test' }},\n{{ action = 'allow', name = 'good.test' }},\n]\n",
+            file.display().to_string()
+        ),
+    );
+    let ask = |labels: &[&[u8]]| {
+        i.input(&udp_frame(i.fresh_port(), at(VDNS, 53), &query(labels)));
+        assert_eq!(i.wait_udp("a refusal").1.data[3] & 15, 5);
+    };
+    // From several ports, and in other letters: it is the same name.
+    let secret: &[&[u8]] = &[b"c2VjcmV0", b"evil", b"test"];
+    ask(secret);
+    ask(&[b"C2vjcmv0", b"EVIL", b"test"]);
+    ask(&[b"other", b"test"]);
+    // What no name has is not written into the log either.
+    ask(&[b"\",\"x\":\"\n", b"test"]);
+    let mut conn = Conn::connect(&i, at(VDNS, 53));
+    let message = query(secret);
+    let framed = [&(message.len() as u16).to_be_bytes()[..], &message].concat();
+    conn.data(&i, &[framed.clone(), framed.clone()].concat());
+    conn.receive(&i, 2 * framed.len());
+    let seen = counters(&i);
+    assert_eq!((seen.udp.refused, seen.tcp.refused), (3, 1));
+    i.advance(std::time::Duration::from_secs(10));
+    ask(secret);
+    assert_eq!(counters(&i).udp.refused, 4);
+    drop(i);
+    let optional = |line: &str, name: &str| match line.contains(&format!("\"{name}\":")) {
+        true => member(line, name).to_owned(),
+        false => String::new(),
+    };
+    let lines = lines(&file);
+    let refused: Vec<_> = lines.iter().filter(|line| member(line, "event") == "refused").collect();
+    let shown = |line: &String| {
+        assert_eq!((member(line, "reason"), member(line, "service")), ("policy", "dns"));
+        assert_eq!(member(line, "remote"), at(VDNS, 53).to_string());
+        [member(line, "protocol").to_owned(), optional(line, "name"), optional(line, "rule")].join(" ")
+    };
+    let shown: Vec<String> = refused.into_iter().map(shown).collect();
+    let secret = "c2vjcmv0.evil.test 2";
+    assert_eq!(
+        shown,
+        [&format!("udp {secret}"), "udp other.test ", "udp  ", &format!("tcp {secret}"), &format!("udp {secret}")]
+    );
+}
+
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 struct FlowCounters {

@@ -805,3 +805,69 @@ fn names_are_in_the_log_with_the_flows_that_they_opened() {
     };
     assert!(named("\"event\":\"begun\",") && named("\"event\":\"ended\",") && named("\"protocol\":\"udp\""), "{log}");
 }
+
+/// The lines of a log that have this, of an instance that is gone.
+fn logged(path: &std::path::Path, what: &str) -> Vec<String> {
+    let log = std::fs::read_to_string(path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    log.lines().filter(|line| line.contains(what)).map(str::to_owned).collect()
+}
+
+/// The name in the log is that of what the guest wanted, not of where a rule leads that.
+#[test]
+fn names_are_in_the_log_of_flows_that_are_led_elsewhere() {
+    if !names("names_are_in_the_log_of_flows_that_are_led_elsewhere") {
+        return;
+    }
+    let path = std::env::temp_dir().join(format!("oxislirp-names-{}.jsonl", std::process::id()));
+    let (proxy, proxy_at) = listener("127.0.0.5");
+    let peer = UdpSocket::bind("127.0.0.6:0").unwrap();
+    let text = format!(
+        "[log]\nfile = '{}'\n[policy]\nrule = [\n{{ action = 'allow', service = 'dns' }},\n\
+         {{ action = 'allow', protocol = 'tcp', name = '*.allowed.test', proxy = 'http://{proxy_at}' }},\n\
+         {{ action = 'allow', protocol = 'udp', name = '*.allowed.test', redirect = '{}' }},\n]\n",
+        path.display(),
+        peer.local_addr().unwrap()
+    );
+    let i = under(&text, &[SERVER], Setup::default());
+    let server = server(SERVER);
+    let away = at(Ipv4Addr::new(93, 184, 216, 34), 443);
+    ask(&i, &server, "www.allowed.test", &[address("www.allowed.test", "93.184.216.34", 300)]);
+    Conn::new(&i, away).syn(&i, &[]);
+    accept(&i, &proxy);
+    i.input(&udp_frame(4000, away, b"x"));
+    assert_eq!(host_recv(&i, &peer).0, b"x");
+    drop(i);
+    let begun = logged(&path, "\"event\":\"begun\"");
+    for (protocol, host) in [("tcp", proxy_at.to_string()), ("udp", peer.local_addr().unwrap().to_string())] {
+        let it = |line: &&String| line.contains(protocol) && line.contains(&format!("\"host\":\"{host}\""));
+        let line = begun.iter().find(it).unwrap_or_else(|| panic!("no {protocol} in {begun:?}"));
+        assert!(line.contains("\"name\":\"www.allowed.test\""), "{line}");
+    }
+}
+
+/// Nor is it that of the host where the name server is on it.
+#[test]
+fn names_of_the_virtual_host_are_not_those_of_its_name_server() {
+    if !names("names_of_the_virtual_host_are_not_those_of_its_name_server") {
+        return;
+    }
+    let path = std::env::temp_dir().join(format!("oxislirp-names-{}.jsonl", std::process::id()));
+    let text = format!(
+        "[log]\nfile = '{}'\n[dns]\nhost-alias = 'host.internal'\n[policy]\nrule = [\n\
+         {{ action = 'allow', service = 'dns' }},\n{{ action = 'allow', name = ['host.internal', 'x.test'] }},\n]\n",
+        path.display()
+    );
+    let i = under(&text, &["127.0.0.1"], Setup::default());
+    let server = server("127.0.0.1");
+    let (_open, open) = listener("127.0.0.1");
+    ask(&i, &server, "host.internal", &[]);
+    ask(&i, &server, "x.test", &[]);
+    assert!(reaches(&i, at_vhost(open.port())));
+    drop(i);
+    let lines = logged(&path, "\"host\":\"127.0.0.1:");
+    let (queries, others): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line.contains(&at(VDNS, 53).to_string()));
+    assert!(!queries.is_empty() && queries.iter().all(|line| !line.contains("\"name\"")), "{queries:?}");
+    let is_named = |line: &&String| line.contains("\"name\":\"host.internal\"");
+    assert!(!others.is_empty() && others.iter().all(is_named), "{others:?}");
+}

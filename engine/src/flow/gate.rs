@@ -13,8 +13,13 @@ use std::num::NonZeroU32;
 
 use super::context::Context;
 use super::egress::Unreachable;
+#[cfg(feature = "policy")]
+use super::journal::Way;
 use super::journal::{About, Carrier, Refusal};
 use super::key::Endpoint;
+#[cfg(feature = "policy")]
+use super::policy::Destination;
+use super::policy::Policy as Translation;
 use crate::time::Instant;
 
 #[cfg(feature = "policy")]
@@ -122,7 +127,7 @@ impl Gate {
     }
 
     #[inline(always)]
-    pub(crate) fn name_to_log(&self, _: Option<SocketAddr>, _: Option<NonZeroU32>, _: Instant) -> Option<&str> {
+    pub(crate) fn name_to_log(&self, _: &About, _: &Translation, _: Instant) -> Option<&str> {
         None
     }
 }
@@ -157,12 +162,6 @@ impl Gate {
     #[cfg(feature = "control")]
     pub(crate) fn policy(&self) -> Option<&crate::policy::Policy> {
         self.guarded.as_ref()?.policy()
-    }
-
-    /// A name that an address of the host's side counts for.
-    #[cfg(feature = "control")]
-    pub(crate) fn name_of(&self, ip: IpAddr, now: Instant) -> Option<&str> {
-        self.guarded.as_ref()?.name_of(ip, now)
     }
 
     /// Lets nothing begin any more, or again what the policy lets. `open` are ways of datagrams that stay open.
@@ -285,9 +284,22 @@ impl Gate {
         self.guarded.as_ref().is_none_or(|guarded| guarded.may_stand(guest, rules, ip))
     }
 
-    /// A name that an address of the host's side counts for; of several one that this rule has.
-    pub(crate) fn name_to_log(&self, host: Option<SocketAddr>, rule: Option<NonZeroU32>, now: Instant) -> Option<&str> {
-        self.guarded.as_ref()?.name_for(host?, rule, now)
+    /// A name that the other end of a flow counts for; of several one that its rule has.
+    ///
+    /// Names are those of what the guest has wanted, wherever a rule leads that. A service of the virtual network has none, whoever
+    /// else is at the address that it has on the host's side.
+    #[inline]
+    pub(crate) fn name_to_log(&self, about: &About, translation: &Translation, now: Instant) -> Option<&str> {
+        let guarded = self.guarded.as_ref()?;
+        let real = match about.way {
+            _ if about.service.is_some() => None,
+            Way::In => about.host,
+            Way::Out => match translation.translate(about.remote) {
+                Destination::Host(real) => Some(real),
+                Destination::NameServer | Destination::Refused => None,
+            },
+        };
+        guarded.name_for(real?, about.rule, now)
     }
 
     /// Addresses count for a name from now on.
@@ -648,11 +660,6 @@ mod guarded {
 
         pub(super) fn policy(&self) -> Option<&Policy> {
             (!self.bare).then_some(&self.policy)
-        }
-
-        /// A name that an address counts for.
-        pub(super) fn name_of(&self, ip: IpAddr, now: Instant) -> Option<&str> {
-            self.learned.names(ip, now).next().map(|known| known.name.as_str())
         }
     }
 

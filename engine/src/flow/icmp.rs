@@ -292,7 +292,7 @@ impl IcmpTable {
         if let Some(entry) = self.flows.entry(id) {
             let (guest, remote) = (Endpoint { ip: key.guest, port: 0 }, Endpoint { ip: key.destination, port: 0 });
             let about = About::out(Carrier::Icmp, guest, remote, Some(SocketAddr::new(real, 0))).by(admission);
-            let name = cx.gate.name_to_log(about.host, about.rule, cx.now);
+            let name = cx.gate.name_to_log(&about, &cx.policy, cx.now);
             cx.journal.begun(entry.number, &about, name, cx.now);
         }
         cx.giving_way += 1;

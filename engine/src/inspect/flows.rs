@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::state_name;
 use crate::flow::icmp::IcmpFlow;
-use crate::flow::journal::{Account, Carrier, Known, Way};
+use crate::flow::journal::{About, Account, Carrier, Known, Way};
 use crate::flow::tcp::{Origin, TcpFlow};
 use crate::flow::udp::UdpFlow;
 use crate::policy::{Heard, Question, Verdict};
@@ -84,12 +84,12 @@ fn describe<'a>(stack: &'a Stack, tables: &Tables<'a>, number: u64, place: Place
     let entry = FlowEntry {
         number,
         carrier,
-        incoming: known.is_some_and(|known| known.way == Way::In),
+        incoming: known.is_some_and(|known| known.about.way == Way::In),
         guest,
         remote: None,
-        host: known.and_then(|known: &Known| known.host),
+        host: known.and_then(|known: &Known| known.about.host),
         guest_forward: false,
-        name: known.and_then(|known| stack.name_of(known.host?)),
+        name: known.and_then(|known| stack.name_of(&known.about)),
         state: None,
         to_host: account.to_host(),
         to_guest: account.to_guest(),
@@ -110,6 +110,7 @@ fn describe<'a>(stack: &'a Stack, tables: &Tables<'a>, number: u64, place: Place
         },
         Place::Udp(flow) => FlowEntry {
             remote: flow.remote().map(|remote| remote.socket_address()),
+            name: known.and_then(|known| stack.name_of(&About { remote: flow.remote()?, ..known.about })),
             verdict: judge(stack.question_of_udp(flow)),
             ..entry
         },

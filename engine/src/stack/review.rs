@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Stack;
 use crate::flow::gate::{Open, Protocol, Service};
 use crate::flow::icmp::{IcmpFlow, IcmpId};
-use crate::flow::journal::Carrier;
+use crate::flow::journal::{About, Carrier};
 use crate::flow::key::Endpoint;
 use crate::flow::policy::Destination;
 use crate::flow::tcp::{Origin, Side, TcpFlow, TcpId};
@@ -96,9 +96,9 @@ impl Stack {
         self.cx.gate.verdict(&self.question_of_tcp(flow)?, flow.heard(), self.cx.now)
     }
 
-    /// A name of the real other end, as far as answers of the name server have said.
-    pub(crate) fn name_of(&self, host: SocketAddr) -> Option<&str> {
-        self.cx.gate.name_of(host.ip(), self.cx.now)
+    /// A name of a flow's other end, as far as answers of the name server have said.
+    pub(crate) fn name_of(&self, about: &About) -> Option<&str> {
+        self.cx.gate.name_to_log(about, &self.cx.policy, self.cx.now)
     }
 
     fn forbids(&self, question: &Question) -> Option<Action> {

@@ -10,6 +10,8 @@ mod roll;
 #[cfg(feature = "capture")]
 mod written;
 
+#[cfg(feature = "policy")]
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
@@ -21,6 +23,8 @@ pub(crate) use roll::Known;
 use super::gate::{Admission, Service};
 use super::key::Endpoint;
 use crate::host::fault::Fault;
+#[cfg(feature = "policy")]
+use crate::policy::Name;
 use crate::time::Instant;
 
 /// What carries a flow.
@@ -132,7 +136,11 @@ pub(crate) struct Journal {
     counts: [Counts; 3],
     /// TCP segments that were sent to the guest again.
     pub resent: u64,
-    refusals: Refusals,
+    /// By carrier, the guest's end and the other one.
+    refusals: Refusals<(Carrier, Endpoint, Endpoint)>,
+    /// Questions, by who has asked and the name; of what cannot be one there is none.
+    #[cfg(feature = "policy")]
+    questions: Refusals<(Carrier, IpAddr, Option<Name>)>,
     #[cfg(feature = "capture")]
     log: Option<Box<written::Written>>,
     #[cfg(feature = "control")]
@@ -167,15 +175,29 @@ impl Journal {
     /// A flow did not come about. Who tries again is told again, but is noted as one.
     #[cold]
     pub(crate) fn refused(&mut self, about: &About, why: Refusal, now: Instant) {
-        if !self.refusals.is_new(about, now) {
+        if !self.refusals.is_new((about.carrier, about.guest, about.remote), now) {
             return;
         }
+        self.note_refused(about, why, None, now);
+    }
+
+    /// The name server is not asked this, as the policy forbids it; `name` is what was asked for, where it can be a name. Who asks
+    /// again is noted as one, from whatever port.
+    #[cfg(feature = "policy")]
+    #[cold]
+    pub(crate) fn refused_question(&mut self, about: &About, name: Option<&Name>, now: Instant) {
+        if self.questions.is_new((about.carrier, about.guest.ip, name.cloned()), now) {
+            self.note_refused(about, Refusal::Policy, name.map(Name::as_str), now);
+        }
+    }
+
+    fn note_refused(&mut self, about: &About, why: Refusal, name: Option<&str>, now: Instant) {
         self.count(about.carrier, |counts| counts.refused += 1);
         #[cfg(feature = "capture")]
         if let Some(log) = &mut self.log {
-            log.refused(about, why, now);
+            log.refused(about, why, name, now);
         }
-        let _ = why;
+        let _ = (why, name, now);
     }
 
     /// The flow with this number goes to one more destination, as the guest knows it and as it is, or to the same again.

@@ -2,18 +2,15 @@
 //! may ask.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
-use super::{About, Way};
+use super::About;
 use crate::time::Instant;
 
 /// What is known of a flow.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
     pub begun: Instant,
-    pub way: Way,
-    /// The real other end, where there is one.
-    pub host: Option<SocketAddr>,
+    pub about: About,
 }
 
 /// See the module. There are as many as the tables of flows hold.
@@ -24,8 +21,7 @@ pub(super) struct Roll {
 
 impl Roll {
     pub(super) fn begun(&mut self, number: u64, about: &About, now: Instant) {
-        let About { way, host, .. } = *about;
-        self.known.insert(number, Known { begun: now, way, host });
+        self.known.insert(number, Known { begun: now, about: *about });
     }
 
     pub(super) fn ended(&mut self, number: u64) {

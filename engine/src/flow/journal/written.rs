@@ -52,8 +52,8 @@ impl Written {
         self.open.insert(number, Open { members, begun: now, destinations: vec![about.remote], carrier, guest });
     }
 
-    pub(super) fn refused(&mut self, about: &About, why: Refusal, now: Instant) {
-        let members = format!("{},\"reason\":\"{}\"", Members(about), reason(why));
+    pub(super) fn refused(&mut self, about: &About, why: Refusal, name: Option<&str>, now: Instant) {
+        let members = format!("{}{},\"reason\":\"{}\"", Members(about), Named(name), reason(why));
         self.log.line("refused", &members, now);
     }
 
@@ -132,7 +132,8 @@ impl fmt::Display for Members<'_> {
     }
 }
 
-/// The name of the other end. It has letters, digits, hyphens, underscores and dots.
+/// The name of the other end, or that was asked for. The guest may have chosen it, and nothing in it has to be escaped: it has letters,
+/// digits, hyphens, underscores and dots, as `Name` sees to.
 struct Named<'a>(Option<&'a str>);
 
 impl fmt::Display for Named<'_> {

@@ -14,7 +14,7 @@ use simple_dns::RCODE;
 use super::{Expected, Ruling};
 use crate::flow::context::Context;
 use crate::flow::effect::Leaving;
-use crate::flow::key::Endpoint;
+use crate::flow::key::{Endpoint, FlowKey};
 use crate::host::handle::HostNamed;
 use crate::host::poller::{News, Readiness};
 use crate::host::socket::{Hops, Stream};
@@ -159,25 +159,25 @@ impl Dialogue {
     ///
     /// # Errors
     /// An answer that was to be passed on as it is will not come: the guest is to see that by the end of its connection.
-    pub(crate) fn go_on(&mut self, client: Endpoint, token: u64, cx: &mut Context) -> Result<bool, Broken> {
+    pub(crate) fn go_on(&mut self, key: &FlowKey, token: u64, cx: &mut Context) -> Result<bool, Broken> {
         self.news = false;
         if self.deadline().is_some_and(|deadline| deadline <= cx.now) {
             self.lose_server(token, cx)?;
         }
-        let heard = self.hear_server(client, token, cx)?;
-        let asked = self.ask(client, token, cx);
+        let heard = self.hear_server(key.guest, token, cx)?;
+        let asked = self.ask(key, token, cx);
         self.tell_server(token, cx)?;
         Ok(heard || asked)
     }
 
     /// Judges the guest's message, if it is whole and there is room for what follows from it.
-    fn ask(&mut self, client: Endpoint, token: u64, cx: &mut Context) -> bool {
+    fn ask(&mut self, key: &FlowKey, token: u64, cx: &mut Context) -> bool {
         let Some(whole) = whole(&self.from_guest).filter(|whole| self.from_guest.len() >= *whole) else { return false };
         if self.to_guest.len() >= MOST_WAITING || self.server.as_ref().is_some_and(|server| server.is_full()) {
             return false;
         }
         let query = self.from_guest.get(LENGTH..whole).unwrap_or_default().to_vec();
-        match cx.judge_query(&query, client, false) {
+        match cx.judge_query(&query, key, false) {
             Ruling::AskOn(other, expected) => {
                 let message = other.as_deref().unwrap_or(&query);
                 let group = cx.name_servers.group_of(message);
@@ -185,7 +185,7 @@ impl Dialogue {
                 if self.server.as_ref().is_some_and(|server| server.group != group && server.is_waited_for()) {
                     return false;
                 }
-                match self.server_of(group, client.ip.is_ipv6(), token, cx) {
+                match self.server_of(group, key.guest.ip.is_ipv6(), token, cx) {
                     Some(server) => {
                         push(&mut server.to, message);
                         if !server.connecting {

@@ -9,8 +9,11 @@ use simple_dns::RCODE;
 
 use super::Expected;
 use crate::flow::context::Context;
-use crate::flow::key::Endpoint;
+use crate::flow::gate::{Admission, Service};
+use crate::flow::journal::{About, Carrier};
+use crate::flow::key::{Endpoint, FlowKey};
 use crate::flow::policy::Destination;
+use crate::policy::Name;
 use crate::service::dns::message::{self, Asked, Before, Unfit};
 use crate::service::dns::own::Found;
 use crate::time::Duration;
@@ -34,12 +37,12 @@ impl Context {
     }
 
     /// [`Context::judge_query`] for a datagram. What is to be sent in its place, or the reply.
-    pub(crate) fn rule_on_datagram(&mut self, query: &[u8], client: Endpoint) -> Ruling {
-        let mut ruling = self.judge_query(query, client, true);
+    pub(crate) fn rule_on_datagram(&mut self, query: &[u8], ends: FlowKey) -> Ruling {
+        let mut ruling = self.judge_query(query, &ends, true);
         if let Ruling::AskOn(_, expected) = &mut ruling
             && let Some(expected) = expected.take()
         {
-            self.name_servers.expect_answer(client, expected, self.now);
+            self.name_servers.expect_answer(ends.guest, expected, self.now);
         }
         ruling
     }
@@ -58,15 +61,18 @@ impl Context {
         }
     }
 
-    /// Judges what a query asks; `client` is who has sent it.
-    pub(crate) fn judge_query(&mut self, query: &[u8], client: Endpoint, is_datagram: bool) -> Ruling {
+    /// Judges what a query asks; `ends` are who has sent it, and the name server as it knows that.
+    pub(crate) fn judge_query(&mut self, query: &[u8], ends: &FlowKey, is_datagram: bool) -> Ruling {
         let governs = self.gate.governs_names();
         let asked = match message::read_query(query) {
             Ok(asked) => asked,
             // A server may make more of it.
             Err(_) if !governs => return Ruling::AskOn(None, None),
             Err(Unfit::Silent) => return Ruling::Silence,
-            Err(Unfit::Reply(reply)) => return Ruling::Reply(reply),
+            Err(Unfit::Reply(reply)) => {
+                self.note_refused_question(ends, is_datagram, None, Admission::OPEN);
+                return Ruling::Reply(reply);
+            }
         };
         let own = self.name_servers.find_own(&asked);
         let mut rules = Vec::new();
@@ -74,8 +80,9 @@ impl Context {
             // Whoever may ask for a name may also ask which address of the network's own has it.
             let pointer = own.as_ref().and_then(|found| found.pointer.as_ref());
             let name = pointer.map_or(&asked.name, |(name, _)| name);
-            let (admission, found) = self.gate.question(client.ip, name);
+            let (admission, found) = self.gate.question(ends.guest.ip, name);
             if !admission.is_allowed() {
+                self.note_refused_question(ends, is_datagram, Some(&asked.name), admission);
                 let reply = admission.is_told().then(|| message::refusal(query));
                 return reply.map_or(Ruling::Silence, Ruling::Reply);
             }
@@ -86,6 +93,14 @@ impl Context {
             None if governs => Ruling::AskOn(None, Some(Expected { asked, before: None })),
             None => Ruling::AskOn(None, None),
         }
+    }
+
+    /// The host's name server will not be asked this.
+    #[cold]
+    fn note_refused_question(&mut self, ends: &FlowKey, is_datagram: bool, name: Option<&Name>, admission: Admission) {
+        let carrier = if is_datagram { Carrier::Udp } else { Carrier::Tcp };
+        let about = About::out(carrier, ends.guest, ends.remote, None).for_service(Some(Service::Dns)).by(admission);
+        self.journal.refused_question(&about, name, self.now);
     }
 
     fn answer_own(&mut self, query: &[u8], asked: Asked, rules: Vec<u32>, found: Found, is_datagram: bool) -> Ruling {

@@ -329,7 +329,7 @@ impl TcpTable {
         let id = self.flows.insert(flow, cx);
         if let Some(entry) = self.flows.entry(id) {
             self.callbacks.insert(id, entry);
-            let name = cx.gate.name_to_log(about.host, about.rule, cx.now);
+            let name = cx.gate.name_to_log(about, &cx.policy, cx.now);
             cx.journal.begun(entry.number, about, name, cx.now);
         }
         id

@@ -60,7 +60,7 @@ impl TcpFlow {
         let mut more = false;
         for _ in 0..MESSAGES {
             let taken = self.hear(dialogue, cx);
-            let Ok(went_on) = dialogue.go_on(self.key.guest, token, cx) else {
+            let Ok(went_on) = dialogue.go_on(&self.key, token, cx) else {
                 self.reset_both(cx);
                 return None;
             };

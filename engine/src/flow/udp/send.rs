@@ -10,6 +10,8 @@ use crate::flow::egress::{Reported, Unreachable};
 use crate::flow::gate::{Admission, Service};
 use crate::flow::journal::{About, Carrier, Refusal, Way};
 use crate::flow::key::Endpoint;
+#[cfg(feature = "policy")]
+use crate::flow::key::FlowKey;
 use crate::flow::meter::{Meter, Way as MeterWay};
 use crate::flow::name_server::Moved;
 #[cfg(feature = "policy")]
@@ -79,7 +81,9 @@ impl UdpTable {
         if meaning == Destination::NameServer && cx.looks_at_queries() {
             // Its answer is to come to where it is expected.
             forward = None;
-            match cx.rule_on_datagram(datagram.payload, datagram.source) {
+            match cx
+                .rule_on_datagram(datagram.payload, FlowKey { guest: datagram.source, remote: datagram.destination })
+            {
                 Ruling::AskOn(query, _) => other = query,
                 Ruling::Reply(reply) => {
                     return cx.egress.udp(datagram.destination, datagram.source, &reply, 0, cx.now);
@@ -188,7 +192,8 @@ impl UdpTable {
         if let Some(Entry { flow, number, .. }) = self.flows.entry(id)
             && flow.mapping.goes_elsewhere(datagram.destination)
         {
-            let name = cx.gate.name_to_log(Some(real), verdict.rule(), cx.now);
+            let about = About::out(Carrier::Udp, datagram.source, datagram.destination, Some(real)).by(verdict);
+            let name = cx.gate.name_to_log(&about, &cx.policy, cx.now);
             cx.journal.goes_to(*number, (datagram.destination, real), (verdict, name), cx.now);
         }
         let Some(flow) = self.flows.get_mut(id) else { return (Sent::Done, None) };

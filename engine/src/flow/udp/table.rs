@@ -117,7 +117,7 @@ impl UdpTable {
             return Ok(None);
         };
         if let Some(entry) = self.flows.entry(id) {
-            let name = cx.gate.name_to_log(about.host, about.rule, cx.now);
+            let name = cx.gate.name_to_log(&about, &cx.policy, cx.now);
             cx.journal.begun(entry.number, &about, name, cx.now);
         }
         cx.giving_way += 1;
