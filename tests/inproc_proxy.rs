@@ -133,7 +133,7 @@ fn proxy_socks_leads_through_and_the_guest_hears_of_it_then() {
 #[test]
 fn proxy_socks_is_given_a_password_where_it_asks() {
     let (listener, port) = tcp_listener();
-    let i = led(&format!("proxy = 'socks5://me:s3:cret@127.0.0.1:{port}'"));
+    let i = led(&format!("proxy = 'socks5://me:s3%3Acr%65t@127.0.0.1:{port}'"));
     let (conn, mut proxy) = begin(&i, &listener);
     assert_eq!(host_read(&i, &mut proxy, 4), [5, 2, 0, 2]);
     proxy.write_all(&[5, 2]).unwrap();

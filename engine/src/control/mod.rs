@@ -1,7 +1,7 @@
 //! Requests to a stack that runs, over a Unix socket: forwards that come and go, the flows that there are, another policy, a capture.
 //!
 //! `server` has the socket and its clients, which stand in the stack's own poller: there is no thread. `session` is one client without
-//! its socket: bytes in, answers out, `lines` is its two bounded buffers. `request` says what a line asks for and `answer` how it is
+//! its socket: bytes in, answers out, `lines` is its two bounded buffers. `request` says what a line asks for (`unique`: no member twice) and `answer` how it is
 //! answered, `job` is what takes more than one round (`reading` only reads, for the fuzz target). Of the requests, `forwards` (with `range` for what is written and `waiting` for
 //! what waits for its address), `flows`, `counters`, `records` and `rules` each do some. docs/control.md tells all of them.
 //!
@@ -22,6 +22,7 @@ mod request;
 mod rules;
 mod server;
 mod session;
+mod unique;
 mod waiting;
 
 use std::fmt;

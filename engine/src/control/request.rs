@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::answer::{Kind, Trouble};
+use super::unique::Unique;
 
 /// A request as it is written.
 #[derive(Debug)]
@@ -112,13 +113,17 @@ const PAGE: usize = 256;
 /// Reads a line: the id to answer with, and the request. The id is null where none can be read.
 pub(super) fn read(line: &[u8]) -> (Value, Result<Request, Trouble>) {
     let syntax = |message: String| (Value::Null, Err(Trouble::new(Kind::Syntax, message)));
-    let mut members: Map<String, Value> = match serde_json::from_slice(line) {
-        Ok(members) => members,
+    let (mut members, twice) = match serde_json::from_slice(line) {
+        Ok(Unique { value: Value::Object(members), twice }) => (members, twice),
+        Ok(_) => return syntax("the line is no object of JSON".into()),
         Err(error) => return syntax(format!("the line is no object of JSON: {error}")),
     };
     let id = members.remove("id").unwrap_or_default();
     if id.is_object() || id.is_array() {
         return syntax("the id is neither a number nor a text".into());
+    }
+    if let Some(name) = twice {
+        return (id, Err(Trouble::invalid(format!("`{name}` is there twice"))));
     }
     let request = match members.remove("do") {
         Some(Value::String(word)) => request(&word, members),
@@ -196,6 +201,8 @@ mod tests {
             ("{\"id\":[]}", "Syntax"),
             ("{}", "there is no `do`"),
             ("{\"do\":1}", "`do` is no text"),
+            ("{\"do\":\"version\",\"do\":\"drain\"}", "Invalid, message: \"`do` is there twice"),
+            ("{\"do\":\"policy.test\",\"to\":\"192.0.2.1:1\",\"to\":\"192.0.2.2:1\"}", "`to` is there twice"),
             ("{\"do\":\"flies\"}", "there is no request `flies`"),
             ("{\"do\":\"version\",\"x\":1}", "unknown field `x`"),
             ("{\"do\":\"flows\",\"most\":257}", "not 1 to 256"),

@@ -43,7 +43,7 @@ impl Context {
         let dialogue = match &proxy.language {
             Language::Connect => Dialogue::connect(&target),
             Language::Socks5(credentials) => {
-                let credentials = credentials.as_ref().map(|(name, password)| (name.as_bytes(), password.as_bytes()));
+                let credentials = credentials.as_ref().map(|(name, password)| (&**name, &**password));
                 Dialogue::socks5(credentials, target)
             }
         };

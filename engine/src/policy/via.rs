@@ -26,10 +26,13 @@ pub struct Proxy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Language {
     /// SOCKS version 5 (RFC 1928), with a name and a password (RFC 1929) where there are some.
-    Socks5(Option<(Box<str>, Box<str>)>),
+    Socks5(Option<Credentials>),
     /// HTTP, by the method CONNECT.
     Connect,
 }
+
+/// A name and a password.
+pub(crate) type Credentials = (Box<[u8]>, Box<[u8]>);
 
 /// Why a text is no [`Proxy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub enum ProxyError {
     Address,
     /// Name and password are not 1 to 255 bytes each, or are for HTTP.
     Credentials,
+    /// In name or password there is an `@`, or a `%` without two hexadecimal digits behind it.
+    Encoding,
 }
 
 impl fmt::Display for ProxyError {
@@ -49,6 +54,9 @@ impl fmt::Display for ProxyError {
             ProxyError::Scheme => "a proxy is socks5:// or http://, with an address and a port",
             ProxyError::Address => "the proxy has to be an address with a port, such as 192.0.2.7:1080",
             ProxyError::Credentials => "user and password have 1 to 255 bytes each, and are for socks5:// only",
+            ProxyError::Encoding => {
+                "in user and password, `@` is written %40, `%` is written %25, and behind a `%` are two hexadecimal digits"
+            }
         })
     }
 }
@@ -64,8 +72,8 @@ impl Proxy {
     }
 }
 
-/// `socks5://192.0.2.7:1080`, `socks5://user:password@192.0.2.7:1080`, `http://192.0.2.7:3128`. Nothing in it is
-/// encoded; the password goes up to the last `@`.
+/// `socks5://192.0.2.7:1080`, `socks5://user:password@192.0.2.7:1080`, `http://192.0.2.7:3128`. User and password are percent-encoded
+/// (RFC 3986 section 2.1), and so are these characters of them: `%`, `@`, and in the user `:`. They may be any bytes.
 impl FromStr for Proxy {
     type Err = ProxyError;
 
@@ -76,15 +84,14 @@ impl FromStr for Proxy {
             Some((credentials, address)) => (Some(credentials), address),
             None => (None, rest),
         };
-        let fits = |text: &str| (1..=255).contains(&text.len());
+        if credentials.is_some_and(|credentials| credentials.contains('@')) {
+            return Err(ProxyError::Encoding);
+        }
         let language = match (scheme, credentials) {
             ("socks5", None) => Language::Socks5(None),
             ("socks5", Some(credentials)) => {
-                let (name, password) = credentials
-                    .split_once(':')
-                    .filter(|(name, password)| fits(name) && fits(password))
-                    .ok_or(ProxyError::Credentials)?;
-                Language::Socks5(Some((name.into(), password.into())))
+                let (name, password) = credentials.split_once(':').ok_or(ProxyError::Credentials)?;
+                Language::Socks5(Some((credential(name)?, credential(password)?)))
             }
             ("http", None) => Language::Connect,
             ("http", Some(_)) => return Err(ProxyError::Credentials),
@@ -96,6 +103,23 @@ impl FromStr for Proxy {
         }
         Ok(Proxy { address, language, names: false })
     }
+}
+
+/// A user or a password, decoded. (The crate `percent-encoding` passes over a `%` that encodes nothing, and it is meant to be told.)
+fn credential(text: &str) -> Result<Box<[u8]>, ProxyError> {
+    let digit = |byte: Option<u8>| char::from(byte?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => {
+                let (high, low) = digit(bytes.next()).zip(digit(bytes.next())).ok_or(ProxyError::Encoding)?;
+                high << 4 | low
+            }
+            _ => byte,
+        });
+    }
+    if (1..=255).contains(&decoded.len()) { Ok(decoded.into()) } else { Err(ProxyError::Credentials) }
 }
 
 /// Whether nothing can be connected to it.
@@ -126,12 +150,12 @@ mod tests {
     #[test]
     fn a_proxy_is_what_is_written() {
         let proxy = |text: &str| text.parse::<Proxy>();
-        let socks = proxy("socks5://me:s:e@cret@[2001:db8::1]:1080").unwrap();
+        let socks = proxy("socks5://us%40%3aer:s:e%40cre%25t%C3%bf@[2001:db8::1]:1080").unwrap();
         assert_eq!(socks.address, "[2001:db8::1]:1080".parse().unwrap());
         assert!(
-            matches!(&socks.language, Language::Socks5(Some((name, password))) if &**name == "me" && &**password == "s:e@cret")
+            matches!(&socks.language, Language::Socks5(Some((name, password))) if &**name == b"us@:er" && &**password == b"s:e@cre%t\xc3\xbf")
         );
-        assert!(!format!("{socks:?} {socks}").contains("cret"));
+        assert!(!format!("{socks:?} {socks}").contains("cre"));
         assert!(matches!(proxy("socks5://192.0.2.7:1080").unwrap().language, Language::Socks5(None)));
         assert_eq!(proxy("http://192.0.2.7:3128/").unwrap().language, Language::Connect);
         for (text, wanted) in [
@@ -144,10 +168,20 @@ mod tests {
             ("socks5://me@192.0.2.7:1080", ProxyError::Credentials),
             ("socks5://me:@192.0.2.7:1080", ProxyError::Credentials),
             ("http://me:x@192.0.2.7:3128", ProxyError::Credentials),
+            ("socks5://me@home:x@192.0.2.7:1080", ProxyError::Encoding),
+            ("http://me:x@y@192.0.2.7:3128", ProxyError::Encoding),
+            ("socks5://me:100%@192.0.2.7:1080", ProxyError::Encoding),
+            ("socks5://me:%4@192.0.2.7:1080", ProxyError::Encoding),
+            ("socks5://m%zz:x@192.0.2.7:1080", ProxyError::Encoding),
+            ("socks5://me:%+1@192.0.2.7:1080", ProxyError::Encoding),
+            ("socks5://me:%\u{e9}@192.0.2.7:1080", ProxyError::Encoding),
         ] {
             assert_eq!(proxy(text), Err(wanted), "{text}");
         }
         let long = format!("socks5://me:{}@192.0.2.7:1080", "x".repeat(256));
         assert_eq!(proxy(&long), Err(ProxyError::Credentials));
+        // It is the bytes that are said to the proxy that count.
+        let encoded = format!("socks5://me:{}@192.0.2.7:1080", "%78".repeat(255));
+        assert!(proxy(&encoded).is_ok());
     }
 }
