@@ -617,6 +617,17 @@ fn another_policy_ends_what_it_forbids_and_nothing_else() {
     assert_eq!(denied, json!({ "action": "deny", "by": "default", "host": format!("127.0.0.1:{forbidden_port}") }));
     assert_eq!(c.ok(&i, "policy.test", test(&format!("10.0.2.2:{allowed_port}")))["rule"], 1);
     assert_eq!(c.ok(&i, "policy.test", json!({ "protocol": "udp", "to": "10.0.2.3:53" }))["service"], "dns");
+    for (protocol, to, service, action) in [
+        ("icmp", "10.0.2.2", "echo", "allow"),
+        ("icmp", "10.0.2.3", "echo", "allow"),
+        ("icmp", "fe80::2", "echo", "allow"),
+        ("udp", "10.0.2.2:67", "dhcp", "allow"),
+        ("udp", "10.0.2.2:69", "tftp", "deny"),
+    ] {
+        let test = c.ok(&i, "policy.test", json!({ "protocol": protocol, "to": to }));
+        assert_eq!((&test["service"], &test["action"]), (&json!(service), &json!(action)), "{protocol} {to}");
+    }
+    assert_eq!(c.ok(&i, "policy.test", json!({ "protocol": "icmp", "to": "192.0.2.1" }))["service"], Value::Null);
     assert_eq!(c.ok(&i, "policy.test", json!({ "from": "192.0.2.1:1" }))["action"], "deny");
     assert_eq!(c.refused(&i, "policy.test", json!({})).0, "invalid");
     assert_eq!(c.refused(&i, "policy.test", test("10.0.2.2")).0, "invalid");
@@ -695,6 +706,26 @@ fn a_policy_that_drops_tells_the_guest_nothing_and_clients_of_a_forward_go() {
     i.settle();
     assert!(i.answer(&back).is_empty());
     host_gets_nothing(&i, &peer);
+}
+
+#[test]
+fn a_record_that_an_error_has_ended_is_told_of_once() {
+    let folder = Folder::new("records");
+    let i = start(&folder);
+    let mut c = Client::new(&i, &folder);
+    for word in ["capture.stop", "log.stop"] {
+        assert_eq!(c.refused(&i, word, json!({})).0, "missing");
+    }
+    c.ok(&i, "capture.start", json!({ "file": "/dev/full" }));
+    // Requests are rounds, in which the error is met.
+    for _ in 0..3 {
+        c.ok(&i, "counters", json!({}));
+    }
+    let stopped = c.ok(&i, "capture.stop", json!({}));
+    assert!(stopped["ended"].as_str().is_some_and(|why| why.contains("/dev/full has ended: ")), "{stopped}");
+    assert_eq!(c.refused(&i, "capture.stop", json!({})).0, "missing");
+    c.ok(&i, "capture.start", json!({ "file": "/dev/null" }));
+    assert_eq!(c.ok(&i, "capture.stop", json!({})), json!({ "captured": 0, "dropped": 0 }));
 }
 
 #[test]

@@ -11,18 +11,26 @@ use crate::system::errno_of;
 pub(crate) struct Fault {
     text: String,
     errno: i32,
+    /// It is about the file as a whole, which could not be read.
+    unread: bool,
 }
 
 impl Fault {
     /// The environment makes no sense.
     pub(super) fn of_variable(variable: &str, text: &str) -> Fault {
-        Fault { text: format!("{variable} {text}"), errno: libc::EINVAL }
+        Fault { text: format!("{variable} {text}"), errno: libc::EINVAL, unread: false }
+    }
+
+    /// The same of a file that a variable names: who has not set it does not know of a file that cannot be read.
+    pub(super) fn named_by(self, variable: &str) -> Fault {
+        let text = if self.unread { format!("{variable} names {}", self.text) } else { self.text };
+        Fault { text, ..self }
     }
 
     /// The file cannot be read.
     pub(super) fn of_file(path: &Path, error: io::Error) -> Fault {
         let errno = errno_of(&error, libc::EINVAL);
-        Fault { text: format!("{}: {error}", path.display()), errno }
+        Fault { text: format!("{}: {error}", path.display()), errno, unread: true }
     }
 
     /// Something in the file makes no sense.
@@ -36,7 +44,7 @@ impl Fault {
         let field = if field.is_empty() { field } else { format!("{field}: ") };
         // The parser's own texts can have several lines.
         let message = message.trim_end().replace('\n', ", ");
-        Fault { text: format!("{}:{line}: {field}{message}", path.display()), errno: libc::EINVAL }
+        Fault { text: format!("{}:{line}: {field}{message}", path.display()), errno: libc::EINVAL, unread: false }
     }
 
     /// The number that `errno` is set to.

@@ -76,7 +76,7 @@ impl Settings {
         if path.is_empty() {
             return Err(Fault::of_variable(VARIABLE, "names no file"));
         }
-        Settings::from_file(Path::new(&path), instance)
+        Settings::from_file(Path::new(&path), instance).map_err(|fault| fault.named_by(VARIABLE))
     }
 
     /// What a file says.
@@ -187,6 +187,14 @@ mod tests {
         let fault = |path: &str| Fault::of_file(path.as_ref(), read(path.as_ref()).unwrap_err());
         assert_eq!(fault("/dev/null").to_string(), "/dev/null: not an ordinary file");
         assert_eq!(fault("/nonexistent/x").errno(), libc::ENOENT);
+        assert!(
+            fault("/nonexistent/x")
+                .named_by(VARIABLE)
+                .to_string()
+                .starts_with("OXISLIRP_CONFIG names /nonexistent/x: ")
+        );
+        let fault = Settings::parse("x.toml".as_ref(), "[x]\n", &Instance::numbered(1)).unwrap_err();
+        assert!(fault.named_by(VARIABLE).to_string().starts_with("x.toml:1: "));
         let path = std::env::temp_dir().join(format!("oxislirp-long-{}.toml", std::process::id()));
         std::fs::write(&path, vec![b'#'; LONGEST as usize + 1]).unwrap();
         let long = read(&path).unwrap_err().to_string();

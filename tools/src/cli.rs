@@ -116,7 +116,7 @@ pub(crate) enum Forward {
     },
     /// Has exactly these forwards be there.
     Replace {
-        /// Each as PROTOCOL,LISTEN[,GUEST]: tcp,127.0.0.1:8080,:80
+        /// Each as PROTOCOL,LISTEN[,GUEST]: tcp,127.0.0.1:8080,:80 or unix,/run/ssh.sock,:22
         forwards: Vec<String>,
     },
 }
@@ -130,7 +130,7 @@ pub(crate) enum Capture {
         /// Bytes of each frame.
         #[arg(long)]
         snap_length: Option<u64>,
-        /// How long a file may become.
+        /// How long a file may become, in bytes, 1048576 at least.
         #[arg(long)]
         max_bytes: Option<u64>,
         /// So many files in a ring.

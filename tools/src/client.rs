@@ -1,8 +1,9 @@
 //! The way to a control socket and back.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -10,6 +11,8 @@ use super::Failure;
 
 /// The version of the protocol that is spoken here.
 const PROTOCOL: u64 = 1;
+/// So long a library may take for its first line. One that takes longer is in a program that stands still.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Where sockets are looked for: beneath $XDG_RUNTIME_DIR, and beneath /run.
 const FOLDER: &str = "oxislirp";
 
@@ -27,14 +30,19 @@ impl Client {
     pub(crate) fn connect(socket: Option<&Path>) -> Result<Client, Failure> {
         if let Some(path) = socket {
             let failed = |error| Failure::new(format!("{}: {error}", path.display()));
-            return Client::greeted(UnixStream::connect(path).map_err(failed)?);
+            return Client::greeted(UnixStream::connect(path).map_err(failed)?, Instant::now() + PATIENCE);
         }
-        let mut found: Vec<(PathBuf, UnixStream)> = sockets()
+        let connected: Vec<(PathBuf, UnixStream)> = sockets()
             .into_iter()
             .filter_map(|path| UnixStream::connect(&path).ok().map(|stream| (path, stream)))
             .collect();
+        // All of them together have so long.
+        let until = Instant::now() + PATIENCE;
+        let greeted = connected.into_iter().map(|(path, stream)| (path, Client::greeted(stream, until)));
+        let mut found: Vec<(PathBuf, Client)> =
+            greeted.filter_map(|(path, client)| client.ok().map(|client| (path, client))).collect();
         match (found.pop(), found.is_empty()) {
-            (Some((_, stream)), true) => Client::greeted(stream),
+            (Some((_, client)), true) => Ok(client),
             (Some((path, _)), false) => {
                 let mut all: Vec<String> = found.iter().map(|(path, _)| path.display().to_string()).collect();
                 all.push(path.display().to_string());
@@ -47,9 +55,14 @@ impl Client {
         }
     }
 
-    fn greeted(stream: UnixStream) -> Result<Client, Failure> {
+    fn greeted(stream: UnixStream, until: Instant) -> Result<Client, Failure> {
+        // A timeout of zero would be none; what is there is read within a millisecond as well.
+        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        stream.set_read_timeout(Some(left))?;
         let mut client = Client { stream: BufReader::new(stream), answer: Value::Null };
         let greeting = client.read()?;
+        // Requests may take their time: `drain --wait` as long as there are flows.
+        client.stream.get_ref().set_read_timeout(None)?;
         match greeting["oxislirp"].as_u64() {
             Some(PROTOCOL) => Ok(client),
             Some(other) => Err(Failure::new(format!("it speaks version {other} of the protocol, not {PROTOCOL}"))),
@@ -59,9 +72,16 @@ impl Client {
 
     fn read(&mut self) -> Result<Value, Failure> {
         let mut line = String::new();
-        if self.stream.read_line(&mut line)? == 0 {
-            return Err(Failure::new("the connection has ended"));
-        }
+        match self.stream.read_line(&mut line) {
+            Ok(0) => return Err(Failure::new("the connection has ended")),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                let seconds = PATIENCE.as_secs();
+                return Err(Failure::new(format!(
+                    "nobody answers within {seconds} seconds; the program may stand still"
+                )));
+            }
+            result => result?,
+        };
         serde_json::from_str(&line).map_err(|error| Failure::new(format!("an answer that is no JSON: {error}")))
     }
 

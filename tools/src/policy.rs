@@ -1,9 +1,9 @@
 //! What a policy says of a flow, and another one in its place.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use oxislirp::policy::{Action, Name, Protocol, Reason, Verdict};
+use oxislirp::policy::{Action, Name, Protocol, Reason, Service, Verdict};
 use serde_json::{Value, json};
 
 use super::cli::Question;
@@ -19,7 +19,13 @@ pub(crate) fn show(client: &mut Client) -> Result<(), Failure> {
 pub(crate) fn replace(client: &mut Client, file: &Path) -> Result<(), Failure> {
     let read = std::fs::read_to_string(file);
     let text = read.map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
-    client.ask("policy.replace", json!({ "text": text }))?;
+    // The library knows no name of what it was sent, and says `text`.
+    client.ask("policy.replace", json!({ "text": text })).map_err(|Failure(said)| {
+        match said.strip_prefix("text:") {
+            Some(said) => Failure(format!("{}:{said}", file.display())),
+            None => Failure(said),
+        }
+    })?;
     say(&format!("another policy judges, flows that it ended: {}\n", client.take_answer()["ended"]))
 }
 
@@ -61,7 +67,10 @@ pub(crate) fn test_file(file: &Path, question: &Question) -> Result<(), Failure>
     let question = match (to, from) {
         (Some(to), _) => {
             let named = end(to, protocol)?;
-            oxislirp::policy::Question::out(protocol, guest, named, on_host(named))
+            match service(protocol, named) {
+                Some(service) => oxislirp::policy::Question::service(service, protocol, guest, named),
+                None => oxislirp::policy::Question::out(protocol, guest, named, on_host(named)),
+            }
         }
         (None, Some(from)) => oxislirp::policy::Question::incoming(protocol, guest, end(from, Protocol::Icmp)?),
         (None, None) => return Err(Failure::new("there is nothing to ask")),
@@ -105,10 +114,30 @@ fn end(text: &str, protocol: Protocol) -> Result<SocketAddr, Failure> {
     }
 }
 
+/// The virtual host and name server of the default network.
+const HOST: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2)), IpAddr::V6(Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 2))];
+const NAME_SERVER: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(10, 0, 2, 3)), IpAddr::V6(Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 3))];
+
+/// What the library answers itself in the default network.
+fn service(protocol: Protocol, named: SocketAddr) -> Option<Service> {
+    let (is_host, is_name_server) = (HOST.contains(&named.ip()), NAME_SERVER.contains(&named.ip()));
+    match (protocol, named.port()) {
+        (Protocol::Icmp, _) => (is_host || is_name_server).then_some(Service::Echo),
+        (_, 53) => is_name_server.then_some(Service::Dns),
+        (Protocol::Udp, 67) => (is_host && named.is_ipv4()).then_some(Service::Dhcp),
+        (Protocol::Udp, 547) => (is_host && named.is_ipv6()).then_some(Service::Dhcp),
+        (Protocol::Udp, 69) => is_host.then_some(Service::Tftp),
+        _ => None,
+    }
+}
+
 /// What an address of the default network means on the host.
 fn on_host(named: SocketAddr) -> SocketAddr {
-    match named.ip() {
-        IpAddr::V4(ip) if ip == Ipv4Addr::new(10, 0, 2, 2) => SocketAddr::from(([127, 0, 0, 1], named.port())),
+    match named {
+        SocketAddr::V4(_) if HOST.contains(&named.ip()) => SocketAddr::from((Ipv4Addr::LOCALHOST, named.port())),
+        SocketAddr::V6(_) if HOST.contains(&named.ip()) => SocketAddr::from((Ipv6Addr::LOCALHOST, named.port())),
         _ => named,
     }
 }

@@ -100,7 +100,9 @@ fn what_there_is_is_told_in_tables_and_lines() {
     network.ok(&format!("ctl capture start {}", file.display()));
     assert!(network.ok("ctl capture stop").contains("\"captured\":0"));
     assert!(std::fs::metadata(file).unwrap().len() > 0);
-    assert!(network.refused("ctl capture start /nowhere/x").contains("/nowhere/x"));
+    assert!(network.refused("ctl capture stop").contains("there is no capture"));
+    let refused = network.refused("ctl capture start /nowhere/x");
+    assert!(refused.contains("/nowhere/x") && refused.contains("has left its file system"), "{refused}");
 }
 
 #[test]
@@ -110,7 +112,7 @@ fn the_policy_is_tested_shown_and_replaced() {
     let file = network.folder.join("policy");
     std::fs::write(&file, "nonsense").unwrap();
     let replace = format!("ctl policy replace {}", file.display());
-    assert_eq!(network.refused(&replace), "oxislirp: text:1: nonsense\n");
+    assert_eq!(network.refused(&replace), format!("oxislirp: {}:1: nonsense\n", file.display()));
     std::fs::write(&file, "none").unwrap();
     assert_eq!(network.ok(&replace), "another policy judges, flows that it ended: 0\n");
     assert!(network.refused("ctl policy test --tcp 192.0.2.1:443").contains("not allowed"));
@@ -129,7 +131,15 @@ fn one_socket_is_found_and_none_or_several_are_told_of() {
     assert!(String::from_utf8(output.stderr).unwrap().contains("no socket answers in"));
     let socket = network.folder.join("oxislirp/x.sock");
     assert!(run(&nobody, &format!("ctl --socket {} version", socket.display())).status.success());
-    let _other = std::os::unix::net::UnixListener::bind(network.folder.join("oxislirp/y.sock")).unwrap();
+    // One at which nobody says a word is none, and who is sent there is told so.
+    let mute = network.folder.join("oxislirp/mute.sock");
+    let _mute = std::os::unix::net::UnixListener::bind(&mute).unwrap();
+    network.ok("ctl version");
+    let said = network.refused(&format!("ctl --socket {} version", mute.display()));
+    assert!(said.contains("nobody answers within 5 seconds"), "{said}");
+    std::fs::remove_file(&mute).unwrap();
+    let other = Network::new("found-as-well");
+    std::os::unix::fs::symlink(other.folder.join("oxislirp/x.sock"), network.folder.join("oxislirp/y.sock")).unwrap();
     assert!(network.refused("ctl version").contains("several sockets answer"));
 }
 
@@ -156,6 +166,13 @@ fn a_file_is_explained_or_what_is_wrong_with_it_is_told_as_slirp_new_does() {
         (test("10.0.2.2:81").stdout, test("10.0.2.2:81").status.code()),
         (b"deny: the default\n".into(), Some(1))
     );
+    let ping =
+        |to: &str| run(&folder, &format!("ctl policy test --ping {to} --file {}", file.display())).status.success();
+    assert!(
+        ping("10.0.2.2") && ping("fec0::3") && !ping("192.0.2.1"),
+        "pings of the virtual addresses are always allowed"
+    );
+    assert_eq!(test("10.0.2.3:53").status.code(), Some(1));
     std::fs::write(&file, "[limits.whole]\nflows = 7\n").unwrap();
     let limits = run(&folder, &format!("check {}", file.display()));
     assert!(String::from_utf8(limits.stdout).unwrap().starts_with("limit: all together: 7 flows at a time\n"));

@@ -130,7 +130,9 @@ impl<R: Record> Capture<R> {
     fn meet_limit(&mut self) -> bool {
         if self.ended.is_none() && !self.sink.is_ring() {
             self.finish();
-            self.end("the file is as long as it may be");
+            if self.ended.is_none() {
+                self.end("the file is as long as it may be");
+            }
         }
         false
     }
@@ -177,7 +179,9 @@ impl<R: Record> Capture<R> {
     pub(crate) fn finish(&mut self) {
         if self.ended.is_none() {
             self.tell(WallTime::now(), Instant::ZERO);
-            let _ = self.sink.finish();
+            if let Err(error) = self.sink.finish() {
+                self.end(&error.to_string());
+            }
         }
     }
 

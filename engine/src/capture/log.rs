@@ -72,8 +72,12 @@ impl<R: Record> Log<R> {
     /// What waits has waited long enough.
     pub(crate) fn on_deadline(&mut self, now: Instant) {
         if let Err(error) = self.sink.flush(now) {
-            self.ended = Some(format!("the log to {} has ended: {error}", self.path.display()));
+            self.end(&error);
         }
+    }
+
+    fn end(&mut self, error: &io::Error) {
+        self.ended = Some(format!("the log to {} has ended: {error}", self.path.display()));
     }
 
     /// Why the log has ended, if it has.
@@ -83,8 +87,10 @@ impl<R: Record> Log<R> {
 
     /// Nothing more comes: what waits is written.
     pub(crate) fn finish(&mut self) {
-        if self.ended.is_none() {
-            let _ = self.sink.finish();
+        if self.ended.is_none()
+            && let Err(error) = self.sink.finish()
+        {
+            self.end(&error);
         }
     }
 

@@ -1,11 +1,14 @@
 //! Captures and logs that begin and end while the guest runs.
 
-use serde_json::json;
+use std::io;
 
-use super::answer::{Answer, Trouble};
+use serde_json::{Value, json};
+
+use super::answer::{Answer, Kind, Trouble};
 use super::request::WrittenCapture;
 use crate::capture::options::{CaptureOptions, LEAST_BYTES, MOST_FILES};
 use crate::stack::Stack;
+use crate::stack::recording::Finished;
 
 pub(super) fn start_capture(stack: &mut Stack, written: &WrittenCapture) -> Answer {
     let mut options = CaptureOptions::new(&written.file);
@@ -21,25 +24,41 @@ pub(super) fn start_capture(stack: &mut Stack, written: &WrittenCapture) -> Answ
             return Err(Trouble::invalid("files: there is no max_bytes at which the next file begins"));
         }
     }
-    stack.start_capture(&options).map_err(|error| Trouble::of_system("capture", &error))?;
+    stack.start_capture(&options).map_err(|error| not_opened("capture", error))?;
     Ok(json!({}))
 }
 
 pub(super) fn stop_capture(stack: &mut Stack) -> Answer {
-    stack.stop_capture();
-    let all = stack.captured();
-    Ok(json!({ "captured": all.seen, "dropped": all.dropped }))
+    finished(stack.end_capture(), "captured", "there is no capture")
 }
 
 pub(super) fn start_log(stack: &mut Stack, file: &str) -> Answer {
-    stack.start_log(file.as_ref()).map_err(|error| Trouble::of_system("log", &error))?;
+    stack.start_log(file.as_ref()).map_err(|error| not_opened("log", error))?;
     Ok(json!({}))
 }
 
 pub(super) fn stop_log(stack: &mut Stack) -> Answer {
-    stack.stop_log();
-    let all = stack.logged();
-    Ok(json!({ "logged": all.seen, "dropped": all.dropped }))
+    finished(stack.end_log(), "logged", "there is no log")
+}
+
+/// What the one that is over has come to; `count` is what is counted.
+fn finished(finished: Option<Finished>, count: &str, missing: &str) -> Answer {
+    let Some(Finished { recorded, why }) = finished else { return Err(Trouble::new(Kind::Missing, missing)) };
+    let mut answer = json!({ count: recorded.seen, "dropped": recorded.dropped });
+    if let (Some(why), Value::Object(answer)) = (why, &mut answer) {
+        answer.insert("ended".into(), why.into());
+    }
+    Ok(answer)
+}
+
+/// The path may be there for whoever has asked, and not for this process.
+fn not_opened(what: &str, error: io::Error) -> Trouble {
+    const ELSEWHERE: &str = "if it is there for you, this program has left its file system (as in a sandbox): \
+                             then only the file of OXISLIRP_CONFIG can have it opened, before the program does that";
+    if error.kind() != io::ErrorKind::NotFound {
+        return Trouble::of_system(what, &error);
+    }
+    Trouble::of_system(what, &io::Error::new(error.kind(), format!("{error}; {ELSEWHERE}")))
 }
 
 fn within<T: PartialOrd + Copy + std::fmt::Display>(what: &str, value: T, least: T, most: T) -> Result<T, Trouble> {

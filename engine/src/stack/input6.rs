@@ -128,7 +128,7 @@ impl Stack {
     }
 
     /// Whether somebody of ours is at this address: the virtual host, the name server, or a guest forward.
-    fn is_ours6(&self, ip: Ipv6Addr) -> bool {
+    pub(super) fn is_ours6(&self, ip: Ipv6Addr) -> bool {
         self.cx.policy.is_virtual6(ip) || self.guest_forwards.covers(ip)
     }
 

@@ -26,7 +26,7 @@ mod parts;
 mod quiet;
 mod ration;
 #[cfg(feature = "capture")]
-mod recording;
+pub(crate) mod recording;
 #[cfg(feature = "control")]
 pub(crate) mod review;
 mod rounds;

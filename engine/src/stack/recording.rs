@@ -22,6 +22,17 @@ pub(super) struct Recording {
     /// What the captures and logs that have ended came to.
     captured: Recorded,
     logged: Recorded,
+    /// The last one of each, if an error has ended it and nobody was told.
+    broken_capture: Option<Finished>,
+    broken_log: Option<Finished>,
+}
+
+/// A capture, or a log, that is over.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) recorded: Recorded,
+    /// Why it has ended before somebody wanted that.
+    pub(crate) why: Option<String>,
 }
 
 impl Recording {
@@ -53,11 +64,17 @@ impl Stack {
 
     /// Ends the capture: what waits is written.
     pub fn stop_capture(&mut self) {
-        if let Some(mut capture) = self.recording.capture.take() {
-            capture.finish();
-            self.recording.captured.add(&capture.recorded());
-            self.recording.any = self.cx.journal.is_written();
-        }
+        self.end_capture();
+    }
+
+    /// The same, and what it has come to; that of one which has ended by itself before, once. `None` where there is neither.
+    pub(crate) fn end_capture(&mut self) -> Option<Finished> {
+        let Some(mut capture) = self.recording.capture.take() else { return self.recording.broken_capture.take() };
+        capture.finish();
+        let recorded = capture.recorded();
+        self.recording.captured.add(&recorded);
+        self.recording.any = self.cx.journal.is_written();
+        Some(Finished { recorded, why: capture.ended().map(str::to_owned) })
     }
 
     /// Has the log written from now on, in place of one that is being written. Of flows that have begun before there is nothing
@@ -76,12 +93,18 @@ impl Stack {
 
     /// Ends the log: what waits is written. Flows that go on have no end in it ([`Stack::shut_down`] ends them before).
     pub fn stop_log(&mut self) {
-        if let Some(log) = self.cx.journal.log() {
-            log.finish();
-            self.recording.logged.add(&log.recorded());
-            self.cx.journal.write_to(None);
-            self.recording.any = self.recording.captures();
-        }
+        self.end_log();
+    }
+
+    /// As [`Stack::end_capture`].
+    pub(crate) fn end_log(&mut self) -> Option<Finished> {
+        let Some(log) = self.cx.journal.log() else { return self.recording.broken_log.take() };
+        log.finish();
+        let finished = Finished { recorded: log.recorded(), why: log.ended().map(str::to_owned) };
+        self.recording.logged.add(&finished.recorded);
+        self.cx.journal.write_to(None);
+        self.recording.any = self.recording.captures();
+        Some(finished)
     }
 
     /// What the captures have come to.
@@ -139,12 +162,12 @@ impl Stack {
         let capture = self.recording.capture.as_ref();
         let captures_until = capture.and_then(|capture| capture.due());
         if let Some(text) = capture.and_then(|capture| capture.ended()).map(str::to_owned) {
-            self.stop_capture();
+            self.recording.broken_capture = self.end_capture();
             self.cx.effects.push(Effect::Warning(text));
         }
         let logs_until = self.cx.journal.log().and_then(|log| log.due());
         if let Some(text) = self.cx.journal.log().and_then(|log| log.ended()).map(str::to_owned) {
-            self.stop_log();
+            self.recording.broken_log = self.end_log();
             self.cx.effects.push(Effect::Warning(text));
         }
         self.cx.timers.set(Own::Records, crate::time::earliest(captures_until, logs_until));

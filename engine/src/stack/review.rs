@@ -1,7 +1,7 @@
 //! Another policy for a stack that runs: it is asked of every flow that there is, some at a time, and those that it forbids end. And
 //! a stack that is drained: nothing begins any more.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::Stack;
@@ -13,6 +13,7 @@ use crate::flow::policy::Destination;
 use crate::flow::tcp::{Origin, Side, TcpFlow, TcpId};
 use crate::flow::udp::{UdpFlow, UdpId};
 use crate::policy::{Action, Direction, Policy, Question, Reason, Verdict, Via};
+use crate::service::{dhcp, dhcpv6, tftp};
 
 /// Flows that are still to be asked about.
 #[derive(Debug, Default)]
@@ -110,10 +111,36 @@ impl Stack {
         if protocol == Protocol::Tcp && self.guest_forwards.find(named.into()).is_some() {
             return Some(Question::service(Service::GuestForward, protocol, guest, named));
         }
+        if let Some(service) = self.own_service(protocol, named) {
+            return Some(Question::service(service, protocol, guest, named));
+        }
         match self.cx.policy.translate(named.into()) {
             Destination::Host(host) => Some(Question::out(protocol, guest, named, host)),
             Destination::NameServer => Some(Question::service(Service::Dns, protocol, guest, named)),
             Destination::Refused => None,
+        }
+    }
+
+    /// The service that is found there before anybody asks what the address means: as `input` and `input6` find it.
+    fn own_service(&self, protocol: Protocol, named: SocketAddr) -> Option<Service> {
+        let policy = &self.cx.policy;
+        let is_host = match named.ip() {
+            IpAddr::V4(ip) => ip == policy.v4.host,
+            IpAddr::V6(ip) => policy.is_virtual_host6(ip),
+        };
+        match (protocol, named.ip(), named.port()) {
+            (Protocol::Icmp, IpAddr::V4(ip), _) => {
+                (policy.v4.is_virtual(ip) || self.guest_forwards.covers(ip)).then_some(Service::Echo)
+            }
+            (Protocol::Icmp, IpAddr::V6(ip), _) => self.is_ours6(ip).then_some(Service::Echo),
+            (Protocol::Udp, IpAddr::V4(ip), dhcp::SERVER_PORT) if is_host || ip.is_broadcast() => Some(Service::Dhcp),
+            (Protocol::Udp, IpAddr::V6(ip), dhcpv6::SERVER_PORT)
+                if ip == policy.v6.host || ip == dhcpv6::ALL_AGENTS =>
+            {
+                Some(Service::Dhcp)
+            }
+            (Protocol::Udp, _, tftp::PORT) if is_host => Some(Service::Tftp),
+            _ => None,
         }
     }
 
