@@ -32,6 +32,7 @@ pub(super) struct Recording {
 pub(crate) struct Finished {
     pub(crate) recorded: Recorded,
     /// Why it has ended before somebody wanted that.
+    #[cfg_attr(not(feature = "control"), expect(dead_code, reason = "it is told over the control socket"))]
     pub(crate) why: Option<String>,
 }
 
