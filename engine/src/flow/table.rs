@@ -255,6 +255,7 @@ impl<F: Flow> Table<F> {
     }
 
     /// Takes a report of the poller.
+    #[inline(always)]
     pub(crate) fn on_ready(&mut self, id: F::Id, ready: Readiness) {
         if let Some(mut held) = self.hold(id) {
             held.flow().on_ready(ready);

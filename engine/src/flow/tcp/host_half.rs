@@ -504,7 +504,7 @@ impl HostHalf {
     }
 
     /// Reads; `urgent` is what [`HostHalf::next_read`] said.
-    #[inline]
+    #[inline(always)]
     pub(super) fn read(&mut self, first: &mut [u8], second: &mut [u8], urgent: bool, now: Instant) -> Received {
         let offered = first.len() + second.len();
         let Some(stream) = self.stream().filter(|_| offered > 0) else { return Received::Nothing };

@@ -115,7 +115,7 @@ impl Connection {
     }
 
     /// Takes its bytes, of which the host has taken the first few.
-    #[inline]
+    #[inline(always)]
     pub fn take_text_of_question(&mut self, bytes: &[u8], passed_on: usize, pool: &mut Pool) {
         self.receiver.push_rest(bytes, passed_on, pool);
         if passed_on < bytes.len() {
