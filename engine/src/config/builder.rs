@@ -297,6 +297,14 @@ impl ConfigBuilder {
         self
     }
 
+    /// How much memory the buffers of all TCP connections have together, in bytes: 512 MiB by default, 1 MiB at least. As it is used
+    /// up, each connection gets less. Beyond it only the smallest buffers are given out, of 16 KiB, and at most as much again of them. When
+    /// these have run out, too, for half a minute, connections that have not moved for that long are reset, those first that hold most.
+    pub fn buffer_memory(mut self, bytes: usize) -> Self {
+        self.config.buffer_memory = bytes;
+        self
+    }
+
     /// What the NC-SI controller says of itself.
     pub fn ncsi(mut self, ncsi: NcsiConfig) -> Self {
         self.config.ncsi = ncsi;

@@ -16,6 +16,8 @@ use crate::wire::header::IPV6_LEAST_MTU;
 
 /// The silence that a connection may be allowed. Nobody waits for more than a century.
 const KEEP_ALIVE_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_000_000_000);
+/// The memory of all TCP buffers. Twice as much fits a number of 64 bits.
+const BUFFER_MEMORY_RANGE: RangeInclusive<u64> = 1 << 20..=1 << 62;
 /// The lengths of an IPv6 prefix that leave room for a host, a name server and a guest, in bits.
 const PREFIX_LEN_RANGE: RangeInclusive<u64> = 1..=126;
 
@@ -24,6 +26,7 @@ impl Config {
         let (least, most) = (*Config::MTU_RANGE.start() as u64, *Config::MTU_RANGE.end() as u64);
         in_range(ConfigField::Mtu, self.mtu as u64, least..=most)?;
         in_range(ConfigField::Mru, self.mru as u64, least..=most)?;
+        in_range(ConfigField::BufferMemory, self.buffer_memory as u64, BUFFER_MEMORY_RANGE)?;
         if let Some(given) = self.tcp_keep_alive.filter(|silence| !KEEP_ALIVE_RANGE.contains(silence)) {
             let (field, (least, most)) = (ConfigField::TcpKeepAlive, KEEP_ALIVE_RANGE.into_inner());
             return Err(ConfigError::DurationOutOfRange { field, given, least, most });

@@ -49,6 +49,8 @@ pub enum ConfigField {
     NameServerSource,
     /// The silence after which a TCP connection is asked whether it is alive.
     TcpKeepAlive,
+    /// The memory of all TCP buffers.
+    BufferMemory,
 }
 
 impl ConfigField {
@@ -74,6 +76,7 @@ impl ConfigField {
             ConfigField::Tftp => "tftp",
             ConfigField::NameServerSource => "name_server_source",
             ConfigField::TcpKeepAlive => "tcp_keep_alive",
+            ConfigField::BufferMemory => "buffer_memory",
         }
     }
 }

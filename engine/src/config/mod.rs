@@ -28,7 +28,7 @@ pub use network::{Network4, Network6};
 pub use tftp_files::TftpFiles;
 
 use crate::service::ncsi::NcsiConfig;
-use crate::tcp::{Congestion, Ecn};
+use crate::tcp::{Congestion, Ecn, Pool};
 use crate::wire::header::{ETHERNET_LEN, ETHERNET_MTU};
 
 /// The configuration of a [`Stack`](crate::Stack): checked, and not changed any more.
@@ -72,6 +72,7 @@ pub struct Config {
     pub(crate) tcp_keep_alive: Option<Duration>,
     pub(crate) tcp_congestion: Congestion,
     pub(crate) tcp_ecn: Ecn,
+    pub(crate) buffer_memory: usize,
     pub(crate) ncsi: NcsiConfig,
     pub(crate) direct_poll: bool,
     pub(crate) handover: bool,
@@ -150,6 +151,7 @@ impl Default for Config {
             tcp_keep_alive: None,
             tcp_congestion: Congestion::default(),
             tcp_ecn: Ecn::default(),
+            buffer_memory: Pool::DEFAULT_BUDGET,
             ncsi: NcsiConfig::default(),
             direct_poll: false,
             handover: false,

@@ -60,6 +60,11 @@ fn mtu_and_mru_have_a_range_however_they_are_built() {
             assert!(set(builder(), given).build().is_ok(), "{field} {given}");
         }
     }
+    for given in [0, (1 << 20) - 1] {
+        let error = builder().buffer_memory(given).build_lenient().unwrap_err();
+        assert!(matches!(error, ConfigError::OutOfRange { field: ConfigField::BufferMemory, .. }), "{error}");
+    }
+    assert!(builder().buffer_memory(1 << 20).build().is_ok());
     let error = builder().mru(67).build().unwrap_err();
     assert_eq!(error.to_string(), "mru: 67 is not one of 68 to 65521");
 }

@@ -21,6 +21,8 @@ pub(crate) enum Subject {
     Outbound6,
     /// There is no name server that can be asked.
     NameServers,
+    /// The buffers of TCP have no memory left.
+    Memory,
 }
 
 /// When each subject was told of.

@@ -202,7 +202,7 @@ impl Stack {
             budget: FrameBudget::default(),
             timers: TimerQueue::default(),
             poller,
-            pool: Pool::default(),
+            pool: Pool::with_budget(config.buffer_memory),
             reserve: Reserve::default(),
             giving_way: 0,
             name_servers: NameServers::new(&config.name_servers),

@@ -101,7 +101,10 @@ impl Stack {
     }
 
     fn come_to_rest(&mut self, next: Option<Instant>) {
-        let waits = self.has_backlog() || self.has_output() || self.loop_state.may_save(&self.cx.pool);
+        let waits = self.has_backlog()
+            || self.has_output()
+            || self.loop_state.may_save(&self.cx.pool)
+            || self.tcp.needs_relief(&self.cx.pool);
         if waits || !self.udp.is_at_rest(&self.cx) || self.cx.poller.is_none() {
             return;
         }

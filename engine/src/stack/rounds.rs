@@ -15,7 +15,7 @@ use crate::link::handover::handing::Handing;
 use crate::link::handover::trust::Switches;
 use crate::pace::{Glance, Totals};
 use crate::tcp::{Lanes, Pool};
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, earliest};
 
 /// The longest sleep the application is left, in milliseconds; source: docs/contract/poll-and-timers.md section 2.
 pub(super) const LONGEST_SLEEP: u32 = 1000;
@@ -117,6 +117,13 @@ impl Stack {
         self.loop_state.thrift.before_sleep(rest.brought, &mut self.cx.pool, self.cx.now);
         if rest.awake {
             sleep = 0;
+        }
+        let mut next = next;
+        if self.tcp.needs_relief(&self.cx.pool)
+            && let Some(most) = self.tcp.relieve(&mut self.cx)
+        {
+            sleep = sleep.min(u32::try_from(most.total_millis()).unwrap_or(LONGEST_SLEEP));
+            next = earliest(next, Some(self.cx.now + most));
         }
         let made = self.cx.egress.position();
         sleep = self.cx.egress.handover.before_sleep(made, sleep, self.cx.now);

@@ -299,6 +299,11 @@ impl SendBuffer {
         self.ring.fit(pool);
     }
 
+    /// How much memory it has, in bytes.
+    pub(super) fn capacity(&self) -> usize {
+        self.ring.capacity
+    }
+
     /// Gives the memory back if no bytes are held.
     #[inline]
     pub fn release_if_empty(&mut self, pool: &mut Pool) {
@@ -433,6 +438,16 @@ impl RecvBuffer {
         self.ring.consume(n);
         self.urgent = self.urgent.saturating_sub(n);
         self.ring.release_if_empty(pool);
+    }
+
+    /// Takes no more memory than for what is held.
+    pub(super) fn fit(&mut self, pool: &mut Pool) {
+        self.ring.fit(pool);
+    }
+
+    /// How much memory it has, in bytes.
+    pub(super) fn capacity(&self) -> usize {
+        self.ring.capacity
     }
 
     pub(super) fn release(&mut self, pool: &mut Pool) {

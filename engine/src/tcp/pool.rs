@@ -8,12 +8,22 @@ pub(super) const LEAST: usize = 16 << 10;
 const SIZES: usize = 12;
 /// How many bytes of slabs are kept when they come back, however few were ever lent.
 const LEAST_KEPT: usize = 8 << 20;
-/// What a pool lends in all unless told otherwise.
-const DEFAULT_BUDGET: usize = 512 << 20;
 /// What a few buffers share, and what many do, as parts of the budget; and how many are few.
 const SHARED_BY_FEW: usize = 16;
 const SHARED_BY_MANY: usize = 32;
 const FEW: usize = 128;
+
+/// What a pool could not lend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Lack {
+    /// It has lent whatever was asked for.
+    #[default]
+    Nothing,
+    /// A slab of more than the smallest size.
+    Room,
+    /// Any slab.
+    Memory,
+}
 
 /// Lends slabs of memory to the buffers of all connections of a stack.
 ///
@@ -41,6 +51,8 @@ pub struct Pool {
     /// With from one to the other number of slabs the share stays what it is, so that it need not be computed.
     steady: (usize, usize),
     budget: usize,
+    /// What was asked for in vain since this was last looked at.
+    lack: Lack,
     lanes: Lanes,
 }
 
@@ -76,10 +88,12 @@ impl fmt::Debug for Pool {
 impl Pool {
     /// The largest buffer there can be, in bytes.
     pub const MAX_BUFFER: usize = 32 << 20;
+    /// What a pool lends in all unless told otherwise, in bytes.
+    pub const DEFAULT_BUDGET: usize = 512 << 20;
 
     /// A pool with a budget of 512 MiB. Nothing is allocated until it is lent.
     pub fn new() -> Pool {
-        Pool::with_budget(DEFAULT_BUDGET)
+        Pool::with_budget(Pool::DEFAULT_BUDGET)
     }
 
     /// A pool that lends `budget` bytes, and up to as much again in slabs of the smallest size.
@@ -94,6 +108,7 @@ impl Pool {
             share: LEAST,
             steady: (1, 1),
             budget,
+            lack: Lack::Nothing,
             lanes: Lanes::default(),
         };
         pool.share = pool.share_of(1);
@@ -143,6 +158,11 @@ impl Pool {
         self.steady.0 = self.slabs;
     }
 
+    /// What it lends in all, in bytes; up to as much again in slabs of the smallest size.
+    pub fn budget(&self) -> usize {
+        self.budget
+    }
+
     /// How many bytes are lent at this moment.
     pub fn lent(&self) -> usize {
         self.lent
@@ -171,6 +191,22 @@ impl Pool {
         self.peak = self.lent;
     }
 
+    /// What was asked for in vain since [`Pool::take_lack`] was called.
+    #[inline]
+    pub(crate) fn lack(&self) -> Lack {
+        self.lack
+    }
+
+    /// The same, which begins anew.
+    pub(crate) fn take_lack(&mut self) -> Lack {
+        std::mem::take(&mut self.lack)
+    }
+
+    /// Whether not even a slab of the smallest size is left.
+    pub fn is_used_up(&self) -> bool {
+        self.lent.saturating_add(LEAST) > self.budget.saturating_mul(2)
+    }
+
     /// Whether less than half of the budget is lent: buffers may grow.
     pub(super) fn has_plenty(&self) -> bool {
         self.lent < self.budget / 2
@@ -180,7 +216,7 @@ impl Pool {
     pub(super) fn take(&mut self, size: usize) -> Option<(Vec<u8>, usize)> {
         let (class, bytes) = class_of(size)?;
         let bound = if class == 0 { self.budget.saturating_mul(2) } else { self.budget };
-        let lent = self.lent.checked_add(bytes).filter(|&lent| lent <= bound)?;
+        let Some(lent) = self.lent.checked_add(bytes).filter(|&lent| lent <= bound) else { return self.lacks(class) };
         let slab = match self.free.get_mut(class).and_then(Vec::pop) {
             Some(slab) => {
                 self.kept = self.kept.saturating_sub(bytes);
@@ -189,12 +225,20 @@ impl Pool {
             }
             None => {
                 let mut slab = Vec::new();
-                slab.try_reserve_exact(bytes).ok()?;
+                if slab.try_reserve_exact(bytes).is_err() {
+                    return self.lacks(class);
+                }
                 slab
             }
         };
         self.count_lent(lent);
         Some((slab, bytes))
+    }
+
+    #[cold]
+    fn lacks<T>(&mut self, class: usize) -> Option<T> {
+        self.lack = self.lack.max(if class == 0 { Lack::Memory } else { Lack::Room });
+        None
     }
 
     /// Lends one of the smallest slabs that are kept, if there is one.

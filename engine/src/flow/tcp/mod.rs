@@ -6,7 +6,8 @@
 //! `hops` passes the guest's time to live on, `seek` looks for a guest that does not answer, `silence` looks after ends that
 //! may have gone without a word, `hello` holds a connection until its first bytes have said where it goes (`no_hello` does
 //! not), `through` talks to a proxy, `fallback` looks for a service on the host's other loopback address, `queries` are those that are looked at, `trouble` is what becomes of a flow when the host says no,
-//! `forbid` when a later policy does, `again` when it is asked once more, `meter` slows it where that is wished for, `proof` tells the hand-over what the guest has read.
+//! `forbid` when a later policy does, `again` when it is asked once more, `meter` slows it where that is wished for, `proof` tells the hand-over what the guest has read,
+//! `relief` has those that stand still make room when memory runs out.
 
 mod again;
 mod bounds;
@@ -28,6 +29,7 @@ mod pump;
 #[cfg(feature = "policy")]
 mod queries;
 mod question;
+mod relief;
 mod seek;
 mod silence;
 mod table;
@@ -40,6 +42,7 @@ use guest::Rule;
 pub(crate) use host_half::Side;
 use host_half::{Connecting, HostHalf};
 use proof::Proofs;
+use relief::Stillness;
 #[cfg(feature = "control")]
 pub(crate) use table::TcpId;
 pub(crate) use table::{FromGuest, TcpTable};
@@ -88,6 +91,7 @@ pub(crate) struct TcpFlow {
     exchange: Exchange,
     /// What it has carried of late.
     part: Part,
+    still: Stillness,
     /// The connection may have more for the guest than there was room for.
     unfinished: bool,
     /// The stage that the flow is counted in.

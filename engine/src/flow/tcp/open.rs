@@ -9,6 +9,7 @@ use super::guest::{Attaching, Program, Rule};
 #[cfg(feature = "policy")]
 use super::hello::Hold;
 use super::proof::Proofs;
+use super::relief::Stillness;
 use super::table::{FromGuest, TcpId, TcpTable, reset};
 use super::{Connecting, HostHalf, Origin, Side, TcpFlow};
 use crate::flow::context::Context;
@@ -321,6 +322,7 @@ impl TcpTable {
             staging: Staging::default(),
             exchange: Exchange::default(),
             part: Part::default(),
+            still: Stillness::default(),
             unfinished: false,
             stage: Stage::Open,
             full_segment: 0,

@@ -8,6 +8,7 @@ use slotmap::new_key_type;
 
 use super::bounds::Bounds;
 use super::guest::{CallbackFlows, MAX_COMMANDS, Rule};
+use super::relief::Relief;
 use super::{Side, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::effect::Leaving;
@@ -55,6 +56,7 @@ pub(crate) struct TcpTable {
     /// Flows whose first bytes decide whether they go on.
     #[cfg(feature = "policy")]
     pub(super) listening: super::hello::Listening,
+    pub(super) relief: Relief,
     /// Of warnings that a guest can cause; made with the first one.
     pub(super) warnings: Option<RateLimit>,
 }
@@ -70,6 +72,7 @@ impl Default for TcpTable {
             started: Started::new(MAX_COMMANDS),
             #[cfg(feature = "policy")]
             listening: super::hello::Listening::default(),
+            relief: Relief::default(),
             warnings: None,
         }
     }

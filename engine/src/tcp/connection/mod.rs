@@ -220,6 +220,13 @@ impl Connection {
         self.sender.set_share(share, lanes.down);
     }
 
+    /// Takes no more memory than for what is held, and says how much that is, in bytes.
+    pub fn fit(&mut self, pool: &mut Pool) -> usize {
+        self.sender.buffer_mut().fit(pool);
+        self.receiver.fit(pool);
+        self.send().capacity() + self.recv().capacity()
+    }
+
     /// From now on what arrives is acknowledged and dropped: the host takes no more. What waits in [`Connection::recv`]
     /// is dropped as well. FIN_WAIT_2 is bounded from then on.
     pub fn discard_received(&mut self, pool: &mut Pool) {

@@ -87,6 +87,11 @@ impl Connection {
         self.sender.una()
     }
 
+    /// Two numbers of which one changes when the peer takes bytes, the other when the host does.
+    pub fn progress(&self) -> [SeqNumber; 2] {
+        [self.sender.una(), self.receiver.nxt() - self.recv().len() as u32]
+    }
+
     /// The next number to send.
     pub fn snd_nxt(&self) -> SeqNumber {
         self.sender.nxt()

@@ -149,6 +149,11 @@ impl Receiver {
         self.buffer.forget_ahead(pool);
     }
 
+    /// Takes no more memory than for what is held.
+    pub(super) fn fit(&mut self, pool: &mut Pool) {
+        self.buffer.fit(pool);
+    }
+
     /// Gives all memory back.
     pub(super) fn release(&mut self, pool: &mut Pool) {
         self.buffer.release(pool);
