@@ -172,6 +172,7 @@ impl Ring {
 
     /// Gives the slab back when it holds nothing, and takes a smaller one for it when it holds little and is larger than a
     /// buffer's share.
+    #[inline(always)]
     fn release_if_empty(&mut self, pool: &mut Pool) {
         if self.extent == 0 && self.capacity > 0 {
             self.release(pool);

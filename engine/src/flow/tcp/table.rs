@@ -202,6 +202,16 @@ impl TcpTable {
             flow.conn.on_mark(segment, from.marked);
         }
         flow.on_segment(segment, cx);
+        if flow.host.stream().is_none() {
+            self.after_segment_for_program(id, cx);
+        }
+        self.settle(id, cx);
+    }
+
+    /// A segment has come for a flow without a host peer.
+    #[cold]
+    fn after_segment_for_program(&mut self, id: TcpId, cx: &mut Context) {
+        let Some(flow) = self.flows.get(id) else { return };
         match flow.host.side() {
             Side::Waiting(_) => self.attach(id, cx),
             Side::Application(_) => self.tell_program(id, cx),
@@ -209,7 +219,6 @@ impl TcpTable {
             Side::Queries(_) => self.converse(id, cx),
             _ => {}
         }
-        self.settle(id, cx);
     }
 
     /// Puts a flow on the lists it belongs on after something happened to it, or ends it.
@@ -336,6 +345,21 @@ impl TcpTable {
     }
 }
 
+impl TcpFlow {
+    /// [`Flow::wants_turn`] of one that has no host peer, or not yet.
+    #[cold]
+    fn wants_turn_without_peer(&self) -> bool {
+        if self.host.is_connecting() {
+            return self.host.has_connect_news();
+        }
+        #[cfg(feature = "policy")]
+        if let Side::Queries(dialogue) = self.host.side() {
+            return dialogue.has_news();
+        }
+        false
+    }
+}
+
 impl Flow for TcpFlow {
     type Id = TcpId;
     type Key = FlowKey;
@@ -366,15 +390,8 @@ impl Flow for TcpFlow {
         if self.unfinished {
             return true;
         }
-        if self.host.is_connecting() {
-            return self.host.has_connect_news();
-        }
-        if self.host.stream().is_none() {
-            #[cfg(feature = "policy")]
-            if let Side::Queries(dialogue) = self.host.side() {
-                return dialogue.has_news();
-            }
-            return false;
+        if self.host.is_connecting() || self.host.stream().is_none() {
+            return self.wants_turn_without_peer();
         }
         self.can_pull()
             || (self.host.is_writable() && !self.staged && self.conn.is_established() && self.has_unflushed())
