@@ -1,7 +1,9 @@
 """A guest namespace that slirp4netns or pasta joins to ours, and iperf3 between both, with the CPU time of the joint."""
 
+import contextlib
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -16,7 +18,15 @@ from guest import Guest  # noqa: E402  (the path has to be set first)
 from rig import library, waiting  # noqa: E402
 
 PORT = 5201
-DIRECTIONS = {"up": [], "down": ["--reverse"]}
+LOOPBACK = "127.0.0.1"
+# Words of iperf3, whose client is the guest; by way of a forward it is the host, and the guest's end the server.
+LOADS = {
+    "up": [], "down": ["--reverse"], "8 up": ["--parallel", "8"], "8 down": ["--parallel", "8", "--reverse"],
+    "UDP up": ["--udp", "--bitrate", "0"], "forward down": [], "forward up": ["--reverse"],
+}
+DIRECTIONS = ("up", "down")
+# Where the server of a forward listens in the guest, and the forward on the host.
+GUEST_PORT, FORWARD_PORT = 5202, 5203
 # pasta copies addresses and routes of an interface of the host; its gateway's address then means the host itself.
 UPLINK, UPLINK_ADDRESS, UPLINK_GATEWAY = "uplink0", "192.0.2.10/24", "192.0.2.1"
 
@@ -28,11 +38,19 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def iperf(address, direction, control, seconds):
+def is_forward(load):
+    """Whether the host is the client."""
+    return load.startswith("forward")
+
+
+def iperf(address, load, control, seconds, mtu):
     """Words of an iperf3 client; `control` is a congestion control or None for the system's default."""
     chosen = ["--congestion", control] if control else []
-    return ["iperf3", "--client", address, "--port", str(PORT), "--time", str(seconds), "--json", *chosen,
-            *DIRECTIONS[direction]]
+    if load.startswith("UDP"):
+        # A datagram that fills a packet, as far as iperf3 makes them.
+        chosen = ["--length", str(min(mtu or 65520, 65507 + 28) - 28)]
+    where = [LOOPBACK, "--port", str(FORWARD_PORT)] if is_forward(load) else [address, "--port", str(PORT)]
+    return ["iperf3", "--client", *where, "--time", str(seconds), "--json", *chosen, *LOADS[load]]
 
 
 def figures(text):
@@ -40,7 +58,12 @@ def figures(text):
     report = json.loads(text[text.index("{"):])
     if "error" in report:
         raise RuntimeError(report["error"])
-    end = report["end"]["sum_received"]
+    end = report["end"].get("sum_received", {})
+    if not end.get("bytes"):
+        # Of datagrams older versions only say what was sent, and which part of it was lost.
+        end = report["end"]["sum"]
+        arrived = 1 - end.get("lost_percent", 0) / 100
+        return end["bits_per_second"] * arrived, end["bytes"] * arrived, end["seconds"]
     return end["bits_per_second"], end["bytes"], end["seconds"]
 
 
@@ -71,8 +94,23 @@ class Slirp4netns:
         self.guest = Guest(["--configure", f"--mtu={mtu}"], self._place.name)
         self.pid = self.guest.slirp.pid
         library.prove(self.pid)
+        self._server = None
+
+    def serve(self):
+        """A server in the guest behind a forward."""
+        if self._server is None:
+            noted = os.path.join(self._place.name, "pid")
+            self.guest.command("iperf3", "--server", "--daemon", "--port", str(GUEST_PORT), "--pidfile", noted)
+            self.guest.forward("tcp", FORWARD_PORT, GUEST_PORT)
+            waiting.until(lambda: os.path.exists(noted) and open(noted, encoding="ascii").read().strip("\0\n"), 5,
+                          "the guest's iperf3")
+            with open(noted, encoding="ascii") as file:
+                self._server = int(file.read().strip("\0\n"))
 
     def close(self):
+        if self._server:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._server, signal.SIGTERM)
         self.guest.close()
         self._place.cleanup()
 
@@ -115,9 +153,13 @@ class Loopback:
         pass
 
 
-def runner(way, seconds):
-    """What runs a program's words at the client's end of this way, and returns what it said."""
-    if isinstance(way, Loopback):
+def runner(way, load, seconds):
+    """What runs a program's words at the client's end of this way, and returns what it said; None where there is no such way."""
+    if is_forward(load):
+        if not isinstance(way, Slirp4netns):
+            return None
+        way.serve()
+    if isinstance(way, Loopback) or is_forward(load):
         return lambda *words: subprocess.run(words, check=False, stdout=subprocess.PIPE, text=True).stdout
     return lambda *words: way.guest.command(*words, seconds=seconds + 30)
 
