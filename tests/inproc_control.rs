@@ -505,8 +505,11 @@ fn in_direct_mode_the_application_watches_it() {
     let range = format!("127.0.0.1:{first}-{}", first + 699);
     assert_eq!(c.ok(&i, "forward.add", forward(&range, ":80"))["added"], 700);
     leads_to(&i, first + 650, 80);
-    let gone = json!({ "forwards": [{ "protocol": "tcp", "listen": range }] });
-    assert_eq!(c.ok(&i, "forward.remove", gone)["removed"], 700);
+    let one = json!({ "protocol": "tcp", "listen": range });
+    // Whoever names it again and again has nobody look for millions.
+    let often = json!({ "forwards": vec![one.clone(); 200] });
+    assert_eq!(c.refused(&i, "forward.remove", often).0, "limit");
+    assert_eq!(c.ok(&i, "forward.remove", json!({ "forwards": [one] }))["removed"], 700);
     // Each descriptor was told of, and taken back.
     drop(c);
     i.settle();
@@ -522,7 +525,8 @@ fn an_address_that_comes_later_is_waited_for() {
     let folder = Folder::new("wait");
     let i = start(&folder);
     let mut c = Client::new(&i, &folder);
-    let range = "[2001:db8::77]:4000-4001";
+    // More than a round does.
+    let range = "[2001:db8::77]:4000-4599";
     let mut wanted = forward(range, ":80");
     assert_eq!(c.refused(&i, "forward.add", wanted.clone()).0, "system");
     wanted["forwards"][0]["wait"] = true.into();
@@ -536,8 +540,16 @@ fn an_address_that_comes_later_is_waited_for() {
     i.move_clock(Duration::from_millis(900));
     i.settle();
     assert_eq!(c.ok(&i, "forward.list", json!({}))["forwards"], json!([]));
+    // While one of its ports is somebody's there is nothing of it.
+    let taken = TcpListener::bind("[2001:db8::77]:4555").unwrap();
     i.move_clock(Duration::from_millis(200));
-    i.settle();
+    (0..20).for_each(|_| i.settle());
+    let list = c.ok(&i, "forward.list", json!({}));
+    assert_eq!(list["forwards"], json!([]));
+    assert!(list["waiting"][0]["why"].as_str().unwrap().contains("use"), "{list}");
+    drop(taken);
+    i.move_clock(Duration::from_millis(1100));
+    (0..20).for_each(|_| i.settle());
     let entry = json!([{ "protocol": "tcp", "listen": range, "guest": "0.0.0.0:80" }]);
     assert_eq!(c.ok(&i, "forward.list", json!({})), json!({ "forwards": entry, "waiting": [] }));
 }

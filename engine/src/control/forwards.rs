@@ -193,13 +193,17 @@ pub(super) fn remove(stack: &Stack, shared: &mut Shared, written: &[WrittenPlace
 
 /// The forwards that are to go; and how many that wait have gone.
 fn find(stack: &Stack, shared: &mut Shared, written: &[WrittenPlace]) -> Result<(Removing, usize), Trouble> {
-    let mut found = HashSet::new();
+    let (mut found, mut looked) = (HashSet::new(), 0);
     let mut waiting = Vec::new();
     for place in written {
         let (protocol, place) = Place::read(&place.protocol, &place.listen)?;
         if shared.waiting().has(protocol, &place) {
             waiting.push((protocol, place));
             continue;
+        }
+        looked += place.count();
+        if looked > MOST {
+            return Err(Trouble::new(Kind::Limit, format!("{looked} forwards and more, and there may be {MOST}")));
         }
         for number in 0..place.count() {
             let listen = place.nth(number);

@@ -70,7 +70,7 @@ impl Shared {
 
     /// Does what nobody waits for, or several.
     pub(super) fn work(&mut self, stack: &mut Stack) -> More {
-        let mut more = self.waiting.work(stack).map_or(More::Nothing, More::At);
+        let mut more = self.waiting.work(stack);
         if let Some(review) = &mut self.review {
             if stack.review(review, REVIEWED) {
                 more = More::AtOnce;

@@ -1,4 +1,7 @@
-//! Host forwards whose address is none of the host's yet. They are tried now and then, until it is.
+//! Host forwards whose address is none of the host's yet. They are tried now and then, until it is; a range is there whole or not at
+//! all, and takes as many rounds as it needs.
+
+use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
@@ -7,6 +10,7 @@ use crate::forward::error::ForwardError;
 use crate::forward::host::{HostForwardHandle, Protocol};
 use crate::host::fault::Fault;
 use crate::stack::Stack;
+use crate::stack::attendant::More;
 use crate::time::{Duration, Instant};
 
 /// How often they are tried.
@@ -14,42 +18,77 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The most that wait; there is no room for more.
 pub(super) const MOST: usize = 256;
 
+/// What one round does of them: forwards that are added or removed.
+const SLICE: usize = 256;
+
 /// A range that waits, and why its last try was in vain.
 struct Waiter {
     range: Range,
     why: String,
 }
 
+impl Waiter {
+    fn is_at(&self, protocol: Protocol, place: &Place) -> bool {
+        self.range.protocol == protocol && self.range.place == *place
+    }
+}
+
+/// A range that is being tried.
+struct Trying {
+    waiter: Waiter,
+    /// Of its forwards, those that there are.
+    made: Vec<HostForwardHandle>,
+    /// One of them could not be had, so that none is to be.
+    in_vain: bool,
+    /// Nobody wants it any more.
+    unwanted: bool,
+}
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Waiting {
-    waiters: Vec<Waiter>,
+    /// The one that is tried next is the first.
+    waiters: VecDeque<Waiter>,
     next: Option<Instant>,
+    /// How many are to be tried yet, of this time.
+    due: usize,
+    trying: Option<Trying>,
 }
 
 impl Waiting {
     pub(super) fn len(&self) -> usize {
-        self.waiters.len()
+        self.waiters.len() + self.wanted_one().iter().count()
+    }
+
+    /// The one that is being tried.
+    fn wanted_one(&self) -> Option<&Waiter> {
+        self.trying.as_ref().filter(|trying| !trying.unwanted).map(|trying| &trying.waiter)
     }
 
     /// Has a range wait.
     pub(super) fn push(&mut self, range: Range, why: &ForwardError, now: Instant) {
-        self.waiters.push(Waiter { range, why: reason(why) });
+        self.waiters.push_back(Waiter { range, why: reason(why) });
         self.next.get_or_insert(now + RETRY);
     }
 
     /// Whether the range that is to be at a place waits.
     pub(super) fn has(&self, protocol: Protocol, place: &Place) -> bool {
-        self.waiters.iter().any(|Waiter { range, .. }| range.protocol == protocol && range.place == *place)
+        self.waiters.iter().chain(self.wanted_one()).any(|waiter| waiter.is_at(protocol, place))
     }
 
     /// The same, that does not wait any more.
     pub(super) fn remove(&mut self, protocol: Protocol, place: &Place) {
-        self.waiters.retain(|Waiter { range, .. }| range.protocol != protocol || range.place != *place);
+        self.waiters.retain(|waiter| !waiter.is_at(protocol, place));
+        if let Some(trying) = self.trying.as_mut().filter(|trying| trying.waiter.is_at(protocol, place)) {
+            (trying.in_vain, trying.unwanted) = (true, true);
+        }
     }
 
     pub(super) fn clear(&mut self) {
         self.waiters.clear();
+        if let Some(trying) = &mut self.trying {
+            (trying.in_vain, trying.unwanted) = (true, true);
+        }
     }
 
     /// All of them, in words.
@@ -58,46 +97,82 @@ impl Waiting {
             let words = waiter.range.words();
             json!({ "protocol": words.protocol, "listen": words.listen, "guest": words.guest, "why": waiter.why })
         };
-        self.waiters.iter().map(words).collect()
+        self.waiters.iter().chain(self.wanted_one()).map(words).collect()
     }
 
-    /// Tries them, if it is time; says when it will be again.
-    pub(super) fn work(&mut self, stack: &mut Stack) -> Option<Instant> {
+    /// Tries them, if it is time; says when there is more to do.
+    pub(super) fn work(&mut self, stack: &mut Stack) -> More {
         let now = stack.time();
-        if self.waiters.is_empty() {
-            self.next = None;
-        }
-        if self.next? > now {
-            return self.next;
-        }
-        self.waiters.retain_mut(|waiter| match try_all(stack, &waiter.range) {
-            Ok(()) => false,
-            Err(error) => {
-                waiter.why = reason(&error);
-                true
+        if self.due == 0 && self.trying.is_none() {
+            if self.waiters.is_empty() {
+                self.next = None;
             }
-        });
-        self.next = (!self.waiters.is_empty()).then_some(now + RETRY);
-        self.next
+            match self.next {
+                None => return More::Nothing,
+                Some(next) if next > now => return More::At(next),
+                Some(_) => {}
+            }
+            (self.due, self.next) = (self.waiters.len(), Some(now + RETRY));
+        }
+        for _ in 0..SLICE {
+            if self.trying.is_none() {
+                self.begin();
+            }
+            let Some(trying) = self.trying.take() else {
+                return self.next.map_or(More::Nothing, More::At);
+            };
+            match trying.step(stack) {
+                Tried::More(trying) => self.trying = Some(trying),
+                Tried::Waits(waiter) => self.waiters.push_back(waiter),
+                Tried::Over => {}
+            }
+        }
+        More::AtOnce
+    }
+
+    /// Takes up the next one.
+    fn begin(&mut self) {
+        let due = self.due.min(self.waiters.len());
+        self.due = due.saturating_sub(1);
+        if due > 0 {
+            let trying = |waiter| Trying { waiter, made: Vec::new(), in_vain: false, unwanted: false };
+            self.trying = self.waiters.pop_front().map(trying);
+        }
     }
 }
 
-/// Adds a whole range, or nothing.
-fn try_all(stack: &mut Stack, range: &Range) -> Result<(), ForwardError> {
-    let mut made: Vec<HostForwardHandle> = Vec::new();
-    for number in 0..range.count() {
-        match stack.add_host_forward(range.nth(number)) {
-            Ok(handle) => made.push(handle),
+/// What a step has come to.
+enum Tried {
+    More(Trying),
+    /// It waits on.
+    Waits(Waiter),
+    /// It is there, or nobody wants it.
+    Over,
+}
+
+impl Trying {
+    /// Adds the next of its forwards, or removes one again.
+    fn step(mut self, stack: &mut Stack) -> Tried {
+        if self.in_vain {
+            if let Some(handle) = self.made.pop() {
+                // Somebody else may have removed it meanwhile.
+                let _ = stack.remove_host_forward(handle);
+                return Tried::More(self);
+            }
+            return if self.unwanted { Tried::Over } else { Tried::Waits(self.waiter) };
+        }
+        if self.made.len() >= self.waiter.range.count() {
+            return Tried::Over;
+        }
+        match stack.add_host_forward(self.waiter.range.nth(self.made.len())) {
+            Ok(handle) => self.made.push(handle),
             Err(error) => {
-                for handle in made {
-                    // It was made just now.
-                    let _ = stack.remove_host_forward(handle);
-                }
-                return Err(error);
+                self.waiter.why = reason(&error);
+                self.in_vain = true;
             }
         }
+        Tried::More(self)
     }
-    Ok(())
 }
 
 /// Whether the address is one that may come.
