@@ -32,6 +32,7 @@ use crate::wire::checksum::{self, Checksum, Partial};
 use crate::wire::header::{
     self, ETHERNET_LEN, Ethernet, IPV4_LEN, Ipv4, PROTOCOL_UDP, Payload, TOS_LOW_DELAY, Tcp, UDP_LEN, Udp,
 };
+use crate::wire::series::Series;
 
 /// Time to live of TCP and UDP packets to the guest; source: docs/contract/ipv4.md section 4.
 const TTL: u8 = 64;
@@ -312,6 +313,27 @@ impl Egress {
             options: options.get(..options_len).unwrap_or_default(),
         };
         self.tcp((remote.ip, guest.ip), (tos, TTL), transmit.flags, &tcp, Payload(payload.0, payload.1), now);
+    }
+
+    /// What is alike in the segments of a burst, of which the last frame is one: it carries `payload` bytes from `seq` on. `None` when
+    /// that waits for the guest's address.
+    pub(crate) fn series(&self, payload: usize, seq: SeqNumber) -> Option<Series> {
+        Series::of(self.outbox.last()?, payload, seq.0)
+    }
+
+    /// For how many more frames of this series there is room on the way to the guest; no more than `most`.
+    pub(crate) fn series_fits(&self, series: &Series, payload: usize, most: usize) -> usize {
+        let (position, cost) = (self.position(), outbox::cost(series.length(payload)));
+        let fits = |number: &usize| self.handover.fits(position + *number as u64 * cost, cost);
+        (0..most).take_while(fits).count()
+    }
+
+    /// Sends one of a series.
+    #[inline]
+    pub(crate) fn segment_of(&mut self, series: &Series, seq: SeqNumber, payload: (&[u8], &[u8])) {
+        let id = if series.is_ipv4() { self.next_id() } else { 0 };
+        let payload = Payload(payload.0, payload.1);
+        self.outbox.push(series.length(payload.len()), |frame| series.write(frame, seq.0, id, &payload));
     }
 
     /// Sends a reset that answers a segment of no flow.

@@ -169,6 +169,13 @@ impl Outbox {
         }
     }
 
+    /// The last frame.
+    pub fn last(&self) -> Option<&[u8]> {
+        let end = *self.ends.last()?;
+        let start = self.ends.len().checked_sub(2).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+        self.bytes.get(start..end)
+    }
+
     /// The frames, oldest first.
     pub fn frames(&self) -> impl Iterator<Item = &[u8]> {
         self.some(0..self.ends.len())

@@ -6,4 +6,5 @@
 pub(crate) mod checksum;
 pub(crate) mod header;
 pub(crate) mod mac_address;
+pub(crate) mod series;
 pub(crate) mod subnet;

@@ -424,7 +424,8 @@ impl TcpFlow {
         let packet = self.conn.longest_payload().min(usize::from(longest)) + HEADERS;
         self.conn.limit_segments(longest);
         let mut bytes = QUANTUM_BYTES;
-        for _ in 0..cx.room().min(segments) {
+        let mut left = cx.room().min(segments);
+        while left > 0 {
             // Where another flow waits for room already, whoever is next has it in the next round.
             let others_wait = cx.egress.handover.is_refused();
             if (others_wait || !cx.egress.fits(packet))
@@ -443,11 +444,41 @@ impl TcpFlow {
                 return true;
             }
             bytes = bytes.saturating_sub(transmit.len);
+            left -= 1;
             if bytes == 0 {
                 break;
             }
+            if transmit.len >= MIN_BULK && !others_wait {
+                let more = self.transmit_alike(&transmit, left.min(bytes / transmit.len), cx);
+                left -= more;
+                bytes -= more * transmit.len;
+            }
         }
         false
+    }
+
+    /// Sends segments like the one that was just sent, as far as there are any, there is room for them, and no more than `most`. How many
+    /// that was.
+    fn transmit_alike(&mut self, sent: &Transmit, most: usize, cx: &mut Context) -> usize {
+        let most = most.min(self.conn.more_alike(sent));
+        if most == 0 {
+            return 0;
+        }
+        let Some(series) = cx.egress.series(sent.len, sent.seq) else { return 0 };
+        let count = cx.egress.series_fits(&series, sent.len, most);
+        let Ok(bytes) = u32::try_from(count * sent.len) else { return 0 };
+        if count == 0 {
+            return 0;
+        }
+        self.conn.send_alike(bytes, cx.now);
+        let (mut seq, mut offset) = (sent.seq, sent.offset);
+        for _ in 0..count {
+            seq += sent.len as u32;
+            offset += sent.len;
+            let payload = self.conn.send().slices(offset, sent.len);
+            cx.egress.segment_of(&series, seq, payload);
+        }
+        count
     }
 
     /// Ends the connection with a reset, which is sent whatever there is room for.

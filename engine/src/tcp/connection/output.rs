@@ -69,6 +69,25 @@ impl Connection {
         self.state == State::Established && waits.contains(self.due()) && self.sender.is_quiet()
     }
 
+    /// How many segments like the one that was just sent may follow at once: new ones, as long, with the same header but for their
+    /// number, of which none is the last. [`Connection::send_alike`] takes some of them for sent.
+    #[inline]
+    pub fn more_alike(&self, sent: &Transmit) -> usize {
+        let synchronized = matches!(self.state, State::Established | State::CloseWait);
+        // A repetition is followed by something else.
+        let newest = sent.seq + sent.len as u32 == self.sender.nxt();
+        if !synchronized || !newest || sent.flags != Flags::ACK || self.due.intersects(Due::RESET | Due::STRAY_RESET) {
+            return 0;
+        }
+        self.sender.more_alike(sent.len, self.receiver.report_len())
+    }
+
+    /// So many bytes of those segments are sent, each with what the last one had.
+    #[inline]
+    pub fn send_alike(&mut self, bytes: u32, now: Instant) {
+        self.sender.send_alike(bytes, now);
+    }
+
     fn poll_stream(&mut self, now: Instant) -> Option<Transmit> {
         if let Some(outgoing) = self.sender.poll(self.receiver.report_len(), now) {
             if outgoing.flags.contains(Flags::FIN) {

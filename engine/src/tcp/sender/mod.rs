@@ -1,7 +1,7 @@
 //! The sending half of a connection: what the peer has not acknowledged, what is believed to have become of it, and when
 //! it is sent again.
 //!
-//! `begin` is how it begins. `acks` takes acknowledgments and `window` the peer's window; `output` says what goes out.
+//! `begin` is how it begins. `acks` takes acknowledgments and `window` the peer's window; `output` says what goes out, `series` how much more of the same may.
 //! `scoreboard` is what is in flight, `delivery` how fast it arrives, `pacer` spreads it, `rack` finds losses, `recovery` has them repaired, `undo` finds out that there were
 //! none, `path_mtu` searches for the longest segment that passes, `timer` is what becomes of all that when nothing comes, and `stamps` are our timestamps. How much may be in flight
 //! is the controller's business (`tcp/congestion/`). The other half must not come in: recovery has a `&mut Sender` and no
@@ -16,6 +16,7 @@ mod path_mtu;
 mod rack;
 mod recovery;
 pub(super) mod scoreboard;
+mod series;
 mod stamps;
 mod timer;
 mod undo;

@@ -223,8 +223,13 @@ impl Sender {
     #[inline]
     pub(super) fn may_send(&mut self, now: Instant) -> bool {
         let segment = u32::from(self.payload_mss());
-        // The hand-over bounds bursts by itself, and finds out with longer ones whether it has to.
-        self.longest != u16::MAX || self.pacer.allows(segment, now)
+        self.has_bounded_bursts() || self.pacer.allows(segment, now)
+    }
+
+    /// Whether the hand-over bounds bursts by itself; it finds out with longer ones whether it has to.
+    #[inline]
+    pub(super) fn has_bounded_bursts(&self) -> bool {
+        self.longest != u16::MAX
     }
 
     /// Bytes go out: what is to be kept with them.
@@ -264,7 +269,7 @@ impl Sender {
 
     /// The most payload of a segment now, the options it carries taken off.
     #[inline]
-    fn segment_room(&self, report: usize) -> usize {
+    pub(super) fn segment_room(&self, report: usize) -> usize {
         usize::from(self.payload_mss().min(self.longest)).saturating_sub(report).max(1)
     }
 }

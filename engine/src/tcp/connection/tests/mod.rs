@@ -12,6 +12,7 @@ mod random;
 mod receiving;
 mod recovery;
 mod sending;
+mod series;
 mod undo;
 
 use super::*;
