@@ -1,6 +1,6 @@
 #!/bin/sh
-# script/with: programs of every kind that the loader treats differently. Needs a C compiler and busybox-static; the library
-# is the release build, or what OXISLIRP_LIBRARY names.
+# `script/with` and `oxislirp run`: programs of every kind that the loader treats differently. Needs a C compiler, setcap and setpriv; the
+# library is the release build, or what OXISLIRP_LIBRARY names, and the command is built beside it, or is what OXISLIRP_COMMAND names.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -48,12 +48,59 @@ check "the programs compile" eval '
     printf "#!/bin/sh\nexec \"%s/dynamic\" script\n" "$work" > "$work/script" && chmod +x "$work/script" &&
     printf "#include <unistd.h>\nint main(void) { return getpid() < 0; }\n" > "$work/static.c" && "$CC" -static -o "$work/static" "$work/static.c"'
 
-with() { "$root/script/with" "$@"; }
-runs_on_ours() { with "$work/dynamic" 'a b' '*' </dev/null > "$work/out"; [ $? = 7 ] && grep -qxF "4.9.5 $library" "$work/out" && grep -qxF '<a b>' "$work/out" && grep -qxF '<*>' "$work/out"; }
+
+# Asks the library's own function whether there is a policy: a file of OXISLIRP_CONFIG without sense makes no instance.
+cat > "$work/instance.c" <<'PROGRAM'
+#include <slirp/libslirp.h>
+#include <stdio.h>
+
+static slirp_ssize_t send_packet(const void *frame, size_t size, void *opaque)
+{
+    (void)frame, (void)opaque;
+    return (slirp_ssize_t)size;
+}
+
+static int64_t now(void *opaque)
+{
+    (void)opaque;
+    return 0;
+}
+
+int main(void)
+{
+    SlirpConfig config = { .version = 1, .in_enabled = true };
+    SlirpCb callbacks = { .send_packet = send_packet, .clock_get_ns = now };
+    config.vnetwork.s_addr = inet_addr("10.0.2.0");
+    config.vnetmask.s_addr = inet_addr("255.255.255.0");
+    config.vhost.s_addr = inet_addr("10.0.2.2");
+    config.vdhcp_start.s_addr = inet_addr("10.0.2.15");
+    config.vnameserver.s_addr = inet_addr("10.0.2.3");
+    Slirp *slirp = slirp_new(&config, &callbacks, NULL);
+    if (!slirp)
+        return 1;
+    slirp_cleanup(slirp);
+    return 0;
+}
+PROGRAM
+
+command=${OXISLIRP_COMMAND:-}
+if [ -z "$command" ]; then
+    "${CARGO:-cargo}" build --quiet --release --manifest-path "$root/Cargo.toml" -p oxislirp-tools || { echo "0 passed, 1 failed"; exit 1; }
+    command=${CARGO_TARGET_DIR:-$root/target}/release/oxislirp
+fi
+
+# tool ARGUMENT...: the one of the two that is looked at.
+tool() {
+    case $tool in
+        script/with) "$root/script/with" "$@" ;;
+        *) "$command" run "$@" ;;
+    esac
+}
+runs_on_ours() { tool "$work/dynamic" 'a b' '*' --library </dev/null > "$work/out"; [ $? = 7 ] && grep -qxF "4.9.5 $library" "$work/out" && grep -qxF '<a b>' "$work/out" && grep -qxF '<*>' "$work/out" && grep -qxF '<--library>' "$work/out"; }
 # The report comes while the program runs; its input ends when the report is there.
 reports() {
     mkfifo "$work/input"
-    with "$1" < "$work/input" 2> "$work/said" > "$work/out" &
+    tool "$1" < "$work/input" 2> "$work/said" > "$work/out" &
     exec 8> "$work/input"
     tries=0
     until grep -q "runs on\|ANOTHER\|no libslirp" "$work/said" || [ "$tries" = 200 ]; do
@@ -66,23 +113,72 @@ reports() {
     cat "$work/said"
     grep -qF "runs on $library" "$work/said"
 }
-refuses() { words=$1; shift; with "$@" </dev/null 2> "$work/said"; [ $? = 126 ] && cat "$work/said" && grep -q "$words" "$work/said"; }
-missing() { with "$work/nothing" 2> "$work/said"; [ $? = 127 ] && grep -q 'no such program' "$work/said"; }
-only_checks() { with --check "$work/dynamic" 2> "$work/said" > "$work/out" && [ ! -s "$work/out" ] && grep -qF "would run on $library" "$work/said"; }
-check "a linked program runs on it, with its arguments and its status" runs_on_ours
-check "which library it has is said" reports "$work/dynamic"
-check "so it is for what a script starts" reports "$work/script"
-check "a static program is refused" refuses 'linked statically' "$work/static"
-check "a program that names its library's folder is refused" refuses 'names the folder of its own' "$work/named"
-check "a program that is not there" missing
-check "--check runs nothing" only_checks
+refuses() { words=$1; shift; tool "$@" </dev/null 2> "$work/said"; [ $? = 126 ] && cat "$work/said" && grep -q "$words" "$work/said"; }
+missing() { tool "$work/nothing" 2> "$work/said"; [ $? = 127 ] && grep -q 'no such program' "$work/said"; }
+only_checks() { tool --check "$work/dynamic" 2> "$work/said" > "$work/out" && [ ! -s "$work/out" ] && grep -qF "would run on $library" "$work/said"; }
+# As somebody else, as the rights of root do not grow by a file's capabilities.
+nobody_refuses() {
+    words=$1
+    shift
+    case $tool in
+        script/with) setpriv --reuid=65534 --regid=65534 --clear-groups env OXISLIRP_LIBRARY="$library" CARGO_TARGET_DIR="$work/nobody" "$root/script/with" "$@" ;;
+        *) setpriv --reuid=65534 --regid=65534 --clear-groups "$command" run "$@" ;;
+    esac </dev/null 2> "$work/said"
+    [ $? = 126 ] && cat "$work/said" && grep -q "$words" "$work/said"
+}
 if [ "$(id -u)" = 0 ]; then
     cp "$work/dynamic" "$work/setuid" && chown nobody "$work/setuid" && chmod u+s "$work/setuid"
     cp "$work/dynamic" "$work/setgid" && chgrp nogroup "$work/setgid" && chmod g+s "$work/setgid"
-    check "a setuid program is refused" refuses 'it is setuid, runs as nobody' "$work/setuid"
-    check "a setgid program is refused" refuses 'it is setgid' "$work/setgid"
-else
-    echo "# not root: setuid programs are not tried"
+    cp "$work/dynamic" "$work/capable" && setcap cap_net_bind_service+ep "$work/capable"
+    mkdir -m 777 "$work/nobody"
 fi
+for tool in script/with "oxislirp run"; do
+    check "$tool: a linked program runs on it, with its arguments and its status" runs_on_ours
+    check "$tool: which library it has is said" reports "$work/dynamic"
+    check "$tool: so it is for what a script starts" reports "$work/script"
+    check "$tool: a static program is refused" refuses 'linked statically' "$work/static"
+    check "$tool: a program that names its library's folder is refused" refuses 'names the folder of its own' "$work/named"
+    check "$tool: a program that is not there" missing
+    check "$tool: --check runs nothing" only_checks
+    if [ "$(id -u)" = 0 ]; then
+        check "$tool: a setuid program is refused" refuses 'it is setuid, runs as ' "$work/setuid"
+        check "$tool: a setgid program is refused" refuses 'it is setgid' "$work/setgid"
+        # The folder of the build may be closed to everybody else.
+        if setpriv --reuid=65534 --regid=65534 --clear-groups test -x "$command" -a -r "$root/script/with"; then
+            check "$tool: a program with capabilities of its own is refused" nobody_refuses 'has capabilities of its own' "$work/capable"
+        else
+            echo "# $tool: $command is not for everybody, so a program with capabilities is not tried"
+        fi
+    else
+        echo "# $tool: not root: setuid programs are not tried"
+    fi
+done
+
+# What only the command has.
+run() { "$command" run --quiet "$@" </dev/null; }
+printf '[policy]\npreset = "internet-only"\n' > "$work/good.toml"
+printf '[policy]\npreset = "nonsense"\n' > "$work/bad.toml"
+check "a program that makes an instance compiles" "$CC" -o "$work/instance" "$work/instance.c" -I"$root/include" "$library"
+# The program goes elsewhere first, so a relative path would lead nowhere.
+printf '#!/bin/sh\ncd / && test -f "$OXISLIRP_CONFIG" && exec "%s/instance"\n' "$work" > "$work/elsewhere" && chmod +x "$work/elsewhere"
+relative() (cd "$work" && run --config good.toml ./elsewhere)
+wrong() { tool=; refuses "bad.toml:2: " --config "$work/bad.toml" "$work/instance"; }
+named() { run --library "$library" "$work/dynamic" > "$work/out"; [ $? = 7 ] && grep -qxF "4.9.5 $library" "$work/out"; }
+by_variable() { OXISLIRP_LIBRARY=$work/old/libslirp.so.0 run "$work/dynamic" > "$work/out"; [ $? = 7 ] && grep -qxF "4.9.5 $(realpath "$work/old/libslirp.so.0")" "$work/out"; }
+none() { cp "$command" "$work/lonely" && env -u OXISLIRP_LIBRARY "$work/lonely" run "$work/dynamic" </dev/null 2> "$work/said"; [ $? = 126 ] && grep -q 'there is no library of oxislirp in' "$work/said"; }
+# As a package has it: beside another library, in a folder of its own. Then that folder is the only one that the loader is told.
+installed() {
+    mkdir -p "$work/usr/bin" "$work/usr/lib/oxislirp" && cp "$command" "$work/usr/bin/oxislirp" && cp "$library" "$work/usr/lib/oxislirp/libslirp.so.0" || return
+    env -u OXISLIRP_LIBRARY "$work/usr/bin/oxislirp" run --quiet "$work/dynamic" </dev/null > "$work/out"
+    [ $? = 7 ] && grep -qxF "4.9.5 $(realpath "$work/usr/lib/oxislirp/libslirp.so.0")" "$work/out"
+}
+no_library() { tool=; refuses 'is no library' --library "$work/program.c" "$work/dynamic"; }
+check "oxislirp run --config: the program reads it, wherever it goes" relative
+check "oxislirp run --config: what is wrong with the file is said, and nothing runs" wrong
+check "oxislirp run --library" named
+check "oxislirp run with OXISLIRP_LIBRARY" by_variable
+check "oxislirp run where there is no library" none
+check "oxislirp run with a file that is none" no_library
+check "oxislirp run, installed with a library in a folder of its own" installed
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

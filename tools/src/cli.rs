@@ -28,6 +28,13 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Ctl,
     },
+    /// Runs one program on this library, and leaves everything else on the machine as it is.
+    ///
+    /// The library reaches the program, and what the program starts, through LD_LIBRARY_PATH. Where the loader would not look there (a program that
+    /// is static, that runs with other rights than the caller's, or that names its own library's folder) this says so and runs nothing: the exit status is 126, and
+    /// 127 where there is no such program. Which library was loaded is read from the running program and told on standard error.
+    #[cfg(target_os = "linux")]
+    Run(super::run::Run),
     /// Writes the completions of a shell to standard output.
     Completions {
         /// The shell.

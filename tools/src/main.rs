@@ -1,8 +1,8 @@
 //! `oxislirp`: what a person asks a network that runs, and what a file of OXISLIRP_CONFIG means.
 //!
 //! `cli` is the command line; `check` explains a file, `client` speaks to a control socket and `forwards`, `flows`, `counters` and
-//! `policy` write what it says so that people can read it; `generate` makes completions and manual pages. What a request means is the
-//! library's (docs/control.md): here is only its way there and back.
+//! `policy` write what it says so that people can read it; `run` puts the library under a program; `generate` makes completions and manual
+//! pages. What a request means is the library's (docs/control.md): here is only its way there and back.
 
 mod check;
 mod cli;
@@ -17,6 +17,8 @@ mod flows;
 mod forwards;
 mod generate;
 mod policy;
+#[cfg(target_os = "linux")]
+mod run;
 /// What that reader asks of the system.
 #[allow(dead_code)]
 #[path = "../../src/system.rs"]
@@ -32,32 +34,45 @@ use serde_json::json;
 
 /// Why the command has failed, for whoever has typed it.
 #[derive(Debug)]
-pub(crate) struct Failure(String);
+pub(crate) struct Failure {
+    text: String,
+    /// The exit status.
+    status: u8,
+}
 
 impl Failure {
     pub(crate) fn new(text: impl Into<String>) -> Failure {
-        Failure(text.into())
+        Failure { text: text.into(), status: 1 }
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn with_status(status: u8, text: impl Into<String>) -> Failure {
+        Failure { text: text.into(), status }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Failure {
-        Failure(error.to_string())
+        Failure::new(error.to_string())
     }
 }
 
 fn main() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    if run::watches() {
+        return ExitCode::SUCCESS;
+    }
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("oxislirp: {failure}");
-            ExitCode::FAILURE
+            ExitCode::from(failure.status)
         }
     }
 }
@@ -67,6 +82,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Check { file } => check::check(&file),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { directory } => generate::manual(&directory),
+        #[cfg(target_os = "linux")]
+        Command::Run(run) => run::run(run),
         Command::Ctl { command: Ctl::Policy(Policy::Explain { file }), .. } => check::explain(&file),
         Command::Ctl { command: Ctl::Policy(Policy::Test { question, file: Some(file) }), .. } => {
             policy::test_file(&file, &question)

@@ -20,10 +20,11 @@ pub(crate) fn replace(client: &mut Client, file: &Path) -> Result<(), Failure> {
     let read = std::fs::read_to_string(file);
     let text = read.map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
     // The library knows no name of what it was sent, and says `text`.
-    client.ask("policy.replace", json!({ "text": text })).map_err(|Failure(said)| {
+    client.ask("policy.replace", json!({ "text": text })).map_err(|failure| {
+        let said = failure.to_string();
         match said.strip_prefix("text:") {
-            Some(said) => Failure(format!("{}:{said}", file.display())),
-            None => Failure(said),
+            Some(said) => Failure::new(format!("{}:{said}", file.display())),
+            None => Failure::new(said),
         }
     })?;
     say(&format!("another policy judges, flows that it ended: {}\n", client.take_answer()["ended"]))
