@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Writes man/slirp.3 from include/slirp/libslirp.h, which cbindgen makes from the doc comments of src/.
+"""Writes man/slirp.3 from the headers of include/slirp/, which cbindgen makes from the doc comments of src/, and man/oxislirp.toml.5 from
+the pages of docs/ that describe the file.
 
-generate.py            write it
-generate.py --check    exit with 1 if it is stale
+generate.py            write them
+generate.py --check    exit with 1 if one is stale
 """
 
 import os
@@ -11,8 +12,12 @@ import sys
 import textwrap
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-HEADER = os.path.join(os.path.dirname(HERE), "include", "slirp", "libslirp.h")
-TARGET = os.path.join(HERE, "slirp.3")
+sys.path.insert(0, HERE)
+from configuration import configuration  # noqa: E402  (the path has to be set first)
+
+HEADERS = os.path.join(os.path.dirname(HERE), "include", "slirp")
+HEADER = os.path.join(HEADERS, "libslirp.h")
+OWN_HEADER = os.path.join(HEADERS, "oxislirp.h")
 
 # Every function is in one of these groups; one that is in none, or in two, is an error.
 GROUPS = [
@@ -26,10 +31,12 @@ GROUPS = [
     ("Saved state", ["slirp_state_save", "slirp_state_load", "slirp_state_version"]),
     ("Information", ["slirp_connection_info", "slirp_neighbor_info", "slirp_set_debug", "slirp_reset_debug"]),
 ]
+# Of oxislirp.h.
+OWN = ("What libslirp does not have", ["oxislirp_counters"])
 # On Windows only.
 LEFT_OUT = {"slirp_inet_aton"}
 
-HEAD = r""".\" Written by man/generate.py from include/slirp/libslirp.h; do not edit.
+HEAD = r""".\" Written by man/generate.py from include/slirp/; do not edit.
 .Dd $Mdocdate$
 .Dt SLIRP 3
 .Os
@@ -38,6 +45,7 @@ HEAD = r""".\" Written by man/generate.py from include/slirp/libslirp.h; do not 
 .Nd user-mode network stack for virtual machines and containers
 .Sh SYNOPSIS
 .In slirp/libslirp.h
+.In slirp/oxislirp.h
 .Pp
 .Li "cc program.c $(pkg-config --cflags --libs slirp)"
 .Sh DESCRIPTION
@@ -78,6 +86,7 @@ lists them.
 .Xr oxislirp 7
 has those that are this library's own.
 .Sh SEE ALSO
+.Xr oxislirp.toml 5 ,
 .Xr oxislirp 7
 """
 
@@ -117,7 +126,7 @@ def comments(source):
 def functions(source):
     found = {}
     for text, declaration in comments(source):
-        match = re.match(r"(?:SLIRP_\w+ )+(.*?)\b(slirp_\w+)\((.*)\)(?: SLIRP_DEPRECATED)?;", " ".join(declaration.split()))
+        match = re.match(r"(?:SLIRP_\w+ )+(.*?)\b((?:ox)?islirp_\w+|slirp_\w+)\((.*)\)(?: SLIRP_DEPRECATED)?;", " ".join(declaration.split()))
         if match:
             result, name, arguments = match.groups()
             found[name] = (result.strip().replace("struct Slirp", "Slirp"), split(arguments), text)
@@ -133,14 +142,14 @@ def split(arguments):
             parts.append("")
         else:
             parts[-1] += letter
-    return [part.strip().replace("struct Slirp ", "Slirp ").replace("struct SlirpC", "SlirpC") for part in parts]
+    return [part.strip().replace("struct Slirp ", "Slirp ").replace("struct SlirpC", "SlirpC").replace("struct Oxi", "Oxi") for part in parts]
 
 
 def structure(source, name):
     """The comment of a structure and its members with theirs."""
     match = re.search(rf"/\*\*\n((?:(?!\*/).)*?)\*/\ntypedef (?:struct|enum) {name} \{{\n(.*?)\n\}} {name};", source, re.M | re.S)
     if not match:
-        raise SystemExit(f"{HEADER} has no {name}")
+        raise SystemExit(f"the headers have no {name}")
     head = "\n".join(re.sub(r"^\s*\*? ?", "", line) for line in match.group(1).split("\n"))
     members = []
     for member in re.finditer(r"/\*\*\n(.*?)\*/\n(.*?[;,])\n", match.group(2) + "\n", re.S):
@@ -156,44 +165,56 @@ def listed(members):
     return [*out, ".El"]
 
 
-def compose():
-    with open(HEADER, encoding="utf-8") as file:
-        source = file.read()
+def groups(source, own):
+    """The functions by their groups; one that is in none, or in two, is an error."""
     found = functions(source)
     placed = [name for _, names in GROUPS for name in names]
     if sorted(placed) != sorted(set(found) - LEFT_OUT):
         raise SystemExit(f"man/generate.py: the groups do not fit the header: {set(placed) ^ (set(found) - LEFT_OUT)}")
-    out = [HEAD.rstrip()]
-    for title, names in GROUPS:
-        out.append(f".Ss {title}")
-        for name in names:
+    if sorted(OWN[1]) != sorted(functions(own)):
+        raise SystemExit(f"man/generate.py: the groups do not fit oxislirp.h: {set(OWN[1]) ^ set(functions(own))}")
+    found.update(functions(own))
+    for title, names in [*GROUPS, OWN]:
+        yield f".Ss {title}"
+        for number, name in enumerate(names):
             result, arguments, text = found[name]
-            out += [f".Ft \"{result}\"", f".Fo {name}", *(f".Fa \"{argument}\"" for argument in arguments), ".Fc", ".Pp"]
-            out += [*prose(text), ".Pp"]
-        out.pop()
-    for title, name in (("Configuration", "SlirpConfig"), ("Callbacks", "SlirpCb"), ("Events", "SlirpPoll")):
-        head, members = structure(source, name)
+            yield from [".Pp"] if number else []
+            yield from [f".Ft \"{result}\"", f".Fo {name}", *(f".Fa \"{argument}\"" for argument in arguments), ".Fc", ".Pp"]
+            yield from prose(text)
+
+
+def library():
+    """slirp(3)."""
+    with open(HEADER, encoding="utf-8") as file:
+        source = file.read()
+    with open(OWN_HEADER, encoding="utf-8") as file:
+        own = file.read()
+    out = [HEAD.rstrip(), *groups(source, own)]
+    structures = (("Configuration", source, "SlirpConfig"), ("Callbacks", source, "SlirpCb"), ("Events", source, "SlirpPoll"),
+                  ("Counters", own, "OxislirpCounters"), ("Counters of one kind of flow", own, "OxislirpFlowCounters"))
+    for title, header, name in structures:
+        head, members = structure(header, name)
         out += [f".Ss {title}", f".Vt {name}", ".Pp", *prose(head), *listed(members)]
     text = "\n".join(out) + "\n" + TAIL
     return text.replace(".Dd $Mdocdate$", f".Dd {date()}")
 
 
 def date():
-    """The page's date is that of the page, so it is kept; a new page has the date of the release."""
-    try:
-        with open(os.path.join(HERE, "oxislirp.7"), encoding="utf-8") as file:
-            return re.search(r"^\.Dd (.*)$", file.read(), re.M).group(1)
-    except FileNotFoundError:
-        return "November 29, 2026"
+    """The date of the pages, which is that of oxislirp(7): it is written there by hand."""
+    with open(os.path.join(HERE, "oxislirp.7"), encoding="utf-8") as file:
+        return re.search(r"^\.Dd (.*)$", file.read(), re.M).group(1)
 
 
 def main():
-    text = compose()
-    if sys.argv[1:] == ["--check"]:
-        with open(TARGET, encoding="utf-8") as file:
-            raise SystemExit(0 if file.read() == text else "man/slirp.3 is stale: man/generate.py writes it")
-    with open(TARGET, "w", encoding="utf-8") as file:
-        file.write(text)
+    stale = []
+    for name, text in (("slirp.3", library()), ("oxislirp.toml.5", configuration(date()))):
+        target = os.path.join(HERE, name)
+        if sys.argv[1:] != ["--check"]:
+            with open(target, "w", encoding="utf-8") as file:
+                file.write(text)
+        elif not os.path.exists(target) or open(target, encoding="utf-8").read() != text:
+            stale.append(f"man/{name}")
+    raise SystemExit(f"stale: {' '.join(stale)}: man/generate.py writes them" if stale else 0)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 //! Comments name the pages that they rest on (`docs/contract/tcp.md section 5`). Each page they name has to exist, and so do
 //! the section, the fact and the heading. The same holds for pages that name pages, for the files that `docs/` names, and
-//! for the crates of `docs/dependencies.md`.
+//! for the crates of `docs/dependencies.md`. What is made from pages, as the manual is, is current.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -311,6 +311,14 @@ fn the_program_of_the_readme_is_the_one_that_is_tested() {
         .collect();
     assert!(shown.lines().count() >= 20);
     assert_eq!(shown, tested);
+}
+
+/// The manual pages that are made from `docs/` and from the headers.
+#[test]
+fn the_manual_is_current() {
+    let check = std::process::Command::new("python3").arg(root().join("man/generate.py")).arg("--check").output();
+    let check = check.expect("python3 is there, as for the other scripts");
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
 }
 
 /// The checks themselves, on a page made up for it.
