@@ -5,7 +5,7 @@ copyright.py VENDOR            write the file
 copyright.py VENDOR --check    exit with 1 if it differs from what would be written
 
 VENDOR is a folder made by `cargo vendor --locked --versioned-dirs`. Each crate gets a paragraph, with the holders that its own files
-name and the licence of its manifest; the crates that are linked into the library say so. The texts of the licences follow.
+name and the licence of its manifest; the crates that are linked into the library, or into the command, say so. The texts of the licences follow.
 """
 
 import os
@@ -71,9 +71,9 @@ def indented(text):
     return "\n".join(f" {line.rstrip()}" if line.strip() else " ." for line in text.strip().split("\n"))
 
 
-def linked():
-    """The crates that are part of the library on some platform that it is built for, as NAME-VERSION."""
-    words = ["cargo", "tree", "--locked", "-p", "oxislirp-capi", "-e", "normal", "--target", "all", "--prefix", "none"]
+def linked(package):
+    """The crates that are part of the library or of the command on some platform that it is built for, as NAME-VERSION."""
+    words = ["cargo", "tree", "--locked", "-p", package, "-e", "normal,no-proc-macro", "--target", "all", "--prefix", "none"]
     text = subprocess.run(words, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
     return {f"{line.split()[0]}-{line.split()[1][1:]}" for line in text.splitlines() if line.strip()}
 
@@ -97,12 +97,13 @@ def compose(vendor):
 Upstream-Name: oxislirp
 Comment:
  Written by packaging/copyright.py. The crates under vendor/ come from the registry of
- Rust crates; those that say so are linked into the library, the others are used by its
- tests or on other platforms. The library also contains parts of Rust's standard library
- (the Rust Project Developers; Expat or Apache-2.0), which the compiler's package brings.""",
+ Rust crates; those that say so are linked into the library or the command, the others are
+ used to build them, by the tests, or on other platforms. Both also contain parts of Rust's
+ standard library (the Rust Project Developers; Expat or Apache-2.0), which the compiler's
+ package brings.""",
              "Files: *\nCopyright: 2026, the oxislirp authors\nLicense: BSD-3-clause"]
     used = set()
-    inside = linked()
+    places = (("library", linked("oxislirp-capi")), ("command", linked("oxislirp-tools")))
     for name in sorted(os.listdir(vendor)):
         folder = os.path.join(vendor, name)
         with open(os.path.join(folder, "Cargo.toml"), encoding="utf-8") as file:
@@ -110,10 +111,12 @@ Comment:
         words, names = licence(field(manifest, "license")[0])
         used.update(names)
         lines = [f"Files: vendor/{name}/*", "Copyright: " + "\n ".join(holders(folder, manifest)), f"License: {words}"]
-        if name in inside:
-            lines.append("Comment: linked into the library")
+        inside = [place for place, crates in places if name in crates]
+        if inside:
+            lines.append(f"Comment: linked into the {' and the '.join(inside)}")
         parts.append("\n".join(lines))
-    missing = inside - set(os.listdir(vendor)) - {one for one in inside if one.startswith("oxislirp")}
+    inside = {one for _, crates in places for one in crates if not one.startswith("oxislirp")}
+    missing = inside - set(os.listdir(vendor))
     if missing:
         raise SystemExit(f"not vendored: {sorted(missing)}")
     parts.append("License: BSD-3-clause\n" + indented(own))

@@ -34,6 +34,19 @@ check "the headers are under include/slirp" \
     test -f "$work/root/usr/include/slirp/libslirp.h" -a -f "$work/root/usr/include/slirp/libslirp-version.h" \
         -a -f "$work/root/usr/include/slirp/oxislirp.h"
 
+# FreeBSD's list of files is what is installed, but for the folder of slirp.pc, packed pages, and a part of the command that is for Linux alone.
+port_list() {
+    (cd "$work/root/usr" && find . ! -type d | sed -E 's,^\./,,; s,^lib/pkgconfig,libdata/pkgconfig,; s,^(share/man/.*)$,\1.gz,') |
+        grep -v oxislirp-run.1 | LC_ALL=C sort > "$work/installed"
+    LC_ALL=C sort "$root/packaging/freebsd/pkg-plist" | diff - "$work/installed"
+}
+command_runs() {
+    "$work/root/usr/bin/oxislirp" --version && "$work/root/usr/bin/oxislirp" run --check /bin/sh 2>&1 | grep -F "it gets $lib/libslirp.so.0.4.0" &&
+        bash -n "$work/root/usr/share/bash-completion/completions/oxislirp.bash"
+}
+check "the list of installed files" port_list
+check "the command runs, and finds the library" command_runs
+
 version_is() { [ "$(pkg-config --modversion slirp)" = 4.9.5 ]; }
 no_glib() { ! grep -i glib "$lib/pkgconfig/slirp.pc"; }
 check "pkg-config knows version 4.9.5" version_is
@@ -53,6 +66,12 @@ if command -v dpkg-gensymbols >/dev/null; then
     check "Debian's list of symbols" debian_list "$library" "$root"
 fi
 check "the stripped library is under 3 MiB" small
+losses_are_found() {
+    echo "symbol slirp_gone@@SLIRP_4.0" > "$work/earlier.txt" && "$root/packaging/abi.py" "$library" --against "$work/earlier.txt"
+    [ $? = 1 ]
+}
+check "what is lost since a release is found" losses_are_found
+check "nothing that an earlier release promised is lost" "$root/packaging/abi.py" "$library" --check
 
 dynamic() {
     # shellcheck disable=SC2046

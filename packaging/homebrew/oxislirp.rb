@@ -17,7 +17,7 @@ class Oxislirp < Formula
   depends_on "rust" => :build
 
   def install
-    system "meson", "setup", "build", "-Dcargo_args=--locked", *std_meson_args
+    system "meson", "setup", "build", "-Dcargo_args=--locked", "-Dtools=enabled", *std_meson_args
     system "meson", "compile", "-C", "build", "--verbose"
     system "meson", "install", "-C", "build"
   end
@@ -28,6 +28,8 @@ class Oxislirp < Formula
       #include <string.h>
       int main(void) { return strcmp(slirp_version_string(), "4.9.5"); }
     C
+    (testpath/"test.toml").write "[policy]\npreset = \"internet-only\"\n"
+    assert_match "policy: ", shell_output("#{bin}/oxislirp check test.toml")
     system ENV.cc, "test.c", "-I#{include}", "-L#{lib}", "-lslirp", "-o", "test"
     system "./test"
   end

@@ -24,11 +24,12 @@
               pkgs.rustc
               pkgs.rustPlatform.cargoSetupHook
             ];
-            mesonFlags = [ "-Dcargo_args=--locked,--offline" ];
+            mesonFlags = [ "-Dcargo_args=--locked,--offline" "-Dtools=enabled" ];
             doCheck = true;
             meta = {
               description = "User-mode network stack in place of libslirp";
               license = pkgs.lib.licenses.bsd3;
+              mainProgram = "oxislirp";
               platforms = systems;
             };
           };

@@ -11,7 +11,7 @@ vcpkg_extract_source_archive(SOURCE_PATH ARCHIVE "${ARCHIVE}")
 
 vcpkg_configure_meson(
     SOURCE_PATH "${SOURCE_PATH}"
-    OPTIONS -Dcargo_args=--locked
+    OPTIONS -Dcargo_args=--locked -Dtools=disabled
 )
 vcpkg_install_meson()
 vcpkg_fixup_pkgconfig()
