@@ -169,6 +169,41 @@ fn proxy_http_leads_through_by_connect() {
 }
 
 #[test]
+fn proxy_http_is_given_a_password_and_the_log_tells_when_it_wants_another() {
+    let (listener, port) = tcp_listener();
+    let log = std::env::temp_dir().join(format!("oxislirp-proxy-{}-{port}.jsonl", std::process::id()));
+    let i = under(&format!(
+        "[[policy.rule]]\naction = 'allow'\nprotocol = 'tcp'\nhost = '192.0.2.0/24'\n\
+         proxy = 'http://me:s3%3Acr%65t@127.0.0.1:{port}'\n[log]\nfile = '{}'\n",
+        log.display()
+    ));
+    let request = b"CONNECT 192.0.2.9:443 HTTP/1.1\r\nHost: 192.0.2.9:443\r\n\
+                    Proxy-Authorization: Basic bWU6czM6Y3JldA==\r\n\r\n";
+    let answers = [
+        ("HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n", Some("proxy-credentials")),
+        ("HTTP/1.1 403 Forbidden\r\n\r\n", Some("proxy-refused")),
+        ("HTTP/1.1 200 OK\r\n\r\n", None),
+    ];
+    for (answer, _) in answers {
+        let (mut conn, mut proxy) = begin(&i, &listener);
+        assert_eq!(host_read(&i, &mut proxy, request.len()), request);
+        proxy.write_all(answer.as_bytes()).unwrap();
+        if answer.contains("200") {
+            talk(&i, &mut established(&i, conn), &mut proxy);
+        } else {
+            is_reset(&i, &mut conn);
+        }
+    }
+    drop(i);
+    let written = std::fs::read_to_string(&log).expect("a log");
+    std::fs::remove_file(&log).expect("it was there");
+    for (_, reason) in answers {
+        assert!(reason.is_none_or(|reason| written.contains(reason)), "{reason:?}: {written}");
+    }
+    assert!(!written.contains("bWU6") && !written.contains("s3"), "{written}");
+}
+
+#[test]
 fn proxy_that_says_no_ends_or_is_none_is_a_reset() {
     let (listener, port) = tcp_listener();
     let i = led(&format!("proxy = 'socks5://127.0.0.1:{port}'"));

@@ -40,12 +40,11 @@ impl Context {
             Some(name) => Target::Name(name.into(), real.port()),
             None => Target::Address(real),
         };
+        let (Language::Socks5(credentials) | Language::Connect(credentials)) = &proxy.language;
+        let credentials = credentials.as_ref().map(|(name, password)| (&**name, &**password));
         let dialogue = match &proxy.language {
-            Language::Connect => Dialogue::connect(&target),
-            Language::Socks5(credentials) => {
-                let credentials = credentials.as_ref().map(|(name, password)| (&**name, &**password));
-                Dialogue::socks5(credentials, target)
-            }
+            Language::Connect(_) => Dialogue::connect(credentials, &target),
+            Language::Socks5(_) => Dialogue::socks5(credentials, target),
         };
         (proxy.address, Some(Box::new(dialogue)))
     }

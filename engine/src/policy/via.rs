@@ -27,8 +27,8 @@ pub struct Proxy {
 pub(crate) enum Language {
     /// SOCKS version 5 (RFC 1928), with a name and a password (RFC 1929) where there are some.
     Socks5(Option<Credentials>),
-    /// HTTP, by the method CONNECT.
-    Connect,
+    /// HTTP, by the method CONNECT (RFC 9110), with a name and a password (RFC 7617) where there are some.
+    Connect(Option<Credentials>),
 }
 
 /// A name and a password.
@@ -42,7 +42,8 @@ pub enum ProxyError {
     Scheme,
     /// What follows is no address with a port. Names are not looked up.
     Address,
-    /// Name and password are not 1 to 255 bytes each, or are for HTTP.
+    /// Name and password are not 1 to 255 bytes each, or have for HTTP what it has no place for (RFC 7617 section 2): a colon in the
+    /// name, or control characters.
     Credentials,
     /// In name or password there is an `@`, or a `%` without two hexadecimal digits behind it.
     Encoding,
@@ -53,7 +54,9 @@ impl fmt::Display for ProxyError {
         f.write_str(match self {
             ProxyError::Scheme => "a proxy is socks5:// or http://, with an address and a port",
             ProxyError::Address => "the proxy has to be an address with a port, such as 192.0.2.7:1080",
-            ProxyError::Credentials => "user and password have 1 to 255 bytes each, and are for socks5:// only",
+            ProxyError::Credentials => {
+                "user and password have 1 to 255 bytes each; with http:// no control characters, and the user no `:`"
+            },
             ProxyError::Encoding => {
                 "in user and password, `@` is written %40, `%` is written %25, and behind a `%` are two hexadecimal digits"
             }
@@ -72,7 +75,7 @@ impl Proxy {
     }
 }
 
-/// `socks5://192.0.2.7:1080`, `socks5://user:password@192.0.2.7:1080`, `http://192.0.2.7:3128`. User and password are percent-encoded
+/// `socks5://192.0.2.7:1080`, `socks5://user:password@192.0.2.7:1080`, `http://192.0.2.7:3128`, `http://user:password@192.0.2.7:3128`. User and password are percent-encoded
 /// (RFC 3986 section 2.1), and so are these characters of them: `%`, `@`, and in the user `:`. They may be any bytes.
 impl FromStr for Proxy {
     type Err = ProxyError;
@@ -87,15 +90,17 @@ impl FromStr for Proxy {
         if credentials.is_some_and(|credentials| credentials.contains('@')) {
             return Err(ProxyError::Encoding);
         }
+        if !matches!(scheme, "socks5" | "http") {
+            return Err(ProxyError::Scheme);
+        }
+        let credentials = match credentials.map(|it| it.split_once(':').ok_or(ProxyError::Credentials)).transpose()? {
+            Some((name, password)) => Some((credential(name)?, credential(password)?)),
+            None => None,
+        };
         let language = match (scheme, credentials) {
-            ("socks5", None) => Language::Socks5(None),
-            ("socks5", Some(credentials)) => {
-                let (name, password) = credentials.split_once(':').ok_or(ProxyError::Credentials)?;
-                Language::Socks5(Some((credential(name)?, credential(password)?)))
-            }
-            ("http", None) => Language::Connect,
-            ("http", Some(_)) => return Err(ProxyError::Credentials),
-            _ => return Err(ProxyError::Scheme),
+            ("socks5", credentials) => Language::Socks5(credentials),
+            (_, Some((name, password))) if !suit_http(&name, &password) => return Err(ProxyError::Credentials),
+            (_, credentials) => Language::Connect(credentials),
         };
         let address: SocketAddr = address.parse().map_err(|_| ProxyError::Address)?;
         if is_nowhere(&address) {
@@ -122,6 +127,11 @@ fn credential(text: &str) -> Result<Box<[u8]>, ProxyError> {
     if (1..=255).contains(&decoded.len()) { Ok(decoded.into()) } else { Err(ProxyError::Credentials) }
 }
 
+/// RFC 7617 section 2.
+fn suit_http(name: &[u8], password: &[u8]) -> bool {
+    !name.contains(&b':') && !name.iter().chain(password).any(u8::is_ascii_control)
+}
+
 /// Whether nothing can be connected to it.
 pub(super) fn is_nowhere(address: &SocketAddr) -> bool {
     let scoped = matches!(address, SocketAddr::V6(v6) if SocketAddrV6::scope_id(v6) != 0);
@@ -131,7 +141,7 @@ pub(super) fn is_nowhere(address: &SocketAddr) -> bool {
 /// Without the password, which is nobody's business.
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if matches!(self.language, Language::Connect) { "http" } else { "socks5" };
+        let scheme = if matches!(self.language, Language::Connect(_)) { "http" } else { "socks5" };
         write!(f, "{scheme}://{}{}", self.address, if self.names { ", which is told names" } else { "" })
     }
 }
@@ -157,7 +167,12 @@ mod tests {
         );
         assert!(!format!("{socks:?} {socks}").contains("cre"));
         assert!(matches!(proxy("socks5://192.0.2.7:1080").unwrap().language, Language::Socks5(None)));
-        assert_eq!(proxy("http://192.0.2.7:3128/").unwrap().language, Language::Connect);
+        assert_eq!(proxy("http://192.0.2.7:3128/").unwrap().language, Language::Connect(None));
+        let http = proxy("http://us%40er:s%3ae:cret@192.0.2.7:3128").unwrap();
+        assert!(
+            matches!(&http.language, Language::Connect(Some((name, password))) if &**name == b"us@er" && &**password == b"s:e:cret")
+        );
+        assert!(!format!("{http:?} {http}").contains("cret"));
         for (text, wanted) in [
             ("192.0.2.7:1080", ProxyError::Scheme),
             ("socks4://192.0.2.7:1080", ProxyError::Scheme),
@@ -167,7 +182,10 @@ mod tests {
             ("http://0.0.0.0:80", ProxyError::Address),
             ("socks5://me@192.0.2.7:1080", ProxyError::Credentials),
             ("socks5://me:@192.0.2.7:1080", ProxyError::Credentials),
-            ("http://me:x@192.0.2.7:3128", ProxyError::Credentials),
+            ("http://me@192.0.2.7:3128", ProxyError::Credentials),
+            ("http://m%3ae:x@192.0.2.7:3128", ProxyError::Credentials),
+            ("http://me:x%0a@192.0.2.7:3128", ProxyError::Credentials),
+            ("ftp://me:x@192.0.2.7:3128", ProxyError::Scheme),
             ("socks5://me@home:x@192.0.2.7:1080", ProxyError::Encoding),
             ("http://me:x@y@192.0.2.7:3128", ProxyError::Encoding),
             ("socks5://me:100%@192.0.2.7:1080", ProxyError::Encoding),

@@ -37,6 +37,8 @@ pub(crate) enum Step {
     Through,
     /// The proxy does not want to, or is none.
     Refused,
+    /// It does not want to for the name and the password, or for want of them.
+    NotAdmitted,
 }
 
 /// One connection's words with a proxy.
@@ -61,10 +63,10 @@ impl Dialogue {
         Dialogue { to_send, language: Language::Socks5(client) }
     }
 
-    /// With an HTTP proxy, by the method CONNECT (RFC 9110 section 9.3.6).
-    pub(crate) fn connect(target: &Target) -> Dialogue {
+    /// With an HTTP proxy, by the method CONNECT (RFC 9110 section 9.3.6); with a name and a password where there are some (RFC 7617).
+    pub(crate) fn connect(credentials: Option<(&[u8], &[u8])>, target: &Target) -> Dialogue {
         let mut to_send = Vec::new();
-        let client = connect::Client::new(target, &mut to_send);
+        let client = connect::Client::new(credentials, target, &mut to_send);
         Dialogue { to_send, language: Language::Connect(client) }
     }
 
@@ -135,7 +137,7 @@ mod tests {
             let target = Target::Name("a.org".into(), 443);
             let credentials = password.then_some((&b"me"[..], &b"secret"[..]));
             let mut dialogue = match http {
-                true => Dialogue::connect(&target),
+                true => Dialogue::connect(credentials, &target),
                 false => Dialogue::socks5(credentials, target),
             };
             let begin: &[u8] = match (good, http, password) {

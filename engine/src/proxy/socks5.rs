@@ -5,6 +5,7 @@ use super::{Step, Target};
 const VERSION: u8 = 5;
 const WITHOUT: u8 = 0;
 const BY_PASSWORD: u8 = 2;
+const NONE: u8 = 0xff;
 /// The version of the negotiation of RFC 1929, and its good outcome.
 const PASSWORD_VERSION: u8 = 1;
 const SUCCESS: u8 = 0;
@@ -59,7 +60,7 @@ impl Client {
                 (Stage::Answer, 5)
             }
             (Stage::Method, [VERSION, BY_PASSWORD]) => {
-                let Some((name, password)) = &self.credentials else { return Step::Refused };
+                let Some((name, password)) = &self.credentials else { return Step::NotAdmitted };
                 to_send.push(PASSWORD_VERSION);
                 for text in [name, password] {
                     let text = text.get(..255).unwrap_or(text);
@@ -73,6 +74,8 @@ impl Client {
             (Stage::Answer, [VERSION, SUCCESS, _, IPV6, _]) => (Stage::Bound, 16 - 1 + 2),
             (Stage::Answer, [VERSION, SUCCESS, _, NAME, length]) => (Stage::Bound, usize::from(*length) + 2),
             (Stage::Bound, _) => return Step::Through,
+            // No method that was offered would do (RFC 1928 section 3), or name and password were wrong (RFC 1929 section 2).
+            (Stage::Method, [VERSION, NONE]) | (Stage::Admission, [PASSWORD_VERSION, _]) => return Step::NotAdmitted,
             _ => return Step::Refused,
         };
         (self.stage, self.length) = (stage, length);
@@ -150,16 +153,17 @@ mod tests {
         assert_eq!((said[0].as_slice(), said[1].as_slice()), (&[5, 2, 0, 2][..], &b"\x01\x02me\x06secret"[..]));
         assert_eq!((said.len(), step), (3, Step::Through));
         assert_eq!(talk(dialogue(), &[&[5, 0], BOUND]).1, Step::Through);
-        assert_eq!(talk(dialogue(), &[&[5, 2], &[1, 1]]).1, Step::Refused);
+        assert_eq!(talk(dialogue(), &[&[5, 2], &[1, 1]]).1, Step::NotAdmitted);
+        assert_eq!(talk(dialogue(), &[&[5, 0xff]]).1, Step::NotAdmitted);
         // It is not asked for where it was not offered.
-        assert_eq!(talk(Dialogue::socks5(None, to("192.0.2.7:1")), &[&[5, 2]]).1, Step::Refused);
+        assert_eq!(talk(Dialogue::socks5(None, to("192.0.2.7:1")), &[&[5, 2]]).1, Step::NotAdmitted);
     }
 
     #[test]
     fn what_is_no_consent_is_a_refusal() {
         for answers in [
-            &[&[5, 0xff][..]][..],
-            &[&[4, 0]],
+            &[&[4, 0][..]][..],
+            &[&[5, 1]],
             &[b"HT"],
             &[&[5, 0], &[5, 5, 0, 1, 0, 0, 0, 0, 0, 0]],
             &[&[5, 0], &[5, 0, 0, 9, 0, 0, 0, 0, 0, 0]],

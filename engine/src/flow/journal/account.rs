@@ -14,6 +14,12 @@ pub(crate) enum End {
     HostReset,
     /// The host could not be connected.
     NotConnected,
+    /// The proxy does not let it through, or is none.
+    #[cfg_attr(not(feature = "policy"), allow(dead_code))]
+    ProxyRefused,
+    /// The proxy wants another name and password, or some where none are given.
+    #[cfg_attr(not(feature = "policy"), allow(dead_code))]
+    ProxyCredentials,
     /// What its first bytes said, or did not say, is forbidden; or a policy that came later forbids it.
     Policy,
     /// Its limit of bytes is used up.

@@ -174,6 +174,8 @@ fn word(end: End) -> &'static str {
         End::GuestSilent => "guest-silent",
         End::HostReset => "host-reset",
         End::NotConnected => "not-connected",
+        End::ProxyRefused => "proxy-refused",
+        End::ProxyCredentials => "proxy-credentials",
         End::Policy => "policy",
         End::Limit => "limit",
         End::Reset => "reset",

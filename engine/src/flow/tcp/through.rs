@@ -17,7 +17,7 @@ enum Pause {
     /// The proxy, which has not read, or not answered.
     Waits,
     Through,
-    Refused,
+    Refused(End),
 }
 
 impl TcpFlow {
@@ -27,8 +27,8 @@ impl TcpFlow {
         match self.converse(&mut connecting) {
             Pause::Waits => self.host.connect_anew(connecting),
             Pause::Through => self.conn.accept(cx.now),
-            Pause::Refused => {
-                self.host.account.ends(End::NotConnected);
+            Pause::Refused(why) => {
+                self.host.account.ends(why);
                 self.host.reset_on_close();
                 self.conn.abort(cx.now);
             }
@@ -39,7 +39,7 @@ impl TcpFlow {
         let Some(words) = &mut connecting.words else { return Pause::Through };
         let mut buffer = [0; READ];
         loop {
-            let Some(stream) = self.host.stream() else { return Pause::Refused };
+            let Some(stream) = self.host.stream() else { return Pause::Refused(End::NotConnected) };
             if !words.to_send().is_empty() {
                 match outcome(stream.send(words.to_send(), &[])) {
                     Ok(Some(sent)) => words.sent(sent),
@@ -48,18 +48,19 @@ impl TcpFlow {
                         connecting.asks = true;
                         return Pause::Waits;
                     }
-                    Err(()) => return Pause::Refused,
+                    Err(()) => return Pause::Refused(End::NotConnected),
                 }
                 continue;
             }
             let wanted = words.wanted().min(READ);
             let (place, _) = buffer.split_at_mut(wanted);
             match outcome(stream.receive(place, &mut [])) {
-                Ok(Some(0)) | Err(()) => return Pause::Refused,
+                Ok(Some(0)) | Err(()) => return Pause::Refused(End::ProxyRefused),
                 Ok(Some(length)) => match words.hear(place.get(..length).unwrap_or(place)) {
                     Step::More => {}
                     Step::Through => return Pause::Through,
-                    Step::Refused => return Pause::Refused,
+                    Step::Refused => return Pause::Refused(End::ProxyRefused),
+                    Step::NotAdmitted => return Pause::Refused(End::ProxyCredentials),
                 },
                 Ok(None) => {
                     self.host.waits_to_read();
