@@ -200,6 +200,57 @@ fn dropped(i: &Instance) -> u64 {
 }
 
 #[test]
+fn limits_of_a_rule_hold_for_its_datagrams_and_for_no_others() {
+    let (host, port) = udp_peer();
+    let (other, other_port) = udp_peer();
+    let rule = |port: u16, rest: &str| {
+        format!(
+            "[[policy.rule]]\naction = 'allow'\nprotocol = ['tcp', 'udp']\nhost = '127.0.0.1'\nhost-port = {port}\n{rest}\n"
+        )
+    };
+    let i = under(&[rule(port, "limit = { up = 10_000, down = 10_000, flows = 2 }"), rule(other_port, "")].concat());
+    let arrived = |socket: &UdpSocket| {
+        i.settle();
+        std::iter::from_fn(|| socket.recv_from(&mut [0; 2000]).ok()).count()
+    };
+    for _ in 0..20 {
+        i.input(&udp_frame(4000, at_vhost(port), &[7; 1000]));
+    }
+    for _ in 0..20 {
+        i.input(&udp_frame(4000, at_vhost(other_port), &[7; 1000]));
+    }
+    assert_eq!((arrived(&host), arrived(&other)), (4, 20));
+    assert_eq!(dropped(&i), 16);
+    // The other way, and after a pause.
+    i.advance(Duration::from_secs(1));
+    i.input(&udp_frame(4000, at_vhost(port), &[7; 1000]));
+    let (_, from) = host_recv(&i, &host);
+    i.drain();
+    // (Those that came together pass together.)
+    let came: usize = (0..20)
+        .map(|_| {
+            host.send_to(&[8; 1000], from).unwrap();
+            i.settled().iter().filter(|frame| frame.udp().is_some()).count()
+        })
+        .sum();
+    assert_eq!(came, 4);
+    other.send_to(&[8; 1000], from).unwrap();
+    i.wait_udp("a datagram of the other rule");
+    // Two ports of the guest are two flows; a third one is refused, there and nowhere else.
+    i.advance(Duration::from_secs(1));
+    i.input(&udp_frame(4001, at_vhost(port), &[7; 1000]));
+    assert_eq!(arrived(&host), 1);
+    i.input(&udp_frame(4002, at_vhost(port), &[7; 1000]));
+    assert_eq!(i.wait_icmp("a refusal").1.code, 13);
+    i.input(&udp_frame(4002, at_vhost(other_port), &[7; 1000]));
+    assert_eq!((arrived(&host), arrived(&other)), (0, 1));
+    // One that has ended makes room.
+    i.pass(Duration::from_secs(250));
+    i.input(&udp_frame(4002, at_vhost(port), &[7; 1000]));
+    assert_eq!(arrived(&host), 1);
+}
+
+#[test]
 fn limits_datagrams_over_the_rate_are_dropped() {
     let (host, port) = udp_peer();
     let i = under("[limits.whole]\nup = 10_000\ndown = 10_000\n");

@@ -117,7 +117,11 @@ mod tests {
             ),
             (
                 "[[policy.rule]]\naction = 'allow'\nlimit = { up = 7 }\n",
-                "x.toml:3: policy.rule.limit: a rule bounds connections, so that it has to have protocol = \"tcp\"",
+                "x.toml:3: policy.rule.limit: pings are not counted by rules",
+            ),
+            (
+                "[[policy.rule]]\naction = 'allow'\ndirection = 'in'\nprotocol = ['tcp', 'udp']\nlimit = { up = 7 }\n",
+                "x.toml:5: policy.rule.limit: what comes in by udp is not counted by rules",
             ),
             (
                 "[[policy.rule]]\naction = 'allow'\nprotocol = 'tcp'\nservice = 'dns'\nlimit = { up = 7 }\n",

@@ -105,13 +105,21 @@ impl Table {
     pub(super) fn limits(&self) -> Result<OfRules, (Range<usize>, String)> {
         let mut limits = Vec::new();
         for (number, rule) in (1..).zip(&self.rule) {
-            let WrittenRule { action: One(action), protocol, service, limit, .. } = rule.get_ref();
+            let WrittenRule { action: One(action), direction, protocol, service, limit, .. } = rule.get_ref();
             let Some(limit) = limit else { continue };
-            let is_tcp = protocol.as_ref().is_some_and(|Several(all)| all.iter().all(|one| *one == Protocol::Tcp));
+            let only = |those: &[Protocol]| {
+                protocol.as_ref().is_some_and(|Several(all)| all.iter().all(|one| those.contains(one)))
+            };
+            let is_in = direction.as_ref().is_some_and(|One(direction)| *direction == Direction::In);
             let wrong = match (action, service) {
                 (Action::Deny | Action::Drop, _) => "what is refused needs no limit",
                 (Action::Allow, Some(_)) => "services are not counted",
-                _ if !is_tcp => "a rule bounds connections, so that it has to have protocol = \"tcp\"",
+                _ if !only(&[Protocol::Tcp, Protocol::Udp]) => {
+                    "pings are not counted by rules: the rule has to have a protocol, tcp or udp"
+                }
+                _ if is_in && !only(&[Protocol::Tcp]) => {
+                    "what comes in by udp is not counted by rules: the rule has to have protocol = \"tcp\""
+                }
                 _ => {
                     limits.push((number, limit.get_ref().limit()?));
                     continue;

@@ -213,7 +213,7 @@ impl IcmpTable {
                 };
                 meter = begun;
             }
-            if !cx.passes(request.source, Way::Up, request.message.len()) {
+            if !cx.passes(request.source, None, Way::Up, request.message.len()) {
                 return cx.ends(meter);
             }
         }
@@ -395,7 +395,7 @@ impl Echo {
         }
         #[cfg(feature = "policy")]
         if let Some(limits) = &mut cx.limits
-            && !limits.datagram(self.key.guest, Way::Down, length, cx.now)
+            && !limits.datagram(self.key.guest, None, Way::Down, length, cx.now)
         {
             return;
         }

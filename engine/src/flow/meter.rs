@@ -31,7 +31,11 @@ impl Context {
     }
 
     #[inline(always)]
-    pub(crate) fn passes(&mut self, _: IpAddr, _: Way, _: usize) -> bool {
+    pub(crate) fn passes(&mut self, _: IpAddr, _: Option<NonZeroU32>, _: Way, _: usize) -> bool {
+        true
+    }
+
+    pub(crate) fn joins_also(&mut self, _: &mut Meter, _: Option<NonZeroU32>) -> bool {
         true
     }
 }
@@ -57,6 +61,12 @@ impl Context {
         limits.join(meter, rule.get(), self.now)
     }
 
+    /// A flow of datagrams has one that this rule has let in. False when a limit keeps it from that.
+    pub(crate) fn joins_also(&mut self, meter: &mut Meter, rule: Option<NonZeroU32>) -> bool {
+        let (Some(limits), Some(meter), Some(rule)) = (&mut self.limits, meter, rule) else { return true };
+        limits.join_also(meter, rule.get(), self.now)
+    }
+
     /// It has ended.
     #[inline]
     pub(crate) fn ends(&mut self, meter: Meter) {
@@ -78,11 +88,11 @@ impl Context {
         self.limits.is_some()
     }
 
-    /// Whether a datagram, or several that came together, of so many bytes may pass.
+    /// Whether a datagram, or several that came together, of so many bytes may pass, which this rule has let in.
     #[cold]
-    pub(crate) fn passes(&mut self, guest: IpAddr, way: Way, bytes: usize) -> bool {
-        let now = self.now;
-        self.limits.as_mut().is_none_or(|limits| limits.datagram(guest, way, bytes, now))
+    pub(crate) fn passes(&mut self, guest: IpAddr, rule: Option<NonZeroU32>, way: Way, bytes: usize) -> bool {
+        let (now, rule) = (self.now, rule.map(NonZeroU32::get));
+        self.limits.as_mut().is_none_or(|limits| limits.datagram(guest, rule, way, bytes, now))
     }
 }
 

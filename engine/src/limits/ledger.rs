@@ -12,6 +12,8 @@ use crate::time::Instant;
 /// Addresses of the guest that are remembered. One without a flow makes room for another; where all have flows, no further address
 /// gets one.
 const MAX_GUESTS: usize = 256;
+/// Rules with limits that one flow of datagrams may be under; no further one lets any of it in.
+const MOST_RULES: usize = 64;
 
 /// Everything that is counted.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub(crate) struct Ledger {
 pub(crate) struct Meter {
     guest: IpAddr,
     rule: Option<u32>,
+    /// Of datagrams: the rules that have let some of them in.
+    others: Vec<u32>,
     asks: [Ask; 2],
 }
 
@@ -96,7 +100,7 @@ impl Ledger {
             return None;
         }
         self.pots(guest, rule).for_each(Pot::begin);
-        Some(Meter { guest, rule, asks: Default::default() })
+        Some(Meter { guest, rule, others: Vec::new(), asks: Default::default() })
     }
 
     /// A flow that has begun turns out to be one that this rule is about. False where it may not be.
@@ -110,6 +114,17 @@ impl Ledger {
         joins
     }
 
+    /// A flow of datagrams, which may lead to many, has one that this rule lets in. False where it may not be.
+    pub(crate) fn join_also(&mut self, meter: &mut Meter, rule: u32, now: Instant) -> bool {
+        let Some(pot) = self.rules.get_mut(&rule).filter(|_| !meter.others.contains(&rule)) else { return true };
+        let joins = meter.others.len() < MOST_RULES && pot.has_place(now);
+        if joins {
+            pot.begin();
+            meter.others.push(rule);
+        }
+        joins
+    }
+
     /// The numbers of rules stand for others from now on.
     #[cfg(feature = "control")]
     pub(crate) fn forget_rules(&mut self) {
@@ -119,12 +134,13 @@ impl Ledger {
     /// A flow has ended.
     pub(crate) fn end(&mut self, meter: &Meter) {
         self.pots(meter.guest, meter.rule).for_each(Pot::end);
+        meter.others.iter().filter_map(|rule| self.rules.get_mut(rule).map(Pot::end)).count();
     }
 
     /// What a stream may do that has `wanted` bytes to carry. Whoever has to wait has its bytes set aside, behind those of the others
     /// that wait: who asks again later is not overtaken.
     pub(crate) fn may(&mut self, meter: &mut Meter, way: Way, wanted: usize, now: Instant) -> Allowed {
-        let Meter { guest, rule, asks: [up, down] } = meter;
+        let Meter { guest, rule, asks: [up, down], .. } = meter;
         let ask = if way == Way::Up { up } else { down };
         if let Some(until) = ask.until.filter(|until| *until > now) {
             return Allowed::At(until);
@@ -162,7 +178,7 @@ impl Ledger {
 
     /// A stream has carried so many bytes, no more than it was allowed.
     pub(crate) fn carried(&mut self, meter: &mut Meter, way: Way, bytes: usize) {
-        let Meter { guest, rule, asks: [up, down] } = meter;
+        let Meter { guest, rule, asks: [up, down], .. } = meter;
         let ask = if way == Way::Up { up } else { down };
         for (pot, reserved) in self.pots(*guest, *rule).zip(&mut ask.reserved) {
             pot.use_up(bytes);
@@ -174,11 +190,11 @@ impl Ledger {
         }
     }
 
-    /// Whether a datagram may pass; it is counted either way.
-    pub(crate) fn datagram(&mut self, guest: IpAddr, way: Way, bytes: usize, now: Instant) -> bool {
-        let passes = self.remember(guest) && self.pots(guest, None).all(|pot| pot.has(way, bytes, now));
+    /// Whether a datagram may pass that this rule is about; it is counted either way.
+    pub(crate) fn datagram(&mut self, guest: IpAddr, rule: Option<u32>, way: Way, bytes: usize, now: Instant) -> bool {
+        let passes = self.remember(guest) && self.pots(guest, rule).all(|pot| pot.has(way, bytes, now));
         if passes {
-            self.pots(guest, None).for_each(|pot| pot.take(way, bytes, now));
+            self.pots(guest, rule).for_each(|pot| pot.take(way, bytes, now));
         } else {
             self.dropped += 1;
         }
@@ -307,9 +323,9 @@ mod tests {
         let mut meter = ledger.begin(GUEST, None, at(0)).unwrap();
         assert_eq!(ledger.may(&mut meter, Way::Up, 5000, at(0)), Allowed::Bytes(1000));
         ledger.carried(&mut meter, Way::Up, 600);
-        assert!(ledger.datagram(GUEST, Way::Down, 400, at(0)));
+        assert!(ledger.datagram(GUEST, None, Way::Down, 400, at(0)));
         assert_eq!(ledger.may(&mut meter, Way::Down, 1, at(0)), Allowed::Never);
-        assert!(!ledger.datagram(GUEST, Way::Up, 1, at(0)) && ledger.begin(GUEST, None, at(99_000)).is_none());
+        assert!(!ledger.datagram(GUEST, None, Way::Up, 1, at(0)) && ledger.begin(GUEST, None, at(99_000)).is_none());
         assert!(ledger.begin(OTHER, None, at(0)).is_some());
         assert_eq!(ledger.dropped(), 1);
     }
@@ -318,13 +334,39 @@ mod tests {
     fn datagrams_over_the_rate_are_dropped_and_streams_give_way_to_the_others() {
         let mut ledger = ledger(Limits::new().whole(Limit::new().up(100_000)));
         let mut stream = ledger.begin(GUEST, None, at(0)).unwrap();
-        let passed = (0..10_000).filter(|ms| ledger.datagram(GUEST, Way::Up, 1000, at(*ms))).count();
+        let passed = (0..10_000).filter(|ms| ledger.datagram(GUEST, None, Way::Up, 1000, at(*ms))).count();
         assert!((1000..=1010).contains(&passed), "{passed}");
         assert_eq!(ledger.dropped(), 10_000 - passed as u64);
         match ledger.may(&mut stream, Way::Up, 1000, at(9_999)) {
             Allowed::At(until) => assert!(until <= at(10_050), "{until:?}"),
             allowed => assert!(matches!(allowed, Allowed::Bytes(1..1000)), "{allowed:?}"),
         }
+    }
+
+    #[test]
+    fn a_flow_of_datagrams_is_under_each_rule_that_lets_some_in() {
+        let limits = Limits::new().rule(1, Limit::new().flows(1).up(10_000)).rule(2, Limit::new().volume(500));
+        let mut ledger = ledger(limits);
+        let mut flow = ledger.begin(GUEST, None, at(0)).unwrap();
+        let mut other = ledger.begin(GUEST, None, at(0)).unwrap();
+        assert!(ledger.join_also(&mut flow, 1, at(0)) && ledger.join_also(&mut flow, 1, at(0)));
+        assert!(ledger.join_also(&mut flow, 2, at(0)) && ledger.join_also(&mut flow, 3, at(0)));
+        assert!(!ledger.join_also(&mut other, 1, at(0)) && ledger.join_also(&mut other, 2, at(0)));
+        let passed = (0..10_000).filter(|ms| ledger.datagram(GUEST, Some(1), Way::Up, 100, at(*ms))).count();
+        assert!((1000..=1050).contains(&passed), "{passed}");
+        // Neither the other way nor what other rules let in.
+        assert!(ledger.datagram(GUEST, Some(1), Way::Down, 60_000, at(9_999)));
+        assert!(ledger.datagram(GUEST, None, Way::Up, 60_000, at(9_999)));
+        assert!(ledger.datagram(GUEST, Some(2), Way::Down, 500, at(0)));
+        assert!(!ledger.datagram(GUEST, Some(2), Way::Up, 1, at(99_000)));
+        ledger.end(&flow);
+        assert!(ledger.join_also(&mut other, 1, at(0)));
+        let rules: Vec<u32> = (10..100).collect();
+        let mut ledger =
+            self::ledger(rules.iter().fold(Limits::new(), |limits, rule| limits.rule(*rule, Limit::new().flows(9))));
+        let mut flow = ledger.begin(GUEST, None, at(0)).unwrap();
+        let joined = rules.iter().filter(|rule| ledger.join_also(&mut flow, **rule, at(0))).count();
+        assert_eq!(joined, MOST_RULES);
     }
 
     #[test]
@@ -338,7 +380,7 @@ mod tests {
         }
         let _held: Vec<Meter> =
             (0..MAX_GUESTS as u128).map(|n| ledger.begin(ip(5000 + n), None, at(0)).unwrap()).collect();
-        assert!(ledger.begin(ip(9000), None, at(0)).is_none() && !ledger.datagram(ip(9000), Way::Up, 1, at(0)));
+        assert!(ledger.begin(ip(9000), None, at(0)).is_none() && !ledger.datagram(ip(9000), None, Way::Up, 1, at(0)));
         assert_eq!(ledger.guests.len(), MAX_GUESTS);
     }
 

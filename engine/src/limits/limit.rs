@@ -88,8 +88,8 @@ impl Limits {
         self
     }
 
-    /// What all connections (of TCP) may do together that the policy's rule of this number, from 1, is about. The last call
-    /// for a rule counts.
+    /// What all connections and datagrams may do together that the policy's rule of this number, from 1, lets the guest begin (and
+    /// connections that it lets in). Of datagrams each port of the guest is a flow. The last call for a rule counts.
     pub fn rule(mut self, number: u32, limit: Limit) -> Limits {
         self.rules.push((number, limit));
         self

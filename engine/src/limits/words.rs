@@ -25,7 +25,7 @@ impl Limits {
     pub fn sentences(&self) -> impl Iterator<Item = String> {
         let both = [("all together", self.whole), ("each address of the guest", self.guest)];
         let both = both.into_iter().map(|(who, limit)| (who.to_owned(), limit));
-        let rules = self.rules.iter().map(|(number, limit)| (format!("connections by rule {number}"), *limit));
+        let rules = self.rules.iter().map(|(number, limit)| (format!("all by rule {number}"), *limit));
         both.chain(rules).filter(|(_, limit)| !limit.is_none()).map(|(who, limit)| format!("{who}: {limit}"))
     }
 }
@@ -40,7 +40,7 @@ mod tests {
         let sentences: Vec<String> = limits.sentences().collect();
         assert_eq!(
             sentences,
-            ["all together: 1000 bytes a second down, 5 bytes in all", "connections by rule 3: 2 flows at a time"]
+            ["all together: 1000 bytes a second down, 5 bytes in all", "all by rule 3: 2 flows at a time"]
         );
         assert_eq!((Limits::new().sentences().count(), Limit::new().to_string()), (0, "no bound".into()));
     }

@@ -81,10 +81,15 @@ fn deliver(flow: &mut UdpFlow, received: &Received<'_>, cx: &mut Context) {
     }
     // Anybody may answer, but nobody that the guest is kept from. Whether it may ask the name server was judged.
     let is_asked = !(mapping.forward || from_name_server || cx.gate.is_open());
-    if is_asked && !cx.gate.answer(mapping.guest, source, real, cx.now).is_allowed() {
-        return;
+    let mut rule = None;
+    if is_asked {
+        let answer = cx.gate.answer(mapping.guest, source, real, cx.now);
+        if !answer.is_allowed() {
+            return;
+        }
+        rule = answer.rule();
     }
-    if cx.has_limits() && !from_name_server && !cx.passes(guest.ip, MeterWay::Down, received.byte_count()) {
+    if cx.has_limits() && !from_name_server && !cx.passes(guest.ip, rule, MeterWay::Down, received.byte_count()) {
         return;
     }
     if mapping.forward {

@@ -1,6 +1,7 @@
 //! Datagrams from the guest, on their way to the host.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 
 use super::stage::{Burst, Stage};
 use super::table::UdpTable;
@@ -43,7 +44,7 @@ impl UdpTable {
     /// Takes a datagram from the guest.
     pub(crate) fn on_datagram(&mut self, datagram: &FromGuest<'_>, cx: &mut Context) {
         if self.stage.continued_by(datagram) {
-            if cx.has_limits() && !may_pass(datagram, cx) {
+            if cx.has_limits() && !may_pass(datagram, self.stage.burst().and_then(|burst| burst.rule), cx) {
                 return;
             }
             if !self.stage.has_room(datagram) {
@@ -110,8 +111,8 @@ impl UdpTable {
         let forward = forward.filter(|&id| self.flows.get(id).is_some_and(|flow| flow.host.is_v6() == real.is_ipv6()));
         let mut meter = None;
         if cx.has_limits() {
-            match self.begins(datagram, real, forward, cx) {
-                Some(begun) if may_pass(datagram, cx) => meter = begun,
+            match self.begins(datagram, (real, verdict), forward, cx) {
+                Some(begun) if may_pass(datagram, verdict.rule(), cx) => meter = begun,
                 Some(begun) => return cx.ends(begun),
                 None => {
                     note_refused(datagram, Refusal::Limit, cx);
@@ -141,18 +142,26 @@ impl UdpTable {
     /// when a limit keeps it from that.
     #[cold]
     fn begins(
-        &self,
+        &mut self,
         datagram: &FromGuest<'_>,
-        real: SocketAddr,
+        (real, verdict): (SocketAddr, Admission),
         forward: Option<UdpId>,
         cx: &mut Context,
     ) -> Option<Meter> {
-        let flow = self.flows.find(&(datagram.source, real.is_ipv6(), false)).and_then(|id| self.flows.get(id));
-        let is_counted = flow.is_some_and(|flow| flow.mapping.meter.is_some());
-        if is_counted || forward.is_some() || cx.policy.is_name_server(datagram.destination) {
+        if forward.is_some() || cx.policy.is_name_server(datagram.destination) {
             return Some(None);
         }
-        cx.begins(datagram.source.ip, None)
+        let id = self.flows.find(&(datagram.source, real.is_ipv6(), false));
+        let meter = id.and_then(|id| self.flows.get_mut(id)).map(|flow| &mut flow.mapping.meter);
+        if let Some(meter) = meter.filter(|meter| meter.is_some()) {
+            return cx.joins_also(meter, verdict.rule()).then_some(None);
+        }
+        let mut meter = cx.begins(datagram.source.ip, None)?;
+        if cx.joins_also(&mut meter, verdict.rule()) {
+            return Some(meter);
+        }
+        cx.ends(meter);
+        None
     }
 
     #[cold]
@@ -218,7 +227,8 @@ impl UdpTable {
         let local = mapping.local_for(destination);
         flow.host.set_ttl(ttl - 1);
         flow.prepare(datagram.packet.len(), whole);
-        let burst = Burst { flow: id, source, destination, ttl, whole, real, local };
+        let rule = verdict.rule();
+        let burst = Burst { flow: id, source, destination, ttl, whole, real, local, rule };
         (send(flow, datagram, &burst, cx), Some(burst))
     }
 
@@ -295,9 +305,9 @@ fn note_refused(datagram: &FromGuest<'_>, why: Refusal, cx: &mut Context) {
 
 /// Whether a datagram is within the limits. What goes to the virtual name server is not counted.
 #[cold]
-fn may_pass(datagram: &FromGuest<'_>, cx: &mut Context) -> bool {
+fn may_pass(datagram: &FromGuest<'_>, rule: Option<NonZeroU32>, cx: &mut Context) -> bool {
     cx.policy.is_name_server(datagram.destination)
-        || cx.passes(datagram.source.ip, MeterWay::Up, datagram.payload.len())
+        || cx.passes(datagram.source.ip, rule, MeterWay::Up, datagram.payload.len())
 }
 
 /// Whether a datagram may go where its destination leads.

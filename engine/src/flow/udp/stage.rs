@@ -6,6 +6,7 @@
 //! any case in the application's next round, unless frames keep coming one a round.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::ops::Range;
 
 use super::{FromGuest, UdpId};
@@ -28,6 +29,8 @@ pub(super) struct Burst {
     /// Where the host is to send them, and from which of its addresses.
     pub real: SocketAddr,
     pub local: Option<LocalAddress>,
+    /// The rule that has let them in.
+    pub rule: Option<NonZeroU32>,
 }
 
 /// A staged datagram: the places of its IP packet and of its payload.
