@@ -5,6 +5,8 @@ mod common;
 use common::config_file::{try_under, under};
 use common::*;
 
+use std::io::Read;
+
 fn vector(bytes: &[u8]) -> Vec<u8> {
     [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat()
 }
@@ -61,8 +63,9 @@ fn gets_through(i: &Instance, listener: &TcpListener, port: u16, bytes: &[u8], p
     }
     assert_eq!(host_read(i, &mut host, bytes.len()), bytes);
     // It is a connection like others now, both ways.
-    conn.data(i, b"more");
-    assert_eq!(host_read(i, &mut host, 4), b"more");
+    let more = if bytes.starts_with(b"G") { bytes } else { b"more" };
+    conn.data(i, more);
+    assert_eq!(host_read(i, &mut host, more.len()), more);
     assert_eq!(host_write_some(&mut host, b"answer"), 6);
     assert_eq!(conn.receive(i, 6).1, b"answer");
     conn.send(i, FIN | ACK, b"");
@@ -362,4 +365,169 @@ fn hello_a_saved_state_has_nothing_of_what_is_held() {
     conn.data(&other, b"\r\n");
     is_reset(&other, &mut conn);
     host_idle(&mut host);
+}
+
+/// A connection on which this was said, and has reached the host.
+fn on_which(i: &Instance, listener: &TcpListener, port: u16, bytes: &[u8]) -> (Conn, TcpStream) {
+    let mut conn = Conn::connect(i, at_vhost(port));
+    let mut host = accept(i, listener);
+    conn.data(i, bytes);
+    assert_eq!(host_read(i, &mut host, bytes.len()), bytes);
+    (conn, host)
+}
+
+#[test]
+fn hello_each_request_of_a_connection_is_judged() {
+    let (listener, port) = tcp_listener();
+    let i = only_named(port);
+    let first = request("Host: a.org");
+    let (mut conn, mut host) = on_which(&i, &listener, port, &first);
+    let post = |fields: &str, body: &str| {
+        format!("POST / HTTP/1.1\r\nHost: b.example.org\r\n{fields}\r\n\r\n{body}").into_bytes()
+    };
+    // Other hosts of the rule, and what would be another one if it were no body.
+    let body = "GET / HTTP/1.1\r\nHost: evil.com\r\n\r\n";
+    let chunks = format!("{:x}\r\n{body}\r\n3\r\nabc\r\n0\r\n\r\n", body.len());
+    for piece in [1460, 50, 1] {
+        for bytes in [
+            first.clone(),
+            post(&format!("Content-Length: {}", body.len()), body),
+            post("Transfer-Encoding: chunked", &chunks),
+            [first.clone(), first.clone(), post("Content-Length: 3", "abc"), first.clone()].concat(),
+        ] {
+            for piece in bytes.chunks(piece) {
+                conn.data(&i, piece);
+            }
+            assert_eq!(host_read(&i, &mut host, bytes.len()), bytes);
+            assert_eq!(host_write_some(&mut host, b"HTTP/1.1 204\r\n\r\n"), 16);
+            assert_eq!(conn.receive(&i, 16).1, b"HTTP/1.1 204\r\n\r\n");
+        }
+    }
+    // A head is held until it is whole.
+    let (half, rest) = first.split_at(20);
+    conn.data(&i, half);
+    i.settle();
+    host_idle(&mut host);
+    i.advance(Duration::from_secs(300));
+    conn.data(&i, rest);
+    assert_eq!(host_read(&i, &mut host, first.len()), first);
+    conn.send(&i, FIN | ACK, b"");
+    assert_eq!(host_end(&i, &mut host), (Vec::new(), End::Eof));
+}
+
+#[test]
+fn hello_a_later_request_to_another_host_is_refused() {
+    let (listener, port) = tcp_listener();
+    let i = only_named(port);
+    let first = request("Host: a.org");
+    let post = |fields: &str, body: &str| {
+        let body =
+            format!("POST / HTTP/1.1\r\nHost: a.org\r\n{fields}\r\n\r\n{body}GET / HTTP/1.1\r\nHost: evil.com\r\n\r\n");
+        body.into_bytes()
+    };
+    for (what, bytes) in [
+        ("another host", request("Host: evil.com")),
+        ("no host", b"GET / HTTP/1.0\r\n\r\n".to_vec()),
+        ("another target", b"GET http://evil.com/ HTTP/1.1\r\nHost: a.org\r\n\r\n".to_vec()),
+        ("a tunnel", b"CONNECT evil.com:80 HTTP/1.1\r\nHost: evil.com:80\r\n\r\n".to_vec()),
+        ("behind a body", post("Content-Length: 5", "hello")),
+        ("behind chunks", post("Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n")),
+        ("both lengths", post("Content-Length: 4\r\nTransfer-Encoding: chunked", "0\r\n\r\n")),
+        ("two lengths", post("Content-Length: 5\r\nContent-Length: 500", "hello")),
+        ("a chunk with an extension", post("Transfer-Encoding: chunked", "0;x\r\n\r\n")),
+        ("an empty line before it", [b"\r\n".to_vec(), request("Host: a.org")].concat()),
+        ("a line that goes on", request("Host: evil.com\r\n a.org")),
+        ("no HTTP", b"\x16\x03\x01\0\x05".to_vec()),
+        ("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec()),
+    ] {
+        for piece in [1460, 7] {
+            let (mut conn, mut host) = on_which(&i, &listener, port, &first);
+            for piece in bytes.chunks(piece) {
+                conn.data(&i, piece);
+            }
+            is_reset(&i, &mut conn);
+            let (got, end) = host_end(&i, &mut host);
+            assert_eq!(end, End::Reset, "{what}");
+            assert!(!String::from_utf8_lossy(&got).contains("evil"), "{what}");
+        }
+        // Behind the first one at once.
+        if what != "a tunnel" {
+            let mut conn = Conn::connect(&i, at_vhost(port));
+            let mut host = accept(&i, &listener);
+            conn.data(&i, &[&first[..], &bytes].concat());
+            is_reset(&i, &mut conn);
+            assert_eq!(host_end(&i, &mut host).1, End::Reset, "{what}");
+        }
+    }
+    // Half a request at the end is none.
+    let (mut conn, mut host) = on_which(&i, &listener, port, &first);
+    conn.send(&i, FIN | PSH | ACK, b"GET / HT");
+    is_reset(&i, &mut conn);
+    assert_eq!(host_end(&i, &mut host), (Vec::new(), End::Reset));
+    // A head of more than 16 KiB.
+    let (mut conn, mut host) = on_which(&i, &listener, port, &first);
+    for piece in request(&"X: 0123456789\r\n".repeat(1200)).chunks(1000) {
+        conn.data(&i, piece);
+    }
+    is_reset(&i, &mut conn);
+    assert_eq!(host_end(&i, &mut host), (Vec::new(), End::Reset));
+}
+
+#[test]
+fn hello_a_web_socket_opens_when_the_server_says_so() {
+    let (listener, port) = tcp_listener();
+    let i = only_named(port);
+    let first = request("Host: a.org\r\nConnection: Upgrade\r\nUpgrade: websocket");
+    let frame = b"\x81\x85\0\0\0\0hello";
+    let (mut conn, mut host) = on_which(&i, &listener, port, &first);
+    conn.data(&i, frame);
+    i.settle();
+    host_idle(&mut host);
+    let answer = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+    for piece in answer.chunks(10) {
+        assert_eq!(host_write_some(&mut host, piece), piece.len());
+        assert_eq!(conn.receive(&i, piece.len()).1, piece);
+    }
+    assert_eq!(host_read(&i, &mut host, frame.len()), frame);
+    conn.data(&i, &[0; 2000]);
+    assert_eq!(host_read(&i, &mut host, 2000), [0; 2000]);
+    // Where it says something else, it is a request like others.
+    let (mut conn, mut host) = on_which(&i, &listener, port, &first);
+    assert_eq!(host_write_some(&mut host, b"HTTP/1.1 200 OK\r\n"), 17);
+    assert_eq!(conn.receive(&i, 17).1, b"HTTP/1.1 200 OK\r\n");
+    conn.data(&i, &request("Host: a.org"));
+    assert_eq!(host_read(&i, &mut host, request("Host: a.org").len()), request("Host: a.org"));
+    conn.data(&i, &request("Host: evil.com"));
+    is_reset(&i, &mut conn);
+    assert_eq!(host_end(&i, &mut host), (Vec::new(), End::Reset));
+}
+
+#[test]
+fn hello_what_is_looked_at_is_slowed_as_well() {
+    let (listener, port) = tcp_listener();
+    let i = under(&format!(
+        "[limits.whole]\nup = 10_000\n[[policy.rule]]\naction = 'allow'\nprotocol = 'tcp'\nhost = '127.0.0.1'\n\
+         host-port = {port}\nname = 'a.org'\nhttp = 'host'\n"
+    ));
+    let first = request("Host: a.org");
+    let (mut conn, mut host) = on_which(&i, &listener, port, &first);
+    let post = [b"POST / HTTP/1.1\r\nHost: a.org\r\nContent-Length: 8000\r\n\r\n", &[b'x'; 8000][..]].concat();
+    let all = [post, first].concat();
+    for piece in all.chunks(1000) {
+        conn.data(&i, piece);
+    }
+    let mut got = Vec::new();
+    for step in 0..200 {
+        i.settle();
+        let mut buffer = [0; 20_000];
+        while let Ok(length @ 1..) = host.read(&mut buffer) {
+            got.extend_from_slice(&buffer[..length]);
+        }
+        if got.len() >= all.len() {
+            assert!(step > 5, "it was slowed");
+            break;
+        }
+        i.advance(Duration::from_millis(20));
+    }
+    assert_eq!(got, all);
 }

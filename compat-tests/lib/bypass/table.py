@@ -439,6 +439,56 @@ _request("half_lines", "lines that end in half", b"GET / HTTP/1.1\nX: y\rHost: w
 _request("user", "a user before another host", b"GET http://web.test@x.evil.test/ HTTP/1.1\r\nHost: web.test@x.evil.test\r\n\r\n")
 
 
+def _later(name, what, second, first=b"GET / HTTP/1.1\r\nHost: web.test\r\n\r\n", at_once=False, control=False):
+    """Two requests on one connection; "evil" is what the second one has, or a control's "last"."""
+    def one():
+        ask("web.test")
+        got, wants = b"", b"last" if control else b"evil"
+        with contextlib.suppress(ConnectionError), socket.create_connection((zone.HTTP_HOST, 80), 3) as stream:
+            stream.settimeout(3)
+            stream.sendall(first + second if at_once else first)
+            while not at_once and not got.endswith(first):
+                got += stream.recv(1 << 16) or b"an end" + first
+            if not at_once:
+                stream.sendall(second)
+            while wants not in got and (more := stream.recv(1 << 16)):
+                got += more
+        return [] if (wants in got) == control else [f"got {got[-60:]!r}"]
+    one.__name__ = f"http_later_{name}"
+    row(what, control=control, may=(f"{zone.HTTP_HOST}:80",))(one)
+
+
+_OTHER = b"GET / HTTP/1.1\r\nHost: x.evil.test\r\n\r\n"
+
+
+def _post(fields, body=b""):
+    return b"POST / HTTP/1.1\r\nHost: web.test\r\n" + fields + b"\r\n\r\n" + body
+
+
+_later("other_host", "another host in a second request", _OTHER)
+_later("pipelined", "the same at once", _OTHER, at_once=True)
+_later("absolute", "another host in the target of a second one", b"GET http://x.evil.test/ HTTP/1.1\r\nHost: web.test\r\n\r\n")
+_later("folded", "a second host whose line goes on", b"GET / HTTP/1.1\r\nHost: web.test\r\n x.evil.test\r\n\r\n")
+_later("no_host", "a second request without a host", b"GET /evil HTTP/1.0\r\n\r\n")
+_later("connect", "CONNECT behind a request", b"CONNECT x.evil.test:443 HTTP/1.1\r\nHost: web.test\r\n\r\n")
+_later("empty_line", "an empty line before another host", b"\r\n" + _OTHER)
+_later("body", "another host behind a body", _OTHER, first=_post(b"Content-Length: 5", b"hello"))
+_later("chunks", "another host behind chunks", _OTHER, first=_post(b"Transfer-Encoding: chunked", b"5\r\nhello\r\n0\r\n\r\n"))
+_later("chunk_ends_early", "chunks that end for some readers, with an extension", _post(b"Transfer-Encoding: chunked", b"0;x\n\r\n\r\n" + _OTHER))
+_later("both_lengths", "a length and chunks, which end before it", _post(b"Content-Length: %d\r\nTransfer-Encoding: chunked" % (5 + len(_OTHER)),
+                                                                      b"0\r\n\r\n" + _OTHER))
+_later("both_lengths_cut", "a length and chunks, which end behind it", _post(b"Content-Length: 4\r\nTransfer-Encoding: chunked",
+                                                                          b"%x\r\n" % len(_OTHER) + _OTHER + b"\r\n0\r\n\r\n"))
+_later("two_lengths", "two lengths", _post(b"Content-Length: 0\r\nContent-Length: %d" % len(_OTHER), _OTHER))
+_later("body_of_get", "a body where some readers have none", b"GET / HTTP/1.1\r\nHost: web.test\r\nContent-Length: %d\r\n\r\n" % len(_OTHER) + _OTHER)
+_later("web_socket", "another host behind a WebSocket that the server does not want", _OTHER,
+       first=b"GET / HTTP/1.1\r\nHost: web.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+_later("h2c", "HTTP/2 behind an upgrade", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nevil",
+       first=b"GET / HTTP/1.1\r\nHost: web.test\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+_later("same_host", "further requests to the same host, with bodies", _post(b"Content-Length: 4", b"last"),
+       first=_post(b"Transfer-Encoding: chunked", b"5\r\nhello\r\n0\r\n\r\n"), control=True)
+
+
 # Internet protocol
 
 @row("pings of the outside, with contents, and other kinds of ICMP")

@@ -135,10 +135,13 @@ class Witness:
 
     def astray(self, packets, may):
         """Those that should not have been, but for those to the ends of `may`. Connections that wait for their first bytes are
-        there, without any."""
+        there, without any; none to another host goes behind one that is allowed."""
         found = []
         for one in packets:
             ends = one.ends()
+            if (one.protocol, one.to, one.port) == (6, zone.HTTP_HOST, 80) and b"evil" in one.payload:
+                found.append(str(one))
+                continue
             if ends & self.open or any(f"{ip}:{port}" in may for _, ip, port in ends):
                 continue
             held = {(6, zone.TLS_HOST, 443), (6, zone.HTTP_HOST, 80), (6, zone.DENIED_HOST, 443)}

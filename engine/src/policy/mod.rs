@@ -38,7 +38,7 @@ mod ruleset;
 mod via;
 
 pub use address::{Cidr, CidrError};
-pub use hello::{Heard, Hearing, Hello, HelloKind};
+pub use hello::{Heard, Hearing, Hello, HelloKind, Look, Requests};
 pub use name::{Name, NameError};
 pub use pattern::{NamePattern, NamePatternError};
 pub use preset::Preset;

@@ -7,12 +7,13 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use super::requests::Watch;
 use super::table::{TcpId, TcpTable};
 use super::{Connecting, TcpFlow};
 use crate::flow::context::Context;
 use crate::flow::gate::Admission;
 use crate::flow::journal::End;
-use crate::policy::{Hearing, Hello};
+use crate::policy::{Heard, Hearing, Hello};
 use crate::time::{Duration, Instant};
 
 /// How long the first bytes may take, from the connect on.
@@ -95,9 +96,12 @@ impl TcpFlow {
         self.host.end_connect();
         let admission = heard.as_ref().map(|it| cx.gate.hello(self.key.guest, self.key.remote, real, it, cx.now));
         // A rule that leads elsewhere stands before this one, and has come to be about the connection only now.
-        let stays = |admission: &Admission| admission.is_allowed() && cx.gate.via(*admission).is_none();
+        let stays = |admission: &Admission| admission.is_allowed() && self.stays(*admission, cx);
         let why = match admission.filter(stays) {
             Some(admission) if cx.joins(&mut self.host.meter, admission.rule()) => {
+                if let Some(Heard::Http(host)) = &heard {
+                    self.host.watch = Some(Watch::new(real, host.clone()));
+                }
                 // Another policy may come.
                 #[cfg(feature = "control")]
                 (self.heard = heard.map(Box::new));

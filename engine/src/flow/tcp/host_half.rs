@@ -117,6 +117,9 @@ pub(super) struct HostHalf {
     connecting: Option<Box<Connecting>>,
     /// What it is counted by, where there are limits.
     pub(super) meter: Meter,
+    /// What is known of its requests, where these are looked at.
+    #[cfg(feature = "policy")]
+    pub(super) watch: Option<Box<super::requests::Watch>>,
     /// What went through it, and why it ends.
     pub(super) account: Account,
 }
@@ -137,6 +140,8 @@ impl HostHalf {
             read_size: MIN_READ,
             connecting: None,
             meter: None,
+            #[cfg(feature = "policy")]
+            watch: None,
             account: Account::default(),
         }
     }
@@ -330,7 +335,26 @@ impl HostHalf {
     #[inline]
     pub(super) fn takes_directly(&self) -> bool {
         let open = self.writable && !self.refuses && !self.shut;
-        open && matches!(self.side, Side::Host(_)) && self.connecting.is_none() && self.meter.is_none()
+        open && matches!(self.side, Side::Host(_)) && self.connecting.is_none() && !self.is_watched()
+    }
+
+    /// Whether it is asked of each byte whether it may pass now.
+    #[inline]
+    pub(super) fn is_watched(&self) -> bool {
+        #[cfg(feature = "policy")]
+        let is_looked_at = self.watch.is_some();
+        #[cfg(not(feature = "policy"))]
+        let is_looked_at = false;
+        is_looked_at || self.meter.is_some()
+    }
+
+    /// Whether so many bytes of the guest all wait for more of them, or for the peer's word.
+    #[inline]
+    pub(super) fn holds(&self, bytes: usize) -> bool {
+        #[cfg(feature = "policy")]
+        return self.watch.as_ref().is_some_and(|watch| watch.holds(bytes));
+        #[cfg(not(feature = "policy"))]
+        return bytes == 0;
     }
 
     pub(super) fn set_writable(&mut self) {

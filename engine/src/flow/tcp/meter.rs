@@ -1,4 +1,4 @@
-//! Streams under a limit: they are slowed, and nothing of them is lost. What the host may not be given stays in the connection's
+//! Streams of which each byte is asked whether it may pass: those of HTTP whose requests are judged (`requests`), and those under a limit: they are slowed, and nothing of them is lost. What the host may not be given stays in the connection's
 //! receive buffer, so that the guest's window closes; what may not come to the guest is not read, so that the peer's does.
 
 use super::TcpFlow;
@@ -11,7 +11,7 @@ impl TcpFlow {
     /// How many bytes the host may be given now.
     #[inline]
     pub(super) fn may_give(&mut self, cx: &mut Context) -> usize {
-        if self.host.meter.is_none() { usize::MAX } else { self.may_carry(Way::Up, self.conn.recv().len(), cx) }
+        if self.host.is_watched() { self.may_give_watched(cx) } else { usize::MAX }
     }
 
     /// How many of the bytes that there is room for may be read now.
@@ -23,7 +23,7 @@ impl TcpFlow {
     /// The host has got so many, or the guest will.
     #[inline]
     pub(super) fn carried(&mut self, way: Way, bytes: usize, cx: &mut Context) {
-        if self.host.meter.is_some() {
+        if self.host.is_watched() {
             self.count(way, bytes, cx);
         }
     }
@@ -31,6 +31,12 @@ impl TcpFlow {
 
 #[cfg(feature = "policy")]
 impl TcpFlow {
+    #[cold]
+    fn may_give_watched(&mut self, cx: &mut Context) -> usize {
+        let clear = self.clear_requests(cx).min(self.conn.recv().len());
+        if clear == 0 { 0 } else { self.may_carry(Way::Up, clear, cx).min(clear) }
+    }
+
     /// Nothing where it has to wait, of which a deadline will remind it.
     #[cold]
     fn may_carry(&mut self, way: Way, wanted: usize, cx: &mut Context) -> usize {
@@ -61,12 +67,20 @@ impl TcpFlow {
         if let (Some(limits), Some(meter)) = (&mut cx.limits, &mut self.host.meter) {
             limits.carried(meter, way, bytes);
         }
+        match way {
+            Way::Up => self.note_passed(bytes),
+            Way::Down => self.note_answer(bytes, cx),
+        }
     }
 }
 
 /// No stream has a meter.
 #[cfg(not(feature = "policy"))]
 impl TcpFlow {
+    fn may_give_watched(&mut self, _: &mut Context) -> usize {
+        usize::MAX
+    }
+
     fn may_carry(&mut self, _: Way, wanted: usize, _: &mut Context) -> usize {
         wanted
     }

@@ -5,7 +5,7 @@
 //! `guest` is the room of the guest forwards, `path` hears of a smaller MTU on the way to the guest,
 //! `hops` passes the guest's time to live on, `seek` looks for a guest that does not answer, `silence` looks after ends that
 //! may have gone without a word, `hello` holds a connection until its first bytes have said where it goes (`no_hello` does
-//! not), `through` talks to a proxy, `fallback` looks for a service on the host's other loopback address, `queries` are those that are looked at, `trouble` is what becomes of a flow when the host says no,
+//! not), `requests` looks at the further ones of HTTP, `through` talks to a proxy, `fallback` looks for a service on the host's other loopback address, `queries` are those that are looked at, `trouble` is what becomes of a flow when the host says no,
 //! `forbid` when a later policy does, `again` when it is asked once more, `meter` slows it where that is wished for, `proof` tells the hand-over what the guest has read,
 //! `relief` has those that stand still make room when memory runs out.
 
@@ -30,6 +30,8 @@ mod pump;
 mod queries;
 mod question;
 mod relief;
+#[cfg(feature = "policy")]
+mod requests;
 mod seek;
 mod silence;
 mod table;

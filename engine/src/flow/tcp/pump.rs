@@ -130,7 +130,10 @@ impl TcpFlow {
 
     /// Bytes, or an end, that the host has not been given yet, or an acknowledgment that waits for that.
     pub(super) fn has_unflushed(&self) -> bool {
-        !self.conn.recv().is_empty() || self.has_batched_ack() || (self.conn.peer_finished() && !self.host.is_shut())
+        let bytes = self.conn.recv().len();
+        (bytes > 0 && !self.host.holds(bytes))
+            || self.has_batched_ack()
+            || (self.conn.peer_finished() && !self.host.is_shut())
     }
 
     /// Whether an acknowledgment waits for the end of the batch, and not for an answer of the host.

@@ -2,14 +2,17 @@
 //! of a request of HTTP.
 //!
 //! Bytes go in as they come, each once and cut anywhere; a name comes out, or that there is none to be had. What is kept is bounded
-//! by [`Hello::LONGEST`], and each byte is looked at a bounded number of times. `tls` reads the one kind, `http` the other. Nothing
-//! comes in of rules, flows or the time, and nothing here is lenient: what two readers could read differently is no hello,
+//! by [`Hello::LONGEST`], and each byte is looked at a bounded number of times. `tls` reads the one kind, `http` the other, and `requests`
+//! finds the further requests of a connection. Nothing comes in of rules, flows or the time, and nothing here is lenient: what two readers could read differently is no hello,
 //! because whoever is behind the connection is the other reader.
 
 mod http;
+mod requests;
 mod tls;
 
 use std::net::IpAddr;
+
+pub use requests::{Look, Requests};
 
 /// Where the first bytes of a connection have a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
