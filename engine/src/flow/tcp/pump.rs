@@ -16,7 +16,7 @@ use crate::flow::meter::Way;
 use crate::host::fault::Fault;
 use crate::host::socket::Stream;
 use crate::pace;
-use crate::tcp::{Flags, Segment, Transmit};
+use crate::tcp::{Flags, Segment, SeqNumber, Transmit};
 
 /// How much is read from the host beyond a guest's window that does not move: with the rest of a window that is too small
 /// for a segment it fits into a buffer of 64 KiB.
@@ -44,7 +44,9 @@ impl TcpFlow {
         let callback_was_full = self.is_callback() && self.callback_room() == 0;
         let buffered = self.conn.send().len();
         self.conn.on_segment(segment, cx.now, &mut cx.pool);
-        self.proofs.acknowledged(self.conn.snd_una(), &mut cx.egress.handover);
+        if self.proofs.are_there() {
+            self.proofs.arrived(self.furthest(segment), &mut cx.egress.handover);
+        }
 
         let length = segment.payload.len();
         self.note_upload(length, cx);
@@ -61,6 +63,14 @@ impl TcpFlow {
         if callback_was_full && self.callback_room() > 0 {
             cx.effects.push(Effect::Notify);
         }
+    }
+
+    /// The number with which the furthest segment ends that the guest says it has, behind a hole as well (RFC 2018).
+    fn furthest(&self, segment: &Segment<'_>) -> SeqNumber {
+        let (una, max) = (self.conn.snd_una(), self.conn.snd_max());
+        let blocks = segment.options.sack.iter().flatten();
+        let told = blocks.filter(|(start, end)| start.ge(una) && start.lt(*end) && end.le(max));
+        told.fold(una, |furthest, (_, end)| furthest.max(*end))
     }
 
     /// Takes a segment whose payload lies in its place; see [`TcpTable::place`](super::TcpTable::place). Nothing but bytes
@@ -398,12 +408,12 @@ impl TcpFlow {
     }
 
     fn transmit_up_to(&mut self, segments: usize, cx: &mut Context) {
-        let sent = self.conn.snd_max();
+        let (sent, before) = (self.conn.snd_max(), cx.egress.position());
         self.unfinished = !self.transmit_some(segments, cx);
         cx.journal.resent += u64::from(self.conn.take_resent());
         if self.conn.snd_max() != sent {
             cx.pace.sharing.on_down(&mut self.part, self.conn.snd_max().distance(sent) as usize);
-            self.proofs.sent(self.conn.snd_max(), &mut cx.egress);
+            self.proofs.sent(sent, before, self.conn.snd_max(), &mut cx.egress);
             self.exchange.answered(cx.now);
         }
     }

@@ -19,7 +19,7 @@ impl TcpFlow {
     pub(super) fn on_question(&mut self, segment: &Segment<'_>, cx: &mut Context) {
         let buffered = self.conn.send().len();
         self.conn.take_question(segment, cx.now, &mut cx.pool);
-        self.proofs.acknowledged(self.conn.snd_una(), &mut cx.egress.handover);
+        self.proofs.arrived(self.conn.snd_una(), &mut cx.egress.handover);
         self.note_upload(segment.payload.len(), cx);
         self.pass_on_or_hold(segment.payload, cx);
         // The guest took bytes: there may be room for more from the host.

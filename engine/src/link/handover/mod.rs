@@ -238,10 +238,18 @@ impl Handover {
             return;
         }
         let idle = self.end_round(now);
-        if let Stance::Trial(trial) = &self.stance
-            && trial.is_passed(self.trust.proof())
-        {
-            self.trust.on_burst(now);
+        if let Stance::Trial(trial) = &self.stance {
+            let proof = self.trust.proof();
+            if trial.is_short(proof) && !self.markers.is_far() {
+                // The guest's windows do not allow for more yet: frames are not held again for that at once. (For a guest that
+                // is far away it is the trials that fill its windows.)
+                self.drains.give_up(now);
+            } else {
+                self.drains.done();
+            }
+            if trial.is_passed(proof) {
+                self.trust.on_burst(now);
+            }
             if self.trust.is_full() {
                 self.stance = Stance::Free;
                 self.ceiling = u64::MAX;
@@ -269,7 +277,6 @@ impl Handover {
         let may_try = self.trust.may_try(now);
         let settled = self.is_settled(now);
         if may_try && idle && (self.read == self.given || settled) {
-            self.drains.done();
             let beyond = self.trust.beyond(self.longest_of_guest);
             let held = self.trust.held().min(self.trust.burst());
             self.stance = Stance::Trial(Trial::new(self.given, held, self.trust.burst(), beyond));

@@ -55,12 +55,14 @@ pub(super) struct Trial {
     cost: Option<u64>,
     /// Bytes that were taken in one go: without a sleep, and with the thread on its processor all the time.
     bytes: u64,
+    /// Bytes that were taken at all.
+    sum: u64,
 }
 
 impl Trial {
     /// A burst of so much from a position on.
     pub(super) fn new(from: u64, held: u64, burst: u64, beyond: u64) -> Trial {
-        Trial { held: from + held, end: from + burst, beyond, cost: None, bytes: 0 }
+        Trial { held: from + held, end: from + burst, beyond, cost: None, bytes: 0, sum: 0 }
     }
 
     /// Whether a frame of this cost may go when those before it end at position `start`.
@@ -80,7 +82,13 @@ impl Trial {
 
     /// So much was taken; the thread was preempted meanwhile, or not.
     pub(super) fn taken(&mut self, bytes: usize, preempted: bool) {
+        self.sum = self.sum.saturating_add(bytes as u64);
         self.bytes = if preempted { 0 } else { self.bytes.saturating_add(bytes as u64) };
+    }
+
+    /// Whether fewer bytes than so many were there to be taken.
+    pub(super) fn is_short(&self, bytes: u64) -> bool {
+        self.sum < bytes
     }
 
     /// Whether it was enough, where so many bytes are.
@@ -136,7 +144,7 @@ impl Drains {
         self.rest = (self.rest * 2).min(LAST_REST);
     }
 
-    /// A trial is made.
+    /// A trial was made.
     pub(super) fn done(&mut self) {
         *self = Drains::default();
     }
