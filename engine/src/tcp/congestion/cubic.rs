@@ -31,6 +31,8 @@ pub(crate) struct Cubic {
     /// What Reno's window would be (RFC 9438 section 4.3), in bytes.
     w_est: f32,
     hystart: HyStart,
+    /// Up to this it opens by half in a round trip; 0 where nothing is known to be there to be had.
+    climbs_to: u32,
 }
 
 impl Cubic {
@@ -46,6 +48,7 @@ impl Cubic {
             k: 0.0,
             w_est: 0.0,
             hystart: HyStart::default(),
+            climbs_to: 0,
         }
     }
 
@@ -64,6 +67,11 @@ impl Cubic {
     pub(crate) fn restore(&mut self, cwnd: u32, ssthresh: u32) {
         self.cwnd = cwnd.clamp(self.mss, MAX_WINDOW);
         self.ssthresh = ssthresh.clamp(self.mss.saturating_mul(2), MAX_WINDOW);
+    }
+
+    /// So much is there to be had, beside others that have more: the window opens up to it faster than by itself, until something is lost.
+    pub(crate) fn climb_to(&mut self, bytes: u32) {
+        self.climbs_to = bytes;
     }
 
     /// What may be in flight while losses are repaired, in bytes.
@@ -109,6 +117,9 @@ impl Cubic {
             // What is sent over a round trip may open in one go: a guest that merges segments acknowledges them together.
             let counted = if path.paced { acked } else { acked.min(self.mss.saturating_mul(COUNTED).max(MERGED)) };
             self.cwnd = self.cwnd.saturating_add(self.hystart.growth(counted)).min(MAX_WINDOW);
+            self.epoch = None;
+        } else if self.cwnd < self.climbs_to {
+            self.cwnd = self.cwnd.saturating_add(acked / 2).min(MAX_WINDOW);
             self.epoch = None;
         } else {
             self.avoid(acked, path.now, path.rtt.srtt().unwrap_or(Duration::ZERO));
@@ -178,6 +189,7 @@ impl Cubic {
             if self.cwnd < self.w_max { (f64::from(self.cwnd) * (1.0 + BETA) / 2.0) as u32 } else { self.cwnd };
         self.ssthresh = ((f64::from(self.cwnd) * BETA) as u32).max(self.mss.saturating_mul(2));
         self.epoch = None;
+        self.climbs_to = 0;
         self.credit = 0.0;
     }
 }
@@ -197,7 +209,7 @@ mod tests {
     fn path(now: Instant) -> Path {
         let mut rtt = RttEstimator::default();
         rtt.sample(now, now + RTT);
-        Path { now, rtt, latest: RTT, sack: true, most: MAX_WINDOW, fits: 0, paced: true }
+        Path { now, rtt, latest: RTT, sack: true, most: MAX_WINDOW, fits: 0, queue: 0, paced: true }
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! A controller that takes losses for the sign of congestion: CUBIC with proportional rate reduction.
 //!
 //! It is no slave of full queues: what it has in flight is bounded by what fits on the path and a queue of bounded length
-//! ([`Path::most`]), and it keeps sounding how long the path is without its own queue (`sounding`). Where losses come
-//! although there is no queue, it says so (`lossy`).
+//! ([`Path::most`]), and it keeps sounding how long the path is without its own queue (`sounding`). Beside others that fill the queue
+//! it may have more (`company`). Where losses come although there is no queue, it says so (`lossy`).
 
+use super::company::Company;
 use super::cubic::Cubic;
 use super::lossy::Suspicion;
 use super::prr::Reduction;
-use super::sounding::Sounding;
+use super::sounding::{Sounding, clear};
 use super::{Ack, Control, Loss, Missing, Path, Sample};
 use crate::time::Instant;
 
@@ -17,6 +18,8 @@ pub(in crate::tcp) struct LossBased {
     cubic: Cubic,
     reduction: Reduction,
     sounding: Sounding,
+    /// Others at the bottleneck, once something was lost behind a queue.
+    company: Option<Box<Company>>,
     suspicion: Suspicion,
 }
 
@@ -26,6 +29,7 @@ impl LossBased {
             cubic: Cubic::new(segment),
             reduction: Reduction::default(),
             sounding: Sounding::default(),
+            company: None,
             suspicion: Suspicion::default(),
         }
     }
@@ -37,6 +41,12 @@ impl LossBased {
 
     pub(super) fn segment(&self) -> u32 {
         self.cubic.segment()
+    }
+
+    /// What may be in flight beside others that fill the queue; 0 without them.
+    #[inline]
+    fn beside(&self) -> u32 {
+        self.company.as_ref().map_or(0, |company| company.may())
     }
 
     #[inline]
@@ -95,15 +105,32 @@ impl Control for LossBased {
 
     #[inline]
     fn on_ack(&mut self, ack: &Ack, path: &Path) {
-        self.cubic.on_ack(ack, path);
+        if self.sounding.distorts(path.now) {
+            return;
+        }
+        let path = Path { most: path.most.max(self.beside()), ..*path };
+        self.cubic.on_ack(ack, &path);
     }
 
     #[inline]
     fn on_sample(&mut self, sample: &Sample, path: &Path) {
         self.cubic.on_sample(sample, path);
-        if path.paced {
-            let least = self.cubic.segment().saturating_mul(2);
-            self.sounding.on_round_trip(self.cubic.window() >= self.cubic.threshold(), least, path);
+        if !path.paced {
+            return;
+        }
+        if self.company.as_mut().is_some_and(|company| company.on_round_trip(path)) {
+            // Half of what they have: more could be lost in the queue that they fill.
+            self.cubic.climb_to(self.beside() / 3 * 2);
+        }
+        let window = self.cubic.window();
+        let settled = window >= self.cubic.threshold() || window >= path.most;
+        // Beside others half of it is enough to see them: what fits without a queue is out of sight anyway.
+        let least = if self.beside() > 0 { sample.pipe / 2 } else { 0 };
+        let least = least.max(self.cubic.segment().saturating_mul(2));
+        if let Some(bound) = self.sounding.on_round_trip(settled, least, path)
+            && let Some(company) = &mut self.company
+        {
+            company.ask(sample.pipe, bound, path);
         }
     }
 
@@ -115,6 +142,9 @@ impl Control for LossBased {
     fn on_loss(&mut self, loss: &Loss, path: &Path) -> bool {
         if loss.first {
             self.suspicion.note(loss.flight, path);
+            if path.rtt.least().is_some_and(|least| path.latest > clear(least)) {
+                self.company.get_or_insert_default();
+            }
             self.cubic.reduce();
             self.reduction = Reduction::new(loss.flight);
         }

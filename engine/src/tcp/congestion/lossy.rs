@@ -53,7 +53,8 @@ mod tests {
         let mut suspicion = Suspicion::default();
         for &(flight, micros) in losses {
             let latest = Duration::from_micros(micros);
-            let path = Path { now: Instant::ZERO, rtt, latest, sack: true, most: 1 << 30, fits: 0, paced: true };
+            let path =
+                Path { now: Instant::ZERO, rtt, latest, sack: true, most: 1 << 30, fits: 0, queue: 0, paced: true };
             suspicion.note(flight, &path);
         }
         suspicion.is_confirmed()

@@ -4,13 +4,14 @@
 //! [`Control`] is what a controller is asked and told; `select` makes the one that the configuration names.
 //!
 //! - `loss_based`: CUBIC. `cubic` opens and closes its window, `hystart` ends slow start before a queue overflows, `prr` leads
-//!   the window down while losses are repaired, `sounding` finds out how long the path is without its own queue, `lossy`
-//!   whether losses mean congestion at all.
+//!   the window down while losses are repaired, `sounding` finds out how long the path is without its own queue, `company` whether
+//!   others fill that queue, `lossy` whether losses mean congestion at all.
 //! - `bbr`: a model of the path, of the rate at which it delivers and its least round trip.
 //!
 //! `max_rate` is common to both. Segments, timers and the scoreboard must not come in.
 
 mod bbr;
+mod company;
 mod cubic;
 mod hystart;
 mod loss_based;
@@ -43,6 +44,8 @@ pub(super) struct Path {
     pub most: u32,
     /// What fits on the path without a queue, in bytes; 0 before it was measured.
     pub fits: u32,
+    /// What of ours may stand in a queue on the way once slow start is over, in bytes.
+    pub queue: u32,
     /// What is sent is spread over the round trip.
     pub paced: bool,
 }

@@ -2,6 +2,9 @@
 //! trip is, and that is forgotten after a while, as paths change. So a window that has kept a queue for long lets it drain, once
 //! in some seconds and for two round trips. When a round trip is as long as before even so, others keep the queue, and
 //! what is in flight may be more.
+//!
+//! What is acknowledged meanwhile, and in the round trip after it, was in flight in a window that was made small. It says nothing about whether the
+//! window is used.
 
 use super::Path;
 use crate::time::{Duration, Instant};
@@ -14,17 +17,24 @@ const SLACK: Duration = Duration::from_millis(1);
 /// When the path was last seen without a queue, and what bounds the window while it is being sounded.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sounding {
-    clear_at: Option<Instant>,
+    /// `ZERO` before anything was measured.
+    clear_at: Instant,
     /// In bytes; `NONE` while it is not being sounded.
     bound: u32,
+    /// Until when it is; then, until when what was sent meanwhile is acknowledged.
     until: Instant,
+}
+
+/// The longest round trip that is not that of a queue.
+pub(super) fn clear(least: Duration) -> Duration {
+    least + SLACK + least / 8
 }
 
 const NONE: u32 = u32::MAX;
 
 impl Default for Sounding {
     fn default() -> Sounding {
-        Sounding { clear_at: None, bound: NONE, until: Instant::ZERO }
+        Sounding { clear_at: Instant::ZERO, bound: NONE, until: Instant::ZERO }
     }
 }
 
@@ -35,26 +45,33 @@ impl Sounding {
         window.min(self.bound)
     }
 
-    /// A round trip was measured; `settled`: slow start is over. No less than `window_least` bytes may be in flight: nothing would be
-    /// measured without them.
-    pub(super) fn on_round_trip(&mut self, settled: bool, window_least: u32, path: &Path) {
+    /// Whether what is acknowledged now was in flight while the path was sounded.
+    #[inline]
+    pub(super) fn distorts(&self, now: Instant) -> bool {
+        self.bound != NONE || now < self.until
+    }
+
+    /// A round trip was measured; `settled`: the window has what it may have. No less than `window_least` bytes may be in flight:
+    /// nothing would be measured without them. The bound where a sounding begins.
+    pub(super) fn on_round_trip(&mut self, settled: bool, window_least: u32, path: &Path) -> Option<u32> {
         if self.bound != NONE {
             if path.now >= self.until {
                 self.bound = NONE;
-                self.clear_at = Some(path.now);
+                self.clear_at = path.now;
+                self.until = path.now + path.latest;
             }
-            return;
+            return None;
         }
-        let Some(least) = path.rtt.least() else { return };
-        let clear = path.latest <= least + SLACK + Duration::from_micros(least.total_micros() / 8);
-        let since = *self.clear_at.get_or_insert(path.now);
-        if clear {
-            self.clear_at = Some(path.now);
-        } else if settled && path.fits > 0 && path.now - since >= EVERY {
+        let least = path.rtt.least()?;
+        if path.latest <= clear(least) || self.clear_at == Instant::ZERO {
+            self.clear_at = path.now;
+        } else if settled && path.fits > 0 && path.now - self.clear_at >= EVERY {
             // A round trip for the queue to drain, and one to measure.
             self.bound = (path.fits / 4 * 3).max(window_least);
             self.until = path.now + path.latest + least;
+            return Some(self.bound);
         }
+        None
     }
 }
 
@@ -73,7 +90,7 @@ mod tests {
             .map(|ms| {
                 now += Duration::from_millis(100);
                 let latest = Duration::from_millis(ms);
-                let path = Path { now, rtt, latest, sack: true, most: 1 << 30, fits, paced: true };
+                let path = Path { now, rtt, latest, sack: true, most: 1 << 30, fits, queue: 0, paced: true };
                 sounding.on_round_trip(true, 2000, &path);
                 sounding.bound(50_000)
             })

@@ -47,6 +47,11 @@ use undo::{Frto, Undo};
 /// loop nor its clock, which counts in milliseconds, can be told from the path.
 const LONG: Duration = Duration::from_millis(1);
 
+/// What of ours may stand in a queue is this part of what the configuration begins with.
+const QUEUE_PART: u32 = 2;
+/// A round trip is that of a queue when it is longer than the least one by this part of it, and by [`LONG`].
+const LONGER_PART: u32 = 4;
+
 /// The unit of [`Sender::lane`].
 const LANE_SHIFT: u32 = 6;
 
@@ -208,8 +213,8 @@ impl Sender {
         if lane < window && !self.is_long() { lane } else { window }
     }
 
-    /// The most that is in flight, in bytes: what was measured to fit on the path, and once more as much in its queue, as far as
-    /// the configuration begins with. Without selective acknowledgments a burst of losses takes a round trip for each segment to repair, so
+    /// The most that is in flight, in bytes: what was measured to fit on the path, and a part of what the configuration begins with in
+    /// its queue. Without selective acknowledgments a burst of losses takes a round trip for each segment to repair, so
     /// that there the window stays.
     #[inline]
     fn most_in_flight(&self) -> u32 {
@@ -222,10 +227,26 @@ impl Sender {
             return path_holds(self.rtt.least(), self.limit, max);
         };
         let fits = self.rate.get().saturating_mul(least.total_micros()) / 1_000_000;
-        // A window that doubles is twice what was measured with the last one, and that over as much as two round trips.
+        // A window that doubles is twice what was measured with the last one, and that over as much as two round trips; unless the round
+        // trips show that a queue grows already, for which HyStart++ needs a whole round.
+        let queued = self.rack.latest() > least + least / LONGER_PART + LONG;
         let grows = self.controller.window() < self.controller.threshold();
-        let queue = if grows { fits.saturating_mul(3) } else { fits.min(self.limit.into()) };
+        let queue =
+            if grows && (!queued || self.controller.is_model()) { fits.saturating_mul(3) } else { self.queue(fits) };
         fits.saturating_add(queue).clamp(self.limit.into(), max.into()) as u32
+    }
+
+    /// What of ours may stand in a queue on the way beyond what `fits`, in bytes. It is the same whatever fits: of two connections that share a
+    /// bottleneck the one with less would else be held to less. (A model of the path that had more would try more than it does.)
+    #[inline]
+    fn queue(&self, fits: u64) -> u64 {
+        if self.controller.is_model() { fits.min(self.limit.into()) } else { u64::from(self.limit / QUEUE_PART) }
+    }
+
+    /// The same, with what is in flight in any case.
+    pub(super) fn may_queue(&self, fits: u32) -> u32 {
+        let fits = u64::from(fits);
+        self.queue(fits).max(u64::from(self.limit).saturating_sub(fits)).min(u32::MAX.into()) as u32
     }
 
     /// How many bytes the buffer may hold now: what keeps the path busy, but never more than a buffer's share of the memory.

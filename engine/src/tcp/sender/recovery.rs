@@ -71,7 +71,8 @@ impl Sender {
     #[inline(always)]
     pub(super) fn path(&self, now: Instant) -> Path {
         let (most, fits, paced) = (self.most_in_flight(), self.fits(), self.is_long());
-        Path { now, rtt: self.rtt, latest: self.rack.latest(), sack: self.sack, most, fits, paced }
+        let queue = self.may_queue(fits);
+        Path { now, rtt: self.rtt, latest: self.rack.latest(), sack: self.sack, most, fits, queue, paced }
     }
 
     /// The controller says what may be sent in a repair, now that `delivered` bytes more have arrived. `safe`: the

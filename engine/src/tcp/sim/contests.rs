@@ -221,3 +221,38 @@ fn bad_input_clock_in_steps_of_10_ms() {
 fn bad_input_clock_in_steps_of_100_ms() {
     is_neither_stopped_nor_unleashed(|setup| setup.clock = millis(100), 0.03);
 }
+
+/// Ours keeps out of a long queue and a plain CUBIC fills it, so that ours has to notice (7 and 12 % of the link before).
+#[test]
+fn our_sender_lives_beside_one_that_fills_a_long_queue() {
+    for rtt in [2, 10] {
+        let beside = setup(100, rtt, 4096, &[ours(), Kind::Cubic], 25);
+        let figures = run(&beside);
+        let shares = shares(&beside, &figures);
+        assert!(shares.iter().all(|&share| share >= 0.25), "{rtt} ms: {shares:?}");
+    }
+}
+
+/// The harm that noticing others could do: several of ours that lose something now and then, each of which sees the others' part of the queue.
+#[test]
+fn several_of_ours_with_losses_keep_a_long_queue_short() {
+    for kinds in [2, 3] {
+        let kind = Kind::Ours(Config { congestion: Congestion::Cubic, ..config() });
+        let mut several = setup(100, 10, 4096, &vec![kind; kinds], 25);
+        several.luck.loss = 100;
+        let figures = run(&several);
+        assert!(figures.queue_mean < several.queue as f64 * 0.2 * kinds as f64, "{kinds}: {}", figures.queue_mean);
+        assert!(figures.dropped() < 0.001 && jain(&shares(&several, &figures)) > 0.9, "{kinds}: {figures:?}");
+    }
+}
+
+/// The harm that a bound of slow start could do: acknowledgments that come in bunches make round trips longer by more than a quarter,
+/// and there is no queue.
+#[test]
+fn slow_start_goes_on_where_acknowledgments_come_in_bunches() {
+    let mut far = setup(200, 50, 1024, &[ours()], 3);
+    far.luck.bunches = millis(30);
+    let figures = run(&far);
+    let share = shares(&far, &figures)[0];
+    assert!(share >= 0.9, "{share}: {figures:?}");
+}

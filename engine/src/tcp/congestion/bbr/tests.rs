@@ -64,7 +64,7 @@ impl Pipe {
 
     fn path(&self, latest: Duration) -> Path {
         let (rtt, now) = (RttEstimator::default(), self.now);
-        Path { now, rtt, latest, sack: true, most: 1 << 30, fits: FITS, paced: true }
+        Path { now, rtt, latest, sack: true, most: 1 << 30, fits: FITS, queue: 0, paced: true }
     }
 
     fn rounds(&mut self, count: usize) -> Vec<State> {
