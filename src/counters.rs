@@ -58,6 +58,10 @@ pub struct OxislirpCounters {
     pub log_dropped: u64,
     /// Datagrams and pings that a limit had dropped.
     pub dropped_over_limit: u64,
+    /// Captures that ended before somebody wanted that, as on a full disk.
+    pub captures_broken: u64,
+    /// Logs that did.
+    pub logs_broken: u64,
 }
 
 impl From<inspect::FlowCounters> for OxislirpFlowCounters {
@@ -84,6 +88,8 @@ impl From<inspect::Counters> for OxislirpCounters {
             logged: counters.logged,
             log_dropped: counters.log_dropped,
             dropped_over_limit: counters.dropped_over_limit,
+            captures_broken: counters.captures_broken,
+            logs_broken: counters.logs_broken,
         }
     }
 }

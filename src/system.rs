@@ -50,7 +50,9 @@ pub(crate) fn set_errno(errno: c_int) {
 /// The number that C programs know an error by, or `otherwise` for one that has none.
 #[cfg(unix)]
 pub(crate) fn errno_of(error: &io::Error, otherwise: c_int) -> c_int {
-    error.raw_os_error().unwrap_or(otherwise)
+    // Behind the name of a file there is the system's own error.
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    error.raw_os_error().or_else(|| source?.raw_os_error()).unwrap_or(otherwise)
 }
 
 /// The number that C programs know an error by, or `otherwise` for one that has none: the system has other numbers for its errors

@@ -25,6 +25,22 @@ files = 3
 file = "{folder}/flows-%i.jsonl"
 """
 
+# One connection by its port, and what stands beside its first frame.
+FILTERED = """
+[capture]
+file = "{folder}/some.pcapng"
+files = 1
+protocol = "tcp"
+remote = "10.0.2.2"
+remote-port = {port}
+
+[policy]
+rule = [
+    {{ action = "deny", host-port = 1 }},
+    {{ action = "allow", protocol = "tcp", host-port = {port} }},
+]
+"""
+
 
 def tshark(path, *words):
     """The lines that it prints of a capture; it must not complain."""
@@ -80,3 +96,29 @@ def check(report, options, host):
                     ways.add(way)
                     truth(not malformed and protocols.startswith("eth:"), line)
             truth(len(ways) == 2, ways)
+    filtered(report, options, host)
+
+
+def filtered(report, options, host):
+    """A capture with a filter, which has its comment."""
+    with tempfile.TemporaryDirectory(prefix="rig-") as folder:
+        path = os.path.join(folder, "config.toml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(FILTERED.format(folder=folder, port=host.tcp.port))
+        with report.check("filtered"):
+            guest = Guest(options, folder, attach=False)
+            guest.config = path
+            guest.start(options)
+            got = guest.ask("get", host=GATEWAY, port=host.tcp.port, size=MIB)
+            equal(got["digest"], payload.digest(MIB), "SHA-256")
+            some = os.path.join(folder, "some.pcapng")
+            # What waits is written after 250 ms.
+            waiting.until(lambda: os.path.getsize(some) > MIB, 10, "the frames in the capture")
+            guest.close()
+            lines = tshark(some, "-T", "fields", "-e", "tcp.port", "-e", "frame.comment")
+            truth(len(lines) > 100, len(lines))
+            ports = [line.split("\t")[0].split(",") for line in lines]
+            truth(all(str(host.tcp.port) in pair for pair in ports), "another port is there")
+            comments = [line.split("\t")[1] for line in lines]
+            truth(comments[0].startswith("flow ") and comments[0].endswith(", rule 2"), comments[0])
+            equal([comment for comment in comments[1:] if comment], [], "comments of other frames")

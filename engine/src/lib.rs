@@ -77,6 +77,8 @@ mod tcp;
 mod time;
 mod wire;
 
+#[cfg(all(feature = "capture", feature = "policy"))]
+pub use capture::filter::CaptureFilter;
 #[cfg(feature = "capture")]
 pub use capture::{frames::Recorded, options::CaptureOptions, sink::WriteCost};
 pub use clock::Clock;

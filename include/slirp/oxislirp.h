@@ -104,6 +104,14 @@ typedef struct OxislirpCounters {
      * Datagrams and pings that a limit had dropped.
      */
     uint64_t dropped_over_limit;
+    /**
+     * Captures that ended before somebody wanted that, as on a full disk.
+     */
+    uint64_t captures_broken;
+    /**
+     * Logs that did.
+     */
+    uint64_t logs_broken;
 } OxislirpCounters;
 
 /**

@@ -1,9 +1,13 @@
 //! `[capture]`: the guest's frames in a file that Wireshark reads.
 
+use std::num::NonZeroU32;
+
+use oxislirp::policy::{Cidr, PortRange, Protocol};
+use oxislirp::{CaptureFilter, CaptureOptions};
 use serde::Deserialize;
 
+use super::item::{Item, Several};
 use super::paths::Instance;
-use oxislirp::CaptureOptions;
 
 /// The table.
 #[derive(Debug, Deserialize)]
@@ -17,6 +21,35 @@ pub(super) struct Table {
     max_bytes: Option<toml::Spanned<u64>>,
     /// How many files there are, each behind the other.
     files: Option<toml::Spanned<u32>>,
+    /// Which frames: those to which all of this applies.
+    protocol: Option<Several<Protocol>>,
+    guest: Option<Several<Cidr>>,
+    remote: Option<Several<Cidr>>,
+    guest_port: Option<Several<PortRange>>,
+    remote_port: Option<Several<PortRange>>,
+    rule: Option<Several<RuleNumber>>,
+}
+
+/// The number of a rule of the policy.
+#[derive(Clone, Copy, Debug)]
+struct RuleNumber(NonZeroU32);
+
+impl Item for RuleNumber {
+    const WHAT: &'static str = "the number of a rule, from 1";
+
+    fn of_text(text: &str) -> Result<RuleNumber, String> {
+        Err(format!("`{text}` is not {}", Self::WHAT))
+    }
+
+    fn of_number(number: i64) -> Result<RuleNumber, String> {
+        let fits = u32::try_from(number).ok().and_then(NonZeroU32::new);
+        fits.map(RuleNumber).ok_or_else(|| format!("{number} is not {}", Self::WHAT))
+    }
+}
+
+/// All values of a field that may be left out.
+fn all<T>(field: Option<&Several<T>>) -> &[T] {
+    field.map_or(&[], |Several(values)| values)
 }
 
 impl Table {
@@ -26,7 +59,7 @@ impl Table {
     /// Where a value is that makes no sense, and what is wrong with it.
     pub(super) fn options(&self, instance: &Instance) -> Result<CaptureOptions, (std::ops::Range<usize>, String)> {
         let path = instance.path(self.file.get_ref()).map_err(|text| (self.file.span(), text))?;
-        let mut options = CaptureOptions::new(path);
+        let mut options = CaptureOptions::new(path).filter(self.filter());
         if let Some(length) = &self.snap_length {
             options = options.snap_length(within(length, 14, 262_144)?);
         }
@@ -35,11 +68,18 @@ impl Table {
         }
         if let Some(files) = &self.files {
             options = options.files(within(files, 1, 64)?);
-            if self.max_bytes.is_none() {
-                return Err((files.span(), "there is no max-bytes at which the next file begins".into()));
-            }
         }
         Ok(options)
+    }
+
+    fn filter(&self) -> CaptureFilter {
+        let filter = CaptureFilter::new()
+            .guest(all(self.guest.as_ref()).iter().copied())
+            .remote(all(self.remote.as_ref()).iter().copied())
+            .guest_ports(all(self.guest_port.as_ref()).iter().copied())
+            .remote_ports(all(self.remote_port.as_ref()).iter().copied())
+            .rules(all(self.rule.as_ref()).iter().map(|RuleNumber(number)| *number));
+        all(self.protocol.as_ref()).iter().copied().fold(filter, CaptureFilter::protocol)
     }
 }
 
@@ -69,11 +109,26 @@ mod tests {
     }
 
     #[test]
+    fn a_capture_may_be_of_some_frames_only() {
+        let settings = parse(
+            "[capture]\nfile = '/x'\nprotocol = ['tcp', 'udp']\nguest = '10.0.2.15'\nremote = ['192.0.2.0/24']\n\
+             guest-port = '1-9'\nremote-port = [443, 80]\nrule = 3\n",
+        );
+        let said = settings.unwrap().capture.unwrap().to_string();
+        let filter = "frames of tcp or udp, guest 10.0.2.15/32, remote 192.0.2.0/24, guest port 1-9, \
+                      remote port 443 or 80, rule 3, whole";
+        assert!(said.starts_with(filter), "{said}");
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused_where_it_stands() {
         let fault = |text: &str| parse(&format!("[capture]\nfile = \"x\"\n{text}\n")).unwrap_err();
         assert_eq!(fault("snap-length = 13"), "x.toml:3: capture.snap-length: 13 is not 14 to 262144");
         assert_eq!(fault("files = 65"), "x.toml:3: capture.files: 65 is not 1 to 64");
-        assert!(fault("files = 2").ends_with("capture.files: there is no max-bytes at which the next file begins"));
+        assert_eq!(fault("rule = 0"), "x.toml:3: capture.rule: 0 is not the number of a rule, from 1");
+        assert!(fault("remote = 'a.test'").starts_with("x.toml:3: capture.remote: `a.test`: no IP address"));
+        assert!(fault("protocol = 'arp'").starts_with("x.toml:3: capture.protocol: `arp` is none of tcp, udp, icmp"));
+        assert!(fault("guest-port = []").starts_with("x.toml:3: capture.guest-port: an empty list"));
         assert!(fault("max-bytes = 10").contains("10 is not 1048576 to"));
         assert!(fault("snaplen = 10").starts_with("x.toml:3: capture.snaplen: unknown field"));
         assert!(parse("[capture]\n").unwrap_err().contains("missing field `file`"));

@@ -19,6 +19,7 @@ pub mod instance;
 pub mod library;
 pub mod marker;
 pub mod party;
+pub mod pcapng;
 pub mod poll;
 pub mod route;
 pub mod smol;

@@ -140,12 +140,37 @@ pub(crate) enum Capture {
         /// How long a file may become, in bytes, 1048576 at least.
         #[arg(long)]
         max_bytes: Option<u64>,
-        /// So many files in a ring.
+        /// So many files in a ring. Without this and --max-bytes: 4, with 1 GiB in all.
         #[arg(long)]
         files: Option<u64>,
+        #[command(flatten)]
+        filter: Filter,
     },
     /// Ends it.
     Stop,
+}
+
+/// Which frames are captured: those to which everything that is given applies; of several values of one kind, one has to.
+#[derive(Args)]
+pub(crate) struct Filter {
+    /// Only frames of tcp, udp or icmp.
+    #[arg(long, value_name = "PROTOCOL")]
+    pub(crate) protocol: Vec<String>,
+    /// Only frames of a guest with this address, or one of these (10.0.2.0/24).
+    #[arg(long, value_name = "ADDRESSES")]
+    pub(crate) guest: Vec<String>,
+    /// Only frames whose other end has this address, or one of these, as the guest knows it.
+    #[arg(long, value_name = "ADDRESSES")]
+    pub(crate) remote: Vec<String>,
+    /// Only frames with this port, or one of these (8000-8099), at the guest's end.
+    #[arg(long, value_name = "PORTS")]
+    pub(crate) guest_port: Vec<String>,
+    /// Only frames with this port, or one of these, at the other end.
+    #[arg(long, value_name = "PORTS")]
+    pub(crate) remote_port: Vec<String>,
+    /// Only frames of flows about which the rule with this number has decided.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) rule: Vec<u32>,
 }
 
 #[derive(Subcommand)]
@@ -178,7 +203,7 @@ pub(crate) enum Policy {
     },
     /// Has the policy of a file judge from now on, also what there is already.
     Replace {
-        /// The file, with nothing in it but a table [policy].
+        /// The file. Its tables but [policy] are left out, or say what they said when the network was made.
         file: PathBuf,
     },
 }

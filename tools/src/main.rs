@@ -1,8 +1,9 @@
 //! `oxislirp`: what a person asks a network that runs, and what a file of OXISLIRP_CONFIG means.
 //!
-//! `cli` is the command line; `check` explains a file, `client` speaks to a control socket and `forwards`, `flows`, `counters` and
-//! `policy` write what it says so that people can read it; `run` puts the library under a program; `generate` makes completions and manual
-//! pages. What a request means is the library's (docs/control.md): here is only its way there and back.
+//! `cli` is the command line; `check` explains a file; `client` speaks to a control socket and
+//! `forwards`, `flows`, `counters` and `policy` write what it says so that people can read it; `run` puts the library under a program;
+//! `generate` makes completions and manual pages. What a request means is the library's (docs/control.md): here is only its way there and
+//! back.
 
 mod check;
 mod cli;
@@ -28,7 +29,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{Capture, Cli, Command, Ctl, Forward, Log, Policy};
+use cli::{Capture, Cli, Command, Ctl, Filter, Forward, Log, Policy};
 use client::Client;
 use serde_json::json;
 
@@ -103,11 +104,24 @@ fn ctl(client: &mut Client, command: Ctl) -> Result<(), Failure> {
         Ctl::Flows { json } => return flows::list(client, json),
         Ctl::Top { interval, count } => return flows::top(client, interval, count),
         Ctl::Counters { prometheus } => return counters::write(client, prometheus),
-        Ctl::Capture(Capture::Start { file, snap_length, max_bytes, files }) => {
+        Ctl::Capture(Capture::Start { file, snap_length, max_bytes, files, filter }) => {
             let mut members = json!({ "file": client::absolute(&file)? });
             let given = [("snap_length", snap_length), ("max_bytes", max_bytes), ("files", files)];
             for (name, value) in given.into_iter().filter_map(|(name, value)| Some((name, value?))) {
                 members[name] = value.into();
+            }
+            let Filter { protocol, guest, remote, guest_port, remote_port, rule } = filter;
+            let chosen = [
+                ("protocol", json!(protocol)),
+                ("guest", json!(guest)),
+                ("remote", json!(remote)),
+                ("guest_port", json!(guest_port)),
+                ("remote_port", json!(remote_port)),
+                ("rule", json!(rule)),
+            ];
+            // What is not given is not said: a library that has no filters knows no such field.
+            for (name, values) in chosen.into_iter().filter(|(_, values)| *values != json!([])) {
+                members[name] = values;
             }
             client.ask("capture.start", members)?
         }

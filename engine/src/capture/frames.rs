@@ -1,34 +1,62 @@
 //! The capture: each frame of either direction becomes a block, or is counted as dropped.
 
+use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::choice::Choice;
+use super::ends::Ends;
+use super::notes::{Notes, Remark};
 use super::options::CaptureOptions;
-use super::pcapng::{self, Direction, Statistics};
+use super::pcapng::{self, Direction, Frame, Statistics};
 use super::sink::{Sink, WriteCost};
+use super::unopened::Unopened;
 use super::wall_clock::WallTime;
 use crate::host::record_file::{Record, RecordFile};
 use crate::time::Instant;
 
 /// What may wait to be written, with room for what is about the capture itself.
 const CAPACITY: usize = 1 << 20;
-/// What a file's end and the beginning of the next one take at most.
-const OWN: usize = 1024;
+/// What a file's end and the beginning of the next one take at most, with what stands beside one frame.
+const OWN: usize = 4096;
+/// How many names are remembered; the oldest goes, and is told again.
+const MOST_NAMES: usize = 64;
 
 /// A capture that is going on.
 pub(crate) struct Capture<R = RecordFile> {
     sink: Sink<R>,
     path: PathBuf,
     snap_length: usize,
-    max_bytes: Option<u64>,
+    max_bytes: u64,
+    choice: Choice,
+    /// Where the block of a frame begins that is being looked at.
+    open: Option<usize>,
+    /// The names that are in the file, as far as they are remembered.
+    names: VecDeque<(IpAddr, String)>,
     seen: Statistics,
     /// So many of the dropped frames are in the file.
     told: u64,
     /// The number of the file that is added to, of all there were.
     file: u64,
+    /// When the time of day was read last.
+    read: Option<Reading>,
     /// Why it has ended.
     ended: Option<String>,
 }
+
+/// A reading of the time of day.
+#[derive(Clone, Copy)]
+struct Reading {
+    at: WallTime,
+    /// On the application's clock.
+    now: Instant,
+    /// So often it may be used again: that clock may stand still.
+    left: u32,
+}
+
+/// How often a reading of the time of day is used at most.
+const ONE_READING: u32 = 16;
 
 /// What a capture, or a log, has come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +65,8 @@ pub struct Recorded {
     pub seen: u64,
     /// Those of them for which there was no room.
     pub dropped: u64,
+    /// Captures, or logs, that ended before somebody wanted that, as on a full disk.
+    pub broken: u64,
     /// What the writing has cost.
     pub cost: WriteCost,
 }
@@ -46,6 +76,7 @@ impl Recorded {
     pub(crate) fn add(&mut self, other: &Recorded) {
         self.seen += other.seen;
         self.dropped += other.dropped;
+        self.broken += other.broken;
         self.cost.writes += other.cost.writes;
         self.cost.bytes += other.cost.bytes;
         self.cost.time += other.cost.time;
@@ -59,10 +90,7 @@ impl Capture {
     /// # Errors
     /// What the system says; the text names the file.
     pub(crate) fn open(options: &CaptureOptions) -> io::Result<Capture> {
-        let open = |path: PathBuf| {
-            RecordFile::create(&path)
-                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
-        };
+        let open = |path: PathBuf| RecordFile::create(&path).map_err(|error| Unopened::error(path, error));
         let files = options.paths().map(open).collect::<io::Result<Vec<RecordFile>>>()?;
         Ok(Capture::new(files, options))
     }
@@ -74,10 +102,14 @@ impl<R: Record> Capture<R> {
             sink: Sink::new(files, CAPACITY),
             path: options.path().to_owned(),
             snap_length: options.snap_length,
-            max_bytes: options.max_bytes,
+            max_bytes: options.most_bytes(),
+            choice: Choice::of(options),
+            open: None,
+            names: VecDeque::new(),
             seen: Statistics { since: WallTime::now(), received: 0, dropped: 0 },
             told: 0,
             file: 1,
+            read: None,
             ended: None,
         };
         capture.begin_file(Instant::ZERO);
@@ -85,22 +117,99 @@ impl<R: Record> Capture<R> {
         capture
     }
 
-    /// Takes frames of one direction, in order.
-    pub(crate) fn take<'a>(&mut self, direction: Direction, frames: impl Iterator<Item = &'a [u8]>, now: Instant) {
-        // Frames that come at once have one time.
-        let at = WallTime::now();
+    /// Takes frames of one direction, in order. What is to stand beside one, and which rule has decided, is known already.
+    pub(crate) fn take<'a>(
+        &mut self,
+        direction: Direction,
+        frames: impl Iterator<Item = Frame<'a>>,
+        mut notes: Option<&mut Notes>,
+        now: Instant,
+    ) {
+        let at = self.time(now);
         for frame in frames {
-            self.seen.received += 1;
-            if !self.make_room(pcapng::packet_len(frame.len().min(self.snap_length)), at, now) {
-                self.seen.dropped += 1;
+            let waits = notes.as_ref().is_some_and(|notes| notes.wait());
+            let ends = if waits || self.choice.is_one() { Ends::of(frame.head, direction) } else { None };
+            if !self.choice.takes(ends.as_ref()) || !self.choice.takes_rule_of(ends.as_ref(), notes.as_deref()) {
                 continue;
             }
-            let snap_length = self.snap_length;
-            self.sink.add(now, |to| pcapng::packet(to, direction, frame, snap_length, at));
+            let Some(start) = self.add(direction, frame, at, now) else { continue };
+            if let (Some(ends), Some(notes)) = (ends, &mut notes)
+                && let Some(remark) = notes.remark(&ends, now)
+            {
+                self.put_remark(start, &remark, &ends);
+            }
             if self.sink.has_batch() {
                 self.flush(now);
             }
         }
+    }
+
+    /// Takes a frame of the guest that is about to be looked at. What becomes of it is told by [`Capture::close`].
+    pub(crate) fn open_frame(&mut self, frame: &[u8], now: Instant) {
+        let at = self.time(now);
+        let ends = if self.choice.is_one() { Ends::of(frame, Direction::Inbound) } else { None };
+        self.open = match self.choice.takes(ends.as_ref()) {
+            true => self.add(Direction::Inbound, frame.into(), at, now),
+            false => None,
+        };
+    }
+
+    /// That frame was looked at: what is known of it by now stands beside it, or it is none of those that are wanted.
+    pub(crate) fn close_frame(&mut self, frame: &[u8], mut notes: Option<&mut Notes>, now: Instant) {
+        let Some(start) = self.open.take() else { return };
+        let waits = notes.as_ref().is_some_and(|notes| notes.wait());
+        if waits || self.choice.is_one() {
+            let ends = Ends::of(frame, Direction::Inbound);
+            if !self.choice.takes_rule_of(ends.as_ref(), notes.as_deref()) {
+                self.seen.received -= 1;
+                return self.sink.amend(|buffer| buffer.truncate(start));
+            }
+            if let (Some(ends), Some(notes)) = (ends, &mut notes)
+                && let Some(remark) = notes.remark(&ends, now)
+            {
+                self.put_remark(start, &remark, &ends);
+            }
+        }
+        if self.sink.has_batch() {
+            self.flush(now);
+        }
+    }
+
+    /// Adds a frame, and tells where its block begins; `None` where it found no room.
+    fn add(&mut self, direction: Direction, frame: Frame<'_>, at: WallTime, now: Instant) -> Option<usize> {
+        self.seen.received += 1;
+        if !self.make_room(pcapng::packet_len(frame.len().min(self.snap_length)), at, now) {
+            self.seen.dropped += 1;
+            return None;
+        }
+        let (start, snap_length) = (self.sink.mark(), self.snap_length);
+        self.sink.add(now, |to| pcapng::packet(to, direction, frame, snap_length, at));
+        Some(start)
+    }
+
+    /// Puts a remark beside the last frame, whose block begins at `start`, and before it the name of its other end.
+    #[cold]
+    fn put_remark(&mut self, mut start: usize, remark: &Remark, ends: &Ends) {
+        if let Some(name) = &remark.name
+            && !self.names.iter().any(|(ip, known)| *ip == ends.remote && known == name)
+        {
+            if self.names.len() >= MOST_NAMES {
+                self.names.pop_front();
+            }
+            self.names.push_back((ends.remote, name.clone()));
+            let block = pcapng::name_of(ends.remote, name);
+            self.sink.amend(|buffer| drop(buffer.splice(start..start, block.iter().copied())));
+            start += block.len();
+        }
+        self.sink.amend(|buffer| pcapng::remark(buffer, start, &remark.text));
+    }
+
+    /// The time of day. Frames that come at once have one time, and so have a few that come while the application's clock is not read.
+    fn time(&mut self, now: Instant) -> WallTime {
+        let again = self.read.filter(|read| read.now == now && read.left > 0);
+        let read = again.unwrap_or_else(|| Reading { at: WallTime::now(), now, left: ONE_READING });
+        self.read = Some(Reading { left: read.left - 1, ..read });
+        read.at
     }
 
     /// Whether there is room for a block; sees to the end of a file that is full, and tells of frames that were dropped.
@@ -109,7 +218,7 @@ impl<R: Record> Capture<R> {
             return false;
         }
         let is_full = |most| self.sink.length() + (length + OWN) as u64 > most;
-        if self.max_bytes.is_some_and(is_full) {
+        if is_full(self.max_bytes) {
             if !self.sink.may_switch() {
                 self.flush(now);
             }
@@ -138,7 +247,9 @@ impl<R: Record> Capture<R> {
     }
 
     fn begin_file(&mut self, now: Instant) {
-        let comment = format!("file {} of the capture of process {}", self.file, std::process::id());
+        self.names.clear();
+        let comment =
+            format!("file {} of the capture of process {}{}", self.file, std::process::id(), self.choice.words());
         let snap_length = self.snap_length;
         self.sink.add(now, |to| pcapng::begin(to, &comment, snap_length));
     }
@@ -186,13 +297,16 @@ impl<R: Record> Capture<R> {
     }
 
     pub(crate) fn recorded(&self) -> Recorded {
-        Recorded { seen: self.seen.received, dropped: self.seen.dropped, cost: self.sink.cost() }
+        let broken = u64::from(self.ended.is_some());
+        Recorded { seen: self.seen.received, dropped: self.seen.dropped, broken, cost: self.sink.cost() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::ends;
+    use crate::capture::notes::Outcome;
     use crate::capture::pcapng::tests::blocks;
     use std::cell::{Cell, RefCell};
     use std::rc::Rc;
@@ -225,6 +339,7 @@ mod tests {
         capture.sink.stop_clock();
         capture
     }
+    const NAMES: u32 = 4;
     const PACKET: u32 = 6;
     const STATISTICS: u32 = 5;
 
@@ -251,13 +366,13 @@ mod tests {
         let mut capture = capture(std::slice::from_ref(&file), &CaptureOptions::new("x"));
         file.stalls.set(true);
         for mark in 0..2000 {
-            capture.take(Direction::Inbound, [&frame(mark, 1000)[..]].into_iter(), NOW);
+            capture.take(Direction::Inbound, [Frame::from(&frame(mark, 1000)[..])].into_iter(), None, NOW);
         }
         let dropped = capture.recorded().dropped;
-        assert!((900..1000).contains(&dropped), "{dropped}");
+        assert!((900..1100).contains(&dropped), "{dropped}");
         file.stalls.set(false);
         capture.on_deadline(NOW);
-        capture.take(Direction::Outbound, [&frame(7777, 60)[..]].into_iter(), NOW);
+        capture.take(Direction::Outbound, [Frame::from(&frame(7777, 60)[..])].into_iter(), None, NOW);
         capture.finish();
         let (kinds, marks) = (kinds(&file), marks(&file));
         assert_eq!(kinds[kinds.len() - 3..], [STATISTICS, PACKET, STATISTICS]);
@@ -272,7 +387,7 @@ mod tests {
         let options = CaptureOptions::new("x").max_bytes(1 << 20).files(3);
         let mut capture = capture(&files, &options);
         for mark in 0..10_000 {
-            capture.take(Direction::Inbound, [&frame(mark, 1000)[..]].into_iter(), NOW);
+            capture.take(Direction::Inbound, [Frame::from(&frame(mark, 1000)[..])].into_iter(), None, NOW);
         }
         capture.finish();
         let mut all = Vec::new();
@@ -289,11 +404,44 @@ mod tests {
     }
 
     #[test]
+    fn remarks_stand_beside_frames_wherever_a_file_ends() {
+        let files = [File::default(), File::default()];
+        let options = CaptureOptions::new("x").max_bytes(1 << 20).files(2);
+        let mut capture = capture(&files, &options);
+        let mut notes = Notes::default();
+        let (guest, remote) = ([10, 0, 2, 15], [192, 0, 2, 1]);
+        for number in 1..=3_000_u16 {
+            let mut frame = ends::tests::frame(17, (guest, number), (remote, 53));
+            frame.resize(1000, 0);
+            let of = Ends::of(&frame, Direction::Inbound).unwrap();
+            capture.open_frame(&frame, NOW);
+            notes.tell(Outcome::Flow(number.into()), of, (None, Some("a.test")), NOW);
+            capture.close_frame(&frame, Some(&mut notes), NOW);
+        }
+        capture.finish();
+        let mut told = 0;
+        for file in &files {
+            assert!(file.bytes.borrow().len() <= 1 << 20);
+            let blocks = blocks(&file.bytes.borrow());
+            // One name in each file, before the first frame.
+            let names = blocks.iter().filter(|block| block.0 == NAMES).count();
+            assert_eq!((names, blocks[2].0), (1, NAMES));
+            for (_, body) in blocks.iter().filter(|block| block.0 == PACKET) {
+                let port = u16::from_be_bytes(body[54..56].try_into().unwrap());
+                let remark = format!("flow {port}, name a.test");
+                assert!(body.windows(remark.len()).any(|bytes| bytes == remark.as_bytes()), "{port}");
+                told += 1;
+            }
+        }
+        assert!(told > 1000 && capture.recorded().dropped == 0);
+    }
+
+    #[test]
     fn one_file_that_may_grow_no_more_ends_the_capture() {
         let file = File::default();
         let mut capture = capture(std::slice::from_ref(&file), &CaptureOptions::new("x").max_bytes(1 << 20));
         for mark in 0..2_000 {
-            capture.take(Direction::Inbound, [&frame(mark, 1000)[..]].into_iter(), NOW);
+            capture.take(Direction::Inbound, [Frame::from(&frame(mark, 1000)[..])].into_iter(), None, NOW);
         }
         assert_eq!(capture.ended(), Some("the capture to x has ended: the file is as long as it may be"));
         assert_eq!((capture.due(), kinds(&file).last()), (None, Some(&STATISTICS)));

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::frames::Recorded;
 use super::sink::Sink;
+use super::unopened::Unopened;
 use super::wall_clock::WallTime;
 use crate::host::record_file::{Record, RecordFile};
 use crate::time::Instant;
@@ -31,8 +32,8 @@ impl Log {
     /// # Errors
     /// What the system says; the text names the file.
     pub(crate) fn open(path: &Path) -> io::Result<Log> {
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-        Ok(Log::new(RecordFile::create(path).map_err(named)?, path))
+        let file = RecordFile::create(path).map_err(|error| Unopened::error(path.to_owned(), error))?;
+        Ok(Log::new(file, path))
     }
 }
 
@@ -95,7 +96,8 @@ impl<R: Record> Log<R> {
     }
 
     pub(crate) fn recorded(&self) -> Recorded {
-        Recorded { seen: self.seen, dropped: self.dropped, cost: self.sink.cost() }
+        let broken = u64::from(self.ended.is_some());
+        Recorded { seen: self.seen, dropped: self.dropped, broken, cost: self.sink.cost() }
     }
 }
 

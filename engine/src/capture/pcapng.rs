@@ -1,13 +1,17 @@
 //! The blocks of a capture file, as draft-ietf-opsawg-pcapng has them: a section header and an interface description at the
-//! beginning of each file, an enhanced packet for each frame, and interface statistics. All numbers are little-endian.
+//! beginning of each file, an enhanced packet for each frame, name resolution blocks, and interface statistics. All numbers are
+//! little-endian.
 //!
-//! They are made by hand: there are four of them, each frame's is written straight into the buffer it waits in, and the crate
+//! They are made by hand: there are five of them, each frame's is written straight into the buffer it waits in, and the crate
 //! that there is (`pcap-file`) makes an intermediate value and measures each block by writing it twice.
+
+use std::net::IpAddr;
 
 use super::wall_clock::WallTime;
 
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;
+const NAME_RESOLUTION: u32 = 4;
 const INTERFACE_STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
 
@@ -21,6 +25,9 @@ const IF_NAME: u16 = 2;
 const IF_DESCRIPTION: u16 = 3;
 const IF_TSRESOL: u16 = 9;
 const EPB_FLAGS: u16 = 2;
+const NRB_RECORD_END: u16 = 0;
+const NRB_RECORD_IPV4: u16 = 1;
+const NRB_RECORD_IPV6: u16 = 2;
 const ISB_STARTTIME: u16 = 2;
 const ISB_ENDTIME: u16 = 3;
 const ISB_IFRECV: u16 = 4;
@@ -29,8 +36,9 @@ const ISB_IFDROP: u16 = 5;
 /// Timestamps count nanoseconds: ten to the power of minus this.
 const NANOSECONDS: u8 = 9;
 
-/// What a block with a frame has beside the frame's bytes, with what they are padded by.
-const PACKET_OVERHEAD: usize = 48;
+/// What a block with a frame has before its bytes, and behind them and what they are padded by.
+const PACKET_HEAD: usize = 28;
+const PACKET_TAIL: usize = 16;
 
 /// Which way a frame goes, as the library's end of the link has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +59,7 @@ pub(super) struct Statistics {
 
 /// How long the block of a frame is at most, of which so many bytes are captured.
 pub(super) fn packet_len(captured: usize) -> usize {
-    captured + PACKET_OVERHEAD
+    PACKET_HEAD + captured.next_multiple_of(4) + PACKET_TAIL
 }
 
 /// A block that is being written at the end of a buffer.
@@ -138,21 +146,79 @@ pub(super) fn begin(to: &mut Vec<u8>, comment: &str, snap_length: usize) {
     interface.end();
 }
 
-/// A frame, of which at most `snap_length` bytes are captured.
-pub(super) fn packet(to: &mut Vec<u8>, direction: Direction, frame: &[u8], snap_length: usize, at: WallTime) {
-    let captured = frame.get(..snap_length).unwrap_or(frame);
-    let mut block = Block::begin(to, ENHANCED_PACKET);
-    block.u32(0);
-    block.time(at);
-    block.u32(captured.len() as u32);
-    block.u32(frame.len() as u32);
-    block.padded(captured);
+/// The bytes of a frame, in two pieces, one behind the other: of what went to its place without a copy of the whole, the headers are
+/// elsewhere than the rest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame<'a> {
+    pub head: &'a [u8],
+    pub rest: &'a [u8],
+}
+
+impl<'a> From<&'a [u8]> for Frame<'a> {
+    fn from(bytes: &'a [u8]) -> Frame<'a> {
+        Frame { head: bytes, rest: &[] }
+    }
+}
+
+impl Frame<'_> {
+    /// How many bytes it has.
+    pub(super) fn len(&self) -> usize {
+        self.head.len() + self.rest.len()
+    }
+}
+
+/// A frame, of which at most `snap_length` bytes are captured. This is done for each one, so that what has a known length is put together
+/// before it is appended.
+pub(super) fn packet(to: &mut Vec<u8>, direction: Direction, frame: Frame<'_>, snap_length: usize, at: WallTime) {
+    let captured = frame.len().min(snap_length);
+    let padding = captured.next_multiple_of(4) - captured;
+    let length = (PACKET_HEAD + captured + padding + PACKET_TAIL) as u32;
+    let head = [
+        ENHANCED_PACKET,
+        length,
+        // The interface: there is one.
+        0,
+        (at.0 >> 32) as u32,
+        at.0 as u32,
+        captured as u32,
+        frame.len() as u32,
+    ];
     let flags: u32 = match direction {
         Direction::Inbound => 1,
         Direction::Outbound => 2,
     };
-    block.option(EPB_FLAGS, &flags.to_le_bytes());
+    let tail = [u32::from(EPB_FLAGS) | 4 << 16, flags, u32::from(OPT_ENDOFOPT), length];
+    to.reserve(length as usize);
+    to.extend_from_slice(head.map(u32::to_le_bytes).as_flattened());
+    let first = frame.head.get(..captured).unwrap_or(frame.head);
+    to.extend_from_slice(first);
+    to.extend_from_slice(frame.rest.get(..captured - first.len()).unwrap_or(frame.rest));
+    to.extend_from_slice([0; 3].get(..padding).unwrap_or_default());
+    to.extend_from_slice(tail.map(u32::to_le_bytes).as_flattened());
+}
+
+/// Puts a comment into the last block, which is that of a frame and begins at `start`.
+pub(super) fn remark(to: &mut Vec<u8>, start: usize, text: &str) {
+    // The end of the options, and the length.
+    to.truncate(to.len().saturating_sub(8));
+    let mut block = Block { to, start };
+    block.option(OPT_COMMENT, text.as_bytes());
     block.end();
+}
+
+/// A block that says the name of an address.
+pub(super) fn name_of(ip: IpAddr, name: &str) -> Vec<u8> {
+    let mut to = Vec::with_capacity(48 + name.len());
+    let mut block = Block::begin(&mut to, NAME_RESOLUTION);
+    let (kind, octets) = match ip {
+        IpAddr::V4(ip) => (NRB_RECORD_IPV4, ip.octets().to_vec()),
+        IpAddr::V6(ip) => (NRB_RECORD_IPV6, ip.octets().to_vec()),
+    };
+    block.option(kind, &[&octets, name.as_bytes(), &[0]].concat());
+    block.u16(NRB_RECORD_END);
+    block.u16(0);
+    block.end();
+    to
 }
 
 /// What the interface has seen up to now.
@@ -200,7 +266,7 @@ pub(super) mod tests {
     #[test]
     fn a_frame_is_there_with_its_time_and_its_way_to_the_byte() {
         let mut file = Vec::new();
-        packet(&mut file, Direction::Outbound, &[7; 5], 100, WallTime(0x0102_0304_0506_0708));
+        packet(&mut file, Direction::Outbound, Frame::from(&[7; 5][..]), 100, WallTime(0x0102_0304_0506_0708));
         #[rustfmt::skip]
         let golden = [
             6, 0, 0, 0, 52, 0, 0, 0, 0, 0, 0, 0, 4, 3, 2, 1, 8, 7, 6, 5, 5, 0, 0, 0, 5, 0, 0, 0,
@@ -209,11 +275,37 @@ pub(super) mod tests {
         assert_eq!(file, golden);
         for length in 0..100 {
             file.clear();
-            packet(&mut file, Direction::Inbound, &vec![1; length], 60, WallTime(0));
-            assert!(file.len() <= packet_len(length.min(60)));
+            let bytes = vec![1; length];
+            packet(&mut file, Direction::Inbound, Frame::from(&bytes[..]), 60, WallTime(0));
+            assert_eq!(file.len(), packet_len(length.min(60)));
+            // In two pieces it is the same, wherever it is cut.
+            for (head, rest) in (0..=length).map(|at| bytes.split_at(at)) {
+                let mut other = Vec::new();
+                packet(&mut other, Direction::Inbound, Frame { head, rest }, 60, WallTime(0));
+                assert_eq!(other, file);
+            }
             let block = &blocks(&file)[0].1;
             assert_eq!(block[12..20], [length.min(60) as u8, 0, 0, 0, length as u8, 0, 0, 0]);
         }
+    }
+
+    #[test]
+    fn a_remark_and_a_name_are_there_to_the_byte() {
+        let mut file = vec![9; 4];
+        packet(&mut file, Direction::Inbound, Frame::from(&[7; 5][..]), 100, WallTime(0));
+        remark(&mut file, 4, "flow 12");
+        let block = &blocks(&file[4..])[0];
+        assert_eq!(block.0, ENHANCED_PACKET);
+        #[rustfmt::skip]
+        let end = [2, 0, 4, 0, 1, 0, 0, 0, 1, 0, 7, 0, b'f', b'l', b'o', b'w', b' ', b'1', b'2', 0, 0, 0, 0, 0];
+        assert!(block.1.ends_with(&end));
+        #[rustfmt::skip]
+        let golden = [
+            4, 0, 0, 0, 32, 0, 0, 0, 1, 0, 8, 0, 192, 0, 2, 1, b'a', b'.', b'b', 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0, 0,
+        ];
+        assert_eq!(name_of([192, 0, 2, 1].into(), "a.b"), golden);
+        let six = name_of("2001:db8::1".parse().unwrap(), "a.test");
+        assert_eq!((&six[8..12], &blocks(&six)[0].1[20..27]), (&[2, 0, 23, 0][..], &b"a.test\0"[..]));
     }
 
     #[test]

@@ -113,6 +113,18 @@ impl<R: Record> Sink<R> {
         }
     }
 
+    /// Where the next byte that is added will be, until something is written.
+    pub(super) fn mark(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Changes what was added since the last [`Sink::mark`], and nothing before.
+    pub(super) fn amend(&mut self, change: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.buffer.len() as u64;
+        change(&mut self.buffer);
+        self.assigned = (self.assigned + self.buffer.len() as u64).saturating_sub(before);
+    }
+
     /// Whether there is more than one file.
     pub(super) fn is_ring(&self) -> bool {
         self.files.len() > 1

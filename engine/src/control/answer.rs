@@ -1,5 +1,6 @@
 //! How a request is answered: with what it asked for, or with what is wrong.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 
@@ -58,7 +59,17 @@ impl Trouble {
 
     /// The system says no; `what` says to what.
     pub(super) fn of_system(what: impl fmt::Display, error: &io::Error) -> Trouble {
-        Trouble { kind: Kind::System, message: format!("{what}: {error}"), errno: error.raw_os_error() }
+        // Behind the name of a file there is the system's own error.
+        let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+        let errno = error.raw_os_error().or_else(|| source?.raw_os_error());
+        Trouble { kind: Kind::System, message: format!("{what}: {error}"), errno }
+    }
+
+    /// The same, with more to say.
+    pub(super) fn and(mut self, text: &str) -> Trouble {
+        self.message.push_str("; ");
+        self.message.push_str(text);
+        self
     }
 }
 

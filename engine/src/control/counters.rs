@@ -25,6 +25,8 @@ pub(super) fn all(stack: &Stack) -> Answer {
         "capture_dropped": c.capture_dropped,
         "logged": c.logged,
         "log_dropped": c.log_dropped,
+        "captures_broken": c.captures_broken,
+        "logs_broken": c.logs_broken,
     }))
 }
 

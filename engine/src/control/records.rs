@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, Kind, Trouble};
 use super::request::WrittenCapture;
+use super::rules;
+use crate::capture::filter::CaptureFilter;
 use crate::capture::options::{CaptureOptions, LEAST_BYTES, MOST_FILES};
+use crate::policy::{CidrError, PortRange};
 use crate::stack::Stack;
 use crate::stack::recording::Finished;
 
@@ -20,12 +23,37 @@ pub(super) fn start_capture(stack: &mut Stack, written: &WrittenCapture) -> Answ
     }
     if let Some(files) = written.files {
         options = options.files(within("files", files, 1, MOST_FILES)?);
-        if written.max_bytes.is_none() {
-            return Err(Trouble::invalid("files: there is no max_bytes at which the next file begins"));
-        }
     }
+    let options = options.filter(filter(written)?);
     stack.start_capture(&options).map_err(|error| not_opened("capture", error))?;
     Ok(json!({}))
+}
+
+/// Which frames are wanted.
+fn filter(written: &WrittenCapture) -> Result<CaptureFilter, Trouble> {
+    let WrittenCapture { protocol, guest, remote, guest_port, remote_port, rule, .. } = written;
+    let mut filter = CaptureFilter::new()
+        .guest(several("guest", guest, |text| text.parse().map_err(|error: CidrError| error.to_string()))?)
+        .remote(several("remote", remote, |text| text.parse().map_err(|error: CidrError| error.to_string()))?)
+        .guest_ports(several("guest_port", guest_port, ports)?)
+        .remote_ports(several("remote_port", remote_port, ports)?)
+        .rules(rule.iter().copied());
+    for protocol in protocol {
+        filter = filter.protocol(rules::protocol(protocol)?);
+    }
+    Ok(filter)
+}
+
+fn several<T>(what: &str, texts: &[String], read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, Trouble> {
+    let read = |text: &String| read(text).map_err(|why| Trouble::invalid(format!("{what}: `{text}`: {why}")));
+    texts.iter().map(read).collect()
+}
+
+/// A port, or the first and the last.
+fn ports(text: &str) -> Result<PortRange, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let range = first.parse().ok().zip(last.parse().ok()).and_then(|(first, last)| PortRange::new(first, last));
+    range.ok_or_else(|| "no port, nor the first and the last, such as 8000-8099".into())
 }
 
 pub(super) fn stop_capture(stack: &mut Stack) -> Answer {
@@ -58,7 +86,7 @@ fn not_opened(what: &str, error: io::Error) -> Trouble {
     if error.kind() != io::ErrorKind::NotFound {
         return Trouble::of_system(what, &error);
     }
-    Trouble::of_system(what, &io::Error::new(error.kind(), format!("{error}; {ELSEWHERE}")))
+    Trouble::of_system(what, &error).and(ELSEWHERE)
 }
 
 fn within<T: PartialOrd + Copy + std::fmt::Display>(what: &str, value: T, least: T, most: T) -> Result<T, Trouble> {

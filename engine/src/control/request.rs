@@ -57,6 +57,19 @@ pub(super) struct WrittenCapture {
     pub(super) snap_length: Option<usize>,
     pub(super) max_bytes: Option<u64>,
     pub(super) files: Option<u32>,
+    // Which frames: those to which all of this applies.
+    #[serde(default)]
+    pub(super) protocol: Vec<String>,
+    #[serde(default)]
+    pub(super) guest: Vec<String>,
+    #[serde(default)]
+    pub(super) remote: Vec<String>,
+    #[serde(default)]
+    pub(super) guest_port: Vec<String>,
+    #[serde(default)]
+    pub(super) remote_port: Vec<String>,
+    #[serde(default)]
+    pub(super) rule: Vec<std::num::NonZeroU32>,
 }
 
 /// A flow that might begin.

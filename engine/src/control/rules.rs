@@ -14,12 +14,7 @@ use crate::stack::Stack;
 
 /// What the policy says of a flow that might begin.
 pub(super) fn test(stack: &Stack, written: &WrittenQuestion) -> Answer {
-    let protocol = match written.protocol.as_deref() {
-        None | Some("tcp") => Protocol::Tcp,
-        Some("udp") => Protocol::Udp,
-        Some("icmp") => Protocol::Icmp,
-        Some(other) => return Err(Trouble::invalid(format!("protocol: `{other}` is none of tcp, udp, icmp"))),
-    };
+    let protocol = written.protocol.as_deref().map_or(Ok(Protocol::Tcp), protocol)?;
     let expected = stack.expected_guest();
     let guest = written.guest.as_deref().map_or(Ok(expected), |guest| end(guest, "guest", None))?;
     if let Some((name, port)) = written.to.as_deref().filter(|_| written.from.is_none()).and_then(name) {
@@ -54,6 +49,16 @@ pub(super) fn test(stack: &Stack, written: &WrittenQuestion) -> Answer {
         Some(verdict) => name_verdict(&mut members, &verdict),
     }
     Ok(Value::Object(members))
+}
+
+/// A protocol by its name.
+pub(super) fn protocol(word: &str) -> Result<Protocol, Trouble> {
+    match word {
+        "tcp" => Ok(Protocol::Tcp),
+        "udp" => Ok(Protocol::Udp),
+        "icmp" => Ok(Protocol::Icmp),
+        other => Err(Trouble::invalid(format!("protocol: `{other}` is none of tcp, udp, icmp"))),
+    }
 }
 
 fn without_policy() -> Value {

@@ -6,6 +6,7 @@ use super::forwards::Removing;
 use super::session::Session;
 use super::waiting::Waiting;
 use super::{ControlOptions, PolicyReader};
+use crate::capture::unopened::Unopened;
 use crate::flow::effect::Leaving;
 use crate::flow::token;
 use crate::host::handle::{HostNamed, RawSocket};
@@ -100,7 +101,7 @@ struct Server {
 }
 
 pub(super) fn start(stack: &mut Stack, options: &ControlOptions) -> io::Result<()> {
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", options.path.display()));
+    let named = |error: io::Error| Unopened::error(options.path.clone(), error);
     let address = UnixAddress::from_path(&options.path).map_err(named)?;
     let listener = Listener::bind_private_unix(&address).map_err(named)?;
     stack.watch_for_attendant(listener.raw_socket(), LISTENER, News::Incoming)?;

@@ -56,6 +56,10 @@ pub struct Counters {
     pub logged: u64,
     /// Those of them that found no room.
     pub log_dropped: u64,
+    /// Captures that ended before somebody wanted that, as on a full disk.
+    pub captures_broken: u64,
+    /// Logs that did.
+    pub logs_broken: u64,
 }
 
 /// See [`Counters`].
@@ -95,6 +99,8 @@ pub fn counters(stack: &Stack) -> Counters {
         capture_dropped: captured.dropped,
         logged: logged.seen,
         log_dropped: logged.dropped,
+        captures_broken: captured.broken,
+        logs_broken: logged.broken,
     }
 }
 
@@ -104,4 +110,5 @@ pub fn counters(stack: &Stack) -> Counters {
 struct Nothing {
     seen: u64,
     dropped: u64,
+    broken: u64,
 }

@@ -43,8 +43,20 @@ impl PortRange {
         PortRange { first: port, last: port }
     }
 
-    pub(super) fn contains(self, port: u16) -> bool {
+    /// Whether `port` is one of them.
+    #[must_use]
+    pub fn contains(self, port: u16) -> bool {
         (self.first..=self.last).contains(&port)
+    }
+}
+
+/// `443`, or `8000-8099`.
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PortRange { first, last } if first == last => write!(f, "{first}"),
+            PortRange { first, last } => write!(f, "{first}-{last}"),
+        }
     }
 }
 

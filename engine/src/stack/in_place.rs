@@ -6,6 +6,8 @@
 //! right. Everything else takes the long way on a copy of the whole frame.
 
 use super::Stack;
+#[cfg(feature = "capture")]
+use crate::capture::pcapng::Frame;
 use crate::flow::key::{Endpoint, FlowKey};
 use crate::host::foreign::Foreign;
 use crate::ip::ipv4::Ipv4View;
@@ -34,10 +36,9 @@ struct Packet {
 }
 
 impl Stack {
-    /// Takes a frame with the next bytes of a stream. False when it is none, there is no place for it, or it is captured, as what is
-    /// captured and what is judged is to be the same copy, whatever the guest writes meanwhile: nothing was done then.
+    /// Takes a frame with the next bytes of a stream. False when it is none, or there is no place for it: nothing was done then.
     pub(super) fn input_in_place(&mut self, frame: &Foreign<'_>, now: Instant) -> bool {
-        frame.len() >= LEAST && !self.captures() && self.try_in_place(frame, now).is_some()
+        frame.len() >= LEAST && self.try_in_place(frame, now).is_some()
     }
 
     fn try_in_place(&mut self, frame: &Foreign<'_>, now: Instant) -> Option<()> {
@@ -68,6 +69,13 @@ impl Stack {
         self.set_now(now);
         let (id, place) = self.tcp.place(&key, packet.hops, &header, length, &mut self.cx)?;
         let payload = frame.copy_and_sum(start, place)?;
+        // What is captured and what is judged is the same copy, whatever the guest writes meanwhile.
+        #[cfg(feature = "capture")]
+        self.recording.input(
+            Frame { head: head.get(..start).unwrap_or(&head), rest: place },
+            &mut self.cx.journal,
+            self.cx.now,
+        );
         let mut sum = packet.sum;
         sum.add(tcp);
         sum.add_partial(Partial::of_words(payload, length));

@@ -57,10 +57,12 @@ impl Stack {
         self.cx.caller = caller;
         self.disturb();
         self.forget_sleep();
-        #[cfg(feature = "capture")]
-        self.capture_input(frame);
         if !self.input_in_place(&Foreign::from(frame), now) {
+            #[cfg(feature = "capture")]
+            self.capture_input(frame);
             self.take_frame(frame, None, now);
+            #[cfg(feature = "capture")]
+            self.captured_input(frame);
         }
         if caller == Caller::Elsewhere && self.has_output() {
             self.wake();
@@ -70,15 +72,6 @@ impl Stack {
     /// How many frames [`Stack::input`] has dropped because too much waited to be taken out.
     pub fn refused_frames(&self) -> u64 {
         self.refused_frames
-    }
-
-    /// Whether frames are captured.
-    #[inline]
-    pub(super) fn captures(&self) -> bool {
-        #[cfg(feature = "capture")]
-        return self.recording.captures();
-        #[cfg(not(feature = "capture"))]
-        false
     }
 
     fn has_too_much_waiting(&self, caller: Caller) -> bool {
@@ -102,6 +95,8 @@ impl Stack {
         #[cfg(feature = "capture")]
         self.capture_input(frame);
         self.take_frame(frame, Some(sum), now);
+        #[cfg(feature = "capture")]
+        self.captured_input(frame);
         self.frame_copy = copy;
     }
 

@@ -8,10 +8,12 @@ use super::Stack;
 use crate::capture::frames::{Capture, Recorded};
 use crate::capture::log::Log;
 use crate::capture::options::CaptureOptions;
-use crate::capture::pcapng::Direction;
+use crate::capture::pcapng::{Direction, Frame};
 use crate::flow::Effect;
+use crate::flow::journal::Journal;
 use crate::flow::timers::Own;
 use crate::link::handover::handing::Handing;
+use crate::time::Instant;
 
 /// See the module.
 #[derive(Default)]
@@ -37,10 +39,16 @@ pub(crate) struct Finished {
 }
 
 impl Recording {
-    /// Whether frames are captured.
-    #[inline]
-    pub(super) fn captures(&self) -> bool {
+    fn captures(&self) -> bool {
         self.capture.is_some()
+    }
+
+    /// A frame of a flow that there is. Its bytes are those that are judged, whatever the guest writes meanwhile.
+    #[inline]
+    pub(super) fn input(&mut self, frame: Frame<'_>, journal: &mut Journal, now: Instant) {
+        if let Some(capture) = &mut self.capture {
+            capture.take(Direction::Inbound, std::iter::once(frame), journal.notes(), now);
+        }
     }
 }
 
@@ -58,6 +66,7 @@ impl Stack {
         let capture = Capture::open(options)?;
         self.stop_capture();
         self.recording.capture = Some(Box::new(capture));
+        self.cx.journal.note(true);
         self.recording.any = true;
         self.disturb();
         Ok(())
@@ -72,6 +81,7 @@ impl Stack {
     pub(crate) fn end_capture(&mut self) -> Option<Finished> {
         let Some(mut capture) = self.recording.capture.take() else { return self.recording.broken_capture.take() };
         capture.finish();
+        self.cx.journal.note(false);
         let recorded = capture.recorded();
         self.recording.captured.add(&recorded);
         self.recording.any = self.cx.journal.is_written();
@@ -129,23 +139,24 @@ impl Stack {
     /// A frame of the guest, before it is looked at.
     #[inline]
     pub(super) fn capture_input(&mut self, frame: &[u8]) {
-        if self.recording.captures() {
-            self.capture(Direction::Inbound, std::iter::once(frame));
+        if let Some(capture) = &mut self.recording.capture {
+            capture.open_frame(frame, self.cx.now);
         }
     }
 
-    #[cold]
-    fn capture<'a>(&mut self, direction: Direction, frames: impl Iterator<Item = &'a [u8]>) {
+    /// The same frame when it was looked at.
+    #[inline]
+    pub(super) fn captured_input(&mut self, frame: &[u8]) {
         if let Some(capture) = &mut self.recording.capture {
-            capture.take(direction, frames, self.cx.now);
+            capture.close_frame(frame, self.cx.journal.notes(), self.cx.now);
         }
     }
 
     /// Frames for the guest that leave the engine now.
     #[inline]
     pub(super) fn capture_output(&mut self, handing: &Handing) {
-        if self.recording.captures() {
-            self.capture(Direction::Outbound, handing.frames());
+        if let Some(capture) = &mut self.recording.capture {
+            capture.take(Direction::Outbound, handing.frames().map(Frame::from), self.cx.journal.notes(), self.cx.now);
         }
     }
 

@@ -1,9 +1,11 @@
 //! What became of flows: each that begins, is refused and ends is noted here, once. It is counted, and written into the log where
-//! there is one (`written`). `account` is what a flow notes of itself for that, `roll` what is known of those that there are.
+//! there is one (`written`), and told to a capture (`noted`). `account` is what a flow notes of itself for that, `roll` what is known of those that there are.
 //!
 //! Nothing is decided here, and no table is looked at: whoever begins, refuses or ends a flow says so.
 
 mod account;
+#[cfg(feature = "capture")]
+mod noted;
 mod refusals;
 #[cfg(feature = "control")]
 mod roll;
@@ -22,6 +24,8 @@ pub(crate) use roll::Known;
 
 use super::gate::{Admission, Service};
 use super::key::Endpoint;
+#[cfg(feature = "capture")]
+use crate::capture::notes::{Notes, Outcome};
 use crate::host::fault::Fault;
 #[cfg(feature = "policy")]
 use crate::policy::Name;
@@ -143,6 +147,9 @@ pub(crate) struct Journal {
     questions: Refusals<(Carrier, IpAddr, Option<Name>)>,
     #[cfg(feature = "capture")]
     log: Option<Box<written::Written>>,
+    /// What a capture is told.
+    #[cfg(feature = "capture")]
+    notes: Option<Box<Notes>>,
     #[cfg(feature = "control")]
     roll: Option<Box<roll::Roll>>,
 }
@@ -164,6 +171,10 @@ impl Journal {
         #[cfg(feature = "capture")]
         if let Some(log) = &mut self.log {
             log.begun(number, about, name, now);
+        }
+        #[cfg(feature = "capture")]
+        if let Some(notes) = &mut self.notes {
+            notes.tell(Outcome::Flow(number), noted::ends(about), (about.rule, name), now);
         }
         #[cfg(feature = "control")]
         if let Some(roll) = &mut self.roll {
@@ -197,14 +208,21 @@ impl Journal {
         if let Some(log) = &mut self.log {
             log.refused(about, why, name, now);
         }
+        // Of what a host peer was refused the guest sees nothing.
+        #[cfg(feature = "capture")]
+        if let Some(notes) = self.notes.as_mut().filter(|_| about.way == Way::Out) {
+            notes.tell(Outcome::Refused(written::reason(why)), noted::ends(about), (about.rule, name), now);
+        }
         let _ = (why, name, now);
     }
 
-    /// The flow with this number goes to one more destination, as the guest knows it and as it is, or to the same again.
+    /// The flow with this number goes from the guest's end to one more destination, as the guest knows it and as it is, or to the same
+    /// again.
     #[inline]
     pub(crate) fn goes_to(
         &mut self,
         number: u64,
+        guest: Endpoint,
         ends: (Endpoint, SocketAddr),
         (by, name): (Admission, Option<&str>),
         now: Instant,
@@ -213,7 +231,12 @@ impl Journal {
         if let Some(log) = &mut self.log {
             log.goes_to(number, ends, (by, name), now);
         }
-        let _ = (number, ends, by, name, now);
+        #[cfg(feature = "capture")]
+        if let Some(notes) = &mut self.notes {
+            let about = About::out(Carrier::Udp, guest, ends.0, None);
+            notes.tell(Outcome::Flow(number), noted::ends(&about), (by.rule(), name), now);
+        }
+        let _ = (number, guest, ends, by, name, now);
     }
 
     /// The flow with this number has ended, as its account says, or as `otherwise` does.
@@ -222,6 +245,10 @@ impl Journal {
         #[cfg(feature = "capture")]
         if let Some(log) = &mut self.log {
             log.ended(number, account, account.end().unwrap_or(otherwise), now);
+        }
+        #[cfg(feature = "capture")]
+        if let Some(notes) = &mut self.notes {
+            notes.ended(number);
         }
         #[cfg(feature = "control")]
         if let Some(roll) = &mut self.roll {
@@ -249,6 +276,22 @@ impl Journal {
     /// Has everything that happens from now on written into a log; `None` ends that.
     pub(crate) fn write_to(&mut self, log: Option<crate::capture::log::Log>) {
         self.log = log.map(|log| Box::new(written::Written::new(log)));
+    }
+
+    /// Notes from now on for a capture what becomes of flows, or does not any more. Of flows that there are, that is known which the roll
+    /// has, where one is kept.
+    pub(crate) fn note(&mut self, wanted: bool) {
+        self.notes = wanted.then(Box::default);
+        #[cfg(feature = "control")]
+        if let (Some(notes), Some(roll)) = (&mut self.notes, &self.roll) {
+            roll.all().for_each(|(number, about)| notes.know(number, noted::ends(about), about.rule));
+        }
+    }
+
+    /// What is noted for a capture.
+    #[inline]
+    pub(crate) fn notes(&mut self) -> Option<&mut Notes> {
+        self.notes.as_deref_mut()
     }
 
     pub(crate) fn is_written(&self) -> bool {

@@ -28,6 +28,11 @@ impl Roll {
         self.known.remove(&number);
     }
 
+    /// All flows, by their numbers.
+    pub(super) fn all(&self) -> impl Iterator<Item = (u64, &About)> {
+        self.known.iter().map(|(number, known)| (*number, &known.about))
+    }
+
     pub(super) fn get(&self, number: u64) -> Option<&Known> {
         self.known.get(&number)
     }

@@ -142,7 +142,8 @@ impl fmt::Display for Named<'_> {
     }
 }
 
-fn reason(why: Refusal) -> &'static str {
+/// A reason in a word.
+pub(super) fn reason(why: Refusal) -> &'static str {
     match why {
         Refusal::Restricted => "restricted",
         Refusal::Policy => "policy",

@@ -203,7 +203,8 @@ impl UdpTable {
         {
             let about = About::out(Carrier::Udp, datagram.source, datagram.destination, Some(real)).by(verdict);
             let name = cx.gate.name_to_log(&about, &cx.policy, cx.now);
-            cx.journal.goes_to(*number, (datagram.destination, real), (verdict, name), cx.now);
+            let ends = (datagram.destination, real);
+            cx.journal.goes_to(*number, datagram.source, ends, (verdict, name), cx.now);
         }
         let Some(flow) = self.flows.get_mut(id) else { return (Sent::Done, None) };
         flow.used = true;

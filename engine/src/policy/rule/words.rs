@@ -122,11 +122,7 @@ fn write_ports(f: &mut fmt::Formatter<'_>, ports: &[PortRange]) -> fmt::Result {
     if ports.is_empty() {
         return Ok(());
     }
-    let one = |range: &PortRange| match range.first == range.last {
-        true => range.first.to_string(),
-        false => format!("{}-{}", range.first, range.last),
-    };
-    let words: Vec<String> = ports.iter().map(one).collect();
+    let words: Vec<String> = ports.iter().map(PortRange::to_string).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     write!(f, ", port {}", any_of(&words))
 }
