@@ -53,6 +53,11 @@ fn all<T>(field: Option<&Several<T>>) -> &[T] {
 }
 
 impl Table {
+    /// Where in the text the path stands.
+    pub(super) fn place(&self) -> usize {
+        self.file.span().start
+    }
+
     /// What the engine makes of it.
     ///
     /// # Errors

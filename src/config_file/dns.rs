@@ -58,6 +58,18 @@ pub(crate) struct Dns {
 }
 
 impl Dns {
+    /// The names of the network's own.
+    #[allow(dead_code, reason = "it is the command that asks")]
+    pub(crate) fn names(&self) -> &OwnNames {
+        &self.names
+    }
+
+    /// Whom the virtual name server asks, where the file says it.
+    #[allow(dead_code, reason = "it is the command that asks")]
+    pub(crate) fn servers(&self) -> Option<&[SocketAddr]> {
+        self.servers.as_deref()
+    }
+
     pub(super) fn apply(&self, config: ConfigBuilder) -> ConfigBuilder {
         let config = config.own_names(self.names.clone());
         match &self.servers {

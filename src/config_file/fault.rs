@@ -40,11 +40,10 @@ impl Fault {
 
     /// The same, at a place in the text.
     pub(super) fn at(path: &Path, text: &str, place: usize, message: &str) -> Fault {
-        let (line, field) = field_at(text, place);
-        let field = if field.is_empty() { field } else { format!("{field}: ") };
+        let place = self::place(path, text, place);
         // The parser's own texts can have several lines.
         let message = message.trim_end().replace('\n', ", ");
-        Fault { text: format!("{}:{line}: {field}{message}", path.display()), errno: libc::EINVAL, unread: false }
+        Fault { text: format!("{place}: {message}"), errno: libc::EINVAL, unread: false }
     }
 
     /// The number that `errno` is set to.
@@ -56,6 +55,14 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+/// The name of the file, the line and the field of a place in its text.
+pub(super) fn place(path: &Path, text: &str, place: usize) -> String {
+    match field_at(text, place) {
+        (line, field) if field.is_empty() => format!("{}:{line}", path.display()),
+        (line, field) => format!("{}:{line}: {field}", path.display()),
     }
 }
 

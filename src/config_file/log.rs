@@ -15,6 +15,11 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// Where in the text the path stands.
+    pub(super) fn place(&self) -> usize {
+        self.file.span().start
+    }
+
     /// What the engine makes of it.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //!
 //! Here are the reading and the list of tables; each table has a file of its own, which turns what was written into values
 //! of the engine. `item` has single values, `fault` says what is wrong and where, `paths` what `%p` and `%i` in a path stand
-//! for. What a value means is the engine's, and nothing here knows of it.
+//! for, `places` where something stands, for the command. What a value means is the engine's, and nothing here knows of it.
 
 mod capture;
 mod control;
@@ -15,6 +15,8 @@ mod limits;
 mod log;
 mod network;
 mod paths;
+#[allow(dead_code, reason = "it is the command that asks")]
+mod places;
 mod policy;
 
 use std::fs::OpenOptions;
@@ -31,6 +33,8 @@ use crate::system::{never_waiting, runs_with_other_rights};
 
 pub(crate) use fault::Fault;
 pub(crate) use paths::Instance;
+#[allow(unused_imports, reason = "it is the command that asks")]
+pub(crate) use places::Places;
 
 /// The variable that names the file.
 const VARIABLE: &str = "OXISLIRP_CONFIG";
@@ -84,16 +88,19 @@ impl Settings {
     /// # Errors
     /// As for [`Settings::from_environment`].
     pub(crate) fn from_file(path: &Path, instance: &Instance) -> Result<Settings, Fault> {
-        let text = read(path).map_err(|error| Fault::of_file(path, error))?;
-        Settings::parse(path, &text, instance)
+        Settings::parse(path, &text_of(path)?, instance)
     }
 
-    fn parse(path: &Path, text: &str, instance: &Instance) -> Result<Settings, Fault> {
+    /// What its text says.
+    ///
+    /// # Errors
+    /// Something in it makes no sense.
+    pub(crate) fn parse(path: &Path, text: &str, instance: &Instance) -> Result<Settings, Fault> {
         let Tables { capture, control, dns, limits, log, network, policy } =
             toml::from_str(text).map_err(|error| Fault::in_text(path, text, &error))?;
         let at = |(place, message): (Range<usize>, String)| Fault::at(path, text, place.start, &message);
         let capture = capture.map(|table| table.options(instance)).transpose().map_err(at)?;
-        let control = control.map(|table| table.options(instance)).transpose().map_err(at)?;
+        let control = control.map(|table| table.options(text, instance)).transpose().map_err(at)?;
         let dns = dns.map(|table| table.dns(instance)).transpose().map_err(at)?;
         let log = log.map(|table| table.path(instance)).transpose().map_err(at)?;
         let network = network.map(network::Table::network).transpose().map_err(at)?.unwrap_or_default();
@@ -134,6 +141,14 @@ impl Settings {
             None => Ok(()),
         }
     }
+}
+
+/// The text of a file.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn text_of(path: &Path) -> Result<String, Fault> {
+    read(path).map_err(|error| Fault::of_file(path, error))
 }
 
 /// Reads a file whole. What is no ordinary file is refused: it might make the program wait for ever.

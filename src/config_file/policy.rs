@@ -130,6 +130,16 @@ impl Table {
         Ok(limits)
     }
 
+    /// Where the first limit of a rule stands.
+    pub(super) fn place_of_limit(&self) -> Option<Range<usize>> {
+        self.rule.iter().find_map(|rule| rule.get_ref().limit.as_ref()).map(Spanned::span)
+    }
+
+    /// Where in the text each rule stands.
+    pub(super) fn places(&self) -> impl Iterator<Item = usize> {
+        self.rule.iter().map(|rule| rule.span().start)
+    }
+
     /// The policy that is written here.
     ///
     /// # Errors

@@ -1,10 +1,11 @@
-//! What a file means, in words.
+//! What a file means, in words, and what of it will not work.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Failure;
 use super::client::say;
-use super::config_file::{Instance, Settings};
+use super::config_file::{self, Instance, Places, Settings};
+use super::obstacle;
 
 /// Reads a file as `slirp_new` does.
 ///
@@ -14,40 +15,86 @@ pub(crate) fn read(file: &Path) -> Result<Settings, Failure> {
     Settings::from_file(file, &Instance::next()).map_err(|fault| Failure::new(fault.to_string()))
 }
 
-/// Says what a file means.
+/// Says what a file means, and warns of what has no effect.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is wrong with it, as with the files that it has made.
 pub(crate) fn check(file: &Path) -> Result<(), Failure> {
-    let settings = read(file)?;
-    let mut text = String::new();
+    let failure = |fault: config_file::Fault| Failure::new(fault.to_string());
+    let text = config_file::text_of(file).map_err(failure)?;
+    let settings = Settings::parse(file, &text, &Instance::next()).map_err(failure)?;
+    let places = Places::of(file, &text).map_err(failure)?;
+    let sentences: String = sentences(&settings).into_iter().map(|sentence| sentence + "\n").collect();
+    let warnings: String = warnings(&settings, &places).into_iter().map(|text| format!("warning: {text}\n")).collect();
+    say(&(sentences + &warnings))?;
+    let unmade = unmade(&settings, &places);
+    if unmade.is_empty() { Ok(()) } else { Err(Failure::new(unmade.join("\n"))) }
+}
+
+/// What the file means.
+fn sentences(settings: &Settings) -> Vec<String> {
+    let mut sentences = Vec::new();
     if let Some(bytes) = settings.network.mtu() {
-        text += &format!("network: packets of up to {bytes} bytes, whatever the program says\n");
+        sentences.push(format!(
+            "network: packets of up to {bytes} bytes both ways, whatever the program says; the guest is told by DHCP and router advertisements"
+        ));
     }
     if let Some(capture) = &settings.capture {
-        text += &format!("capture: every frame into {}\n", capture.path().display());
+        sentences.push(format!("capture: {capture}"));
     }
     if let Some(log) = &settings.log {
-        text += &format!("log: what becomes of each flow into {}\n", log.display());
+        sentences.push(format!("log: a line for each flow that begins, is refused and ends, into {}", log.display()));
     }
     if let Some(control) = &settings.control {
-        text += &format!("control: requests at {}\n", control.path().display());
+        let path = control.path().display();
+        sentences.push(format!("control: whoever has this user's rights may ask and change the network at {path}"));
     }
-    if settings.dns.is_some() {
-        text += "dns: the virtual name server has names, or servers, of its own\n";
-    }
-    for sentence in settings.limits.sentences() {
-        text += &format!("limit: {sentence}\n");
-    }
-    match &settings.policy {
-        Some(policy) => {
-            for sentence in policy.sentences() {
-                text += &format!("policy: {sentence}\n");
-            }
+    if let Some(dns) = &settings.dns {
+        if let Some(servers) = dns.servers() {
+            let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
+            sentences
+                .push(format!("dns: names are asked of {}, whatever the host's resolver says", servers.join(", ")));
         }
-        None => text += "policy: there is none, so that everything is allowed\n",
+        sentences.extend(dns.names().sentences().into_iter().map(|sentence| format!("dns: {sentence}")));
     }
-    say(&text)
+    sentences.extend(settings.limits.sentences().into_iter().map(|sentence| format!("limit: {sentence}")));
+    match &settings.policy {
+        Some(policy) => sentences.extend(policy.sentences().map(|sentence| format!("policy: {sentence}"))),
+        None => sentences.push("policy: there is none, so that everything is allowed".into()),
+    }
+    sentences
+}
+
+/// What has no effect.
+fn warnings(settings: &Settings, places: &Places) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for name in settings.dns.iter().flat_map(|dns| dns.names().endless_aliases()) {
+        warnings.push(format!(
+            "dns.records: the alias {name} leads in a circle, or over more than eight others, to no address"
+        ));
+    }
+    for (rule, sentence) in settings.policy.iter().flat_map(|policy| policy.shadowed()) {
+        let place = usize::try_from(rule).ok().and_then(|number| places.rules.get(number.checked_sub(1)?));
+        warnings.push(place.map_or_else(|| sentence.clone(), |place| format!("{place}: {sentence}")));
+    }
+    warnings
+}
+
+/// The files and sockets that could not be made here and now.
+fn unmade(settings: &Settings, places: &Places) -> Vec<String> {
+    let files = |paths: Vec<PathBuf>, place: &str| {
+        let found = paths
+            .into_iter()
+            .filter_map(|path| Some(format!("{place}: {}: {}", path.display(), obstacle::of_file(&path)?)));
+        found.collect::<Vec<String>>()
+    };
+    let capture = settings.capture.iter().flat_map(|capture| files(capture.paths().collect(), &places.capture));
+    let log = settings.log.iter().flat_map(|log| files(vec![log.clone()], &places.log));
+    let control = settings.control.iter().filter_map(|control| {
+        let path = control.path();
+        Some(format!("{}: {}: {}", places.control, path.display(), obstacle::of_socket(path)?))
+    });
+    capture.chain(log).chain(control).collect()
 }
 
 /// Says what the policy of a file means.

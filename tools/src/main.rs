@@ -1,6 +1,6 @@
 //! `oxislirp`: what a person asks a network that runs, and what a file of OXISLIRP_CONFIG means.
 //!
-//! `cli` is the command line; `check` explains a file; `client` speaks to a control socket and
+//! `cli` is the command line; `check` explains a file, with `obstacle` for what cannot be made; `client` speaks to a control socket and
 //! `forwards`, `flows`, `counters` and `policy` write what it says so that people can read it; `run` puts the library under a program;
 //! `generate` makes completions and manual pages. What a request means is the library's (docs/control.md): here is only its way there and
 //! back.
@@ -17,6 +17,7 @@ mod counters;
 mod flows;
 mod forwards;
 mod generate;
+mod obstacle;
 mod policy;
 #[cfg(target_os = "linux")]
 mod run;

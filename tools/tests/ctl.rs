@@ -154,7 +154,7 @@ fn a_file_is_explained_or_what_is_wrong_with_it_is_told_as_slirp_new_does() {
     let said = String::from_utf8(check.stdout).unwrap();
     assert_eq!(
         said,
-        "log: what becomes of each flow into /tmp/x\n\
+        "log: a line for each flow that begins, is refused and ends, into /tmp/x\n\
          policy: 1: allow tcp from the guest to 127.0.0.1, port 80\n\
          policy: default: deny, and say so, everything else but DHCP and pings of the virtual addresses\n"
     );
@@ -186,6 +186,48 @@ fn a_file_is_explained_or_what_is_wrong_with_it_is_told_as_slirp_new_does() {
     let said = String::from_utf8(wrong.stderr).unwrap();
     assert_eq!(wrong.status.code(), Some(1));
     assert!(said.starts_with(&format!("oxislirp: {}:6: policy.rule.protocol: ", file.display())), "{said}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn what_will_not_work_is_said_with_its_place() {
+    let folder = std::env::temp_dir().join(format!("oxislirp-check-not-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("x.toml");
+    let text = format!(
+        "[capture]\nfile = '{0}/none/frames'\nremote-port = 443\n[log]\nfile = '{0}'\n[control]\nsocket = '{0}/x.toml'\n\
+         [network]\nmtu = 9000\n[dns]\nservers = '192.0.2.53'\nhost-alias = 'host.internal'\nrecords = [\n\
+         {{ name = 'a.test', cname = 'b.test' }},\n{{ name = 'b.test', cname = 'a.test' }},\n]\n\
+         [[policy.rule]]\naction = 'allow'\nprotocol = ['tcp', 'udp']\nhost = '192.0.2.0/24'\n\
+         [[policy.rule]]\naction = 'allow'\nprotocol = 'tcp'\nhost = '192.0.2.7'\nhost-port = 80\n",
+        folder.display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let check = run(&folder, &format!("check {}", file.display()));
+    let (said, wrong) = (String::from_utf8(check.stdout).unwrap(), String::from_utf8(check.stderr).unwrap());
+    assert_eq!(check.status.code(), Some(1));
+    let place = |line: u32, field: &str| format!("{}:{line}: {field}: ", file.display());
+    for sentence in [
+        "network: packets of up to 9000 bytes both ways, ",
+        "capture: frames of remote port 443, whole, into ",
+        "dns: names are asked of 192.0.2.53:53, ",
+        "dns: host.internal is the host\n",
+        "dns: 2 aliases of names\n",
+        "warning: dns.records: the alias a.test leads in a circle",
+    ] {
+        assert!(said.contains(sentence), "{said}\n{sentence}");
+    }
+    let shadowed = "rule 2 never decides: rule 1 comes first and is about all of it\n";
+    assert!(said.contains(&format!("warning: {}{shadowed}", place(21, "policy.rule"))), "{said}");
+    for number in ["", ".1", ".2", ".3"] {
+        let there = format!("{}{}/none/frames{number}: the folder ", place(2, "capture.file"), folder.display());
+        assert!(wrong.contains(&there), "{wrong}\n{there}");
+    }
+    assert!(
+        wrong.contains(&format!("{}{}: it is no ordinary file", place(5, "log.file"), folder.display())),
+        "{wrong}"
+    );
+    assert!(wrong.contains(&format!("{}{}: there is something else", place(7, "control.socket"), file.display())));
     std::fs::remove_dir_all(&folder).unwrap();
 }
 

@@ -76,6 +76,18 @@ impl Cidr {
         })
     }
 
+    pub(super) fn first(&self) -> IpAddr {
+        self.first
+    }
+
+    pub(super) fn prefix_len(&self) -> u8 {
+        self.len
+    }
+
+    pub(super) fn is_ipv4(&self) -> bool {
+        self.first.is_ipv4()
+    }
+
     /// Whether `ip` is one of them. A mapped address is the one of IPv4 that it stands for.
     #[must_use]
     pub fn contains(&self, ip: IpAddr) -> bool {

@@ -1,5 +1,6 @@
 //! One rule: what it is about, and what becomes of that.
 
+mod shadow;
 mod words;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use super::hello::{Heard, HelloKind};
 use super::pattern::NamePattern;
 use super::question::{Direction, Protocol, Question, Service};
 use super::via::{Via, is_nowhere};
+pub(super) use shadow::Left;
 
 /// What becomes of a flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

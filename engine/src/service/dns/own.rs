@@ -188,6 +188,50 @@ impl OwnNames {
         Ok(())
     }
 
+    /// Aliases that lead to no name, as they lead in a circle or over more than eight others: the guest gets no address for these.
+    pub fn endless_aliases(&self) -> Vec<Name> {
+        let leads_nowhere = |name: &Name| {
+            let mut name = name;
+            for _ in 0..OwnNames::MAX_ALIASES {
+                match self.names.get(name).and_then(|records| records.alias.as_ref()) {
+                    Some((target, _)) => name = target,
+                    None => return false,
+                }
+            }
+            true
+        };
+        let mut endless: Vec<Name> = self.names.keys().filter(|name| leads_nowhere(name)).cloned().collect();
+        endless.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        endless
+    }
+
+    /// What there is, in sentences for people.
+    pub fn sentences(&self) -> Vec<String> {
+        let mut sentences = Vec::new();
+        let aliases = self.names.values().filter(|records| records.alias.is_some()).count();
+        let counts = [
+            (self.names.len() - aliases, "names that the virtual name server answers itself"),
+            (aliases, "aliases of names"),
+            (self.pointers.len(), "addresses that it has a name for"),
+        ];
+        sentences.extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+        sentences.extend(self.hosts.iter().map(|name| format!("{name} is the host")));
+        let mut domains: Vec<(&Name, &[SocketAddr])> = self
+            .domains
+            .iter()
+            .map(|(name, at)| (name, self.servers.get(*at).map(Vec::as_slice).unwrap_or_default()))
+            .collect();
+        domains.sort_unstable_by_key(|(name, _)| name.as_str());
+        sentences.extend(domains.into_iter().map(|(name, servers)| match servers {
+            [] => format!("nobody is asked for names in {name}"),
+            servers => {
+                let servers: Vec<String> = servers.iter().map(SocketAddr::to_string).collect();
+                format!("names in {name} are asked of {}", servers.join(", "))
+            }
+        }));
+        sentences
+    }
+
     fn records(&mut self, name: &Name) -> Result<&mut Records, OwnNamesError> {
         if self.names.len() >= OwnNames::MAX_NAMES && !self.names.contains_key(name) {
             return Err(OwnNamesError::TooMany);
@@ -317,6 +361,30 @@ mod tests {
     }
 
     #[test]
+    fn what_there_is_can_be_said() {
+        let mut names = some();
+        names.add_host(name("late.internal"));
+        names.add_domain(name("corp.test"), vec!["192.0.2.53:53".parse().unwrap()]).unwrap();
+        names.add_domain(name("closed.test"), Vec::new()).unwrap();
+        let expected = [
+            "2 names that the virtual name server answers itself",
+            "4 aliases of names",
+            "2 addresses that it has a name for",
+            "late.internal is the host",
+            "nobody is asked for names in closed.test",
+            "names in corp.test are asked of 192.0.2.53:53",
+        ];
+        assert_eq!(names.sentences(), expected);
+        assert!(OwnNames::default().sentences().is_empty());
+        // Eight behind each other are followed.
+        let mut long = OwnNames::default();
+        for number in 0..9 {
+            long.add_alias(name(&format!("n{number}.test")), name(&format!("n{}.test", number + 1)), None).unwrap();
+        }
+        assert_eq!(long.endless_aliases(), [name("n0.test"), name("n1.test")]);
+    }
+
+    #[test]
     fn aliases_are_followed_as_far_as_they_are_known() {
         let names = some();
         let found = find(&names, "www.test", A).unwrap();
@@ -325,6 +393,7 @@ mod tests {
         assert!(find(&names, "www.test", CNAME).unwrap().addresses.is_empty());
         assert_eq!(find(&names, "far.test", AAAA).unwrap().elsewhere, Some(name("example.org")));
         assert_eq!(find(&names, "a.test", A).unwrap().aliases.len(), OwnNames::MAX_ALIASES, "a circle ends");
+        assert_eq!(names.endless_aliases(), [name("a.test"), name("b.test")]);
         let refused = OwnNamesError::Alias(name("www.test"));
         assert_eq!(some().add_address(name("www.test"), ip("::1"), None), Err(refused));
         assert!(some().add_alias(name("db.test"), name("x"), None).is_err());
