@@ -3,7 +3,7 @@
 //!
 //! Every socket made here is non-blocking and close-on-exec, and never raises SIGPIPE.
 
-#[cfg(unix)]
+#[cfg(all(unix, not(target_os = "haiku")))]
 mod alarm;
 pub(crate) mod clock;
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -17,8 +17,12 @@ pub(crate) mod limit;
 pub(crate) mod local_address;
 pub(crate) mod memory;
 pub(crate) mod mmsg;
-#[cfg(unix)]
+#[cfg(all(unix, not(target_os = "haiku")))]
 mod nested;
+#[cfg(any(windows, target_os = "haiku"))]
+#[path = "only_direct.rs"]
+mod nested;
+pub(crate) mod pair;
 pub(crate) mod path;
 pub(crate) mod poller;
 #[cfg(unix)]
@@ -29,12 +33,14 @@ pub(crate) mod record_file;
 #[cfg(unix)]
 pub(crate) mod reserve;
 #[cfg(unix)]
+mod resolver;
 pub(crate) mod resolver_file;
+#[cfg(unix)]
+pub(crate) mod running;
 pub(crate) mod sleeps;
 pub(crate) mod socket;
 #[cfg(unix)]
 mod socket_calls;
-#[cfg(unix)]
 pub(crate) mod started;
 #[cfg(target_os = "linux")]
 pub(crate) mod tap;
@@ -43,7 +49,7 @@ pub(crate) mod task_watch;
 #[cfg(unix)]
 pub(crate) mod tftp_files;
 pub(crate) mod ticks;
-#[cfg(unix)]
+#[cfg(all(unix, not(target_os = "haiku")))]
 mod token_name;
 #[cfg(unix)]
 pub(crate) mod unix;
@@ -57,6 +63,6 @@ mod windows;
 #[cfg(all(windows, feature = "capture"))]
 pub(crate) use windows::record_file;
 #[cfg(windows)]
-use windows::{nested, socket_calls};
+pub(crate) use windows::{process, reserve, running, tftp_files, unix};
 #[cfg(windows)]
-pub(crate) use windows::{process, reserve, resolver_file, started, tftp_files, unix};
+use windows::{resolver, socket_calls};

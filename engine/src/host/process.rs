@@ -6,20 +6,18 @@
 
 use std::ffi::{CString, OsStr, OsString, c_char, c_int};
 use std::io::{self, ErrorKind, Read};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::ptr;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::socket::{Hops, Stream, new_socket};
-use super::started::Process;
+use super::pair::{Incomplete, Pair};
+use super::running::Process;
+use super::socket::{Stream, new_socket};
 
 /// Where programs are looked for when there is no PATH, as the C library's `execvp` does.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
-/// Strangers' connections that are turned away while waiting for our own.
-const MAX_STRANGERS: usize = 64;
 /// The first descriptor that a command does not get: 0, 1 and 2 are its connection, 3 is where a failure is reported,
 /// and closes when the program starts.
 const FIRST_CLOSED: c_int = 4;
@@ -70,17 +68,13 @@ pub(crate) fn check(command_line: &[u8]) -> io::Result<()> {
 /// started this way ask for their peer's address or read urgent data; where there is no loopback network it is a pair of
 /// Unix sockets.
 fn connection(pair: &mut Option<Box<Pair>>) -> io::Result<(Stream, OwnedFd)> {
-    let made = match pair.take() {
-        Some(made) => Ok(made),
-        None => Pair::begin().map(Box::new),
-    };
-    let error = match made.map(|made| made.complete()) {
-        Ok(Ok((ours, theirs))) => return Ok((ours, theirs.into())),
-        Ok(Err(Incomplete::Later(later))) => {
+    let error = match Pair::ends(pair.take()) {
+        Ok((ours, theirs)) => return Ok((ours, theirs.into())),
+        Err(Incomplete::Later(later)) => {
             *pair = Some(later);
             return Err(ErrorKind::WouldBlock.into());
         }
-        Ok(Err(Incomplete::Never(error))) | Err(error) => error,
+        Err(Incomplete::Never(error)) => error,
     };
     if !matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::ENETUNREACH)) {
         return Err(error);
@@ -90,63 +84,9 @@ fn connection(pair: &mut Option<Box<Pair>>) -> io::Result<(Stream, OwnedFd)> {
     Ok((Stream::connected(ours), theirs.into()))
 }
 
-/// A TCP connection of this process with itself that is being made. Mostly the kernel completes it within the connect; it
-/// does later when another processor has the work, and never where a filter drops what goes over the loopback. Nobody waits
-/// here.
-#[derive(Debug)]
-pub(crate) struct Pair {
-    listener: Socket,
-    ours: Stream,
-    /// Others' connections that were turned away.
-    strangers: usize,
-}
-
-/// Why there is no connection.
-enum Incomplete {
-    Later(Box<Pair>),
-    Never(io::Error),
-}
-
-impl Pair {
-    fn begin() -> io::Result<Pair> {
-        let listener = new_socket(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-        listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
-        listener.listen(16)?;
-        let address = listener.local_addr()?.as_socket().ok_or(ErrorKind::AddrNotAvailable)?;
-        let ours = Stream::connect(address, None, Hops::Default)?;
-        Ok(Pair { listener, ours, strangers: 0 })
-    }
-
-    fn complete(mut self: Box<Pair>) -> Result<(Stream, Socket), Incomplete> {
-        match self.accept() {
-            Ok(theirs) => Ok((self.ours, theirs)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Incomplete::Later(self)),
-            Err(error) => Err(Incomplete::Never(error)),
-        }
-    }
-
-    /// Our own connection among those that have come.
-    fn accept(&mut self) -> io::Result<Socket> {
-        let our_address = self.ours.local_address();
-        while self.strangers < MAX_STRANGERS {
-            match self.listener.accept() {
-                // Any process of this machine can connect to the listener for the moment that it exists.
-                Ok((theirs, peer)) if our_address.is_some() && peer.as_socket() == our_address => {
-                    theirs.set_nonblocking(false)?;
-                    self.ours.take_error()?;
-                    return Ok(theirs);
-                }
-                Ok(_) => self.strangers += 1,
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::ECONNABORTED)) => {}
-                // A connect that has failed will not come any more.
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return Err(self.ours.take_error().err().unwrap_or(error));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Err(io::Error::other("others connect in its place"))
-    }
+/// A socket whose connections [`Pair`] gives to programs.
+pub(super) fn listener() -> io::Result<Socket> {
+    new_socket(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))
 }
 
 /// Everything a new process needs, made before it exists: between `fork` and `exec` of a program with threads nothing

@@ -1,17 +1,17 @@
-//! The host's resolv.conf, watched without a thread and without inotify.
+//! The name servers that the host knows, by a file in the format of resolv.conf(5) or by the system's own list; watched without a
+//! thread and without inotify. What the system has, the system's own part says (`resolver`).
 //!
 //! Opens no other file than the one it was given. Applications shut themselves in once their network is set up (Capsicum,
 //! seccomp): what was read before then holds good from then on.
 
-use std::ffi::CString;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Where most systems write their name servers down.
-pub(crate) const SYSTEM: &str = "/etc/resolv.conf";
+use super::resolver::{self, Identity};
+pub(crate) use super::resolver::{SYSTEM, interface_index};
+
 /// The largest part of the file that is read, in bytes.
 const READ_MAX: usize = 64 * 1024;
 
@@ -28,29 +28,8 @@ pub(crate) struct ResolverFile {
     content: Option<Vec<u8>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    size: u64,
-    seconds: i64,
-    nanoseconds: i64,
-}
-
-impl Identity {
-    fn of(metadata: &Metadata) -> Identity {
-        Identity {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            seconds: metadata.mtime(),
-            nanoseconds: metadata.mtime_nsec(),
-        }
-    }
-}
-
 impl ResolverFile {
-    /// A watcher of the file at `path`, which is read for as long as that is allowed: now.
+    /// A watcher of the file at `path`, which is read for as long as that is allowed: now. [`SYSTEM`] is what the system has.
     pub(crate) fn new(path: impl Into<PathBuf>) -> ResolverFile {
         let mut file = ResolverFile { path: path.into(), seen: None, content: None };
         file.look();
@@ -71,6 +50,9 @@ impl ResolverFile {
     /// Reads the file if it has changed, and says whether [`ResolverFile::content`] differs from what it was before the call. A
     /// file that cannot be looked at (and does not say that it is gone) is taken to be as it was.
     pub(crate) fn look(&mut self) -> bool {
+        if let Some(list) = resolver::list(&self.path) {
+            return list.is_ok_and(|list| self.replace(Some(list)));
+        }
         let Ok(current) = unless_gone(fs::metadata(&self.path)) else { return false };
         let current = current.filter(Metadata::is_file);
         if current.is_some() && current.as_ref().map(Identity::of) == self.seen {
@@ -82,7 +64,10 @@ impl ResolverFile {
         };
         let Ok(read) = read else { return false };
         self.seen = read.as_ref().and_then(|(_, identity)| *identity);
-        let content = read.map(|(content, _)| content);
+        self.replace(read.map(|(content, _)| content))
+    }
+
+    fn replace(&mut self, content: Option<Vec<u8>>) -> bool {
         let changed = content != self.content;
         self.content = content;
         changed
@@ -101,9 +86,7 @@ fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 /// The content of the file at `path` and, unless it is too young to be trusted to stay, its identity. `None` when there is
 /// no such file.
 fn read(path: &Path) -> io::Result<Option<(Vec<u8>, Option<Identity>)>> {
-    // Should a FIFO have taken the file's place, opening it must not wait for a writer.
-    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
-    let Some(file) = unless_gone(opened)? else { return Ok(None) };
+    let Some(file) = unless_gone(resolver::open(path))? else { return Ok(None) };
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Ok(None);
@@ -130,21 +113,10 @@ fn read_bounded(file: File) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// The index of the interface called `name`, 0 when there is none.
-#[must_use]
-pub(crate) fn interface_index(name: &str) -> u32 {
-    let Ok(text) = CString::new(name) else { return 0 };
-    // SAFETY: the pointer is to a string that ends in zero and lives until the call is over.
-    match unsafe { libc::if_nametoindex(text.as_ptr()) } {
-        0 => name.parse().unwrap_or(0),
-        index => index,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::ffi::OsStrExt;
+    use std::fs::OpenOptions;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     /// A directory of its own for one test, removed at the end.
@@ -255,6 +227,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(unix)]
     fn file_that_cannot_be_looked_at_any_more_is_as_it_was() {
         let directory = Directory::new();
         directory.write(b"one", 60);
@@ -272,9 +245,11 @@ mod tests {
     }
 
     #[test]
+    #[cfg(unix)]
     fn fifo_and_directory_are_no_files() {
         let directory = Directory::new();
-        let path = CString::new(directory.file().as_os_str().as_bytes()).unwrap();
+        use std::os::unix::ffi::OsStrExt;
+        let path = std::ffi::CString::new(directory.file().as_os_str().as_bytes()).unwrap();
         // SAFETY: the pointer is to a string that ends in zero and lives until the call is over.
         assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
         let mut file = ResolverFile::new(directory.file());
@@ -302,6 +277,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(unix)]
     fn interface_index_of_names() {
         assert_eq!(interface_index("no such interface"), 0);
         assert_eq!(interface_index("with\0zero"), 0);

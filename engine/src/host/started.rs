@@ -1,30 +1,11 @@
-//! Processes that were started and left alone, of which nobody hears when they end: how many of them there still are. They are
-//! no children of this process, and no descriptor is kept of them.
+//! Processes that were started and left alone: how many of them there still are. Whether one is, the system's own part says
+//! (`running`).
 
+use super::running::Process;
 use crate::time::{Duration, Instant};
-
-/// A process that was started as the leader of a session of its own.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Process(pub(super) libc::pid_t);
 
 /// How soon those that are there may be looked at again: a look takes some system calls for each.
 const PAUSE: Duration = Duration::from_millis(100);
-
-impl Process {
-    /// Whether it is there still. Another one that has got its number counts when it leads a session too; that is rare,
-    /// and ends with it.
-    fn is_running(&self) -> bool {
-        // SAFETY: the call takes no pointers.
-        if unsafe { libc::getsid(self.0) } != self.0 {
-            return false;
-        }
-        // One that has ended and that nobody waits for, as where the first process of a container does not, stays in the list.
-        let status = std::fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
-        // The state stands behind the program's name, which is in parentheses and may have some of its own.
-        let state = status.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
-        !matches!(state, Some('Z' | 'X'))
-    }
-}
 
 /// The processes that were started, as far as they may be there.
 #[derive(Debug)]
@@ -44,7 +25,7 @@ impl Started {
     pub(crate) fn has_room(&mut self, now: Instant) -> bool {
         let lately = self.looked.is_some_and(|at| at <= now && now - at < PAUSE);
         if self.processes.len() >= self.most && !lately {
-            self.processes.retain(Process::is_running);
+            self.processes.retain_mut(Process::is_running);
             self.looked = Some(now);
         }
         self.processes.len() < self.most
@@ -56,6 +37,7 @@ impl Started {
     }
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,15 +5,14 @@ use std::os::windows::io::AsRawHandle;
 
 use windows_sys::Win32::Storage::FileSystem::{FILE_TYPE_DISK, GetFileType};
 
-pub(crate) mod nested;
 mod ping;
 pub(crate) mod process;
 #[cfg(feature = "capture")]
 pub(crate) mod record_file;
 pub(crate) mod reserve;
-pub(crate) mod resolver_file;
+pub(crate) mod resolver;
+pub(crate) mod running;
 pub(crate) mod socket_calls;
-pub(crate) mod started;
 pub(crate) mod tftp_files;
 pub(crate) mod unix;
 

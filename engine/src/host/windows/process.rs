@@ -2,7 +2,6 @@
 //! docs/contract/guestfwd-exec-unix.md section 4.
 
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::os::windows::io::{FromRawHandle, FromRawSocket, IntoRawSocket, OwnedHandle};
 use std::process::{Command, Stdio};
 
@@ -12,11 +11,9 @@ use windows_sys::Win32::Networking::WinSock::{
 };
 use windows_sys::Win32::System::Threading::GetCurrentThreadId;
 
-use super::started::Process;
-use crate::host::socket::{Hops, Stream};
-
-/// Strangers' connections that are turned away while waiting for our own.
-const MAX_STRANGERS: usize = 64;
+use super::running::Process;
+use crate::host::pair::{Incomplete, Pair};
+use crate::host::socket::Stream;
 
 /// Which thread of the process it is.
 pub type ThreadNumber = u64;
@@ -37,11 +34,7 @@ pub fn current_thread() -> ThreadNumber {
 /// match; what the system said when the connection could not be made, or the program not be started.
 pub(crate) fn start(command_line: &[u8], pair: &mut Option<Box<Pair>>) -> io::Result<(Stream, Option<Process>)> {
     let mut words = words(command_line)?.into_iter();
-    let made = match pair.take() {
-        Some(made) => made,
-        None => Box::new(Pair::begin()?),
-    };
-    let (ours, theirs) = match made.complete() {
+    let (ours, theirs) = match Pair::ends(pair.take()) {
         Ok(both) => both,
         Err(Incomplete::Later(later)) => {
             *pair = Some(later);
@@ -68,6 +61,22 @@ pub(crate) fn check(command_line: &[u8]) -> io::Result<()> {
     words(command_line).map(drop)
 }
 
+/// A socket whose connections [`Pair`] gives to programs. What is accepted is as its listener is: no socket for overlapped calls,
+/// so that programs can take it for a file.
+pub(in crate::host) fn listener() -> io::Result<Socket> {
+    // SAFETY: the function takes numbers and no protocol's description.
+    let socket = unsafe {
+        WSASocketW(AF_INET.into(), SOCK_STREAM, IPPROTO_TCP, std::ptr::null(), 0, WSA_FLAG_NO_HANDLE_INHERIT)
+    };
+    if socket == INVALID_SOCKET {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the system has just made this socket for us.
+    let listener = unsafe { Socket::from_raw_socket(socket as _) };
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
 fn words(command_line: &[u8]) -> io::Result<Vec<String>> {
     let line = std::str::from_utf8(command_line).ok().filter(|line| !line.contains('\0'));
     let words = line.and_then(shlex::split).unwrap_or_default();
@@ -75,66 +84,4 @@ fn words(command_line: &[u8]) -> io::Result<Vec<String>> {
         return Err(io::Error::new(ErrorKind::InvalidInput, "it is empty or its quotes do not match"));
     }
     Ok(words)
-}
-
-/// A TCP connection of this process with itself that is being made. Nobody waits for it here.
-#[derive(Debug)]
-pub(crate) struct Pair {
-    listener: Socket,
-    ours: Stream,
-    /// Others' connections that were turned away.
-    strangers: usize,
-}
-
-/// Why there is no connection.
-enum Incomplete {
-    Later(Box<Pair>),
-    Never(io::Error),
-}
-
-impl Pair {
-    fn begin() -> io::Result<Pair> {
-        // What is accepted is as its listener is: no socket for overlapped calls, so that programs can take it for a file.
-        // SAFETY: the function takes numbers and no protocol's description.
-        let socket = unsafe {
-            WSASocketW(AF_INET.into(), SOCK_STREAM, IPPROTO_TCP, std::ptr::null(), 0, WSA_FLAG_NO_HANDLE_INHERIT)
-        };
-        if socket == INVALID_SOCKET {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the system has just made this socket for us.
-        let listener = unsafe { Socket::from_raw_socket(socket as _) };
-        listener.set_nonblocking(true)?;
-        listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
-        listener.listen(16)?;
-        let address = listener.local_addr()?.as_socket().ok_or(ErrorKind::AddrNotAvailable)?;
-        let ours = Stream::connect(address, None, Hops::Default)?;
-        Ok(Pair { listener, ours, strangers: 0 })
-    }
-
-    fn complete(mut self: Box<Pair>) -> Result<(Stream, Socket), Incomplete> {
-        match self.accept() {
-            Ok(theirs) => Ok((self.ours, theirs)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Incomplete::Later(self)),
-            Err(error) => Err(Incomplete::Never(error)),
-        }
-    }
-
-    /// Our own connection among those that have come.
-    fn accept(&mut self) -> io::Result<Socket> {
-        let our_address = self.ours.local_address();
-        while self.strangers < MAX_STRANGERS {
-            match self.listener.accept() {
-                // Any process of this machine can connect to the listener for the moment that it exists.
-                Ok((theirs, peer)) if our_address.is_some() && peer.as_socket() == our_address => {
-                    theirs.set_nonblocking(false)?;
-                    self.ours.take_error()?;
-                    return Ok(theirs);
-                }
-                Ok(_) => self.strangers += 1,
-                Err(error) => return Err(error),
-            }
-        }
-        Err(io::Error::other("others connect in its place"))
-    }
 }

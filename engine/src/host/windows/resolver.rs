@@ -1,12 +1,11 @@
-//! The name servers that the system knows: those of its network adapters, or of a file in the format of resolv.conf(5) that a
-//! program names.
+//! What names the servers on Windows: its network adapters, or a file that a program names.
 
 use std::ffi::CString;
 use std::fmt::Write;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs::{File, Metadata};
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 use windows_sys::Win32::Foundation::{ERROR_BUFFER_OVERFLOW, NO_ERROR};
@@ -21,65 +20,31 @@ use windows_sys::Win32::Networking::WinSock::{
 
 /// Stands for the system's own list: no file can have this name.
 pub(crate) const SYSTEM: &str = "the network adapters";
-/// The largest part of a file that is read, in bytes.
-const READ_MAX: u64 = 64 * 1024;
 /// Room for the list in the first try, in bytes, and how often it may have grown meanwhile.
 const ROOM: usize = 16 * 1024;
 const TRIES: usize = 4;
 
-/// What names the servers, kept up to date.
-#[derive(Debug)]
-pub(crate) struct ResolverFile {
-    path: PathBuf,
-    /// When a file was modified, and how long it was.
-    seen: Option<(Option<SystemTime>, u64)>,
-    content: Option<Vec<u8>>,
+/// What tells one content of a file from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::host) struct Identity {
+    modified: Option<SystemTime>,
+    size: u64,
 }
 
-impl ResolverFile {
-    /// A watcher of the file at `path`, or of the adapters for [`SYSTEM`], which are asked now.
-    pub(crate) fn new(path: impl Into<PathBuf>) -> ResolverFile {
-        let mut file = ResolverFile { path: path.into(), seen: None, content: None };
-        file.look();
-        file
-    }
-
-    /// Where the servers are named.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The content at the last look in the format of resolv.conf(5); `None` when there was none.
-    #[must_use]
-    pub(crate) fn content(&self) -> Option<&[u8]> {
-        self.content.as_deref()
-    }
-
-    /// Looks again, and says whether [`ResolverFile::content`] differs from what it was before the call.
-    pub(crate) fn look(&mut self) -> bool {
-        let content = if self.path == Path::new(SYSTEM) {
-            // What cannot be asked is taken to be as it was.
-            let Ok(text) = adapters() else { return false };
-            Some(text.into_bytes())
-        } else {
-            let seen = fs::metadata(&self.path).ok().filter(fs::Metadata::is_file);
-            let seen = seen.map(|metadata| (metadata.modified().ok(), metadata.len()));
-            if seen.is_some() && seen == self.seen {
-                return false;
-            }
-            self.seen = seen;
-            seen.and_then(|_| read(&self.path).ok())
-        };
-        let changed = content != self.content;
-        self.content = content;
-        changed
+impl Identity {
+    pub(in crate::host) fn of(metadata: &Metadata) -> Identity {
+        Identity { modified: metadata.modified().ok(), size: metadata.len() }
     }
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    File::open(path)?.take(READ_MAX).read_to_end(&mut content)?;
-    Ok(content)
+/// The system's own list of servers in the format of resolv.conf(5), if that is what `path` stands for.
+pub(in crate::host) fn list(path: &Path) -> Option<io::Result<Vec<u8>>> {
+    (path == Path::new(SYSTEM)).then(|| adapters().map(String::into_bytes))
+}
+
+/// Opens the file.
+pub(in crate::host) fn open(path: &Path) -> io::Result<File> {
+    File::open(path)
 }
 
 /// The servers of the adapters that are up, in the system's order, as lines of a resolv.conf.
@@ -172,19 +137,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_adapters_and_files_name_servers() {
-        let system = ResolverFile::new(SYSTEM);
-        let text = String::from_utf8(system.content().unwrap().to_vec()).unwrap();
+    fn the_adapters_name_servers_and_interfaces_have_numbers() {
+        let text = String::from_utf8(list(Path::new(SYSTEM)).unwrap().unwrap()).unwrap();
         assert!(text.lines().all(|line| line.starts_with("nameserver ")), "{text}");
-        let path = std::env::temp_dir().join(format!("oxislirp-resolv-{}", std::process::id()));
-        fs::write(&path, "nameserver 192.0.2.1\n").unwrap();
-        let mut file = ResolverFile::new(&path);
-        assert_eq!(file.content(), Some(&b"nameserver 192.0.2.1\n"[..]));
-        assert!(!file.look());
-        fs::write(&path, "nameserver 192.0.2.10\n").unwrap();
-        assert!(file.look());
-        fs::remove_file(&path).unwrap();
-        assert!(file.look() && file.content().is_none());
+        assert!(list(Path::new("resolv.conf")).is_none());
         assert_eq!((interface_index("12"), interface_index("no such")), (12, 0));
     }
 }
