@@ -31,7 +31,8 @@ mod windows {
         pub s_addr: u32,
     }
 
-    #[repr(C)]
+    // As a union with eight words of two bytes.
+    #[repr(C, align(2))]
     #[derive(Clone, Copy)]
     pub struct in6_addr {
         pub s6_addr: [u8; 16],

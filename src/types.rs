@@ -262,35 +262,46 @@ pub struct SlirpConfig {
     pub oob_eth_addr: [u8; 6],
 }
 
-#[cfg(all(test, target_pointer_width = "64", unix))]
+#[cfg(test)]
 mod tests {
     use std::mem::{offset_of, size_of};
 
     use super::*;
 
+    /// A place with pointers of 64 bits, or with such of 32.
+    fn at(wide: usize, narrow: usize) -> usize {
+        if cfg!(target_pointer_width = "64") { wide } else { narrow }
+    }
+
     #[test]
     fn config_has_the_layout_of_the_interface() {
-        assert_eq!(size_of::<SlirpConfig>(), 192);
+        assert_eq!(size_of::<SlirpConfig>(), at(192, 148));
         assert_eq!(offset_of!(SlirpConfig, in_enabled), 8);
-        assert_eq!(offset_of!(SlirpConfig, vprefix_addr6), 28);
+        // An address of IPv6 is made of words that have two bytes on Windows, and four elsewhere.
+        let addresses = [
+            offset_of!(SlirpConfig, vprefix_addr6),
+            offset_of!(SlirpConfig, vprefix_len),
+            offset_of!(SlirpConfig, vhost6),
+        ];
+        assert_eq!(addresses, if cfg!(windows) { [26, 42, 44] } else { [28, 44, 48] });
         assert_eq!(offset_of!(SlirpConfig, vhostname), 64);
-        assert_eq!(offset_of!(SlirpConfig, vnameserver6), 104);
-        assert_eq!(offset_of!(SlirpConfig, if_mtu), 136);
+        assert_eq!(offset_of!(SlirpConfig, vnameserver6), at(104, 88));
+        assert_eq!(offset_of!(SlirpConfig, if_mtu), at(136, 112));
         // The offset of the first member of a version is the size that the version before may stop at.
-        assert_eq!(offset_of!(SlirpConfig, outbound_addr), 160);
-        assert_eq!(offset_of!(SlirpConfig, disable_dns), 176);
-        assert_eq!(offset_of!(SlirpConfig, disable_dhcp), 177);
-        assert_eq!(offset_of!(SlirpConfig, mfr_id), 180);
-        assert_eq!(offset_of!(SlirpConfig, oob_eth_addr), 184);
+        assert_eq!(offset_of!(SlirpConfig, outbound_addr), at(160, 124));
+        assert_eq!(offset_of!(SlirpConfig, disable_dns), at(176, 132));
+        assert_eq!(offset_of!(SlirpConfig, disable_dhcp), at(177, 133));
+        assert_eq!(offset_of!(SlirpConfig, mfr_id), at(180, 136));
+        assert_eq!(offset_of!(SlirpConfig, oob_eth_addr), at(184, 140));
     }
 
     #[test]
     fn callback_table_has_the_layout_of_the_interface() {
-        assert_eq!(size_of::<SlirpCb>(), 104);
-        assert_eq!(offset_of!(SlirpCb, timer_new), 24);
-        assert_eq!(offset_of!(SlirpCb, init_completed), 72);
-        assert_eq!(offset_of!(SlirpCb, timer_new_opaque), 80);
-        assert_eq!(offset_of!(SlirpCb, register_poll_socket), 88);
+        assert_eq!(size_of::<SlirpCb>(), at(104, 52));
+        assert_eq!(offset_of!(SlirpCb, timer_new), at(24, 12));
+        assert_eq!(offset_of!(SlirpCb, init_completed), at(72, 36));
+        assert_eq!(offset_of!(SlirpCb, timer_new_opaque), at(80, 40));
+        assert_eq!(offset_of!(SlirpCb, register_poll_socket), at(88, 44));
     }
 
     #[test]

@@ -6,10 +6,6 @@
 #define _GNU_SOURCE
 #include <slirp/libslirp.h>
 
-#if !SLIRP_CHECK_VERSION(4, 8, 0)
-typedef ssize_t slirp_ssize_t;
-#endif
-
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -245,57 +241,8 @@ static int drop(Guest *guest, struct sockaddr_in6 host, int flags)
     return slirp_remove_hostxfwd(guest->slirp, (struct sockaddr *)&host, sizeof(host), flags);
 }
 
-static void on_guest_error(const char *msg, void *opaque)
-{
-    (void)opaque;
-    printf("guest error: %s\n", msg);
-}
-
-static void on_notify(void *opaque)
-{
-    ((Guest *)opaque)->notified++;
-}
-
-static void on_poll_fd(int fd, void *opaque)
-{
-    (void)fd;
-    (void)opaque;
-}
-
-/* The advertisements of routers are not asked for here: no timer ever fires. */
-static void *on_timer_new(SlirpTimerCb cb, void *cb_opaque, void *opaque)
-{
-    (void)cb;
-    (void)cb_opaque;
-    return opaque;
-}
-
-static void on_timer_free(void *timer, void *opaque)
-{
-    (void)timer;
-    (void)opaque;
-}
-
-static void on_timer_mod(void *timer, int64_t expire_time, void *opaque)
-{
-    (void)timer;
-    (void)expire_time;
-    (void)opaque;
-}
-
 int main(void)
 {
-    static const SlirpCb callbacks = {
-        .send_packet = guest_send_packet,
-        .guest_error = on_guest_error,
-        .clock_get_ns = guest_clock_ns,
-        .timer_new = on_timer_new,
-        .timer_free = on_timer_free,
-        .timer_mod = on_timer_mod,
-        .register_poll_fd = on_poll_fd,
-        .unregister_poll_fd = on_poll_fd,
-        .notify = on_notify,
-    };
     Guest guest;
     SlirpConfig config;
     memset(&guest, 0, sizeof(guest));
@@ -308,7 +255,7 @@ int main(void)
     config.vprefix_len = 64;
     config.vhost6 = host_address;
     config.vnameserver6 = in6("fec0::3");
-    guest.slirp = slirp_new(&config, &callbacks, &guest);
+    guest.slirp = slirp_new(&config, &guest_callbacks, &guest);
     CHECK(guest.slirp != NULL, "slirp_new");
     if (guest.slirp == NULL) {
         return checks_finish();

@@ -8,6 +8,10 @@
 
 #include <slirp/libslirp.h>
 
+#if !SLIRP_CHECK_VERSION(4, 8, 0)
+typedef ssize_t slirp_ssize_t;
+#endif
+
 #include "posix.h"
 
 enum {
@@ -26,6 +30,7 @@ enum {
 
 #define GUEST_ADDRESS 0x0a00020fu /* 10.0.2.15 */
 #define ROUTER_ADDRESS 0x0a000202u /* 10.0.2.2 */
+#define NAME_SERVER_ADDRESS 0x0a000203u /* 10.0.2.3 */
 
 static const uint8_t guest_mac[6] = { 0x52, 0x54, 0x00, 0x12, 0x34, 0x56 };
 static const uint8_t broadcast_mac[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
@@ -352,6 +357,87 @@ static slirp_ssize_t guest_send_packet(const void *data, size_t len, void *opaqu
     guest->arrived = grow(guest->arrived, &guest->arrived_size, sizeof(GuestFrame), guest->arrived_len + 1);
     guest->arrived[guest->arrived_len++] = copy_frame(data, len);
     return (slirp_ssize_t)len;
+}
+
+static void guest_error(const char *msg, void *opaque)
+{
+    (void)opaque;
+    printf("guest error: %s\n", msg);
+}
+
+static void guest_notify(void *opaque)
+{
+    ((Guest *)opaque)->notified++;
+}
+
+/* The advertisements of routers are not asked for here: no timer ever fires. */
+static void *guest_timer_new(SlirpTimerCb cb, void *cb_opaque, void *opaque)
+{
+    (void)cb;
+    (void)cb_opaque;
+    return opaque;
+}
+
+static void guest_timer_free(void *timer, void *opaque)
+{
+    (void)timer;
+    (void)opaque;
+}
+
+static void guest_timer_mod(void *timer, int64_t expire_time, void *opaque)
+{
+    (void)timer;
+    (void)expire_time;
+    (void)opaque;
+}
+
+static void guest_poll_fd(int fd, void *opaque)
+{
+    (void)fd;
+    (void)opaque;
+}
+
+#if SLIRP_CHECK_VERSION(4, 9, 0)
+static void guest_poll_socket(slirp_os_socket fd, void *opaque)
+{
+    (void)fd;
+    (void)opaque;
+}
+#endif
+
+/* What a guest gives to slirp_new; the opaque pointer is the guest. */
+static const SlirpCb guest_callbacks = {
+    .send_packet = guest_send_packet,
+    .guest_error = guest_error,
+    .clock_get_ns = guest_clock_ns,
+    .timer_new = guest_timer_new,
+    .timer_free = guest_timer_free,
+    .timer_mod = guest_timer_mod,
+    .register_poll_fd = guest_poll_fd,
+    .unregister_poll_fd = guest_poll_fd,
+    .notify = guest_notify,
+#if SLIRP_CHECK_VERSION(4, 9, 0)
+    .register_poll_socket = guest_poll_socket,
+    .unregister_poll_socket = guest_poll_socket,
+#endif
+};
+
+/* The usual network, IPv4 alone, in a configuration of this version; on Windows of the first one that has sockets of its kind. */
+static inline SlirpConfig guest_config(uint32_t version)
+{
+    SlirpConfig config;
+    memset(&config, 0, sizeof(config));
+#ifdef _WIN32
+    version = version < 6 ? 6 : version;
+#endif
+    config.version = version;
+    config.in_enabled = true;
+    config.vnetwork.s_addr = htonl(0x0a000200);
+    config.vnetmask.s_addr = htonl(0xffffff00);
+    config.vhost.s_addr = htonl(ROUTER_ADDRESS);
+    config.vdhcp_start.s_addr = htonl(GUEST_ADDRESS);
+    config.vnameserver.s_addr = htonl(NAME_SERVER_ADDRESS);
+    return config;
 }
 
 static void handle_arrived(Guest *guest)

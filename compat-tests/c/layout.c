@@ -1,6 +1,7 @@
 /*
- * Sizes, offsets, constants and types of the public headers on 64-bit Unix,
- * checked by the compiler. Compiles as C99, C11 and C++11.
+ * Sizes, offsets, constants and types of the public headers, checked by the
+ * compiler: with 64 and with 32 bits, on Unix and on Windows (LP64, ILP32 and
+ * LLP64). Compiles as C99, C11 and C++11.
  */
 #ifdef LAYOUT_FLAT_INCLUDE
 #include <libslirp.h>
@@ -13,53 +14,61 @@
 #include <string.h>
 
 #define CHECK(name, condition) typedef char check_##name[(condition) ? 1 : -1]
-#define AT(type, member, offset) CHECK(type##_##member, offsetof(struct type, member) == (offset))
+#define WIDE (sizeof(void *) == 8)
+/* Where a member is with pointers of 64 bits, and with such of 32. */
+#define AT(type, member, wide, narrow) CHECK(type##_##member, offsetof(struct type, member) == (WIDE ? (wide) : (narrow)))
+/* An address of IPv6 is made of words that have two bytes on Windows, and four elsewhere. */
+#ifdef _WIN32
+#define AT_IN6(member, words_of_two, words_of_four) CHECK(SlirpConfig_##member, offsetof(struct SlirpConfig, member) == (words_of_two))
+#else
+#define AT_IN6(member, words_of_two, words_of_four) CHECK(SlirpConfig_##member, offsetof(struct SlirpConfig, member) == (words_of_four))
+#endif
 
-CHECK(size_config, sizeof(SlirpConfig) == 192);
-AT(SlirpConfig, version, 0);
-AT(SlirpConfig, restricted, 4);
-AT(SlirpConfig, in_enabled, 8);
-AT(SlirpConfig, vnetwork, 12);
-AT(SlirpConfig, vnetmask, 16);
-AT(SlirpConfig, vhost, 20);
-AT(SlirpConfig, in6_enabled, 24);
-AT(SlirpConfig, vprefix_addr6, 28);
-AT(SlirpConfig, vprefix_len, 44);
-AT(SlirpConfig, vhost6, 48);
-AT(SlirpConfig, vhostname, 64);
-AT(SlirpConfig, tftp_server_name, 72);
-AT(SlirpConfig, tftp_path, 80);
-AT(SlirpConfig, bootfile, 88);
-AT(SlirpConfig, vdhcp_start, 96);
-AT(SlirpConfig, vnameserver, 100);
-AT(SlirpConfig, vnameserver6, 104);
-AT(SlirpConfig, vdnssearch, 120);
-AT(SlirpConfig, vdomainname, 128);
-AT(SlirpConfig, if_mtu, 136);
-AT(SlirpConfig, if_mru, 144);
-AT(SlirpConfig, disable_host_loopback, 152);
-AT(SlirpConfig, enable_emu, 153);
-AT(SlirpConfig, outbound_addr, 160);
-AT(SlirpConfig, outbound_addr6, 168);
-AT(SlirpConfig, disable_dns, 176);
-AT(SlirpConfig, disable_dhcp, 177);
-AT(SlirpConfig, mfr_id, 180);
-AT(SlirpConfig, oob_eth_addr, 184);
+CHECK(size_config, sizeof(SlirpConfig) == (WIDE ? 192 : 148));
+AT(SlirpConfig, version, 0, 0);
+AT(SlirpConfig, restricted, 4, 4);
+AT(SlirpConfig, in_enabled, 8, 8);
+AT(SlirpConfig, vnetwork, 12, 12);
+AT(SlirpConfig, vnetmask, 16, 16);
+AT(SlirpConfig, vhost, 20, 20);
+AT(SlirpConfig, in6_enabled, 24, 24);
+AT_IN6(vprefix_addr6, 26, 28);
+AT_IN6(vprefix_len, 42, 44);
+AT_IN6(vhost6, 44, 48);
+AT(SlirpConfig, vhostname, 64, 64);
+AT(SlirpConfig, tftp_server_name, 72, 68);
+AT(SlirpConfig, tftp_path, 80, 72);
+AT(SlirpConfig, bootfile, 88, 76);
+AT(SlirpConfig, vdhcp_start, 96, 80);
+AT(SlirpConfig, vnameserver, 100, 84);
+AT(SlirpConfig, vnameserver6, 104, 88);
+AT(SlirpConfig, vdnssearch, 120, 104);
+AT(SlirpConfig, vdomainname, 128, 108);
+AT(SlirpConfig, if_mtu, 136, 112);
+AT(SlirpConfig, if_mru, 144, 116);
+AT(SlirpConfig, disable_host_loopback, 152, 120);
+AT(SlirpConfig, enable_emu, 153, 121);
+AT(SlirpConfig, outbound_addr, 160, 124);
+AT(SlirpConfig, outbound_addr6, 168, 128);
+AT(SlirpConfig, disable_dns, 176, 132);
+AT(SlirpConfig, disable_dhcp, 177, 133);
+AT(SlirpConfig, mfr_id, 180, 136);
+AT(SlirpConfig, oob_eth_addr, 184, 140);
 
-CHECK(size_callbacks, sizeof(SlirpCb) == 104);
-AT(SlirpCb, send_packet, 0);
-AT(SlirpCb, guest_error, 8);
-AT(SlirpCb, clock_get_ns, 16);
-AT(SlirpCb, timer_new, 24);
-AT(SlirpCb, timer_free, 32);
-AT(SlirpCb, timer_mod, 40);
-AT(SlirpCb, register_poll_fd, 48);
-AT(SlirpCb, unregister_poll_fd, 56);
-AT(SlirpCb, notify, 64);
-AT(SlirpCb, init_completed, 72);
-AT(SlirpCb, timer_new_opaque, 80);
-AT(SlirpCb, register_poll_socket, 88);
-AT(SlirpCb, unregister_poll_socket, 96);
+CHECK(size_callbacks, sizeof(SlirpCb) == (WIDE ? 104 : 52));
+AT(SlirpCb, send_packet, 0, 0);
+AT(SlirpCb, guest_error, 8, 4);
+AT(SlirpCb, clock_get_ns, 16, 8);
+AT(SlirpCb, timer_new, 24, 12);
+AT(SlirpCb, timer_free, 32, 16);
+AT(SlirpCb, timer_mod, 40, 20);
+AT(SlirpCb, register_poll_fd, 48, 24);
+AT(SlirpCb, unregister_poll_fd, 56, 28);
+AT(SlirpCb, notify, 64, 32);
+AT(SlirpCb, init_completed, 72, 36);
+AT(SlirpCb, timer_new_opaque, 80, 40);
+AT(SlirpCb, register_poll_socket, 88, 44);
+AT(SlirpCb, unregister_poll_socket, 96, 48);
 
 CHECK(poll_in, SLIRP_POLL_IN == 1);
 CHECK(poll_out, SLIRP_POLL_OUT == 2);
@@ -77,8 +86,12 @@ CHECK(timer_ra, SLIRP_TIMER_RA == 0);
 CHECK(timer_num, SLIRP_TIMER_NUM == 1);
 CHECK(size_timer_id, sizeof(SlirpTimerId) == 4);
 CHECK(size_ssize, sizeof(slirp_ssize_t) == sizeof(size_t));
+#ifdef _WIN32
+CHECK(size_socket, sizeof(slirp_os_socket) == sizeof(void *));
+#else
 CHECK(size_socket, sizeof(slirp_os_socket) == sizeof(int));
-CHECK(no_socket, SLIRP_INVALID_SOCKET == -1);
+#endif
+CHECK(no_socket, SLIRP_INVALID_SOCKET == (slirp_os_socket)-1);
 CHECK(config_versions, SLIRP_CONFIG_VERSION_MIN == 1 && SLIRP_CONFIG_VERSION_MAX == 6);
 CHECK(version, SLIRP_MAJOR_VERSION == 4 && SLIRP_MINOR_VERSION == 9 && SLIRP_MICRO_VERSION == 5);
 CHECK(version_same, SLIRP_CHECK_VERSION(4, 9, 5));
@@ -119,17 +132,24 @@ struct prototypes {
     const char *(*version_string)(void);
     void (*set_debug)(unsigned int);
     void (*reset_debug)(unsigned int);
+#ifdef _WIN32
+    int (*aton)(const char *, struct in_addr *);
+#endif
 };
 
 int main(void)
 {
-    static const struct prototypes all = {
+    /* Not static: what a DLL has is no constant. */
+    const struct prototypes all = {
         slirp_new,           slirp_init,          slirp_cleanup,       slirp_pollfds_fill,    slirp_pollfds_fill_socket,
         slirp_pollfds_poll,  slirp_input,         slirp_handle_timer,  slirp_add_hostfwd,     slirp_remove_hostfwd,
         slirp_add_hostxfwd,  slirp_remove_hostxfwd, slirp_add_exec,    slirp_add_unix,        slirp_add_guestfwd,
         slirp_remove_guestfwd, slirp_socket_can_recv, slirp_socket_recv, slirp_connection_info, slirp_neighbor_info,
         slirp_state_save,    slirp_state_version, slirp_state_load,    slirp_version_string,  slirp_set_debug,
         slirp_reset_debug,
+#ifdef _WIN32
+        slirp_inet_aton,
+#endif
     };
     if (strncmp(all.version_string(), SLIRP_VERSION_STRING, 5) != 0 || all.state_version() != 4) {
         printf("0 passed, 1 failed\n");

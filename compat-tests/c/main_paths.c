@@ -7,10 +7,6 @@
 #define _GNU_SOURCE
 #include <slirp/libslirp.h>
 
-#if !SLIRP_CHECK_VERSION(4, 8, 0)
-typedef ssize_t slirp_ssize_t;
-#endif
-
 #include <signal.h>
 
 #include "check.h"
@@ -21,44 +17,6 @@ enum { BULK = 300000 };
 
 static uint8_t pattern[BULK];
 
-static void on_guest_error(const char *msg, void *opaque)
-{
-    (void)opaque;
-    printf("guest error: %s\n", msg);
-}
-
-static void on_notify(void *opaque)
-{
-    ((Guest *)opaque)->notified++;
-}
-
-static void on_poll_fd(int fd, void *opaque)
-{
-    (void)fd;
-    (void)opaque;
-}
-
-#ifdef _WIN32
-static void on_poll_socket(slirp_os_socket fd, void *opaque)
-{
-    (void)fd;
-    (void)opaque;
-}
-#endif
-
-static const SlirpCb callbacks = {
-    .send_packet = guest_send_packet,
-    .guest_error = on_guest_error,
-    .clock_get_ns = guest_clock_ns,
-    .register_poll_fd = on_poll_fd,
-    .unregister_poll_fd = on_poll_fd,
-    .notify = on_notify,
-#ifdef _WIN32
-    .register_poll_socket = on_poll_socket,
-    .unregister_poll_socket = on_poll_socket,
-#endif
-};
-
 static struct in_addr ipv4(uint32_t address)
 {
     struct in_addr result;
@@ -68,22 +26,10 @@ static struct in_addr ipv4(uint32_t address)
 
 static Slirp *new_instance(Guest *guest)
 {
-    SlirpConfig config;
-    memset(&config, 0, sizeof(config));
-#ifdef _WIN32
-    config.version = 6;
-#else
-    config.version = 4;
-#endif
-    config.in_enabled = true;
-    config.vnetwork.s_addr = htonl(0x0a000200);
-    config.vnetmask.s_addr = htonl(0xffffff00);
-    config.vhost.s_addr = htonl(ROUTER_ADDRESS);
-    config.vdhcp_start.s_addr = htonl(GUEST_ADDRESS);
-    config.vnameserver.s_addr = htonl(0x0a000203);
+    SlirpConfig config = guest_config(4);
     config.vhostname = "guest";
     config.vdomainname = "example.net";
-    return slirp_new(&config, &callbacks, guest);
+    return slirp_new(&config, &guest_callbacks, guest);
 }
 
 static os_socket connect_loopback(uint16_t port)

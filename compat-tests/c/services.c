@@ -10,55 +10,13 @@
 #include "guest.h"
 #include "host.h"
 
-enum { FILE_BYTES = 1300, BLOCK = 512, COMMAND_ADDRESS = 0x0a000265, NAME_SERVER = 0x0a000203 };
-
-static void on_guest_error(const char *msg, void *opaque)
-{
-    (void)opaque;
-    printf("guest error: %s\n", msg);
-}
-
-static void on_notify(void *opaque)
-{
-    ((Guest *)opaque)->notified++;
-}
-
-static void on_poll_fd(int fd, void *opaque)
-{
-    (void)fd;
-    (void)opaque;
-}
-
-static void on_poll_socket(slirp_os_socket fd, void *opaque)
-{
-    (void)fd;
-    (void)opaque;
-}
-
-static const SlirpCb callbacks = {
-    .send_packet = guest_send_packet,
-    .guest_error = on_guest_error,
-    .clock_get_ns = guest_clock_ns,
-    .register_poll_fd = on_poll_fd,
-    .unregister_poll_fd = on_poll_fd,
-    .notify = on_notify,
-    .register_poll_socket = on_poll_socket,
-    .unregister_poll_socket = on_poll_socket,
-};
+enum { FILE_BYTES = 1300, BLOCK = 512, COMMAND_ADDRESS = 0x0a000265 };
 
 static Slirp *new_instance(Guest *guest, const char *folder)
 {
-    SlirpConfig config;
-    memset(&config, 0, sizeof(config));
-    config.version = 6;
-    config.in_enabled = true;
-    config.vnetwork.s_addr = htonl(0x0a000200);
-    config.vnetmask.s_addr = htonl(0xffffff00);
-    config.vhost.s_addr = htonl(ROUTER_ADDRESS);
-    config.vdhcp_start.s_addr = htonl(GUEST_ADDRESS);
-    config.vnameserver.s_addr = htonl(NAME_SERVER);
+    SlirpConfig config = guest_config(6);
     config.tftp_path = folder;
-    return slirp_new(&config, &callbacks, guest);
+    return slirp_new(&config, &guest_callbacks, guest);
 }
 
 /* The guest asks the virtual name server, and the answer is that of the server which the file names. */
@@ -70,7 +28,7 @@ static void names(Guest *guest, os_socket server)
     socklen_t from_len = sizeof(from);
     ssize_t got = -1;
     size_t len = 0, size = sizeof(query) - 1;
-    send_udp(guest, guest->router_mac, GUEST_ADDRESS, 5300, NAME_SERVER, 53, query, size);
+    send_udp(guest, guest->router_mac, GUEST_ADDRESS, 5300, NAME_SERVER_ADDRESS, 53, query, size);
     RUN_UNTIL(guest, (got = recvfrom(server, data, sizeof(data), 0, (struct sockaddr *)&from, &from_len)) >= 0, 3000);
     CHECK(got == (ssize_t)size && memcmp(data + 2, query + 2, size - 2) == 0, "%zd bytes of a query", got);
     if (got < 12) {

@@ -5,10 +5,6 @@
 #define _GNU_SOURCE
 #include <slirp/libslirp.h>
 
-#if !SLIRP_CHECK_VERSION(4, 8, 0)
-typedef ssize_t slirp_ssize_t;
-#endif
-
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -20,32 +16,6 @@ typedef ssize_t slirp_ssize_t;
 enum { BULK = 200000, PATIENCE = 5000 };
 
 static uint8_t pattern[BULK];
-
-static void on_guest_error(const char *msg, void *opaque)
-{
-    (void)opaque;
-    printf("guest error: %s\n", msg);
-}
-
-static void on_poll_fd(int fd, void *opaque)
-{
-    (void)fd;
-    (void)opaque;
-}
-
-static void on_notify(void *opaque)
-{
-    ((Guest *)opaque)->notified++;
-}
-
-static const SlirpCb callbacks = {
-    .send_packet = guest_send_packet,
-    .guest_error = on_guest_error,
-    .clock_get_ns = guest_clock_ns,
-    .register_poll_fd = on_poll_fd,
-    .unregister_poll_fd = on_poll_fd,
-    .notify = on_notify,
-};
 
 /* What a host client has received. */
 typedef struct {
@@ -117,7 +87,7 @@ static void exchange(Guest *guest, const struct sockaddr_un *address)
 int main(void)
 {
     Guest guest = { 0 };
-    SlirpConfig config = { 0 };
+    SlirpConfig config = guest_config(4);
     char folder[] = "/tmp/unix_hostfwd.XXXXXX";
     struct sockaddr_un address = { .sun_family = AF_UNIX };
     struct sockaddr_in inside = { .sin_family = AF_INET, .sin_port = htons(80) };
@@ -127,14 +97,7 @@ int main(void)
     for (size_t i = 0; i < BULK; i++) {
         pattern[i] = (uint8_t)(i * 131 + i / 251);
     }
-    config.version = 4;
-    config.in_enabled = true;
-    config.vnetwork.s_addr = htonl(0x0a000200);
-    config.vnetmask.s_addr = htonl(0xffffff00);
-    config.vhost.s_addr = htonl(ROUTER_ADDRESS);
-    config.vdhcp_start.s_addr = htonl(GUEST_ADDRESS);
-    config.vnameserver.s_addr = htonl(0x0a000203);
-    guest.slirp = slirp_new(&config, &callbacks, &guest);
+    guest.slirp = slirp_new(&config, &guest_callbacks, &guest);
     guest.listening = 80;
     memcpy(guest.router_mac, "\x52\x55\x0a\x00\x02\x02", 6);
     send_arp(&guest, 1, broadcast_mac, ROUTER_ADDRESS);

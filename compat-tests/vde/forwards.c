@@ -8,10 +8,6 @@
 #define _GNU_SOURCE
 #include <slirp/libvdeslirp.h>
 
-#if !SLIRP_CHECK_VERSION(4, 8, 0)
-typedef ssize_t slirp_ssize_t;
-#endif
-
 #define GUEST_OWN_LINK
 #include "../c/check.h"
 #include "../c/guest.h"

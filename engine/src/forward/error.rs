@@ -42,6 +42,8 @@ pub enum ForwardError {
     OnlyV6(ListenAddress),
     /// A command is empty, its quotes do not match, or it has a zero byte. The source says which.
     CommandLine(io::Error),
+    /// A forward leads to a Unix socket, and the host has none, as some versions of Windows. The source is what it said.
+    NoUnixSockets(io::Error),
     /// The virtual network is too small for the address that guest forwards have by default: one has to be given.
     NoDefaultAddress {
         /// The network's mask.
@@ -88,6 +90,7 @@ impl fmt::Display for ForwardError {
             }
             ForwardError::Leased(address) => write!(f, "{address} is leased to a guest"),
             ForwardError::CommandLine(_) => write!(f, "that is no command line"),
+            ForwardError::NoUnixSockets(_) => write!(f, "the host has no Unix sockets"),
             ForwardError::GuestExpected(address) => write!(f, "a host forward leads to a guest at {address}"),
             ForwardError::NameServer(address) => write!(f, "{address} is the virtual network's name server"),
             ForwardError::Taken(address) => write!(f, "there is a guest forward at {address}"),
@@ -99,9 +102,10 @@ impl fmt::Display for ForwardError {
 impl Error for ForwardError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            ForwardError::Listen { error, .. } | ForwardError::Unwatched(error) | ForwardError::CommandLine(error) => {
-                Some(error)
-            }
+            ForwardError::Listen { error, .. }
+            | ForwardError::Unwatched(error)
+            | ForwardError::CommandLine(error)
+            | ForwardError::NoUnixSockets(error) => Some(error),
             _ => None,
         }
     }

@@ -65,6 +65,14 @@ impl fmt::Display for UnixAddress {
     }
 }
 
+/// Whether there are such sockets at all.
+///
+/// # Errors
+/// None: every Unix has them.
+pub(crate) fn available() -> io::Result<()> {
+    Ok(())
+}
+
 impl Stream {
     /// Connects to a Unix stream socket. That is done at once or not at all.
     ///

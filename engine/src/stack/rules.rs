@@ -12,6 +12,7 @@ use crate::forward::check;
 use crate::forward::error::ForwardError;
 use crate::forward::host::{HostForward, HostForwardEntry, HostForwardHandle, Id, ListenAddress, Protocol};
 use crate::host::socket::{Datagram, Listener};
+use crate::host::unix;
 use crate::service::dhcp;
 use crate::wire::subnet::Ipv4Subnet;
 
@@ -158,7 +159,7 @@ impl Stack {
     /// # Errors
     /// What no guest could reach is refused with its reason: [`ForwardError::NoPort`], [`ForwardError::NoMachine`],
     /// [`ForwardError::NoFamily`], [`ForwardError::OutsideNetwork`] and [`ForwardError::NoDefaultAddress`]; what is no command,
-    /// [`ForwardError::CommandLine`]; also what somebody else has: [`ForwardError::Leased`], [`ForwardError::GuestExpected`],
+    /// [`ForwardError::CommandLine`]; a Unix socket where there are none, [`ForwardError::NoUnixSockets`]; also what somebody else has: [`ForwardError::Leased`], [`ForwardError::GuestExpected`],
     /// [`ForwardError::NameServer`] and [`ForwardError::Taken`]. And there is [`ForwardError::TooMany`].
     pub fn add_guest_forward(&mut self, forward: GuestForward) -> Result<GuestForwardHandle, ForwardError> {
         let ip = check::guest_forward(&forward, self.default_guest_forward_address(), &self.cx.policy)?;
@@ -177,9 +178,13 @@ impl Stack {
     /// guest that has leased the address gets another one when it renews its lease.
     ///
     /// # Errors
-    /// [`ForwardError::OutsideNetwork`], [`ForwardError::NameServer`], [`ForwardError::Taken`] and [`ForwardError::TooMany`].
+    /// [`ForwardError::OutsideNetwork`], [`ForwardError::NameServer`], [`ForwardError::Taken`], [`ForwardError::TooMany`] and
+    /// [`ForwardError::NoUnixSockets`].
     #[doc(hidden)]
     pub fn add_guest_forward_lenient(&mut self, forward: GuestForward) -> Result<GuestForwardHandle, ForwardError> {
+        if forward.is_unix() {
+            unix::available().map_err(ForwardError::NoUnixSockets)?;
+        }
         let policy = &self.cx.policy;
         let ip = forward.address().unwrap_or_else(|| self.default_guest_forward_address().into());
         let inside = match ip {

@@ -55,6 +55,14 @@ impl fmt::Display for UnixAddress {
     }
 }
 
+/// Whether there are such sockets at all: not before Windows 10, and not in every wine.
+///
+/// # Errors
+/// What the system says of one that is not to be had.
+pub(crate) fn available() -> io::Result<()> {
+    new_socket(Domain::UNIX, Type::STREAM, None).map(drop)
+}
+
 impl Stream {
     /// Connects to a Unix stream socket. That is done at once or not at all.
     ///

@@ -112,6 +112,11 @@ impl GuestForward {
         if let Target::Command(line) = &self.target { Some(line) } else { None }
     }
 
+    /// Whether it leads to a Unix socket.
+    pub(crate) fn is_unix(&self) -> bool {
+        matches!(self.target, Target::Unix(_))
+    }
+
     /// Whether it leads to this program.
     #[cfg_attr(windows, expect(dead_code, reason = "it is the drivers'"))]
     pub(crate) fn is_application(&self) -> bool {
