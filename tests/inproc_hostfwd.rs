@@ -9,7 +9,7 @@ fn guest_at(port: u16) -> SocketAddrV4 {
     at(GUEST, port)
 }
 
-fn hostxfwd(i: &Instance, host: &libc::sockaddr_in, guest: &libc::sockaddr_in, guest_len: u32, flags: i32) -> i32 {
+fn hostxfwd(i: &Instance, host: &system::sockaddr_in, guest: &system::sockaddr_in, guest_len: u32, flags: i32) -> i32 {
     // SAFETY: both addresses are valid for their lengths.
     unsafe {
         let (h, g) = ((&raw const *host).cast(), (&raw const *guest).cast());
@@ -112,16 +112,15 @@ fn hostfwd_fact_09_a_short_guest_address_is_refused() {
     let i = Setup::default().start();
     let (host, guest) = (sockaddr_in(at(LOCALHOST, 0)), sockaddr_in(guest_at(80)));
     for len in [0, 8, 15] {
-        // SAFETY: errno is this thread's own.
-        unsafe { *libc::__errno_location() = 0 };
+        set_errno(0);
         assert_eq!(hostxfwd(&i, &host, &guest, len, 0), -1, "guest address of {len} bytes");
-        assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::EINVAL));
+        assert_eq!(errno(), libc::EINVAL);
     }
     assert_eq!(hostxfwd(&i, &host, &guest, 16, 0), 0);
     assert_eq!(hostxfwd(&i, &host, &guest, 16, HOSTFWD_UDP), 0);
     assert_eq!((i.flows("TCP[HOST_FORWARD]").len(), i.flows("UDP[HOST_FORWARD]").len()), (1, 1));
     if ours("hostxfwd-family") {
-        let strange = libc::sockaddr_in { sin_family: 77, ..host };
+        let strange = system::sockaddr_in { sin_family: 77, ..host };
         assert_eq!(hostxfwd(&i, &strange, &guest, 16, 0), -1);
     }
 }

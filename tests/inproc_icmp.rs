@@ -188,6 +188,7 @@ fn icmp_errors_quote_at_most_548_bytes() {
 }
 
 /// Takes every capability from this process.
+#[cfg(unix)]
 fn drop_capabilities() {
     // linux/capability.h: version 3 has two words for each of the three sets.
     let header: [u32; 2] = [0x2008_0522, 0];
@@ -198,6 +199,7 @@ fn drop_capabilities() {
 }
 
 #[test]
+#[cfg(unix)]
 fn icmp_fact_07_without_ping_permission_the_guest_is_told_at_once() {
     // In a new network namespace nobody is allowed ping sockets.
     if !isolated("icmp_fact_07_without_ping_permission_the_guest_is_told_at_once", Isolation::Network) {

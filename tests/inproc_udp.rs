@@ -2,8 +2,10 @@
 
 mod common;
 use common::*;
+#[cfg(unix)]
 use std::os::fd::AsRawFd;
 
+#[cfg(unix)]
 both_families![udp_flows_are_bounded];
 
 /// Sends one datagram from the guest's port 5000 and returns what the host socket sees.
@@ -263,6 +265,7 @@ fn udp_a_reply_of_an_earlier_destination_keeps_its_address() {
 }
 
 /// With fewer descriptors than the guest has ports the flood costs only the guest's own older flows, and no datagram.
+#[cfg(unix)]
 fn udp_flows_are_bounded(family: Family) {
     if !isolated(&family.test("udp_flows_are_bounded"), Isolation::Process) {
         return;
@@ -325,6 +328,7 @@ fn udp_the_first_datagram_of_a_burst_goes_at_once_and_the_others_whole_and_in_or
 
 /// A sender that leaves the cutting to its kernel: over loopback its datagrams reach a prepared socket put together.
 #[test]
+#[cfg(unix)]
 fn udp_datagrams_of_a_sender_with_segmentation_come_apart_and_in_order() {
     let i = Setup::default().start();
     let (host, port) = udp_peer();

@@ -69,6 +69,7 @@ fn namespaces_work() -> bool {
 }
 
 /// Sets the loopback interface of the new network namespace up.
+#[cfg(unix)]
 fn loopback_up() {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("a socket");
     // SAFETY: an all-zero ifreq is valid; the ioctls read and write only it.
@@ -81,6 +82,12 @@ fn loopback_up() {
         request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short;
         assert_eq!(libc::ioctl(fd, libc::SIOCSIFFLAGS, &request), 0, "the loopback interface can be set up");
     }
+}
+
+/// There are no namespaces there.
+#[cfg(windows)]
+fn loopback_up() {
+    unreachable!("a child in a namespace")
 }
 
 /// The descriptors that are open in this process.

@@ -133,10 +133,10 @@ pub fn accept6(i: &Instance, listener: &TcpListener) -> TcpStream {
     i.until("a connection at the host", || listener.accept().ok().map(|(s, _)| s))
 }
 
-pub fn sockaddr6(a: SocketAddrV6) -> libc::sockaddr_in6 {
+pub fn sockaddr6(a: SocketAddrV6) -> super::system::sockaddr_in6 {
     // SAFETY: all zero bytes are a value of the structure.
-    let mut s: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
-    s.sin6_family = libc::AF_INET6 as _;
+    let mut s: super::system::sockaddr_in6 = unsafe { std::mem::zeroed() };
+    s.sin6_family = super::system::AF_INET6 as _;
     s.sin6_port = a.port().to_be();
     s.sin6_addr.s6_addr = a.ip().octets();
     s.sin6_scope_id = a.scope_id();
@@ -153,6 +153,7 @@ pub fn hostxfwd6(i: &Instance, host: SocketAddrV6, guest: SocketAddrV6, flags: i
 }
 
 /// Gives the loopback interface of this network namespace one more address, and waits until it may be used.
+#[cfg(unix)]
 pub fn add_loopback_address(address: Ipv6Addr) {
     let socket = UdpSocket::bind((LOOPBACK, 0)).expect("the loopback has IPv6");
     let name = c"lo";
@@ -217,4 +218,10 @@ pub fn discovery(guest: Ipv6Addr, options: &[u8]) -> [(Ip6, Vec<u8>); 3] {
         (Ip6::ndp(guest, VHOST6), ndp_message(135, 0, Some(VHOST6), options)),
         (Ip6::ndp(guest, VHOST6), ndp_message(136, 0x60, Some(guest), options)),
     ]
+}
+
+/// There are no namespaces there.
+#[cfg(windows)]
+pub fn add_loopback_address(address: Ipv6Addr) {
+    unreachable!("{address} in a namespace")
 }

@@ -36,7 +36,7 @@ pub fn client(port: u16) -> TcpStream {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     socket.set_nonblocking(true).expect("a socket can be non-blocking");
     match socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into()) {
-        Err(e) if e.raw_os_error() != Some(libc::EINPROGRESS) => panic!("the forwarded port refuses: {e}"),
+        Err(e) if !super::system::is_under_way(&e) => panic!("the forwarded port refuses: {e}"),
         _ => TcpStream::from(socket),
     }
 }

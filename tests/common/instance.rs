@@ -3,6 +3,7 @@
 use super::ffi::*;
 use super::frame::*;
 use super::library::library;
+use super::system::{self, Socket, errno, monotonic_ns, set_errno};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -22,8 +23,8 @@ pub enum Event {
     TimerMod(usize, i64),
     Register(c_int),
     Unregister(c_int),
-    RegisterSocket(c_int),
-    UnregisterSocket(c_int),
+    RegisterSocket(Socket),
+    UnregisterSocket(Socket),
     Notify,
     InitCompleted,
 }
@@ -64,7 +65,7 @@ pub struct Setup {
     pub bootfile: Option<String>,
     pub vdomainname: Option<String>,
     pub search: Option<Vec<String>>,
-    pub outbound: Option<Box<libc::sockaddr_in>>,
+    pub outbound: Option<Box<system::sockaddr_in>>,
     /// Use CLOCK_MONOTONIC instead of a clock that only the test moves.
     pub real_clock: bool,
     /// Announce the guest by gratuitous ARP.
@@ -258,7 +259,7 @@ impl Drop for Alone {
 pub struct Instance {
     pub slirp: Cell<*mut Slirp>,
     callbacks: Box<SlirpCb>,
-    pub outbound: Option<Box<libc::sockaddr_in>>,
+    pub outbound: Option<Box<system::sockaddr_in>>,
     frames: RefCell<VecDeque<Vec<u8>>>,
     log: RefCell<Vec<Event>>,
     clock: Cell<Option<i64>>,
@@ -337,12 +338,14 @@ impl Instance {
     }
 
     /// The descriptors registered and unregistered since the last look, by whichever callback.
-    pub fn registrations(&self) -> (Vec<c_int>, Vec<c_int>) {
+    pub fn registrations(&self) -> (Vec<Socket>, Vec<Socket>) {
         let (mut added, mut removed) = (Vec::new(), Vec::new());
         for event in self.log.take() {
             match event {
-                Event::Register(fd) | Event::RegisterSocket(fd) => added.push(fd),
-                Event::Unregister(fd) | Event::UnregisterSocket(fd) => removed.push(fd),
+                Event::Register(fd) => added.push(fd as Socket),
+                Event::RegisterSocket(fd) => added.push(fd),
+                Event::Unregister(fd) => removed.push(fd as Socket),
+                Event::UnregisterSocket(fd) => removed.push(fd),
                 _ => {}
             }
         }
@@ -382,12 +385,12 @@ impl Instance {
     pub fn add_hostfwd(&self, udp: bool, host: SocketAddrV4, guest: SocketAddrV4) -> Result<(), i32> {
         let (h, g) = (in_addr(*host.ip()), in_addr(*guest.ip()));
         // SAFETY: plain values; errno is read at once.
+        set_errno(0);
         let r = unsafe {
-            *libc::__errno_location() = 0;
             let add = library().slirp_add_hostfwd;
             add(self.slirp.get(), udp.into(), h, host.port().into(), g, guest.port().into())
         };
-        if r == 0 { Ok(()) } else { Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(0)) }
+        if r == 0 { Ok(()) } else { Err(errno()) }
     }
 
     pub fn remove_hostfwd(&self, udp: bool, host: SocketAddrV4) -> c_int {
@@ -523,15 +526,6 @@ fn take_text(text: *mut c_char) -> String {
     }
 }
 
-fn monotonic_ns() -> i64 {
-    // SAFETY: clock_gettime writes only the struct it is given.
-    unsafe {
-        let mut t: libc::timespec = std::mem::zeroed();
-        libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut t);
-        t.tv_sec as i64 * 1_000_000_000 + t.tv_nsec as i64
-    }
-}
-
 /// # Safety
 /// `opaque` must be the instance that slirp_new was given.
 unsafe fn instance<'a>(opaque: *mut c_void) -> &'a Instance {
@@ -594,10 +588,10 @@ pub unsafe extern "C" fn register_poll_fd(fd: c_int, opaque: *mut c_void) {
 pub unsafe extern "C" fn unregister_poll_fd(fd: c_int, opaque: *mut c_void) {
     push(opaque, Event::Unregister(fd));
 }
-pub unsafe extern "C" fn register_poll_socket(fd: c_int, opaque: *mut c_void) {
+pub unsafe extern "C" fn register_poll_socket(fd: Socket, opaque: *mut c_void) {
     push(opaque, Event::RegisterSocket(fd));
 }
-pub unsafe extern "C" fn unregister_poll_socket(fd: c_int, opaque: *mut c_void) {
+pub unsafe extern "C" fn unregister_poll_socket(fd: Socket, opaque: *mut c_void) {
     push(opaque, Event::UnregisterSocket(fd));
 }
 pub unsafe extern "C" fn init_completed(_: *mut Slirp, opaque: *mut c_void) {

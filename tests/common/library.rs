@@ -1,6 +1,7 @@
 //! Finding and loading the library under test, and telling which one it is.
 
 use super::ffi::*;
+use super::system;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -30,8 +31,12 @@ macro_rules! symbols {
                     _ => needs_glib,
                 };
                 // SAFETY: the library under test runs no constructor that could conflict with this process.
+                #[cfg(unix)]
                 let handle = unsafe { libloading::os::unix::Library::open(
                     Some(&path), libloading::os::unix::RTLD_NOW | libloading::os::unix::RTLD_LOCAL) };
+                // SAFETY: as above.
+                #[cfg(windows)]
+                let handle = unsafe { libloading::os::windows::Library::new(&path) };
                 let handle = handle.unwrap_or_else(|e| panic!("cannot load {}: {e}", path.display()));
                 let handle = libloading::Library::from(handle);
                 // SAFETY: the types are those of docs/contract/api.md section 2.
@@ -51,29 +56,30 @@ macro_rules! symbols {
 type Handle = *mut Slirp;
 type Info = unsafe extern "C" fn(Handle) -> *mut c_char;
 type Fill = unsafe extern "C" fn(Handle, *mut u32, AddPoll, *mut c_void);
-type AddHostfwd = unsafe extern "C" fn(Handle, c_int, libc::in_addr, c_int, libc::in_addr, c_int) -> c_int;
-type RemoveHostfwd = unsafe extern "C" fn(Handle, c_int, libc::in_addr, c_int) -> c_int;
+type FillSocket = unsafe extern "C" fn(Handle, *mut u32, AddPollSocket, *mut c_void);
+type AddHostfwd = unsafe extern "C" fn(Handle, c_int, system::in_addr, c_int, system::in_addr, c_int) -> c_int;
+type RemoveHostfwd = unsafe extern "C" fn(Handle, c_int, system::in_addr, c_int) -> c_int;
 type AddHostxfwd = unsafe extern "C" fn(Handle, *const c_void, u32, *const c_void, u32, c_int) -> c_int;
 type RemoveHostxfwd = unsafe extern "C" fn(Handle, *const c_void, u32, c_int) -> c_int;
-type AddText = unsafe extern "C" fn(Handle, *const c_char, *mut libc::in_addr, c_int) -> c_int;
-type AddGuestfwd = unsafe extern "C" fn(Handle, WriteCb, *mut c_void, *mut libc::in_addr, c_int) -> c_int;
+type AddText = unsafe extern "C" fn(Handle, *const c_char, *mut system::in_addr, c_int) -> c_int;
+type AddGuestfwd = unsafe extern "C" fn(Handle, WriteCb, *mut c_void, *mut system::in_addr, c_int) -> c_int;
 type Init = unsafe extern "C" fn(
     c_int,
     bool,
-    libc::in_addr,
-    libc::in_addr,
-    libc::in_addr,
+    system::in_addr,
+    system::in_addr,
+    system::in_addr,
     bool,
-    libc::in6_addr,
+    system::in6_addr,
     u8,
-    libc::in6_addr,
+    system::in6_addr,
     *const c_char,
     *const c_char,
     *const c_char,
     *const c_char,
-    libc::in_addr,
-    libc::in_addr,
-    libc::in6_addr,
+    system::in_addr,
+    system::in_addr,
+    system::in6_addr,
     *const *const c_char,
     *const c_char,
     *const SlirpCb,
@@ -98,16 +104,16 @@ symbols! {
     slirp_add_exec: AddText;
     slirp_add_unix: AddText;
     slirp_add_guestfwd: AddGuestfwd;
-    slirp_remove_guestfwd: unsafe extern "C" fn(Handle, libc::in_addr, c_int) -> c_int;
-    slirp_socket_can_recv: unsafe extern "C" fn(Handle, libc::in_addr, c_int) -> usize;
-    slirp_socket_recv: unsafe extern "C" fn(Handle, libc::in_addr, c_int, *const u8, c_int);
+    slirp_remove_guestfwd: unsafe extern "C" fn(Handle, system::in_addr, c_int) -> c_int;
+    slirp_socket_can_recv: unsafe extern "C" fn(Handle, system::in_addr, c_int) -> usize;
+    slirp_socket_recv: unsafe extern "C" fn(Handle, system::in_addr, c_int, *const u8, c_int);
     slirp_connection_info: Info;
     slirp_neighbor_info: Info;
     slirp_state_save: unsafe extern "C" fn(Handle, WriteCb, *mut c_void) -> c_int;
     slirp_state_load: unsafe extern "C" fn(Handle, c_int, ReadCb, *mut c_void) -> c_int;
     }
     optional {
-    slirp_pollfds_fill_socket: Fill;
+    slirp_pollfds_fill_socket: FillSocket;
     slirp_set_debug: unsafe extern "C" fn(c_uint);
     slirp_reset_debug: unsafe extern "C" fn(c_uint);
     oxislirp_counters: unsafe extern "C" fn(Handle, *mut c_void, usize) -> usize;
@@ -132,7 +138,7 @@ impl Library {
 /// What cargo has built for the tests, and put beside them (see tests/library).
 fn built_by_cargo() -> PathBuf {
     let exe = std::env::current_exe().expect("the test executable has a path");
-    exe.with_file_name("libslirp_under_test.so")
+    exe.with_file_name(system::LIBRARY)
 }
 
 /// The library under test, loaded once per process.

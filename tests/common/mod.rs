@@ -10,6 +10,7 @@ pub mod config_file;
 pub mod conn6;
 pub mod differences;
 pub mod family;
+#[cfg(unix)]
 pub mod faults;
 pub mod ffi;
 pub mod frame;
@@ -21,8 +22,10 @@ pub mod marker;
 pub mod party;
 pub mod pcapng;
 pub mod poll;
+#[cfg(unix)]
 pub mod route;
 pub mod smol;
+pub mod system;
 pub mod target;
 pub mod tcp;
 pub mod tftp;
@@ -32,6 +35,7 @@ pub use conn6::*;
 pub use differences::ours;
 pub use family::Family;
 pub(crate) use family::both_families;
+#[cfg(unix)]
 pub use faults::{Call, Fault};
 pub use ffi::*;
 pub use frame::*;
@@ -44,6 +48,7 @@ pub use poll::*;
 pub use smol::SmolGuest;
 pub use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 pub use std::time::Duration;
+pub use system::{Socket, errno, set_errno};
 pub use target::{add_target, try_add_target};
 pub use tcp::*;
 pub use tftp::{Served, first_block};

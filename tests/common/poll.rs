@@ -5,6 +5,7 @@ use super::ffi::*;
 use super::frame::*;
 use super::instance::{Instance, LoopStyle};
 use super::library::library;
+use super::system::{Socket, poll};
 use std::ffi::{c_int, c_void};
 use std::time::{Duration, Instant as Wall};
 
@@ -19,7 +20,7 @@ pub struct Filled {
     /// The timeout it left, in milliseconds.
     pub timeout: u32,
     /// Descriptor and SLIRP_POLL_* events, in the order of the calls.
-    pub wanted: Vec<(c_int, c_int)>,
+    pub wanted: Vec<(Socket, c_int)>,
 }
 
 /// What get_revents answers and how often each index was asked for.
@@ -28,12 +29,17 @@ struct Answers {
     asked: Vec<usize>,
 }
 
-unsafe extern "C" fn add_poll(fd: c_int, events: c_int, opaque: *mut c_void) -> c_int {
+unsafe extern "C" fn add_poll_socket(fd: Socket, events: c_int, opaque: *mut c_void) -> c_int {
     // SAFETY: the opaque pointer is fill's vector.
-    let wanted = unsafe { &mut *opaque.cast::<Vec<(c_int, c_int)>>() };
+    let wanted = unsafe { &mut *opaque.cast::<Vec<(Socket, c_int)>>() };
     wanted.push((fd, events));
     // The index is opaque to the library, so it is not the position.
     wanted.len() as c_int + 99
+}
+
+unsafe extern "C" fn add_poll(fd: c_int, events: c_int, opaque: *mut c_void) -> c_int {
+    // SAFETY: as the caller says. A descriptor is no longer than a socket is.
+    unsafe { add_poll_socket(fd as Socket, events, opaque) }
 }
 
 unsafe extern "C" fn get_revents(index: c_int, opaque: *mut c_void) -> c_int {
@@ -52,8 +58,11 @@ impl Instance {
         let l = library();
         // SAFETY: both pointers are valid during the call.
         unsafe {
-            let fill = l.slirp_pollfds_fill_socket.unwrap_or(l.slirp_pollfds_fill);
-            fill(self.slirp.get(), &mut filled.timeout, add_poll, (&raw mut filled.wanted).cast());
+            let (handle, opaque) = (self.slirp.get(), (&raw mut filled.wanted).cast());
+            match l.slirp_pollfds_fill_socket {
+                Some(fill) => fill(handle, &mut filled.timeout, add_poll_socket, opaque),
+                None => (l.slirp_pollfds_fill)(handle, &mut filled.timeout, add_poll, opaque),
+            }
         }
         filled
     }
@@ -77,7 +86,7 @@ impl Instance {
         let filled = self.fill(u32::MAX);
         let limit =
             Duration::from_millis(filled.timeout.into()).min(if frames_waiting { Duration::ZERO } else { wait });
-        let (ready, revents) = sleep_in_poll(&filled.wanted, limit);
+        let (ready, revents) = poll(&filled.wanted, limit);
         let mut select_error = ready < 0;
         match style {
             LoopStyle::OneFrameSelectError => {
@@ -102,7 +111,7 @@ impl Instance {
         let start = self.frame_count.get();
         let filled = self.fill(u32::MAX);
         let between = self.frame_count.get();
-        let (_, revents) = sleep_in_poll(&filled.wanted, Duration::ZERO);
+        let (_, revents) = poll(&filled.wanted, Duration::ZERO);
         self.poll_with(false, &revents);
         (between - start).max(self.frame_count.get() - between)
     }
@@ -225,22 +234,4 @@ impl Instance {
         }
         None
     }
-}
-
-/// poll(2) on what fill asked for; the number of ready descriptors and the SLIRP_POLL_* answers.
-fn sleep_in_poll(wanted: &[(c_int, c_int)], wait: Duration) -> (c_int, Vec<c_int>) {
-    const PAIRS: [(c_int, i16); 5] = [
-        (POLL_IN, libc::POLLIN),
-        (POLL_OUT, libc::POLLOUT),
-        (POLL_PRI, libc::POLLPRI),
-        (POLL_ERR, libc::POLLERR),
-        (POLL_HUP, libc::POLLHUP),
-    ];
-    let to_system = |e: c_int| PAIRS.iter().filter(|p| e & p.0 != 0).fold(0, |a, p| a | p.1);
-    let from_system = |e: i16| PAIRS.iter().filter(|p| e & p.1 != 0).fold(0, |a, p| a | p.0);
-    let mut fds: Vec<libc::pollfd> =
-        wanted.iter().map(|(fd, e)| libc::pollfd { fd: *fd, events: to_system(*e), revents: 0 }).collect();
-    // SAFETY: the pointer and length are those of a live vector.
-    let ready = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as _, wait.as_millis() as c_int) };
-    (ready, fds.iter().map(|f| from_system(f.revents)).collect())
 }
