@@ -10,8 +10,8 @@ def conditions():
     return f"{now:%Y-%m-%d}, {os.cpu_count()} CPUs, Linux {os.uname().release}"
 
 
-def replace(path, name, text):
-    """Replace what stands between `<!-- NAME: ... -->` and `<!-- end of NAME -->` in the file."""
+def replaced(path, name, text):
+    """The page with `text` between `<!-- NAME: ... -->` and `<!-- end of NAME -->`."""
     with open(path, encoding="utf-8") as file:
         page = file.read()
     head, begin, rest = page.partition(f"<!-- {name}:")
@@ -19,5 +19,11 @@ def replace(path, name, text):
     _, end, tail = rest.partition(f"<!-- end of {name} -->")
     if not begin or not arrow or not end:
         raise SystemExit(f"{path} has no place between the marks '<!-- {name}: ... -->' and '<!-- end of {name} -->'")
+    return f"{head}{begin}{how}{arrow}\n\n{text.strip()}\n\n{end}{tail}"
+
+
+def replace(path, name, text):
+    """Replace what stands between the marks in the file."""
+    page = replaced(path, name, text)
     with open(path, "w", encoding="utf-8") as file:
-        file.write(f"{head}{begin}{how}{arrow}\n\n{text.strip()}\n\n{end}{tail}")
+        file.write(page)

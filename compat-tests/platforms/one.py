@@ -1,0 +1,168 @@
+"""One target: what is built for it, and how its programs are run."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+WARNINGS = ("-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-deprecated-declarations", "-Wno-unused-function")
+FEATURES = "oxislirp/policy,oxislirp/capture,oxislirp/control"
+# A test that hangs ends a part, not the machine.
+PATIENCE = 3600
+
+
+class Platform:
+    """One target and the folders of its run."""
+
+    def __init__(self, target, results, work):
+        self.target = target
+        self.results = results
+        self.folder = work / target.name
+        self.folder.mkdir()
+        # One for all targets, which share what is built for this machine.
+        self.cargo_folder = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "platforms"
+        # Where this target's programs and libraries are put by cargo.
+        self.built = self.cargo_folder / target.name
+        self.environment = dict(os.environ, RUSTC_BOOTSTRAP="1", PATH=f"/usr/bin:{os.environ['PATH']}", CARGO_TARGET_DIR=str(self.cargo_folder))
+        # What needs a namespace of its own is no test that passes where there is none.
+        self.environment["SLIRP_TEST_REQUIRE_NAMESPACES"] = "1"
+        # Nobody looks at it, and it is most of what is written.
+        for profile in ("DEV", "TEST"):
+            self.environment.setdefault(f"CARGO_PROFILE_{profile}_DEBUG", "0")
+        variable = f"CARGO_TARGET_{target.name.upper().replace('-', '_')}"
+        if target.compiler:
+            self.environment[f"{variable}_LINKER"] = target.compiler[0]
+            arguments = [f"-C link-arg={one}" for one in target.compiler[1:]]
+            flags = [*target.rustflags, *arguments, *(f"-L native={one}" for one in self.library_folders())]
+            self.environment[f"{variable}_RUSTFLAGS"] = " ".join(flags)
+        if target.runner:
+            self.environment[f"{variable}_RUNNER"] = " ".join(target.runner)
+
+    def library_folders(self):
+        """Folders of libraries that the linker lacks."""
+        if "musl" not in self.target.name:
+            return []
+        # gcc's own unwinder is one for glibc when it is shared; its static part knows no C library.
+        folder = self.cargo_folder / "libraries"
+        folder.mkdir(parents=True, exist_ok=True)
+        found = subprocess.run(["gcc", "-print-file-name=libgcc_eh.a"], check=True, capture_output=True, text=True).stdout.strip()
+        alias = folder / "libgcc_s.a"
+        if not alias.exists():
+            alias.symlink_to(found)
+        return [folder]
+
+    def cargo(self, command, *arguments, more=()):
+        """Runs cargo for the target, std included; the status and what it printed."""
+        std = ["-Zbuild-std=std,panic_unwind,test"] if self.target.builds_std else []
+        return self.run(["cargo", command, *std, "--target", self.target.name, *arguments], cwd=ROOT, more=more)
+
+    def run(self, command, cwd=None, more=(), patience=PATIENCE):
+        """The status of a command, and what it printed."""
+        environment = dict(self.environment, **dict(more))
+        try:
+            done = subprocess.run(
+                command, cwd=cwd or self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, text=True, errors="replace", timeout=patience)
+        except subprocess.TimeoutExpired as error:
+            return 124, f"{error.output or ''}\nerror: not done after {patience} s"
+        except FileNotFoundError as error:
+            return 127, f"error: {error}"
+        return done.returncode, done.stdout
+
+    def clippy(self):
+        """No warning in the library and the engine."""
+        status, log = self.cargo("clippy", "-p", "oxislirp-capi", "-p", "oxislirp", "--lib", "--", "-D", "warnings")
+        self.results.verdict(self.target, "clippy", status, log, "no warning")
+
+    def tests(self, part, without, *arguments):
+        """Tests, as cargo runs them; how many there were."""
+        left_out = [word for name in without for word in ("--skip", name)]
+        status, log = self.cargo("test", "--no-fail-fast", *arguments, "--", *left_out)
+        counts = re.findall(r"^test result: .* (\d+) passed; (\d+) failed", log, re.M)
+        passed, failed = (sum(int(count[i]) for count in counts) for i in (0, 1))
+        if status == 0 and passed == 0:
+            status, log = 1, log + "\nerror: no test was run"
+        self.results.verdict(self.target, part, status, log, f"{passed} tests", failed=failed, left_out=without)
+
+    def unit(self):
+        """Unit tests of the engine and of the library."""
+        self.tests("unit", self.target.unit_without, "-p", "oxislirp", "-p", "oxislirp-capi", "--features", FEATURES, "--lib")
+
+    def in_process(self):
+        """Tests through the C interface."""
+        if self.target.in_process:
+            names = [word for name in self.target.in_process for word in ("--test", f"inproc_{name}")]
+            self.tests("in-process", self.target.in_process_without, "-p", "oxislirp-capi", *names)
+
+    def layout(self):
+        """The compiler checks the headers; a program that is made of it has nothing to do."""
+        source = ROOT / "compat-tests/c/layout.c"
+        status, log = 0, ""
+        for standard in ("c99", "c11"):
+            one, text = self.run([*self.target.compiler, *WARNINGS, f"-std={standard}", "-pedantic", "-fsyntax-only", f"-I{ROOT}/include", str(source)])
+            status, log = status or one, log + text
+        self.results.verdict(self.target, "layout", status, log, "all")
+
+    def library(self):
+        """The library as the tests have it, under the name that programs ask for. None if it cannot be built."""
+        shared = self.folder / "libslirp.so.0"
+        if not shared.exists():
+            status, log = self.cargo("build", "-p", "slirp-under-test")
+            if status != 0:
+                self.results.verdict(self.target, "library", status, log, "")
+                return None
+            shutil.copy(self.built / "debug/libslirp_under_test.so", shared)
+            shutil.copy(self.built / "debug/libslirp_under_test.a", self.folder / "libslirp.a")
+        return shared
+
+    def compile(self, name, *libraries):
+        """Compiles a program of compat-tests/c: status and messages."""
+        source = ROOT / f"compat-tests/c/{name}.c"
+        rpath = f"-Wl,-rpath,{self.folder}"
+        return self.run([*self.target.compiler, *WARNINGS, f"-I{ROOT}/include", "-o", name, str(source), *libraries, rpath])
+
+    def program(self, name, *arguments):
+        """Compiles and runs a program of compat-tests/c."""
+        status, log = self.compile(name, str(self.library()))
+        if status == 0:
+            status, log = self.run([*self.target.runner, f"./{name}", *arguments], patience=600)
+        return status, log
+
+    def programs(self):
+        """C programs with guests of their own."""
+        if self.library() is None:
+            return
+        served = self.folder / "served"
+        (served / "boot").mkdir(parents=True, exist_ok=True)
+        for name, arguments in (("layout", ()), ("main_paths", ()), ("services", (str(served), "sh -c 'echo ready; cat'")),
+                                ("unix_hostfwd", ()), ("forward6", ())):
+            status, log = self.program(name, *arguments)
+            self.results.program(self.target, name, status, log)
+        if self.target.static:
+            status, log = self.run([
+                *self.target.compiler, *WARNINGS, "-static", f"-I{ROOT}/include", "-o", "static_main_paths",
+                f"{ROOT}/compat-tests/c/main_paths.c", "libslirp.a", f"-L{self.library_folders()[0]}", "-lgcc_s"])
+            if status == 0:
+                status, log = self.run([*self.target.runner, "./static_main_paths"], patience=600)
+            self.results.program(self.target, "main_paths, static", status, log)
+
+    def release(self):
+        """The size of what is installed."""
+        status, log = self.cargo("build", "--release", "--lib", "-p", "oxislirp-capi")
+        sizes = {}
+        if status == 0:
+            stripped = self.folder / "stripped.so"
+            strip = self.target.compiler[0].replace("musl-gcc", "gcc").removesuffix("gcc").removesuffix("cc") + "strip"
+            status, log = self.run([strip, "-o", str(stripped), str(self.built / "release/libslirp.so")])
+            if status == 0:
+                sizes = {"libslirp.so": stripped.stat().st_size}
+        self.results.verdict(self.target, "release", status, log, ", ".join(f"{name} {size:,} bytes" for name, size in sizes.items()))
+
+    def exchange(self, mode, *files):
+        """Saves or loads a state (compat-tests/c/exchange.c); whether that went well."""
+        status, log = (0, "") if (self.folder / "exchange").exists() else self.compile("exchange", str(self.library()))
+        if status == 0:
+            status, log = self.run([*self.target.runner, "./exchange", mode, *map(str, files)], patience=600)
+        return status, log

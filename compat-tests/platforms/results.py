@@ -1,0 +1,136 @@
+"""What a run has shown: lines as it goes, and the table and its JSON at the end."""
+
+import datetime
+import json
+import pathlib
+import re
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "script/lib"))
+
+import page  # noqa: E402  (the path has to be set first)
+
+COLUMNS = ("clippy", "unit", "in-process", "programs", "release")
+HEADS = ("compiles, and clippy has no warning", "unit tests", "in-process tests", "C programs", "library, stripped")
+
+
+class Results:
+    """Counts, and a row for each target."""
+
+    def __init__(self):
+        self.passed = 0
+        self.failed = 0
+        self.rows = {}
+        self.states = []
+        self.compiler = ""
+
+    def say(self, name, status, log):
+        """One check: a line, and of one that failed the lines that say why."""
+        if status == 0:
+            self.passed += 1
+            print(f"ok {name}", flush=True)
+            return
+        self.failed += 1
+        print(f"not ok {name}", flush=True)
+        lines = log.splitlines()
+        telling = [i for i, line in enumerate(lines) if re.match(r"(error|warning|not ok|FAIL)\b|test .* FAILED$|thread .* panicked at", line)]
+        shown = sorted({i + more for i in telling[:30] for more in range(4) if i + more < len(lines)}) or range(max(0, len(lines) - 20), len(lines))
+        for i in shown:
+            print(f"  {lines[i][:220]}")
+
+    def note(self, target, part, result, left_out=()):
+        """Keeps a result for the table."""
+        kept = self.rows.setdefault(target.name, {}).setdefault(part, {"result": []})
+        kept["result"].append(result)
+        if left_out:
+            kept["without"] = list(left_out)
+
+    def verdict(self, target, part, status, log, result, failed=0, left_out=()):
+        """One part of one target."""
+        if left_out:
+            print(f"# {target.name}, {part}: left out: {' '.join(left_out)}")
+        self.say(f"{target.name}.{part}" + (f" ({result})" if status == 0 and result else ""), status, log)
+        self.note(target, part, result if status == 0 else f"{failed} failed" if failed else "fails", left_out)
+
+    def program(self, target, name, status, log):
+        """A program that says how many of its checks passed."""
+        last = (log.strip().splitlines() or [""])[-1].strip()
+        counted = re.fullmatch(r"(\d+) passed, 0 failed", last)
+        good = status == 0 and counted and counted.group(1) != "0"
+        self.say(f"{target.name}.{name} ({last[:80]})", 0 if good else status or 1, log)
+        self.note(target, "programs", f"{name} {counted.group(1)}" if good else f"{name} fails")
+
+    def exchange(self, saver, loader, status, log):
+        """A state of one machine, loaded by another one."""
+        self.say(f"exchange.{saver.name} -> {loader.name}", status, log)
+        self.states.append({"saved": saver.name, "loaded": loader.name, "result": "goes on, and is saved again byte for byte" if status == 0 else "fails"})
+
+    def write(self, path, targets):
+        """The page and its JSON; targets that were not run keep what they have."""
+        store = path.with_suffix(".json")
+        known = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {"platforms": {}, "states": []}
+        today = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}"
+        for name, parts in self.rows.items():
+            for part, kept in parts.items():
+                known["platforms"].setdefault(name, {})[part] = {**kept, "day": today, "compiler": self.compiler}
+        if self.states:
+            known["states"] = self.states
+        store.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+        page.replace(str(path), "platforms", table(known, targets))
+        page.replace(str(path), "states", states(known))
+
+    def check(self, path, targets):
+        """Whether the page has what its JSON says, and that of every target."""
+        known = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        names = {target.name for target in targets}
+        unknown = sorted(names ^ set(known["platforms"]))
+        log = "".join(f"error: {name} is in one of targets.py and {path.stem}.json alone\n" for name in unknown)
+        text = path.read_text(encoding="utf-8")
+        for name, wanted in (("platforms", table(known, targets)), ("states", states(known))):
+            if page.replaced(str(path), name, wanted) != text:
+                log += f"error: {path} has another table '{name}' than {path.stem}.json; run.py --table {path} writes both\n"
+        for name in sorted(systems_named() ^ set(re.findall(r"`((?:engine/)?src/\S+\.rs)`", text.partition("## Where a system")[2]))):
+            log += f"error: {name} names a system, or is said to on {path.name}, and not both\n"
+        self.say(f"table ({path.name} and {path.stem}.json)", 1 if log else 0, log)
+
+
+def systems_named():
+    """The files that tell systems apart, but for those of the host room."""
+    root = pathlib.Path(__file__).resolve().parents[2]
+    named = re.compile(r"cfg(_attr)?\([^\n\]]*\b(unix|windows|target_os|target_vendor)\b")
+    files = [file for folder in ("engine/src", "src") for file in (root / folder).rglob("*.rs")]
+    names = {str(file.relative_to(root)) for file in files if named.search(file.read_text(encoding="utf-8"))}
+    return {name for name in names if not name.startswith("engine/src/host/")}
+
+
+def cell(parts, part):
+    """What a row says of a part."""
+    kept = parts.get(part)
+    if kept is None:
+        return "–"
+    return ", ".join(kept["result"]) + (" ¹" if kept.get("without") else "")
+
+
+def table(known, targets):
+    """The rows in the order of targets.py."""
+    lines = ["| platform | " + " | ".join(HEADS) + " | not shown |", "|---" * (len(HEADS) + 2) + "|"]
+    for target in targets:
+        parts = known["platforms"].get(target.name, {})
+        lines.append(f"| {target.name} | " + " | ".join(cell(parts, part) for part in COLUMNS) + f" | {target.not_shown} |")
+    left_out = {}
+    for target in targets:
+        for part, kept in known["platforms"].get(target.name, {}).items():
+            for name in kept.get("without", ()):
+                left_out.setdefault(name, []).append(f"{target.name} ({part})")
+    lines += ["", "¹ Without tests that the processor's emulator or the system cannot do, by their names: " + "; ".join(
+        f"`{name}`" for name in sorted(left_out)) + "."]
+    return "\n".join(lines)
+
+
+def states(known):
+    """Who has loaded whose state."""
+    savers = list(dict.fromkeys(one["saved"] for one in known["states"]))
+    found = {(one["saved"], one["loaded"]): one["result"] for one in known["states"]}
+    lines = ["| saved on | " + " | ".join(f"loaded on {name}" for name in savers) + " |", "|---" * (len(savers) + 1) + "|"]
+    lines += [f"| {saver} | " + " | ".join(found.get((saver, loader), "–") for loader in savers) + " |" for saver in savers]
+    return "\n".join(lines)

@@ -1,0 +1,136 @@
+"""The platforms, and what of each can be shown on a Linux machine of x86-64."""
+
+import dataclasses
+
+# What a guest of the in-process tests does on every platform that runs them.
+IN_PROCESS = ("api", "dns", "forward", "hostfwd", "icmp", "ipv6", "smoltcp", "state", "tcp", "udp")
+
+# The simulations know no system: what they would show in an hour of emulation, the row of x86-64 shows.
+SIMULATIONS = ("sim::",)
+# These need upstream's library for the same processor.
+UPSTREAM = ("state_moves_between_upstream_and_this_library_and_back", "state_job")
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A row of the table."""
+
+    name: str
+    # Packages of Debian that compile, link and run for it.
+    packages: tuple[str, ...] = ()
+    # The C compiler, which links as well. Without one the library is only compiled.
+    compiler: tuple[str, ...] = ()
+    # Further arguments of rustc.
+    rustflags: tuple[str, ...] = ()
+    # What a program is run with.
+    runner: tuple[str, ...] = ()
+    # Tests that are left out, by the names of the parts.
+    unit_without: tuple[str, ...] = ()
+    in_process_without: tuple[str, ...] = ()
+    in_process: tuple[str, ...] = IN_PROCESS
+    # What nobody has seen, for the table.
+    not_shown: str = "–"
+    # Whether std has to be built for it.
+    builds_std: bool = True
+    # Whether the library can be linked without a libc of its own kind beside it.
+    static: bool = False
+
+
+def emulated(name, gnu, architecture, qemu, **more):
+    """Linux on another processor: Debian's cross compiler, and QEMU for programs."""
+    return Target(
+        name,
+        packages=(f"gcc-{gnu}", f"libc6-dev-{architecture}-cross", "qemu-user-static"),
+        compiler=(f"{gnu}-gcc",),
+        runner=(f"qemu-{qemu}-static", "-L", f"/usr/{gnu}"),
+        not_shown="real hardware",
+        **more,
+    )
+
+
+# Control messages come as they are, and SIOCOUTQNSD is not known to the emulator.
+EMULATOR = SIMULATIONS + (
+    "datagrams_that_the_kernel_put_together_come_apart_again",
+    "runs_leave_from_the_address_that_was_asked",
+    "datagrams_of_all_sizes_arrive_whole_and_in_order_with_and_without_segmenting",
+    "what_a_peer_has_not_got_is_told",
+)
+
+# About what stands for all sockets, where there are such pollers.
+POLLER = (
+    "bytes_from_elsewhere_do_not_wait_for_a_loop_that_sleeps",
+    "a_stack_at_rest_sleeps_until_something_is_due",
+    "a_segment_that_is_refused_is_not_acknowledged_and_comes_through_the_next_time",
+    "rounds_that_pass_leave_behind_what_looking_at_them_does",
+)
+# In network namespaces, which are Linux' own.
+NAMESPACES = (
+    "icmp_fact_03_a_ping_of_the_hosts_loopback_by_ping_socket",
+    "icmp_fact_04_a_ping_without_route_is_unreachable",
+    "icmp_fact_05_ttl_one_reaches_the_hosts_own_addresses",
+    "icmp_fact_06_a_ping_of_the_hosts_loopback_by_raw_socket",
+    "icmp_fact_08_unanswered_echo_is_listed_and_expires",
+    "errors_that_the_host_hears_reach_the_guest_with_its_own_addresses",
+    "ipv6_facts_08_and_09_unreachable_and_hop_limit",
+    "smoltcp_resolves_a_name",
+    "smoltcp_reaches_other_networks_by_the_router_and_is_refused_where_there_is_none",
+    "tcp_fact_03_no_route_is_reported_at_once",
+    "udp_fact_12_no_route_is_reported_and_the_flow_stays",
+    "udp_fact_15_disable_dns_leaves_the_dns_address_alone",
+)
+
+I686_LIBRARIES = "/usr/i686-linux-gnu/lib"
+I686_LINK = f"-Wl,--dynamic-linker={I686_LIBRARIES}/ld-linux.so.2,-rpath,{I686_LIBRARIES}"
+
+TARGETS = (
+    Target("x86_64-unknown-linux-gnu", compiler=("cc",), builds_std=False, packages=("gcc", "libc6-dev")),
+    Target(
+        "i686-unknown-linux-gnu",
+        packages=("gcc-i686-linux-gnu", "libc6-dev-i386-cross"),
+        compiler=("i686-linux-gnu-gcc", I686_LINK),
+        unit_without=SIMULATIONS,
+        in_process_without=UPSTREAM,
+    ),
+    Target(
+        "x86_64-unknown-linux-musl",
+        packages=("musl-tools",),
+        compiler=("musl-gcc",),
+        # A library that programs load has musl's shared one under it; the objects that start a program are musl-gcc's.
+        rustflags=("-C target-feature=-crt-static", "-C link-self-contained=no"),
+        unit_without=SIMULATIONS,
+        in_process_without=UPSTREAM,
+        static=True,
+    ),
+    emulated(
+        "aarch64-unknown-linux-gnu", "aarch64-linux-gnu", "arm64", "aarch64", unit_without=EMULATOR, in_process_without=UPSTREAM
+    ),
+    emulated(
+        "riscv64gc-unknown-linux-gnu", "riscv64-linux-gnu", "riscv64", "riscv64", unit_without=EMULATOR, in_process_without=UPSTREAM
+    ),
+    emulated("s390x-unknown-linux-gnu", "s390x-linux-gnu", "s390x", "s390x", unit_without=EMULATOR, in_process_without=UPSTREAM),
+    Target(
+        "x86_64-pc-windows-gnu",
+        packages=("gcc-mingw-w64-x86-64", "wine64"),
+        compiler=("x86_64-w64-mingw32-gcc",),
+        runner=("/usr/lib/wine/wine64",),
+        unit_without=SIMULATIONS + POLLER,
+        in_process=("hostfwd", "icmp", "ipv6", "smoltcp", "state", "tcp", "udp"),
+        in_process_without=UPSTREAM + NAMESPACES,
+        not_shown="real Windows; Unix sockets, which this wine lacks; the linker of Microsoft",
+    ),
+    Target("x86_64-unknown-freebsd", not_shown="that it links and runs"),
+    Target("x86_64-unknown-netbsd", not_shown="that it links and runs"),
+    Target("x86_64-unknown-openbsd", not_shown="that it links and runs"),
+    Target("x86_64-unknown-illumos", not_shown="that it links and runs"),
+    Target("x86_64-unknown-haiku", not_shown="that it links and runs"),
+    Target("aarch64-apple-darwin", not_shown="that it links and runs"),
+    Target("aarch64-linux-android", not_shown="that it links and runs"),
+)
+
+# What every run of script/test has: a processor of 32 bits, another C library, and two systems that are no Linux.
+SUBSET = {
+    "i686-unknown-linux-gnu": ("unit", "layout"),
+    "x86_64-unknown-linux-musl": ("unit",),
+    "x86_64-unknown-freebsd": ("clippy",),
+    "x86_64-pc-windows-gnu": ("clippy", "layout"),
+}
