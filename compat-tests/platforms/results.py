@@ -4,14 +4,15 @@ import datetime
 import json
 import pathlib
 import re
+import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "script/lib"))
 
 import page  # noqa: E402  (the path has to be set first)
 
-COLUMNS = ("clippy", "unit", "in-process", "programs", "release")
-HEADS = ("compiles, and clippy has no warning", "unit tests", "in-process tests", "C programs", "library, stripped")
+COLUMNS = ("clippy", "layout", "unit", "in-process", "programs", "release")
+HEADS = ("compiler and clippy", "layout of the headers", "unit tests", "in-process tests", "C programs", "library, stripped")
 
 
 class Results:
@@ -69,10 +70,11 @@ class Results:
         """The page and its JSON; targets that were not run keep what they have."""
         store = path.with_suffix(".json")
         known = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {"platforms": {}, "states": []}
+        tree = subprocess.run(["git", "-C", str(path.parent), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
         today = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}"
         for name, parts in self.rows.items():
             for part, kept in parts.items():
-                known["platforms"].setdefault(name, {})[part] = {**kept, "day": today, "compiler": self.compiler}
+                known["platforms"].setdefault(name, {})[part] = {**kept, "day": today, "tree": tree, "compiler": self.compiler}
         if self.states:
             known["states"] = self.states
         store.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
@@ -130,6 +132,8 @@ def table(known, targets):
 def states(known):
     """Who has loaded whose state."""
     savers = list(dict.fromkeys(one["saved"] for one in known["states"]))
+    if not savers:
+        return "No run yet."
     found = {(one["saved"], one["loaded"]): one["result"] for one in known["states"]}
     lines = ["| saved on | " + " | ".join(f"loaded on {name}" for name in savers) + " |", "|---" * (len(savers) + 1) + "|"]
     lines += [f"| {saver} | " + " | ".join(found.get((saver, loader), "–") for loader in savers) + " |" for saver in savers]

@@ -384,8 +384,8 @@ impl Instance {
 
     pub fn add_hostfwd(&self, udp: bool, host: SocketAddrV4, guest: SocketAddrV4) -> Result<(), i32> {
         let (h, g) = (in_addr(*host.ip()), in_addr(*guest.ip()));
-        // SAFETY: plain values; errno is read at once.
         set_errno(0);
+        // SAFETY: plain values; errno is read at once.
         let r = unsafe {
             let add = library().slirp_add_hostfwd;
             add(self.slirp.get(), udp.into(), h, host.port().into(), g, guest.port().into())
