@@ -5,7 +5,7 @@ use std::io;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Reserve;
+pub(crate) struct Reserve(());
 
 impl Reserve {
     /// Makes something.
