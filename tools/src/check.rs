@@ -57,7 +57,7 @@ fn sentences(settings: &Settings) -> Vec<String> {
         }
         sentences.extend(dns.names().sentences().into_iter().map(|sentence| format!("dns: {sentence}")));
     }
-    sentences.extend(settings.limits.sentences().into_iter().map(|sentence| format!("limit: {sentence}")));
+    sentences.extend(settings.limits.sentences().map(|sentence| format!("limit: {sentence}")));
     match &settings.policy {
         Some(policy) => sentences.extend(policy.sentences().map(|sentence| format!("policy: {sentence}"))),
         None => sentences.push("policy: there is none, so that everything is allowed".into()),

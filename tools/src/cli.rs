@@ -129,6 +129,7 @@ pub(crate) enum Forward {
 }
 
 #[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of them in a process")]
 pub(crate) enum Capture {
     /// Begins one, in the place of one that is going on.
     Start {

@@ -144,7 +144,7 @@ impl<R: Record> Capture<R> {
         }
     }
 
-    /// Takes a frame of the guest that is about to be looked at. What becomes of it is told by [`Capture::close`].
+    /// Takes a frame of the guest that is about to be looked at. What becomes of it is told by [`Capture::close_frame`].
     pub(crate) fn open_frame(&mut self, frame: &[u8], now: Instant) {
         let at = self.time(now);
         let ends = if self.choice.is_one() { Ends::of(frame, Direction::Inbound) } else { None };
