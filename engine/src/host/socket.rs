@@ -328,8 +328,8 @@ impl Datagram {
         self.0.set_recv_buffer_size(bytes)
     }
 
-    /// Sets an option whose value is an `int`. Haiku has none of those that are asked for.
-    #[cfg(all(unix, not(target_os = "haiku")))]
+    /// Sets an option whose value is an `int`. Those that are asked for are Linux' own.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(super) fn set_option(&self, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
         set_option(self, level, option, value)
     }
@@ -381,7 +381,7 @@ impl Datagram {
 named_by!(Datagram, |datagram| datagram.0.raw_socket());
 
 /// Sets an option of a socket whose value is an `int`.
-#[cfg(all(unix, not(target_os = "haiku")))]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) fn set_option(
     socket: &impl HostNamed,
     level: libc::c_int,
