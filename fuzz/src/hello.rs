@@ -4,7 +4,7 @@
 //! Input: one byte for the length of the pieces, then the bytes. A first byte below 8 there stands for the beginning of a ClientHello, so that
 //! the fuzzer need not find it.
 
-use oxislirp::policy::{Heard, Hearing, Hello};
+use oxislirp::policy::{Heard, Hearing, Hello, Look, Requests};
 
 use crate::input::Input;
 
@@ -23,6 +23,7 @@ pub fn run(data: &[u8]) {
         assert!(!name.is_empty() && name.parse::<std::net::IpAddr>().is_err());
         assert!(name.bytes().all(|byte| byte.is_ascii_graphic() && !byte.is_ascii_uppercase()));
     }
+    assert_eq!(requests(&bytes, piece), requests(&bytes, 1));
     if bytes.len() >= Hello::LONGEST {
         assert_ne!(whole, Hearing::More);
     }
@@ -33,6 +34,30 @@ fn in_pieces(bytes: &[u8], length: usize) -> Hearing {
     let mut hello = Hello::default();
     let mut heard = bytes.chunks(length).map(|piece| hello.hear(piece));
     heard.find(|hearing| *hearing != Hearing::More).unwrap_or(Hearing::More)
+}
+
+/// The hosts of all requests, and whether the bytes are nothing but requests.
+fn requests(bytes: &[u8], length: usize) -> (Vec<Option<Box<str>>>, bool) {
+    let (mut requests, mut waits, mut hosts) = (Requests::default(), Vec::new(), Vec::new());
+    for piece in bytes.chunks(length) {
+        waits.extend_from_slice(piece);
+        loop {
+            match requests.look((&waits, &[])) {
+                Look::Clear(clear) => {
+                    waits.drain(..clear);
+                    requests.passed(clear);
+                    assert!(waits.is_empty() || requests.holds(waits.len()));
+                    break;
+                }
+                Look::Request(host) => {
+                    hosts.push(host);
+                    requests.go_on();
+                }
+                _ => return (hosts, false),
+            }
+        }
+    }
+    (hosts, true)
 }
 
 /// A ClientHello with these bytes for its extensions, in records of `16 << kind` bytes.

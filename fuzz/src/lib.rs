@@ -12,6 +12,7 @@ pub mod frames;
 pub mod hello;
 mod input;
 pub mod policy;
+pub mod quic;
 pub mod reassembly;
 pub mod resolv_conf;
 pub mod seeds;
@@ -23,7 +24,7 @@ pub mod tftp;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target, by the name of its binary and of its folder in `corpus/`.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("frames", frames::run),
     ("tcp_segments", tcp_segments::run),
     ("reassembly", reassembly::run),
@@ -32,6 +33,7 @@ pub const TARGETS: [Target; 11] = [
     ("dns_policy", dns_policy::run),
     ("hello", hello::run),
     ("policy", policy::run),
+    ("quic", quic::run),
     ("resolv_conf", resolv_conf::run),
     ("tcp_options", tcp_options::run),
     ("tftp", tftp::run),

@@ -576,6 +576,16 @@ pub fn all() -> Vec<Seed> {
                 policy_rule(0, &[], &[3, 0, 0, 0, 0, 96]),
             ]),
         ),
+        ("quic", "whole", quic_records(&[(1, &[&[6, 0][..], &quic_hello(b"a.org")].concat())])),
+        ("quic", "two-packets", {
+            let hello = quic_hello(b"a.org");
+            // The length of the frame stands before its bytes.
+            let (first, second) = hello[2..].split_at(20);
+            let later = [&[1, 6, 20, 0x40, second.len() as u8][..], second, &[0, 0]].concat();
+            quic_records(&[(1, &later), (1, &[&[2, 0, 0, 0, 0, 6, 0, 20][..], first].concat())])
+        }),
+        ("quic", "long-header", quic_records(&[(0, &[&[0xc3, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0x40, 40][..], &[7; 40]].concat())])),
+        ("quic", "later", quic_records(&[(0, &[0xe0, 0, 0, 0, 1, 0, 0, 1, 9, 0x40, 1]), (0, &[0x40, 1, 2])])),
         (
             "resolv_conf",
             "usual",
@@ -590,6 +600,21 @@ pub fn all() -> Vec<Seed> {
         ("tcp_options", "segment", tcp(999, 0, SYN, &SYN_OPTIONS, b"data")[34..].to_vec()),
     ]);
     seeds
+}
+
+/// Records of the target `quic`.
+fn quic_records(records: &[(u8, &[u8])]) -> Vec<u8> {
+    let record = |(kind, bytes): &(u8, &[u8])| [&[*kind][..], &(bytes.len() as u16).to_be_bytes(), bytes].concat();
+    records.iter().flat_map(record).collect()
+}
+
+/// A ClientHello with a name, behind its length as a frame has it.
+fn quic_hello(name: &[u8]) -> Vec<u8> {
+    let vector = |bytes: &[u8]| [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat();
+    let names = vector(&[&[0, 0][..], &vector(&vector(&[&[0][..], &vector(name)].concat()))].concat());
+    let body = [&[3, 3][..], &[7; 32], &[0], &[0, 2, 0x13, 1], &[1, 0], &names].concat();
+    let message = [&[1, 0, 0, body.len() as u8][..], &body].concat();
+    [&[0x40, message.len() as u8][..], &message].concat()
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@ default = "deny"
 rule = [
   { action = "allow", service = "dns" },
   { action = "deny", name = "ads.good.test" },
-  { action = "deny", protocol = "tcp", host-port = 443, name = ["ads.good.test", "*.ads.good.test"], tls = "sni" },
+  { action = "deny", protocol = ["tcp", "udp"], host-port = 443, name = ["ads.good.test", "*.ads.good.test"], tls = "sni" },
   { action = "deny", name = "*.ads.good.test" },
-  { action = "allow", protocol = "tcp", host-port = 443, name = ["good.test", "*.good.test"], tls = "sni" },
+  { action = "allow", protocol = ["tcp", "udp"], host-port = 443, name = ["good.test", "*.good.test"], tls = "sni" },
   { action = "allow", protocol = "tcp", host-port = 80, name = "web.test", http = "host" },
   { action = "allow", protocol = "tcp", host-port = 7000, name = "*.named.test" },
   { action = "allow", protocol = "tcp", host-port = 7000, name = "corp.test", host = "10.1.0.0/16" },

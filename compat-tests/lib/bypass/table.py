@@ -5,7 +5,7 @@ import contextlib
 import socket
 import struct
 
-from . import frames, zone
+from . import frames, initials, zone
 from .frames import ACK, SYN
 from .hello import answers, extension, hello, message, question, records, server_names
 
@@ -416,6 +416,86 @@ _hello("urgent", "an allowed name, with urgent data before it", hello("good.test
 _hello("half", "half a hello, then the end", hello("good.test")[:30], shut=True)
 
 
+def _quic(name, what, *datagrams, port=443, host=zone.TLS_HOST):
+    """Datagrams behind each other from one port, of which none may arrive."""
+    def one():
+        ask("good.test")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stream:
+            stream.bind(("0.0.0.0", 0))
+            for data in datagrams:
+                with contextlib.suppress(OSError):
+                    stream.sendto(data, (host, port))
+            fence()
+            stream.setblocking(False)
+            with contextlib.suppress(OSError):
+                return [f"got {stream.recv(2000)[:40]!r}"]
+        return []
+    one.__name__ = f"quic_{name}"
+    row("QUIC: " + what)(one)
+
+
+def _said(*names, **how):
+    return initials.initial(initials.crypto(0, message(*([server_names(*names)] if names else []))), **how)
+
+
+_BAD = message(server_names("x.evil.test"))
+_quic("other_name", "a name of server that no rule has", _said("x.evil.test"))
+_quic("denied_name", "one that is denied", _said("ads.good.test"))
+_quic("version_2", "the same in version 2", _said("ads.good.test", version=initials.TWO))
+_quic("no_name", "none", _said())
+_quic("two_names", "two", _said("good.test", "x.evil.test"))
+_quic("hidden", "an encrypted name behind another one", initials.initial(initials.crypto(0, message(server_names("x.evil.test"), _ECH))))
+_quic("cut", "another name in frames of one octet, backwards",
+      initials.initial(b"".join(initials.crypto(at, _BAD[at:at + 1]) for at in range(len(_BAD) - 1, -1, -1))))
+_quic("packets", "another name in two packets, the second one first", initials.initial(initials.crypto(60, _BAD[60:]), 1), initials.initial(initials.crypto(0, _BAD[:60]), 0))
+_quic("coalesced", "an allowed name and behind it, in one datagram, another", _said("good.test", pad=0) + _said("x.evil.test", to=b"another!", pad=0))
+_quic("overlapping", "an allowed name that is said over by another", initials.initial(
+    initials.crypto(0, message(server_names("good.test.aa"))) + initials.crypto(0, _BAD)))
+_quic("negotiation", "a version that there is not first, then another name", _said("good.test", wire=0x1A2A3A4A), _said("x.evil.test"))
+_quic("draft", "a version of a draft", _said("good.test", wire=0xFF00001D))
+_quic("google", "Google's own QUIC", b"\x0dbypass!!Q043\1" + bytes(1100))
+_quic("short", "a packet of a connection that does not exist", b"\x40" + bytes(range(100)))
+_quic("moved", "the migration of a connection to another port of the guest's", b"\x47bypass!!" + bytes(range(60)))
+_quic("handshake", "a packet of the handshake first", initials.HANDSHAKE + bytes(1100))
+_quic("port", "an allowed name at another port", _said("good.test"), port=4433)
+_quic("address", "an allowed name at another address", _said("good.test"), host="9.9.9.9")
+_quic("doq", "DNS at the port of DNS over QUIC", _said("good.test"), port=853)
+_quic("no_quic", "DTLS, and something else", b"\x16\xfe\xfd" + bytes(50), b"bypass")
+
+
+def _behind(name, what, *second):
+    """The same behind a connection of QUIC that is allowed."""
+    def one():
+        ask("good.test")
+        got = []
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stream:
+            stream.settimeout(3)
+            stream.connect((zone.TLS_HOST, 443))
+            first = _said("good.test")
+            stream.send(first)
+            if stream.recv(2000) != first:
+                return ["the first one is not there"]
+            for data in second:
+                with contextlib.suppress(OSError):
+                    stream.send(data)
+            fence()
+            stream.setblocking(False)
+            # A refusal is told once, in the place of a datagram.
+            for _ in range(2 * len(second) + 2):
+                with contextlib.suppress(OSError):
+                    got.append(stream.recv(2000))
+        return [f"got {one[:40]!r}" for one in got if one in second[len(second) - 1:]]
+    one.__name__ = f"quic_behind_{name}"
+    row("QUIC, behind an allowed connection: " + what, may=(f"{zone.TLS_HOST}:443",))(one)
+
+
+_behind("other", "another one with another name", _said("x.evil.test", to=b"another!"))
+_behind("same_keys", "the same with the connection ID of the first", _said("x.evil.test", number=9))
+_behind("coalesced", "one within the datagram of a handshake", initials.HANDSHAKE + _said("x.evil.test", to=b"another!"))
+_behind("done", "one when the first has begun", initials.HANDSHAKE + b"\x40" + bytes(30), _said("x.evil.test", to=b"another!"))
+_behind("version", "a version that is not known", _said("good.test", wire=0xFF00001D))
+
+
 def _request(name, what, data):
     def one():
         ask("web.test")
@@ -752,6 +832,20 @@ _greets("tls_upper_case_dot", hello("WWW.Good.Test."), zone.TLS_HOST, 443, "good
 _greets("tls_cut", hello("good.test"), zone.TLS_HOST, 443, "good.test", piece=1)
 _greets("tls_records", records(message(extension(21, bytes(64)), server_names("good.test")), 5), zone.TLS_HOST, 443, "good.test")
 _greets("tls_hidden_behind", records(message(server_names("good.test"), _ECH)), zone.TLS_HOST, 443, "good.test")
+@row("an allowed name in first datagrams, in two packets", control=True, may=(f"{zone.TLS_HOST}:443",))
+def allowed_quic():
+    ask("good.test")
+    whole = message(extension(21, bytes(1500)), server_names("WWW.good.test"))
+    datagrams = [initials.initial(initials.crypto(900, whole[900:]), 1), initials.initial(initials.crypto(0, whole[:900]), 0), b"\x40" + bytes(range(90))]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.settimeout(3)
+        one.connect((zone.TLS_HOST, 443))
+        for data in datagrams:
+            one.send(data)
+        got = [one.recv(2000) for _ in datagrams]
+    return [] if got == datagrams else [f"got {[one[:10] for one in got]}"]
+
+
 _greets("http", b"GET / HTTP/1.1\r\nhost: WEB.test\r\n\r\n", zone.HTTP_HOST, 80, "web.test")
 
 

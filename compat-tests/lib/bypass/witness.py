@@ -66,13 +66,15 @@ class Witness:
         self._visitors = []
         self._echo = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._echo.bind((OPEN, OPEN_UDP))
+        self._quic = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._quic.bind((zone.TLS_HOST, 443))
         self._other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._other.bind((OPEN, 0))
         self.open.add((17, OPEN, self._other.getsockname()[1]))
         self._listeners = [socket.create_server(("0.0.0.0", port), backlog=64) for port in (OPEN_TCP, NAMED, 443, 80)]
         self._listeners.append(socket.create_server(("::", NAMED), family=socket.AF_INET6, backlog=64)
                                if socket.has_ipv6 else None)
-        for target, arguments in [(self._watch, ()), (self._serve_udp, ())] + [(self._accept, (one,)) for one in self._listeners if one]:
+        for target, arguments in [(self._watch, ()), (self._serve_udp, ()), (self._give_back, ())] + [(self._accept, (one,)) for one in self._listeners if one]:
             threading.Thread(target=target, args=arguments, daemon=True).start()
 
     def _watch(self):
@@ -111,6 +113,15 @@ class Witness:
                 elif data.startswith(b"VISIT "):
                     data = self._visit(int(data[6:]))
                 self._echo.sendto(data, peer)
+
+    def _give_back(self):
+        """A server of QUIC that gives back what it gets."""
+        with contextlib.suppress(OSError):
+            while True:
+                data, peer = self._quic.recvfrom(1 << 16)
+                if peer is None:  # closed
+                    return
+                self._quic.sendto(data, peer)
 
     def _visit(self, protocol):
         """Come through a forward; says from which port (UDP), or what came of it (TCP)."""
@@ -152,7 +163,7 @@ class Witness:
 
     def close(self):
         self.names.close()
-        for one in [self._tap, self._echo, self._other, *self._visitors, *self._listeners]:
+        for one in [self._tap, self._echo, self._other, self._quic, *self._visitors, *self._listeners]:
             if one is not None:
                 with contextlib.suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)

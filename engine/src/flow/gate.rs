@@ -9,6 +9,8 @@
 mod guarded;
 #[cfg(feature = "policy")]
 mod learned;
+#[cfg(feature = "policy")]
+mod spoken;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -25,7 +27,7 @@ use super::policy::Policy as Translation;
 use crate::time::Instant;
 
 #[cfg(feature = "policy")]
-use crate::policy::{Heard, Name};
+use crate::policy::{Heard, Name, QuicSpoken};
 #[cfg(feature = "policy")]
 pub(crate) use crate::policy::{Protocol, Service};
 #[cfg(feature = "control")]
@@ -42,6 +44,9 @@ pub(crate) use without::{Protocol, Service};
 pub(crate) struct Admission {
     fate: Fate,
     rule: Option<NonZeroU32>,
+    /// The first datagrams have said a name: others may begin something else.
+    #[cfg(feature = "policy")]
+    spoken: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,11 +64,33 @@ enum Fate {
 
 impl Admission {
     /// Where nobody was asked.
-    pub(crate) const OPEN: Admission = Admission { fate: Fate::Allowed, rule: None };
+    pub(crate) const OPEN: Admission = Admission::by(Fate::Allowed, None);
+
+    const fn by(fate: Fate, rule: Option<NonZeroU32>) -> Admission {
+        Admission {
+            fate,
+            rule,
+            #[cfg(feature = "policy")]
+            spoken: false,
+        }
+    }
+
+    /// Whether datagrams that go this way are looked at when they may begin something else than what was allowed.
+    #[cfg(feature = "policy")]
+    #[inline]
+    pub(crate) fn is_spoken(self) -> bool {
+        self.spoken
+    }
 
     #[inline]
     pub(crate) fn is_allowed(self) -> bool {
         self.fate == Fate::Allowed
+    }
+
+    /// What becomes of datagrams that had to say a name, and have not.
+    #[cfg(feature = "policy")]
+    pub(crate) fn unheard(self) -> Admission {
+        Admission::by(Fate::Denied, self.rule)
     }
 
     /// Whether it may begin, and goes on only if [`Gate::hello`] allows it.
@@ -209,6 +236,24 @@ impl Gate {
         now: Instant,
     ) -> Admission {
         self.guarded.as_ref().map_or(Admission::OPEN, |guarded| guarded.hello(guest, named, real, heard, now))
+    }
+
+    /// Whether a datagram belongs to what was allowed of this way.
+    pub(crate) fn belongs(&mut self, guest: Endpoint, real: SocketAddr, datagram: &[u8], now: Instant) -> bool {
+        self.guarded.as_mut().is_none_or(|guarded| guarded.belongs(guest, real, datagram, now))
+    }
+
+    /// Whether a connection of QUIC may go on whose ClientHello was waited for.
+    pub(crate) fn quic(
+        &mut self,
+        (guest, named): (Endpoint, Endpoint),
+        real: SocketAddr,
+        heard: Heard,
+        spoken: Option<QuicSpoken>,
+        now: Instant,
+    ) -> Admission {
+        let Some(guarded) = &mut self.guarded else { return Admission::OPEN };
+        guarded.quic((guest, named), real, heard, spoken, now)
     }
 
     /// Where the rule that has let a flow in leads it.

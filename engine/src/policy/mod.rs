@@ -38,7 +38,10 @@ mod ruleset;
 mod via;
 
 pub use address::{Cidr, CidrError};
-pub use hello::{Heard, Hearing, Hello, HelloKind, Look, Requests};
+pub use hello::{
+    Heard, Hearing, Hello, HelloKind, Look, QuicFollows, QuicHello, QuicSpoken, Requests, begins_other_quic,
+    may_begin_quic,
+};
 pub use name::{Name, NameError};
 pub use pattern::{NamePattern, NamePatternError};
 pub use preset::Preset;

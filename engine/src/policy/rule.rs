@@ -12,6 +12,9 @@ use super::question::{Direction, Protocol, Question, Service};
 use super::via::{Via, is_nowhere};
 pub(super) use shadow::Left;
 
+/// The port of HTTP over TLS, and over QUIC (RFC 9110 section 4.2.2).
+const HTTPS: u16 = 443;
+
 /// What becomes of a flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Action {
@@ -95,7 +98,7 @@ impl fmt::Display for RuleError {
             RuleError::ServiceIn => "a service is asked by the guest: there is none in the direction in",
             RuleError::NamedIn => "the guest names nothing in the direction in",
             RuleError::HelloWithoutName => "there is no name to compare a server's name or a host with",
-            RuleError::HelloOfOther => "only a connection (tcp) of the guest's to a host has a server's name or a host",
+            RuleError::HelloOfOther => "only what the guest begins with a host has a server's name (tls: protocol tcp or udp) or a host (http: tcp)",
             RuleError::NameIn => "who comes in has an address and no name",
             RuleError::NameOfService => "a service of the virtual network has no name",
             RuleError::ViaOfOther => {
@@ -233,7 +236,8 @@ impl Rule {
     }
 
     /// Has the rule be about connections only whose first bytes say one of its names in this way. Such a connection begins, and
-    /// is then held until its first bytes are there: see [`Reason::Hello`](super::Reason::Hello).
+    /// is then held until its first bytes are there: see [`Reason::Hello`](super::Reason::Hello). A rule about names of TLS is also
+    /// about datagrams, which have to be those of QUIC then: at its ports, or at 443.
     pub fn hello(mut self, kind: HelloKind) -> Rule {
         self.hellos |= kind.bit();
         self
@@ -253,8 +257,12 @@ impl Rule {
         if self.protocols == Protocol::Icmp.bit() && self.has_ports() {
             return Err(RuleError::PortsOfIcmp);
         }
-        let tcp = self.protocols == 0 || self.protocols == Protocol::Tcp.bit();
-        if self.hellos != 0 && !(tcp && self.services == 0 && self.direction == Direction::Out) {
+        let says = match self.hellos & HelloKind::Tls.bit() {
+            0 => Protocol::Tcp.bit(),
+            _ => Protocol::Tcp.bit() | Protocol::Udp.bit(),
+        };
+        let others = self.protocols & !says != 0 || self.services != 0 || self.direction != Direction::Out;
+        if self.hellos != 0 && others {
             return Err(RuleError::HelloOfOther);
         }
         if self.hellos != 0 && self.names.is_empty() {
@@ -335,6 +343,13 @@ impl Rule {
         !self.listens() || (self.hellos & heard.kind().bit() != 0 && name.as_deref().is_some_and(says))
     }
 
+    /// Whether the names can be said in the first bytes of what has this protocol: TLS's is in the first datagrams of QUIC as well,
+    /// which has the port of HTTPS where the rule has none.
+    fn is_said_over(&self, protocol: Protocol, port: u16) -> bool {
+        let quic = self.hellos & HelloKind::Tls.bit() != 0 && (!self.host_ports.is_empty() || port == HTTPS);
+        protocol == Protocol::Tcp || (protocol == Protocol::Udp && quic)
+    }
+
     /// Whether the rule is about this flow, as far as that can be told without its first bytes and the names of its address.
     pub(super) fn is_about(&self, flow: &Asked<'_>) -> bool {
         let question = flow.question;
@@ -351,7 +366,7 @@ impl Rule {
         self.direction == question.direction
             && (if self.services == 0 { service == 0 } else { self.services & service != 0 })
             && (self.protocols == 0 || self.protocols & protocol.bit() != 0)
-            && (protocol == Protocol::Tcp || !self.listens())
+            && (!self.listens() || self.is_said_over(protocol, question.host.port()))
             && (protocol != Protocol::Icmp || !self.has_ports())
             && in_ports(&self.host_ports, question.host.port())
             && in_ports(&self.guest_ports, question.guest.port())

@@ -427,9 +427,17 @@ mod tests {
         assert_eq!(of(policy.judge_hello(&direct("203.0.113.1:443"), &[], &sni)), (Action::Deny, Reason::Default));
         assert_eq!(of(policy.judge(&direct("203.0.113.1:22"))), (Action::Deny, Reason::Default));
         assert_eq!(of(policy.judge(&direct("198.51.100.1:22"))), (Action::Allow, Reason::Rule(5)));
-        // QUIC is none of this: its clients go on with TCP.
-        let quic = Question::out(Protocol::Udp, guest(), at("203.0.113.1:443"), at("203.0.113.1:443"));
-        assert_eq!(of(policy.judge(&quic)), (Action::Deny, Reason::Default));
+        // QUIC is as TLS, at its port; HTTP is none of this.
+        let quic = |port| {
+            let to = SocketAddr::from(([203, 0, 113, 1], port));
+            of(policy.judge_named(&Question::out(Protocol::Udp, guest(), to, to), &counts))
+        };
+        assert_eq!((quic(443), quic(80)), (waits(1), (Action::Deny, Reason::Default)));
+        let anywhere =
+            Policy::builder().rule(Rule::allow().hello(HelloKind::Tls).names(names(&["a.org"]))).build().unwrap();
+        let to = |port| Question::out(Protocol::Udp, guest(), direct(port).host, direct(port).host);
+        assert_eq!(of(anywhere.judge_named(&to("203.0.113.1:443"), &counts)), waits(1));
+        assert_eq!(of(anywhere.judge_named(&to("203.0.113.1:444"), &counts)), (Action::Deny, Reason::Default));
         let heard = |to: &str, heard: Heard| of(policy.judge_hello(&direct(to), &counts, &heard));
         let sni = |name: &str| Heard::Tls(Some(name.into()));
         let (allow, default) = (|rule| (Action::Allow, Reason::Rule(rule)), (Action::Deny, Reason::Default));

@@ -9,10 +9,11 @@ use hashbrown::HashMap;
 #[cfg(feature = "control")]
 use super::Open;
 use super::learned::Learned;
+use super::spoken::Spoken;
 use super::{Admission, Endpoint, Fate, NonZeroU32};
 #[cfg(feature = "control")]
 use crate::policy::Direction;
-use crate::policy::{Action, Heard, Name, Policy, Protocol, Question, Reason, Service, Verdict, Via};
+use crate::policy::{Action, Heard, Name, Policy, Protocol, Question, QuicSpoken, Reason, Service, Verdict, Via};
 use crate::time::{Duration, Instant};
 
 /// Ways of datagrams that are known to be open. When there are more, all are forgotten, and each is judged again.
@@ -39,6 +40,8 @@ pub(super) struct Guarded {
     /// With the verdict that opened them, and how long they stay open, where that ends.
     known: HashMap<Key, (Admission, Option<Instant>), RandomState>,
     learned: Learned,
+    /// What connections of QUIC have said.
+    spoken: Spoken,
     /// Nothing may begin.
     #[cfg(feature = "control")]
     drains: bool,
@@ -58,7 +61,7 @@ fn admission(Verdict { action, reason }: Verdict) -> Admission {
         Reason::Rule(number) | Reason::Hello(number) => NonZeroU32::new(number),
         _ => None,
     };
-    Admission { fate, rule }
+    Admission::by(fate, rule)
 }
 
 impl Guarded {
@@ -67,6 +70,7 @@ impl Guarded {
             policy,
             known: HashMap::default(),
             learned: Learned::default(),
+            spoken: Spoken::default(),
             #[cfg(feature = "control")]
             drains: false,
             #[cfg(feature = "control")]
@@ -87,7 +91,53 @@ impl Guarded {
             return self.judge(&question);
         }
         let names = self.learned.names(real.ip(), now);
-        admission(self.policy.judge_among(&question, |rule| names.clone().any(|known| known.has(rule))))
+        let counts = |rule| names.clone().any(|known| known.has(rule));
+        let admission = admission(self.policy.judge_among(&question, counts));
+        match self.spoken.heard(guest, real) {
+            Some(heard) if admission.listens() && protocol == Protocol::Udp => self.said(&question, heard, counts),
+            _ => admission,
+        }
+    }
+
+    /// What becomes of datagrams of a connection that has said this.
+    fn said(&self, question: &Question, heard: &Heard, counts: impl Fn(u32) -> bool) -> Admission {
+        let admission = admission(self.policy.judge_hello_among(question, heard, counts));
+        // A rule that leads elsewhere has come to be about it only now.
+        let leads = admission.rule().is_some_and(|rule| self.policy.via(rule.get()).is_some());
+        if admission.is_allowed() && leads {
+            return Admission::by(Fate::Denied, admission.rule());
+        }
+        Admission { spoken: true, ..admission }
+    }
+
+    pub(super) fn quic(
+        &mut self,
+        (guest, named): (Endpoint, Endpoint),
+        real: SocketAddr,
+        heard: Heard,
+        spoken: Option<QuicSpoken>,
+        now: Instant,
+    ) -> Admission {
+        if self.keeps_out(None) {
+            return Admission::by(Fate::Denied, None);
+        }
+        let question = Question::out(Protocol::Udp, guest.socket_address(), named.socket_address(), real);
+        let (admission, counts) = {
+            let names = self.learned.names(real.ip(), now);
+            let admission = self.said(&question, &heard, |rule| names.clone().any(|known| known.has(rule)));
+            (admission, names.clone().next().is_some())
+        };
+        if admission.is_allowed() {
+            let until = counts.then(|| now + UNUSED);
+            self.spoken.note((guest, real), heard, spoken, now);
+            self.note((guest, named, Way::Out), admission, until);
+            self.note((guest, real.into(), Way::Answer), admission, until);
+        }
+        admission
+    }
+
+    pub(super) fn belongs(&mut self, guest: Endpoint, real: SocketAddr, datagram: &[u8], now: Instant) -> bool {
+        self.spoken.belongs((guest, real), datagram, now)
     }
 
     pub(super) fn hello(
@@ -115,7 +165,7 @@ impl Guarded {
     /// Every question about a flow that is to begin comes through here.
     fn judge(&self, question: &Question) -> Admission {
         if self.keeps_out(question.service) {
-            return Admission { fate: Fate::Denied, rule: None };
+            return Admission::by(Fate::Denied, None);
         }
         admission(self.policy.judge(question))
     }
@@ -227,8 +277,8 @@ impl Guarded {
     /// One that follows on another.
     pub(super) fn after(policy: Arc<Policy>, before: Option<Guarded>) -> Guarded {
         let drains = before.as_ref().is_some_and(|before| before.drains);
-        let learned = before.map(|before| before.learned.under(&policy)).unwrap_or_default();
-        Guarded { drains, learned, ..Guarded::new(policy) }
+        let (learned, spoken) = before.map(|before| (before.learned.under(&policy), before.spoken)).unwrap_or_default();
+        Guarded { drains, learned, spoken, ..Guarded::new(policy) }
     }
 
     /// One without a policy.
@@ -244,7 +294,9 @@ impl Guarded {
                 Some(real) => [(named, Way::Out), (real.into(), Way::Answer), (real.into(), Way::In)],
                 None => [(named, Way::Service(Service::Dns)); 3],
             };
-            self.known.extend(ways.map(|(other, way)| ((guest, other, way), (Admission::OPEN, None))));
+            let spoken = real.is_some_and(|real| self.spoken.heard(guest, real).is_some());
+            let open = Admission { spoken, ..Admission::OPEN };
+            self.known.extend(ways.map(|(other, way)| ((guest, other, way), (open, None))));
         }
     }
 
@@ -266,7 +318,9 @@ impl Guarded {
         let is_out = question.service.is_none() && question.direction == Direction::Out;
         let counts = |rule| is_out && names.clone().any(|known| known.has(rule));
         let verdict = self.policy.judge_among(question, counts);
-        let heard = heard.filter(|_| matches!(verdict.reason, Reason::Hello(_)));
+        let guest = question.guest.into();
+        let own = || self.spoken.heard(guest, question.host).filter(|_| is_out && question.protocol == Protocol::Udp);
+        let heard = heard.or_else(own).filter(|_| matches!(verdict.reason, Reason::Hello(_)));
         Some(heard.map_or(verdict, |heard| self.policy.judge_hello_among(question, heard, counts)))
     }
 

@@ -4,10 +4,12 @@
 //!
 //! `table` finds and bounds the flows, `peers` says who is who on the two sides of a flow, `clients` the same for a host
 //! forward, `send` takes datagrams from the guest (with `stage` for bursts), `receive` brings those of the host, and `bulk`
-//! says how many at once.
+//! says how many at once. `hello` keeps datagrams until they have said where they go.
 
 mod bulk;
 mod clients;
+#[cfg(feature = "policy")]
+mod hello;
 mod peers;
 mod receive;
 mod send;

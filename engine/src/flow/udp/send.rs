@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 
+#[cfg(feature = "policy")]
+use super::hello::is_to_be_heard;
 use super::stage::{Burst, Stage};
 use super::table::UdpTable;
 use super::{LIFETIME, UdpFlow, UdpId};
@@ -70,6 +72,13 @@ impl UdpTable {
         let mut verdict = Admission::OPEN;
         if !(cx.gate.is_open() || is_answer()) {
             verdict = admission(datagram, meaning, cx);
+            #[cfg(feature = "policy")]
+            if let Destination::Host(real) = meaning
+                && is_to_be_heard(verdict, datagram)
+                && !self.hears(datagram, (real, verdict), cx)
+            {
+                return;
+            }
             if cx.turns_away(verdict, datagram.packet) {
                 let about = About::out(Carrier::Udp, datagram.source, datagram.destination, None);
                 let service = (meaning == Destination::NameServer).then_some(Service::Dns);
@@ -229,7 +238,18 @@ impl UdpTable {
         flow.host.set_ttl(ttl - 1);
         flow.prepare(datagram.packet.len(), whole);
         let rule = verdict.rule();
-        let burst = Burst { flow: id, source, destination, ttl, whole, real, local, rule };
+        let burst = Burst {
+            flow: id,
+            source,
+            destination,
+            ttl,
+            whole,
+            real,
+            local,
+            rule,
+            #[cfg(feature = "policy")]
+            verdict,
+        };
         (send(flow, datagram, &burst, cx), Some(burst))
     }
 

@@ -9,7 +9,11 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::Range;
 
+#[cfg(feature = "policy")]
+use super::hello::is_to_be_heard;
 use super::{FromGuest, UdpId};
+#[cfg(feature = "policy")]
+use crate::flow::gate::Admission;
 use crate::flow::key::Endpoint;
 use crate::host::local_address::LocalAddress;
 use crate::host::mmsg::MAX_SEND;
@@ -31,6 +35,21 @@ pub(super) struct Burst {
     pub local: Option<LocalAddress>,
     /// The rule that has let them in.
     pub rule: Option<NonZeroU32>,
+    /// One that may begin another connection is to be looked at.
+    #[cfg(feature = "policy")]
+    pub verdict: Admission,
+}
+
+impl Burst {
+    #[cfg(feature = "policy")]
+    fn is_left_by(&self, datagram: &FromGuest<'_>) -> bool {
+        self.verdict.is_spoken() && is_to_be_heard(self.verdict, datagram)
+    }
+
+    #[cfg(not(feature = "policy"))]
+    fn is_left_by(&self, _: &FromGuest<'_>) -> bool {
+        false
+    }
 }
 
 /// A staged datagram: the places of its IP packet and of its payload.
@@ -64,6 +83,7 @@ impl Stage {
             burst.destination == datagram.destination
                 && burst.source == datagram.source
                 && (burst.ttl, burst.whole) == (datagram.ttl, datagram.whole)
+                && !burst.is_left_by(datagram)
         })
     }
 

@@ -51,6 +51,8 @@ pub(crate) struct UdpTable {
     /// The forwards by what they are bound to; the scope of a link-local address is not told apart.
     by_host: Several<Endpoint, UdpId>,
     pub(super) stage: Stage,
+    #[cfg(feature = "policy")]
+    pub(super) listening: super::hello::Listening,
     buffer: ReceiveBuffer,
     /// The flow whose turn ended before it had passed on everything in the buffer.
     halfway: Option<UdpId>,

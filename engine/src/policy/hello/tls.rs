@@ -51,7 +51,7 @@ impl ClientHello {
             self.message.extend_from_slice(fragment);
             self.rest -= fragment.len();
             bytes = behind;
-            match self.whole() {
+            match hear_message(&self.message) {
                 Hearing::More => {}
                 // Nothing may follow in the hello's last record, and what follows behind it is not looked at.
                 _ if self.rest > 0 => return Hearing::Unclear,
@@ -60,25 +60,21 @@ impl ClientHello {
         }
         Hearing::More
     }
+}
 
-    /// What the message says once it is whole.
-    fn whole(&self) -> Hearing {
-        let Some((&[kind, a, b, c], body)) = self.message.split_first_chunk::<4>() else {
-            return if self.message.first().is_none_or(|kind| *kind == CLIENT_HELLO) {
-                Hearing::More
-            } else {
-                Hearing::Unclear
-            };
-        };
-        let length = u32::from_be_bytes([0, a, b, c]) as usize;
-        if kind != CLIENT_HELLO || length > Hello::LONGEST {
-            return Hearing::Unclear;
-        }
-        match body.len() {
-            have if have < length => Hearing::More,
-            have if have > length => Hearing::Unclear,
-            _ => server_name(body).map_or(Hearing::Unclear, |name| Hearing::Heard(Heard::Tls(name))),
-        }
+/// What a message, without records around it, says once it is whole.
+pub(super) fn hear_message(message: &[u8]) -> Hearing {
+    let Some((&[kind, a, b, c], body)) = message.split_first_chunk::<4>() else {
+        return if message.first().is_none_or(|kind| *kind == CLIENT_HELLO) { Hearing::More } else { Hearing::Unclear };
+    };
+    let length = u32::from_be_bytes([0, a, b, c]) as usize;
+    if kind != CLIENT_HELLO || length > Hello::LONGEST {
+        return Hearing::Unclear;
+    }
+    match body.len() {
+        have if have < length => Hearing::More,
+        have if have > length => Hearing::Unclear,
+        _ => server_name(body).map_or(Hearing::Unclear, |name| Hearing::Heard(Heard::Tls(name))),
     }
 }
 
