@@ -575,8 +575,10 @@ mod tests {
         assert_eq!(refusal(called.clone().direction(Direction::In)), PolicyError::Rule(2, RuleError::NameIn));
         assert_eq!(refusal(called.service(Service::Dns)), PolicyError::Rule(2, RuleError::NameOfService));
         for other in [
-            hello().protocol(Protocol::Udp),
-            hello().protocol(Protocol::Tcp).protocol(Protocol::Udp),
+            hello().protocol(Protocol::Icmp),
+            hello().hello(HelloKind::Http).protocol(Protocol::Icmp),
+            Rule::allow().hello(HelloKind::Http).protocol(Protocol::Udp),
+            Rule::allow().hello(HelloKind::Http).protocol(Protocol::Tcp).protocol(Protocol::Udp),
             hello().service(Service::Dns),
             hello().direction(Direction::In),
         ] {
