@@ -339,7 +339,7 @@ fn hello_nobody_is_connected_where_no_name_could_help() {
 
 #[test]
 fn hello_what_makes_no_sense_is_refused() {
-    for text in ["tls = 'sni'", "name = 'a.org'\ntls = 'sni'\nprotocol = 'udp'", "name = 'a.org'\nhttp = 'sni'"] {
+    for text in ["tls = 'sni'", "name = 'a.org'\nhttp = 'host'\nprotocol = 'udp'", "name = 'a.org'\nhttp = 'sni'"] {
         assert!(
             try_under(&format!("[[policy.rule]]\naction = 'allow'\n{text}\n"), Setup::default()).is_none(),
             "{text}"

@@ -377,7 +377,7 @@ mod tests {
             ("[[policy.rule]]\naction = 'allow'\ntls = 'sni'\n", "x.toml:1: policy.rule: rule 1: there is no name to"),
             (
                 "[[policy.rule]]\naction = 'allow'\nhttp = 'host'\nname = 'a.org'\nprotocol = 'udp'\n",
-                "x.toml:1: policy.rule: rule 1: only a connection (tcp) of the guest's to a host has",
+                "x.toml:1: policy.rule: rule 1: only what the guest begins with a host has",
             ),
             (
                 "[[policy.rule]]\naction = 'allow'\nprotocol = 'tcp'\nredirect = '192.0.2.7'\n",

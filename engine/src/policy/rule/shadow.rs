@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::super::hello::HelloKind;
 use super::super::pattern::NamePattern;
 use super::super::question::Protocol;
 use super::{Action, Cidr, PortRange, Rule, Set};
@@ -44,7 +45,12 @@ impl Rule {
         let all = Protocol::Tcp.bit() | Protocol::Udp.bit() | Protocol::Icmp.bit();
         let said = if self.protocols == 0 { all } else { self.protocols };
         let said = if self.has_ports() { said & !Protocol::Icmp.bit() } else { said };
-        if self.listens() { said & Protocol::Tcp.bit() } else { said }
+        match (self.listens(), self.hellos & HelloKind::Tls.bit()) {
+            (false, _) => said,
+            (true, 0) => said & Protocol::Tcp.bit(),
+            // Of QUIC as well.
+            (true, _) => said & !Protocol::Icmp.bit(),
+        }
     }
 
     /// A rule with names decides about questions for them as well, which one without does not.
@@ -121,7 +127,7 @@ fn span(cidr: &Cidr) -> Span {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Direction, HelloKind, Service};
+    use crate::policy::{Direction, Service};
 
     fn to(host: &[&str]) -> Rule {
         Rule::allow().host(host.iter().map(|cidr| cidr.parse().unwrap()))
@@ -167,6 +173,12 @@ mod tests {
         let tls = || named(&["a.test"]).hello(HelloKind::Tls);
         assert_eq!(tls().leaves(&tls()), None);
         assert_eq!(named(&["a.test"]).leaves(&tls()), Some(Left::Nothing));
+        // A name of TLS is in datagrams of QUIC too, a host of HTTP in none.
+        let tcp = || named(&["a.test"]).protocol(Protocol::Tcp);
+        assert_eq!(tcp().leaves(&tls()), None);
+        assert_eq!(tcp().leaves(&tls().protocol(Protocol::Udp)), None);
+        assert_eq!(tcp().leaves(&tls().protocol(Protocol::Tcp)), Some(Left::Nothing));
+        assert_eq!(tcp().leaves(&named(&["a.test"]).hello(HelloKind::Http)), Some(Left::Nothing));
         assert_eq!(named(&["a.test"]).leaves(&tls().host(["10.0.0.0/8".parse().unwrap()])), None);
     }
 
