@@ -11,6 +11,8 @@ pub(crate) mod datagram;
 pub(crate) mod effect;
 pub(crate) mod egress;
 pub(crate) mod gate;
+#[cfg(feature = "policy")]
+pub(crate) mod halving;
 pub(crate) mod icmp;
 pub(crate) mod identity;
 pub(crate) mod journal;

@@ -152,8 +152,7 @@ impl Outbox {
 
     /// Takes the last frame back out.
     pub fn pop(&mut self) -> Option<Vec<u8>> {
-        let start = self.ends.len().checked_sub(2).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
-        let frame = self.bytes.get(start..*self.ends.last()?)?.to_vec();
+        let frame = self.last()?.to_vec();
         self.drop_last();
         Some(frame)
     }

@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::Endpoint;
+use crate::flow::halving::forget_older_half;
 use crate::policy::{Heard, QuicFollows, QuicSpoken, begins_other_quic};
 use crate::time::Instant;
 
@@ -33,21 +34,9 @@ impl Spoken {
     /// The last connection between these ends has said this, and may go on.
     pub(super) fn note(&mut self, ends: Ends, heard: Heard, spoken: Option<QuicSpoken>, now: Instant) {
         if self.0.len() >= MOST && !self.0.contains_key(&ends) {
-            self.make_room();
+            forget_older_half(&mut self.0, |said| said.looked_at);
         }
         self.0.insert(ends, Said { heard, spoken, looked_at: now });
-    }
-
-    fn make_room(&mut self) {
-        let mut times: Vec<Instant> = self.0.values().map(|said| said.looked_at).collect();
-        let (_, middle, _) = times.select_nth_unstable(MOST / 2);
-        let middle = *middle;
-        let mut left = MOST / 2;
-        self.0.retain(|_, said| {
-            let stays = said.looked_at >= middle && left > 0;
-            left -= usize::from(stays);
-            stays
-        });
     }
 
     pub(super) fn heard(&self, guest: Endpoint, real: SocketAddr) -> Option<&Heard> {

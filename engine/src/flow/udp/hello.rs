@@ -13,6 +13,7 @@ use super::FromGuest;
 use super::table::UdpTable;
 use crate::flow::context::Context;
 use crate::flow::gate::Admission;
+use crate::flow::halving::forget_older_half;
 use crate::flow::journal::{About, Carrier, Refusal};
 use crate::flow::key::Endpoint;
 use crate::policy::{Hearing, QuicHello, may_begin_quic};
@@ -72,14 +73,7 @@ impl Listening {
     /// What is kept of a connection, which is a new one when the old one has taken too long.
     fn of(&mut self, ends: Ends, now: Instant) -> &mut Held {
         if self.held.len() >= MOST && !self.held.contains_key(&ends) {
-            let mut times: Vec<Instant> = self.held.values().map(|held| held.since).collect();
-            let (_, middle, _) = times.select_nth_unstable(MOST / 2);
-            let (middle, mut left) = (*middle, MOST / 2);
-            self.held.retain(|_, held| {
-                let stays = held.since >= middle && left > 0;
-                left -= usize::from(stays);
-                stays
-            });
+            forget_older_half(&mut self.held, |held| held.since);
         }
         let new = || Held { hello: QuicHello::default(), kept: Vec::new(), bytes: 0, since: now };
         let held = self.held.entry(ends).or_insert_with(new);

@@ -3,11 +3,12 @@
 //!
 //! Bytes go in as they come, each once and cut anywhere; a name comes out, or that there is none to be had. What is kept is bounded
 //! by [`Hello::LONGEST`], and each byte is looked at a bounded number of times. `tls` reads the one kind, `http` the other, and `requests`
-//! finds the further requests of a connection; `quic` has a ClientHello in datagrams. Nothing comes in of rules, flows or the time, and nothing here is lenient: what two readers could read differently is no hello,
+//! finds the further requests of a connection; `quic` has a ClientHello in datagrams (`reader`: bytes from their beginning). Nothing comes in of rules, flows or the time, and nothing here is lenient: what two readers could read differently is no hello,
 //! because whoever is behind the connection is the other reader.
 
 mod http;
 mod quic;
+mod reader;
 mod requests;
 mod tls;
 

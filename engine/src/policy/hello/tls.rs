@@ -3,6 +3,7 @@
 //! A parser of our own, because of what it refuses: the crate that has this format passes over what it does not understand,
 //! and brings thirty others for it.
 
+use super::reader::Reader;
 use super::{Heard, Hearing, Hello, name};
 
 /// The type of a record that carries handshake messages (RFC 8446 section 5.1); a connection of TLS begins with it.
@@ -102,7 +103,7 @@ fn server_name(hello: &[u8]) -> Option<Option<Box<str>>> {
     }
     let mut found = None;
     while !extensions.0.is_empty() {
-        let kind = extensions.number()?;
+        let kind = extensions.two_bytes()?;
         let data = extensions.vector()?;
         if kind == SERVER_NAME && found.replace(data).is_some() {
             return None;
@@ -121,17 +122,8 @@ fn server_name(hello: &[u8]) -> Option<Option<Box<str>>> {
     host.bytes().all(|byte| byte.is_ascii_graphic()).then(|| name(host))
 }
 
-/// Bytes that are read from their beginning.
-struct Reader<'a>(&'a [u8]);
-
 impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn number(&mut self) -> Option<u16> {
+    fn two_bytes(&mut self) -> Option<u16> {
         let (taken, rest) = self.0.split_first_chunk::<2>()?;
         self.0 = rest;
         Some(u16::from_be_bytes(*taken))
@@ -139,13 +131,13 @@ impl<'a> Reader<'a> {
 
     /// A vector whose length has two bytes (RFC 8446 section 3.4).
     fn vector(&mut self) -> Option<&'a [u8]> {
-        let length = self.number()?;
+        let length = self.two_bytes()?;
         self.take(length.into())
     }
 
     /// One whose length has one byte.
     fn short_vector(&mut self) -> Option<&'a [u8]> {
-        let length = *self.take(1)?.first()?;
+        let length = self.byte()?;
         self.take(length.into())
     }
 }

@@ -1,5 +1,6 @@
 //! The packets of a datagram as they stand behind each other (RFC 9000 sections 12.2 and 17.2), and what is in an Initial one.
 
+use super::super::reader::Reader;
 use super::keys::{Keys, SAMPLE, TAG, Version};
 
 /// Set in the first byte of a packet with a long header; the others say nothing of themselves.
@@ -165,20 +166,7 @@ fn frame(reader: &mut Reader<'_>, show: &mut impl FnMut(u64, &[u8]) -> bool) -> 
     Some(true)
 }
 
-/// Bytes that are read from their beginning.
-struct Reader<'a>(&'a [u8]);
-
 impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.take(1)?.first().copied()
-    }
-
     /// RFC 9000 section 16.
     fn number(&mut self) -> Option<u64> {
         let first = self.byte()?;
