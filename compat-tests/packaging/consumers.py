@@ -8,6 +8,7 @@ import os
 import re
 
 from rig.report import Failure
+from transcript import page as transcript_page
 
 
 class Consumer:
@@ -103,16 +104,18 @@ packet; downloads passed in every run.
 """
 
 
-def write_table(path, found):
-    """The page of consumers; a release that was not run keeps the rows it has."""
+def write_table(path, found, transcripts):
+    """The page of consumers, and of what happened to the package; a release that was not run keeps the rows and the transcript it has."""
     store = path.replace(".md", ".json")
-    kept = []
+    kept = {"consumers": [], "transcripts": {}}
     if os.path.exists(store):
         with open(store, encoding="utf-8") as file:
-            kept = [row for row in json.load(file) if row["suite"] not in {one["suite"] for one in found}]
-    everything = sorted(kept + found, key=lambda row: row["suite"])
+            kept = json.load(file)
+    everything = [row for row in kept["consumers"] if row["suite"] not in {one["suite"] for one in found}]
+    everything = sorted(everything + found, key=lambda row: row["suite"])
+    transcripts = dict(sorted({**kept["transcripts"], **transcripts}.items()))
     with open(store, "w", encoding="utf-8") as file:
-        json.dump(everything, file, indent=1)
+        json.dump({"consumers": everything, "transcripts": transcripts}, file, indent=1)
         file.write("\n")
     with open(path, "w", encoding="utf-8") as file:
         file.write(
@@ -124,3 +127,6 @@ def write_table(path, found):
         for row in everything:
             file.write(f"| {row['suite']} | {row['consumer']} | `{row['package']}` | {row['version'] or '–'} | {row['shows']} | {row['result']} |\n")
         file.write(NOTES)
+        file.write("\n## What was done with the package\n\nIn each release, in this order; of what the programs say only the lines that tell something.\n")
+        for suite, transcript in transcripts.items():
+            file.write(f"\n### {suite}, {transcript['day']}\n\n{transcript_page(transcript['steps'])}")

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -18,11 +19,14 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "lib"))
 from consumers import CONSUMERS, rows, write_table  # noqa: E402  (the path has to be set first)
 from rig.report import Failure, Report, truth  # noqa: E402
 from system import System  # noqa: E402
+from transcript import APT, BUILD, Transcript  # noqa: E402
 
 SUITES = ("bookworm", "sid")
 # What the build needs beyond the package's own list, and what looks at its result.
 TOOLS = ["dpkg-dev", "lintian", "fakeroot", "autopkgtest", "adduser"]
 SOURCE = "/build/oxislirp"
+# Beside the packages: what was said when they were built.
+TRANSCRIPT = "transcript.json"
 
 
 def unpack(report, cache):
@@ -42,7 +46,7 @@ def unpack(report, cache):
     return None
 
 
-def build(report, system, source, version):
+def build(report, transcript, system, source, version):
     """Builds in a fresh system and returns the folder with the packages, or None."""
     with report.check("build.dependencies"):
         system.install(*TOOLS)
@@ -52,97 +56,115 @@ def build(report, system, source, version):
                    f"tar -xf oxislirp_{version}.orig-vendor.tar.xz -C oxislirp/vendor --strip-components=1 && "
                    "cp -a oxislirp/packaging/debian oxislirp/debian")
         system.run("sh", "-c", f"cd {SOURCE} && apt-get -q -y --no-install-recommends build-dep ./", timeout=900)
-        report.info("compiler: " + system.run("rustc", "--version").strip())
+        compiler = system.run("rustc", "--version")
+        report.info("compiler: " + compiler.strip())
+        transcript.add("rustc --version", compiler)
     with report.check("build.offline"):
         # As an ordinary user, without a network, from the two tarballs alone.
         system.run("sh", "-c", "adduser --system --group --home /build --no-create-home builder >/dev/null && chown -R builder /build")
         text = system.run("sh", "-c", f"cd {SOURCE} && dpkg-buildpackage -us -uc", network=False, user="builder", timeout=3000)
         shutil.copy(system.log, system.log + ".build")
+        transcript.add("dpkg-buildpackage -us -uc     # by an ordinary user, without a network", text, BUILD)
         truth("dpkg-gensymbols: warning" not in text, "the symbols differ from Debian's list")
     if not [name for name in os.listdir(system.path("/build")) if name.endswith(".deb")]:
         return False
     with report.check("lintian"):
-        text = system.run("sh", "-c", "cd /build && lintian --fail-on error,warning -i --tag-display-limit 0 oxislirp_*.changes", user="builder",
-                          timeout=900)
+        command = "lintian --fail-on error,warning -i --tag-display-limit 0 oxislirp_*.changes"
+        text = system.run("sh", "-c", f"cd /build && {command}", user="builder", timeout=900)
         report.info("lintian says nothing above info" if not text.strip() else text.strip()[:2000])
+        transcript.add(f"{command}     # {system.run('lintian', '--print-version').strip()}", text or "(nothing)")
     return True
 
 
-def install(report, system, packages):
+def install(report, transcript, system, packages):
     """Puts the packages over upstream's and brings upstream's back at the end; between, the consumers run."""
     with report.check("consumers.installed"):
         names = [one.package for one in CONSUMERS if system.known(one.package)]
         system.install("libslirp0", "python3", "busybox-static", "iproute2", *names)
         report.info("upstream: libslirp0 " + system.version("libslirp0"))
+        transcript.add("dpkg-query -W libslirp0", "libslirp0 " + system.version("libslirp0"))
+
     def files(package):
         return [os.path.join("/packages", name) for name in packages if name.startswith(f"{package}_")]
 
     with report.check("tools.beside_upstream"):
         # The command alone takes nothing away, and has a library for one program.
-        system.run("apt-get", "-q", "-y", "--no-install-recommends", "install", *files("oxislirp-tools"))
+        text = system.run("apt-get", "-q", "-y", "--no-install-recommends", "install", *files("oxislirp-tools"))
+        transcript.add("apt-get install ./oxislirp-tools_*.deb", text, APT)
         truth(system.version("libslirp0") and not system.version("oxislirp0"), "libslirp0 went")
         text = system.run("oxislirp", "run", "--check", "--", "slirp4netns", "--version")
         truth("slirp4netns would run on /usr/lib/" in text and "/oxislirp/libslirp.so.0" in text, text)
         text = system.run("oxislirp", "run", "--", "slirp4netns", "--version")
+        transcript.add("oxislirp run -- slirp4netns --version", text)
         truth("libslirp: 4.9.5" in text, text)
         report.info("slirp4netns --version under oxislirp run: " + "; ".join(text.split("\n")[:3]))
     with report.check("replace.with_apt"):
         text = system.run("apt-get", "-q", "-y", "--no-install-recommends", "install", *files("oxislirp0"))
+        transcript.add("apt-get install ./oxislirp0_*.deb", text, APT)
         truth("libslirp0" in text.split("REMOVED:")[1].split("NEW")[0] if "REMOVED:" in text else False, f"libslirp0 was not replaced: {text[-800:]}")
         gone = [name for name in [*names, "oxislirp-tools"] if not system.version(name)]
         truth(not gone, f"went with it: {gone}")
     with report.check("replace.apt_check"):
-        system.run("apt-get", "check")
-        system.run("dpkg", "--audit")
+        text = system.run("apt-get", "-q", "-q", "check") + system.run("dpkg", "--audit")
+        transcript.add("apt-get -qq check && dpkg --audit", text or "(nothing, status 0)")
     with report.check("replace.library_is_ours"):
         truth(b"OXISLIRP_POLL" in open(system.library(), "rb").read(), f"{system.library()} is not this library")
 
 
-def give_back(report, system):
+def give_back(report, transcript, system):
     """Removal: upstream's package takes its place again."""
     with report.check("remove.upstream_comes_back"):
-        system.run("apt-get", "-q", "-y", "--no-install-recommends", "install", "libslirp0")
+        text = system.run("apt-get", "-q", "-y", "--no-install-recommends", "install", "libslirp0")
+        transcript.add("apt-get install libslirp0", text, APT)
         truth(not system.version("oxislirp0"), "oxislirp0 is still there")
         truth(b"OXISLIRP_POLL" not in open(system.library(), "rb").read(), "the library is still ours")
         system.run("apt-get", "check")
         gone = [one.package for one in CONSUMERS if system.known(one.package) and not system.version(one.package)]
         truth(not gone, f"went with it: {gone}")
     with report.check("remove.nothing_left"):
-        system.run("apt-get", "-q", "-y", "purge", "oxislirp-tools")
+        text = system.run("apt-get", "-q", "-y", "purge", "oxislirp-tools")
+        transcript.add("apt-get purge oxislirp-tools", text, APT)
         left = system.run("sh", "-c", "find / -xdev -name '*oxislirp*' -not -path '/packages/*' -not -path '/work/*' -not -path '/proc/*'").split()
-        truth(not [name for name in left if "/var/lib/apt" not in name and "/var/cache" not in name], str(left))
+        left = [name for name in left if "/var/lib/apt" not in name and "/var/cache" not in name]
+        transcript.add("find / -xdev -name '*oxislirp*'     # but apt's lists and downloads", "\n".join(left) or "(nothing)")
+        truth(not left, str(left))
 
 
 def packaged(report, name, cache, source, keep, packages):
     """Builds in a fresh system, keeps what came out in `packages` and runs its own tests. Whether there are packages."""
+    transcript = Transcript()
     with System(name, cache, "build", keep) as system:
-        if not build(report, system, *source):
+        if not build(report, transcript, system, *source):
             return False
         shutil.rmtree(packages, ignore_errors=True)
         os.makedirs(packages)
         for one in os.listdir(system.path("/build")):
             if one.endswith((".deb", ".changes", ".dsc", ".buildinfo")):
                 shutil.copy(os.path.join(system.path("/build"), one), packages)
-        autopkgtest(report, system)
+        autopkgtest(report, transcript, system)
+    # For a run that takes these packages.
+    transcript.save(os.path.join(packages, TRANSCRIPT))
     return True
 
 
 def suite(report, name, cache, source, keep):
-    """Everything in one release of Debian. Returns the rows of the table. Without a source the packages of the last run are taken."""
+    """Everything in one release of Debian. Returns the rows of the table and the transcript's steps. Without a source the packages of the last
+    run are taken."""
     report.prefix = f"{name}."
     base = None
     with report.check("debootstrap"):
         base = System.base(name, cache)
     if base is None:
-        return []
+        return [], []
     packages = os.path.join(cache, f"packages-{name}")
     if source and not packaged(report, name, cache, source, keep, packages):
-        return []
+        return [], []
+    transcript = Transcript.of_file(os.path.join(packages, TRANSCRIPT))
     with System(name, cache, "use", keep) as system:
         system.bind(packages, "/packages")
-        install(report, system, sorted(one for one in os.listdir(packages) if one.endswith(".deb")))
+        install(report, transcript, system, sorted(one for one in os.listdir(packages) if one.endswith(".deb")))
         if not system.version("oxislirp0"):
-            return []
+            return [], []
         system.bind(ROOT, "/work/oxislirp")
         # The guest's kernel: this machine's will do, and saves unpacking another.
         if glob.glob("/boot/vmlinuz-*"):
@@ -151,11 +173,12 @@ def suite(report, name, cache, source, keep):
         else:
             system.install("linux-image-amd64")
         found = rows(report, system)
-        give_back(report, system)
-    return found
+        transcript.add("# here each program of the table above is run", "")
+        give_back(report, transcript, system)
+    return found, transcript.steps
 
 
-def autopkgtest(report, system):
+def autopkgtest(report, transcript, system):
     """The package's own tests, as a distribution runs them after a build."""
     with report.check("autopkgtest"):
         words = ["autopkgtest", "--no-built-binaries", "--quiet", "--summary-file=/tmp/summary"]
@@ -167,6 +190,7 @@ def autopkgtest(report, system):
                 with open(system.path("/tmp/summary"), encoding="utf-8") as file:
                     lines = [line.strip() for line in file if line.strip()]
                 report.info("autopkgtest: " + "; ".join(lines))
+                transcript.add("autopkgtest --no-built-binaries *.deb oxislirp -- null", "\n".join(lines))
         truth(all("PASS" in line for line in lines) and len(lines) == 4, str(lines))
 
 
@@ -193,16 +217,20 @@ def main():
     report.prefix = ""
     source = None if chosen.built else unpack(report, chosen.cache)
     table = []
+    transcripts = {}
     if source or chosen.built:
         for name in chosen.suite or SUITES:
             try:
-                table += suite(report, name, chosen.cache, source, chosen.keep)
+                found, steps = suite(report, name, chosen.cache, source, chosen.keep)
+                table += found
+                if found:
+                    transcripts[name] = {"day": time.strftime("%-d %B %Y", time.gmtime()), "steps": steps}
             except Failure as failure:
                 with report.check("end"):
                     raise failure
     report.prefix = ""
     if chosen.table and table:
-        write_table(chosen.table, table)
+        write_table(chosen.table, table, transcripts)
     sys.exit(report.summary())
 
 
