@@ -3,17 +3,25 @@
 //!
 //! Input: one byte for the default action, then records by their first byte: below 128 a rule (action and direction; bits of
 //! protocols; bits of services; then five lists, each with its length in one byte), else a question (kind; protocol; service; three
-//! ends). An address is a byte for its form and bytes for its value.
+//! ends). An address is a byte for its form and bytes for its value. Where a record's first byte has the bit 32, a rule has names, what it listens
+//! to and where it leads behind all that, and a question the names of its address and what the first bytes say.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use oxislirp::policy::{Action, Cidr, Direction, Policy, PortRange, Preset, Protocol, Question, Reason, Rule, Service};
+use oxislirp::policy::{
+    Action, Cidr, Direction, Heard, HelloKind, Name, Policy, PortRange, Preset, Protocol, Question, Reason, Rule,
+    Service, Via,
+};
 
 use crate::input::Input;
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp];
 const SERVICES: [Service; 5] = [Service::Dns, Service::Dhcp, Service::Tftp, Service::GuestForward, Service::Echo];
 const ACTIONS: [Action; 3] = [Action::Allow, Action::Deny, Action::Drop];
+/// Some are below others, and some end as others do.
+const NAMES: [&str; 5] = ["a.test", "b.a.test", "c.b.a.test", "ba.test", "test"];
+/// The bit of a record that has names.
+const NAMED: u8 = 32;
 
 #[derive(Debug)]
 struct Written {
@@ -26,6 +34,24 @@ struct Written {
     named: Vec<(IpAddr, u8)>,
     guest_ports: Vec<(u16, u16)>,
     host_ports: Vec<(u16, u16)>,
+    /// Each with whether what is below it is meant.
+    names: Vec<(bool, &'static str)>,
+    tls: bool,
+    http: bool,
+    via: Option<Via>,
+}
+
+impl Written {
+    fn listens(&self) -> bool {
+        self.tls || self.http
+    }
+}
+
+/// A question, the names that its address counts for, and what its first bytes say.
+struct Asked {
+    question: Question,
+    names: Vec<&'static str>,
+    heard: Heard,
 }
 
 pub fn run(data: &[u8]) {
@@ -35,20 +61,40 @@ pub fn run(data: &[u8]) {
     while !input.is_empty() && rules.len() + questions.len() < 64 {
         let kind = input.u8();
         match kind {
-            0..128 => rules.extend(rule(kind, &mut input)),
-            _ => questions.push(question(kind, &mut input)),
+            0..128 => {
+                let listens = rules.iter().any(|(rule, _): &(Written, Rule)| rule.listens());
+                // What is listened to is connected by then, and leads nowhere else.
+                let leads = |rule: &Written| rule.via.is_some() && (listens || rule.listens());
+                rules.extend(rule(kind, &mut input).filter(|(rule, _)| !leads(rule)));
+            }
+            _ => questions.push(asked(kind, &mut input)),
         }
     }
     let builder = rules.iter().fold(Policy::builder(), |all, (_, rule): &(Written, Rule)| all.rule(rule.clone()));
     let policy = builder.clone().default_action(default).build().expect("each rule was looked at");
     let closed = builder.preset(Preset::InternetOnly).build().expect("as before");
-    for question in &questions {
+    for (number, (rule, _)) in (1..).zip(&rules) {
+        assert_eq!(policy.via(number), rule.via.as_ref());
+    }
+    for Asked { question, names, heard } in &questions {
+        let known: Vec<Name> = names.iter().map(|name| name.parse().expect("it is one")).collect();
+        let named = policy.judge_named(question, &known);
+        assert_eq!(
+            (named.action, named.reason),
+            plain(&rules, default, question, names),
+            "{question:?} {names:?} under {rules:?}"
+        );
+        let said = policy.judge_hello(question, &known, heard);
+        let plainly = plain_heard(&rules, default, question, names, heard);
+        assert_eq!((said.action, said.reason), plainly, "{question:?} {names:?} {heard:?} under {rules:?}");
         let verdict = policy.judge(question);
-        let plain = plain(&rules, default, question);
+        let plain = plain(&rules, default, question, &[]);
         assert_eq!((verdict.action, verdict.reason), plain, "{question:?} under {rules:?}");
         // What no rule speaks of is nothing private.
         let behind = closed.judge(question);
         match plain.1 {
+            // Whether it is listened to is a question of what else could become of it.
+            _ if rules.iter().any(|(rule, _)| rule.listens()) => {}
             Reason::Default => assert!(matches!(behind.reason, Reason::Preset | Reason::Default)),
             _ => assert_eq!(behind, verdict),
         }
@@ -119,6 +165,10 @@ fn rule(kind: u8, input: &mut Input) -> Option<(Written, Rule)> {
         named: list(input, prefix),
         guest_ports: list(input, ports),
         host_ports: list(input, ports),
+        names: if kind & NAMED != 0 { list(input, |input| (input.u8() & 128 != 0, name(input))) } else { Vec::new() },
+        tls: kind & NAMED != 0 && input.u8() & 1 != 0,
+        http: kind & NAMED != 0 && input.u8() & 1 != 0,
+        via: if kind & NAMED != 0 { via(input) } else { None },
     };
     let cidrs = |list: &[(IpAddr, u8)]| -> Vec<Cidr> {
         list.iter().map(|&(ip, len)| Cidr::new(ip, len).expect("no bits behind it")).collect()
@@ -131,7 +181,35 @@ fn rule(kind: u8, input: &mut Input) -> Option<(Written, Rule)> {
     let rule = written.services.iter().fold(rule, |rule, service| rule.service(*service));
     let rule = rule.guest(cidrs(&written.guest)).host(cidrs(&written.host)).named(cidrs(&written.named));
     let rule = rule.guest_ports(ports(&written.guest_ports)).host_ports(ports(&written.host_ports));
+    let patterns =
+        written.names.iter().map(|(below, name)| if *below { format!("*.{name}") } else { (*name).to_owned() });
+    let rule = rule.names(patterns.map(|pattern| pattern.parse().expect("it is one")));
+    let rule = if written.tls { rule.hello(HelloKind::Tls) } else { rule };
+    let rule = if written.http { rule.hello(HelloKind::Http) } else { rule };
+    let rule = written.via.iter().cloned().fold(rule, Rule::via);
     rule.check().is_ok().then_some((written, rule))
+}
+
+fn name(input: &mut Input) -> &'static str {
+    NAMES[usize::from(input.u8()) % NAMES.len()]
+}
+
+fn via(input: &mut Input) -> Option<Via> {
+    let proxy = |text: &str| Via::Proxy(text.parse().expect("it is one"));
+    match input.u8() % 8 {
+        1 => Some(Via::Address(SocketAddr::from(([192, 0, 2, 7], 53)))),
+        2 => Some(proxy("socks5://192.0.2.7:1080")),
+        3 => Some(proxy("http://192.0.2.7:3128")),
+        _ => None,
+    }
+}
+
+fn asked(kind: u8, input: &mut Input) -> Asked {
+    let question = question(kind, input);
+    let names = if kind & NAMED != 0 { list(input, name) } else { Vec::new() };
+    let said = if kind & NAMED != 0 { input.u8() } else { 0 };
+    let name = (said & 2 != 0).then(|| name(input).into());
+    Asked { question, names, heard: if said & 1 != 0 { Heard::Tls(name) } else { Heard::Http(name) } }
 }
 
 fn question(kind: u8, input: &mut Input) -> Question {
@@ -207,11 +285,58 @@ fn is_about(rule: &Written, question: &Question) -> bool {
         && ports(&rule.host_ports, question.host.port())
 }
 
-fn plain(rules: &[(Written, Rule)], default: Action, question: &Question) -> (Action, Reason) {
-    let found = (1..).zip(rules).find(|(_, (rule, _))| is_about(rule, question));
+/// Whether a name is one of those that a rule has: the same one, or one that ends as it does behind a dot.
+fn has(rule: &Written, name: &str) -> bool {
+    rule.names.iter().any(|(below, own)| if *below { name.ends_with(&format!(".{own}")) } else { name == *own })
+}
+
+/// Whether the rule may be about it, where its address counts for these names.
+fn counts(rule: &Written, question: &Question, names: &[&str]) -> bool {
+    let carries = match question.protocol {
+        Protocol::Tcp => true,
+        Protocol::Udp => rule.tls && (!rule.host_ports.is_empty() || question.host.port() == 443),
+        _ => false,
+    };
+    let by_what_is_said = rule.listens() && (rule.action != Action::Allow || !rule.host.is_empty());
+    is_about(rule, question)
+        && (!rule.listens() || carries)
+        && (rule.names.is_empty() || by_what_is_said || names.iter().any(|name| has(rule, name)))
+}
+
+fn decided(found: Option<(u32, &Written)>, default: Action, question: &Question) -> (Action, Reason) {
     match (found, question.service) {
-        (Some((number, (rule, _))), _) => (rule.action, Reason::Rule(number)),
+        (Some((number, rule)), _) => (rule.action, Reason::Rule(number)),
         (None, Some(Service::Dhcp | Service::Echo)) => (Action::Allow, Reason::Default),
         (None, _) => (default, Reason::Default),
     }
+}
+
+type Rules = [(Written, Rule)];
+
+fn about<'a>(rules: &'a Rules, question: &'a Question, names: &'a [&str]) -> impl Iterator<Item = (u32, &'a Written)> {
+    (1..).zip(rules).map(|(number, (rule, _))| (number, rule)).filter(|(_, rule)| counts(rule, question, names))
+}
+
+fn plain(rules: &Rules, default: Action, question: &Question, names: &[&str]) -> (Action, Reason) {
+    let Some((number, _)) = about(rules, question, names).next().filter(|(_, rule)| rule.listens()) else {
+        return decided(about(rules, question, names).next(), default, question);
+    };
+    // It is listened to where some name could have it allowed.
+    let best = about(rules, question, names).find(|(_, rule)| !rule.listens() || rule.action == Action::Allow);
+    match decided(best, default, question) {
+        (Action::Allow, _) => (Action::Deny, Reason::Hello(number)),
+        refused => refused,
+    }
+}
+
+fn plain_heard(rules: &Rules, default: Action, question: &Question, names: &[&str], heard: &Heard) -> (Action, Reason) {
+    let hears = |rule: &Written| {
+        let (listens, said) = match heard {
+            Heard::Tls(said) => (rule.tls, said),
+            Heard::Http(said) => (rule.http, said),
+            _ => unreachable!("there are two kinds"),
+        };
+        !rule.listens() || (listens && said.as_deref().is_some_and(|said| has(rule, said)))
+    };
+    decided(about(rules, question, names).find(|(_, rule)| hears(rule)), default, question)
 }

@@ -138,6 +138,22 @@ fn policy_records(rules: &[Vec<u8>]) -> Vec<u8> {
     std::iter::once(vec![1]).chain(rules.iter().cloned()).chain(questions).flatten().collect()
 }
 
+/// Rules with a name, of which one listens to TLS and one leads through a proxy, and questions about addresses that count for names below, for the
+/// name itself and for another; the first bytes say the name, or none.
+fn policy_names() -> Vec<u8> {
+    let named = |kind: u8, protocols: u8, below: u8, hellos: [u8; 2], via: u8| {
+        [&[kind | 32, protocols, 0, 0, 0, 0, 0, 0, 1, below, 0][..], &hellos, &[via]].concat()
+    };
+    let rules = [named(0, 2, 0, [0, 0], 2), named(0, 1, 128, [1, 0], 0), named(1, 0, 128, [0, 0], 0)];
+    let question = |protocol: u8, names: &[u8], said: &[u8]| {
+        let end = [0, 192, 0, 2, 1, 1, 187];
+        let head = [&[128 + 32 + 2, protocol, 0][..], &[0, 10, 0, 2, 15, 0x10, 0], &end, &end].concat();
+        [&head[..], &[names.len() as u8], names, said].concat()
+    };
+    let questions = [question(0, &[1], &[3, 1]), question(1, &[0], &[1]), question(0, &[3, 4], &[2, 3])];
+    [&[1][..], &rules.concat(), &questions.concat()].concat()
+}
+
 /// An IPv6 packet of the guest. Checksums are put in by the target.
 fn ip6(next: u8, payload: &[u8]) -> Vec<u8> {
     let mut packet = vec![0x60, 0, 0, 0];
@@ -566,6 +582,7 @@ pub fn all() -> Vec<Seed> {
         ("hello", "http-target", [&[5][..], b"GET http://a.org/ HTTP/1.0\r\nX: y\r\nHost: a.org\r\n\r\nbody"].concat()),
         ("hello", "http-two-hosts", [&[2][..], b"GET / HTTP/1.1\r\nHost: a.org\r\nhost: b.org\r\n\r\n"].concat()),
         ("policy", "hosts", policy_records(&[policy_rule(1, &[], &[0, 10, 0, 0, 0, 8]), policy_rule(0, &[], &[])])),
+        ("policy", "names", policy_names()),
         ("policy", "services", policy_records(&[policy_rule(0, &[1], &[]), policy_rule(1, &[0x12], &[])])),
         (
             "policy",

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use proptest::prelude::*;
 
-use super::{Action, Cidr, Direction, Policy, PortRange, Protocol, Question, Reason, Rule, Service};
+use super::{
+    Action, Cidr, Direction, Heard, HelloKind, Name, Policy, PortRange, Protocol, Question, Reason, Rule, Service, Via,
+};
 
 /// A rule as it is written down.
 #[derive(Clone, Debug)]
@@ -19,6 +21,10 @@ struct Written {
     named: Vec<(IpAddr, u8)>,
     guest_ports: Vec<(u16, u16)>,
     host_ports: Vec<(u16, u16)>,
+    names: Vec<String>,
+    tls: bool,
+    http: bool,
+    via: Option<Via>,
 }
 
 fn bits(ip: IpAddr) -> String {
@@ -97,16 +103,88 @@ fn is_about(rule: &Written, question: &Question) -> bool {
         && port_in(&rule.host_ports, question.host.port())
 }
 
-fn naive(rules: &[Written], default: Action, question: &Question) -> (Action, Reason) {
-    for (number, rule) in (1..).zip(rules) {
-        if is_about(rule, question) {
-            return (rule.action, Reason::Rule(number));
+/// Whether a name is what a rule says: label by label, from the end.
+fn has(pattern: &str, name: &str) -> bool {
+    let labels = |name: &str| name.split('.').rev().map(str::to_owned).collect::<Vec<String>>();
+    let (pattern, name) = (labels(pattern), labels(name));
+    match pattern.split_last() {
+        Some((last, above)) if last == "*" => name.len() > above.len() && name[..above.len()] == *above,
+        _ => pattern == name,
+    }
+}
+
+/// Whether the rule may be about an address that counts for these names, on what carries what it listens to.
+fn may_be_about(rule: &Written, question: &Question, names: &[String]) -> bool {
+    let listens = rule.tls || rule.http;
+    let carries = match question.protocol {
+        Protocol::Tcp => true,
+        Protocol::Udp => rule.tls && (!rule.host_ports.is_empty() || question.host.port() == 443),
+        Protocol::Icmp => false,
+    };
+    // Who refuses, or gives addresses, needs no answer of the name server for what a connection says itself.
+    let by_what_is_said = listens && (rule.action != Action::Allow || !rule.host.is_empty());
+    let counts = names.iter().any(|name| rule.names.iter().any(|pattern| has(pattern, name)));
+    is_about(rule, question) && (!listens || carries) && (rule.names.is_empty() || by_what_is_said || counts)
+}
+
+fn naive(rules: &[Written], default: Action, question: &Question, names: &[String]) -> (Action, Reason) {
+    let rest = match question.service {
+        Some(Service::Dhcp | Service::Echo) => Action::Allow,
+        _ => default,
+    };
+    let about = || (1..).zip(rules).filter(|(_, rule)| may_be_about(rule, question, names));
+    let decided = |found: Option<(u32, &Written)>| {
+        found.map_or((rest, Reason::Default), |(number, rule)| (rule.action, Reason::Rule(number)))
+    };
+    match about().next() {
+        Some((number, rule)) if rule.tls || rule.http => {
+            // It is listened to where some name could have it allowed.
+            let best = decided(about().find(|(_, rule)| !(rule.tls || rule.http) || rule.action == Action::Allow));
+            if best.0 == Action::Allow { (Action::Deny, Reason::Hello(number)) } else { best }
         }
+        found => decided(found),
     }
-    match question.service {
-        Some(Service::Dhcp | Service::Echo) => (Action::Allow, Reason::Default),
-        _ => (default, Reason::Default),
+}
+
+/// The same once the first bytes are there: of TLS or of HTTP, with a name or without.
+fn naive_heard(
+    rules: &[Written],
+    default: Action,
+    question: &Question,
+    names: &[String],
+    (is_tls, said): (bool, Option<&str>),
+) -> (Action, Reason) {
+    let hears = |rule: &Written| {
+        let listens = if is_tls { rule.tls } else { rule.http };
+        let fits = said.is_some_and(|said| rule.names.iter().any(|pattern| has(pattern, said)));
+        !(rule.tls || rule.http) || (listens && fits)
+    };
+    let mut about = (1..).zip(rules).filter(|(_, rule)| may_be_about(rule, question, names));
+    match about.find(|(_, rule)| hears(rule)) {
+        Some((number, rule)) => (rule.action, Reason::Rule(number)),
+        None if matches!(question.service, Some(Service::Dhcp | Service::Echo)) => (Action::Allow, Reason::Default),
+        None => (default, Reason::Default),
     }
+}
+
+/// What becomes of a question to the name server.
+fn naive_name(rules: &[Written], default: Action, guest: IpAddr, name: &str) -> (Action, Reason) {
+    let of_guest = |rule: &Written| rule.guest.is_empty() || is_in(&meanings(guest)[..1], &rule.guest);
+    let has_it = |rule: &Written| rule.names.iter().any(|pattern| has(pattern, name));
+    let says_all = |rule: &Written| {
+        let Written { protocols, services, host, named, guest_ports, host_ports, names, .. } = rule;
+        rule.direction == Direction::Out
+            && protocols.is_empty()
+            && services.is_empty()
+            && host.is_empty()
+            && named.is_empty()
+            && guest_ports.is_empty()
+            && host_ports.is_empty()
+            && names.is_empty()
+    };
+    let numbered = || (1..).zip(rules).filter(|(_, rule)| of_guest(rule));
+    let found = numbered().find(|(_, rule)| has_it(rule)).or_else(|| numbered().find(|(_, rule)| says_all(rule)));
+    found.map_or((default, Reason::Default), |(number, rule)| (rule.action, Reason::Rule(number)))
 }
 
 impl Written {
@@ -117,11 +195,16 @@ impl Written {
         let rule = Rule::new(self.action).direction(self.direction);
         let rule = self.protocols.iter().fold(rule, |rule, protocol| rule.protocol(*protocol));
         let rule = self.services.iter().fold(rule, |rule, service| rule.service(*service));
-        rule.guest(cidrs(&self.guest))
+        let rule = rule
+            .guest(cidrs(&self.guest))
             .host(cidrs(&self.host))
             .named(cidrs(&self.named))
             .guest_ports(ports(&self.guest_ports))
             .host_ports(ports(&self.host_ports))
+            .names(self.names.iter().map(|name| name.parse().unwrap()));
+        let rule = if self.tls { rule.hello(HelloKind::Tls) } else { rule };
+        let rule = if self.http { rule.hello(HelloKind::Http) } else { rule };
+        self.via.iter().cloned().fold(rule, Rule::via)
     }
 }
 
@@ -169,7 +252,37 @@ fn prefix() -> impl Strategy<Value = (IpAddr, u8)> {
 }
 
 fn socket() -> impl Strategy<Value = SocketAddr> {
-    (address(), 0_u16..6).prop_map(|(ip, port)| SocketAddr::new(ip, port))
+    (address(), prop_oneof![0_u16..6, Just(443)]).prop_map(|(ip, port)| SocketAddr::new(ip, port))
+}
+
+/// Few names, of which some are below others, and some end as others do.
+fn name() -> impl Strategy<Value = String> {
+    prop::sample::select(vec!["a.test", "b.a.test", "c.b.a.test", "ba.test", "test"]).prop_map(str::to_owned)
+}
+
+fn pattern() -> impl Strategy<Value = String> {
+    (any::<bool>(), name()).prop_map(|(below, name)| if below { format!("*.{name}") } else { name })
+}
+
+/// What rules say of names, and what they listen to: mostly nothing, and each alone as well, which makes no sense.
+fn called() -> impl Strategy<Value = (Vec<String>, bool, bool)> {
+    let names = || prop::collection::vec(pattern(), 1..3);
+    prop_oneof![
+        3 => Just((Vec::new(), false, false)),
+        2 => names().prop_map(|names| (names, false, false)),
+        3 => (names(), any::<bool>(), any::<bool>()),
+        1 => (Just(Vec::new()), any::<bool>(), any::<bool>()),
+    ]
+}
+
+fn via() -> impl Strategy<Value = Option<Via>> {
+    let proxy = |text: &str| Some(Via::Proxy(text.parse().unwrap()));
+    prop_oneof![
+        6 => Just(None),
+        1 => Just(Some(Via::Address("192.0.2.7:53".parse().unwrap()))),
+        1 => Just(proxy("socks5://192.0.2.7:1080")),
+        1 => Just(proxy("http://192.0.2.7:3128")),
+    ]
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -204,9 +317,11 @@ prop_compose! {
         named in prop_oneof![2 => Just(Vec::new()), 1 => prefixes()],
         guest_ports in ports(),
         host_ports in ports(),
+        (names, tls, http) in called(),
+        via in via(),
     ) -> Written {
         let direction = if incoming { Direction::In } else { Direction::Out };
-        Written { action, direction, protocols, services, guest, host, named, guest_ports, host_ports }
+        Written { action, direction, protocols, services, guest, host, named, guest_ports, host_ports, names, tls, http, via }
     }
 }
 
@@ -233,16 +348,48 @@ proptest! {
 
     #[test]
     fn the_verdict_is_the_plain_one(
-        rules in prop::collection::vec(written(), 0..8),
+        rules in prop::collection::vec(written(), 0..12),
         default in action(),
         questions in prop::collection::vec(question(), 1..8),
+        names in prop::collection::vec(name(), 0..3),
+        said in prop::option::of(name()),
     ) {
-        let rules: Vec<Written> = rules.into_iter().filter(|rule| rule.build().check().is_ok()).collect();
+        let mut listens = false;
+        let sensible = rules.into_iter().filter(|rule| {
+            // What waits for its first bytes is connected by then: no rule behind one that listens leads elsewhere.
+            let sensible = rule.build().check().is_ok() && !(rule.via.is_some() && (listens || rule.tls || rule.http));
+            listens |= sensible && (rule.tls || rule.http);
+            sensible
+        });
+        let rules: Vec<Written> = sensible.collect();
         let builder = rules.iter().fold(Policy::builder(), |all, rule| all.rule(rule.build()));
         let policy = builder.default_action(default).build().unwrap();
+        let parsed: Vec<Name> = names.iter().map(|name| name.parse().unwrap()).collect();
+        for (number, rule) in (1..).zip(&rules) {
+            prop_assert_eq!(policy.via(number), rule.via.as_ref());
+        }
         for question in &questions {
             let verdict = policy.judge(question);
-            prop_assert_eq!((verdict.action, verdict.reason), naive(&rules, default, question), "{:?}", question);
+            prop_assert_eq!((verdict.action, verdict.reason), naive(&rules, default, question, &[]), "{:?}", question);
+            let verdict = policy.judge_named(question, &parsed);
+            let plain = naive(&rules, default, question, &names);
+            prop_assert_eq!((verdict.action, verdict.reason), plain, "{:?} {:?}", question, &names);
+            for is_tls in [true, false] {
+                let name = said.as_deref().map(Box::from);
+                let heard = if is_tls { Heard::Tls(name) } else { Heard::Http(name) };
+                let verdict = policy.judge_hello(question, &parsed, &heard);
+                let plain = naive_heard(&rules, default, question, &names, (is_tls, said.as_deref()));
+                prop_assert_eq!((verdict.action, verdict.reason), plain, "{:?} {:?} {:?}", question, &names, &heard);
+                // Nothing leads elsewhere what waits for its first bytes.
+                if let Reason::Hello(number) = verdict.reason {
+                    prop_assert_eq!(policy.via(number), None);
+                }
+            }
+            for name in &parsed {
+                let verdict = policy.judge_name(question.guest.ip(), name);
+                let plain = naive_name(&rules, default, question.guest.ip(), name.as_str());
+                prop_assert_eq!((verdict.action, verdict.reason), plain, "{:?} {}", question.guest, name);
+            }
         }
     }
 
