@@ -134,6 +134,19 @@ impl Client {
         });
     }
 
+    /// More than a socket takes at once. Whether the other end has taken it all.
+    fn send_long(&mut self, i: &Instance, bytes: &[u8]) -> bool {
+        let mut rest = bytes;
+        i.until("a long line to be taken", || match self.stream.write(rest) {
+            Ok(count) => {
+                rest = &rest[count..];
+                rest.is_empty().then_some(true)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(_) => Some(false),
+        })
+    }
+
     fn send(&mut self, request: &Value) {
         self.stream.write_all(format!("{request}\n").as_bytes()).unwrap();
     }
@@ -261,18 +274,55 @@ fn a_line_without_an_end_is_the_end() {
     let folder = Folder::new("long");
     let i = start(&folder);
     let mut client = Client::new(&i, &folder);
-    let mut left = 70_000;
-    i.until("a long line to be taken", || match client.stream.write(&vec![b'x'; left]) {
-        Ok(count) => {
-            left -= count;
-            (left == 0).then_some(())
-        }
-        Err(error) if error.kind() == ErrorKind::WouldBlock => None,
-        Err(_) => Some(()),
-    });
+    client.send_long(&i, &vec![b'x'; 1_100_000]);
     assert_eq!(client.line(&i)["error"]["kind"], "syntax");
     client.ended(&i);
     Client::new(&i, &folder);
+}
+
+/// As many rules as there may be come in one request, and no answer grows with them.
+#[test]
+fn a_policy_of_thousands_of_rules_comes_at_once_and_is_said_in_pages() {
+    const RULES: usize = 9_000;
+    let folder = Folder::new("thousands");
+    let i = start(&folder);
+    let mut c = Client::new(&i, &folder);
+    // One of them has many addresses.
+    let many: Vec<String> = (0..4_000).map(|n| format!("'198.18.{}.{}'", n / 250, n % 250)).collect();
+    let mut text = format!("[[policy.rule]]\naction = 'deny'\nhost = [{}]\n", many.join(", "));
+    for number in 1..RULES {
+        let (high, low) = (number / 250, number % 250);
+        text += &format!("[[policy.rule]]\naction = 'allow'\nprotocol = 'tcp'\nhost = '192.168.{high}.{low}'\n");
+    }
+    let line = format!("{}\n", json!({ "id": 1, "do": "policy.replace", "text": text }));
+    assert!(c.send_long(&i, line.as_bytes()), "{} bytes", line.len());
+    assert_eq!(c.line(&i), json!({ "id": 1, "ok": { "ended": 0 } }));
+    c.send(&json!({ "id": 2, "do": "counters" }));
+    let counters = c.line(&i).to_string();
+    assert!(counters.len() < 1024, "{counters}");
+    let (mut said, mut after, mut pages) = (0, json!(0), 0);
+    loop {
+        let page = c.ok(&i, "policy.show", json!({ "after": after }));
+        let sentences = page["sentences"].as_array().unwrap();
+        assert!(!sentences.is_empty() && sentences.len() <= 256);
+        let text: usize = sentences.iter().map(|sentence| sentence.as_str().unwrap().len()).sum();
+        assert!(text < 66_000, "{text}");
+        if pages == 0 {
+            assert!(sentences.len() < 256, "a long sentence leaves less room for others");
+        }
+        for sentence in sentences.iter().take(RULES - said) {
+            said += 1;
+            assert!(sentence.as_str().unwrap().starts_with(&format!("{said}: ")), "{said}");
+        }
+        pages += 1;
+        match page.get("next") {
+            Some(next) => after = next.clone(),
+            None => break assert!(sentences.last().unwrap().as_str().unwrap().starts_with("default: ")),
+        }
+    }
+    assert_eq!((said, pages >= RULES / 256), (RULES, true));
+    let test = c.ok(&i, "policy.test", json!({ "to": "192.168.35.249:80" }));
+    assert_eq!((&test["action"], &test["rule"]), (&json!("allow"), &json!(RULES)));
 }
 
 #[test]
@@ -692,6 +742,77 @@ fn what_goes_elsewhere_than_another_policy_leads_it_ends() {
     assert_eq!(c.ok(&i, "policy.replace", json!({ "text": leads(other_port) })), json!({ "ended": 0 }));
     assert_eq!(c.ok(&i, "policy.replace", json!({ "text": direct })), json!({ "ended": 1 }));
     assert_eq!(host_end(&i, &mut host).1, End::Reset);
+}
+
+/// Datagrams go on by the way that a rule has led them while nothing may begin, and afterwards; they end where another policy leads them by
+/// another.
+#[test]
+fn datagrams_that_are_led_elsewhere_stay_there_while_it_drains_and_go_with_their_policy() {
+    let folder = Folder::new("led-datagrams");
+    let ((proxy, port), (relay, relay_port), (led, led_port)) = (tcp_listener(), udp_peer(), udp_peer());
+    let text = |more: &str| {
+        format!(
+            "[policy]\n{more}[[policy.rule]]\naction = 'allow'\nprotocol = 'udp'\nhost = '192.0.2.0/24'\n\
+             proxy = 'socks5://127.0.0.1:{port}'\n[[policy.rule]]\naction = 'allow'\nprotocol = 'udp'\n\
+             host = '198.51.100.0/24'\nredirect = '127.0.0.1:{led_port}'\n"
+        )
+    };
+    let i = start_with(&folder, &text(""));
+    let mut c = Client::new(&i, &folder);
+    let associate = || {
+        let mut stream = accept(&i, &proxy);
+        assert_eq!(host_read(&i, &mut stream, 3), [5, 1, 0]);
+        stream.write_all(&[5, 0]).unwrap();
+        host_read(&i, &mut stream, 10);
+        stream.write_all(&[&[5, 0, 0, 1, 0, 0, 0, 0][..], &relay_port.to_be_bytes()].concat()).unwrap();
+        stream
+    };
+    let far = |number: u8| at(Ipv4Addr::new(192, 0, 2, number), 53);
+    let through = |to: SocketAddrV4| {
+        i.input(&udp_frame(4000, to, b"question"));
+        let (data, from) = host_recv(&i, &relay);
+        assert!(data.ends_with(b"question") && data.starts_with(&[0, 0, 0, 1, 192, 0, 2]), "{data:?}");
+        relay.send_to(&data, from).unwrap();
+        assert_eq!(i.wait_udp("the answer").1.src, to);
+    };
+    let elsewhere = || {
+        i.input(&udp_frame(4001, at(Ipv4Addr::new(198, 51, 100, 1), 53), b"question"));
+        let (_, from) = host_recv(&i, &led);
+        led.send_to(b"answer", from).unwrap();
+        assert_eq!(i.wait_udp("the answer").1.src.ip(), &Ipv4Addr::new(198, 51, 100, 1));
+    };
+    i.input(&udp_frame(4000, far(9), b"question"));
+    let mut stream = associate();
+    host_recv(&i, &relay);
+    through(far(9));
+    elsewhere();
+    c.ok(&i, "drain", json!({}));
+    through(far(9));
+    elsewhere();
+    assert_eq!(i.answer(&udp_frame(4000, far(10), b"new")).len(), 1, "nothing begins");
+    host_gets_nothing(&i, &relay);
+    c.ok(&i, "resume", json!({}));
+    through(far(9));
+    through(far(10));
+    elsewhere();
+    host_idle(&mut stream);
+    // The same policy, and another that leads it by the same way, change nothing.
+    for same in ["", "rebind = 'allow'\n"] {
+        assert_eq!(c.ok(&i, "policy.replace", json!({ "text": text(same) })), json!({ "ended": 0 }));
+        through(far(10));
+        host_idle(&mut stream);
+    }
+    let other = text("").replace(&format!("127.0.0.1:{port}"), &format!("me:secret@127.0.0.1:{port}"));
+    assert_eq!(c.ok(&i, "policy.replace", json!({ "text": other })), json!({ "ended": 1 }));
+    host_end(&i, &mut stream);
+    c.ok(&i, "policy.replace", json!({ "text": text("") }));
+    i.input(&udp_frame(4000, far(9), b"question"));
+    let mut stream = associate();
+    host_recv(&i, &relay);
+    through(far(9));
+    let direct = "[policy]\ndefault = 'allow'\n";
+    c.ok(&i, "policy.replace", json!({ "text": direct }));
+    host_end(&i, &mut stream);
 }
 
 #[test]

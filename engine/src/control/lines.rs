@@ -1,7 +1,9 @@
 //! What a client has sent and is not read yet, and what it was answered and has not taken yet.
 
-/// The longest line, in bytes, with its end.
-pub(super) const LONGEST: usize = 64 * 1024;
+/// The longest line, in bytes, with its end: a policy of as many rules as there may be is one.
+pub(super) const LONGEST: usize = 1024 * 1024;
+/// As much room for lines as a client keeps that has sent a longer one.
+const KEPT: usize = 64 * 1024;
 /// A client that has so much to take is served on when it has taken that.
 const ENOUGH: usize = 64 * 1024;
 
@@ -25,6 +27,9 @@ impl Lines {
             self.bytes.drain(..self.begun);
             self.looked -= self.begun;
             self.begun = 0;
+            if self.bytes.len() <= KEPT {
+                self.bytes.shrink_to(KEPT);
+            }
         }
         self.bytes.extend_from_slice(bytes);
     }

@@ -123,16 +123,25 @@ fn end(text: &str, what: &str, needs_port: Option<Protocol>) -> Result<SocketAdd
     }
 }
 
+/// As much text as one page of sentences has; one sentence more may begin before. (A rule can have thousands of addresses.)
+const ENOUGH: usize = 64 * 1024;
+
 /// What the policy says in words, some sentences at a time.
 pub(super) fn show(stack: &Stack, after: usize, most: usize) -> Value {
     let Some(policy) = stack.policy() else {
         return json!({ "sentences": ["default: allow everything; there is no policy"] });
     };
-    let mut sentences: Vec<String> = policy.sentences().skip(after).take(most + 1).collect();
-    let more = sentences.len() > most;
-    sentences.truncate(most);
-    match more {
-        true => json!({ "sentences": sentences, "next": after + most }),
+    let (mut sentences, mut bytes) = (Vec::new(), 0);
+    let mut rest = policy.sentences_after(after).peekable();
+    while sentences.len() < most
+        && bytes < ENOUGH
+        && let Some(sentence) = rest.next()
+    {
+        bytes += sentence.len();
+        sentences.push(sentence);
+    }
+    match rest.peek().is_some() {
+        true => json!({ "next": after + sentences.len(), "sentences": sentences }),
         false => json!({ "sentences": sentences }),
     }
 }

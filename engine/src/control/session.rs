@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::answer::{self, Answer, Kind, Trouble};
 use super::job::{Job, Progress};
-use super::lines::{Answers, Lines};
+use super::lines::{Answers, LONGEST, Lines};
 use super::request::{self, Request};
 use super::server::Shared;
 use super::{counters, flows, forwards, records, rules};
@@ -106,7 +106,7 @@ impl Session {
                 Ok(Some([])) => continue,
                 Ok(Some(line)) => request::read(line),
                 Err(_) => {
-                    let trouble = Trouble::new(Kind::Syntax, "the line is longer than 65536 bytes");
+                    let trouble = Trouble::new(Kind::Syntax, format!("the line is longer than {LONGEST} bytes"));
                     self.answers.push(&answer::line(&Value::Null, Err(trouble)));
                     (self.closed, self.idle) = (true, true);
                     self.lines = Lines::default();

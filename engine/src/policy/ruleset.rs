@@ -161,7 +161,12 @@ impl Policy {
 
     /// What it says, in words: a sentence for each rule with its number, then those of a preset, and what becomes of everything else.
     pub fn sentences(&self) -> impl Iterator<Item = String> {
-        let rules = self.rules.iter().enumerate().map(|(index, rule)| match index < self.given {
+        self.sentences_after(0)
+    }
+
+    /// The same without so many of the first ones, which need not be made for that.
+    pub(crate) fn sentences_after(&self, after: usize) -> impl Iterator<Item = String> {
+        let rules = self.rules.iter().enumerate().skip(after).map(|(index, rule)| match index < self.given {
             true => format!("{}: {rule}", number(index)),
             false => format!("preset: {rule}"),
         });
@@ -170,7 +175,8 @@ impl Policy {
             Action::Deny => "deny, and say so, everything else but DHCP and pings of the virtual addresses",
             Action::Drop => "drop, and say nothing, everything else but DHCP and pings of the virtual addresses",
         };
-        rules.chain(std::iter::once(format!("default: {rest}")))
+        let last = (after <= self.rules.len()).then(|| format!("default: {rest}"));
+        rules.chain(last)
     }
 
     /// What becomes of a flow to an address that counts for no name, and why.
@@ -593,10 +599,13 @@ mod tests {
             led(tcp().protocol(Protocol::Icmp)),
             led(tcp().service(Service::Dns)),
             led(tcp().direction(Direction::In)),
-            tcp().protocol(Protocol::Udp).via(proxy.clone()),
+            tcp().protocol(Protocol::Udp).via(Via::Proxy("http://192.0.2.7:3128".parse().unwrap())),
+            tcp().protocol(Protocol::Icmp).via(proxy.clone()),
+            Rule::allow().via(proxy.clone()),
         ] {
             assert_eq!(refusal(other), PolicyError::Rule(2, RuleError::ViaOfOther));
         }
+        assert_eq!(tcp().protocol(Protocol::Udp).via(proxy.clone()).check(), Ok(()));
         assert_eq!(refusal(tcp().via(Via::Address(at("0.0.0.0:1")))), PolicyError::Rule(2, RuleError::ViaNowhere));
         let both = Policy::builder().rule(hello().names(one())).rule(Rule::deny()).rule(led(tcp())).build();
         assert_eq!(both.unwrap_err(), PolicyError::Rule(3, RuleError::ViaBehindHello));
