@@ -586,6 +586,74 @@ fn names_a_proxy_is_told_the_name() {
     }
 }
 
+/// So is one that relays datagrams. Whichever address it finds for the name, the guest hears the one that it has asked; another
+/// destination has another association.
+#[test]
+fn names_a_proxy_that_relays_datagrams_is_told_the_name() {
+    if !names("names_a_proxy_that_relays_datagrams_is_told_the_name") {
+        return;
+    }
+    let (proxy, proxy_at) = listener("127.0.0.5");
+    let text = |told: bool| {
+        format!(
+            "[[policy.rule]]\naction = 'allow'\nservice = 'dns'\n[[policy.rule]]\naction = 'allow'\nprotocol = 'udp'\n\
+             name = '*.allowed.test'\nproxy = 'socks5://{proxy_at}'\nproxy-names = {told}\n"
+        )
+    };
+    let away = at(Ipv4Addr::new(93, 184, 216, 34), 443);
+    let other = at(Ipv4Addr::new(93, 184, 216, 34), 444);
+    let by_name = |port: u16| [&b"\0\0\0\x03\x10www.allowed.test"[..], &port.to_be_bytes()].concat();
+    let by_address = |ip: [u8; 4], port: u16| [&b"\0\0\0\x01"[..], &ip, &port.to_be_bytes()].concat();
+    for told in [true, false] {
+        let i = under(&text(told), &[SERVER], Setup::default());
+        let server = server(SERVER);
+        let relay = UdpSocket::bind("127.0.0.5:0").unwrap();
+        relay.set_nonblocking(true).unwrap();
+        let consent = [&[5, 0, 0, 1, 0, 0, 0, 0][..], &relay.local_addr().unwrap().port().to_be_bytes()].concat();
+        let associate = || {
+            let mut stream = accept(&i, &proxy);
+            assert_eq!(host_read(&i, &mut stream, 3), [5, 1, 0]);
+            host_write_some(&mut stream, &[5, 0]);
+            assert_eq!(host_read(&i, &mut stream, 10), [5, 3, 0, 1, 0, 0, 0, 0, 0, 0]);
+            host_write_some(&mut stream, &consent);
+            stream
+        };
+        i.input(&udp_frame(4000, away, b"too early"));
+        assert_eq!(i.wait_icmp("a refusal").1.code, 13);
+        ask(&i, &server, "www.allowed.test", &[address("www.allowed.test", "93.184.216.34", 300)]);
+        i.input(&udp_frame(4000, away, b"question"));
+        let _stream = associate();
+        let (data, from) = host_recv(&i, &relay);
+        let head = if told { by_name(443) } else { by_address([93, 184, 216, 34], 443) };
+        assert_eq!(data, [&head[..], b"question"].concat());
+        // Where the name is for the proxy.
+        let there = if told { [198, 51, 100, 7] } else { [93, 184, 216, 34] };
+        let answers = [
+            Some([&by_address(there, 443)[..], b"answer"].concat()),
+            told.then(|| [&by_name(443)[..], b"answer"].concat()),
+        ];
+        for answer in answers.iter().flatten() {
+            relay.send_to(answer, from).unwrap();
+            let (_, heard) = i.wait_udp("the answer");
+            assert_eq!((heard.src, heard.data.as_slice()), (away, &b"answer"[..]));
+        }
+        relay.send_to(&[&by_address([198, 51, 100, 8], 443)[..], b"of another"].concat(), from).unwrap();
+        if told {
+            // This association is for one port of one name.
+            relay.send_to(&[&by_address(there, 444)[..], b"answer"].concat(), from).unwrap();
+        }
+        i.expect_silence();
+        i.input(&udp_frame(4000, other, b"question"));
+        let _other_stream = told.then(associate);
+        let (data, other_from) = host_recv(&i, &relay);
+        let head = if told { by_name(444) } else { by_address([93, 184, 216, 34], 444) };
+        assert_eq!(data, [&head[..], b"question"].concat());
+        assert_eq!(other_from != from, told);
+        relay.send_to(&[&by_address(there, 444)[..], b"answer"].concat(), other_from).unwrap();
+        assert_eq!(i.wait_udp("the answer").1.src, other);
+    }
+}
+
 /// The name server over TCP, at the same address as over UDP.
 fn tcp_server() -> TcpListener {
     let listener = TcpListener::bind((SERVER, 53)).unwrap();

@@ -295,7 +295,7 @@ fn proxy_over_ipv6_and_to_ipv6() {
 fn proxy_rules_that_make_no_sense_are_refused() {
     for text in [
         "action = 'allow'\nprotocol = 'tcp'\nproxy = 'socks5://localhost:1080'",
-        "action = 'allow'\nprotocol = 'udp'\nproxy = 'socks5://127.0.0.1:1080'",
+        "action = 'allow'\nprotocol = 'udp'\nproxy = 'http://127.0.0.1:1080'",
         "action = 'deny'\nprotocol = 'tcp'\nredirect = '127.0.0.1:1080'",
         "action = 'allow'\nprotocol = 'icmp'\nredirect = '127.0.0.1:1080'",
         "action = 'allow'\nprotocol = 'tcp'\nredirect = '127.0.0.1:1080'\nname = 'a.org'\ntls = 'sni'",

@@ -195,13 +195,13 @@ impl Gate {
 
     /// Lets nothing begin any more, or again what the policy lets. `open` are ways of datagrams that stay open.
     #[cfg(feature = "control")]
-    pub(crate) fn drain(&mut self, drains: bool, open: impl Iterator<Item = Open>) {
+    pub(crate) fn drain(&mut self, drains: bool, open: impl Iterator<Item = Open>, now: Instant) {
         if drains {
             if self.guarded.is_none() {
                 self.guarded = guarded::Guarded::bare().map(Box::new);
             }
             if let Some(guarded) = &mut self.guarded {
-                guarded.drain(open);
+                guarded.drain(open, now);
             }
         } else if self.guarded.as_mut().is_some_and(|guarded| guarded.go_on()) {
             self.guarded = None;
@@ -361,14 +361,6 @@ impl Gate {
 /// name server.
 #[cfg(feature = "control")]
 pub(crate) type Open = (Endpoint, Endpoint, Option<SocketAddr>);
-/// Without the feature.
-#[cfg(not(feature = "policy"))]
-impl Context {
-    #[inline(always)]
-    pub(crate) fn looks_at_queries(&self) -> bool {
-        false
-    }
-}
 
 impl Context {
     /// Whether a packet of the guest is turned away; it is told, if it is to be.

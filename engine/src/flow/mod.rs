@@ -7,6 +7,8 @@
 pub(crate) mod budget;
 pub(crate) mod clock_hand;
 pub(crate) mod context;
+#[cfg(feature = "policy")]
+pub(crate) mod converse;
 pub(crate) mod datagram;
 pub(crate) mod effect;
 pub(crate) mod egress;

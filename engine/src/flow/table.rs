@@ -51,6 +51,11 @@ pub(crate) trait Flow {
 
     /// What the application is to watch the host socket for in direct mode: reading, writing.
     fn interest(&self) -> (bool, bool);
+
+    /// A second socket that it is to watch, and what for.
+    fn interest_beside(&self) -> Option<(RawSocket, bool, bool)> {
+        None
+    }
 }
 
 /// A flow that makes room: of those that have a key, the one least used goes.
@@ -291,6 +296,9 @@ impl<F: Flow> Table<F> {
         for (id, Entry { flow, .. }) in &self.entries {
             let (read, write) = flow.interest();
             if let Some(socket) = flow.socket().filter(|_| read || write) {
+                interest(token::pack(F::KIND, id), socket, read, write);
+            }
+            if let Some((socket, read, write)) = flow.interest_beside() {
                 interest(token::pack(F::KIND, id), socket, read, write);
             }
         }

@@ -2,9 +2,52 @@
 //! they are to go.
 
 use std::net::SocketAddr;
+#[cfg(feature = "policy")]
+use std::num::NonZeroU32;
 
 use super::context::Context;
 use super::gate::Admission;
+use super::key::Endpoint;
+#[cfg(feature = "policy")]
+use crate::policy::{Proxy, Via};
+#[cfg(feature = "policy")]
+use crate::proxy::Target;
+
+/// Which of a guest's datagrams have a flow of their own: those of one lane leave by one socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Lane {
+    /// Whatever goes to where it is to go, or to another address.
+    Plain,
+    /// Queries to a name server, where they are looked at: nobody else learns where their answers are expected.
+    Queries,
+    /// What the rule of this number leads through a proxy. Where that is told names it is what goes to one destination, as
+    /// the answers say which address the name had for the proxy, and not which one it had for the guest.
+    #[cfg(feature = "policy")]
+    Proxy(NonZeroU32, Option<Endpoint>),
+}
+
+impl Lane {
+    /// Whether a proxy relays what goes there.
+    pub(crate) fn is_relayed(self) -> bool {
+        !matches!(self, Lane::Plain | Lane::Queries)
+    }
+}
+
+/// Where datagrams go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Course {
+    /// The address; behind a proxy, where there is one.
+    pub real: SocketAddr,
+    pub lane: Lane,
+    /// The family of the socket that they leave by.
+    pub v6: bool,
+}
+
+impl Course {
+    fn along(real: SocketAddr, lane: Lane) -> Course {
+        Course { real, lane, v6: real.is_ipv6() }
+    }
+}
 
 /// What is to be said to a proxy before anything else, where there is one.
 #[cfg(feature = "policy")]
@@ -18,8 +61,8 @@ impl Context {
         (real, None)
     }
 
-    pub(crate) fn way_of_datagrams(&self, _: Admission, real: SocketAddr) -> SocketAddr {
-        real
+    pub(crate) fn course(&self, _: Admission, _: Endpoint, real: SocketAddr) -> Course {
+        Course::along(real, Lane::Plain)
     }
 }
 
@@ -27,19 +70,15 @@ impl Context {
 impl Context {
     /// Where a connection goes that was let in to `real`, and what is to be said there first.
     pub(crate) fn way(&self, admission: Admission, real: SocketAddr) -> (SocketAddr, Words) {
-        use crate::policy::{Language, Via};
-        use crate::proxy::{Dialogue, Target};
+        use crate::policy::Language;
+        use crate::proxy::Dialogue;
 
         let proxy = match self.gate.via(admission) {
             None => return (real, None),
             Some(Via::Address(address)) => return (*address, None),
             Some(Via::Proxy(proxy)) => proxy,
         };
-        let name = proxy.names.then(|| self.gate.name_for(real, admission, self.now)).flatten();
-        let target = match name {
-            Some(name) => Target::Name(name.into(), real.port()),
-            None => Target::Address(real),
-        };
+        let target = self.target(proxy, admission, real);
         let (Language::Socks5(credentials) | Language::Connect(credentials)) = &proxy.language;
         let credentials = credentials.as_ref().map(|(name, password)| (&**name, &**password));
         let dialogue = match &proxy.language {
@@ -49,16 +88,34 @@ impl Context {
         (proxy.address, Some(Box::new(dialogue)))
     }
 
-    /// The same of datagrams, which go through no proxy.
-    #[inline]
-    pub(crate) fn way_of_datagrams(&self, admission: Admission, real: SocketAddr) -> SocketAddr {
-        if admission.rule().is_none() { real } else { self.way_by_rule(admission, real) }
+    /// What a proxy is told of where it is to lead.
+    pub(crate) fn target(&self, proxy: &Proxy, admission: Admission, real: SocketAddr) -> Target {
+        match proxy.names.then(|| self.gate.name_for(real, admission, self.now)).flatten() {
+            Some(name) => Target::Name(name.into(), real.port()),
+            None => Target::Address(real),
+        }
     }
 
-    fn way_by_rule(&self, admission: Admission, real: SocketAddr) -> SocketAddr {
-        match self.gate.via(admission) {
-            Some(crate::policy::Via::Address(address)) => *address,
-            _ => real,
+    /// Where datagrams go that were let in to `real`, which the guest calls `named`.
+    #[inline]
+    pub(crate) fn course(&self, admission: Admission, named: Endpoint, real: SocketAddr) -> Course {
+        if self.looks_at_queries() && self.policy.is_name_server(named) {
+            Course::along(real, Lane::Queries)
+        } else if admission.rule().is_none() {
+            Course::along(real, Lane::Plain)
+        } else {
+            self.course_by_rule(admission, named, real)
+        }
+    }
+
+    fn course_by_rule(&self, admission: Admission, named: Endpoint, real: SocketAddr) -> Course {
+        match (self.gate.via(admission), admission.rule()) {
+            (Some(Via::Address(address)), _) => Course::along(*address, Lane::Plain),
+            (Some(Via::Proxy(proxy)), Some(rule)) => {
+                let lane = Lane::Proxy(rule, proxy.names.then_some(named));
+                Course { real, lane, v6: proxy.address.is_ipv6() }
+            }
+            _ => Course::along(real, Lane::Plain),
         }
     }
 }

@@ -102,7 +102,7 @@ impl fmt::Display for RuleError {
             RuleError::NameIn => "who comes in has an address and no name",
             RuleError::NameOfService => "a service of the virtual network has no name",
             RuleError::ViaOfOther => {
-                "only what a rule allows the guest can be led elsewhere: protocol tcp or udp by redirect, tcp by a proxy"
+                "only what a rule allows the guest can be led elsewhere: protocol tcp or udp by redirect or a proxy of socks5, tcp by one of http"
             }
             RuleError::ViaNowhere => "redirect has no address that something can be sent to",
             RuleError::ViaBehindHello => {
@@ -271,6 +271,7 @@ impl Rule {
         let led = match &self.via {
             None => 0,
             Some(Via::Address(_)) => Protocol::Tcp.bit() | Protocol::Udp.bit(),
+            Some(Via::Proxy(proxy)) if proxy.relays_datagrams() => Protocol::Tcp.bit() | Protocol::Udp.bit(),
             Some(Via::Proxy(_)) => Protocol::Tcp.bit(),
         };
         if let Some(via) = &self.via {

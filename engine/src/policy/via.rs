@@ -10,11 +10,11 @@ use std::str::FromStr;
 pub enum Via {
     /// Another destination, of connections and datagrams.
     Address(SocketAddr),
-    /// A proxy, of connections.
+    /// A proxy, of connections; one of SOCKS, of datagrams as well.
     Proxy(Proxy),
 }
 
-/// A proxy that connections go through.
+/// A proxy that connections go through, and datagrams where it is one of SOCKS.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Proxy {
     pub(crate) address: SocketAddr,
@@ -25,7 +25,7 @@ pub struct Proxy {
 /// How it is talked to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Language {
-    /// SOCKS version 5 (RFC 1928), with a name and a password (RFC 1929) where there are some.
+    /// SOCKS version 5 (RFC 1928), with a name and a password (RFC 1929) where there are some. It relays datagrams as well.
     Socks5(Option<Credentials>),
     /// HTTP, by the method CONNECT (RFC 9110), with a name and a password (RFC 7617) where there are some.
     Connect(Option<Credentials>),
@@ -67,6 +67,11 @@ impl fmt::Display for ProxyError {
 impl std::error::Error for ProxyError {}
 
 impl Proxy {
+    /// Whether it takes datagrams as well as connections.
+    pub(crate) fn relays_datagrams(&self) -> bool {
+        matches!(self.language, Language::Socks5(_))
+    }
+
     /// Has the proxy be told names in the place of addresses, where an address counts for one.
     #[must_use]
     pub fn with_names(mut self, names: bool) -> Proxy {

@@ -78,7 +78,7 @@ mod tests {
 
     fn answer(text: &str) -> (Step, Vec<u8>) {
         let target = Target::Address("192.0.2.7:443".parse().unwrap());
-        let (said, step, rest) = talk(Dialogue::connect(None, &target), &[text.as_bytes()]);
+        let (said, step, rest) = talk(&mut Dialogue::connect(None, &target), &[text.as_bytes()]);
         assert_eq!(said, [b"CONNECT 192.0.2.7:443 HTTP/1.1\r\nHost: 192.0.2.7:443\r\n\r\n"]);
         (step, rest)
     }
@@ -90,7 +90,7 @@ mod tests {
         through("HTTP/1.1 200 Connection established\r\n\r\n220 hello", "220 hello");
         through("HTTP/1.0 200 OK\r\nVia: x\r\nA:\r\n\r\n\r\n\r\n", "\r\n\r\n");
         through("HTTP/1.1 204\r\n\r\n", "");
-        let name = talk(Dialogue::connect(None, &Target::Name("a.org".into(), 80)), &[b"HTTP/1.1 200 \r\n\r\n"]);
+        let name = talk(&mut Dialogue::connect(None, &Target::Name("a.org".into(), 80)), &[b"HTTP/1.1 200 \r\n\r\n"]);
         assert_eq!(name.0, [b"CONNECT a.org:80 HTTP/1.1\r\nHost: a.org:80\r\n\r\n"]);
     }
 
@@ -106,7 +106,7 @@ mod tests {
             (b"ab", b"\xff\xff\xbf\xff", "YWI6//+//w=="),
         ] {
             let (said, step, _) =
-                talk(Dialogue::connect(Some((name, password)), &target), &[b"HTTP/1.1 200 OK\r\n\r\n"]);
+                talk(&mut Dialogue::connect(Some((name, password)), &target), &[b"HTTP/1.1 200 OK\r\n\r\n"]);
             let text = format!(
                 "CONNECT 192.0.2.7:443 HTTP/1.1\r\nHost: 192.0.2.7:443\r\nProxy-Authorization: Basic {text}\r\n\r\n"
             );

@@ -1,7 +1,8 @@
-//! What is said to a proxy before a connection through it is one to where it leads.
+//! What is said to a proxy before a connection through it is one to where it leads, or before it relays datagrams.
 //!
 //! A [`Dialogue`] says what is to be sent and how many bytes may be read, and is given what was read: never more than the proxy's
-//! answers have, as what follows them is for the guest. `socks5` and `connect` are the two languages. Nothing comes in of sockets, flows,
+//! answers have, as what follows them is for the guest. `socks5` and `connect` are the two languages; the first one also says what stands before
+//! each datagram. Nothing comes in of sockets, flows,
 //! rules or the time.
 #![forbid(unsafe_code)]
 
@@ -10,6 +11,8 @@ mod socks5;
 
 use std::fmt;
 use std::net::SocketAddr;
+
+pub(crate) use socks5::{Sender, unwrap, wrap};
 
 /// Where a connection is to lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,9 +61,26 @@ enum Language {
 impl Dialogue {
     /// With a SOCKS proxy of version 5 (RFC 1928), which may want a name and a password (RFC 1929); these have 1 to 255 bytes.
     pub(crate) fn socks5(credentials: Option<(&[u8], &[u8])>, target: Target) -> Dialogue {
+        Dialogue::with_socks5(credentials, socks5::Request::Connect(target))
+    }
+
+    /// The same, for datagrams: [`Dialogue::bound`] says where they go.
+    pub(crate) fn associate(credentials: Option<(&[u8], &[u8])>) -> Dialogue {
+        Dialogue::with_socks5(credentials, socks5::Request::Associate)
+    }
+
+    fn with_socks5(credentials: Option<(&[u8], &[u8])>, request: socks5::Request) -> Dialogue {
         let mut to_send = Vec::new();
-        let client = socks5::Client::new(credentials, target, &mut to_send);
+        let client = socks5::Client::new(credentials, request, &mut to_send);
         Dialogue { to_send, language: Language::Socks5(client) }
+    }
+
+    /// The address that a SOCKS proxy has bound, once it has let this through.
+    pub(crate) fn bound(&self) -> Option<SocketAddr> {
+        match &self.language {
+            Language::Socks5(client) => client.bound(),
+            Language::Connect(_) => None,
+        }
     }
 
     /// With an HTTP proxy, by the method CONNECT (RFC 9110 section 9.3.6); with a name and a password where there are some (RFC 7617).
@@ -102,7 +122,7 @@ mod tests {
 
     /// Has a proxy answer with these bytes, as fast as they may be read, each answer once what it answers was sent. What was said, how it
     /// ended, and what of the answers was left unread.
-    pub(super) fn talk(mut dialogue: Dialogue, answers: &[&[u8]]) -> (Vec<Vec<u8>>, Step, Vec<u8>) {
+    pub(super) fn talk(dialogue: &mut Dialogue, answers: &[&[u8]]) -> (Vec<Vec<u8>>, Step, Vec<u8>) {
         let mut said = Vec::new();
         for answer in answers {
             let bytes = dialogue.to_send().to_vec();

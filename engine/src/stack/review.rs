@@ -63,8 +63,12 @@ impl Stack {
                     self.udp.review_clients(id, &mut self.cx);
                     continue;
                 }
-                let question = self.question_of_udp(flow);
-                if question.is_some_and(|question| self.forbids(&question).is_some()) {
+                let verdict = self.question_of_udp(flow).and_then(|question| self.verdict(&question));
+                let goes_on = |verdict: Verdict| {
+                    let (rule, via) = self.rule_of(verdict);
+                    verdict.action == Action::Allow && flow.is_led_by(rule, via)
+                };
+                if !verdict.is_none_or(goes_on) {
                     self.udp.forbid(id, &mut self.cx);
                     review.ended += 1;
                 }
@@ -174,17 +178,21 @@ impl Stack {
         if question.direction != Direction::Out || question.service.is_some() {
             return false;
         }
-        let via = match verdict.reason {
-            Reason::Rule(number) => self.cx.gate.policy().and_then(|policy| policy.via(number)),
-            _ => None,
-        };
-        let wanted = match via {
+        let wanted = match self.rule_of(verdict).1 {
             None => question.host,
             Some(Via::Address(address)) => *address,
             Some(Via::Proxy(proxy)) => proxy.address,
         };
         // Scopes and labels apart.
         Endpoint::from(real) != Endpoint::from(wanted)
+    }
+
+    /// The number of the rule that has decided, and where that leads.
+    fn rule_of(&self, verdict: Verdict) -> (Option<u32>, Option<&Via>) {
+        match verdict.reason {
+            Reason::Rule(number) => (Some(number), self.cx.gate.policy().and_then(|policy| policy.via(number))),
+            _ => (None, None),
+        }
     }
 
     pub(crate) fn question_of_udp(&self, flow: &UdpFlow) -> Option<Question> {
@@ -206,7 +214,7 @@ impl Stack {
             own.into_iter().chain(clients)
         });
         let open: Vec<Open> = open.collect();
-        self.cx.gate.drain(drains, open.into_iter());
+        self.cx.gate.drain(drains, open.into_iter(), self.cx.now);
     }
 
     /// Whether nothing begins any more.

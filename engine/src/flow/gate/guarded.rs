@@ -287,15 +287,22 @@ impl Guarded {
         Some(Guarded { bare: true, ..Guarded::new(Arc::new(policy)) })
     }
 
-    pub(super) fn drain(&mut self, open: impl Iterator<Item = Open>) {
+    /// The ways that stay open lead where they have led: the verdict that opened them is kept.
+    pub(super) fn drain(&mut self, open: impl Iterator<Item = Open>, now: Instant) {
+        let by = |it: &Guarded, (guest, named, real): Open| {
+            let known = it.known.get(&(guest, named, Way::Out)).map(|(known, _)| *known);
+            let judged = || Some(it.out(Protocol::Udp, guest, named, real?, now)).filter(|it| it.is_allowed());
+            known.or_else(judged).unwrap_or(Admission::OPEN)
+        };
+        let open: Vec<(Open, Admission)> = open.map(|open| (open, by(self, open))).collect();
         self.drains = true;
-        for (guest, named, real) in open {
+        for ((guest, named, real), by) in open {
             let ways = match real {
                 Some(real) => [(named, Way::Out), (real.into(), Way::Answer), (real.into(), Way::In)],
                 None => [(named, Way::Service(Service::Dns)); 3],
             };
             let spoken = real.is_some_and(|real| self.spoken.heard(guest, real).is_some());
-            let open = Admission { spoken, ..Admission::OPEN };
+            let open = Admission { spoken, ..by };
             self.known.extend(ways.map(|(other, way)| ((guest, other, way), (open, None))));
         }
     }

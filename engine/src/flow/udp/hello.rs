@@ -10,6 +10,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::FromGuest;
+use super::kept::Kept;
 use super::table::UdpTable;
 use crate::flow::context::Context;
 use crate::flow::gate::Admission;
@@ -43,30 +44,6 @@ struct Held {
     kept: Vec<Kept>,
     bytes: usize,
     since: Instant,
-}
-
-/// A datagram as it came.
-struct Kept {
-    packet: Box<[u8]>,
-    /// Where its payload begins, and how long that is.
-    payload: (usize, usize),
-    ttl: u8,
-    whole: bool,
-}
-
-impl Kept {
-    fn of(datagram: &FromGuest<'_>) -> Kept {
-        // The payload is within the packet.
-        let offset = (datagram.payload.as_ptr() as usize).wrapping_sub(datagram.packet.as_ptr() as usize);
-        let FromGuest { packet, payload, ttl, whole, .. } = *datagram;
-        Kept { packet: packet.into(), payload: (offset, payload.len()), ttl, whole }
-    }
-
-    fn datagram(&self, source: Endpoint, destination: Endpoint) -> FromGuest<'_> {
-        let (at, length) = self.payload;
-        let payload = self.packet.get(at..).and_then(|rest| rest.get(..length)).unwrap_or_default();
-        FromGuest { source, destination, ttl: self.ttl, whole: self.whole, payload, packet: &self.packet }
-    }
 }
 
 impl Listening {
@@ -117,7 +94,7 @@ impl UdpTable {
         let verdict = heard.map(|heard| cx.gate.quic((guest, named), real, heard, spoken, cx.now));
         if verdict.is_some_and(Admission::is_allowed) {
             self.listening.lets_go = true;
-            for one in kept.iter().map(|kept| kept.datagram(guest, named)) {
+            for one in kept.iter().map(|kept| kept.datagram(guest)) {
                 self.on_datagram(&one, cx);
             }
             self.on_datagram(datagram, cx);

@@ -4,14 +4,21 @@
 //!
 //! `table` finds and bounds the flows, `peers` says who is who on the two sides of a flow, `clients` the same for a host
 //! forward, `send` takes datagrams from the guest (with `stage` for bursts), `receive` brings those of the host, and `bulk`
-//! says how many at once. `hello` keeps datagrams until they have said where they go.
+//! says how many at once. `hello` keeps datagrams until they have said where they go, `relay` has a proxy relay them (`associate` says how
+//! that comes about), and `kept` is a datagram that waits for either.
 
+#[cfg(feature = "policy")]
+mod associate;
 mod bulk;
 mod clients;
 #[cfg(feature = "policy")]
 mod hello;
+#[cfg(feature = "policy")]
+mod kept;
 mod peers;
 mod receive;
+#[cfg(feature = "policy")]
+mod relay;
 mod send;
 mod stage;
 mod table;
@@ -31,6 +38,7 @@ use super::key::Endpoint;
 use super::meter::Meter;
 use super::table::{Flow, GivesWay};
 use super::token::Kind;
+use super::via::Lane;
 use crate::host::handle::RawSocket;
 use crate::host::poller::{News, Readiness};
 use crate::host::socket::Datagram;
@@ -45,8 +53,7 @@ struct Mapping {
     /// Where the guest last sent to, as it named it.
     remote: Option<Endpoint>,
     forward: bool,
-    /// Queries go through it and nothing else, as the policy looks at them: nobody else learns where their answers are expected.
-    queries: bool,
+    lane: Lane,
     /// What a host forward is bound to: the kernel is not asked again.
     bound: Option<SocketAddr>,
     peers: VecDeque<peers::Peer>,
@@ -65,6 +72,9 @@ pub(crate) struct UdpFlow {
     host: HostHalf,
     bulk: Bulk,
     used: bool,
+    /// The proxy that relays its datagrams, where it is one for that.
+    #[cfg(feature = "policy")]
+    relay: Option<Box<relay::Relay>>,
 }
 
 impl UdpFlow {
@@ -121,15 +131,15 @@ impl Mapping {
 
 impl Flow for UdpFlow {
     type Id = UdpId;
-    /// The guest's address and port, whether the socket is one of IPv6, and whether it is for queries alone. A forward has none.
-    type Key = (Endpoint, bool, bool);
+    /// The guest's address and port, whether the socket is one of IPv6, and what it is for. A forward has none.
+    type Key = (Endpoint, bool, Lane);
     type Order = ClockHand<UdpId>;
     const KIND: Kind = Kind::Udp;
     const NEWS: News = News::Incoming;
 
-    fn key(&self) -> Option<(Endpoint, bool, bool)> {
-        let Mapping { guest, forward, queries, .. } = self.mapping;
-        (!forward).then_some((guest, self.host.is_v6(), queries))
+    fn key(&self) -> Option<(Endpoint, bool, Lane)> {
+        let Mapping { guest, forward, lane, .. } = self.mapping;
+        (!forward).then_some((guest, self.host.is_v6(), lane))
     }
 
     fn socket(&self) -> Option<RawSocket> {
@@ -138,18 +148,36 @@ impl Flow for UdpFlow {
 
     fn on_ready(&mut self, ready: Readiness) {
         self.host.on_ready(ready);
+        #[cfg(feature = "policy")]
+        if let Some(relay) = &mut self.relay {
+            relay.on_ready(ready);
+        }
     }
 
     fn wants_turn(&self) -> bool {
+        #[cfg(feature = "policy")]
+        if self.relay.as_ref().is_some_and(|relay| relay.has_news()) {
+            return true;
+        }
         self.host.wants_turn()
     }
 
     fn deadline(&self) -> Option<Instant> {
-        earliest(self.mapping.expires(), self.host.deadline())
+        let deadline = earliest(self.mapping.expires(), self.host.deadline());
+        #[cfg(feature = "policy")]
+        if let Some(relay) = &self.relay {
+            return earliest(deadline, relay.deadline());
+        }
+        deadline
     }
 
     fn interest(&self) -> (bool, bool) {
         (!self.host.is_paused(), false)
+    }
+
+    #[cfg(feature = "policy")]
+    fn interest_beside(&self) -> Option<(RawSocket, bool, bool)> {
+        self.relay.as_ref()?.interest()
     }
 }
 

@@ -9,6 +9,7 @@ use crate::flow::egress::Reported;
 use crate::flow::gate::Admission;
 use crate::flow::journal::{About, Carrier, Refusal, Way};
 use crate::flow::meter::Way as MeterWay;
+use crate::flow::via::Lane;
 use crate::host::error_queue::QueuedError;
 use crate::host::fault::Fault;
 use crate::host::mmsg::{ReceiveBuffer, Received};
@@ -61,6 +62,10 @@ pub(super) fn receive(flow: &mut UdpFlow, buffer: &mut ReceiveBuffer, cx: &mut C
 
 /// Passes what one peer sent on to the guest.
 fn deliver(flow: &mut UdpFlow, received: &Received<'_>, cx: &mut Context) {
+    #[cfg(feature = "policy")]
+    if flow.relay.is_some() {
+        return super::relay::deliver(flow, received, cx);
+    }
     let Some(real) = received.sender else { return };
     flow.used = true;
     let mapping = &mut flow.mapping;
@@ -76,7 +81,7 @@ fn deliver(flow: &mut UdpFlow, received: &Received<'_>, cx: &mut Context) {
     let Some(guest) = cx.guest_behind(mapping.guest) else { return };
     let source = mapping.known_as(real, &cx.policy);
     let from_name_server = !mapping.forward && cx.policy.is_name_server(source);
-    if mapping.queries && !from_name_server {
+    if mapping.lane == Lane::Queries && !from_name_server {
         return;
     }
     // Anybody may answer, but nobody that the guest is kept from. Whether it may ask the name server was judged.
@@ -84,7 +89,8 @@ fn deliver(flow: &mut UdpFlow, received: &Received<'_>, cx: &mut Context) {
     let mut rule = None;
     if is_asked {
         let answer = cx.gate.answer(mapping.guest, source, real, cx.now);
-        if !answer.is_allowed() {
+        // Whom it reaches through a proxy it hears through that.
+        if !answer.is_allowed() || cx.course(answer, source, real).lane != mapping.lane {
             return;
         }
         rule = answer.rule();
@@ -155,7 +161,9 @@ impl Mapping {
     }
 
     fn on_error(&self, error: &QueuedError, payload: &[u8], cx: &mut Context) {
-        let Some(destination) = error.destination.filter(|_| !self.forward) else { return };
+        // Where a proxy is, is nothing that the guest would know.
+        let is_told = !self.forward && !self.lane.is_relayed();
+        let Some(destination) = error.destination.filter(|_| is_told) else { return };
         let known_as = self.known_as(destination, &cx.policy);
         if cx.policy.is_name_server(known_as)
             && is_refusal(error, destination.is_ipv6())

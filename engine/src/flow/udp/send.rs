@@ -21,6 +21,7 @@ use crate::flow::name_server::Moved;
 use crate::flow::name_server::Ruling;
 use crate::flow::policy::Destination;
 use crate::flow::table::Entry;
+use crate::flow::via::Course;
 use crate::host::fault::Fault;
 use crate::host::mmsg::MAX_SEND;
 use crate::ip::icmp;
@@ -106,7 +107,7 @@ impl UdpTable {
         #[cfg(feature = "policy")]
         let datagram = &in_its_place;
         let real = match meaning {
-            Destination::Host(real) => Some(cx.way_of_datagrams(verdict, real)),
+            Destination::Host(real) => Some(real),
             Destination::NameServer => name_server(datagram, cx),
             Destination::Refused => None,
         };
@@ -116,11 +117,14 @@ impl UdpTable {
             cx.egress.unreachable(Unreachable::Network, datagram.packet, cx.now);
             return;
         };
+        let course = cx.course(verdict, datagram.destination, real);
         // A forward whose socket is of the other family reaches the peers that came through it, and nobody else.
-        let forward = forward.filter(|&id| self.flows.get(id).is_some_and(|flow| flow.host.is_v6() == real.is_ipv6()));
+        let forward = forward.filter(|&id| {
+            !course.lane.is_relayed() && self.flows.get(id).is_some_and(|flow| flow.host.is_v6() == course.v6)
+        });
         let mut meter = None;
         if cx.has_limits() {
-            match self.begins(datagram, (real, verdict), forward, cx) {
+            match self.begins(datagram, (course, verdict), forward, cx) {
                 Some(begun) if may_pass(datagram, verdict.rule(), cx) => meter = begun,
                 Some(begun) => return cx.ends(begun),
                 None => {
@@ -129,9 +133,9 @@ impl UdpTable {
                 }
             }
         }
-        let (sent, burst) = self.send_to(datagram, (real, verdict), forward, cx);
+        let (sent, burst) = self.send_to(datagram, (course, verdict), forward, cx);
         if meter.is_some() {
-            self.keep_meter(datagram.source, real, meter, cx);
+            self.keep_meter(datagram.source, course, meter, cx);
         }
         let is_query = cx.policy.is_name_server(datagram.destination);
         match sent {
@@ -153,14 +157,14 @@ impl UdpTable {
     fn begins(
         &mut self,
         datagram: &FromGuest<'_>,
-        (real, verdict): (SocketAddr, Admission),
+        (course, verdict): (Course, Admission),
         forward: Option<UdpId>,
         cx: &mut Context,
     ) -> Option<Meter> {
         if forward.is_some() || cx.policy.is_name_server(datagram.destination) {
             return Some(None);
         }
-        let id = self.flows.find(&(datagram.source, real.is_ipv6(), false));
+        let id = self.flows.find(&(datagram.source, course.v6, course.lane));
         let meter = id.and_then(|id| self.flows.get_mut(id)).map(|flow| &mut flow.mapping.meter);
         if let Some(meter) = meter.filter(|meter| meter.is_some()) {
             return cx.joins_also(meter, verdict.rule()).then_some(None);
@@ -174,8 +178,8 @@ impl UdpTable {
     }
 
     #[cold]
-    fn keep_meter(&mut self, source: Endpoint, real: SocketAddr, meter: Meter, cx: &mut Context) {
-        match self.flows.find(&(source, real.is_ipv6(), false)).and_then(|id| self.flows.get_mut(id)) {
+    fn keep_meter(&mut self, source: Endpoint, course: Course, meter: Meter, cx: &mut Context) {
+        match self.flows.find(&(source, course.v6, course.lane)).and_then(|id| self.flows.get_mut(id)) {
             Some(flow) if flow.mapping.meter.is_none() => flow.mapping.meter = meter,
             _ => cx.ends(meter),
         }
@@ -190,18 +194,18 @@ impl UdpTable {
         guest.port == source.port && (guest.ip == source.ip || anywhere)
     }
 
-    /// Sends the first datagram of what may be a burst to `real`, through a forward or else through the flow for it. `None`
-    /// for a burst when there is no flow.
+    /// Sends the first datagram of what may be a burst on its course, through a forward or else through the flow for it. `None`
+    /// for a burst when there is no flow, and where a proxy relays each by itself.
     fn send_to(
         &mut self,
         datagram: &FromGuest<'_>,
-        (real, verdict): (SocketAddr, Admission),
+        (course, verdict): (Course, Admission),
         forward: Option<UdpId>,
         cx: &mut Context,
     ) -> (Sent, Option<Burst>) {
-        let id = match forward
-            .map_or_else(|| self.flow_of(datagram.source, datagram.destination, (real, verdict), cx), |id| Ok(Some(id)))
-        {
+        let real = course.real;
+        let own = || self.flow_of(datagram.source, datagram.destination, (course, verdict), cx);
+        let id = match forward.map_or_else(own, |id| Ok(Some(id))) {
             Ok(Some(id)) => id,
             Ok(None) => return (Sent::Lack, None),
             // The host does not speak this family, or has no such source address: there is no route.
@@ -232,6 +236,10 @@ impl UdpTable {
                 _ => datagram.destination,
             };
             mapping.remember(real, known_as, (Way::Out, verdict), cx);
+        }
+        #[cfg(feature = "policy")]
+        if course.lane.is_relayed() {
+            return (flow.send_through(datagram, real, cx), None);
         }
         let FromGuest { source, destination, ttl, whole, .. } = *datagram;
         let local = mapping.local_for(destination);
@@ -266,7 +274,8 @@ impl UdpTable {
         let (source, destination) = (moved.client, moved.known_as);
         let datagram =
             FromGuest { source, destination, ttl: QUERY_TTL, whole: false, payload: &moved.query, packet: &[] };
-        match self.send_to(&datagram, (moved.server, Admission::OPEN), None, cx).0 {
+        let course = cx.course(Admission::OPEN, destination, moved.server);
+        match self.send_to(&datagram, (course, Admission::OPEN), None, cx).0 {
             Sent::Done => {}
             Sent::Lack => not_sent(&datagram, moved.server, cx),
             Sent::Unreachable(_) if refused(&datagram, moved.server, cx) => {}
@@ -366,7 +375,7 @@ fn refused(datagram: &FromGuest<'_>, server: SocketAddr, cx: &mut Context) -> bo
 
 /// What became of a datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Sent {
+pub(super) enum Sent {
     /// It was sent, or the guest was told why it was not.
     Done,
     /// This host has no room for it now.

@@ -19,6 +19,7 @@ use crate::flow::journal::{About, Account, Carrier, End, Refusal};
 use crate::flow::key::Endpoint;
 use crate::flow::several::Several;
 use crate::flow::table::{Entry, NotAdmitted, Table};
+use crate::flow::via::{Course, Lane};
 use crate::host::fault::is_lack;
 use crate::host::mmsg::ReceiveBuffer;
 use crate::host::socket::Datagram;
@@ -36,8 +37,8 @@ new_key_type! {
 /// Who a socket is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Use {
-    /// The guest, or its queries alone.
-    Guest { queries: bool },
+    /// What the guest sends, of this lane.
+    Guest(Lane),
     /// A host forward.
     Forward,
 }
@@ -53,6 +54,8 @@ pub(crate) struct UdpTable {
     pub(super) stage: Stage,
     #[cfg(feature = "policy")]
     pub(super) listening: super::hello::Listening,
+    #[cfg(feature = "policy")]
+    pub(super) relayed: super::associate::Relayed,
     buffer: ReceiveBuffer,
     /// The flow whose turn ended before it had passed on everything in the buffer.
     halfway: Option<UdpId>,
@@ -84,7 +87,7 @@ impl UdpTable {
         self.flows.get(id)?.mapping.peer_known_as(known_as)
     }
 
-    /// The flow for what `guest` sends to `remote`, which is `real`; a new one if need be. `None` when there is no room for it now.
+    /// The flow for what `guest` sends to `remote` on this course; a new one if need be. `None` when there is no room for it now.
     ///
     /// # Errors
     /// What `socket` or `bind` said, but for a lack of descriptors or memory.
@@ -92,19 +95,18 @@ impl UdpTable {
         &mut self,
         guest: Endpoint,
         remote: Endpoint,
-        (real, admission): (SocketAddr, Admission),
+        (course, admission): (Course, Admission),
         cx: &mut Context,
     ) -> io::Result<Option<UdpId>> {
-        let v6 = real.is_ipv6();
-        let queries = cx.looks_at_queries() && cx.policy.is_name_server(remote);
-        if let Some(id) = self.flows.find(&(guest, v6, queries)) {
+        let Course { real, lane, v6 } = course;
+        if let Some(id) = self.flows.find(&(guest, v6, lane)) {
             return Ok(Some(id));
         }
         if self.flows.giving_way() >= MAX_FLOWS {
             self.evict(cx);
         }
         cx.egress.neighbors.heard(guest.ip, cx.now);
-        let source = cx.policy.outbound(real);
+        let source = cx.policy.outbound_of(v6);
         let made = cx.open_datagram(|| Datagram::outgoing(v6, source));
         let about = About::out(Carrier::Udp, guest, remote, Some(real)).by(admission);
         let socket = match cx.tell_of_source(source, made) {
@@ -114,7 +116,7 @@ impl UdpTable {
                 return if is_lack(&error) { Ok(None) } else { Err(error) };
             }
         };
-        let Ok(id) = self.insert(guest, socket, v6, Use::Guest { queries }, cx) else {
+        let Ok(id) = self.insert(guest, socket, v6, Use::Guest(lane), cx) else {
             cx.journal.refused(&about, Refusal::NoResources, cx.now);
             return Ok(None);
         };
@@ -124,6 +126,10 @@ impl UdpTable {
         }
         cx.giving_way += 1;
         self.flows.give_way(id);
+        #[cfg(feature = "policy")]
+        if lane.is_relayed() {
+            self.associate(id, (real, admission), cx);
+        }
         Ok(Some(id))
     }
 
@@ -140,10 +146,19 @@ impl UdpTable {
         }
         let (peers, expires) = (VecDeque::new(), cx.now + LIFETIME);
         let account = Account::default();
-        let (forward, queries) = (used_for == Use::Forward, used_for == Use::Guest { queries: true });
-        let mapping =
-            Mapping { guest, remote: None, forward, queries, bound: None, peers, expires, account, meter: None };
-        let flow = UdpFlow { mapping, host: HostHalf::new(socket, v6), bulk: Bulk::default(), used: true };
+        let (forward, lane) = match used_for {
+            Use::Guest(lane) => (false, lane),
+            Use::Forward => (true, Lane::Plain),
+        };
+        let mapping = Mapping { guest, remote: None, forward, lane, bound: None, peers, expires, account, meter: None };
+        let flow = UdpFlow {
+            mapping,
+            host: HostHalf::new(socket, v6),
+            bulk: Bulk::default(),
+            used: true,
+            #[cfg(feature = "policy")]
+            relay: None,
+        };
         self.flows.admit(flow, cx)
     }
 
@@ -152,12 +167,14 @@ impl UdpTable {
         self.flows.victim().inspect(|&id| self.remove(id, End::MadeRoom, cx)).is_some()
     }
 
-    fn remove(&mut self, id: UdpId, why: End, cx: &mut Context) {
+    pub(super) fn remove(&mut self, id: UdpId, why: End, cx: &mut Context) {
         if self.stage.burst().is_some_and(|burst| burst.flow == id) {
             self.end_burst(cx);
         }
         let Some(Entry { mut flow, number, .. }) = self.flows.remove(id, cx) else { return };
         cx.ends(flow.mapping.meter.take());
+        #[cfg(feature = "policy")]
+        self.dissociate(flow.relay.take(), cx);
         if flow.mapping.forward {
             flow.mapping.end_clients(why, cx);
             self.forwards.remove(&flow.mapping.guest, id);
@@ -236,6 +253,11 @@ impl UdpTable {
             return true;
         };
         receive::receive(flow, &mut self.buffer, cx);
+        #[cfg(feature = "policy")]
+        if flow.relay.is_some() && !self.hear_proxy(id, cx) {
+            self.buffer.drop_rest();
+            return true;
+        }
         if self.buffer.has_rest() {
             self.halfway = Some(id);
             self.flows.arm(id, cx);
@@ -255,6 +277,8 @@ impl UdpTable {
     pub(crate) fn on_deadline(&mut self, id: UdpId, cx: &mut Context) {
         let Some(flow) = self.flows.fired(id) else { return };
         flow.host.on_deadline(cx.now);
+        #[cfg(feature = "policy")]
+        flow.wait_no_longer(cx);
         if flow.mapping.expires().is_some_and(|expires| expires <= cx.now) {
             self.remove(id, End::Expired, cx);
         } else {
