@@ -18,6 +18,14 @@ static int checks_passed, checks_failed;
         }                                                            \
     } while (0)
 
+/* Runs a part of a program, and says how many checks passed in it. */
+#define PART(name, call)                                                                                        \
+    do {                                                                                                        \
+        int part_passed = checks_passed, part_failed = checks_failed;                                           \
+        call;                                                                                                   \
+        printf("%s %s: %d checks\n", checks_failed == part_failed ? "ok" : "not ok", name, checks_passed - part_passed); \
+    } while (0)
+
 static int checks_finish(void)
 {
     printf("%d passed, %d failed\n", checks_passed, checks_failed);

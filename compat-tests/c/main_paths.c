@@ -477,15 +477,15 @@ int main(void)
     guest.slirp = new_instance(&guest);
     CHECK(guest.slirp != NULL, "no instance");
     if (guest.slirp != NULL) {
-        arp(&guest);
-        dhcp(&guest);
-        ping(&guest);
-        udp(&guest);
-        tcp_to_host(&guest);
-        host_forward(&guest);
-        guest_forward(&guest);
-        neighbors(&guest);
-        cleanup_in_the_middle(&guest);
+        PART("ARP", arp(&guest));
+        PART("DHCP", dhcp(&guest));
+        PART("ping of the gateway", ping(&guest));
+        PART("UDP with the host", udp(&guest));
+        PART("TCP to the host, 300000 bytes each way compared", tcp_to_host(&guest));
+        PART("host forward", host_forward(&guest));
+        PART("guest forward, saved state", guest_forward(&guest));
+        PART("neighbors", neighbors(&guest));
+        PART("cleanup with connections open", cleanup_in_the_middle(&guest));
     }
     guest_free(&guest);
     printf("library version %s\n", slirp_version_string());

@@ -131,10 +131,10 @@ int main(int argc, char **argv)
     guest.slirp = slirp_new(&config, &guest_callbacks, &guest);
     CHECK(guest.slirp != NULL, "no instance");
     if (guest.slirp != NULL) {
-        forwards(&guest, argv[1], has_unix_sockets());
+        PART("forwards that cannot be", forwards(&guest, argv[1], has_unix_sockets()));
         slirp_cleanup(guest.slirp);
     }
     guest_free(&guest);
-    control(argv[1]);
+    PART("control socket", control(argv[1]));
     return checks_finish();
 }

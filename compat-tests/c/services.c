@@ -149,9 +149,9 @@ int main(int argc, char **argv)
             memcpy(guest.router_mac, guest.inbox[0].data + 22, 6);
         }
         empty_inbox(&guest);
-        names(&guest, server);
-        files(&guest, content);
-        command(&guest, argv[2]);
+        PART("DNS", names(&guest, server));
+        PART("TFTP", files(&guest, content));
+        PART("command behind a guest forward", command(&guest, argv[2]));
         slirp_cleanup(guest.slirp);
     }
     close(server);
