@@ -83,7 +83,7 @@ class Platform:
         self.results.verdict(self.target, "clippy", status, log, "no warning")
 
     def tests(self, part, without, *arguments):
-        """Tests, as cargo runs them; how many there were."""
+        """Tests, as cargo runs them, and how many there were; what was printed."""
         left_out = [word for name in without for word in ("--skip", name)]
         status, log = self.cargo("test", "--no-fail-fast", *arguments, "--", *left_out)
         counts = re.findall(r"^test result: .* (\d+) passed; (\d+) failed", log, re.M)
@@ -91,6 +91,7 @@ class Platform:
         if status == 0 and passed == 0:
             status, log = 1, log + "\nerror: no test was run"
         self.results.verdict(self.target, part, status, log, f"{passed} tests", failed=failed, left_out=without)
+        return log
 
     def unit(self):
         """Unit tests of the engine and of the library."""
@@ -143,7 +144,7 @@ class Platform:
         served = self.folder / "served"
         (served / "boot").mkdir(parents=True, exist_ok=True)
         for name, arguments in (("layout", ()), ("main_paths", ()), ("services", (str(served), "sh -c 'echo ready; cat'")),
-                                ("unix_hostfwd", ()), ("forward6", ())):
+                                ("refusals", (str(served),)), ("unix_hostfwd", ()), ("forward6", ())):
             status, log = self.program(name, *arguments)
             self.results.program(self.target, name, status, log)
         if self.target.static:

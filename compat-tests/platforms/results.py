@@ -12,6 +12,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "script/lib
 import page  # noqa: E402  (the path has to be set first)
 
 COLUMNS = ("clippy", "layout", "unit", "in-process", "programs", "release")
+# What each result is kept with.
+RUN = {"day", "tree", "compiler"}
 HEADS = ("compiler and clippy", "layout of the headers", "unit tests", "in-process tests", "C programs", "library, stripped")
 
 
@@ -24,6 +26,10 @@ class Results:
         self.rows = {}
         self.states = []
         self.compiler = ""
+        # What is checked out when a run begins: it may be committed to before its end.
+        self.tree = tree_of(pathlib.Path(__file__).parent)
+        # What programs said, word for word: by the name of a page and the part of a run, lines.
+        self.transcripts = {}
 
     def say(self, name, status, log):
         """One check: a line, and of one that failed the lines that say why."""
@@ -66,17 +72,29 @@ class Results:
         self.say(f"exchange.{saver.name} -> {loader.name}", status, log)
         self.states.append({"saved": saver.name, "loaded": loader.name, "result": "goes on, and is saved again byte for byte" if status == 0 else "fails"})
 
+    def transcribe(self, name, part, command, printed):
+        """Keeps a command and what it printed for the page of that name."""
+        lines = self.transcripts.setdefault(name, {}).setdefault(part, [])
+        lines.extend(["", f"$ {' '.join(map(str, command))}", *printed.strip().splitlines()])
+
     def write(self, path, targets):
         """The page and its JSON; targets that were not run keep what they have."""
         store = path.with_suffix(".json")
         known = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {"platforms": {}, "states": []}
-        tree = subprocess.run(["git", "-C", str(path.parent), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
         today = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}"
         for name, parts in self.rows.items():
             for part, kept in parts.items():
-                known["platforms"].setdefault(name, {})[part] = {**kept, "day": today, "tree": tree, "compiler": self.compiler}
+                known["platforms"].setdefault(name, {})[part] = {**kept, "day": today, "tree": self.tree, "compiler": self.compiler}
         if self.states:
-            known["states"] = self.states
+            known["states"] = [{**one, "day": today, "tree": self.tree} for one in self.states]
+        for name, parts in self.transcripts.items():
+            page_of = path.with_name(name)
+            _, *sections = page_of.read_text(encoding="utf-8").split("\n== ") if page_of.exists() else [""]
+            shown = {section.split(":")[0]: section.strip() for section in sections}
+            for part, lines in parts.items():
+                shown[part] = "\n".join([f"{part}: {today}, tree {self.tree}, {self.compiler}", *lines])
+            head = "What compat-tests/platforms/run.py ran and what was printed, a section for each part of a run.\n"
+            page_of.write_text(head + "".join(f"\n== {shown[part]}\n" for part in sorted(shown)), encoding="utf-8")
         store.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
         page.replace(str(path), "platforms", table(known, targets))
         page.replace(str(path), "states", states(known))
@@ -87,6 +105,8 @@ class Results:
         names = {target.name for target in targets}
         unknown = sorted(names ^ set(known["platforms"]))
         log = "".join(f"error: {name} is in one of targets.py and {path.stem}.json alone\n" for name in unknown)
+        for name, parts in known["platforms"].items():
+            log += "".join(f"error: {name}, {part}: no run is named that has shown it\n" for part, kept in parts.items() if not RUN <= kept.keys())
         text = path.read_text(encoding="utf-8")
         for name, wanted in (("platforms", table(known, targets)), ("states", states(known))):
             if page.replaced(str(path), name, wanted) != text:
@@ -94,6 +114,14 @@ class Results:
         for name in sorted(systems_named() ^ set(re.findall(r"`((?:engine/)?src/\S+\.rs)`", text.partition("## Where a system")[2]))):
             log += f"error: {name} names a system, or is said to on {path.name}, and not both\n"
         self.say(f"table ({path.name} and {path.stem}.json)", 1 if log else 0, log)
+
+
+def tree_of(folder):
+    """The commit that is checked out, with a + where files of the library or of the tests differ from it."""
+    def git(*arguments):
+        return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False).stdout.strip()
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":!/docs")
+    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
 def systems_named():
@@ -124,8 +152,9 @@ def table(known, targets):
         for part, kept in known["platforms"].get(target.name, {}).items():
             for name in kept.get("without", ()):
                 left_out.setdefault(name, []).append(f"{target.name} ({part})")
-    lines += ["", "¹ Without tests that the processor's emulator or the system cannot do, by their names: " + "; ".join(
-        f"`{name}`" for name in sorted(left_out)) + "."]
+    if left_out:
+        names = "; ".join(f"`{name}`" for name in sorted(left_out))
+        lines += ["", f"¹ Without tests that the processor's emulator or the system cannot do, by their names: {names}."]
     return "\n".join(lines)
 
 

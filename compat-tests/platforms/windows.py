@@ -1,6 +1,7 @@
 """Windows, where the library is a DLL that mingw links, and wine runs the programs."""
 
 import os
+import re
 
 from one import ROOT, WARNINGS, Platform
 
@@ -10,6 +11,8 @@ RANDOM_NUMBERS = """#include <windows.h>
 __declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE p, SIZE_T n) { return RtlGenRandom(p, (ULONG)n); }
 """
 TOOLS = "x86_64-w64-mingw32-"
+# Beside the page of the platforms: what was run and what it printed.
+TRANSCRIPT = "wine.txt"
 
 
 class Windows(Platform):
@@ -32,9 +35,22 @@ class Windows(Platform):
                 self.results.verdict(self.target, "random_numbers", status, log, "")
             self.random = True
 
-    def tests(self, *arguments, **more):
+    def tests(self, part, without, *arguments):
         self.random_numbers()
-        return super().tests(*arguments, **more)
+        log = super().tests(part, without, *arguments)
+        words = [f"--skip {name}" for name in without]
+        lines = [line for line in log.splitlines() if re.match(r" +Running |test result: |test .* FAILED", line)]
+        self.results.transcribe(TRANSCRIPT, part, ["cargo", "test", "--target", self.target.name, *arguments, "--", *words], "\n".join(lines))
+        return log
+
+    def transcribe(self, command, printed):
+        """Keeps what a C program printed, without the paths of this machine."""
+        words = [str(word).replace(f"{ROOT}/", "").replace(f"{self.folder}/", "") for word in command]
+        self.results.transcribe(TRANSCRIPT, "programs", words, printed.replace(f"{self.folder}/", ""))
+
+    def shown(self, *command):
+        """Runs a command of this machine for the transcript alone."""
+        self.transcribe(command, self.run(command)[1])
 
     def library(self):
         """The DLL, and its import library made of the list of functions."""
@@ -60,12 +76,17 @@ class Windows(Platform):
     def program(self, name, *arguments):
         status, log = self.compile(name, str(self.library()))
         if status == 0:
-            status, log = self.run([*self.target.runner, f"./{name}.exe", *arguments], patience=600)
+            command = [*self.target.runner, f"./{name}.exe", *arguments]
+            status, log = self.run(command, patience=600)
+            self.transcribe(command, log)
         return status, log
 
     def programs(self):
         if self.library() is None:
             return
+        self.shown(*self.target.runner, "--version")
+        self.shown(self.target.compiler[0], "--version")
+        self.shown("sh", "-c", f"{TOOLS}objdump -p libslirp-0.dll | sed -n '/DLL Name:/p; /Ordinal.Name Pointer/,/^$/p'")
         (self.folder / "served/boot").mkdir(parents=True, exist_ok=True)
         # There is no shell: a program that says the same.
         self.run([*self.target.compiler, "-o", "answer.exe", f"{ROOT}/compat-tests/c/answer.c"])
