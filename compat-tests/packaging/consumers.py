@@ -28,6 +28,8 @@ def rig(folder, *words):
 
 
 RIG_NEEDS = ("gcc", "libc6-dev", "procps", "util-linux")
+# For the first datagrams of QUIC that the rigs send.
+CRYPTOGRAPHY = "python3-cryptography"
 OPTIONS = ["python3", "/work/oxislirp/compat-tests/packaging/options.py"]
 
 
@@ -37,11 +39,11 @@ def start(machine):
 
 CONSUMERS = [
     Consumer("slirp4netns", "slirp4netns", "a kernel's TCP and UDP both ways, ping, names, forwards, IPv6; with and without its sandbox",
-             rig("slirp4netns"), (*RIG_NEEDS, "ndisc6", "isc-dhcp-client")),
+             rig("slirp4netns"), (*RIG_NEEDS, CRYPTOGRAPHY, "ndisc6", "isc-dhcp-client")),
     Consumer("qemu-system-x86", "qemu-system-x86_64, a guest", "Linux guest on virtio-net: DHCP, TCP and UDP both ways, names, forwards, IPv6; TFTP, guest "
              "forwards, restrict; network boot; instances",
              rig("qemu", "--size", "16", "--only", "virtio|services|netboot|instances|ipv6"),
-             (*RIG_NEEDS, "cpio", "kmod", "zstd", "rdnssd", "ipxe-qemu", "seabios")),
+             (*RIG_NEEDS, CRYPTOGRAPHY, "cpio", "kmod", "zstd", "rdnssd", "ipxe-qemu", "seabios")),
     Consumer("qemu-system-x86", "qemu-system-x86_64, options", "every option of `-netdev user` that this version names", [*OPTIONS, "qemu-system-x86_64"],
              ("samba",)),
     Consumer("vdens", "vdens (libvdeslirp)", "`vdens slirp://`: loads of TCP and UDP, names, forwards, over IPv4 and IPv6",

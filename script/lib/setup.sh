@@ -1,7 +1,7 @@
 # Installs what the tests and the demonstration use and what is missing. Sourced by script/test and script/demo.
 # It only acts on systems with apt; elsewhere it says what it would have installed.
 
-SETUP_PACKAGES="slirp4netns libslirp0 busybox-static iproute2 util-linux kmod cpio zstd python3 linux-image-amd64
+SETUP_PACKAGES="slirp4netns libslirp0 busybox-static iproute2 util-linux kmod cpio zstd python3 python3-cryptography linux-image-amd64
 qemu-system-x86 gcc g++ libc6-dev binutils pkg-config meson ninja-build valgrind libvdeslirp-dev rdnssd ndisc6
 isc-dhcp-client libcap2-bin"
 
