@@ -280,6 +280,45 @@ fn a_line_without_an_end_is_the_end() {
     Client::new(&i, &folder);
 }
 
+/// Forwards of which no two are one entry, in pages; what has changed between two of these is in the next.
+#[test]
+fn many_forwards_are_listed_in_pages_that_know_what_has_changed() {
+    const MANY: u16 = 600;
+    let folder = Folder::new("pages");
+    let i = start(&folder);
+    let mut c = Client::new(&i, &folder);
+    let first = free_ports(MANY);
+    let (ours, theirs) = (|n: u16| first + n, |n: u16| 1000 + 7 * n);
+    let at = |n: u16| format!("127.0.0.1:{}", ours(n));
+    let one = |n: u16| json!({ "protocol": "tcp", "listen": at(n), "guest": format!(":{}", theirs(n)) });
+    let all: Vec<Value> = (0..MANY).map(one).collect();
+    c.ok(&i, "forward.add", json!({ "forwards": all }));
+    let listen = |entry: &Value| entry["listen"].as_str().unwrap().to_owned();
+    let page = |c: &mut Client, after: &Value| c.ok(&i, "forward.list", json!({ "after": after, "most": 250 }));
+    let (mut after, mut listed) = (json!(0), Vec::new());
+    while !after.is_null() {
+        let page = page(&mut c, &after);
+        listed.extend(page["forwards"].as_array().unwrap().iter().map(listen));
+        after = page["next"].clone();
+    }
+    assert_eq!(listed, (0..MANY).map(at).collect::<Vec<_>>());
+    // By a client, and by the program.
+    let next = page(&mut c, &json!(0))["next"].clone();
+    c.ok(&i, "forward.remove", json!({ "forwards": [{ "protocol": "tcp", "listen": at(250) }] }));
+    let second = page(&mut c, &next);
+    assert_eq!(listen(&second["forwards"][0]), at(251));
+    let there = SocketAddrV4::new(LOCALHOST, ours(251));
+    assert_eq!(i.remove_hostfwd(false, there), 0);
+    assert_eq!(listen(&page(&mut c, &next)["forwards"][0]), at(252));
+    i.add_hostfwd(false, there, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 80)).unwrap();
+    assert_eq!(
+        page(&mut c, &next)["forwards"][0],
+        json!({ "protocol": "tcp", "listen": at(251), "guest": "0.0.0.0:80" })
+    );
+    c.ok(&i, "forward.replace", json!({ "forwards": [one(1)] }));
+    assert_eq!(page(&mut c, &next)["forwards"], json!([]));
+}
+
 /// As many rules as there may be come in one request, and no answer grows with them.
 #[test]
 fn a_policy_of_thousands_of_rules_comes_at_once_and_is_said_in_pages() {

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::ops;
 
 use serde_json::{Map, Value, json};
 
@@ -255,16 +256,38 @@ fn pieces(range: &Range, numbers: &[usize]) -> Vec<Range> {
     runs.filter_map(|run| Some(range.part(*run.first()?, run.len()))).collect()
 }
 
+/// All forwards in the order in which they are listed, and which of them are one entry. It is made for the first page of many, and serves
+/// the next ones as long as no forward has changed.
+pub(super) struct Listing {
+    changed: u64,
+    forwards: Vec<Listed>,
+    entries: Vec<ops::Range<usize>>,
+}
+
+impl Listing {
+    fn of(stack: &Stack) -> Listing {
+        let mut forwards: Vec<Listed> =
+            stack.host_forwards().map(|entry| (entry.protocol, entry.listen, entry.guest)).collect();
+        forwards.sort_by_cached_key(key);
+        let mut next = 0;
+        let entries = runs(&forwards).map(|run| {
+            let first = next;
+            next += run.len();
+            first..next
+        });
+        let entries = entries.collect();
+        Listing { changed: stack.forwards_changed(), forwards, entries }
+    }
+}
+
 /// The forwards that there are. Those whose ports follow each other are one entry.
 pub(super) fn list(stack: &Stack, shared: &mut Shared, after: usize, most: usize) -> Answer {
-    let mut entries: Vec<(Protocol, ListenAddress, SocketAddr)> =
-        stack.host_forwards().map(|entry| (entry.protocol, entry.listen, entry.guest)).collect();
-    entries.sort_by_cached_key(key);
-    let runs = runs(&entries);
-    let mut forwards: Vec<Value> = runs.skip(after).take(most + 1).filter_map(describe).collect();
-    let more = forwards.len() > most;
-    forwards.truncate(most);
-    let mut answer = json!({ "forwards": forwards });
+    let kept = shared.listing().take().filter(|kept| kept.changed == stack.forwards_changed());
+    let listing = kept.unwrap_or_else(|| Listing::of(stack));
+    let rest = listing.entries.get(after..).unwrap_or_default();
+    let page = rest.iter().take(most).filter_map(|range| describe(listing.forwards.get(range.clone())?));
+    let mut answer = json!({ "forwards": page.collect::<Vec<Value>>() });
+    let more = rest.len() > most;
     if let Value::Object(answer) = &mut answer {
         if more {
             answer.insert("next".into(), (after + most).into());
@@ -273,6 +296,7 @@ pub(super) fn list(stack: &Stack, shared: &mut Shared, after: usize, most: usize
             answer.insert("waiting".into(), shared.waiting().words().into());
         }
     }
+    *shared.listing() = more.then_some(listing);
     Ok(answer)
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::forwards::Removing;
+use super::forwards::{Listing, Removing};
 use super::session::Session;
 use super::waiting::Waiting;
 use super::{ControlOptions, PolicyReader};
@@ -39,12 +39,14 @@ pub(super) struct Shared {
     ended: u64,
     /// Forwards of clients that have gone before they had them all.
     removing: Removing,
+    /// The forwards in their order, while somebody asks for one page of them after the other.
+    listing: Option<Listing>,
 }
 
 impl Shared {
     pub(super) fn new(reader: Option<PolicyReader>) -> Shared {
         let removing = Removing::default();
-        Shared { reader, waiting: Waiting::default(), review: None, ended: 0, removing }
+        Shared { reader, waiting: Waiting::default(), review: None, ended: 0, removing, listing: None }
     }
 
     pub(super) fn reader(&self) -> Option<&PolicyReader> {
@@ -53,6 +55,10 @@ impl Shared {
 
     pub(super) fn waiting(&mut self) -> &mut Waiting {
         &mut self.waiting
+    }
+
+    pub(super) fn listing(&mut self) -> &mut Option<Listing> {
+        &mut self.listing
     }
 
     /// Has every flow be asked about. One that is going on is forgotten: this one is about all flows as well.

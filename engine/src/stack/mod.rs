@@ -151,6 +151,9 @@ pub struct Stack {
     recording: recording::Recording,
     #[cfg(feature = "control")]
     attendant: Option<Box<dyn attendant::Attendant>>,
+    /// See [`Stack::forwards_changed`].
+    #[cfg(feature = "control")]
+    forwards_changed: u64,
 }
 
 /// Frames of the guest, and their bytes.
@@ -250,6 +253,8 @@ impl Stack {
             recording: recording::Recording::default(),
             #[cfg(feature = "control")]
             attendant: None,
+            #[cfg(feature = "control")]
+            forwards_changed: 0,
         };
         stack.begin_ration();
         Ok(stack)

@@ -41,11 +41,18 @@ impl Stack {
     /// Has a host forward lead elsewhere from the next connection, or datagram, on.
     #[cfg(feature = "control")]
     pub(crate) fn lead_host_forward(&mut self, handle: HostForwardHandle, guest: SocketAddr) {
+        self.forwards_changed += 1;
         match handle.id(self.cx.identity()) {
             Some(Id::Listener(id)) => self.tcp_forwards.lead(id, guest.into()),
             Some(Id::Udp(id)) => self.udp.lead(id, guest.into(), &mut self.cx),
             None => {}
         }
+    }
+
+    /// A number that is another one when host forwards have come, gone, or lead elsewhere.
+    #[cfg(feature = "control")]
+    pub(crate) fn forwards_changed(&self) -> u64 {
+        self.forwards_changed
     }
 
     /// Where a host forward leads.
@@ -81,6 +88,8 @@ impl Stack {
                 self.tcp_forwards.add(listener, guest, &mut self.cx).map(Id::Listener)?
             }
         };
+        #[cfg(feature = "control")]
+        (self.forwards_changed += 1);
         Ok(self.host_forward_handle(id))
     }
 
@@ -95,6 +104,8 @@ impl Stack {
     /// # Errors
     /// [`ForwardError::Gone`] for a handle that was used before, or is of another stack.
     pub fn remove_host_forward(&mut self, handle: HostForwardHandle) -> Result<(), ForwardError> {
+        #[cfg(feature = "control")]
+        (self.forwards_changed += 1);
         let removed = match handle.id(self.cx.identity()) {
             Some(Id::Listener(id)) => self.tcp_forwards.remove(id, &mut self.cx),
             Some(Id::Udp(id)) => self.udp.remove_forward(id, &mut self.cx),
