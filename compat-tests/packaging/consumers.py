@@ -39,7 +39,7 @@ def start(machine):
 
 CONSUMERS = [
     Consumer("slirp4netns", "slirp4netns", "a kernel's TCP and UDP both ways, ping, names, forwards, IPv6; with and without its sandbox",
-             rig("slirp4netns"), (*RIG_NEEDS, CRYPTOGRAPHY, "ndisc6", "isc-dhcp-client")),
+             rig("slirp4netns"), (*RIG_NEEDS, CRYPTOGRAPHY, "ndisc6", "isc-dhcp-client", "tshark")),
     Consumer("qemu-system-x86", "qemu-system-x86_64, a guest", "Linux guest on virtio-net: DHCP, TCP and UDP both ways, names, forwards, IPv6; TFTP, guest "
              "forwards, restrict; network boot; instances",
              rig("qemu", "--size", "16", "--only", "virtio|services|netboot|instances|ipv6"),

@@ -1,9 +1,8 @@
 """What an unmodified slirp4netns writes down under a file of OXISLIRP_CONFIG, in its sandbox: docs/capture.md. Wireshark's `tshark`
-is asked what it reads, where there is one."""
+is asked what it reads."""
 
 import json
 import os
-import shutil
 import subprocess
 import tempfile
 
@@ -82,9 +81,6 @@ def check(report, options, host):
             sizes = [os.path.getsize(os.path.join(folder, name)) for name in names]
             # What came through is more than all of them hold.
             truth(max(sizes) <= 4 * MIB and sum(sizes) > 8 * MIB, sizes)
-        if not shutil.which("tshark"):
-            print("SKIPPED: there is no tshark")
-            return
         with report.check("tshark"):
             ways = set()
             for name in names:

@@ -3,7 +3,7 @@
 
 SETUP_PACKAGES="slirp4netns libslirp0 busybox-static iproute2 util-linux kmod cpio zstd python3 python3-cryptography linux-image-amd64
 qemu-system-x86 gcc g++ libc6-dev binutils pkg-config meson ninja-build valgrind libvdeslirp-dev rdnssd ndisc6
-isc-dhcp-client libcap2-bin"
+isc-dhcp-client libcap2-bin tshark"
 
 setup_as_root() {
     if [ "$(id -u)" = 0 ]; then
