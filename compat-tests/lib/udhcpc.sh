@@ -11,6 +11,8 @@ bound | renew)
         echo "serverid=$serverid"
     } >"$LEASE_FILE"
     ip addr add "$ip/$mask" dev "$interface"
+    # Only of who asks for it (-O mtu).
+    [ -z "$mtu" ] || ip link set dev "$interface" mtu "$mtu"
     for gateway in $router; do
         ip route add default via "$gateway" dev "$interface"
     done

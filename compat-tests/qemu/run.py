@@ -15,6 +15,7 @@ import bypasses  # noqa: E402  (the path has to be set first)
 import control  # noqa: E402
 import image  # noqa: E402
 import ipv6  # noqa: E402
+import mtu  # noqa: E402
 import netboot  # noqa: E402
 import netservices  # noqa: E402
 from common import GATEWAY, MIB, NAMESERVER, client, forwards, scenario, udp_ask, usernet  # noqa: E402
@@ -245,6 +246,7 @@ def main():
     bypasses.run(report)
     for name in image.CARDS:
         card(report, name, boot_words(accelerator, kernel, initramfs, name), host, chosen.size * MIB)
+    mtu.run(report, accelerator, kernel, initramfs, host[0])
     ipv6.run(report, accelerator, kernel, initramfs, min(chosen.size, 16) * MIB)
     report.prefix = "qemu."
     sys.exit(report.summary())
