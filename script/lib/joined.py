@@ -74,8 +74,9 @@ def measured(command, words, pid=None):
         try:
             rate, octets, seconds = figures(command(*words))
             break
-        except Exception as error:  # the server takes a moment to end the test before
-            if "busy" not in str(error) or trial == 9:
+        except Exception as error:
+            # The server takes a moment to end the test before, and another one, in which it does not listen, to begin anew.
+            if trial == 9 or not any(word in str(error) for word in ("busy", "refused")):
                 raise
             time.sleep(0.2)
     cpu = cpu_seconds(pid) - before if pid else None

@@ -7,7 +7,7 @@
 //! while they hold bytes and give it back when they are empty.
 //!
 //! `connection` joins `sender` and `receiver`, which do not know each other; `sender` stands on `congestion`. Under them lie
-//! `buffer` and `pool`, `rtt` and `capacity` (what is known and believed of a path), the formats `segment`, `seq` and
+//! `buffer` on `ring` on `pool`, `rtt` and `capacity` (what is known and believed of a path), the formats `segment`, `seq` and
 //! `timestamps`, and what all parts have in common: `config`, `state`, `saved`, `due`, `ecn`. `sim` and `properties` are tests.
 
 #![forbid(unsafe_code)]
@@ -23,6 +23,7 @@ mod pool;
 #[cfg(test)]
 mod properties;
 mod receiver;
+mod ring;
 mod rtt;
 mod saved;
 mod segment;
