@@ -170,13 +170,11 @@ impl RecvBuffer {
         if self.ring.extent != held || !self.ring.reserve(held.saturating_add(len), pool) {
             return None;
         }
-        let start = self.ring.position(held);
-        let end = start.checked_add(len)?;
-        if end > self.ring.slab.len() {
+        let Some(place) = self.ring.piece(held, len) else {
             self.ring.release_if_empty(pool);
             return None;
-        }
-        self.ring.slab.get_mut(start..end)
+        };
+        self.ring.written(place)
     }
 
     /// What was copied to [`RecvBuffer::place`] is not to be taken over.

@@ -1,6 +1,7 @@
 //! A ring of bytes in a slab of the [`Pool`]: what both buffers of a connection are made of. Knows nothing of TCP.
 
 use std::fmt;
+use std::ops::Range;
 
 use super::pool::{LEAST, Pool};
 
@@ -125,6 +126,20 @@ impl Ring {
         }
         let Some((low, high)) = self.slab.split_at_mut_checked(start) else { return (&mut [], &mut []) };
         (high.get_mut(..first).unwrap_or_default(), low.get_mut(..len - first).unwrap_or_default())
+    }
+
+    /// Where in the slab `len` bytes from `offset` on are, if they are in one piece that was ever written.
+    #[inline]
+    pub(super) fn piece(&self, offset: usize, len: usize) -> Option<Range<usize>> {
+        let start = self.position(offset);
+        let end = start.checked_add(len)?;
+        (end <= self.slab.len()).then_some(start..end)
+    }
+
+    /// That piece, to be written anew.
+    #[inline]
+    pub(super) fn written(&mut self, piece: Range<usize>) -> Option<&mut [u8]> {
+        self.slab.get_mut(piece)
     }
 
     /// Writes bytes `offset` bytes from the front, where `reserve` made room.

@@ -94,6 +94,26 @@ fn frames_are_seldom_held_for_trials_that_the_guests_windows_cannot_fill() {
     }
 }
 
+/// The windows of a link with losses fill the trials that are to find a pipe, and none of those that are to find sockets. More than a
+/// pipe holds may then be given without a proof, and no more than sockets do; until it sleeps.
+#[test]
+fn what_is_no_pipe_is_given_what_sockets_hold() {
+    const PIPE: u64 = 32 * 1024;
+    let mut application = Application::new();
+    // Given and not proven read in rounds that are no trials, which what was given before always is in this application.
+    let most = |application: &mut Application| {
+        let given = (0..1000).map(|_| application.round_up_to(100 * 1024, |_| false));
+        given.filter(|given| *given < 70 * 1024).max().unwrap_or(0)
+    };
+    assert!(application.round_up_to(100 * 1024, |_| false) <= PIPE);
+    most(&mut application);
+    let sockets = most(&mut application);
+    assert!(sockets > PIPE && sockets <= 64 * 1024 && application.handover.counts(), "{sockets}");
+    while application.handover.limit() > PIPE {
+        application.round_up_to(100 * 1024, |given| given > 40 * 1024);
+    }
+}
+
 #[test]
 fn a_sleep_in_a_trial_leaves_the_limit_and_one_within_it_does_not() {
     let mut application = Application::new();

@@ -6,7 +6,7 @@
 //!
 //! What is drawn: the queues (a pipe of 64 KiB in pages, a pair of sockets of 208 KiB as Linux counts them), the length of
 //! frames, one read a round or all, reading before the turns or after them, how fast B is, on another processor or on
-//! the same one, whether the guest answers markers, acknowledgments put off, and what there is to say in both directions.
+//! the same one, whether the guest answers markers, acknowledgments put off, and what there is to say in both directions, from the beginning or later.
 
 mod other_end;
 mod queue;
@@ -66,6 +66,8 @@ struct Sim {
     b_turn: bool,
     guest: VecDeque<(Frame, usize)>,
     guest_segments: u64,
+    /// How many segments the guest has received before it sends its own.
+    guest_begins: u64,
     guest_pings: u64,
     guest_in_flight: u64,
     guest_window: u64,
@@ -89,12 +91,14 @@ impl Sim {
         let mut handover = Handover::default();
         handover.engage(segment);
         let much = 2_000_000 / segment.max(2000) as u64;
-        let loads = [0, 10, much / 10, much];
+        let loads = [0, 10, much / 10, much, 4 * much];
         let segments = random.of(&loads);
+        // Bulk of the guest that comes once it is known what the application takes.
+        let late = [0, 0, segments / 2, segments / 4 * 3, segments];
         // A pipe holds one frame of this length: where a bulk transfer of the guest begins in the very moment of a trial,
         // it is full sooner than the trial can be ended. That is the one case that is not covered.
         let lone = kind == Kind::Pipe && segment > 16384 && segments > 0;
-        let guest_loads = if lone { [0; 4] } else { loads };
+        let guest_loads = if lone { [0; 5] } else { loads };
         let pings = if lone { [0; 4] } else { [0, 0, 100, 5000] };
         Sim {
             handover,
@@ -125,6 +129,7 @@ impl Sim {
             b_turn: false,
             guest: VecDeque::new(),
             guest_segments: random.of(&guest_loads),
+            guest_begins: random.of(&late),
             guest_pings: random.of(&pings),
             guest_in_flight: 0,
             guest_window: random.of(&[2, 4, 16, 30, 44, 512, 2048]),

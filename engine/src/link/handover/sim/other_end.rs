@@ -56,7 +56,8 @@ impl Sim {
 
     fn guest_says(&mut self) {
         while self.guest.len() < 500 {
-            if self.guest_segments > 0 && self.guest_in_flight < self.guest_window {
+            let begins = self.received >= self.guest_begins;
+            if begins && self.guest_segments > 0 && self.guest_in_flight < self.guest_window {
                 self.guest_segments -= 1;
                 self.guest_in_flight += 1;
                 self.guest.push_back((Frame::Segment(1), self.segment));
