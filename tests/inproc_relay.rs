@@ -271,6 +271,53 @@ fn a_proxy_that_refuses_has_the_guest_refused_for_a_while() {
     talk(&i, &proxy);
 }
 
+/// Where it really goes is the proxy, as with connections, and how it has ended is what that said.
+#[test]
+fn the_log_tells_of_the_proxy_and_of_what_it_said() {
+    let proxy = Proxy::new();
+    let log = std::env::temp_dir().join(format!("oxislirp-relay-{}-{}.jsonl", std::process::id(), proxy.port));
+    let i = under(&proxy.rule(&format!("[log]\nfile = '{}'\n", log.display())));
+    let answers: [&[u8]; 3] = [&[5, 255], &[5, 0], b""];
+    for (port, answer) in (PORT..).zip(answers) {
+        i.input(&udp_frame(port, at(AWAY, 53), b"question"));
+        let mut stream = accept(&i, &proxy.listener);
+        assert_eq!(host_read(&i, &mut stream, 3), GREETING);
+        stream.write_all(answer).unwrap();
+        match answer {
+            [5, 0] => {
+                assert_eq!(host_read(&i, &mut stream, 10), ASSOCIATE);
+                stream.write_all(&proxy.consent()).unwrap();
+                proxy.relayed(&i);
+            }
+            _ => {
+                drop(stream);
+                is_refused(&i);
+            }
+        }
+    }
+    i.pass(Duration::from_secs(6));
+    drop(i);
+    let written = std::fs::read_to_string(&log).expect("a log");
+    std::fs::remove_file(&log).expect("it was there");
+    let lines: Vec<serde_json::Value> =
+        written.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    let of = |event: &str, port: u16| {
+        let guest = format!("10.0.2.15:{port}");
+        let mut found = lines.iter().filter(|line| line["event"] == event && line["guest"] == guest);
+        let one = found.next().unwrap_or_else(|| panic!("{event} {port}: {written}"));
+        assert!(found.next().is_none(), "{event} {port} twice: {written}");
+        one
+    };
+    for (port, end) in [(PORT, "proxy-credentials"), (PORT + 1, "host-reset"), (PORT + 2, "proxy-refused")] {
+        let begun = of("begun", port);
+        assert_eq!((&begun["remote"], &begun["rule"]), (&"192.0.2.9:53".into(), &1.into()));
+        assert_eq!(begun["host"], format!("127.0.0.1:{}", proxy.port));
+        assert_eq!(of("ended", port)["end"], end);
+    }
+    assert_eq!(of("ended", PORT + 1)["to_host"], 8);
+    assert_eq!(of("ended", PORT)["to_host"], 0);
+}
+
 #[test]
 fn a_proxy_that_is_not_there_or_silent_is_given_up() {
     let proxy = Proxy::new();

@@ -175,12 +175,7 @@ impl Policy {
 
     /// The source for connections to the outside of the family of `destination`, if one was configured.
     pub(crate) fn outbound(&self, destination: SocketAddr) -> Option<SocketAddr> {
-        self.outbound_of(destination.is_ipv6())
-    }
-
-    /// The same for a family.
-    pub(crate) fn outbound_of(&self, v6: bool) -> Option<SocketAddr> {
-        if v6 { self.reach.outbound6.map(Into::into) } else { self.reach.outbound4.map(Into::into) }
+        if destination.is_ipv4() { self.reach.outbound4.map(Into::into) } else { self.reach.outbound6.map(Into::into) }
     }
 }
 

@@ -39,13 +39,18 @@ pub(crate) struct Course {
     /// The address; behind a proxy, where there is one.
     pub real: SocketAddr,
     pub lane: Lane,
-    /// The family of the socket that they leave by.
-    pub v6: bool,
+    /// Where they are sent: to that address, or to the proxy's.
+    pub next: SocketAddr,
 }
 
 impl Course {
     fn along(real: SocketAddr, lane: Lane) -> Course {
-        Course { real, lane, v6: real.is_ipv6() }
+        Course { real, lane, next: real }
+    }
+
+    /// The family of the socket that they leave by.
+    pub(crate) fn is_v6(&self) -> bool {
+        self.next.is_ipv6()
     }
 }
 
@@ -113,7 +118,7 @@ impl Context {
             (Some(Via::Address(address)), _) => Course::along(*address, Lane::Plain),
             (Some(Via::Proxy(proxy)), Some(rule)) => {
                 let lane = Lane::Proxy(rule, proxy.names.then_some(named));
-                Course { real, lane, v6: proxy.address.is_ipv6() }
+                Course { real, lane, next: proxy.address }
             }
             _ => Course::along(real, Lane::Plain),
         }

@@ -120,7 +120,7 @@ impl UdpTable {
         let course = cx.course(verdict, datagram.destination, real);
         // A forward whose socket is of the other family reaches the peers that came through it, and nobody else.
         let forward = forward.filter(|&id| {
-            !course.lane.is_relayed() && self.flows.get(id).is_some_and(|flow| flow.host.is_v6() == course.v6)
+            !course.lane.is_relayed() && self.flows.get(id).is_some_and(|flow| flow.host.is_v6() == course.is_v6())
         });
         let mut meter = None;
         if cx.has_limits() {
@@ -164,7 +164,7 @@ impl UdpTable {
         if forward.is_some() || cx.policy.is_name_server(datagram.destination) {
             return Some(None);
         }
-        let id = self.flows.find(&(datagram.source, course.v6, course.lane));
+        let id = self.flows.find(&(datagram.source, course.is_v6(), course.lane));
         let meter = id.and_then(|id| self.flows.get_mut(id)).map(|flow| &mut flow.mapping.meter);
         if let Some(meter) = meter.filter(|meter| meter.is_some()) {
             return cx.joins_also(meter, verdict.rule()).then_some(None);
@@ -179,7 +179,7 @@ impl UdpTable {
 
     #[cold]
     fn keep_meter(&mut self, source: Endpoint, course: Course, meter: Meter, cx: &mut Context) {
-        match self.flows.find(&(source, course.v6, course.lane)).and_then(|id| self.flows.get_mut(id)) {
+        match self.flows.find(&(source, course.is_v6(), course.lane)).and_then(|id| self.flows.get_mut(id)) {
             Some(flow) if flow.mapping.meter.is_none() => flow.mapping.meter = meter,
             _ => cx.ends(meter),
         }
@@ -214,9 +214,9 @@ impl UdpTable {
         if let Some(Entry { flow, number, .. }) = self.flows.entry(id)
             && flow.mapping.goes_elsewhere(datagram.destination)
         {
-            let about = About::out(Carrier::Udp, datagram.source, datagram.destination, Some(real)).by(verdict);
+            let about = About::out(Carrier::Udp, datagram.source, datagram.destination, Some(course.next)).by(verdict);
             let name = cx.gate.name_to_log(&about, &cx.policy, cx.now);
-            let ends = (datagram.destination, real);
+            let ends = (datagram.destination, course.next);
             cx.journal.goes_to(*number, datagram.source, ends, (verdict, name), cx.now);
         }
         let Some(flow) = self.flows.get_mut(id) else { return (Sent::Done, None) };

@@ -98,7 +98,7 @@ impl UdpTable {
         (course, admission): (Course, Admission),
         cx: &mut Context,
     ) -> io::Result<Option<UdpId>> {
-        let Course { real, lane, v6 } = course;
+        let (lane, v6) = (course.lane, course.is_v6());
         if let Some(id) = self.flows.find(&(guest, v6, lane)) {
             return Ok(Some(id));
         }
@@ -106,9 +106,9 @@ impl UdpTable {
             self.evict(cx);
         }
         cx.egress.neighbors.heard(guest.ip, cx.now);
-        let source = cx.policy.outbound_of(v6);
+        let source = cx.policy.outbound(course.next);
         let made = cx.open_datagram(|| Datagram::outgoing(v6, source));
-        let about = About::out(Carrier::Udp, guest, remote, Some(real)).by(admission);
+        let about = About::out(Carrier::Udp, guest, remote, Some(course.next)).by(admission);
         let socket = match cx.tell_of_source(source, made) {
             Ok(socket) => socket,
             Err(error) => {
@@ -128,7 +128,7 @@ impl UdpTable {
         self.flows.give_way(id);
         #[cfg(feature = "policy")]
         if lane.is_relayed() {
-            self.associate(id, (real, admission), cx);
+            self.associate(id, (course.real, admission), cx);
         }
         Ok(Some(id))
     }
