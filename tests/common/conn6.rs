@@ -175,7 +175,7 @@ pub fn add_loopback_address(address: Ipv6Addr) {
     }
 }
 
-/// slirp_add_hostxfwd for addresses of any families; errno when it fails.
+/// slirp_add_hostxfwd for addresses of any families; errno when it fails. (The length's type has another sign on Windows.)
 pub fn hostxfwd(i: &Instance, host: SocketAddr, guest: SocketAddr, flags: i32) -> Result<(), i32> {
     let (host, guest) = (socket2::SockAddr::from(host), socket2::SockAddr::from(guest));
     // SAFETY: both addresses are valid for their lengths.
@@ -183,20 +183,20 @@ pub fn hostxfwd(i: &Instance, host: SocketAddr, guest: SocketAddr, flags: i32) -
         (library().slirp_add_hostxfwd)(
             i.slirp.get(),
             host.as_ptr().cast(),
-            host.len(),
+            host.len() as _,
             guest.as_ptr().cast(),
-            guest.len(),
+            guest.len() as _,
             flags,
         )
     };
-    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(0)) }
+    if result == 0 { Ok(()) } else { Err(super::system::errno()) }
 }
 
 /// slirp_remove_hostxfwd.
 pub fn remove_hostxfwd(i: &Instance, host: SocketAddr, flags: i32) -> i32 {
     let host = socket2::SockAddr::from(host);
     // SAFETY: the address is valid for its length.
-    unsafe { (library().slirp_remove_hostxfwd)(i.slirp.get(), host.as_ptr().cast(), host.len(), flags) }
+    unsafe { (library().slirp_remove_hostxfwd)(i.slirp.get(), host.as_ptr().cast(), host.len() as _, flags) }
 }
 
 /// Whether the library has learned this neighbor.
