@@ -78,8 +78,6 @@ pub(crate) struct Rest {
     pub awake: bool,
     /// It may sleep for ever, although it is to come round at once.
     pub for_ever: bool,
-    /// Bytes that streams have brought since the last sleep.
-    pub brought: usize,
 }
 
 /// The verdict at the beginning of a round.
@@ -203,7 +201,7 @@ impl Pace {
         self.marks -= Marks::BEFORE_SLEEP;
         self.marks.set(Marks::AWAKE, awake);
         self.marks.set(Marks::ZERO, told == 0);
-        Rest { awake, for_ever: self.zero.before_sleep(told, now), brought }
+        Rest { awake, for_ever: self.zero.before_sleep(told, now) }
     }
 
     /// A round begins, after a sleep in which the application saw that of the poller.
@@ -310,7 +308,7 @@ mod tests {
         pace.on_given();
         pace.on_frame();
         let now = Instant::from_micros(1);
-        assert_eq!(pace.before_sleep(5, now).brought, 40_000);
+        pace.before_sleep(5, now);
         pace.begin_round(Glance::News, now);
         for round in 0..100 {
             let now = Instant::from_micros(1000 + round);

@@ -114,7 +114,7 @@ impl Stack {
             sleep = 0;
         }
         let rest = self.cx.pace.before_sleep(told, self.cx.now);
-        self.loop_state.thrift.before_sleep(rest.brought, &mut self.cx.pool, self.cx.now);
+        self.loop_state.thrift.before_sleep(&mut self.cx.pool, self.cx.now);
         if rest.awake {
             sleep = 0;
         }

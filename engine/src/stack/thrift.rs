@@ -1,7 +1,7 @@
 //! When the memory that a load has left behind is given back to the system.
 //!
-//! What is given back has to be fetched again by the next load. So it is done when enough is kept, and for a while little of it
-//! was used and little has come. After a large load the C library is asked for more, which takes milliseconds. The
+//! What is given back has to be fetched again by the next load. So it is done when enough is kept, and only with what nobody has used for a
+//! second, whether a load goes on beside it or not. After a large load the C library is asked for more, which takes milliseconds. The
 //! application comes round often enough for all that by itself: no deadline is needed.
 
 use crate::host::memory::{give_back, trim};
@@ -10,29 +10,26 @@ use crate::time::{Duration, Instant};
 
 /// So many bytes that are kept are enough.
 const ENOUGH: usize = 512 << 10;
-/// What part of them is little.
-const PART: usize = 4;
-/// A peak of so many bytes in buffers was a large load.
-const PEAK: usize = 8 << 20;
-/// How long it must have been quiet: it happens less often than that, too.
+/// So many bytes that are given back at a time were left behind by a large load.
+const LARGE: usize = 8 << 20;
+/// How long it must not have been used: it happens less often than that, too.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Thrift {
-    /// What was used and what came since then.
+    /// Since when it is looked at what is used.
     since: Option<Instant>,
-    used: usize,
 }
 
 impl Thrift {
-    /// Before the application's sleep, when `brought` bytes have come from hosts since the last one.
+    /// Before the application's sleep.
     #[inline]
-    pub(super) fn before_sleep(&mut self, brought: usize, pool: &mut Pool, now: Instant) {
+    pub(super) fn before_sleep(&mut self, pool: &mut Pool, now: Instant) {
         if pool.kept() < ENOUGH {
             self.since = None;
         } else {
-            self.after_load(brought, pool, now);
+            self.after_load(pool, now);
         }
     }
 
@@ -42,20 +39,16 @@ impl Thrift {
     }
 
     #[cold]
-    fn after_load(&mut self, brought: usize, pool: &mut Pool, now: Instant) {
-        let used = pool.take_reused().saturating_add(brought);
+    fn after_load(&mut self, pool: &mut Pool, now: Instant) {
         let Some(since) = self.since else {
-            (self.since, self.used) = (Some(now), 0);
+            // What was not used before, when little was kept, is not much either.
+            pool.free_unused(give_back);
+            self.since = Some(now);
             return;
         };
-        self.used = self.used.saturating_add(used);
-        if self.used >= pool.kept() / PART {
-            self.since = None;
-        } else if now - since >= QUIET {
-            self.since = None;
-            let large = pool.peak() > PEAK;
-            pool.free_all(give_back);
-            if large {
+        if now - since >= QUIET {
+            self.since = Some(now);
+            if pool.free_unused(give_back) > LARGE {
                 trim();
             }
         }
@@ -75,18 +68,19 @@ mod tests {
         let mut held = SendBuffer::default();
         held.push(b"x", Pool::MAX_BUFFER, &mut pool);
         let at = |millis| Instant::from_millis(millis);
-        buffer.push(&vec![1; PEAK + 1], Pool::MAX_BUFFER, &mut pool);
+        buffer.push(&vec![1; LARGE + 1], Pool::MAX_BUFFER, &mut pool);
         let peak = pool.peak();
-        thrift.before_sleep(0, &mut pool, at(0));
-        thrift.before_sleep(0, &mut pool, at(5000));
+        thrift.before_sleep(&mut pool, at(0));
+        thrift.before_sleep(&mut pool, at(5000));
         assert_eq!(pool.peak(), peak, "it is in use");
         buffer.release(&mut pool);
-        thrift.before_sleep(0, &mut pool, at(6000));
-        thrift.before_sleep(PEAK, &mut pool, at(6500));
-        thrift.before_sleep(0, &mut pool, at(7000));
-        thrift.before_sleep(0, &mut pool, at(7999));
-        assert_eq!(pool.peak(), peak, "it was not quiet for long enough");
-        thrift.before_sleep(0, &mut pool, at(8000));
+        thrift.before_sleep(&mut pool, at(6000));
+        buffer.push(&vec![1; LARGE + 1], Pool::MAX_BUFFER, &mut pool);
+        buffer.release(&mut pool);
+        thrift.before_sleep(&mut pool, at(7000));
+        thrift.before_sleep(&mut pool, at(7999));
+        assert_eq!(pool.peak(), peak, "it was used meanwhile, and then not for long enough");
+        thrift.before_sleep(&mut pool, at(8000));
         assert_eq!(pool.peak(), pool.lent());
         // A connection that stands still is no reason to keep the rest, nor to look for more again.
         assert_eq!(pool.lent(), LEAST_HELD);
@@ -101,8 +95,8 @@ mod tests {
             held.iter_mut().for_each(|buffer| assert_eq!(buffer.push(&vec![1; size], 1 << 20, &mut pool), size));
         }
         assert!(pool.kept() >= ENOUGH);
-        thrift.before_sleep(0, &mut pool, Instant::from_millis(0));
-        thrift.before_sleep(0, &mut pool, Instant::from_millis(1000));
+        thrift.before_sleep(&mut pool, Instant::from_millis(0));
+        thrift.before_sleep(&mut pool, Instant::from_millis(1000));
         assert_eq!((pool.kept(), pool.lent()), (0, 32 * (128 << 10)));
     }
 
@@ -114,8 +108,25 @@ mod tests {
             let mut buffers: Vec<_> = (0..4).map(|_| SendBuffer::default()).collect();
             buffers.iter_mut().for_each(|buffer| assert_eq!(buffer.push(&[1; 200_000], 1 << 20, &mut pool), 200_000));
             buffers.iter_mut().for_each(|buffer| buffer.release(&mut pool));
-            thrift.before_sleep(0, &mut pool, Instant::from_millis(millis));
+            thrift.before_sleep(&mut pool, Instant::from_millis(millis));
             assert_eq!(pool.kept(), 4 * (256 << 10));
         }
+    }
+
+    /// A crowd has left behind much more than the load that goes on takes: that goes, and no more than that.
+    #[test]
+    fn what_a_crowd_has_left_goes_while_a_load_goes_on() {
+        let (mut pool, mut thrift) = (Pool::new(), Thrift::default());
+        let mut crowd: Vec<_> = (0..500).map(|_| SendBuffer::default()).collect();
+        crowd.iter_mut().for_each(|buffer| assert!(buffer.push(&[1; 30_000], 1 << 20, &mut pool) > 0));
+        crowd.iter_mut().for_each(|buffer| buffer.release(&mut pool));
+        let before = pool.kept();
+        let mut upload = SendBuffer::default();
+        for millis in 0..2002 {
+            assert_eq!(upload.push(&[1; 200_000], 1 << 20, &mut pool), 200_000);
+            upload.release(&mut pool);
+            thrift.before_sleep(&mut pool, Instant::from_millis(millis));
+        }
+        assert!(before >= 500 * (16 << 10) && pool.kept() == 256 << 10, "{before}, {}", pool.kept());
     }
 }

@@ -35,15 +35,16 @@ pub(crate) enum Lack {
 /// A buffer that gets none takes no bytes; the peer sends them again later.
 ///
 /// Slabs that come back are kept for the next buffers, in all not more than were lent at a time: a load goes on as it began,
-/// and fetching the memory anew each time would cost more than filling it. [`Pool::free_all`] ends that.
+/// and fetching the memory anew each time would cost more than filling it. [`Pool::free_unused`] ends that for those that nobody took for a
+/// while: the last that came back is the first to be lent.
 pub struct Pool {
     pub(super) free: [Vec<Vec<u8>>; SIZES],
     /// How many bytes are kept.
     pub(super) kept: usize,
-    /// How many bytes of what was kept were lent again since they were last asked for.
-    reused: usize,
+    /// The fewest slabs of each size that were kept at a time since [`Pool::free_unused`]: so many were not used.
+    unused: [usize; SIZES],
     lent: usize,
-    /// The most that was lent at a time since [`Pool::free_all`].
+    /// The most that was lent at a time since [`Pool::free_unused`], or what was left then.
     peak: usize,
     /// How many slabs are lent.
     pub(super) slabs: usize,
@@ -101,7 +102,7 @@ impl Pool {
         let mut pool = Pool {
             free: Default::default(),
             kept: 0,
-            reused: 0,
+            unused: [0; SIZES],
             lent: 0,
             peak: 0,
             slabs: 0,
@@ -168,7 +169,7 @@ impl Pool {
         self.lent
     }
 
-    /// The most bytes that were lent at a time since [`Pool::free_all`].
+    /// The most bytes that were lent at a time since [`Pool::free_unused`], or what was lent and kept then.
     pub fn peak(&self) -> usize {
         self.peak
     }
@@ -179,16 +180,18 @@ impl Pool {
         self.kept
     }
 
-    /// How many bytes of what was kept were lent again since the last call.
-    pub fn take_reused(&mut self) -> usize {
-        std::mem::take(&mut self.reused)
-    }
-
-    /// Hands out what is kept for the next buffers, for the caller to free; the peak begins anew.
-    pub fn free_all(&mut self, free: impl FnMut(Vec<u8>)) {
-        self.free.iter_mut().flat_map(std::mem::take).for_each(free);
-        self.kept = 0;
-        self.peak = self.lent;
+    /// Hands out what was kept all the time since the last call, for the caller to free: how many bytes. The peak begins anew.
+    pub fn free_unused(&mut self, mut free: impl FnMut(Vec<u8>)) -> usize {
+        let mut freed = 0;
+        for (class, (slabs, unused)) in self.free.iter_mut().zip(&mut self.unused).enumerate() {
+            let old = (*unused).min(slabs.len());
+            slabs.drain(..old).for_each(&mut free);
+            freed += old * (LEAST << class);
+            *unused = slabs.len();
+        }
+        self.kept = self.kept.saturating_sub(freed);
+        self.peak = self.lent.saturating_add(self.kept);
+        freed
     }
 
     /// What was asked for in vain since [`Pool::take_lack`] was called.
@@ -217,12 +220,8 @@ impl Pool {
         let (class, bytes) = class_of(size)?;
         let bound = if class == 0 { self.budget.saturating_mul(2) } else { self.budget };
         let Some(lent) = self.lent.checked_add(bytes).filter(|&lent| lent <= bound) else { return self.lacks(class) };
-        let slab = match self.free.get_mut(class).and_then(Vec::pop) {
-            Some(slab) => {
-                self.kept = self.kept.saturating_sub(bytes);
-                self.reused = self.reused.saturating_add(bytes);
-                slab
-            }
+        let slab = match self.take_kept(class, bytes) {
+            Some(slab) => slab,
             None => {
                 let mut slab = Vec::new();
                 if slab.try_reserve_exact(bytes).is_err() {
@@ -248,10 +247,20 @@ impl Pool {
         if lent > self.budget {
             return None;
         }
-        let slab = self.free.first_mut()?.pop()?;
-        self.kept = self.kept.saturating_sub(LEAST);
-        self.reused = self.reused.saturating_add(LEAST);
+        let slab = self.take_kept(0, LEAST)?;
         self.count_lent(lent);
+        Some(slab)
+    }
+
+    #[inline]
+    fn take_kept(&mut self, class: usize, bytes: usize) -> Option<Vec<u8>> {
+        let slabs = self.free.get_mut(class)?;
+        let slab = slabs.pop()?;
+        let left = slabs.len();
+        if let Some(unused) = self.unused.get_mut(class) {
+            *unused = (*unused).min(left);
+        }
+        self.kept = self.kept.saturating_sub(bytes);
         Some(slab)
     }
 
