@@ -52,6 +52,8 @@ pub fn downloads(context: &Context, downloads: usize) -> Outcome {
     let counters = rig.guest.borrow().counters;
     rig.guest.borrow_mut().abort_receivers();
     let (after, _, _, after_time) = span(&mut rig, Duration::from_secs(1), &mut Worst::default())?;
+    // What is left behind may take a moment to go, and has to go beside what goes on.
+    span(&mut rig, Duration::from_secs(2), &mut Worst::default())?;
     let left = sys::resident_anonymous().map_err(text)?;
     let mega = |bytes: u64| bytes.saturating_sub(before) as f64 / 1e6;
     let mut metrics = vec![
