@@ -64,12 +64,14 @@ CONSUMERS = [
 ]
 
 
-def rows(report, system):
-    """Run every consumer that the release has; a row for each."""
+def rows(report, system, only=None):
+    """Run every consumer that the release has, or those whose name has the pattern `only`; a row for each."""
     found = []
     environment = {"SLIRP_LIBDIR": "", "RIG_CACHE": "/tmp/rig", "PYTHONDONTWRITEBYTECODE": "1"}
     environment["SLIRP_LIBDIR"] = system.run("sh", "-c", "dirname /usr/lib/*/libslirp.so.0").strip()
     for one in CONSUMERS:
+        if only and not re.search(only, one.name):
+            continue
         row = {"suite": system.suite, "consumer": one.name, "package": one.package, "shows": one.shows}
         if not system.known(one.package):
             found.append(dict(row, version="", result="not in this release"))
@@ -107,14 +109,16 @@ packet; downloads passed in every run.
 
 
 def write_table(path, found, transcripts):
-    """The page of consumers, and of what happened to the package; a release that was not run keeps the rows and the transcript it has."""
+    """The page of consumers, and of what happened to the package; what was not run keeps the rows and the transcript it has."""
     store = path.replace(".md", ".json")
     kept = {"consumers": [], "transcripts": {}}
     if os.path.exists(store):
         with open(store, encoding="utf-8") as file:
             kept = json.load(file)
-    everything = [row for row in kept["consumers"] if row["suite"] not in {one["suite"] for one in found}]
-    everything = sorted(everything + found, key=lambda row: row["suite"])
+    rows_by_name = {(row["suite"], row["consumer"]): row for row in kept["consumers"] + found}
+    names = [one.name for one in CONSUMERS]
+    everything = [row for key, row in rows_by_name.items() if key[1] in names]
+    everything.sort(key=lambda row: (row["suite"], names.index(row["consumer"])))
     transcripts = dict(sorted({**kept["transcripts"], **transcripts}.items()))
     with open(store, "w", encoding="utf-8") as file:
         json.dump({"consumers": everything, "transcripts": transcripts}, file, indent=1)

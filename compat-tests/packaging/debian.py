@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The package in fresh Debian systems: built there without a network, installed over libslirp0, used, removed. See README.md.
 
-debian.py [--suite SUITE]... [--cache FOLDER] [--built] [--keep] [--table FILE]
+debian.py [--suite SUITE]... [--cache FOLDER] [--built] [--only PATTERN] [--keep] [--table FILE]
 """
 
 import argparse
@@ -147,7 +147,7 @@ def packaged(report, name, cache, source, keep, packages):
     return True
 
 
-def suite(report, name, cache, source, keep):
+def suite(report, name, cache, source, keep, only):
     """Everything in one release of Debian. Returns the rows of the table and the transcript's steps. Without a source the packages of the last
     run are taken."""
     report.prefix = f"{name}."
@@ -172,7 +172,7 @@ def suite(report, name, cache, source, keep):
             system.bind("/lib/modules", "/usr/lib/modules")
         else:
             system.install("linux-image-amd64")
-        found = rows(report, system)
+        found = rows(report, system, only)
         transcript.add("# here each program of the table above is run", "")
         give_back(report, transcript, system)
     return found, transcript.steps
@@ -200,6 +200,7 @@ def main():
     parser.add_argument("--cache", default=os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")), "packaging"))
     parser.add_argument("--keep", action="store_true", help="leave the systems where they are, to be looked at")
     parser.add_argument("--built", action="store_true", help="do not build again: take the packages of the last run")
+    parser.add_argument("--only", help="of the programs only those whose name has this pattern; the others keep their rows of the table")
     parser.add_argument("--table", help="write the table of consumers into this page")
     chosen = parser.parse_args()
     report = Report(False)
@@ -221,7 +222,7 @@ def main():
     if source or chosen.built:
         for name in chosen.suite or SUITES:
             try:
-                found, steps = suite(report, name, chosen.cache, source, chosen.keep)
+                found, steps = suite(report, name, chosen.cache, source, chosen.keep, chosen.only)
                 table += found
                 if found:
                     transcripts[name] = {"day": time.strftime("%-d %B %Y", time.gmtime()), "steps": steps}

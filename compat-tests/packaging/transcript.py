@@ -9,8 +9,8 @@ APT = re.compile(r"^(The following .*|  .*|\d+ upgraded, .*|(Removing|Purging co
 # Of a build: Rust's part, meson's tests, what came out.
 BUILD = re.compile(r"^( +Finished `.*| *\d+/\d+ .*(OK|FAIL|TIMEOUT).*|Ok: .*|Fail: .*|dpkg-gensymbols: .*"
                    r"|dpkg-deb: building package '(?!.*dbgsym).*)$")
-# A line of a file's progress has the size of apt's database in it.
-PROGRESS = re.compile(r"\(Reading database.*\)$")
+# What dpkg says of the moment in which neither package is there, once for each program that wants one.
+BETWEEN = re.compile(r"^  Package \S+ (is not installed|which provides \S+ is to be removed)\.$")
 
 
 class Transcript:
@@ -23,7 +23,7 @@ class Transcript:
         """A command with what it said, of which `pattern` chooses lines."""
         lines = [line.rstrip() for line in said.splitlines() if line.strip()]
         if pattern:
-            lines = [line for line in lines if pattern.match(line) and not PROGRESS.search(line)]
+            lines = [line for line in lines if pattern.match(line)]
         self.steps.append({"command": command, "said": lines})
 
     def save(self, path):
@@ -45,5 +45,5 @@ def page(steps):
     lines = []
     for step in steps:
         lines.append(step["command"] if step["command"].startswith("#") else "$ " + step["command"])
-        lines += step["said"]
+        lines += [line for line in step["said"] if not BETWEEN.match(line)]
     return "```\n" + "\n".join(lines) + "\n```\n"
