@@ -11,8 +11,9 @@
 use super::Path;
 use crate::time::{Duration, Instant};
 
-/// How many times what one of our kind may have in a queue others hold that are none of our kind.
-const TIMES: u32 = 3;
+/// How many times what one of our kind may have in a queue others hold that are none of our kind, in halves: two of our kind hold
+/// it twice.
+const HALF_TIMES: u32 = 5;
 /// A round trip that became shorter by less than this, or by a part of it, tells no rate.
 const LEAST_FALL: u64 = 100;
 const PART: u64 = 32;
@@ -55,7 +56,7 @@ impl Company {
     pub(super) fn on_round_trip(&mut self, path: &Path) -> bool {
         let Some((held, flight)) = self.answer(path) else { return false };
         let alone = self.may == 0;
-        if held >= path.queue.saturating_mul(TIMES) {
+        if held / HALF_TIMES >= path.queue / 2 {
             self.may = flight / 4 * 3;
             self.least = self.least.into_iter().chain(path.rtt.least()).min();
         } else {
@@ -119,7 +120,7 @@ mod tests {
     #[test]
     fn others_that_fill_the_queue_are_noticed_by_what_they_hold() {
         let mut company = Company::default();
-        assert!(!sounded(&mut company, 500_000, 10_000, 1_000_000), "as much as two of our kind hold");
+        assert!(!sounded(&mut company, 500_000, 10_000, 900_000), "hardly more than two of our kind hold");
         assert!(sounded(&mut company, 500_000, 10_000, 3_000_000));
         assert!((2_250_000..2_450_000).contains(&company.may()), "{}", company.may());
         // Half of what is in flight is enough to see them again, and that they have gone.
