@@ -10,7 +10,7 @@ use crate::time::{Duration, Instant};
 
 /// So many bytes that are kept are enough.
 const ENOUGH: usize = 512 << 10;
-/// So many bytes that are given back at a time were left behind by a large load.
+/// A load that used so many bytes, or that leaves so many behind, is a large one.
 const LARGE: usize = 8 << 20;
 /// How long it must not have been used: it happens less often than that, too.
 const QUIET: Duration = Duration::from_secs(1);
@@ -20,20 +20,23 @@ const QUIET: Duration = Duration::from_secs(1);
 pub(super) struct Thrift {
     /// Since when it is looked at what is used.
     since: Option<Instant>,
+    /// All was used in the second before, or a part of it.
+    used: bool,
+    /// There was a large load since the C library was last asked for more.
+    large: bool,
 }
 
 impl Thrift {
     /// Before the application's sleep.
     #[inline]
     pub(super) fn before_sleep(&mut self, pool: &mut Pool, now: Instant) {
-        if pool.kept() < ENOUGH {
-            self.since = None;
-        } else {
+        if !self.is_done(pool) {
             self.after_load(pool, now);
         }
     }
 
     /// Whether too little is kept to be given back.
+    #[inline]
     pub(super) fn is_done(&self, pool: &Pool) -> bool {
         self.since.is_none() && pool.kept() < ENOUGH
     }
@@ -43,12 +46,19 @@ impl Thrift {
         let Some(since) = self.since else {
             // What was not used before, when little was kept, is not much either.
             pool.free_unused(give_back);
-            self.since = Some(now);
+            (self.since, self.used) = (Some(now), false);
             return;
         };
         if now - since >= QUIET {
-            self.since = Some(now);
-            if pool.free_unused(give_back) > LARGE {
+            self.large |= pool.peak() > LARGE;
+            let freed = pool.free_unused(give_back);
+            // Once it is looked at, all goes that is not used, however little is left. What was used in one second may not be in the next.
+            let used = freed == 0;
+            let done = pool.kept() == 0 || (used && self.used && pool.kept() < ENOUGH);
+            self.since = (!done).then_some(now);
+            self.used = used;
+            if freed > LARGE || (self.large && freed > 0 && pool.kept() == 0) {
+                self.large = false;
                 trim();
             }
         }
