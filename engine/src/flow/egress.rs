@@ -23,7 +23,7 @@ use crate::link::handover::handing::Handing;
 use crate::link::handover::marker::{self, Question};
 use crate::link::ndp;
 use crate::link::neighbor::NeighborTable;
-use crate::link::outbox::{self, Outbox};
+use crate::link::outbox::Outbox;
 use crate::link::pending::{Enqueued, Pending};
 use crate::service::dhcp;
 use crate::tcp::{Flags, SeqNumber, Transmit};
@@ -119,14 +119,20 @@ impl Egress {
         self.left + self.outbox.cost()
     }
 
+    /// A round of the application's loop begins: position of the last frame made.
+    pub(crate) fn begin_round(&mut self, now: Instant) {
+        self.handover.begin_round(self.position(), now);
+        self.outbox.price(self.handover.pricing());
+    }
+
     /// Whether there is room for a frame with an IP packet of this length on the way to the guest.
     pub(crate) fn fits(&self, packet: usize) -> bool {
-        self.handover.fits(self.position(), outbox::cost(ETHERNET_LEN + packet))
+        self.handover.fits(self.position(), self.outbox.cost_of(ETHERNET_LEN + packet))
     }
 
     /// The same for a bare answer that is made before the turns of a round.
     pub(crate) fn fits_beside(&self, packet: usize) -> bool {
-        self.handover.fits_beside(self.position(), outbox::cost(ETHERNET_LEN + packet))
+        self.handover.fits_beside(self.position(), self.outbox.cost_of(ETHERNET_LEN + packet))
     }
 
     /// Whether frames were made since the last hand-over, or a marker is to follow what was handed over.
@@ -140,6 +146,7 @@ impl Egress {
         let new = self.outbox.cost();
         if handing.take(&mut self.outbox) {
             self.left += new;
+            self.outbox.price(self.handover.pricing());
         }
         if self.outbox.cost() > MOST_HELD {
             self.handover.on_many_waiting(now);
@@ -151,7 +158,7 @@ impl Egress {
         }
         if handing.has_rest() {
             // Flows wait for room; what is made without asking for it answers frames of a guest that reads nothing.
-            while self.outbox.cost() > MOST_WAITING {
+            while self.outbox.cost().max(self.outbox.bytes() as u64) > MOST_WAITING {
                 self.outbox.drop_last();
                 self.dropped_waiting += 1;
             }
@@ -323,7 +330,7 @@ impl Egress {
 
     /// For how many more frames of this series there is room on the way to the guest; no more than `most`.
     pub(crate) fn series_fits(&self, series: &Series, payload: usize, most: usize) -> usize {
-        let (position, cost) = (self.position(), outbox::cost(series.length(payload)));
+        let (position, cost) = (self.position(), self.outbox.cost_of(series.length(payload)));
         let fits = |number: &usize| self.handover.fits(position + *number as u64 * cost, cost);
         (0..most).take_while(fits).count()
     }

@@ -9,7 +9,7 @@ use crate::wire::header::MIN_FRAME_LEN;
 
 /// What the buffer is shrunk to when a step made it larger.
 const KEEP: usize = 1024 * 1024;
-/// What the shortest frame costs.
+/// What the shortest frame costs, in either kind of queue.
 pub(crate) const LEAST_COST: u64 = 256;
 
 /// Frames on their way to the guest.
@@ -22,8 +22,9 @@ pub struct Outbox {
     used: usize,
     /// Where each frame ends.
     ends: Vec<usize>,
-    /// What the frames cost together.
+    /// What the frames cost together, as the queue has it that they go into.
     cost: u64,
+    pricing: Pricing,
     /// Frames that were ever added, and their bytes.
     frames_ever: u64,
     bytes_ever: u64,
@@ -32,16 +33,47 @@ pub struct Outbox {
     bytes_back: u64,
 }
 
-/// What a frame of `length` bytes costs the queue it goes into. A pipe counts bytes and uses at least half of each page.
-/// Sockets of Linux count the memory that a frame lies in, a power of two of `length` and 320 bytes, and 256 more: 64 KiB of
-/// cost are at most 200 KiB of theirs, which is less than they hold (208 KiB).
-pub(crate) fn cost(length: usize) -> u64 {
-    let length = length as u64;
-    match length {
-        0..=128 => LEAST_COST,
-        129..=640 => length.max(416),
-        641..=740 => 740,
-        _ => length,
+/// How the queue behind the application counts a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Pricing {
+    /// Nobody knows what it is. A pipe counts bytes and uses at least half of each page; and 64 KiB of cost are no more than
+    /// sockets hold either.
+    #[default]
+    Any,
+    /// It is no pipe. Sockets of Linux count the memory that a frame lies in, a power of two of its length and 320 bytes, and 256
+    /// more: 64 KiB of cost are 200 KiB of theirs, which is less than they hold (208 KiB). A frame of an Ethernet costs half
+    /// of what it costs a pipe.
+    Sockets,
+}
+
+/// What sockets add to a frame before they look for a place for it, and behind that.
+const SOCKET_HEAD: u64 = 384;
+const SOCKET_OWN: u64 = 256;
+
+impl Pricing {
+    /// What a frame of `length` bytes costs.
+    #[inline]
+    pub(crate) fn cost(self, length: usize) -> u64 {
+        let length = length as u64;
+        match (self, length) {
+            (_, 0..=128) => LEAST_COST,
+            (Pricing::Any, 129..=640) => length.max(416),
+            (Pricing::Any, 641..=740) => 740,
+            (Pricing::Any, _) => length,
+            (Pricing::Sockets, _) => ((length + SOCKET_HEAD).next_power_of_two() + SOCKET_OWN) * 8 / 25,
+        }
+    }
+
+    /// The least that frames cost which carry so many bytes and are no longer than `longest` each.
+    pub(crate) fn least(self, bytes: u64, longest: usize) -> u64 {
+        match self {
+            Pricing::Any => bytes,
+            Pricing::Sockets => {
+                // The longest one with the same cost carries most for it.
+                let place = (longest as u64 + SOCKET_HEAD).next_power_of_two();
+                bytes.saturating_mul((place + SOCKET_OWN) * 8 / 25) / (place - SOCKET_HEAD)
+            }
+        }
     }
 }
 
@@ -60,6 +92,7 @@ impl Outbox {
             used: 0,
             ends: Vec::new(),
             cost: 0,
+            pricing: Pricing::default(),
             frames_ever: 0,
             bytes_ever: 0,
             frames_back: 0,
@@ -80,6 +113,20 @@ impl Outbox {
     /// What the frames cost together.
     pub fn cost(&self) -> u64 {
         self.cost
+    }
+
+    /// What a frame of so many bytes would cost.
+    #[inline]
+    pub(crate) fn cost_of(&self, length: usize) -> u64 {
+        self.pricing.cost(length)
+    }
+
+    /// How frames are counted from now on, once there are none that were counted otherwise.
+    #[inline]
+    pub(crate) fn price(&mut self, pricing: Pricing) {
+        if self.is_empty() {
+            self.pricing = pricing;
+        }
     }
 
     /// How long the frame at a place in the order is; 0 when there is none.
@@ -120,6 +167,7 @@ impl Outbox {
         std::mem::swap(&mut self.used, &mut other.used);
         std::mem::swap(&mut self.ends, &mut other.ends);
         std::mem::swap(&mut self.cost, &mut other.cost);
+        std::mem::swap(&mut self.pricing, &mut other.pricing);
     }
 
     /// Adds a frame of `length` bytes that `write` fills in; what it leaves alone is unspecified. A frame shorter than
@@ -138,13 +186,12 @@ impl Outbox {
         if length < MIN_FRAME_LEN
             && let Some(shortest) = place.first_chunk_mut::<MIN_FRAME_LEN>()
         {
-            // As a whole, which takes two stores.
             *shortest = [0; MIN_FRAME_LEN];
         }
         let written = write(place.get_mut(..length)?)?;
         self.used = end;
         self.ends.push(end);
-        self.cost += cost(padded);
+        self.cost += self.pricing.cost(padded);
         self.frames_ever += 1;
         self.bytes_ever += padded as u64;
         Some(written)
@@ -161,7 +208,7 @@ impl Outbox {
     pub fn drop_last(&mut self) {
         if self.ends.pop().is_some() {
             let start = self.ends.last().copied().unwrap_or(0);
-            self.cost -= cost(self.used - start);
+            self.cost -= self.pricing.cost(self.used - start);
             self.frames_back += 1;
             self.bytes_back += (self.used - start) as u64;
             self.used = start;
@@ -232,9 +279,27 @@ mod tests {
     fn a_limit_in_cost_is_one_for_sockets_as_well() {
         for length in 60..=66_000_usize {
             let sockets = (length + 384).next_power_of_two().max(512) + 256;
-            let frames = (64 * 1024_u64 / cost(length)).max(1);
-            assert!(frames == 1 || frames * sockets as u64 <= 212_992, "{frames} frames of {length}");
+            for pricing in [Pricing::Any, Pricing::Sockets] {
+                let frames = (64 * 1024_u64 / pricing.cost(length)).max(1);
+                assert!(frames == 1 || frames * sockets as u64 <= 212_992, "{frames} frames of {length}, {pricing:?}");
+            }
+            let (any, sockets) = (Pricing::Any.cost(length), Pricing::Sockets.cost(length));
+            assert!(sockets <= any && any < 4 * sockets, "{length}");
         }
+    }
+
+    #[test]
+    fn what_frames_carry_costs_at_least_so_much() {
+        for longest in [60, 590, 1514, 4014, 9014, 16_398, 65_535] {
+            for length in (60..=longest).step_by(7).chain([longest]) {
+                for pricing in [Pricing::Any, Pricing::Sockets] {
+                    let least = pricing.least(length as u64 - 54, longest);
+                    assert!(least <= pricing.cost(length), "{length} of {longest}: {least}, {pricing:?}");
+                }
+            }
+        }
+        // Not so little that it proves nothing.
+        assert!(Pricing::Sockets.least(1460, 1514) * 5 > Pricing::Sockets.cost(1514) * 4);
     }
 
     #[test]

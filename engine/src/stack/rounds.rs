@@ -185,7 +185,7 @@ impl Stack {
         self.loop_state.turns = MAX_TURNS;
         let made = self.cx.egress.position();
         self.begin_looking(made);
-        self.cx.egress.handover.begin_round(made, self.cx.now);
+        self.cx.egress.begin_round(self.cx.now);
         self.begin_ration();
         self.share_link();
         self.run_deadlines();

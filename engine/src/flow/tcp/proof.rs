@@ -57,13 +57,13 @@ impl Proofs {
 
     /// The guest has a segment that ends with number `seq`, whatever is missing before it.
     pub(super) fn arrived(&mut self, seq: SeqNumber, handover: &mut Handover) {
-        if let Some(position) = self.proven(seq) {
+        if let Some(position) = self.proven(seq, |bytes| handover.least(bytes)) {
             handover.read_up_to(position);
         }
     }
 
     /// Position up to which that proves everything read, if it proves more than is known.
-    fn proven(&mut self, seq: SeqNumber) -> Option<u64> {
+    fn proven(&mut self, seq: SeqNumber, least: impl FnOnce(u64) -> u64) -> Option<u64> {
         // In an exchange there is one.
         if let (1, Some((end, position))) = (self.count, self.sent.first())
             && !seq.lt(*end)
@@ -80,9 +80,8 @@ impl Proofs {
             self.count -= whole;
         }
         if self.count > 0 && seq.gt(self.from.0) {
-            // Of what was sent in one go a part has arrived. A frame costs no less than what it carries, and whatever lies between two
-            // of them only adds to that.
-            self.from = (seq, self.from.1.saturating_add(seq.distance(self.from.0).into()));
+            // Of what was sent in one go a part has arrived. Whatever lies between two of its frames only adds to what they cost.
+            self.from = (seq, self.from.1.saturating_add(least(seq.distance(self.from.0).into())));
             return Some(self.from.1);
         }
         last.map(|(_, position)| position)
@@ -107,30 +106,34 @@ mod tests {
         proofs
     }
 
+    fn proven(proofs: &mut Proofs, seq: SeqNumber) -> Option<u64> {
+        proofs.proven(seq, |bytes| bytes)
+    }
+
     #[test]
     fn what_has_arrived_of_a_burst_proves_its_part() {
         let mut proofs = proofs(2);
-        assert_eq!(proofs.proven(seq(0)), None);
+        assert_eq!(proven(&mut proofs, seq(0)), None);
         assert_eq!(
-            proofs.proven(seq(2000)),
+            proven(&mut proofs, seq(2000)),
             Some(7000),
             "no more than the bytes, as the frames' cost is not known one by one"
         );
-        assert_eq!(proofs.proven(seq(2000)), None);
-        assert_eq!(proofs.proven(seq(9000)), Some(14_000));
-        assert_eq!(proofs.proven(seq(10_000)), Some(16_000), "the whole is known");
-        assert_eq!(proofs.proven(seq(11_000)), Some(17_000), "what was between them is left out");
-        assert_eq!((proofs.proven(seq(20_000)), proofs.are_there()), (Some(32_000), false));
-        assert_eq!(proofs.proven(seq(20_000)), None);
+        assert_eq!(proven(&mut proofs, seq(2000)), None);
+        assert_eq!(proven(&mut proofs, seq(9000)), Some(14_000));
+        assert_eq!(proven(&mut proofs, seq(10_000)), Some(16_000), "the whole is known");
+        assert_eq!(proven(&mut proofs, seq(11_000)), Some(17_000), "what was between them is left out");
+        assert_eq!((proven(&mut proofs, seq(20_000)), proofs.are_there()), (Some(32_000), false));
+        assert_eq!(proven(&mut proofs, seq(20_000)), None);
     }
 
     #[test]
     fn what_lies_behind_a_hole_proves_what_was_given_before_it() {
         let mut proofs = proofs(3);
-        assert_eq!(proofs.proven(seq(25_000)), Some(32_000 + 5000));
+        assert_eq!(proven(&mut proofs, seq(25_000)), Some(32_000 + 5000));
         // The repair of the hole tells no more, and neither does an old acknowledgment.
-        assert_eq!((proofs.proven(seq(5000)), proofs.proven(seq(20_000))), (None, None));
-        assert_eq!(proofs.proven(seq(30_000)), Some(48_000));
+        assert_eq!((proven(&mut proofs, seq(5000)), proven(&mut proofs, seq(20_000))), (None, None));
+        assert_eq!(proven(&mut proofs, seq(30_000)), Some(48_000));
     }
 
     /// Whatever is acknowledged in whatever order: never more than the position of the frame that ends there.
@@ -142,7 +145,10 @@ mod tests {
                 for number in (0..=bursts * 10_000).step_by(step) {
                     let (burst, within) = (number / 10_000, u64::from(number % 10_000));
                     let position = 5000 + u64::from(burst) * 16_000 + within.div_ceil(1000) * 1100;
-                    assert!(proofs.proven(seq(number)).is_none_or(|proven| proven <= position), "{number} of {bursts}");
+                    assert!(
+                        proven(&mut proofs, seq(number)).is_none_or(|proven| proven <= position),
+                        "{number} of {bursts}"
+                    );
                 }
             }
         }

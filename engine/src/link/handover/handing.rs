@@ -1,7 +1,7 @@
 //! Frames on their way from the outbox into the application: those that are being given now, and those that wait behind.
 
 use super::Grant;
-use crate::link::outbox::{self, Outbox};
+use crate::link::outbox::Outbox;
 
 /// Ethernet and IPv6 headers.
 const HEADERS: usize = 54;
@@ -107,7 +107,7 @@ impl Handing {
 
     /// What the frames that are not given yet cost, each.
     pub(crate) fn costs(&self) -> impl ExactSizeIterator<Item = u64> {
-        (self.first..self.outbox.len()).map(|at| outbox::cost(self.outbox.length(at)))
+        (self.first..self.outbox.len()).map(|at| self.outbox.cost_of(self.outbox.length(at)))
     }
 
     /// Whether there are neither frames to be given now nor any that wait.

@@ -14,7 +14,7 @@
 //! gave one. `trust` says how trials teach whether the application sleeps at all; for one that does not, nothing is counted
 //! any more. docs/architecture.md has the reasons at length.
 //!
-//! Everything is counted in *cost* ([`super::outbox::cost`]), and every frame has a *position*: the cost of all frames made
+//! Everything is counted in *cost* ([`Pricing`]), as the queue counts that the application may have, and every frame has a *position*: the cost of all frames made
 //! up to its end. What waits keeps its order. Knows nothing of sockets, flows or the application itself.
 
 mod guest;
@@ -34,14 +34,19 @@ use round::{Round, Since};
 use stance::{Drains, Stance, Trial};
 use trust::{Switches, Trust};
 
+use super::outbox::Pricing;
 use crate::time::{Duration, Instant};
 
 /// Rounds in which what waits has nothing but segments to prove that it was read, before a marker goes out.
 const UNMARKED_ROUNDS: u32 = 8;
 /// A larger frame does not fit into an empty pipe, so that it has to be read while it is written.
 const LARGEST_UNREAD: u64 = 60 * 1024;
+/// What a frame has besides its payload, at most: Ethernet, IP and TCP headers.
+const HEADERS: usize = 14 + 60 + 60;
 /// The most payload of a segment for an application that may sleep.
 const LONGEST_SEGMENT: u16 = 30 * 1024;
+/// What a queue may hold that is found after all the trials.
+const LARGEST_QUEUE: u64 = 384 * 1024;
 /// A frame of an Ethernet.
 const FULL_FRAME: u64 = 1514;
 /// The longest sleep while frames wait for a proof, in milliseconds; and while a marker may go out that was not answered.
@@ -66,12 +71,16 @@ pub(crate) struct Handover {
     ceiling: u64,
     /// Half of what may be given and not be proven read, as the stance has it.
     much: u64,
+    /// Frames up to this position may have cost less than they do since the application slept.
+    cheap: u64,
     /// Position up to which some segment will prove them read.
     provable: u64,
     markers: Markers,
     guest: Guest,
     /// How long the guest's frames may be.
     longest_of_guest: usize,
+    /// How long those may be that bytes for it go in.
+    longest_frame: usize,
     round: Round,
     /// Something was not made for want of room in this round.
     refused: bool,
@@ -101,10 +110,12 @@ impl Default for Handover {
             read: 0,
             ceiling: u64::MAX,
             much: u64::MAX,
+            cheap: 0,
             provable: 0,
             markers: Markers::default(),
             guest: Guest::default(),
             longest_of_guest: 0,
+            longest_frame: 0,
             round: Round::default(),
             refused: false,
             short: false,
@@ -119,6 +130,7 @@ impl Handover {
     /// that takes frames itself) everything may be made.
     pub(crate) fn engage(&mut self, longest_of_guest: usize) {
         self.longest_of_guest = longest_of_guest;
+        self.longest_frame = longest_of_guest.min(usize::from(LONGEST_SEGMENT) + HEADERS);
         self.bind();
     }
 
@@ -129,9 +141,20 @@ impl Handover {
 
     fn bind(&mut self) {
         self.stance = Stance::Bound;
-        let limit = self.trust.limit();
+        let limit = self.limit();
         self.ceiling = self.read + limit;
         self.much = limit / 2;
+    }
+
+    /// How frames are counted that are made from now on.
+    pub(crate) fn pricing(&self) -> Pricing {
+        if self.counts() { self.trust.pricing() } else { Pricing::Any }
+    }
+
+    /// The least that frames cost which carry so many bytes, of those that were made and are not proven read.
+    pub(crate) fn least(&self, bytes: u64) -> u64 {
+        let pricing = if self.read < self.cheap { Pricing::Sockets } else { self.trust.pricing() };
+        pricing.least(bytes, self.longest_frame)
     }
 
     /// Whether a frame of this cost may be made when those before it end at position `start`.
@@ -162,7 +185,7 @@ impl Handover {
     /// Whether a bare answer of this cost may be made at once. Those of a guest that sends in bulk would else take all there
     /// is, as they come before the turns of a round: while bytes for the guest wait, answers have a quarter.
     pub(crate) fn fits_beside(&self, start: u64, cost: u64) -> bool {
-        let kept = if self.is_short() { self.trust.limit() / 4 * 3 } else { 0 };
+        let kept = if self.is_short() { self.limit() / 4 * 3 } else { 0 };
         self.fits(start, cost + kept)
     }
 
@@ -208,7 +231,8 @@ impl Handover {
 
     /// What may be given without a proof that it was read, in cost.
     pub(crate) fn limit(&self) -> u64 {
-        self.trust.limit()
+        // No frame costs four times what it may have cost before.
+        if self.read < self.cheap { self.trust.limit() / 4 } else { self.trust.limit() }
     }
 
     /// A segment that was given, or waits, will prove that everything up to this position was read.
@@ -225,7 +249,7 @@ impl Handover {
         self.read = position;
         self.waiting = None;
         if !matches!(self.stance, Stance::Draining(_)) {
-            self.ceiling = self.ceiling.max(self.read + self.trust.limit());
+            self.ceiling = self.ceiling.max(self.read + self.limit());
         }
     }
 
@@ -237,13 +261,14 @@ impl Handover {
         if !self.counts() {
             return;
         }
+        self.cheap = self.cheap.min(made);
         let idle = self.end_round(now);
         if let Stance::Trial(trial) = &self.stance {
             let proof = self.trust.proof();
             if trial.is_short(proof) && !self.markers.is_far() {
                 // The guest's windows do not allow for more yet: frames are not held again for that at once. (For a guest that
                 // is far away it is the trials that fill its windows.)
-                self.drains.give_up(now);
+                self.drains.rest_after(now);
             } else {
                 self.drains.done();
             }
@@ -277,9 +302,10 @@ impl Handover {
         let may_try = self.trust.may_try(now);
         let settled = self.is_settled(now);
         if may_try && idle && (self.read == self.given || settled) {
+            self.drains.end(drain, now);
             let beyond = self.trust.beyond(self.longest_of_guest);
             let held = self.trust.held().min(self.trust.burst());
-            self.stance = Stance::Trial(Trial::new(self.given, held, self.trust.burst(), beyond));
+            self.stance = Stance::Trial(Trial::new(self.given, held, self.trust.burst(), beyond, self.trust.pricing()));
         } else if may_try && let Some(drain) = self.drains.hold(drain, now) {
             self.stance = Stance::Draining(drain);
             self.ceiling = self.given;
@@ -400,11 +426,11 @@ impl Handover {
         let quiet = self.round.quiet && !self.guest.has_come();
         // A queue that may be full has no room for a marker either; but in a round without a frame its reader is awake, and a
         // guest that sends no bulk does not put it to sleep at once.
-        if unread > LARGEST_UNREAD.max(self.trust.limit()) && (!quiet || self.guest.is_heavy()) {
+        if unread > LARGEST_UNREAD.max(self.limit()) && (!quiet || self.guest.is_heavy()) {
             return false;
         }
         let unproven = self.given.saturating_sub(self.read.max(self.provable).max(self.markers.covers(now)));
-        let half = unproven >= self.trust.limit() / 2 && !quiet;
+        let half = unproven >= self.limit() / 2 && !quiet;
         // Where the guest has nothing to say, its acknowledgment may well be one of those that are put off.
         let late = quiet || self.waiting.as_ref().is_some_and(|waiting| waiting.rounds >= UNMARKED_ROUNDS);
         let stuck = || self.waits(made) && (self.provable <= self.read || late) && self.markers.is_late(now);
@@ -428,7 +454,7 @@ impl Handover {
     pub(crate) fn on_watched(&mut self, bytes: usize, switches: Switches, now: Instant) {
         let tried = match &mut self.stance {
             Stance::Trial(trial) => {
-                trial.taken(bytes, switches.preempted > 0);
+                trial.on_taken(bytes, switches.preempted > 0);
                 true
             }
             _ => false,
@@ -441,14 +467,18 @@ impl Handover {
             Stance::Off => {}
             Stance::Free => {
                 // It was woken by room, so its queue is full but for that.
-                self.read = self.given.saturating_sub(self.trust.burst());
+                self.read = self.given.saturating_sub(LARGEST_QUEUE);
                 self.trust.on_sleep(None, now);
                 self.bind();
             }
             _ => {
                 // What a trial has put into the queues may still be there; that the next frame had to wait for it says nothing.
-                let within = unread <= self.trust.limit() + FULL_FRAME;
+                let within = unread <= self.limit() + FULL_FRAME;
                 if tried || within {
+                    if self.trust.pricing() == Pricing::Sockets {
+                        // Up to where the next round begins.
+                        self.cheap = u64::MAX;
+                    }
                     self.trust.on_sleep(within.then_some(unread), now);
                     self.bind();
                 }

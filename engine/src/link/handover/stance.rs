@@ -1,5 +1,6 @@
 //! What a round of the application's loop may give.
 
+use crate::link::outbox::Pricing;
 use crate::time::{Duration, Instant};
 
 /// How long frames are held so that everything that was given is read, in time and in rounds (a clock may stand still): a
@@ -9,6 +10,9 @@ const DRAIN_ROUNDS: u32 = 4096;
 /// From one that came to nothing to the next, at first and at most.
 const FIRST_REST: Duration = Duration::from_millis(4);
 const LAST_REST: Duration = Duration::from_millis(500);
+/// The most between two trials of which the first was too short, in the time that frames were held for it: the guest's window may grow, and
+/// trials that come to nothing cost no more than one part in so many.
+const REST_PER_HOLD: u32 = 64;
 
 /// By how much a frame of a trial may be longer than the first one.
 const SLACK: u64 = 160;
@@ -53,16 +57,20 @@ pub(super) struct Trial {
     beyond: u64,
     /// What each frame costs, once one was given; 0 when they are not all alike.
     cost: Option<u64>,
-    /// Bytes that were taken in one go: without a sleep, and with the thread on its processor all the time.
-    bytes: u64,
-    /// Bytes that were taken at all.
+    pricing: Pricing,
+    /// What was given since something was taken.
+    given: u64,
+    /// What was taken in one go: without a sleep, and with the thread on its processor all the time. In bytes, or in what they
+    /// cost sockets.
+    taken: u64,
+    /// What was taken at all.
     sum: u64,
 }
 
 impl Trial {
     /// A burst of so much from a position on.
-    pub(super) fn new(from: u64, held: u64, burst: u64, beyond: u64) -> Trial {
-        Trial { held: from + held, end: from + burst, beyond, cost: None, bytes: 0, sum: 0 }
+    pub(super) fn new(from: u64, held: u64, burst: u64, beyond: u64, pricing: Pricing) -> Trial {
+        Trial { held: from + held, end: from + burst, beyond, cost: None, pricing, given: 0, taken: 0, sum: 0 }
     }
 
     /// Whether a frame of this cost may go when those before it end at position `start`.
@@ -74,26 +82,29 @@ impl Trial {
 
     /// A frame of this cost is given.
     pub(super) fn given(&mut self, cost: u64) {
+        self.given = self.given.saturating_add(cost);
         let first = *self.cost.get_or_insert(cost);
         if !are_alike(first, cost) {
             self.cost = Some(0);
         }
     }
 
-    /// So much was taken; the thread was preempted meanwhile, or not.
-    pub(super) fn taken(&mut self, bytes: usize, preempted: bool) {
-        self.sum = self.sum.saturating_add(bytes as u64);
-        self.bytes = if preempted { 0 } else { self.bytes.saturating_add(bytes as u64) };
+    /// What was given was taken, and had so many bytes; the thread was preempted meanwhile, or not.
+    pub(super) fn on_taken(&mut self, bytes: usize, preempted: bool) {
+        let cost = std::mem::take(&mut self.given);
+        let taken = if self.pricing == Pricing::Sockets { cost } else { bytes as u64 };
+        self.sum = self.sum.saturating_add(taken);
+        self.taken = if preempted { 0 } else { self.taken.saturating_add(taken) };
     }
 
-    /// Whether fewer bytes than so many were there to be taken.
-    pub(super) fn is_short(&self, bytes: u64) -> bool {
-        self.sum < bytes
+    /// Whether less than so much was there to be taken.
+    pub(super) fn is_short(&self, proof: u64) -> bool {
+        self.sum < proof
     }
 
-    /// Whether it was enough, where so many bytes are.
-    pub(super) fn is_passed(&self, bytes: u64) -> bool {
-        self.bytes >= bytes
+    /// Whether it was enough, where so much is.
+    pub(super) fn is_passed(&self, proof: u64) -> bool {
+        self.taken >= proof
     }
 }
 
@@ -114,11 +125,13 @@ pub(super) struct Drain {
 pub(super) struct Drains {
     resumes: Option<Instant>,
     rest: Duration,
+    /// How long frames were held for the last trial.
+    held: Duration,
 }
 
 impl Default for Drains {
     fn default() -> Drains {
-        Drains { resumes: None, rest: FIRST_REST }
+        Drains { resumes: None, rest: FIRST_REST, held: Duration::from_micros(0) }
     }
 }
 
@@ -142,6 +155,17 @@ impl Drains {
     pub(super) fn give_up(&mut self, now: Instant) {
         self.resumes = Some(now + self.rest);
         self.rest = (self.rest * 2).min(LAST_REST);
+    }
+
+    /// A trial is made; `drain` is what was done for it.
+    pub(super) fn end(&mut self, drain: Option<Drain>, now: Instant) {
+        self.held = drain.map_or(Duration::from_micros(0), |drain| now - drain.since);
+    }
+
+    /// A trial was made, and there was too little for it.
+    pub(super) fn rest_after(&mut self, now: Instant) {
+        self.give_up(now);
+        self.rest = self.rest.min((self.held * REST_PER_HOLD).max(FIRST_REST));
     }
 
     /// A trial was made.
@@ -178,22 +202,22 @@ mod tests {
 
     #[test]
     fn beyond_what_is_held_go_few_frames_and_all_alike() {
-        let mut trial = Trial::new(1000, 3000, 20_000, 2);
+        let mut trial = Trial::new(1000, 3000, 20_000, 2, Pricing::Any);
         assert!(trial.fits(4000, 1500) && trial.fits(5500, 1500) && !trial.fits(7000, 1500) && trial.fits(7000, 1501));
         trial.given(1500);
         trial.given(1500);
         assert!(trial.fits(4000, 1500) && trial.fits(4000, 1600) && !trial.fits(4000, 1700) && !trial.fits(4000, 1400));
         trial.given(1400);
         assert!(!trial.fits(4000, 1500) && !trial.fits(4000, 1400));
-        assert!(!Trial::new(0, 0, 1000, 99).fits(1000, 60));
+        assert!(!Trial::new(0, 0, 1000, 99, Pricing::Any).fits(1000, 60));
     }
 
     #[test]
     fn a_trial_counts_from_where_the_thread_was_last_preempted() {
-        let mut trial = Trial::new(0, 0, 0, 0);
-        trial.taken(60_000, false);
-        trial.taken(60_000, true);
-        trial.taken(40_000, false);
+        let mut trial = Trial::new(0, 0, 0, 0, Pricing::Any);
+        trial.on_taken(60_000, false);
+        trial.on_taken(60_000, true);
+        trial.on_taken(40_000, false);
         assert!(trial.is_passed(40_000) && !trial.is_passed(40_001));
     }
 }

@@ -9,10 +9,11 @@
 //! pause, each time longer, before the next trial.
 
 use super::guest::MOST_BYTES;
+use crate::link::outbox::Pricing;
 use crate::time::{Duration, Instant};
 
 /// What is known of the application, and what follows: how much may be given and not be proven read, how long a trial is,
-/// how many bytes have to be taken in it, and how many of them have to pass.
+/// how much has to be taken in it, and how many of them have to pass. In bytes for a pipe, and in what they cost sockets behind that.
 #[derive(Debug)]
 struct Stage {
     limit: u64,
@@ -51,18 +52,18 @@ const STAGES: [Stage; 3] = [
     Stage {
         limit: SOCKETS_HOLD,
         held: SOCKETS_HOLD,
-        burst: 256 * KIB,
-        proof: 192 * KIB,
-        step: 8 * KIB,
+        burst: 104 * KIB,
+        proof: 94 * KIB,
+        step: 4 * KIB,
         passes: 8,
         kind: Kind::Sockets,
     },
     Stage {
         limit: SOCKETS_HOLD,
         held: SOCKETS_HOLD,
-        burst: 384 * KIB,
-        proof: 224 * KIB,
-        step: 8 * KIB,
+        burst: 192 * KIB,
+        proof: 112 * KIB,
+        step: 4 * KIB,
         passes: 16,
         kind: Kind::Either,
     },
@@ -130,6 +131,14 @@ impl Trust {
     fn stage(&self) -> &'static Stage {
         let [.., last] = &STAGES;
         STAGES.get(self.stage).unwrap_or(last)
+    }
+
+    /// How frames are counted.
+    pub(crate) fn pricing(&self) -> Pricing {
+        match self.stage().kind {
+            Kind::Pipe => Pricing::Any,
+            Kind::Sockets | Kind::Either => Pricing::Sockets,
+        }
     }
 
     /// What may be given and not be proven read.

@@ -17,7 +17,6 @@ use queue::{Frame, Kind, Queue, Random};
 
 use super::trust::Switches;
 use super::{Handover, marker::Question};
-use crate::link::outbox::cost;
 use crate::time::Instant;
 
 /// Where A is.
@@ -44,8 +43,8 @@ struct Sim {
     /// All that is in the queue is read at once into a buffer of its own, as a program with frames on a stream does it.
     reads_ahead: bool,
     inbox: VecDeque<(Frame, usize)>,
-    /// Frames made and not given, and the position of the last one made.
-    outbox: VecDeque<(Frame, usize)>,
+    /// Frames made and not given with what they cost, and the position of the last one made.
+    outbox: VecDeque<(Frame, usize, u64)>,
     made: u64,
     /// What is being written: the rest of a frame, and frames that are granted.
     writing: Option<(Frame, usize, usize)>,
@@ -211,9 +210,10 @@ impl Sim {
     }
 
     fn make(&mut self, frame: Frame, length: usize) {
-        self.made += cost(length);
+        let cost = self.handover.pricing().cost(length);
+        self.made += cost;
         let frame = if frame == Frame::Segment(0) { Frame::Segment(self.made) } else { frame };
-        self.outbox.push_back((frame, length));
+        self.outbox.push_back((frame, length, cost));
     }
 
     /// Hands over what may be; the writes are steps of their own.
@@ -221,8 +221,8 @@ impl Sim {
         if self.batch.is_some() || self.writing.is_some() || !self.granted.is_empty() {
             return;
         }
-        let grant = self.handover.grant(self.made, self.outbox.iter().map(|(_, length)| cost(*length)));
-        self.granted.extend(self.outbox.drain(..grant.frames));
+        let grant = self.handover.grant(self.made, self.outbox.iter().map(|(_, _, cost)| *cost));
+        self.granted.extend(self.outbox.drain(..grant.frames).map(|(frame, length, _)| (frame, length)));
         let now = self.instant();
         if self.handover.wants_marker(self.made, now) {
             let mut asked = None;
@@ -266,7 +266,7 @@ impl Sim {
     fn transmit(&mut self, turn: bool) {
         let mut quantum = 64;
         while self.segments > 0 && self.in_flight < self.window && quantum > 0 {
-            if !self.handover.fits(self.made, cost(self.segment)) {
+            if !self.handover.fits(self.made, self.handover.pricing().cost(self.segment)) {
                 self.handover.refuse(true);
                 return;
             }
@@ -280,7 +280,7 @@ impl Sim {
             }
         }
         while turn && self.datagrams > 0 && quantum > 0 {
-            if !self.handover.fits(self.made, cost(300)) {
+            if !self.handover.fits(self.made, self.handover.pricing().cost(300)) {
                 self.handover.refuse(true);
                 return;
             }
