@@ -410,6 +410,9 @@ impl TcpFlow {
     fn transmit_up_to(&mut self, segments: usize, cx: &mut Context) {
         let (sent, before) = (self.conn.snd_max(), cx.egress.position());
         self.unfinished = !self.transmit_some(segments, cx);
+        if !self.unfinished && cx.egress.handover.is_trying() && self.conn.is_held_by_window() {
+            cx.egress.handover.on_full_window();
+        }
         cx.journal.resent += u64::from(self.conn.take_resent());
         if self.conn.snd_max() != sent {
             cx.pace.sharing.on_down(&mut self.part, self.conn.snd_max().distance(sent) as usize);

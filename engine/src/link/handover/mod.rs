@@ -229,6 +229,19 @@ impl Handover {
         }
     }
 
+    /// Whether a burst goes out that may tell what the application is.
+    #[inline]
+    pub(crate) fn is_trying(&self) -> bool {
+        matches!(self.stance, Stance::Trial(_))
+    }
+
+    /// There are more bytes for the guest, and its window is full.
+    pub(crate) fn on_full_window(&mut self) {
+        if let Stance::Trial(trial) = &mut self.stance {
+            trial.on_full_window();
+        }
+    }
+
     /// What may be given without a proof that it was read, in cost.
     pub(crate) fn limit(&self) -> u64 {
         // No frame costs four times what it may have cost before.
@@ -268,7 +281,7 @@ impl Handover {
             if trial.is_short(proof) && !self.markers.is_far() {
                 // The guest's windows do not allow for more yet: frames are not held again for that at once. (For a guest that
                 // is far away it is the trials that fill its windows.)
-                self.drains.rest_after(now);
+                self.drains.rest_after(trial.is_ended_by_window(), now);
             } else {
                 self.drains.done();
             }

@@ -10,8 +10,8 @@ const DRAIN_ROUNDS: u32 = 4096;
 /// From one that came to nothing to the next, at first and at most.
 const FIRST_REST: Duration = Duration::from_millis(4);
 const LAST_REST: Duration = Duration::from_millis(500);
-/// The most between two trials of which the first was too short, in the time that frames were held for it: the guest's window may grow, and
-/// trials that come to nothing cost no more than one part in so many.
+/// The most between two trials of which the first was too short for the guest's own window, in the time that frames were held for it: such
+/// a window may grow at any time, and the trials cost little. (One that losses keep small does not, and there they cost a lot.)
 const REST_PER_HOLD: u32 = 64;
 
 /// By how much a frame of a trial may be longer than the first one.
@@ -65,12 +65,24 @@ pub(super) struct Trial {
     taken: u64,
     /// What was taken at all.
     sum: u64,
+    /// The guest's window ended it.
+    ended: bool,
 }
 
 impl Trial {
     /// A burst of so much from a position on.
     pub(super) fn new(from: u64, held: u64, burst: u64, beyond: u64, pricing: Pricing) -> Trial {
-        Trial { held: from + held, end: from + burst, beyond, cost: None, pricing, given: 0, taken: 0, sum: 0 }
+        Trial {
+            held: from + held,
+            end: from + burst,
+            beyond,
+            cost: None,
+            pricing,
+            given: 0,
+            taken: 0,
+            sum: 0,
+            ended: false,
+        }
     }
 
     /// Whether a frame of this cost may go when those before it end at position `start`.
@@ -95,6 +107,16 @@ impl Trial {
         let taken = if self.pricing == Pricing::Sockets { cost } else { bytes as u64 };
         self.sum = self.sum.saturating_add(taken);
         self.taken = if preempted { 0 } else { self.taken.saturating_add(taken) };
+    }
+
+    /// The guest takes no more for the time being.
+    pub(super) fn on_full_window(&mut self) {
+        self.ended = true;
+    }
+
+    /// Whether the guest's window ended it.
+    pub(super) fn is_ended_by_window(&self) -> bool {
+        self.ended
     }
 
     /// Whether less than so much was there to be taken.
@@ -162,10 +184,12 @@ impl Drains {
         self.held = drain.map_or(Duration::from_micros(0), |drain| now - drain.since);
     }
 
-    /// A trial was made, and there was too little for it.
-    pub(super) fn rest_after(&mut self, now: Instant) {
+    /// A trial was made, and there was too little for it; `ended`: because the guest's window was full.
+    pub(super) fn rest_after(&mut self, ended: bool, now: Instant) {
+        if ended {
+            self.rest = self.rest.min((self.held * REST_PER_HOLD).max(FIRST_REST));
+        }
         self.give_up(now);
-        self.rest = self.rest.min((self.held * REST_PER_HOLD).max(FIRST_REST));
     }
 
     /// A trial was made.

@@ -61,6 +61,11 @@ impl Connection {
         self.sender.unsent()
     }
 
+    /// Whether it is the peer's window that keeps the next full segment back.
+    pub fn is_held_by_window(&self) -> bool {
+        self.unsent() > 0 && (self.snd_edge().distance(self.snd_max()) as usize) < self.effective_mss()
+    }
+
     /// The most payload of a segment to the peer, in bytes, where it is tried out how long segments may be.
     pub fn longest_payload(&self) -> usize {
         usize::from(self.sender.longest_payload())
