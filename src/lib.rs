@@ -20,6 +20,10 @@ mod address;
 mod callbacks;
 mod calls;
 mod config;
+#[cfg(feature = "config-file")]
+mod config_file;
+#[cfg(not(feature = "config-file"))]
+#[path = "no_config_file.rs"]
 mod config_file;
 mod counted;
 pub mod counters;
@@ -30,5 +34,6 @@ mod instance;
 mod log;
 mod polling;
 mod sockets;
+#[cfg_attr(not(feature = "config-file"), allow(dead_code, reason = "some of it is for the file of OXISLIRP_CONFIG"))]
 mod system;
 pub mod types;

@@ -60,6 +60,8 @@ const NEVER: Instant = Instant::from_micros(i64::MAX);
 #[derive(Debug)]
 pub(crate) struct TimerQueue {
     own: [Instant; Own::ALL.len()],
+    /// The earliest of these: flows' deadlines come and go far more often.
+    earliest_own: Instant,
     entries: BTreeSet<(Instant, u64)>,
     /// The earliest of all, which is asked for in every round.
     next: Option<Instant>,
@@ -67,7 +69,7 @@ pub(crate) struct TimerQueue {
 
 impl Default for TimerQueue {
     fn default() -> TimerQueue {
-        TimerQueue { own: [NEVER; Own::ALL.len()], entries: BTreeSet::new(), next: None }
+        TimerQueue { own: [NEVER; Own::ALL.len()], earliest_own: NEVER, entries: BTreeSet::new(), next: None }
     }
 }
 
@@ -104,13 +106,17 @@ impl TimerQueue {
             && *place != deadline
         {
             *place = deadline;
+            self.look_at_own();
             self.look();
         }
     }
 
+    fn look_at_own(&mut self) {
+        self.earliest_own = self.own.into_iter().fold(NEVER, Instant::min);
+    }
+
     fn look(&mut self) {
-        let own = self.own.into_iter().fold(NEVER, Instant::min);
-        let own = if own == NEVER { None } else { Some(own) };
+        let own = if self.earliest_own == NEVER { None } else { Some(self.earliest_own) };
         self.next = earliest(own, self.entries.first().map(|entry| entry.0));
     }
 
@@ -126,16 +132,25 @@ impl TimerQueue {
         if self.next()? > now {
             return None;
         }
-        let own = Own::ALL.into_iter().zip(&mut self.own).find(|(_, place)| **place <= now && **place != NEVER);
-        let due = match own {
-            Some((own, place)) => {
-                *place = NEVER;
-                Due::Own(own)
-            }
+        let due = match self.pop_own(now) {
+            Some(own) => Due::Own(own),
             None => Due::Flow(self.entries.pop_first()?.1),
         };
         self.look();
         Some(due)
+    }
+
+    fn pop_own(&mut self, now: Instant) -> Option<Own> {
+        if self.earliest_own > now {
+            return None;
+        }
+        let due = Own::ALL.into_iter().zip(&mut self.own).find(|(_, place)| **place <= now && **place != NEVER);
+        let own = due.map(|(own, place)| {
+            *place = NEVER;
+            own
+        });
+        self.look_at_own();
+        own
     }
 }
 

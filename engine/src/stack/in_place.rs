@@ -71,11 +71,10 @@ impl Stack {
         let payload = frame.copy_and_sum(start, place)?;
         // What is captured and what is judged is the same copy, whatever the guest writes meanwhile.
         #[cfg(feature = "capture")]
-        self.recording.input(
-            Frame { head: head.get(..start).unwrap_or(&head), rest: place },
-            &mut self.cx.journal,
-            self.cx.now,
-        );
+        if self.recording.captures() {
+            let captured = Frame { head: head.get(..start).unwrap_or(&head), rest: place };
+            self.recording.input(captured, &mut self.cx.journal, self.cx.now);
+        }
         let mut sum = packet.sum;
         sum.add(tcp);
         sum.add_partial(Partial::of_words(payload, length));

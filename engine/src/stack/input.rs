@@ -59,10 +59,14 @@ impl Stack {
         self.forget_sleep();
         if !self.input_in_place(&Foreign::from(frame), now) {
             #[cfg(feature = "capture")]
-            self.capture_input(frame);
+            if self.recording.captures() {
+                self.capture_input(frame);
+            }
             self.take_frame(frame, None, now);
             #[cfg(feature = "capture")]
-            self.captured_input(frame);
+            if self.recording.captures() {
+                self.captured_input(frame);
+            }
         }
         if caller == Caller::Elsewhere && self.has_output() {
             self.wake();
@@ -93,10 +97,14 @@ impl Stack {
         let mut copy = std::mem::take(&mut self.frame_copy);
         let (frame, sum) = copy.of(frame);
         #[cfg(feature = "capture")]
-        self.capture_input(frame);
+        if self.recording.captures() {
+            self.capture_input(frame);
+        }
         self.take_frame(frame, Some(sum), now);
         #[cfg(feature = "capture")]
-        self.captured_input(frame);
+        if self.recording.captures() {
+            self.captured_input(frame);
+        }
         self.frame_copy = copy;
     }
 

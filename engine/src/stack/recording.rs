@@ -39,12 +39,14 @@ pub(crate) struct Finished {
 }
 
 impl Recording {
-    fn captures(&self) -> bool {
+    /// Whether there is a capture. Asked for each frame, before what is cold.
+    #[inline]
+    pub(super) fn captures(&self) -> bool {
         self.capture.is_some()
     }
 
     /// A frame of a flow that there is. Its bytes are those that are judged, whatever the guest writes meanwhile.
-    #[inline]
+    #[cold]
     pub(super) fn input(&mut self, frame: Frame<'_>, journal: &mut Journal, now: Instant) {
         if let Some(capture) = &mut self.capture {
             capture.take(Direction::Inbound, std::iter::once(frame), journal.notes(), now);
@@ -137,7 +139,7 @@ impl Stack {
     }
 
     /// A frame of the guest, before it is looked at.
-    #[inline]
+    #[cold]
     pub(super) fn capture_input(&mut self, frame: &[u8]) {
         if let Some(capture) = &mut self.recording.capture {
             capture.open_frame(frame, self.cx.now);
@@ -145,7 +147,7 @@ impl Stack {
     }
 
     /// The same frame when it was looked at.
-    #[inline]
+    #[cold]
     pub(super) fn captured_input(&mut self, frame: &[u8]) {
         if let Some(capture) = &mut self.recording.capture {
             capture.close_frame(frame, self.cx.journal.notes(), self.cx.now);
@@ -153,7 +155,7 @@ impl Stack {
     }
 
     /// Frames for the guest that leave the engine now.
-    #[inline]
+    #[cold]
     pub(super) fn capture_output(&mut self, handing: &Handing) {
         if let Some(capture) = &mut self.recording.capture {
             capture.take(Direction::Outbound, handing.frames().map(Frame::from), self.cx.journal.notes(), self.cx.now);

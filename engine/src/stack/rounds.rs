@@ -337,7 +337,7 @@ impl Stack {
     pub fn hand_over(&mut self, handing: &mut Handing) -> bool {
         let any = self.cx.egress.hand_over(handing, self.cx.now);
         #[cfg(feature = "capture")]
-        if any {
+        if any && self.recording.captures() {
             self.capture_output(handing);
         }
         any
