@@ -353,16 +353,13 @@ impl Rule {
 
     /// Whether the rule is about this flow, as far as that can be told without its first bytes and the names of its address.
     pub(super) fn is_about(&self, flow: &Asked<'_>) -> bool {
-        let question = flow.question;
+        self.is_about_kind(flow.question) && self.is_about_ends(flow)
+    }
+
+    /// What is soon told, and is no for most rules.
+    fn is_about_kind(&self, question: &Question) -> bool {
         let service = question.service.map_or(0, Service::bit);
         let protocol = question.protocol;
-        let allows = self.action == Action::Allow;
-        let in_host = || match allows {
-            true => flow.host.is_in(&self.host),
-            false => flow.host.touches(&self.host) || flow.other_name.is_some_and(|named| named.touches(&self.host)),
-        };
-        let named = flow.other_name.unwrap_or(flow.host);
-        let in_named = || if allows { named.is_in(&self.named) } else { named.touches(&self.named) };
         let in_ports = |ports: &[PortRange], port| ports.is_empty() || ports.iter().any(|range| range.contains(port));
         self.direction == question.direction
             && (if self.services == 0 { service == 0 } else { self.services & service != 0 })
@@ -371,9 +368,20 @@ impl Rule {
             && (protocol != Protocol::Icmp || !self.has_ports())
             && in_ports(&self.host_ports, question.host.port())
             && in_ports(&self.guest_ports, question.guest.port())
-            && (self.host.is_empty() || in_host())
-            && (self.named.is_empty() || in_named())
-            && self.is_about_guest(&flow.guest)
+    }
+
+    /// Addresses in all their forms.
+    fn is_about_ends(&self, flow: &Asked<'_>) -> bool {
+        let allows = self.action == Action::Allow;
+        let in_host = || match allows {
+            true => flow.host.is_in(&self.host),
+            false => {
+                flow.host.touches(&self.host) || flow.other_name.as_ref().is_some_and(|named| named.touches(&self.host))
+            }
+        };
+        let named = flow.other_name.as_ref().unwrap_or(&flow.host);
+        let in_named = || if allows { named.is_in(&self.named) } else { named.touches(&self.named) };
+        (self.host.is_empty() || in_host()) && (self.named.is_empty() || in_named()) && self.is_about_guest(&flow.guest)
     }
 }
 

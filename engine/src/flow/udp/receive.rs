@@ -8,6 +8,7 @@ use crate::flow::context::Context;
 use crate::flow::egress::Reported;
 use crate::flow::gate::Admission;
 use crate::flow::journal::{About, Carrier, Refusal, Way};
+use crate::flow::key::Endpoint;
 use crate::flow::meter::Way as MeterWay;
 use crate::flow::via::Lane;
 use crate::host::error_queue::QueuedError;
@@ -28,10 +29,11 @@ pub(super) fn receive(flow: &mut UdpFlow, buffer: &mut ReceiveBuffer, cx: &mut C
     }
     let mut left = BUDGET;
     let mut failed = false;
+    let mut asked_of = None;
     // What the last turn had no room for.
     while let Some(received) = buffer.next_if(cx.datagram_room() > 0) {
         left = left.saturating_sub(received.count());
-        deliver(flow, &received, cx);
+        deliver(flow, &received, &mut asked_of, cx);
     }
     while left > 0 && cx.datagram_room() > 0 {
         let asked = usize::from(flow.bulk.batch).min(left);
@@ -42,7 +44,7 @@ pub(super) fn receive(flow: &mut UdpFlow, buffer: &mut ReceiveBuffer, cx: &mut C
                 while let Some(received) = buffer.next_if(cx.datagram_room() > 0) {
                     datagrams += received.count();
                     cx.budget.moved(received.byte_count());
-                    deliver(flow, &received, cx);
+                    deliver(flow, &received, &mut asked_of, cx);
                 }
                 flow.learn(asked, count, datagrams);
                 if count < asked {
@@ -60,8 +62,11 @@ pub(super) fn receive(flow: &mut UdpFlow, buffer: &mut ReceiveBuffer, cx: &mut C
     }
 }
 
+/// Of whom it was asked last in this turn whether the guest may hear him, and by which verdict it may.
+type AskedOf = Option<(SocketAddr, Option<Admission>)>;
+
 /// Passes what one peer sent on to the guest.
-fn deliver(flow: &mut UdpFlow, received: &Received<'_>, cx: &mut Context) {
+fn deliver(flow: &mut UdpFlow, received: &Received<'_>, asked_of: &mut AskedOf, cx: &mut Context) {
     #[cfg(feature = "policy")]
     if flow.relay.is_some() {
         return super::relay::deliver(flow, received, cx);
@@ -84,15 +89,9 @@ fn deliver(flow: &mut UdpFlow, received: &Received<'_>, cx: &mut Context) {
     if mapping.lane == Lane::Queries && !from_name_server {
         return;
     }
-    // Anybody may answer, but nobody that the guest is kept from. Whether it may ask the name server was judged.
-    let is_asked = !(mapping.forward || from_name_server || cx.gate.is_open());
     let mut rule = None;
-    if is_asked {
-        let answer = cx.gate.answer(mapping.guest, source, real, cx.now);
-        // Whom it reaches through a proxy it hears through that.
-        if !answer.is_allowed() || cx.course(answer, source, real).lane != mapping.lane {
-            return;
-        }
+    if !(cx.gate.is_open() || mapping.forward || from_name_server) {
+        let Some(answer) = mapping.hears(source, real, asked_of, cx) else { return };
         rule = answer.rule();
     }
     if cx.has_limits() && !from_name_server && !cx.passes(guest.ip, rule, MeterWay::Down, received.byte_count()) {
@@ -106,21 +105,35 @@ fn deliver(flow: &mut UdpFlow, received: &Received<'_>, cx: &mut Context) {
     mapping.gave_guest(real, received.byte_count());
     let one_family = source.ip.is_ipv4() == mapping.guest.ip.is_ipv4();
     for payload in received.datagrams() {
-        if from_name_server {
-            cx.name_servers.answered(real, payload, mapping.guest);
-            #[cfg(feature = "policy")]
-            if cx.looks_at_queries() {
-                let ruled = cx.rule_on_answer(payload, mapping.guest, real);
-                if let Some(payload) = ruled.as_deref().filter(|_| one_family) {
-                    cx.egress.udp(source, guest, payload, 0, cx.now);
-                }
-                continue;
-            }
+        if from_name_server && !on_answer(payload, mapping.guest, (source, guest, real), cx) {
+            continue;
         }
         if one_family {
             cx.egress.udp(source, guest, payload, 0, cx.now);
         }
     }
+}
+
+/// A name server has answered. Whether the guest is to have the answer as it is; what is to come in its place has gone out then.
+#[inline(never)]
+fn on_answer(
+    payload: &[u8],
+    asked_by: Endpoint,
+    (source, guest, real): (Endpoint, Endpoint, SocketAddr),
+    cx: &mut Context,
+) -> bool {
+    cx.name_servers.answered(real, payload, asked_by);
+    #[cfg(feature = "policy")]
+    if cx.looks_at_queries() {
+        let ruled = cx.rule_on_answer(payload, asked_by, real);
+        if let Some(payload) = ruled.as_deref().filter(|_| source.ip.is_ipv4() == asked_by.ip.is_ipv4()) {
+            cx.egress.udp(source, guest, payload, 0, cx.now);
+        }
+        return false;
+    }
+    #[cfg(not(feature = "policy"))]
+    let _ = (source, guest);
+    true
 }
 
 /// Whether an error says that nothing gets to its destination, whatever was sent.
@@ -141,6 +154,22 @@ impl UdpFlow {
 }
 
 impl Mapping {
+    /// Anybody may answer, but nobody that the guest is kept from. Whether it may ask the name server was judged. Those of one turn come
+    /// mostly from one peer.
+    #[cold]
+    fn hears(&self, source: Endpoint, real: SocketAddr, asked_of: &mut AskedOf, cx: &mut Context) -> Option<Admission> {
+        if let Some((peer, answer)) = asked_of
+            && *peer == real
+        {
+            return *answer;
+        }
+        let answer = cx.gate.answer(self.guest, source, real, cx.now);
+        // Whom it reaches through a proxy it hears through that.
+        let heard = (answer.is_allowed() && cx.course(answer, source, real).lane == self.lane).then_some(answer);
+        *asked_of = Some((real, heard));
+        heard
+    }
+
     /// The verdict by which a datagram of `real` may come through a host forward: because it may begin, or because the guest may,
     /// and has. `None` where it may not.
     #[cold]
