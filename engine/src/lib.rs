@@ -142,6 +142,11 @@ pub mod internals {
         pub use crate::service::dns::{PORT, Servers, search_list};
     }
 
+    #[cfg(feature = "policy")]
+    pub mod proxy {
+        pub use crate::proxy::{Dialogue, Sender, Step, Target, unwrap, wrap};
+    }
+
     pub mod reassembly {
         pub use crate::ip::reassembly::{Fragment, Limits, Outcome, Overlap, Reassembler};
     }

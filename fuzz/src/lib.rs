@@ -12,6 +12,7 @@ pub mod frames;
 pub mod hello;
 mod input;
 pub mod policy;
+pub mod proxy;
 pub mod quic;
 pub mod reassembly;
 pub mod resolv_conf;
@@ -24,7 +25,7 @@ pub mod tftp;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target, by the name of its binary and of its folder in `corpus/`.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("frames", frames::run),
     ("tcp_segments", tcp_segments::run),
     ("reassembly", reassembly::run),
@@ -33,6 +34,7 @@ pub const TARGETS: [Target; 12] = [
     ("dns_policy", dns_policy::run),
     ("hello", hello::run),
     ("policy", policy::run),
+    ("proxy", proxy::run),
     ("quic", quic::run),
     ("resolv_conf", resolv_conf::run),
     ("tcp_options", tcp_options::run),

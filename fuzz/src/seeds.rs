@@ -593,6 +593,13 @@ pub fn all() -> Vec<Seed> {
                 policy_rule(0, &[], &[3, 0, 0, 0, 0, 96]),
             ]),
         ),
+        ("proxy", "socks", [&[0, 3, 5, 0, 5, 0, 0, 1, 10, 0, 0, 1, 4, 0][..], b"220 hello"].concat()),
+        ("proxy", "socks-password", [&[12, 1, 5, 2, 1, 0, 5, 0, 0, 3, 1][..], b"x", &[4, 0]].concat()),
+        ("proxy", "associate", vec![1, 2, 5, 0, 5, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 4, 0]),
+        ("proxy", "http", [&[6, 9][..], b"HTTP/1.1 200 OK\r\nX: y\r\n\r\n220 hello"].concat()),
+        ("proxy", "http-password", [&[2, 1][..], b"HTTP/1.0 407 Who?\r\nProxy-Authenticate: Basic\r\n\r\n"].concat()),
+        ("proxy", "relay", [&[3, 0, 0, 0, 0, 1, 192, 0, 2, 9, 0, 53][..], b"answer"].concat()),
+        ("proxy", "relay-of-a-name", [&[3, 0, 0, 0, 0, 3, 1][..], b"x", &[0, 53], b"answer"].concat()),
         ("quic", "whole", quic_records(&[(1, &[&[6, 0][..], &quic_hello(b"a.org")].concat())])),
         ("quic", "two-packets", {
             let hello = quic_hello(b"a.org");

@@ -399,6 +399,15 @@ mod tests {
                 "[[policy.rule]]\naction = 'allow'\nproxy = 'http://192.0.2.7:1'\n",
                 "x.toml:1: policy.rule: rule 1: only what a rule allows the guest can be led elsewhere",
             ),
+            // The first bytes would be waited for on a connection with the proxy.
+            (
+                "[[policy.rule]]\naction = 'allow'\nprotocol = 'tcp'\nname = 'a.org'\ntls = 'sni'\nproxy = 'socks5://192.0.2.7:1'\n",
+                "x.toml:1: policy.rule: rule 1: what waits for its first bytes is connected by then: rules with redirect or proxy stand before",
+            ),
+            (
+                "[[policy.rule]]\naction = 'allow'\nprotocol = 'tcp'\nname = 'a.org'\nhttp = 'host'\nredirect = '192.0.2.7:1'\n",
+                "x.toml:1: policy.rule: rule 1: what waits for its first bytes is connected by then: rules with redirect or proxy stand before",
+            ),
             (
                 "[policy]\ndefault = 'allow'\npreset = 'none'\n",
                 "x.toml:3: policy.preset: a preset brings its own default action",

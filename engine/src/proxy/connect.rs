@@ -7,6 +7,8 @@ const END: &[u8; 4] = b"\r\n\r\n";
 const END_OF_LINE: &[u8; 2] = b"\r\n";
 /// The proxy wants a name and a password, or others (RFC 9110 section 15.5.8).
 const AUTHENTICATION_REQUIRED: u16 = 407;
+/// What Tinyproxy says where they are not the right ones, though it is the word of servers.
+const UNAUTHORIZED: u16 = 401;
 /// The longest head of an answer, and the most fields in it.
 const LONGEST: usize = 8 * 1024;
 const MOST_FIELDS: usize = 64;
@@ -36,6 +38,10 @@ impl Client {
 
     pub(super) fn hear(&mut self, bytes: &[u8]) -> Step {
         self.head.extend_from_slice(bytes);
+        // The same however the bytes come.
+        if self.head.len() > LONGEST {
+            return Step::Refused;
+        }
         if !self.head.ends_with(END) {
             return if self.head.len() < LONGEST { Step::More } else { Step::Refused };
         }
@@ -44,7 +50,7 @@ impl Client {
         let whole = response.parse(&self.head).is_ok_and(|status| status.is_complete());
         match response.code.filter(|_| whole) {
             Some(200..300) => Step::Through,
-            Some(AUTHENTICATION_REQUIRED) => Step::NotAdmitted,
+            Some(AUTHENTICATION_REQUIRED | UNAUTHORIZED) => Step::NotAdmitted,
             _ => Step::Refused,
         }
     }
@@ -112,8 +118,9 @@ mod tests {
             );
             assert_eq!((said, step), (vec![text.into_bytes()], Step::Through));
         }
-        let refused = "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n";
-        assert_eq!(answer(refused).0, Step::NotAdmitted);
+        for refused in ["407 Proxy Authentication Required\r\nProxy-Authenticate: Basic", "401 Unauthorized"] {
+            assert_eq!(answer(&format!("HTTP/1.1 {refused}\r\n\r\n")).0, Step::NotAdmitted);
+        }
     }
 
     #[test]

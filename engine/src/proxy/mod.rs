@@ -12,11 +12,13 @@ mod socks5;
 use std::fmt;
 use std::net::SocketAddr;
 
-pub(crate) use socks5::{Sender, unwrap, wrap};
+pub(crate) use socks5::head;
+pub use socks5::{Sender, unwrap, wrap};
 
 /// Where a connection is to lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+pub enum Target {
+    /// This address.
     Address(SocketAddr),
     /// The proxy finds the address.
     Name(Box<str>, u16),
@@ -33,7 +35,7 @@ impl fmt::Display for Target {
 
 /// How far it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub enum Step {
     /// There is more to be said or heard.
     More,
     /// What comes from now on comes from where the connection leads.
@@ -46,7 +48,7 @@ pub(crate) enum Step {
 
 /// One connection's words with a proxy.
 #[derive(Debug)]
-pub(crate) struct Dialogue {
+pub struct Dialogue {
     /// What is still to be sent.
     to_send: Vec<u8>,
     language: Language,
@@ -60,12 +62,12 @@ enum Language {
 
 impl Dialogue {
     /// With a SOCKS proxy of version 5 (RFC 1928), which may want a name and a password (RFC 1929); these have 1 to 255 bytes.
-    pub(crate) fn socks5(credentials: Option<(&[u8], &[u8])>, target: Target) -> Dialogue {
+    pub fn socks5(credentials: Option<(&[u8], &[u8])>, target: Target) -> Dialogue {
         Dialogue::with_socks5(credentials, socks5::Request::Connect(target))
     }
 
     /// The same, for datagrams: [`Dialogue::bound`] says where they go.
-    pub(crate) fn associate(credentials: Option<(&[u8], &[u8])>) -> Dialogue {
+    pub fn associate(credentials: Option<(&[u8], &[u8])>) -> Dialogue {
         Dialogue::with_socks5(credentials, socks5::Request::Associate)
     }
 
@@ -76,7 +78,7 @@ impl Dialogue {
     }
 
     /// The address that a SOCKS proxy has bound, once it has let this through.
-    pub(crate) fn bound(&self) -> Option<SocketAddr> {
+    pub fn bound(&self) -> Option<SocketAddr> {
         match &self.language {
             Language::Socks5(client) => client.bound(),
             Language::Connect(_) => None,
@@ -84,23 +86,24 @@ impl Dialogue {
     }
 
     /// With an HTTP proxy, by the method CONNECT (RFC 9110 section 9.3.6); with a name and a password where there are some (RFC 7617).
-    pub(crate) fn connect(credentials: Option<(&[u8], &[u8])>, target: &Target) -> Dialogue {
+    pub fn connect(credentials: Option<(&[u8], &[u8])>, target: &Target) -> Dialogue {
         let mut to_send = Vec::new();
         let client = connect::Client::new(credentials, target, &mut to_send);
         Dialogue { to_send, language: Language::Connect(client) }
     }
 
-    pub(crate) fn to_send(&self) -> &[u8] {
+    /// What is to be sent now.
+    pub fn to_send(&self) -> &[u8] {
         &self.to_send
     }
 
     /// So many bytes of that were sent.
-    pub(crate) fn sent(&mut self, bytes: usize) {
+    pub fn sent(&mut self, bytes: usize) {
         self.to_send.drain(..bytes.min(self.to_send.len()));
     }
 
     /// How many bytes may be read; one at least.
-    pub(crate) fn wanted(&self) -> usize {
+    pub fn wanted(&self) -> usize {
         match &self.language {
             Language::Socks5(client) => client.wanted(),
             Language::Connect(client) => client.wanted(),
@@ -108,7 +111,7 @@ impl Dialogue {
     }
 
     /// No more than so many were read.
-    pub(crate) fn hear(&mut self, bytes: &[u8]) -> Step {
+    pub fn hear(&mut self, bytes: &[u8]) -> Step {
         match &mut self.language {
             Language::Socks5(client) => client.hear(bytes, &mut self.to_send),
             Language::Connect(client) => client.hear(bytes),

@@ -146,14 +146,16 @@ fn write_address(target: &Target, bytes: &mut Vec<u8>) {
 
 /// Who has sent a datagram, as the relay says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sender {
+pub enum Sender {
+    /// This address.
     Address(SocketAddr),
     /// Somebody of whom it says a name, and this port.
     Named(u16),
 }
 
 impl Sender {
-    pub(crate) fn port(self) -> u16 {
+    /// Its port.
+    pub fn port(self) -> u16 {
         match self {
             Sender::Address(address) => address.port(),
             Sender::Named(port) => port,
@@ -182,10 +184,16 @@ fn read_address(bytes: &[u8]) -> Option<(Sender, &[u8])> {
 /// Two bytes that are reserved, and one that says that a datagram is whole (RFC 1928 section 7).
 const WHOLE: [u8; 3] = [0; 3];
 
-/// Writes a datagram as a relay is to have it, at the beginning of `place`. `None` where that has no room.
-pub(crate) fn wrap<'a>(target: &Target, payload: &[u8], place: &'a mut [u8]) -> Option<&'a [u8]> {
+/// What stands before each datagram that a relay is to send there.
+pub(crate) fn head(target: &Target) -> Vec<u8> {
     let mut head = WHOLE.to_vec();
     write_address(target, &mut head);
+    head
+}
+
+/// Writes a datagram as a relay is to have it, at the beginning of `place`. `None` where that has no room.
+pub fn wrap<'a>(target: &Target, payload: &[u8], place: &'a mut [u8]) -> Option<&'a [u8]> {
+    let head = head(target);
     let place = place.get_mut(..head.len() + payload.len())?;
     let (first, second) = place.split_at_mut(head.len());
     first.copy_from_slice(&head);
@@ -195,7 +203,7 @@ pub(crate) fn wrap<'a>(target: &Target, payload: &[u8], place: &'a mut [u8]) -> 
 
 /// Who has sent what a relay has passed on, and what it was. `None` where it is not to be read, or one of several parts: whoever does
 /// not put these together drops them.
-pub(crate) fn unwrap(datagram: &[u8]) -> Option<(Sender, &[u8])> {
+pub fn unwrap(datagram: &[u8]) -> Option<(Sender, &[u8])> {
     match datagram.split_first_chunk::<3>()? {
         ([_, _, 0], rest) => read_address(rest),
         _ => None,
