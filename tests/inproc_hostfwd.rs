@@ -339,3 +339,68 @@ fn hostfwd_a_burst_of_answers_leaves_from_the_address_that_was_asked_whole_and_i
         assert_eq!(from, asked_address(4));
     }
 }
+
+/// Nanoseconds that the library takes for a datagram of the guest, each to another destination than the one before: the least of some rounds.
+#[cfg(unix)]
+fn cost_of_a_datagram(i: &Instance, frames: &[Vec<u8>], peers: &[&UdpSocket]) -> u128 {
+    let rounds = (0..20).map(|_| {
+        let start = std::time::Instant::now();
+        for _ in 0..16 {
+            frames.iter().for_each(|frame| i.input(frame));
+        }
+        let taken = start.elapsed().as_nanos() / (16 * frames.len() as u128);
+        peers.iter().for_each(|peer| while peer.recv(&mut [0; 64]).is_ok() {});
+        taken
+    });
+    rounds.min().expect("some rounds")
+}
+
+/// Ports that lead to one port of the guest, as a range does for a program that serves them all.
+#[cfg(unix)]
+#[test]
+fn hostfwd_ten_thousand_udp_forwards_to_one_guest_port_are_not_looked_through() {
+    // Upstream asks the kernel for each socket in its list.
+    if !ours("udp-two-forwards") {
+        return;
+    }
+    allow_descriptors(10_500);
+    let i = Setup::default().start();
+    let ((first, _), (last, _), (stranger, port)) = (udp_peer(), udp_peer(), udp_peer());
+    let meet = |forward: u16, peer: &UdpSocket| {
+        peer.send_to(b"ask", ("127.0.0.1", forward)).unwrap();
+        i.wait_udp("a client's question").1.src
+    };
+    let a = i.forward(true, guest_at(22));
+    let one = meet(a, &first);
+    let frame = |to| udp_frame(22, to, b"answer");
+    let few = cost_of_a_datagram(&i, &[frame(one), frame(at(VHOST, port))], &[&first, &stranger]);
+    for _ in 0..9_998 {
+        i.add_hostfwd(true, at(LOCALHOST, 0), guest_at(22)).unwrap();
+    }
+    let b = i.forward(true, guest_at(22));
+    let other = meet(b, &last);
+    for (to, peer, from) in [(one, &first, a), (other, &last, b), (at(VHOST, port), &stranger, a)] {
+        i.input(&frame(to));
+        assert_eq!(host_recv(&i, peer), (b"answer".to_vec(), ([127, 0, 0, 1], from).into()));
+    }
+    let frames = [frame(one), frame(other), frame(at(VHOST, port))];
+    let many = cost_of_a_datagram(&i, &frames, &[&first, &last, &stranger]);
+    // A look at each of them would take a hundred times as long.
+    assert!(many < 10 * few, "{few} ns beside one forward, {many} ns beside 10,000");
+    // Where a forward goes, nothing stays of who came through it: the next one of the guest's port has it.
+    assert_eq!(i.remove_hostfwd(true, at(LOCALHOST, b)), 0);
+    i.input(&frame(other));
+    assert_eq!(host_recv(&i, &last), (b"answer".to_vec(), ([127, 0, 0, 1], a).into()));
+}
+
+/// This process may have so many descriptors from now on.
+#[cfg(unix)]
+fn allow_descriptors(number: libc::rlim_t) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointers are to a live local.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
+        limit.rlim_cur = limit.rlim_cur.max(number);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0, "so many descriptors");
+    }
+}

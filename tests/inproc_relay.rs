@@ -385,6 +385,39 @@ fn an_association_ends_with_its_flow_and_a_flow_with_its_association() {
     assert_eq!(stream.read(&mut [0; 16]).unwrap(), 0);
 }
 
+/// What follows the first datagram of a burst goes to the proxy in few calls, and is what it was.
+#[test]
+fn a_burst_goes_whole_and_in_order() {
+    let proxy = Proxy::new();
+    let i = proxy.network();
+    sends(&i, AWAY, 53, b"question");
+    let _stream = proxy.associate(&i);
+    assert_eq!(proxy.relayed(&i).0, wrapped(at(AWAY, 53), b"question"));
+    let size = |number: usize| [1000, 1000, 0, 1400, 7, 1000][number % 6];
+    // More than goes at once, and no more than a socket keeps; another destination ends a burst.
+    for number in 0..100 {
+        sends(&i, AWAY, 53, &vec![number as u8; size(number)]);
+        if number == 70 {
+            sends(&i, AWAY, 54, b"between");
+        }
+    }
+    let from = proxy.relayed(&i).1;
+    for number in 1..100 {
+        assert_eq!(proxy.relayed(&i).0, wrapped(at(AWAY, 53), &vec![number as u8; size(number)]));
+        if number == 70 {
+            assert_eq!(proxy.relayed(&i), (wrapped(at(AWAY, 54), b"between"), from));
+        }
+    }
+    host_gets_nothing(&i, &proxy.relay);
+    // Where the proxy does not take one (it is too long with what stands before it), the others go all the same.
+    for length in [1000, 1000, 65_500, 1000] {
+        sends(&i, AWAY, 53, &vec![1; length]);
+    }
+    for _ in 0..3 {
+        assert_eq!(proxy.relayed(&i).0.len(), 1010);
+    }
+}
+
 #[test]
 fn what_waits_for_the_proxy_is_bounded() {
     let proxy = Proxy::new();

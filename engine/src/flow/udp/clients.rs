@@ -48,9 +48,9 @@ impl Mapping {
         self.peers.iter().find(|peer| peer.known_as == known_as).and_then(|peer| peer.local)
     }
 
-    /// Ends what the journal knows of the clients of a forward.
-    pub(super) fn end_clients(&self, why: End, cx: &mut Context) {
-        self.peers.iter().for_each(|peer| peer.end(why, cx));
+    /// Ends the clients of a forward.
+    pub(super) fn end_clients(&mut self, why: End, cx: &mut Context) {
+        self.forget(why, cx, |_| true);
     }
 
     /// How many peers the flow remembers.

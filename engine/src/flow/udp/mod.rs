@@ -57,6 +57,8 @@ struct Mapping {
     /// What a host forward is bound to: the kernel is not asked again.
     bound: Option<SocketAddr>,
     peers: VecDeque<peers::Peer>,
+    /// What has changed of the peers of a host forward, which the table finds by their names.
+    changes: Vec<peers::Change>,
     expires: Instant,
     /// What has gone through it; through a forward, each of the peers has one.
     account: Account,

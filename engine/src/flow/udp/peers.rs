@@ -24,6 +24,13 @@ pub(super) struct Peer {
     pub client: Option<(u64, Account)>,
 }
 
+/// The guest knows a peer of a host forward by this name now, or does not any more.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Change {
+    Met(Endpoint),
+    Forgotten(Endpoint),
+}
+
 impl Peer {
     /// The peer is forgotten.
     pub(super) fn end(&self, why: End, cx: &mut Context) {
@@ -43,13 +50,7 @@ impl Mapping {
         // What the guest sends through a forward goes to the one peer of that name. Else several may have it, as name servers
         // do: each answers under it.
         let forward = self.forward;
-        self.peers.retain(|peer| {
-            let stays = !(forward && peer.known_as == known_as) && peer.real != real;
-            if !stays {
-                peer.end(End::Replaced, cx);
-            }
-            stays
-        });
+        self.forget(End::Replaced, cx, |peer| (forward && peer.known_as == known_as) || peer.real == real);
         self.add(Peer { real, known_as, local: None, client: None }, begun, cx);
     }
 
@@ -59,14 +60,33 @@ impl Mapping {
             && let Some(oldest) = self.peers.pop_front()
         {
             oldest.end(End::MadeRoom, cx);
+            self.note(Change::Forgotten(oldest.known_as));
         }
         if self.forward {
+            self.note(Change::Met(peer.known_as));
             let about = About { way, ..About::out(Carrier::Udp, self.guest, peer.known_as, Some(peer.real)).by(by) };
             let number = cx.number();
             cx.journal.begun(number, &about, None, cx.now);
             peer.client = Some((number, Account::default()));
         }
         self.peers.push_back(peer);
+    }
+
+    /// Forgets these peers.
+    pub(super) fn forget(&mut self, why: End, cx: &mut Context, is_one: impl Fn(&Peer) -> bool) {
+        let (changes, forward) = (&mut self.changes, self.forward);
+        self.peers.retain(|peer| {
+            let goes = is_one(peer);
+            if goes {
+                peer.end(why, cx);
+                changes.extend(forward.then_some(Change::Forgotten(peer.known_as)));
+            }
+            !goes
+        });
+    }
+
+    fn note(&mut self, change: Change) {
+        self.changes.extend(self.forward.then_some(change));
     }
 
     /// Whether what the guest sends now goes to another destination than what it sent before.

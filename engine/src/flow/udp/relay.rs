@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::associate::State;
 use super::kept::Kept;
 use super::send::Sent;
+use super::stage::{Burst, Stage};
 use super::{FromGuest, LIFETIME, Mapping, UdpFlow};
 use crate::flow::context::Context;
 use crate::flow::egress::Unreachable;
@@ -13,12 +14,12 @@ use crate::flow::key::Endpoint;
 use crate::flow::meter::Way as MeterWay;
 use crate::flow::via::Lane;
 use crate::host::fault::Fault;
-use crate::host::mmsg::Received;
+use crate::host::mmsg::{MAX_SEND, Received};
 use crate::host::socket::Stream;
 use crate::policy::Proxy;
 #[cfg(feature = "control")]
 use crate::policy::Via;
-use crate::proxy::{Sender, Target, unwrap, wrap};
+use crate::proxy::{Sender, Target, head, unwrap, wrap};
 use crate::wire::header::{IPV6_LEN, UDP_LEN};
 
 /// Datagrams of one flow that wait for its proxy, and bytes of them; what comes then is dropped.
@@ -124,6 +125,68 @@ impl UdpFlow {
         Sent::Done
     }
 
+    /// Whether its proxy relays now, so that a burst can go to it at once.
+    pub(super) fn is_relaying(&self) -> bool {
+        matches!(&self.relay, Some(relay) if matches!(relay.state, State::Open(_)))
+    }
+
+    /// Has the proxy relay the staged datagrams of a burst.
+    pub(super) fn send_staged_through(&mut self, burst: &Burst, stage: &Stage, cx: &mut Context) {
+        let mut done = 0;
+        while done < stage.len() {
+            done += self.send_run_through(burst, stage, done);
+            if done >= stage.len() {
+                break;
+            }
+            // The one that failed is tried on its own, which finds out whose error it was.
+            let (packet, payload) = stage.get(done);
+            let Burst { source, destination, ttl, whole, .. } = *burst;
+            let datagram = FromGuest { source, destination, ttl, whole, payload, packet };
+            if let Sent::Unreachable(why) = self.send_through(&datagram, burst.real, cx) {
+                cx.egress.unreachable(why, packet, cx.now);
+            }
+            done += 1;
+        }
+    }
+
+    /// Has it relay these from the given one on, in as few calls as there can be; how many of them went before one failed.
+    fn send_run_through(&mut self, burst: &Burst, stage: &Stage, first: usize) -> usize {
+        let Some(relay) = &self.relay else { return 0 };
+        let State::Open(address) = relay.state else { return 0 };
+        // All of a burst have one destination.
+        let own = Target::Address(burst.real);
+        let head = head(relay.only.as_ref().map_or(&own, |only| &only.target));
+        let mut bytes =
+            Vec::with_capacity((first..stage.len()).map(|index| head.len() + stage.get(index).1.len()).sum());
+        let (mut ends, mut longest) = ([0; MAX_SEND], 0);
+        for (end, index) in ends.iter_mut().zip(first..stage.len()) {
+            let payload = stage.get(index).1;
+            bytes.extend_from_slice(&head);
+            bytes.extend_from_slice(payload);
+            longest = longest.max(head.len() + payload.len());
+            *end = bytes.len();
+        }
+        let mut messages: [&[u8]; MAX_SEND] = [&[]; MAX_SEND];
+        let mut rest = bytes.as_slice();
+        let mut start = 0;
+        let mut count = 0;
+        for (message, end) in messages.iter_mut().zip(ends).take(stage.len() - first) {
+            (*message, rest) = rest.split_at(end - start);
+            start = end;
+            count += 1;
+        }
+        let messages = messages.get(..count).unwrap_or_default();
+        // They are longer than what the guest has sent, and the guest does not know this part of their way: they may be cut.
+        self.host.prepare(IPV6_LEN + UDP_LEN + longest, false);
+        let sent = match self.host.socket().send_many(messages, address, None, &mut self.bulk.segmenting) {
+            Ok(()) => count,
+            Err((sent, _)) => sent,
+        };
+        let payloads = messages.iter().take(sent).map(|message| message.len() - head.len());
+        self.mapping.gave_host(burst.real, payloads.sum());
+        sent
+    }
+
     /// Has the proxy relay what has waited for it.
     pub(super) fn send_kept(&mut self, cx: &mut Context) {
         let kept = self.relay.as_mut().map(|relay| std::mem::take(&mut relay.kept));
@@ -148,7 +211,8 @@ impl UdpFlow {
     }
 }
 
-/// Passes what the proxy has relayed on to the guest.
+/// Passes what the proxy has relayed on to the guest. Apart from what is done for each datagram that no proxy has.
+#[inline(never)]
 pub(super) fn deliver(flow: &mut UdpFlow, received: &Received<'_>, cx: &mut Context) {
     let UdpFlow { mapping, relay: Some(relay), used, .. } = flow else { return };
     let State::Open(address) = relay.state else { return };

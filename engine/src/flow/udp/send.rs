@@ -134,6 +134,9 @@ impl UdpTable {
             }
         }
         let (sent, burst) = self.send_to(datagram, (course, verdict), forward, cx);
+        if let Some(id) = forward {
+            self.follow_peers(id);
+        }
         if meter.is_some() {
             self.keep_meter(datagram.source, course, meter, cx);
         }
@@ -195,7 +198,7 @@ impl UdpTable {
     }
 
     /// Sends the first datagram of what may be a burst on its course, through a forward or else through the flow for it. `None`
-    /// for a burst when there is no flow, and where a proxy relays each by itself.
+    /// for a burst when there is no flow, and where a proxy is to relay it and does not yet.
     fn send_to(
         &mut self,
         datagram: &FromGuest<'_>,
@@ -237,14 +240,8 @@ impl UdpTable {
             };
             mapping.remember(real, known_as, (Way::Out, verdict), cx);
         }
-        #[cfg(feature = "policy")]
-        if course.lane.is_relayed() {
-            return (flow.send_through(datagram, real, cx), None);
-        }
         let FromGuest { source, destination, ttl, whole, .. } = *datagram;
         let local = mapping.local_for(destination);
-        flow.host.set_ttl(ttl - 1);
-        flow.prepare(datagram.packet.len(), whole);
         let rule = verdict.rule();
         let burst = Burst {
             flow: id,
@@ -258,6 +255,13 @@ impl UdpTable {
             #[cfg(feature = "policy")]
             verdict,
         };
+        #[cfg(feature = "policy")]
+        if course.lane.is_relayed() {
+            let sent = flow.send_through(datagram, real, cx);
+            return (sent, (sent == Sent::Done && flow.is_relaying()).then_some(burst));
+        }
+        flow.host.set_ttl(ttl - 1);
+        flow.prepare(datagram.packet.len(), whole);
         (send(flow, datagram, &burst, cx), Some(burst))
     }
 
@@ -319,10 +323,9 @@ impl UdpTable {
         if let Some(&burst) = self.stage.burst()
             && let Some(flow) = self.flows.get_mut(burst.flow)
         {
-            flow.prepare(self.stage.longest(), burst.whole);
-            send_staged(flow, &burst, &self.stage, cx);
             flow.used = true;
             flow.mapping.expires = cx.now + LIFETIME;
+            flow.send_staged(&burst, &self.stage, cx);
         }
         self.stage.clear();
     }
@@ -435,6 +438,17 @@ fn too_large(flow: &mut UdpFlow, datagram: &FromGuest<'_>, burst: &Burst, cx: &m
             cx.pace.on_given();
             flow.mapping.gave_host(burst.real, datagram.payload.len());
         }
+    }
+}
+
+impl UdpFlow {
+    fn send_staged(&mut self, burst: &Burst, stage: &Stage, cx: &mut Context) {
+        #[cfg(feature = "policy")]
+        if self.relay.is_some() {
+            return self.send_staged_through(burst, stage, cx);
+        }
+        self.prepare(stage.longest(), burst.whole);
+        send_staged(self, burst, stage, cx);
     }
 }
 

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use slotmap::new_key_type;
 
 use super::bulk::Bulk;
+use super::peers::Change;
 use super::stage::Stage;
 use super::{FromGuest, LIFETIME, Mapping, UdpFlow, receive};
 use crate::flow::context::Context;
@@ -49,6 +50,8 @@ pub(crate) struct UdpTable {
     pub flows: Table<UdpFlow>,
     /// The forwards by the guest's address and port.
     forwards: Several<Endpoint, UdpId>,
+    /// The forwards that somebody has come through, by where they lead and by the guest's name for him: who came first has it.
+    met: Several<(Endpoint, Endpoint), UdpId>,
     /// The forwards by what they are bound to; the scope of a link-local address is not told apart.
     by_host: Several<Endpoint, UdpId>,
     pub(super) stage: Stage,
@@ -71,15 +74,33 @@ impl UdpTable {
         let source = datagram.source;
         // A forward to the unspecified address is one to whatever address the guest has.
         let nowhere = if source.ip.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-        let own = self.forwards.get(&source);
-        let anywhere = self.forwards.get(&Endpoint { ip: nowhere, port: source.port });
-        let peer = own.iter().chain(anywhere).copied().find(|&id| self.peer_of(id, datagram.destination).is_some());
+        let nowhere = Endpoint { ip: nowhere, port: source.port };
+        let met = |leads: Endpoint| self.met.get(&(leads, datagram.destination)).first().copied();
+        let peer = met(source).or_else(|| met(nowhere));
         if cx.policy.reach.restricted {
             return peer;
         }
         // Answers would go to where the forward leads, which must be where this comes from.
         let is_guest = || cx.guest_address(source.ip.is_ipv6()) == Some(source.ip);
-        peer.or_else(|| own.first().copied()).or_else(|| anywhere.first().copied().filter(|_| is_guest()))
+        let first = |leads: Endpoint| self.forwards.get(&leads).first().copied();
+        peer.or_else(|| first(source)).or_else(|| first(nowhere).filter(|_| is_guest()))
+    }
+
+    /// Somebody may have come through a forward, or be forgotten: it is to be found by his name, or not any more.
+    #[inline]
+    pub(super) fn follow_peers(&mut self, id: UdpId) {
+        let Some(flow) = self.flows.get_mut(id).filter(|flow| !flow.mapping.changes.is_empty()) else { return };
+        let (leads, changes) = (flow.mapping.guest, std::mem::take(&mut flow.mapping.changes));
+        self.note_changes(id, leads, &changes);
+    }
+
+    fn note_changes(&mut self, id: UdpId, leads: Endpoint, changes: &[Change]) {
+        for change in changes {
+            match *change {
+                Change::Met(name) => self.met.push((leads, name), id),
+                Change::Forgotten(name) => self.met.remove(&(leads, name), id),
+            }
+        }
     }
 
     /// The real address of the peer of a flow that the guest knows as `known_as`.
@@ -150,7 +171,8 @@ impl UdpTable {
             Use::Guest(lane) => (false, lane),
             Use::Forward => (true, Lane::Plain),
         };
-        let mapping = Mapping { guest, remote: None, forward, lane, bound: None, peers, expires, account, meter: None };
+        let (remote, bound, changes, meter) = (None, None, Vec::new(), None);
+        let mapping = Mapping { guest, remote, forward, lane, bound, peers, changes, expires, account, meter };
         let flow = UdpFlow {
             mapping,
             host: HostHalf::new(socket, v6),
@@ -177,6 +199,7 @@ impl UdpTable {
         self.dissociate(flow.relay.take(), cx);
         if flow.mapping.forward {
             flow.mapping.end_clients(why, cx);
+            self.note_changes(id, flow.mapping.guest, &flow.mapping.changes);
             self.forwards.remove(&flow.mapping.guest, id);
             if let Some(local) = flow.bound() {
                 self.by_host.remove(&local.into(), id);
@@ -254,7 +277,12 @@ impl UdpTable {
         };
         receive::receive(flow, &mut self.buffer, cx);
         #[cfg(feature = "policy")]
-        if flow.relay.is_some() && !self.hear_proxy(id, cx) {
+        let is_relayed = flow.relay.is_some();
+        if !flow.mapping.changes.is_empty() {
+            self.follow_peers(id);
+        }
+        #[cfg(feature = "policy")]
+        if is_relayed && !self.hear_proxy(id, cx) {
             self.buffer.drop_rest();
             return true;
         }
@@ -299,13 +327,12 @@ impl UdpTable {
         let Some(leads) = self.forward(id).map(UdpFlow::guest) else { return };
         let Some(guest) = cx.guest_behind(leads) else { return };
         let Some(flow) = self.flows.get_mut(id) else { return };
-        flow.mapping.peers.retain(|peer| {
-            let stays = cx.gate.incoming(Protocol::Udp, guest, peer.real).is_allowed();
-            if !stays {
-                peer.end(End::Policy, cx);
-            }
-            stays
-        });
+        let gate = &cx.gate;
+        let may_not = |real: SocketAddr| !gate.incoming(Protocol::Udp, guest, real).is_allowed();
+        let refused: Vec<SocketAddr> =
+            flow.mapping.peers.iter().map(|peer| peer.real).filter(|&real| may_not(real)).collect();
+        flow.mapping.forget(End::Policy, cx, |peer| refused.contains(&peer.real));
+        self.follow_peers(id);
     }
 
     /// Has a host forward lead to another address of the guest. Who came through it before comes anew.
@@ -314,7 +341,8 @@ impl UdpTable {
         self.end_burst(cx);
         let Some(flow) = self.flows.get_mut(id).filter(|flow| flow.mapping.forward) else { return };
         flow.mapping.end_clients(End::Replaced, cx);
-        flow.mapping.peers.clear();
+        self.follow_peers(id);
+        let Some(flow) = self.flows.get_mut(id) else { return };
         let before = std::mem::replace(&mut flow.mapping.guest, guest);
         self.forwards.remove(&before, id);
         self.forwards.push(guest, id);
