@@ -48,16 +48,17 @@ def op_get(host, port, size):
 
 
 def op_put(host, port, size, word="PUT", pause_after=None):
-    """Upload, half-close, and read the digest that the other side saw."""
+    """Upload, half-close, and read the digest that the other side saw. With the word TAKE it is told the size, and there is no half-close."""
     started = time.monotonic()
     mine = hashlib.sha256()
     with connect(host, port) as stream:
         stream.settimeout(120)
-        stream.sendall(f"{word}\n".encode())
+        stream.sendall(f"{word} {size}\n".encode() if word == "TAKE" else f"{word}\n".encode())
         for block in payload.blocks(size):
             mine.update(block)
             stream.sendall(block)
-        stream.shutdown(socket.SHUT_WR)
+        if word != "TAKE":
+            stream.shutdown(socket.SHUT_WR)
         answer = b""
         while True:
             piece = stream.recv(4096)

@@ -22,6 +22,7 @@ import control  # noqa: E402
 import ipv6  # noqa: E402
 import kernel  # noqa: E402
 import policy  # noqa: E402
+import proxies  # noqa: E402
 from guest import Guest  # noqa: E402
 from rig import library, names, outer, payload, services, waiting  # noqa: E402
 from rig.report import Failure, Report, equal, truth  # noqa: E402
@@ -475,6 +476,24 @@ def policies(report, host):
         policy.check_fault(report, words)
 
 
+def through_proxies(report):
+    """Rules that lead through proxies that others have made."""
+    report.prefix = "slirp4netns.proxies."
+    if not report.wanted("proxies"):
+        return
+    with tempfile.TemporaryDirectory(prefix="rig-") as folder, contextlib.ExitStack() as stack:
+        both = None
+        with report.check("they_are_there"):
+            away = proxies.Away()
+            both = stack.enter_context(contextlib.closing(proxies.Proxies(folder, away.tcp.port)))
+        if both is None:
+            return
+        log = os.path.join(folder, "log.jsonl")
+        with scenario(report, "proxies", ["--configure", "--mtu=1500", *LOCKED], config=proxies.rules(both, log)) as guest:
+            if guest is not None:
+                proxies.check(report, guest, away, log, both)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=200, help="MiB each way in the two full scenarios")
@@ -496,6 +515,7 @@ def main():
     options(report, host)
     if not report.upstream:
         policies(report, host)
+        through_proxies(report)
         report.prefix = "slirp4netns.capture."
         if report.wanted("capture"):
             capture.check(report, ["--configure", "--mtu=1500", *LOCKED], host)

@@ -3,7 +3,7 @@
 
 SETUP_PACKAGES="slirp4netns libslirp0 busybox-static iproute2 util-linux kmod cpio zstd python3 python3-cryptography linux-image-amd64
 qemu-system-x86 gcc g++ libc6-dev binutils pkg-config meson ninja-build valgrind libvdeslirp-dev rdnssd ndisc6
-isc-dhcp-client libcap2-bin tshark"
+isc-dhcp-client libcap2-bin tshark dante-server tinyproxy openssl"
 
 setup_as_root() {
     if [ "$(id -u)" = 0 ]; then
@@ -16,8 +16,18 @@ setup_as_root() {
     fi
 }
 
+# No service of a package is started: the tests start what they want, with files of their own.
 setup_install() {
-    setup_as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
+    setup_quiet=
+    if [ ! -e /usr/sbin/policy-rc.d ]; then
+        setup_quiet=1
+        printf '#!/bin/sh\nexit 101\n' | setup_as_root tee /usr/sbin/policy-rc.d >/dev/null
+        setup_as_root chmod 755 /usr/sbin/policy-rc.d
+    fi
+    setup_status=0
+    setup_as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" || setup_status=$?
+    [ -z "$setup_quiet" ] || setup_as_root rm -f /usr/sbin/policy-rc.d
+    return "$setup_status"
 }
 
 setup_has() {
@@ -94,6 +104,10 @@ setup_packages() {
     # Of rdnssd the program is wanted, not the service, which would have this machine's resolv.conf changed.
     case "$setup_missing" in
         *rdnssd*) [ ! -d /run/systemd/system ] || setup_as_root systemctl mask rdnssd ;;
+    esac
+    # Nor of the proxies.
+    case "$setup_missing" in
+        *dante-server*|*tinyproxy*) [ ! -d /run/systemd/system ] || setup_as_root systemctl mask danted tinyproxy ;;
     esac
     setup_as_root apt-get update -q || echo "setup: apt-get update failed" >&2
     # One at a time after a common failure, so that one package that does not fit keeps no other away.

@@ -5,6 +5,7 @@ The first line of a TCP connection says what the service does:
     GET n       send n bytes of payload, then end
     GET /n HTTP the same as an HTTP/1.0 answer
     PUT         read to the end, answer with the SHA-256 in hexadecimal
+    TAKE n      the same of n bytes, whether there is an end or not
     ECHO        send back everything until the end
     TAIL n      read to the end, and only then send n bytes (the client half-closes first)
     FIRST       end our direction at once, go on reading (the service half-closes first); the digest is recorded
@@ -109,6 +110,8 @@ class TcpService(StreamService):
             if what == "SLOW":
                 self.gate.wait(60)
             connection.sendall(read_digest(connection)[0].encode() + b"\n")
+        elif what == "TAKE":
+            connection.sendall(read_digest(connection, int(words[1]))[0].encode() + b"\n")
         elif what == "ECHO":
             while True:
                 piece = connection.recv(CHUNK)
@@ -137,16 +140,17 @@ class TcpService(StreamService):
             connection.sendall(f"{peer[0]} {peer[1]}\n".encode())
 
 
-def read_digest(connection):
-    """Read to the end of the stream: the SHA-256 in hexadecimal, and the number of bytes."""
+def read_digest(connection, size=None):
+    """Read to the end of the stream, or so many bytes of it: the SHA-256 in hexadecimal, and the number of bytes."""
     state = hashlib.sha256()
     total = 0
-    while True:
-        piece = connection.recv(CHUNK)
+    while total != size:
+        piece = connection.recv(CHUNK if size is None else min(CHUNK, size - total))
         if not piece:
-            return state.hexdigest(), total
+            break
         state.update(piece)
         total += len(piece)
+    return state.hexdigest(), total
 
 
 class RawEcho(StreamService):
