@@ -30,8 +30,8 @@ impl Thrift {
     /// Before the application's sleep.
     #[inline]
     pub(super) fn before_sleep(&mut self, pool: &mut Pool, now: Instant) {
-        if !self.is_done(pool) {
-            self.after_load(pool, now);
+        if !self.is_done(pool) && self.after_load(pool, now) {
+            trim();
         }
     }
 
@@ -41,27 +41,28 @@ impl Thrift {
         self.since.is_none() && pool.kept() < ENOUGH
     }
 
+    /// Whether the C library is to be asked for more.
     #[cold]
-    fn after_load(&mut self, pool: &mut Pool, now: Instant) {
+    fn after_load(&mut self, pool: &mut Pool, now: Instant) -> bool {
         let Some(since) = self.since else {
             // What was not used before, when little was kept, is not much either.
             pool.free_unused(give_back);
             (self.since, self.used) = (Some(now), false);
-            return;
+            return false;
         };
-        if now - since >= QUIET {
-            self.large |= pool.peak() > LARGE;
-            let freed = pool.free_unused(give_back);
-            // Once it is looked at, all goes that is not used, however little is left. What was used in one second may not be in the next.
-            let used = freed == 0;
-            let done = pool.kept() == 0 || (used && self.used && pool.kept() < ENOUGH);
-            self.since = (!done).then_some(now);
-            self.used = used;
-            if freed > LARGE || (self.large && freed > 0 && pool.kept() == 0) {
-                self.large = false;
-                trim();
-            }
+        if now - since < QUIET {
+            return false;
         }
+        self.large |= pool.peak() > LARGE;
+        let freed = pool.free_unused(give_back);
+        // Once it is looked at, all goes that is not used, however little is left. What was used in one second may not be in the next.
+        let used = freed == 0;
+        let done = pool.kept() == 0 || (used && self.used && pool.kept() < ENOUGH);
+        self.since = (!done).then_some(now);
+        self.used = used;
+        let trims = freed > LARGE || (self.large && freed > 0 && pool.kept() == 0);
+        self.large &= !trims;
+        trims
     }
 }
 
@@ -108,6 +109,41 @@ mod tests {
         thrift.before_sleep(&mut pool, Instant::from_millis(0));
         thrift.before_sleep(&mut pool, Instant::from_millis(1000));
         assert_eq!((pool.kept(), pool.lent()), (0, 32 * (128 << 10)));
+    }
+
+    /// What remains in use beside a load that has ended is little in the end, and goes with the rest once nobody uses it.
+    #[test]
+    fn what_a_load_leaves_goes_whole() {
+        let (mut pool, mut thrift) = (Pool::new(), Thrift::default());
+        let mut load: Vec<_> = (0..64).map(|_| SendBuffer::default()).collect();
+        let mut kept = Vec::new();
+        for half_second in 0..7 {
+            // All buffers in the first round, and eight of them up to the fourth.
+            let used = [64, 8, 8, 8, 0, 0, 0][half_second];
+            let now = load.iter_mut().take(used);
+            now.for_each(|buffer| assert_eq!(buffer.push(&[1; 9000], 1 << 20, &mut pool), 9000));
+            load.iter_mut().take(used).for_each(|buffer| buffer.release(&mut pool));
+            thrift.before_sleep(&mut pool, Instant::from_millis(500 * half_second as i64));
+            kept.push(pool.kept() >> 14);
+        }
+        assert_eq!(kept.first(), Some(&64));
+        assert!(kept.contains(&8), "{kept:?}");
+        assert_eq!(kept.last(), Some(&0), "{kept:?}");
+    }
+
+    /// The C library is asked for more once after a large load, when the last of it goes, and after none that is small.
+    #[test]
+    fn the_c_library_is_asked_after_large_loads_alone() {
+        for (size, asked) in [(LARGE + 1, 1), (LARGE / 2, 0)] {
+            let (mut pool, mut thrift) = (Pool::new(), Thrift::default());
+            let mut buffer = SendBuffer::default();
+            buffer.push(&vec![1; size], Pool::MAX_BUFFER, &mut pool);
+            buffer.release(&mut pool);
+            let rounds = (0..50).filter(|round| {
+                !thrift.is_done(&pool) && thrift.after_load(&mut pool, Instant::from_millis(100 * round))
+            });
+            assert_eq!((rounds.count(), pool.kept()), (asked, 0), "{size}");
+        }
     }
 
     /// A load that goes on uses what it has left behind again, however little that is in one round.
