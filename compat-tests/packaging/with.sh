@@ -154,6 +154,39 @@ for tool in script/with "oxislirp run"; do
     fi
 done
 
+# What only the script has: it is run from wherever it is found, and builds.
+with() { "$root/script/with" "$@"; }
+# The first one goes on to find its library when another run has had another one.
+two_at_once() {
+    cp "$library" "$work/other.so"
+    printf '#!/bin/sh\n"%s/dynamic" </dev/null >/dev/null\nread -r line\nexec "%s/dynamic" </dev/null\n' "$work" "$work" > "$work/twice" && chmod +x "$work/twice"
+    mkfifo "$work/go"
+    with "$work/twice" < "$work/go" > "$work/first" &
+    exec 8> "$work/go"
+    OXISLIRP_LIBRARY=$work/other.so with "$work/dynamic" </dev/null > "$work/second"
+    echo go >&8
+    exec 8>&-
+    wait $!
+    grep -qxF "4.9.5 $library" "$work/first" && grep -qxF "4.9.5 $(realpath "$work/other.so")" "$work/second"
+}
+in_spaces() {
+    mkdir -p "$work/a folder" && cp "$library" "$work/a folder/lib slirp.so" && cp "$work/dynamic" "$work/a folder/a program" || return
+    (cd "$work/a folder" && OXISLIRP_LIBRARY="lib slirp.so" CARGO_TARGET_DIR="built here" with "./a program" </dev/null > "$work/out")
+    [ $? = 7 ] && grep -qxF "4.9.5 $(realpath "$work/a folder/lib slirp.so")" "$work/out"
+}
+by_link() {
+    ln -s "$root/script/with" "$work/linked"
+    (cd / && OXISLIRP_LIBRARY=$library "$work/linked" "$work/dynamic" </dev/null > "$work/out")
+    [ $? = 7 ] && grep -qxF "4.9.5 $library" "$work/out"
+}
+built_in() { (cd "$work" && with true); }
+garbage() { OXISLIRP_LIBRARY=$work/program.c with "$work/dynamic" </dev/null 2> "$work/said"; [ $? = 126 ] && grep -q 'is no library' "$work/said"; }
+check "script/with: two libraries at a time" two_at_once
+check "script/with: spaces in names, and a relative folder to build in" in_spaces
+check "script/with: through a link" by_link
+check "script/with: a program that the shell has built in" built_in
+check "script/with: a file that is no library" garbage
+
 # What only the command has.
 run() { "$command" run --quiet "$@" </dev/null; }
 printf '[policy]\npreset = "internet-only"\n' > "$work/good.toml"

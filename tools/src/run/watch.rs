@@ -63,7 +63,7 @@ fn watch(mark: &OsStr, library: &Path) {
             return;
         }
         for process in marked {
-            let Some(loaded) = loaded(&process) else { continue };
+            let Some(loaded) = loaded(&process, library) else { continue };
             let name = read_to_string(process.join("comm")).unwrap_or_default();
             let number = process.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let word = if same(&loaded, library) { "runs on" } else { "has loaded ANOTHER library:" };
@@ -88,17 +88,18 @@ fn has(process: &Path, variable: &[u8]) -> bool {
         .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|one| one == variable))
 }
 
-/// The libslirp that a process has in its memory.
-fn loaded(process: &Path) -> Option<PathBuf> {
-    in_maps(&read(process.join("maps")).ok()?)
+/// The libslirp that a process has in its memory, or `library`, whatever that is called.
+fn loaded(process: &Path, library: &Path) -> Option<PathBuf> {
+    in_maps(&read(process.join("maps")).ok()?, library)
 }
 
-fn in_maps(maps: &[u8]) -> Option<PathBuf> {
+fn in_maps(maps: &[u8], library: &Path) -> Option<PathBuf> {
     maps.split(|byte| *byte == b'\n').find_map(|line| {
         let path = line.get(line.iter().position(|byte| *byte == b'/')?..)?;
         let path = Path::new(OsStr::from_bytes(path));
         let name = path.file_name()?.as_bytes();
-        (name.starts_with(b"libslirp") && name.windows(3).any(|three| three == b".so")).then(|| path.to_owned())
+        let named = name.starts_with(b"libslirp") && name.windows(3).any(|three| three == b".so");
+        (named || path == library).then(|| path.to_owned())
     })
 }
 
@@ -110,8 +111,10 @@ mod tests {
     fn the_library_is_found_in_a_memory_map() {
         let maps = b"55e0-55e1 r--p 00000000 08:01 1    /usr/bin/libslirp-helper\n\
                      7f00-7f01 r-xp 00000000 08:01 2    /a b/libslirp.so.0.4.0\n7f02-7f03 rw-p 0 00:00 0    [heap]\n";
-        assert_eq!(in_maps(maps), Some(PathBuf::from("/a b/libslirp.so.0.4.0")));
-        assert_eq!(in_maps(b"7f00-7f01 r--p 0 08:01 2    /usr/lib/libc.so.6\n"), None);
+        let other = Path::new("/a/new.so");
+        assert_eq!(in_maps(maps, other), Some(PathBuf::from("/a b/libslirp.so.0.4.0")));
+        assert_eq!(in_maps(b"7f00-7f01 r--p 0 08:01 2    /usr/lib/libc.so.6\n", other), None);
+        assert_eq!(in_maps(b"7f00-7f01 r--p 0 08:01 2    /a/new.so\n", other), Some(other.to_owned()));
     }
 
     #[test]
