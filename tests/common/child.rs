@@ -78,9 +78,9 @@ fn loopback_up() {
         request.ifr_name[0] = b'l' as _;
         request.ifr_name[1] = b'o' as _;
         let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
-        assert_eq!(libc::ioctl(fd, libc::SIOCGIFFLAGS, &mut request), 0);
+        assert_eq!(libc::ioctl(fd, libc::SIOCGIFFLAGS as _, &mut request), 0);
         request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short;
-        assert_eq!(libc::ioctl(fd, libc::SIOCSIFFLAGS, &request), 0, "the loopback interface can be set up");
+        assert_eq!(libc::ioctl(fd, libc::SIOCSIFFLAGS as _, &request), 0, "the loopback interface can be set up");
     }
 }
 

@@ -165,7 +165,7 @@ pub fn add_loopback_address(address: Ipv6Addr) {
             ifr6_ifindex: libc::if_nametoindex(name.as_ptr()) as _,
         };
         let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
-        assert_eq!(libc::ioctl(fd, libc::SIOCSIFADDR, &request), 0, "{}", std::io::Error::last_os_error());
+        assert_eq!(libc::ioctl(fd, libc::SIOCSIFADDR as _, &request), 0, "{}", std::io::Error::last_os_error());
     }
     let scoped = SocketAddrV6::new(address, 0, 0, u32::from(address.is_unicast_link_local()));
     let end = std::time::Instant::now() + Duration::from_secs(10);

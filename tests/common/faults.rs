@@ -81,6 +81,12 @@ fn fails(call: Call) -> bool {
     errno != 0
 }
 
+/// The flags of calls for many datagrams.
+#[cfg(target_env = "musl")]
+type ManyFlags = c_uint;
+#[cfg(not(target_env = "musl"))]
+type ManyFlags = c_int;
+
 macro_rules! hooks {
     ($($name:ident: $call:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {
         mod hook {
@@ -105,11 +111,11 @@ hooks! {
     send: Send(fd: c_int, data: *const c_void, len: usize, flags: c_int) -> isize;
     sendto: Send(fd: c_int, data: *const c_void, len: usize, flags: c_int, name: *const libc::sockaddr, name_len: libc::socklen_t) -> isize;
     sendmsg: Send(fd: c_int, message: *const libc::msghdr, flags: c_int) -> isize;
-    sendmmsg: Send(fd: c_int, messages: *mut libc::mmsghdr, count: c_uint, flags: c_int) -> c_int;
+    sendmmsg: Send(fd: c_int, messages: *mut libc::mmsghdr, count: c_uint, flags: ManyFlags) -> c_int;
     recv: Receive(fd: c_int, data: *mut c_void, len: usize, flags: c_int) -> isize;
     recvfrom: Receive(fd: c_int, data: *mut c_void, len: usize, flags: c_int, name: *mut libc::sockaddr, name_len: *mut libc::socklen_t) -> isize;
     recvmsg: Receive(fd: c_int, message: *mut libc::msghdr, flags: c_int) -> isize;
-    recvmmsg: Receive(fd: c_int, messages: *mut libc::mmsghdr, count: c_uint, flags: c_int, timeout: *mut libc::timespec) -> c_int;
+    recvmmsg: Receive(fd: c_int, messages: *mut libc::mmsghdr, count: c_uint, flags: ManyFlags, timeout: *mut libc::timespec) -> c_int;
     shutdown: Shutdown(fd: c_int, how: c_int) -> c_int;
     pipe2: Pipe(ends: *mut c_int, flags: c_int) -> c_int;
     fork: Fork() -> libc::pid_t;
