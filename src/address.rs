@@ -7,7 +7,7 @@ use super::sockets::{
     AF_INET, AF_INET6, AF_UNIX, in_addr, in6_addr, sa_family_t, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_un,
     socklen_t,
 };
-use super::system::errno_of;
+use super::system::{errno, errno_of};
 
 use oxislirp::{ListenAddress, UnixAddress};
 
@@ -63,10 +63,10 @@ pub(crate) fn port(port: i32) -> u16 {
 /// # Safety
 /// `address` is NULL or points to `length` readable bytes.
 pub(crate) unsafe fn socket_address(address: *const sockaddr, length: socklen_t) -> Result<SocketAddr, i32> {
-    let length = usize::try_from(length).map_err(|_| libc::EINVAL)?;
+    let length = usize::try_from(length).map_err(|_| errno::EINVAL)?;
     let family_end = offset_of!(sockaddr, sa_family) + size_of::<sa_family_t>();
     if address.is_null() || length < family_end {
-        return Err(libc::EINVAL);
+        return Err(errno::EINVAL);
     }
     // SAFETY: the family lies within the first `family_end` readable bytes; the address may be unaligned.
     let family = unsafe { (&raw const (*address).sa_family).read_unaligned() };
@@ -82,8 +82,8 @@ pub(crate) unsafe fn socket_address(address: *const sockaddr, length: socklen_t)
             let (ip, port) = (ipv6(v6.sin6_addr), u16::from_be(v6.sin6_port));
             Ok(SocketAddr::V6(SocketAddrV6::new(ip, port, v6.sin6_flowinfo, v6.sin6_scope_id)))
         }
-        AF_INET | AF_INET6 => Err(libc::EINVAL),
-        _ => Err(libc::EAFNOSUPPORT),
+        AF_INET | AF_INET6 => Err(errno::EINVAL),
+        _ => Err(errno::EAFNOSUPPORT),
     }
 }
 
@@ -97,22 +97,22 @@ pub(crate) unsafe fn socket_address(address: *const sockaddr, length: socklen_t)
 pub(crate) unsafe fn host_address(address: *const sockaddr, length: socklen_t) -> Result<ListenAddress, i32> {
     // SAFETY: as the caller vouches.
     let inet = unsafe { socket_address(address, length) };
-    if inet != Err(libc::EAFNOSUPPORT) {
+    if inet != Err(errno::EAFNOSUPPORT) {
         return inet.map(ListenAddress::Inet);
     }
     // SAFETY: that there is a whole family was found above; the address may be unaligned.
     let family = unsafe { (&raw const (*address).sa_family).read_unaligned() };
-    let length = usize::try_from(length).map_err(|_| libc::EINVAL)?;
+    let length = usize::try_from(length).map_err(|_| errno::EINVAL)?;
     if i32::from(family) != AF_UNIX {
-        return Err(libc::EAFNOSUPPORT);
+        return Err(errno::EAFNOSUPPORT);
     }
     if length > size_of::<sockaddr_un>() {
-        return Err(libc::EINVAL);
+        return Err(errno::EINVAL);
     }
     let start = offset_of!(sockaddr_un, sun_path);
     // SAFETY: `length` bytes are readable, and the name is what follows the family in them.
     let name = unsafe { std::slice::from_raw_parts(address.cast::<u8>().add(start), length.saturating_sub(start)) };
-    UnixAddress::new(name).map(ListenAddress::Unix).map_err(|error| errno_of(&error, libc::EINVAL))
+    UnixAddress::new(name).map(ListenAddress::Unix).map_err(|error| errno_of(&error, errno::EINVAL))
 }
 
 #[cfg(unix)]
@@ -176,9 +176,9 @@ mod tests {
         let named = |name: &[u8]| Ok(ListenAddress::Unix(UnixAddress::new(name).unwrap()));
         assert_eq!(address(size_of::<sockaddr_un>()), named(b"/run/x"));
         assert_eq!(address(2 + 4), named(b"/run"));
-        assert_eq!(address(2), Err(libc::EINVAL));
-        assert_eq!(address(1), Err(libc::EINVAL));
-        assert_eq!(address(size_of::<sockaddr_un>() + 1), Err(libc::EINVAL));
+        assert_eq!(address(2), Err(errno::EINVAL));
+        assert_eq!(address(1), Err(errno::EINVAL));
+        assert_eq!(address(size_of::<sockaddr_un>() + 1), Err(errno::EINVAL));
     }
 
     #[test]
@@ -194,13 +194,13 @@ mod tests {
         unsafe {
             assert_eq!(socket_address(pointer, whole), Ok("10.0.2.15:80".parse().unwrap()));
             for length in 0..whole {
-                assert_eq!(socket_address(pointer, length), Err(libc::EINVAL), "{length}");
+                assert_eq!(socket_address(pointer, length), Err(errno::EINVAL), "{length}");
             }
-            assert_eq!(socket_address(std::ptr::null(), whole), Err(libc::EINVAL));
+            assert_eq!(socket_address(std::ptr::null(), whole), Err(errno::EINVAL));
         }
-        let foreign = sockaddr_in { sin_family: libc::AF_PACKET as sa_family_t, ..v4 };
+        let foreign = sockaddr_in { sin_family: 77, ..v4 };
         let pointer = (&raw const foreign).cast::<sockaddr>();
         // SAFETY: as above.
-        assert_eq!(unsafe { socket_address(pointer, whole) }, Err(libc::EAFNOSUPPORT));
+        assert_eq!(unsafe { socket_address(pointer, whole) }, Err(errno::EAFNOSUPPORT));
     }
 }

@@ -20,7 +20,7 @@ use super::fence::fenced;
 use super::instance::Instance;
 use super::log::{self, Level};
 use super::sockets::{in_addr, in6_addr, sockaddr, socklen_t};
-use super::system::{errno_of, set_errno};
+use super::system::{errno, errno_of, set_errno};
 use super::types::{
     CBool, RawTimerId, SLIRP_HOSTFWD_UDP, SLIRP_HOSTFWD_V6ONLY, Slirp, SlirpAddPollCb, SlirpAddPollSocketCb, SlirpCb,
     SlirpConfig, SlirpGetREventsCb, SlirpReadCb, SlirpWriteCb, slirp_os_socket, slirp_ssize_t,
@@ -68,7 +68,7 @@ pub unsafe extern "C" fn slirp_new(
             Ok(read) => read,
             Err(reason) => {
                 log::write(Level::Critical, &format!("slirp_new: {reason}"));
-                set_errno(libc::EINVAL);
+                set_errno(errno::EINVAL);
                 return std::ptr::null_mut();
             }
         };
@@ -76,7 +76,7 @@ pub unsafe extern "C" fn slirp_new(
         let callbacks = unsafe { Callbacks::copy(callbacks, version, opaque) };
         Instance::create(config, &settings, callbacks).unwrap_or_else(|error| {
             log::write(Level::Critical, &format!("slirp_new: {error}"));
-            set_errno(errno_of(&error, libc::EIO));
+            set_errno(errno_of(&error, errno::EIO));
             std::ptr::null_mut()
         })
     })
@@ -316,7 +316,7 @@ pub unsafe extern "C" fn slirp_add_hostxfwd(
                 ListenAddress::Inet(host) => HostForward::tcp(host, guest),
                 // A client that is a datagram socket has no name to be answered at, unless it made one.
                 ListenAddress::Unix(host) if !udp => HostForward::unix(host, guest),
-                _ => return Err(libc::ENOTSUP),
+                _ => return Err(errno::ENOTSUP),
             };
             instance.add_host_forward(forward.only_v6(flags & SLIRP_HOSTFWD_V6ONLY != 0))
         }))
@@ -362,7 +362,7 @@ pub unsafe extern "C" fn slirp_add_exec(
     guest_port: c_int,
 ) -> c_int {
     // SAFETY: the caller vouches for the text.
-    let Some(command) = (unsafe { text(cmdline) }) else { return fail(libc::EINVAL) };
+    let Some(command) = (unsafe { text(cmdline) }) else { return fail(errno::EINVAL) };
     let forward = GuestForward::command(command, address::port(guest_port));
     // SAFETY: the caller vouches for the address.
     unsafe { add_guest_target(slirp, "slirp_add_exec", guest_addr, |i, at| i.add_target(forward, at)) }
@@ -379,10 +379,10 @@ pub unsafe extern "C" fn slirp_add_unix(
     guest_port: c_int,
 ) -> c_int {
     // SAFETY: the caller vouches for the text.
-    let Some(path) = (unsafe { text(unixsock) }) else { return fail(libc::EINVAL) };
+    let Some(path) = (unsafe { text(unixsock) }) else { return fail(errno::EINVAL) };
     let forward = match UnixAddress::new(path) {
         Ok(path) => GuestForward::unix(path, address::port(guest_port)),
-        Err(error) => return fail(errno_of(&error, libc::EINVAL)),
+        Err(error) => return fail(errno_of(&error, errno::EINVAL)),
     };
     // SAFETY: the caller vouches for the address.
     unsafe { add_guest_target(slirp, "slirp_add_unix", guest_addr, |i, at| i.add_target(forward, at)) }
@@ -399,7 +399,7 @@ unsafe fn add_guest_target(
     add: impl FnOnce(&Instance, &mut Ipv4Addr) -> bool,
 ) -> c_int {
     if guest_addr.is_null() {
-        return fail(libc::EINVAL);
+        return fail(errno::EINVAL);
     }
     with(slirp, function, -1, |instance| {
         // SAFETY: the caller vouches for the pointer.
@@ -409,7 +409,7 @@ unsafe fn add_guest_target(
             // SAFETY: as above; the address lives as long as the instance at least.
             unsafe { guest_addr.write(address::to_in_addr(at)) };
         }
-        if added { 0 } else { fail(libc::EADDRNOTAVAIL) }
+        if added { 0 } else { fail(errno::EADDRNOTAVAIL) }
     })
 }
 
@@ -424,7 +424,7 @@ pub unsafe extern "C" fn slirp_add_guestfwd(
     guest_addr: *mut in_addr,
     guest_port: c_int,
 ) -> c_int {
-    let Some(write_cb) = write_cb else { return fail(libc::EINVAL) };
+    let Some(write_cb) = write_cb else { return fail(errno::EINVAL) };
     let port = address::port(guest_port);
     let add = |instance: &Instance, at: &mut Ipv4Addr| instance.add_callback(write_cb, opaque, at, port);
     // SAFETY: the caller vouches for the address.
@@ -496,9 +496,9 @@ pub unsafe extern "C" fn slirp_neighbor_info(slirp: *mut Slirp) -> *mut c_char {
 /// follows, not the rest. (Before 4.8 there was no result.)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slirp_state_save(slirp: *mut Slirp, write_cb: SlirpWriteCb, opaque: *mut c_void) -> c_int {
-    let Some(write_cb) = write_cb else { return -libc::EINVAL };
-    with(slirp, "slirp_state_save", -libc::EINVAL, |instance| {
-        let Some(pieces) = instance.save() else { return -libc::EIO };
+    let Some(write_cb) = write_cb else { return -errno::EINVAL };
+    with(slirp, "slirp_state_save", -errno::EINVAL, |instance| {
+        let Some(pieces) = instance.save() else { return -errno::EIO };
         let mut whole = true;
         for piece in pieces {
             // SAFETY: the caller gave this function for this opaque pointer; the piece outlives the call.
@@ -507,10 +507,10 @@ pub unsafe extern "C" fn slirp_state_save(slirp: *mut Slirp, write_cb: SlirpWrit
                 // A callback that says 0 for success has taken the piece all the same. Upstream goes on, so that programs
                 // which do not look at the result have a whole state; they are not to lose it here.
                 Some(written @ 0..) => whole &= written.cast_unsigned() == piece.len(),
-                _ => return -libc::EIO,
+                _ => return -errno::EIO,
             }
         }
-        if whole { 0 } else { -libc::EIO }
+        if whole { 0 } else { -errno::EIO }
     })
 }
 
@@ -532,8 +532,8 @@ pub unsafe extern "C" fn slirp_state_load(
     read_cb: SlirpReadCb,
     opaque: *mut c_void,
 ) -> c_int {
-    let Some(read_cb) = read_cb else { return -libc::EINVAL };
-    with(slirp, "slirp_state_load", -libc::EINVAL, |instance| {
+    let Some(read_cb) = read_cb else { return -errno::EINVAL };
+    with(slirp, "slirp_state_load", -errno::EINVAL, |instance| {
         let loaded = instance.load(version_id, |piece| {
             let mut filled = 0;
             while let Some(rest) = piece.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -547,7 +547,7 @@ pub unsafe extern "C" fn slirp_state_load(
             Ok(()) => 0,
             Err(error) => {
                 log::write(Level::Warning, &format!("slirp_state_load: {error}"));
-                if error == snapshot::Error::Truncated { -libc::EIO } else { -libc::EINVAL }
+                if error == snapshot::Error::Truncated { -errno::EIO } else { -errno::EINVAL }
             }
         }
     })
@@ -594,7 +594,7 @@ pub(super) fn with<T>(slirp: *mut Slirp, function: &str, fallback: T, body: impl
     match unsafe { Instance::from_handle(slirp) } {
         Some(instance) => calls::within(instance.address(), || fenced(function, fallback, || body(&instance))),
         None => {
-            set_errno(libc::EINVAL);
+            set_errno(errno::EINVAL);
             fallback
         }
     }
@@ -614,7 +614,7 @@ fn protocol(udp: bool) -> Protocol {
 
 /// 0 when what was to be removed was there, else -1.
 fn found(removed: bool) -> c_int {
-    if removed { 0 } else { fail(libc::ENOENT) }
+    if removed { 0 } else { fail(errno::ENOENT) }
 }
 
 /// Sets errno and gives the result of a function that failed.

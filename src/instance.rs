@@ -25,7 +25,7 @@ use super::debug;
 use super::fence::describe;
 use super::log::{self, Level};
 use super::polling::Watching;
-use super::system::errno_of;
+use super::system::{errno, errno_of};
 use super::types::{Slirp, SlirpDbg, SlirpTimerId};
 use oxislirp::door::{Foreign, Handing, RecentClock, ThreadNumber, current_thread, switches_of_this_thread};
 use oxislirp::{
@@ -463,9 +463,9 @@ impl Instance {
         });
         match result {
             Some(Ok(_)) => Ok(()),
-            Some(Err(ForwardError::Listen { error, .. })) => Err(errno_of(&error, libc::EIO)),
-            Some(Err(ForwardError::TooMany { .. } | ForwardError::Unwatched(_))) => Err(libc::ENOMEM),
-            Some(Err(_)) | None => Err(libc::EIO),
+            Some(Err(ForwardError::Listen { error, .. })) => Err(errno_of(&error, errno::EIO)),
+            Some(Err(ForwardError::TooMany { .. } | ForwardError::Unwatched(_))) => Err(errno::ENOMEM),
+            Some(Err(_)) | None => Err(errno::EIO),
         }
     }
 

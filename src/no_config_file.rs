@@ -29,7 +29,7 @@ pub(crate) struct Fault;
 
 impl Fault {
     pub(crate) fn errno(&self) -> libc::c_int {
-        libc::EINVAL
+        crate::system::errno::EINVAL
     }
 }
 

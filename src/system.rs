@@ -5,6 +5,11 @@ use std::fs::OpenOptions;
 use std::io;
 use std::path::PathBuf;
 
+/// The numbers of errors as C programs know them, which nothing else of the door takes from the system's C library.
+pub(crate) mod errno {
+    pub(crate) use libc::{EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL, EIO, ENOENT, ENOMEM, ENOTSUP};
+}
+
 /// Options for a file that is read: opening what is no file must not wait for anybody.
 #[cfg(unix)]
 pub(crate) fn never_waiting(options: &mut OpenOptions) -> &mut OpenOptions {
@@ -34,7 +39,7 @@ pub(crate) fn path_of(text: Vec<u8>) -> PathBuf {
 /// Sets what C programs find in `errno`.
 #[cfg(unix)]
 pub(crate) fn set_errno(errno: c_int) {
-    errno::set_errno(errno::Errno(errno));
+    ::errno::set_errno(::errno::Errno(errno));
 }
 
 /// Sets what C programs find in `errno`: that of the C library which this one is linked with.

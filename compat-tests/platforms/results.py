@@ -59,13 +59,13 @@ class Results:
         self.say(f"{target.name}.{part}" + (f" ({result})" if status == 0 and result else ""), status, log)
         self.note(target, part, result if status == 0 else f"{failed} failed" if failed else "fails", left_out)
 
-    def program(self, target, name, status, log):
+    def program(self, target, name, status, log, part="programs"):
         """A program that says how many of its checks passed."""
         last = (log.strip().splitlines() or [""])[-1].strip()
         counted = re.fullmatch(r"(\d+) passed, 0 failed", last)
         good = status == 0 and counted and counted.group(1) != "0"
         self.say(f"{target.name}.{name} ({last[:80]})", 0 if good else status or 1, log)
-        self.note(target, "programs", f"{name} {counted.group(1)}" if good else f"{name} fails")
+        self.note(target, part, f"{name} {counted.group(1)}" if good else f"{name} fails")
 
     def exchange(self, saver, loader, status, log):
         """A state of one machine, loaded by another one."""
@@ -111,8 +111,6 @@ class Results:
         for name, wanted in (("platforms", table(known, targets)), ("states", states(known))):
             if page.replaced(str(path), name, wanted) != text:
                 log += f"error: {path} has another table '{name}' than {path.stem}.json; run.py --table {path} writes both\n"
-        for name in sorted(systems_named() ^ set(re.findall(r"`((?:engine/)?src/\S+\.rs)`", text.partition("## Where a system")[2]))):
-            log += f"error: {name} names a system, or is said to on {path.name}, and not both\n"
         self.say(f"table ({path.name} and {path.stem}.json)", 1 if log else 0, log)
 
 
@@ -122,15 +120,6 @@ def tree_of(folder):
         return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False).stdout.strip()
     changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":!/docs")
     return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
-
-
-def systems_named():
-    """The files that tell systems apart, but for those of the host room."""
-    root = pathlib.Path(__file__).resolve().parents[2]
-    named = re.compile(r"cfg(_attr)?\([^\n\]]*\b(unix|windows|target_os|target_vendor)\b")
-    files = [file for folder in ("engine/src", "src") for file in (root / folder).rglob("*.rs")]
-    names = {str(file.relative_to(root)) for file in files if named.search(file.read_text(encoding="utf-8"))}
-    return {name for name in names if not name.startswith("engine/src/host/")}
 
 
 def cell(parts, part):

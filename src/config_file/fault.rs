@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use crate::system::errno_of;
+use crate::system::{errno, errno_of};
 
 /// Something that makes `slirp_new` fail, in words for whoever has written the file.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct Fault {
 impl Fault {
     /// The environment makes no sense.
     pub(super) fn of_variable(variable: &str, text: &str) -> Fault {
-        Fault { text: format!("{variable} {text}"), errno: libc::EINVAL, unread: false }
+        Fault { text: format!("{variable} {text}"), errno: errno::EINVAL, unread: false }
     }
 
     /// The same of a file that a variable names: who has not set it does not know of a file that cannot be read.
@@ -29,7 +29,7 @@ impl Fault {
 
     /// The file cannot be read.
     pub(super) fn of_file(path: &Path, error: io::Error) -> Fault {
-        let errno = errno_of(&error, libc::EINVAL);
+        let errno = errno_of(&error, errno::EINVAL);
         Fault { text: format!("{}: {error}", path.display()), errno, unread: true }
     }
 
@@ -43,7 +43,7 @@ impl Fault {
         let place = self::place(path, text, place);
         // The parser's own texts can have several lines.
         let message = message.trim_end().replace('\n', ", ");
-        Fault { text: format!("{place}: {message}"), errno: libc::EINVAL, unread: false }
+        Fault { text: format!("{place}: {message}"), errno: errno::EINVAL, unread: false }
     }
 
     /// The number that `errno` is set to.

@@ -168,6 +168,7 @@ fn read(path: &Path) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::errno;
 
     pub(crate) fn parse(text: &str) -> Result<Settings, String> {
         Settings::parse(Path::new("x.toml"), text, &Instance::numbered(1)).map_err(|fault| fault.to_string())
@@ -202,7 +203,7 @@ mod tests {
         let fault = |path: &str| Fault::of_file(path.as_ref(), read(path.as_ref()).unwrap_err());
         // Not an ordinary one, or none at all, as on Windows.
         assert!(fault("/dev/null").to_string().starts_with("/dev/null: "));
-        assert_eq!(fault("/nonexistent/x").errno(), libc::ENOENT);
+        assert_eq!(fault("/nonexistent/x").errno(), errno::ENOENT);
         assert!(
             fault("/nonexistent/x")
                 .named_by(VARIABLE)

@@ -22,7 +22,7 @@ mod policy;
 #[cfg(target_os = "linux")]
 mod run;
 /// What that reader asks of the system.
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 #[path = "../../src/system.rs"]
 mod system;
 

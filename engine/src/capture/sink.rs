@@ -344,7 +344,7 @@ mod tests {
         struct Full;
         impl Record for Full {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-                Err(io::Error::from_raw_os_error(libc::ENOSPC))
+                Err(io::ErrorKind::StorageFull.into())
             }
             fn begin_anew(&mut self) -> io::Result<()> {
                 Ok(())
@@ -353,6 +353,6 @@ mod tests {
         let mut sink = Sink::new(vec![Full], 100);
         sink.flush(NOW).unwrap();
         sink.add(NOW, |to| to.push(1));
-        assert_eq!(sink.flush(NOW).unwrap_err().raw_os_error(), Some(libc::ENOSPC));
+        assert_eq!(sink.flush(NOW).unwrap_err().kind(), io::ErrorKind::StorageFull);
     }
 }

@@ -21,13 +21,11 @@ mod link;
 mod memory;
 mod station;
 mod stop;
-#[cfg(target_os = "linux")]
 mod tap;
 #[cfg(test)]
 mod test_guest;
 #[cfg(test)]
 mod tests;
-#[cfg(target_os = "linux")]
 mod tun;
 mod turns;
 
@@ -43,7 +41,5 @@ pub use link::FrameLink;
 pub use memory::MemoryLink;
 pub use station::Counts;
 pub use stop::Stop;
-#[cfg(target_os = "linux")]
 pub use tap::TapLink;
-#[cfg(target_os = "linux")]
 pub use tun::TunLink;

@@ -23,8 +23,8 @@ impl TapLink {
     /// the link's descriptor is closed, unless somebody made it persistent.
     ///
     /// # Errors
-    /// `InvalidInput` for what cannot be a name, `PermissionDenied` without CAP_NET_ADMIN in the namespace, and what else `open` and `ioctl`
-    /// say.
+    /// `InvalidInput` for what cannot be a name, `PermissionDenied` without CAP_NET_ADMIN in the namespace, `Unsupported` where the system is
+    /// not Linux, and what else `open` and `ioctl` say.
     pub fn open(name: &str) -> io::Result<TapLink> {
         TapLink::new(open(name, Layer::Ethernet)?.into())
     }

@@ -5,6 +5,8 @@
 
 #[cfg(all(unix, not(target_os = "haiku")))]
 mod alarm;
+#[cfg(target_vendor = "apple")]
+mod apple;
 pub(crate) mod clock;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod control;
@@ -42,7 +44,8 @@ pub(crate) mod socket;
 #[cfg(unix)]
 mod socket_calls;
 pub(crate) mod started;
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
+#[cfg_attr(not(target_os = "linux"), path = "no_tap.rs")]
 pub(crate) mod tap;
 #[cfg(feature = "tokio")]
 pub(crate) mod task_watch;

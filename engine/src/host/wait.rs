@@ -83,7 +83,6 @@ pub(crate) fn wait<const N: usize>(watches: &mut [Watch<'_>; N], longest: Durati
 ///
 /// # Errors
 /// What `fcntl` said.
-#[cfg(target_os = "linux")]
 pub(crate) fn never_block(descriptor: std::os::fd::RawFd) -> io::Result<()> {
     // SAFETY: these commands take and give numbers only; one that is no open descriptor is an error.
     let flags = unsafe { libc::fcntl(descriptor, libc::F_GETFL) };
