@@ -49,8 +49,10 @@ fn main() {
             println!("cargo:rustc-cdylib-link-arg={argument}");
         }
     } else if variable("CARGO_CFG_TARGET_VENDOR") == "apple" {
-        // A name that is looked up where the program says; otherwise it would be the path of this build.
+        // A name that is looked up where the program says; otherwise it would be the path of this build. The versions are those that
+        // meson gives a library of the interface 0, upstream's among them: a program that was linked with one takes the other.
         println!("cargo:rustc-cdylib-link-arg=-Wl,-install_name,@rpath/libslirp.0.dylib");
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-compatibility_version,0.0.0,-current_version,0.0.0");
     }
     // Windows has neither: a DLL's name is that of its file, and rustc lists its functions for the linker.
 }

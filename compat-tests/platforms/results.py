@@ -59,13 +59,13 @@ class Results:
         self.say(f"{target.name}.{part}" + (f" ({result})" if status == 0 and result else ""), status, log)
         self.note(target, part, result if status == 0 else f"{failed} failed" if failed else "fails", left_out)
 
-    def program(self, target, name, status, log, part="programs"):
+    def program(self, target, name, status, log):
         """A program that says how many of its checks passed."""
         last = (log.strip().splitlines() or [""])[-1].strip()
         counted = re.fullmatch(r"(\d+) passed, 0 failed", last)
         good = status == 0 and counted and counted.group(1) != "0"
         self.say(f"{target.name}.{name} ({last[:80]})", 0 if good else status or 1, log)
-        self.note(target, part, f"{name} {counted.group(1)}" if good else f"{name} fails")
+        self.note(target, "programs", f"{name} {counted.group(1)}" if good else f"{name} fails")
 
     def exchange(self, saver, loader, status, log):
         """A state of one machine, loaded by another one."""
@@ -85,8 +85,11 @@ class Results:
         for name, parts in self.rows.items():
             for part, kept in parts.items():
                 known["platforms"].setdefault(name, {})[part] = {**kept, "day": today, "tree": self.tree, "compiler": self.compiler}
-        if self.states:
-            known["states"] = [{**one, "day": today, "tree": self.tree} for one in self.states]
+        ran = {(one["saved"], one["loaded"]) for one in self.states}
+        kept = [one for one in known["states"] if (one["saved"], one["loaded"]) not in ran]
+        order = {target.name: place for place, target in enumerate(targets)}
+        known["states"] = sorted([*kept, *({**one, "day": today, "tree": self.tree} for one in self.states)],
+                                 key=lambda one: (order.get(one["saved"], 0), order.get(one["loaded"], 0)))
         for name, parts in self.transcripts.items():
             page_of = path.with_name(name)
             _, *sections = page_of.read_text(encoding="utf-8").split("\n== ") if page_of.exists() else [""]

@@ -3,7 +3,7 @@
 //! Source: ip(7) `IP_PKTINFO`, RFC 3542 section 6.
 
 use std::net::IpAddr;
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(any(target_os = "linux", target_os = "android", windows))]
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// One of the host's addresses, with its interface where the address alone does not say (link-local ones), else 0.
@@ -13,13 +13,13 @@ pub(crate) struct LocalAddress {
     pub interface: u32,
 }
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(any(target_os = "linux", target_os = "android", windows))]
 impl LocalAddress {
-    fn v4(ip: Ipv4Addr) -> LocalAddress {
+    pub(super) fn v4(ip: Ipv4Addr) -> LocalAddress {
         LocalAddress { ip: ip.into(), interface: 0 }
     }
 
-    fn v6(ip: Ipv6Addr, interface: u32) -> LocalAddress {
+    pub(super) fn v6(ip: Ipv6Addr, interface: u32) -> LocalAddress {
         LocalAddress { ip: ip.into(), interface: if ip.is_unicast_link_local() { interface } else { 0 } }
     }
 }
@@ -119,7 +119,7 @@ mod messages {
     }
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
 mod messages {
     use std::io;
     use std::net::SocketAddr;
@@ -144,6 +144,17 @@ mod messages {
             _source: Option<LocalAddress>,
         ) -> io::Result<usize> {
             self.send_to(data, destination)
+        }
+
+        /// As [`Datagram::receive_from`]; nothing is told.
+        ///
+        /// # Errors
+        /// As for [`Datagram::receive_from`].
+        pub(in crate::host) fn receive_told(
+            &self,
+            buffer: &mut [u8],
+        ) -> io::Result<(usize, Option<SocketAddr>, Option<LocalAddress>)> {
+            self.receive_from(buffer).map(|(length, sender)| (length, sender, None))
         }
     }
 }

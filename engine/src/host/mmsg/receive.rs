@@ -214,8 +214,8 @@ mod system {
         slots: &mut Vec<Slot>,
     ) -> io::Result<()> {
         for room in bytes.chunks_exact_mut(STRIDE).take(count) {
-            match room.get_mut(..MAX_MESSAGE).map(|room| socket.receive_from(room)) {
-                Some(Ok((length, sender))) => slots.push(Slot { length, segment: 0, sender, local: None }),
+            match room.get_mut(..MAX_MESSAGE).map(|room| socket.receive_told(room)) {
+                Some(Ok((length, sender, local))) => slots.push(Slot { length, segment: 0, sender, local }),
                 Some(Err(error)) if slots.is_empty() => return Err(error),
                 _ => break,
             }

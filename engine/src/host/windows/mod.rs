@@ -5,6 +5,7 @@ use std::os::windows::io::AsRawHandle;
 
 use windows_sys::Win32::Storage::FileSystem::{FILE_TYPE_DISK, GetFileType};
 
+mod local_address;
 mod ping;
 pub(crate) mod process;
 #[cfg(feature = "capture")]
