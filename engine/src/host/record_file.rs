@@ -68,6 +68,13 @@ impl RecordFile {
     }
 }
 
+impl Drop for RecordFile {
+    /// A process that was forked meanwhile has the file as well, and would keep others from it for as long as it runs.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
+}
+
 fn no_file() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "it is no ordinary file")
 }
@@ -128,8 +135,11 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"next");
         // What was everybody's to read is not any more, and a link is not followed.
         std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        // Nobody writes any more, though a process that was forked before has it still.
+        let forked = file.file.try_clone().unwrap();
         drop(file);
         drop(RecordFile::create(&path).unwrap());
+        drop(forked);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let link = place("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
