@@ -2,8 +2,9 @@
  * A saved state that moves between machines. `exchange save FILE` opens connections to guest forwards, leaves bytes under
  * way, and saves the state into FILE and what the guest knows of its connections into FILE.guest. `exchange load FILE AGAIN`
  * loads both, saves the state once more into AGAIN before anything happens, and lets the connections go on. Programs for
- * processors of either byte order and of 32 and 64 bits read each other's files, and what they write into AGAIN is the same
- * byte for byte.
+ * processors of 32 and 64 bits and for Windows read each other's files, and what they write into AGAIN is the same byte for
+ * byte. Addresses and ports have the byte order of the machine, so that one of the other order says what a damaged state is
+ * answered with: `exchange refuse FILE` looks that it does, and serves its guest all the same.
  */
 #define _GNU_SOURCE
 #include <slirp/libslirp.h>
@@ -80,19 +81,24 @@ static void save_state(Guest *guest, const char *path)
     CHECK(result == 0 && ftell(file) > 131 && fclose(file) == 0, "result %d", result);
 }
 
+static void find_router(Guest *guest)
+{
+    send_arp(guest, 1, broadcast_mac, ROUTER_ADDRESS);
+    handle_arrived(guest);
+    CHECK(guest->inbox_len == 1, "%zu frames", guest->inbox_len);
+    if (guest->inbox_len == 1) {
+        memcpy(guest->router_mac, guest->inbox[0].data + 22, 6);
+    }
+    empty_inbox(guest);
+}
+
 static void save(const char *path)
 {
     Guest guest;
     SlirpCb callbacks;
     struct in_addr address = { .s_addr = htonl(SERVICE) };
     start(&guest, &callbacks);
-    send_arp(&guest, 1, broadcast_mac, ROUTER_ADDRESS);
-    handle_arrived(&guest);
-    CHECK(guest.inbox_len == 1, "%zu frames", guest.inbox_len);
-    if (guest.inbox_len == 1) {
-        memcpy(guest.router_mac, guest.inbox[0].data + 22, 6);
-    }
-    empty_inbox(&guest);
+    find_router(&guest);
     for (int i = 0; i < CONNECTIONS; i++) {
         GuestTcp *tcp = new_tcp(&guest, SERVICE, PORT, (uint16_t)(GUEST_PORT + i));
         guest_connect(&guest, tcp);
@@ -175,6 +181,24 @@ static void load(const char *path, const char *again)
     guest_free(&guest);
 }
 
+static void refuse(const char *path)
+{
+    Guest guest;
+    SlirpCb callbacks;
+    start(&guest, &callbacks);
+    FILE *file = open_file(path, "", "rb");
+    int result = slirp_state_load(guest.slirp, slirp_state_version(), from_file, file);
+    fclose(file);
+    CHECK(result == -EINVAL, "result %d", result);
+    find_router(&guest);
+    GuestTcp *tcp = new_tcp(&guest, SERVICE, PORT, GUEST_PORT);
+    guest_connect(&guest, tcp);
+    guest_send(&guest, tcp, (const uint8_t *)"anew", 4, NULL, NULL);
+    CHECK(tcp->established && !tcp->got_rst && written_len == 4 && memcmp(written, "anew", 4) == 0, "%zu bytes", written_len);
+    slirp_cleanup(guest.slirp);
+    guest_free(&guest);
+}
+
 int main(int argc, char **argv)
 {
     for (size_t i = 0; i < sizeof(pattern); i++) {
@@ -185,8 +209,10 @@ int main(int argc, char **argv)
         save(argv[2]);
     } else if (argc == 4 && strcmp(argv[1], "load") == 0) {
         load(argv[2], argv[3]);
+    } else if (argc == 3 && strcmp(argv[1], "refuse") == 0) {
+        refuse(argv[2]);
     } else {
-        fprintf(stderr, "usage: %s save FILE | load FILE AGAIN\n", argv[0]);
+        fprintf(stderr, "usage: %s save FILE | load FILE AGAIN | refuse FILE\n", argv[0]);
         return 2;
     }
     return checks_finish();

@@ -156,19 +156,22 @@ class Platform:
             self.results.program(self.target, "main_paths, static", status, log)
 
     def release(self):
-        """The size of what is installed."""
+        """The sizes of what is installed."""
         status, log = self.cargo("build", "--release", "--lib", "-p", "oxislirp-capi")
-        sizes = {}
-        if status == 0:
-            stripped = self.folder / "stripped.so"
-            strip = self.target.compiler[0].replace("musl-gcc", "gcc").removesuffix("gcc").removesuffix("cc") + "strip"
-            status, log = self.run([strip, "-o", str(stripped), str(self.built / "release/libslirp.so")])
+        sizes = []
+        for name, built, *options in self.target.installed:
             if status == 0:
-                sizes = {"libslirp.so": stripped.stat().st_size}
-        self.results.verdict(self.target, "release", status, log, ", ".join(f"{name} {size:,} bytes" for name, size in sizes.items()))
+                status, log = self.run([self.strip(), *options, "-o", f"stripped-{built}", str(self.built / "release" / built)])
+            if status == 0:
+                sizes.append(f"{name} {(self.folder / f'stripped-{built}').stat().st_size:,}")
+        self.results.verdict(self.target, "release", status, log, ", ".join(sizes))
+
+    def strip(self):
+        """The program that goes with the C compiler."""
+        return self.target.compiler[0].replace("musl-gcc", "gcc").removesuffix("gcc").removesuffix("cc") + "strip"
 
     def exchange(self, mode, *files):
-        """Saves or loads a state (compat-tests/c/exchange.c); whether that went well."""
+        """Saves, loads or refuses a state (compat-tests/c/exchange.c); whether that went well."""
         status, log = (0, "") if (self.folder / "exchange").exists() else self.compile("exchange", str(self.library()))
         if status == 0:
             status, log = self.run([*self.target.runner, "./exchange", mode, *map(str, files)], patience=600)

@@ -1,7 +1,10 @@
-"""What a run has shown: lines as it goes, and the table and its JSON at the end."""
+"""What a run has shown: lines as it goes, and the table and its JSON."""
 
+import contextlib
 import datetime
+import fcntl
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -14,7 +17,7 @@ import page  # noqa: E402  (the path has to be set first)
 COLUMNS = ("clippy", "layout", "unit", "in-process", "programs", "release")
 # What each result is kept with.
 RUN = {"day", "tree", "compiler"}
-HEADS = ("compiler and clippy", "layout of the headers", "unit tests", "in-process tests", "C programs", "library, stripped")
+HEADS = ("compiler and clippy", "layout of the headers", "unit tests", "in-process tests", "C programs", "libraries, stripped (bytes)")
 
 
 class Results:
@@ -67,10 +70,11 @@ class Results:
         self.say(f"{target.name}.{name} ({last[:80]})", 0 if good else status or 1, log)
         self.note(target, "programs", f"{name} {counted.group(1)}" if good else f"{name} fails")
 
-    def exchange(self, saver, loader, status, log):
-        """A state of one machine, loaded by another one."""
-        self.say(f"exchange.{saver.name} -> {loader.name}", status, log)
-        self.states.append({"saved": saver.name, "loaded": loader.name, "result": "goes on, and is saved again byte for byte" if status == 0 else "fails"})
+    def exchange(self, saver, loader, status, log, refused=False):
+        """A state of one machine, loaded by another one, or refused by it."""
+        self.say(f"exchange.{saver.name} -> {loader.name}" + (" (refused)" if status == 0 and refused else ""), status, log)
+        good = "refused" if refused else "goes on, and is saved again byte for byte"
+        self.states.append({"saved": saver.name, "loaded": loader.name, "result": good if status == 0 else "fails"})
 
     def transcribe(self, name, part, command, printed):
         """Keeps a command and what it printed for the page of that name."""
@@ -78,29 +82,35 @@ class Results:
         lines.extend(["", f"$ {' '.join(map(str, command))}", *printed.strip().splitlines()])
 
     def write(self, path, targets):
-        """The page and its JSON; targets that were not run keep what they have."""
+        """The page and its JSON, with what was not written yet; targets that were not run keep what they have."""
         store = path.with_suffix(".json")
-        known = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {"platforms": {}, "states": []}
         today = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}"
-        for name, parts in self.rows.items():
-            for part, kept in parts.items():
-                known["platforms"].setdefault(name, {})[part] = {**kept, "day": today, "tree": self.tree, "compiler": self.compiler}
-        ran = {(one["saved"], one["loaded"]) for one in self.states}
-        kept = [one for one in known["states"] if (one["saved"], one["loaded"]) not in ran]
-        order = {target.name: place for place, target in enumerate(targets)}
-        known["states"] = sorted([*kept, *({**one, "day": today, "tree": self.tree} for one in self.states)],
-                                 key=lambda one: (order.get(one["saved"], 0), order.get(one["loaded"], 0)))
-        for name, parts in self.transcripts.items():
-            page_of = path.with_name(name)
-            _, *sections = page_of.read_text(encoding="utf-8").split("\n== ") if page_of.exists() else [""]
-            shown = {section.split(":")[0]: section.strip() for section in sections}
-            for part, lines in parts.items():
-                shown[part] = "\n".join([f"{part}: {today}, tree {self.tree}, {self.compiler}", *lines])
-            head = "What compat-tests/platforms/run.py ran and what was printed, a section for each part of a run.\n"
-            page_of.write_text(head + "".join(f"\n== {shown[part]}\n" for part in sorted(shown)), encoding="utf-8")
-        store.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-        page.replace(str(path), "platforms", table(known, targets))
-        page.replace(str(path), "states", states(known))
+        with alone(path.parent):
+            known = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {"platforms": {}, "states": []}
+            for name, parts in self.rows.items():
+                for part, kept in parts.items():
+                    known["platforms"].setdefault(name, {})[part] = {**kept, "day": today, "tree": self.tree, "compiler": self.compiler}
+            ran = {(one["saved"], one["loaded"]) for one in self.states}
+            kept = [one for one in known["states"] if (one["saved"], one["loaded"]) not in ran]
+            order = {target.name: place for place, target in enumerate(targets)}
+            known["states"] = sorted([*kept, *({**one, "day": today, "tree": self.tree} for one in self.states)],
+                                     key=lambda one: (order.get(one["saved"], 0), order.get(one["loaded"], 0)))
+            for name, parts in self.transcripts.items():
+                self.write_transcripts(path.with_name(name), parts, today)
+            store.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+            page.replace(str(path), "platforms", table(known, targets))
+            page.replace(str(path), "states", states(known))
+        # A later run of the same part may be through before this one is written again.
+        self.rows, self.states, self.transcripts = {}, [], {}
+
+    def write_transcripts(self, path, parts, today):
+        """The page of what programs said; sections of other parts stay."""
+        _, *sections = path.read_text(encoding="utf-8").split("\n== ") if path.exists() else [""]
+        shown = {section.split(":")[0]: section.strip() for section in sections}
+        for part, lines in parts.items():
+            shown[part] = "\n".join([f"{part}: {today}, tree {self.tree}, {self.compiler}", *lines])
+        head = "What compat-tests/platforms/run.py ran and what was printed, a section for each part of a run.\n"
+        path.write_text(head + "".join(f"\n== {shown[part]}\n" for part in sorted(shown)), encoding="utf-8")
 
     def check(self, path, targets):
         """Whether the page has what its JSON says, and that of every target."""
@@ -115,6 +125,17 @@ class Results:
             if page.replaced(str(path), name, wanted) != text:
                 log += f"error: {path} has another table '{name}' than {path.stem}.json; run.py --table {path} writes both\n"
         self.say(f"table ({path.name} and {path.stem}.json)", 1 if log else 0, log)
+
+
+@contextlib.contextmanager
+def alone(folder):
+    """While this goes on, no other run writes its results into the folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def tree_of(folder):

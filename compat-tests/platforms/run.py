@@ -9,12 +9,13 @@ The parts of a target:
   in-process  tests through the C interface, of a library that is loaded
   layout      sizes and offsets of the public headers, checked by the target's C compiler
   programs    C programs with a guest of their own (compat-tests/c)
-  release     the library as it is installed, for its size
+  release     the libraries as they are installed, for their sizes
 `exchange` at the end has the targets of a run load each other's saved states.
 
 Programs run natively, under qemu-user or under wine. What these cannot do is left out by name and said. std is built from source:
-Debian's rustc-web and rust-web-src, which this installs. With --table the results go into FILE, and beside it as JSON: the rows of
-targets that were not run stay. Ends with "N passed, N failed".
+Debian's rustc-web and rust-web-src, which this installs. With --table the results go into FILE, and beside it as JSON, as soon as
+a part is done: a run that is ended keeps what it had shown. The rows of targets that were not run stay, and runs of several targets
+can go on beside each other. Ends with "N passed, N failed".
 """
 
 import argparse
@@ -36,8 +37,9 @@ from windows import Windows  # noqa: E402
 TOOLS = ("rustc-web", "cargo-web", "rust-web-src", "rust-web-clippy")
 PARTS = ("clippy", "unit", "in-process", "layout", "programs", "release")
 
-def exchange(platforms, results, work):
-    """Each of the platforms saves a state, and each loads it, saves it again and goes on."""
+
+def exchange(platforms, results, work, keep):
+    """Each of the platforms saves a state, and each of its byte order loads it, saves it again and goes on; the others refuse it."""
     platforms = [one for one in platforms if one.library() is not None]
     for saver in platforms:
         state = work / f"state-{saver.target.name}"
@@ -47,10 +49,15 @@ def exchange(platforms, results, work):
             continue
         for loader in platforms:
             again = work / f"again-{saver.target.name}-{loader.target.name}"
-            status, log = loader.exchange("load", state, again)
-            if status == 0 and again.read_bytes() != state.read_bytes():
-                status, log = 1, log + "\nerror: the state saved again differs"
-            results.exchange(saver.target, loader.target, status, log)
+            refused = saver.target.big_endian != loader.target.big_endian
+            if refused:
+                status, log = loader.exchange("refuse", state)
+            else:
+                status, log = loader.exchange("load", state, again)
+                if status == 0 and again.read_bytes() != state.read_bytes():
+                    status, log = 1, log + "\nerror: the state saved again differs"
+            results.exchange(saver.target, loader.target, status, log, refused)
+        keep()
 
 
 def setup(targets):
@@ -79,6 +86,12 @@ def main():
     targets = [known[name] for name in names]
     parts = chosen.parts.split(",")
     results = Results()
+
+    def keep():
+        """What was shown so far."""
+        if chosen.table:
+            results.write(pathlib.Path(chosen.table), TARGETS)
+
     if not setup(targets):
         print("not ok platforms: /usr/bin/rustc has no source of std beside it\n0 passed, 1 failed")
         return 1
@@ -95,14 +108,13 @@ def main():
             for part in wanted:
                 if part in parts:
                     getattr(platform, part.replace("-", "_"))()
+                    keep()
             if "exchange" in parts and not chosen.subset and target.compiler:
                 platform.library()
             if chosen.remove:
                 shutil.rmtree(platform.built, ignore_errors=True)
         if "exchange" in parts and not chosen.subset:
-            exchange([one for one in platforms if one.target.compiler], results, work)
-    if chosen.table:
-        results.write(pathlib.Path(chosen.table), TARGETS)
+            exchange([one for one in platforms if one.target.compiler], results, work, keep)
     if chosen.check:
         results.check(pathlib.Path(chosen.check), TARGETS)
     print(f"{results.passed} passed, {results.failed} failed")

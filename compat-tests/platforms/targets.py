@@ -34,6 +34,10 @@ class Target:
     builds_std: bool = True
     # Whether the library can be linked without a libc of its own kind beside it.
     static: bool = False
+    # Whether the highest byte of a number comes first in memory, as it does in a saved state then.
+    big_endian: bool = False
+    # Libraries: what each is called where it is installed, what cargo calls it, and how `strip` is told to leave what linking needs.
+    installed: tuple[tuple[str, ...], ...] = (("libslirp.so", "libslirp.so"), ("libslirp.a", "libslirp.a", "--strip-debug"))
 
 
 def emulated(name, gnu, architecture, qemu, **more):
@@ -123,7 +127,9 @@ TARGETS = (
     emulated(
         "riscv64gc-unknown-linux-gnu", "riscv64-linux-gnu", "riscv64", "riscv64", unit_without=EMULATOR, in_process_without=UPSTREAM
     ),
-    emulated("s390x-unknown-linux-gnu", "s390x-linux-gnu", "s390x", "s390x", unit_without=EMULATOR, in_process_without=UPSTREAM),
+    emulated(
+        "s390x-unknown-linux-gnu", "s390x-linux-gnu", "s390x", "s390x", unit_without=EMULATOR, in_process_without=UPSTREAM, big_endian=True
+    ),
     Target(
         "x86_64-pc-windows-gnu",
         packages=("gcc-mingw-w64-x86-64", "wine64"),
@@ -131,6 +137,7 @@ TARGETS = (
         runner=("/usr/lib/wine/wine64",),
         unit_without=SIMULATIONS + POLLER,
         in_process=("hostfwd", "icmp", "ipv6", "smoltcp", "state", "tcp", "udp"),
+        installed=(("libslirp-0.dll", "slirp.dll"), ("libslirp.a", "libslirp.a", "--strip-debug")),
         in_process_without=UPSTREAM + NAMESPACES + WINE + ADDRESS_OF_ANSWERS,
         not_shown="real Windows; Unix sockets, resets and urgent data, which this wine lacks; the linker of Microsoft",
     ),

@@ -44,9 +44,10 @@ class Windows(Platform):
         return log
 
     def transcribe(self, command, printed):
-        """Keeps what a C program printed, without the paths of this machine."""
+        """Keeps what a C program printed, without the paths of this machine, and without wine's own word on the folder it has made."""
         words = [str(word).replace(f"{ROOT}/", "").replace(f"{self.folder}/", "") for word in command]
-        self.results.transcribe(TRANSCRIPT, "programs", words, printed.replace(f"{self.folder}/", ""))
+        lines = [line for line in printed.splitlines() if not (line.startswith("wine: ") and str(self.folder.parent) in line)]
+        self.results.transcribe(TRANSCRIPT, "programs", words, "\n".join(lines).replace(f"{self.folder}/", ""))
 
     def shown(self, *command):
         """Runs a command of this machine for the transcript alone."""
@@ -96,15 +97,6 @@ class Windows(Platform):
         for name, arguments in (("layout", ()), ("main_paths", ()), ("services", ("served", "answer.exe")), ("refusals", ("served",))):
             status, log = self.program(name, *arguments)
             self.results.program(self.target, name, status, log)
-
-    def release(self):
-        status, log = self.cargo("build", "--release", "--lib", "-p", "oxislirp-capi")
-        result = ""
-        if status == 0:
-            stripped = self.folder / "stripped.dll"
-            status, log = self.run([f"{TOOLS}strip", "-o", str(stripped), str(self.built / "release/slirp.dll")])
-            result = f"libslirp-0.dll {stripped.stat().st_size:,} bytes" if status == 0 else ""
-        self.results.verdict(self.target, "release", status, log, result)
 
     def exchange(self, mode, *files):
         status, log = (0, "") if (self.folder / "exchange.exe").exists() else self.compile("exchange", str(self.library()))
