@@ -160,6 +160,16 @@ fn policy_udp_is_judged_by_each_destination_of_a_flow() {
     assert_eq!(i.wait_udp("the answer").1.data, b"answer");
     shut.send_to(b"unasked", from).unwrap();
     i.expect_silence();
+    // Nor does it help to come between those who may, in one turn.
+    for (peer, data) in
+        [(&shut, "no"), (&open, "1"), (&open, "2"), (&shut, "no"), (&shut, "no"), (&open, "3"), (&shut, "no")]
+    {
+        peer.send_to(data.as_bytes(), from).unwrap();
+    }
+    for data in [b"1", b"2", b"3"] {
+        assert_eq!(i.wait_udp("what may come").1.data, data);
+    }
+    i.expect_silence();
     // A burst goes on.
     for _ in 0..5 {
         send((VHOST, open_port).into(), b"more");

@@ -13,11 +13,8 @@ pub(crate) enum Kind {
     Udp = 1,
     Icmp = 2,
     TcpListener = 3,
-    /// No flow at all: the stack has woken its poller itself.
+    /// No flow at all: the stack has woken its poller itself, or it is a socket of whoever attends to the stack from a floor above.
     Stack = 4,
-    /// No flow either: a socket of whoever attends to the stack from a floor above.
-    #[cfg(feature = "control")]
-    Attendant = 5,
 }
 
 const SHIFT: u32 = 28;
@@ -35,20 +32,18 @@ pub(crate) fn unpack(token: u64) -> (Kind, KeyData) {
         1 => Kind::Udp,
         2 => Kind::Icmp,
         3 => Kind::TcpListener,
-        #[cfg(feature = "control")]
-        5 => Kind::Attendant,
         _ => Kind::Stack,
     };
     (kind, KeyData::from_ffi(token & !MASK))
 }
 
-/// The token of what is no flow's.
+/// The token of what is nobody's but the stack's.
 pub(crate) const STACK: u64 = (Kind::Stack as u64) << SHIFT;
 
 /// The token of a socket of the attendant's.
 #[cfg(feature = "control")]
 pub(crate) fn of_attendant(number: u8) -> u64 {
-    (Kind::Attendant as u64) << SHIFT | u64::from(number)
+    STACK | (u64::from(number) + 1)
 }
 
 #[cfg(test)]

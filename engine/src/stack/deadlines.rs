@@ -55,8 +55,6 @@ impl Stack {
             (Kind::Icmp, key) => self.icmp.on_deadline(key.into(), &mut self.cx),
             (Kind::TcpListener, key) => self.tcp_forwards.on_deadline(key.into(), &mut self.cx),
             (Kind::Stack, _) => {}
-            #[cfg(feature = "control")]
-            (Kind::Attendant, _) => {}
         }
     }
 

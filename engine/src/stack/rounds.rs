@@ -202,7 +202,7 @@ impl Stack {
         let (tcp, udp, icmp, forwards) = (&mut self.tcp, &mut self.udp, &mut self.icmp, &mut self.tcp_forwards);
         let alarm = &mut self.loop_state.alarm;
         #[cfg(feature = "control")]
-        let mut attends = false;
+        let mut own = false;
         poller.wait(|token, ready| {
             any = true;
             match token::unpack(token) {
@@ -214,15 +214,14 @@ impl Stack {
                 (Kind::Stack, _) => {
                     *alarm = None;
                     #[cfg(feature = "control")]
-                    (attends = true);
+                    (own = true);
                 }
-                #[cfg(feature = "control")]
-                (Kind::Attendant, _) => attends = true,
             }
         });
         self.cx.pace.on_asked(any, self.cx.now);
+        // The stack has woken itself, or one of the attendant's sockets has news.
         #[cfg(feature = "control")]
-        if attends {
+        if own {
             self.attend();
         }
     }
@@ -261,9 +260,10 @@ impl Stack {
             (Kind::Udp, key) => self.udp.flows.on_ready(key.into(), ready),
             (Kind::Icmp, key) => self.icmp.flows.on_ready(key.into(), ready),
             (Kind::TcpListener, key) => self.tcp_forwards.flows.on_ready(key.into(), ready),
-            (Kind::Stack, _) => {}
-            #[cfg(feature = "control")]
-            (Kind::Attendant, _) => self.attend(),
+            (Kind::Stack, _) => {
+                #[cfg(feature = "control")]
+                self.attend();
+            }
         }
     }
 

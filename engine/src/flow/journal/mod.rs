@@ -166,8 +166,30 @@ impl Journal {
     }
 
     /// The flow with this number has begun; `name` is one that its other end counts for.
+    #[inline]
     pub(crate) fn begun(&mut self, number: u64, about: &About, name: Option<&str>, now: Instant) {
         self.count(about.carrier, |counts| counts.begun += 1);
+        if self.tells() {
+            self.tell_begun(number, about, name, now);
+        }
+    }
+
+    /// Whether anybody wants to know of flows, beyond their number.
+    #[inline]
+    fn tells(&self) -> bool {
+        #[cfg(feature = "capture")]
+        let records = self.log.is_some() || self.notes.is_some();
+        #[cfg(not(feature = "capture"))]
+        let records = false;
+        #[cfg(feature = "control")]
+        let lists = self.roll.is_some();
+        #[cfg(not(feature = "control"))]
+        let lists = false;
+        records || lists
+    }
+
+    #[cold]
+    fn tell_begun(&mut self, number: u64, about: &About, name: Option<&str>, now: Instant) {
         #[cfg(feature = "capture")]
         if let Some(log) = &mut self.log {
             log.begun(number, about, name, now);
@@ -180,7 +202,7 @@ impl Journal {
         if let Some(roll) = &mut self.roll {
             roll.begun(number, about, now);
         }
-        let _ = (number, name, now);
+        let _ = (number, about, name, now);
     }
 
     /// A flow did not come about. Who tries again is told again, but is noted as one.
@@ -240,8 +262,16 @@ impl Journal {
     }
 
     /// The flow with this number has ended, as its account says, or as `otherwise` does.
+    #[inline]
     pub(crate) fn ended(&mut self, number: u64, carrier: Carrier, account: &Account, otherwise: End, now: Instant) {
         self.count(carrier, |counts| counts.ended += 1);
+        if self.tells() {
+            self.tell_ended(number, account, otherwise, now);
+        }
+    }
+
+    #[cold]
+    fn tell_ended(&mut self, number: u64, account: &Account, otherwise: End, now: Instant) {
         #[cfg(feature = "capture")]
         if let Some(log) = &mut self.log {
             log.ended(number, account, account.end().unwrap_or(otherwise), now);

@@ -98,9 +98,9 @@ impl TcpFlow {
         // A rule that leads elsewhere stands before this one, and has come to be about the connection only now.
         let stays = |admission: &Admission| admission.is_allowed() && self.stays(*admission, cx);
         let why = match admission.filter(stays) {
-            Some(admission) if cx.joins(&mut self.host.meter, admission.rule()) => {
+            Some(admission) if cx.joins(self.host.meter_mut(), admission.rule()) => {
                 if let Some(Heard::Http(host)) = &heard {
-                    self.host.watch = Some(Watch::new(real, host.clone()));
+                    self.host.look_at_requests(Watch::new(real, host.clone()));
                 }
                 // Another policy may come.
                 #[cfg(feature = "control")]

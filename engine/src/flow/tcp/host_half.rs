@@ -113,13 +113,15 @@ pub(super) struct HostHalf {
     again: Again,
     /// How much the next read asks for; grows with use.
     read_size: u32,
+    /// It is asked of each byte whether it may pass: there may be a meter, or requests are looked at.
+    watched: bool,
     /// Set while it is being connected.
     connecting: Option<Box<Connecting>>,
     /// What it is counted by, where there are limits.
-    pub(super) meter: Meter,
+    meter: Meter,
     /// What is known of its requests, where these are looked at.
     #[cfg(feature = "policy")]
-    pub(super) watch: Option<Box<super::requests::Watch>>,
+    watch: Option<Box<super::requests::Watch>>,
     /// What went through it, and why it ends.
     pub(super) account: Account,
 }
@@ -138,6 +140,7 @@ impl HostHalf {
             failed: false,
             again: Again::default(),
             read_size: MIN_READ,
+            watched: false,
             connecting: None,
             meter: None,
             #[cfg(feature = "policy")]
@@ -198,6 +201,7 @@ impl HostHalf {
     }
 
     /// Parts with what is there; its socket, if that is one.
+    #[inline]
     pub(super) fn leave(&mut self) -> Option<Stream> {
         match std::mem::replace(&mut self.side, Side::Gone) {
             Side::Host(stream) => Some(stream),
@@ -223,6 +227,7 @@ impl HostHalf {
 /// Connecting.
 impl HostHalf {
     /// The socket is being connected.
+    #[inline]
     pub(super) fn connect(&mut self, connecting: Connecting) {
         self.connecting = Some(Box::new(connecting));
     }
@@ -315,15 +320,33 @@ impl HostHalf {
 impl HostHalf {
     /// What the poller, or the application, says of the socket.
     pub(super) fn on_ready(&mut self, ready: Readiness) {
-        #[cfg(feature = "policy")]
-        if let Side::Queries(dialogue) = &mut self.side {
-            return dialogue.on_ready(ready);
-        }
         self.readable |= ready.readable && !self.again.holds_reads();
         self.writable |= ready.writable && !self.again.holds_writes();
         self.read_closed |= ready.read_closed || ready.error;
         self.failed |= ready.error;
         self.urgent |= ready.priority;
+        #[cfg(feature = "policy")]
+        if matches!(self.side, Side::Queries(_)) {
+            self.tell_dialogue();
+        }
+    }
+
+    /// What was told of the socket is the dialogue's business.
+    #[cfg(feature = "policy")]
+    #[cold]
+    fn tell_dialogue(&mut self) {
+        use std::mem::take;
+
+        let ready = Readiness {
+            readable: take(&mut self.readable),
+            writable: take(&mut self.writable),
+            read_closed: take(&mut self.read_closed),
+            priority: take(&mut self.urgent),
+            error: take(&mut self.failed),
+        };
+        if let Side::Queries(dialogue) = &mut self.side {
+            dialogue.on_ready(ready);
+        }
     }
 
     /// Writing will not block, as far as is known.
@@ -341,18 +364,54 @@ impl HostHalf {
     /// Whether it is asked of each byte whether it may pass now.
     #[inline]
     pub(super) fn is_watched(&self) -> bool {
-        #[cfg(feature = "policy")]
-        let is_looked_at = self.watch.is_some();
-        #[cfg(not(feature = "policy"))]
-        let is_looked_at = false;
-        is_looked_at || self.meter.is_some()
+        cfg!(feature = "policy") && self.watched
+    }
+
+    /// What it is counted by from now on, where it is.
+    #[inline]
+    pub(super) fn count_by(&mut self, meter: Meter) {
+        if meter.is_some() {
+            self.watched = true;
+            self.meter = meter;
+        }
+    }
+
+    /// What it is counted by, to be counted by more.
+    #[cfg(feature = "policy")]
+    pub(super) fn meter_mut(&mut self) -> &mut Meter {
+        &mut self.meter
+    }
+
+    /// It is counted no longer.
+    #[inline]
+    pub(super) fn take_meter(&mut self) -> Meter {
+        self.meter.take()
+    }
+
+    /// Looks at its requests from now on.
+    #[cfg(feature = "policy")]
+    pub(super) fn look_at_requests(&mut self, watch: Box<super::requests::Watch>) {
+        self.watched = true;
+        self.watch = Some(watch);
+    }
+
+    /// What is known of its requests, where these are looked at.
+    #[cfg(feature = "policy")]
+    pub(super) fn watch_mut(&mut self) -> Option<&mut super::requests::Watch> {
+        self.watch.as_deref_mut()
+    }
+
+    /// The same, to be put back by [`HostHalf::look_at_requests`].
+    #[cfg(feature = "policy")]
+    pub(super) fn take_watch(&mut self) -> Option<Box<super::requests::Watch>> {
+        self.watch.take()
     }
 
     /// Whether so many bytes of the guest all wait for more of them, or for the peer's word.
     #[inline]
     pub(super) fn holds(&self, bytes: usize) -> bool {
         #[cfg(feature = "policy")]
-        return self.watch.as_ref().is_some_and(|watch| watch.holds(bytes));
+        return self.watched && self.watch.as_ref().is_some_and(|watch| watch.holds(bytes));
         #[cfg(not(feature = "policy"))]
         return bytes == 0;
     }

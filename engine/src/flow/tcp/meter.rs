@@ -17,7 +17,7 @@ impl TcpFlow {
     /// How many of the bytes that there is room for may be read now.
     #[inline]
     pub(super) fn may_read(&mut self, room: usize, cx: &mut Context) -> usize {
-        if self.host.meter.is_none() { room } else { self.may_carry(Way::Down, room, cx).min(room) }
+        if !self.host.is_watched() { room } else { self.may_carry(Way::Down, room, cx).min(room) }
     }
 
     /// The host has got so many, or the guest will.
@@ -43,7 +43,7 @@ impl TcpFlow {
         use crate::flow::journal::End;
         use crate::flow::meter::Allowed;
 
-        let (Some(limits), Some(meter)) = (&mut cx.limits, &mut self.host.meter) else { return wanted };
+        let (Some(limits), Some(meter)) = (&mut cx.limits, self.host.meter_mut()) else { return wanted };
         match limits.may(meter, way, wanted, cx.now) {
             Allowed::Bytes(bytes) => return bytes,
             Allowed::At(until) => self.wait(way, until),
@@ -64,7 +64,7 @@ impl TcpFlow {
 
     #[cold]
     fn count(&mut self, way: Way, bytes: usize, cx: &mut Context) {
-        if let (Some(limits), Some(meter)) = (&mut cx.limits, &mut self.host.meter) {
+        if let (Some(limits), Some(meter)) = (&mut cx.limits, self.host.meter_mut()) {
             limits.carried(meter, way, bytes);
         }
         match way {

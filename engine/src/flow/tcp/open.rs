@@ -170,7 +170,7 @@ impl TcpTable {
             About::out(Carrier::Tcp, key.guest, key.remote, Some(destination)).for_service(service).by(admission);
         let id = self.insert(key, conn, Side::Host(stream), Origin::Guest, &about, cx);
         if let Some(flow) = self.flows.get_mut(id) {
-            flow.host.meter = meter;
+            flow.host.count_by(meter);
             // A SYN that brings data may be large; such a one is not worth keeping for the sake of a quotation.
             let packet = if from.packet.len() <= 128 { from.packet.to_vec() } else { Vec::new() };
             let reached = alternative.filter(|_| other.is_none());
@@ -255,7 +255,7 @@ impl TcpTable {
         let about = About::incoming(Carrier::Tcp, key.guest, key.remote, peer).by(admission);
         let id = self.insert(key, conn, Side::Host(stream), Origin::Host { anywhere }, &about, cx);
         if let Some(flow) = self.flows.get_mut(id) {
-            flow.host.meter = meter;
+            flow.host.count_by(meter);
         }
         if !self.watch(id, cx) {
             return self.end(id, End::NoResources, cx);

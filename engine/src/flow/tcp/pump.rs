@@ -397,7 +397,7 @@ impl TcpFlow {
     #[cold]
     fn part_with(&mut self, stream: Stream, cx: &mut Context) {
         cx.unwatch(Leaving::Stream(stream));
-        let meter = self.host.meter.take();
+        let meter = self.host.take_meter();
         cx.ends(meter);
     }
 

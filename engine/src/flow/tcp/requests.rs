@@ -36,13 +36,13 @@ impl TcpFlow {
     /// How many of the guest's bytes may go to the host. None when the connection has ended for what they say.
     #[cold]
     pub(super) fn clear_requests(&mut self, cx: &mut Context) -> usize {
-        let Some(mut watch) = self.host.watch.take() else { return usize::MAX };
+        let Some(mut watch) = self.host.take_watch() else { return usize::MAX };
         // What the host takes out of band is missing in what its program reads.
         let cleared = if self.conn.recv().urgent().is_some() { None } else { self.look(&mut watch, cx) };
         let ends = self.conn.peer_finished() && watch.holds(self.conn.recv().len());
         match cleared.filter(|_| !ends || self.conn.recv().is_empty()) {
             Some(clear) => {
-                self.host.watch = Some(watch);
+                self.host.look_at_requests(watch);
                 clear
             }
             None => {
@@ -84,7 +84,7 @@ impl TcpFlow {
     /// The host has got so many of the bytes that were clear, or has sent so many.
     #[cold]
     pub(super) fn note_passed(&mut self, sent: usize) {
-        if let Some(watch) = &mut self.host.watch {
+        if let Some(watch) = self.host.watch_mut() {
             watch.requests.passed(sent);
         }
     }
@@ -92,7 +92,7 @@ impl TcpFlow {
     /// The host has sent so many bytes, which the guest will get.
     #[cold]
     pub(super) fn note_answer(&mut self, length: usize, cx: &mut Context) {
-        let Some(watch) = &mut self.host.watch else { return };
+        let Some(watch) = self.host.watch_mut() else { return };
         let send = self.conn.send();
         let (first, second) = send.slices(send.len().saturating_sub(length), length);
         if watch.requests.answered(first) || watch.requests.answered(second) {

@@ -269,7 +269,7 @@ impl TcpTable {
         self.forget_last(id);
         self.leave_stage(entry.flow.stage);
         entry.flow.conn.release(&mut cx.pool);
-        cx.ends(entry.flow.host.meter.take());
+        cx.ends(entry.flow.host.take_meter());
         if let Some(stream) = entry.flow.host.leave() {
             cx.unwatch(Leaving::Stream(stream));
         }

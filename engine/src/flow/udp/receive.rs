@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
 use super::{LIFETIME, Mapping, UdpFlow};
 use crate::flow::context::Context;
@@ -29,11 +30,11 @@ pub(super) fn receive(flow: &mut UdpFlow, buffer: &mut ReceiveBuffer, cx: &mut C
     }
     let mut left = BUDGET;
     let mut failed = false;
-    let mut asked_of = None;
+    let mut lately = None;
     // What the last turn had no room for.
     while let Some(received) = buffer.next_if(cx.datagram_room() > 0) {
         left = left.saturating_sub(received.count());
-        deliver(flow, &received, &mut asked_of, cx);
+        deliver(flow, &received, &mut lately, cx);
     }
     while left > 0 && cx.datagram_room() > 0 {
         let asked = usize::from(flow.bulk.batch).min(left);
@@ -44,7 +45,7 @@ pub(super) fn receive(flow: &mut UdpFlow, buffer: &mut ReceiveBuffer, cx: &mut C
                 while let Some(received) = buffer.next_if(cx.datagram_room() > 0) {
                     datagrams += received.count();
                     cx.budget.moved(received.byte_count());
-                    deliver(flow, &received, &mut asked_of, cx);
+                    deliver(flow, &received, &mut lately, cx);
                 }
                 flow.learn(asked, count, datagrams);
                 if count < asked {
@@ -62,11 +63,49 @@ pub(super) fn receive(flow: &mut UdpFlow, buffer: &mut ReceiveBuffer, cx: &mut C
     }
 }
 
-/// Of whom it was asked last in this turn whether the guest may hear him, and by which verdict it may.
-type AskedOf = Option<(SocketAddr, Option<Admission>)>;
+/// Of whom the last datagram of this turn was, and what was found of him: those of one turn come mostly from one peer, and nothing
+/// of it changes within a turn.
+struct Lately {
+    real: SocketAddr,
+    /// `None` where the guest may not hear him.
+    heard: Option<Heard>,
+}
+
+/// How the datagrams of a peer reach the guest.
+#[derive(Clone, Copy)]
+struct Heard {
+    /// His name for the guest, and where it is.
+    source: Endpoint,
+    guest: Endpoint,
+    /// The rule that lets them through.
+    rule: Option<NonZeroU32>,
+    /// Whether they are of the guest's family, or else lost.
+    one_family: bool,
+}
 
 /// Passes what one peer sent on to the guest.
-fn deliver(flow: &mut UdpFlow, received: &Received<'_>, asked_of: &mut AskedOf, cx: &mut Context) {
+#[inline]
+fn deliver(flow: &mut UdpFlow, received: &Received<'_>, lately: &mut Option<Lately>, cx: &mut Context) {
+    let Some(last) = lately.as_ref().filter(|last| received.sender == Some(last.real)) else {
+        return deliver_first(flow, received, lately, cx);
+    };
+    let Some(Heard { source, guest, rule, one_family }) = last.heard else { return };
+    if cx.has_limits() && !cx.passes(guest.ip, rule, MeterWay::Down, received.byte_count()) {
+        return;
+    }
+    flow.mapping.account.gave_guest(received.byte_count());
+    if one_family {
+        for payload in received.datagrams() {
+            cx.egress.udp(source, guest, payload, 0, cx.now);
+        }
+    }
+}
+
+/// The same of one who is not the last one's: it is found out who he is, and whether he may. What a proxy relays, comes through a
+/// host forward or from a name server is so each time.
+#[inline(never)]
+fn deliver_first(flow: &mut UdpFlow, received: &Received<'_>, lately: &mut Option<Lately>, cx: &mut Context) {
+    *lately = None;
     #[cfg(feature = "policy")]
     if flow.relay.is_some() {
         return super::relay::deliver(flow, received, cx);
@@ -91,7 +130,10 @@ fn deliver(flow: &mut UdpFlow, received: &Received<'_>, asked_of: &mut AskedOf, 
     }
     let mut rule = None;
     if !(cx.gate.is_open() || mapping.forward || from_name_server) {
-        let Some(answer) = mapping.hears(source, real, asked_of, cx) else { return };
+        let Some(answer) = mapping.hears(source, real, cx) else {
+            *lately = Some(Lately { real, heard: None });
+            return;
+        };
         rule = answer.rule();
     }
     if cx.has_limits() && !from_name_server && !cx.passes(guest.ip, rule, MeterWay::Down, received.byte_count()) {
@@ -104,6 +146,9 @@ fn deliver(flow: &mut UdpFlow, received: &Received<'_>, asked_of: &mut AskedOf, 
     }
     mapping.gave_guest(real, received.byte_count());
     let one_family = source.ip.is_ipv4() == mapping.guest.ip.is_ipv4();
+    if !(mapping.forward || from_name_server) {
+        *lately = Some(Lately { real, heard: Some(Heard { source, guest, rule, one_family }) });
+    }
     for payload in received.datagrams() {
         if from_name_server && !on_answer(payload, mapping.guest, (source, guest, real), cx) {
             continue;
@@ -154,20 +199,12 @@ impl UdpFlow {
 }
 
 impl Mapping {
-    /// Anybody may answer, but nobody that the guest is kept from. Whether it may ask the name server was judged. Those of one turn come
-    /// mostly from one peer.
+    /// Anybody may answer, but nobody that the guest is kept from. Whether it may ask the name server was judged.
     #[cold]
-    fn hears(&self, source: Endpoint, real: SocketAddr, asked_of: &mut AskedOf, cx: &mut Context) -> Option<Admission> {
-        if let Some((peer, answer)) = asked_of
-            && *peer == real
-        {
-            return *answer;
-        }
+    fn hears(&self, source: Endpoint, real: SocketAddr, cx: &mut Context) -> Option<Admission> {
         let answer = cx.gate.answer(self.guest, source, real, cx.now);
         // Whom it reaches through a proxy it hears through that.
-        let heard = (answer.is_allowed() && cx.course(answer, source, real).lane == self.lane).then_some(answer);
-        *asked_of = Some((real, heard));
-        heard
+        (answer.is_allowed() && cx.course(answer, source, real).lane == self.lane).then_some(answer)
     }
 
     /// The verdict by which a datagram of `real` may come through a host forward: because it may begin, or because the guest may,

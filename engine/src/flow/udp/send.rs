@@ -56,6 +56,12 @@ impl UdpTable {
             self.stage.push(datagram);
             return;
         }
+        self.on_first(datagram, cx);
+    }
+
+    /// Takes a datagram that continues no burst.
+    #[inline(never)]
+    fn on_first(&mut self, datagram: &FromGuest<'_>, cx: &mut Context) {
         self.end_burst(cx);
         #[cfg_attr(not(feature = "policy"), expect(unused_mut, reason = "no query is looked at"))]
         let mut forward = self.forward_for(datagram, cx);
