@@ -14,10 +14,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "script/lib
 
 import page  # noqa: E402  (the path has to be set first)
 
-COLUMNS = ("clippy", "layout", "unit", "in-process", "programs", "release")
+COLUMNS = ("clippy", "layout", "unit", "in-process", "programs", "meson", "release")
 # What each result is kept with.
 RUN = {"day", "tree", "compiler"}
-HEADS = ("compiler and clippy", "layout of the headers", "unit tests", "in-process tests", "C programs", "libraries, stripped (bytes)")
+HEADS = ("compiler and clippy", "layout of the headers", "unit tests", "in-process tests", "C programs", "built by meson", "libraries, stripped (bytes)")
 
 
 class Results:
@@ -62,13 +62,13 @@ class Results:
         self.say(f"{target.name}.{part}" + (f" ({result})" if status == 0 and result else ""), status, log)
         self.note(target, part, result if status == 0 else f"{failed} failed" if failed else "fails", left_out)
 
-    def program(self, target, name, status, log):
+    def program(self, target, name, status, log, part="programs"):
         """A program that says how many of its checks passed."""
         last = (log.strip().splitlines() or [""])[-1].strip()
         counted = re.fullmatch(r"(\d+) passed, 0 failed", last)
         good = status == 0 and counted and counted.group(1) != "0"
-        self.say(f"{target.name}.{name} ({last[:80]})", 0 if good else status or 1, log)
-        self.note(target, "programs", f"{name} {counted.group(1)}" if good else f"{name} fails")
+        self.say(f"{target.name}.{part}.{name} ({last[:80]})", 0 if good else status or 1, log)
+        self.note(target, part, f"{name} {counted.group(1)}" if good else f"{name} fails")
 
     def exchange(self, saver, loader, status, log, refused=False):
         """A state of one machine, loaded by another one, or refused by it."""

@@ -9,6 +9,7 @@ The parts of a target:
   in-process  tests through the C interface, of a library that is loaded
   layout      sizes and offsets of the public headers, checked by the target's C compiler
   programs    C programs with a guest of their own (compat-tests/c)
+  meson       meson's build, installed into a folder: its files, and a C program with what pkg-config says of them
   release     the libraries as they are installed, for their sizes
 `exchange` at the end has the targets of a run load each other's saved states.
 
@@ -29,13 +30,14 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE))
 
-from one import Platform  # noqa: E402  (the path has to be set first)
+from installed import meson  # noqa: E402  (the path has to be set first)
+from one import Platform  # noqa: E402
 from results import Results  # noqa: E402
 from targets import SUBSET, TARGETS  # noqa: E402
 from windows import Windows  # noqa: E402
 
-TOOLS = ("rustc-web", "cargo-web", "rust-web-src", "rust-web-clippy")
-PARTS = ("clippy", "unit", "in-process", "layout", "programs", "release")
+TOOLS = ("rustc-web", "cargo-web", "rust-web-src", "rust-web-clippy", "meson", "ninja-build", "pkg-config")
+PARTS = ("clippy", "unit", "in-process", "layout", "programs", "meson", "release")
 
 
 def exchange(platforms, results, work, keep):
@@ -107,7 +109,10 @@ def main():
             wanted = SUBSET[target.name] if chosen.subset else PARTS if target.compiler else ("clippy",)
             for part in wanted:
                 if part in parts:
-                    getattr(platform, part.replace("-", "_"))()
+                    if part == "meson":
+                        meson(platform)
+                    else:
+                        getattr(platform, part.replace("-", "_"))()
                     keep()
             if "exchange" in parts and not chosen.subset and target.compiler:
                 platform.library()
