@@ -145,7 +145,8 @@ struct Handle(HANDLE);
 
 impl Handle {
     fn new(handle: HANDLE) -> Option<Handle> {
-        (handle != INVALID_HANDLE_VALUE).then_some(Handle(handle))
+        // What is no handle is never in one: dropped, it would be closed.
+        if handle == INVALID_HANDLE_VALUE { None } else { Some(Handle(handle)) }
     }
 }
 
