@@ -88,7 +88,7 @@ class Windows(Platform):
         self.shown(*self.target.runner, "--version")
         self.shown(self.target.compiler[0], "--version")
         # What this Winsock does by itself, which the page of the platforms names.
-        self.run([*self.target.compiler, *WARNINGS, "-o", "winsock.exe", f"{ROOT}/compat-tests/platforms/winsock.c", "-lws2_32"])
+        self.run([*self.target.compiler, *WARNINGS, "-o", "winsock.exe", f"{ROOT}/compat-tests/platforms/winsock.c", "-lws2_32", "-liphlpapi"])
         self.shown(*self.target.runner, "./winsock.exe")
         self.shown("sh", "-c", f"{TOOLS}objdump -p libslirp-0.dll | sed -n '/DLL Name:/p; /Ordinal.Name Pointer/,/^$/p'")
         (self.folder / "served/boot").mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,8 @@
 #include <winsock2.h>
 #include <ws2tcpip.h>
 #include <mswsock.h>
+#include <iphlpapi.h>
+#include <icmpapi.h>
 
 #include <stdio.h>
 #include <string.h>
@@ -102,5 +104,6 @@ int main(void)
     said("bind of a stream to it", bind(one, (struct sockaddr *)&foreign, sizeof(foreign)));
     leave_from_an_address();
     said("socket(AF_UNIX)", socket(AF_UNIX, SOCK_STREAM, 0) == INVALID_SOCKET ? -1 : 0);
+    said("Icmp6CreateFile", Icmp6CreateFile() == INVALID_HANDLE_VALUE ? -1 : 0);
     return 0;
 }
