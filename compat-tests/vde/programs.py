@@ -145,6 +145,10 @@ class Program:
             if one.poll() is not None:
                 raise Failure(f"{one.args[0]} ended with status {one.returncode}: {self.said()}")
 
+    def ended(self):
+        """Whether one of the processes has ended."""
+        return any(one.poll() is not None for one in self.processes)
+
     def prove(self):
         """Raise unless the wanted library, and no other, is in the processes; the ids of those that have it."""
         found = []
