@@ -9,26 +9,77 @@ use serde::Deserialize;
 use super::item::{Item, Several};
 use super::paths::Instance;
 
-/// The table.
+/// The guest's frames in files that Wireshark reads. Which frames: those to which each of `protocol`, `guest`, `remote`, `guest-port`, `remote-port` and `rule`
+/// applies that is there; of a list one value has to.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "capture"))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Table {
-    /// Where to.
+    /// Where to. With several files the others have `.1`, `.2` and so on behind this name.
+    #[cfg_attr(feature = "schema", schemars(with = "super::paths::Written", extend("examples" = ["/var/tmp/guest-%p-%i.pcapng"])))]
     file: toml::Spanned<String>,
     /// How many bytes of each frame.
+    ///
+    /// Without it: all.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "Option<usize>", range(min = SNAP_LENGTH.0, max = SNAP_LENGTH.1), extend("examples" = [128]))
+    )]
     snap_length: Option<toml::Spanned<usize>>,
-    /// How long a file may become, in bytes.
+    /// How long a file may become, in bytes. The capture ends there, unless there are several files.
+    ///
+    /// Without it: so much that all files have 1 GiB.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "Option<u64>", range(min = MAX_BYTES.0, max = MAX_BYTES.1), extend("examples" = [268_435_456]))
+    )]
     max_bytes: Option<toml::Spanned<u64>>,
-    /// How many files there are, each behind the other.
+    /// So many files in a ring: `file`, then those with a number, and then `file` anew.
+    ///
+    /// Without it: 1 where `max-bytes` is there, or else 4.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "Option<u32>", range(min = FILES.0, max = FILES.1), extend("examples" = [4]))
+    )]
     files: Option<toml::Spanned<u32>>,
-    /// Which frames: those to which all of this applies.
+    /// Only packets of these protocols.
+    ///
+    /// Without it: all.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["tcp", ["udp", "icmp"]])))]
     protocol: Option<Several<Protocol>>,
+    /// Only packets of guests with one of these addresses.
+    ///
+    /// Without it: all.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["10.0.2.15"])))]
     guest: Option<Several<Cidr>>,
+    /// Only packets whose other end has one of these addresses, as the guest knows it.
+    ///
+    /// Without it: all.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = [["192.0.2.0/24", "2001:db8::/32"]])))]
     remote: Option<Several<Cidr>>,
+    /// Only packets with one of these ports at the guest's end.
+    ///
+    /// Without it: all.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = [22])))]
     guest_port: Option<Several<PortRange>>,
+    /// Only packets with one of these ports at the other end.
+    ///
+    /// Without it: all.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = [[443, "8000-8099"]])))]
     remote_port: Option<Several<PortRange>>,
+    /// Only packets of flows about which a rule of the policy with one of these numbers has decided, also by refusing them.
+    ///
+    /// Without it: all.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = [3, [1, 2]])))]
     rule: Option<Several<RuleNumber>>,
 }
+
+/// The least and the most bytes of a frame.
+const SNAP_LENGTH: (usize, usize) = (14, 262_144);
+/// The least and the most bytes of a file.
+const MAX_BYTES: (u64, u64) = (1 << 20, u64::MAX);
+/// The least and the most files.
+const FILES: (u32, u32) = (1, 64);
 
 /// The number of a rule of the policy.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +95,11 @@ impl Item for RuleNumber {
     fn of_number(number: i64) -> Result<RuleNumber, String> {
         let fits = u32::try_from(number).ok().and_then(NonZeroU32::new);
         fits.map(RuleNumber).ok_or_else(|| format!("{number} is not {}", Self::WHAT))
+    }
+
+    #[cfg(feature = "schema")]
+    fn form() -> super::schema::Form {
+        super::schema::Form::number("rule-number", 1, u32::MAX)
     }
 }
 
@@ -66,13 +122,13 @@ impl Table {
         let path = instance.path(self.file.get_ref()).map_err(|text| (self.file.span(), text))?;
         let mut options = CaptureOptions::new(path).filter(self.filter());
         if let Some(length) = &self.snap_length {
-            options = options.snap_length(within(length, 14, 262_144)?);
+            options = options.snap_length(within(length, SNAP_LENGTH)?);
         }
         if let Some(most) = &self.max_bytes {
-            options = options.max_bytes(within(most, 1 << 20, u64::MAX)?);
+            options = options.max_bytes(within(most, MAX_BYTES)?);
         }
         if let Some(files) = &self.files {
-            options = options.files(within(files, 1, 64)?);
+            options = options.files(within(files, FILES)?);
         }
         Ok(options)
     }
@@ -91,8 +147,7 @@ impl Table {
 /// A number, if it is one of these.
 fn within<T: PartialOrd + Copy + std::fmt::Display>(
     number: &toml::Spanned<T>,
-    least: T,
-    most: T,
+    (least, most): (T, T),
 ) -> Result<T, (std::ops::Range<usize>, String)> {
     let value = *number.get_ref();
     if value < least || value > most {

@@ -14,11 +14,13 @@ use super::Tables;
 use super::fault::Fault;
 use super::paths::Instance;
 
-/// The table.
+/// A socket at which a network that runs is asked and changed.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "control"))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Table {
-    /// Where.
+    /// Where the Unix socket is made, with the mode 0600. One that a dead process has left is replaced.
+    #[cfg_attr(feature = "schema", schemars(with = "super::paths::Written", extend("examples" = ["/run/user/1000/guest-%p-%i.sock"])))]
     socket: toml::Spanned<String>,
 }
 

@@ -11,37 +11,106 @@ use toml::Spanned;
 use super::item::{Item, One, Several};
 use super::paths::Instance;
 use super::read;
+#[cfg(feature = "schema")]
+use super::schema::Form;
 
-/// The table as it is written.
+/// Names of the virtual network's own, and whom its name server asks for others.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "dns"))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Table {
+    /// Who is asked in place of the servers of `/etc/resolv.conf`; the first 16 of each family are.
+    ///
+    /// Without it: the host's servers.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = [["9.9.9.9", "127.0.0.1:5353"]])))]
     servers: Option<Several<Server>>,
+    /// A file as hosts(5) has it, of up to 4 MiB, read once when the network is made. What it has no address for is passed over, and so is a name that a record
+    /// makes an alias.
+    ///
+    /// Without it: none.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<super::paths::Written>", extend("examples" = ["/etc/guest-hosts"])))]
     hosts: Option<Spanned<String>>,
+    /// Names of the virtual host: 10.0.2.2 and, where the guest has IPv6, fec0::2, or what the program has made of these.
+    ///
+    /// Without it: none.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["host.internal"])))]
     host_alias: Option<Several<Name>>,
+    /// What there is of names, each a table of its own. There are at most 65,536 names, and 16 addresses of a name.
+    ///
+    /// Without it: no record.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "Vec<Record>", extend("examples" = [[{ "name": "db.test", "a": "10.0.2.2" }]]))
+    )]
     #[serde(default)]
     records: Vec<Spanned<Record>>,
+    /// Domains with servers of their own; of several that a name is in, the nearest counts. No domain may be there twice.
+    ///
+    /// Without it: all names are asked of the same servers.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(
+            with = "Vec<Zone>",
+            length(max = OwnNames::MAX_DOMAINS),
+            extend("examples" = [[{ "domain": "corp.example", "servers": ["192.0.2.53"] }]])
+        )
+    )]
     #[serde(default)]
     zone: Vec<Spanned<Zone>>,
 }
 
-/// What there is of a name.
+/// What there is of a name: addresses, or another name that it stands for; and of which addresses it is the name.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "record", transform = of_record))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Record {
+    /// The name.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["db.test"])))]
     name: One<Name>,
+    /// Its addresses of IPv4, up to 16 with those of IPv6.
+    ///
+    /// Without it: none.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["10.0.2.2", ["10.0.2.2", "192.0.2.7"]])))]
     a: Option<Several<Ipv4Addr>>,
+    /// Its addresses of IPv6.
+    ///
+    /// Without it: none.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["fec0::2"])))]
     aaaa: Option<Several<Ipv6Addr>>,
+    /// The name that it stands for. One that has this has no addresses, in no record.
+    ///
+    /// Without it: it is no alias.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["www.example.org"])))]
     cname: Option<One<Name>>,
+    /// The addresses whose name it is, where somebody asks for that.
+    ///
+    /// Without it: an address has the first name that was given to it.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["10.0.2.2"])))]
     ptr: Option<Several<IpAddr>>,
+    /// How long an answer counts, in seconds.
+    #[cfg_attr(feature = "schema", schemars(extend("default" = OwnNames::USUAL_TTL, "examples" = [300])))]
     ttl: Option<u32>,
 }
 
-/// A domain with servers of its own.
+/// What no field alone says of a record.
+#[cfg(feature = "schema")]
+fn of_record(schema: &mut schemars::Schema) {
+    schema.insert("anyOf".into(), super::schema::one_of_keys(&["a", "aaaa", "cname", "ptr"]));
+    schema.insert("allOf".into(), serde_json::json!([super::schema::key_excludes("cname", &["a", "aaaa"])]));
+}
+
+/// A domain whose names, and whose own, are asked of these servers and of nobody else.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "zone"))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Zone {
+    /// The domain.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["corp.example"])))]
     domain: One<Name>,
+    /// Its servers; always a list.
+    ///
+    /// Without it: there are no names in the domain but those that are here. An empty list is the same.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = [["192.0.2.53", "[2001:db8::53]:5353"]])))]
     #[serde(default)]
     servers: Vec<One<Server>>,
 }
@@ -142,6 +211,12 @@ impl Item for Name {
     fn of_text(text: &str) -> Result<Name, String> {
         text.parse().map_err(|error| format!("`{text}`: {error}"))
     }
+
+    #[cfg(feature = "schema")]
+    fn form() -> Form {
+        use super::schema::text;
+        Form::text("name", &format!(r"(?:\.|{}\.?)", text::NAME), &["db.test"]).note(text::NAME_NOTE)
+    }
 }
 
 impl Item for Server {
@@ -154,22 +229,41 @@ impl Item for Server {
         let nobody = server.port() == 0 || server.ip().is_unspecified() || server.ip().is_multicast();
         if nobody { Err(format!("nobody answers at {server}")) } else { Ok(Server(server)) }
     }
+
+    #[cfg(feature = "schema")]
+    fn form() -> Form {
+        use super::schema::text;
+        let (v4, v6, port) = (text::IPV4, text::ipv6(), text::PORT);
+        let all = format!(r"(?:{v4}(?::{port})?|{v6}|\[{v6}(?:%[0-9]+)?\]:{port})");
+        Form::text("name-server", &all, &["192.0.2.53", "192.0.2.53:5353", "[2001:db8::53]:5353"])
+            .but_not(text::NOBODY)
+            .note("The port is 53 where none is said.")
+    }
 }
 
 /// An address of either family, or of one.
 macro_rules! addresses {
-    ($($kind:ty => $what:literal),*) => {$(
+    ($($kind:ty as $name:literal => $what:literal, $form:expr, $example:literal);*) => {$(
         impl Item for $kind {
             const WHAT: &'static str = $what;
 
             fn of_text(text: &str) -> Result<$kind, String> {
                 text.parse().map_err(|_| format!("`{text}` is not {}", Self::WHAT))
             }
+
+            #[cfg(feature = "schema")]
+            fn form() -> Form {
+                Form::text($name, &$form, &[$example])
+            }
         }
     )*};
 }
 
-addresses!(Ipv4Addr => "an address of IPv4", Ipv6Addr => "an address of IPv6", IpAddr => "an address");
+addresses!(
+    Ipv4Addr as "ipv4-address" => "an address of IPv4", super::schema::text::IPV4, "10.0.2.2";
+    Ipv6Addr as "ipv6-address" => "an address of IPv6", super::schema::text::ipv6(), "fec0::2";
+    IpAddr as "address" => "an address", super::schema::text::ip(), "10.0.2.2"
+);
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,5 @@
 //! Single values of the file: words and numbers that become values of the engine where they stand, so that what is wrong has
-//! its line.
+//! its line. The schema says of each kind what may stand there, beside what reads it.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -24,7 +24,30 @@ pub(super) trait Item: Sized {
     fn of_number(number: i64) -> Result<Self, String> {
         Err(format!("{number} is not {}", Self::WHAT))
     }
+
+    /// What the schema calls such a value, and what it demands of it.
+    #[cfg(feature = "schema")]
+    fn form() -> super::schema::Form;
 }
+
+/// Values that have a word each; the schema lists the words that are read.
+macro_rules! words {
+    ($($kind:ty as $name:literal, $what:literal: $($word:literal => $value:expr),+;)+) => {$(
+        impl $crate::config_file::item::Item for $kind {
+            const WHAT: &'static str = $what;
+
+            fn of_text(text: &str) -> Result<$kind, String> {
+                $crate::config_file::item::word(text, &[$(($word, $value)),+])
+            }
+
+            #[cfg(feature = "schema")]
+            fn form() -> $crate::config_file::schema::Form {
+                $crate::config_file::schema::Form::words($name, &[$($word),+])
+            }
+        }
+    )+};
+}
+pub(super) use words;
 
 /// The value of a word out of a list.
 ///

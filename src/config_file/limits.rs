@@ -6,23 +6,53 @@ use oxislirp::limits::Limit;
 use serde::Deserialize;
 use toml::Spanned;
 
-/// The bounds of one of those that have any.
+/// How much may pass. Bytes are those of payload.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "limit"))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Bounds {
+    /// Bytes a second from the guest.
+    ///
+    /// Without it: no limit.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>", range(min = 1), extend("examples" = [500_000])))]
     up: Option<Spanned<u64>>,
+    /// Bytes a second to the guest.
+    ///
+    /// Without it: no limit.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>", range(min = 1), extend("examples" = [2_000_000])))]
     down: Option<Spanned<u64>>,
+    /// Flows that begin in a second; after a second without any, as many may begin at once.
+    ///
+    /// Without it: no limit.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u32>", range(min = 1), extend("examples" = [50])))]
     new_flows_per_second: Option<Spanned<u32>>,
+    /// Flows at a time: connections (until both of their sides have ended on the host's side), UDP sockets of the guest, runs of pings.
+    ///
+    /// Without it: no limit but the library's own.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u32>", range(min = 1), extend("examples" = [200])))]
     flows: Option<Spanned<u32>>,
+    /// Bytes both ways together, since the network was made.
+    ///
+    /// Without it: no limit.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>", range(min = 1), extend("examples" = [10_000_000_000_u64])))]
     volume: Option<Spanned<u64>>,
 }
 
-/// The table.
+/// How much may pass. A rule of `[policy]` has the same as its `limit`.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "limits"))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Table {
+    /// Of all that the network carries.
+    ///
+    /// Without it: no limit.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = [{ "down": 2_000_000, "volume": 10_000_000_000_u64 }])))]
     #[serde(default)]
     whole: Bounds,
+    /// Of what each address of the guest sends and takes.
+    ///
+    /// Without it: no limit.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = [{ "flows": 200 }])))]
     #[serde(default)]
     each_guest: Bounds,
 }

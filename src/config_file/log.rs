@@ -6,11 +6,13 @@ use serde::Deserialize;
 
 use super::paths::Instance;
 
-/// The table.
+/// A line of JSON for each flow that begins, is refused and ends.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "log"))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Table {
-    /// Where to.
+    /// Where to. A file that exists is emptied and becomes its owner's alone.
+    #[cfg_attr(feature = "schema", schemars(with = "super::paths::Written", extend("examples" = ["/var/tmp/guest-%p-%i.jsonl"])))]
     file: toml::Spanned<String>,
 }
 

@@ -4,7 +4,7 @@
 //!
 //! Here are the reading and the list of tables; each table has a file of its own, which turns what was written into values
 //! of the engine. `item` has single values, `fault` says what is wrong and where, `paths` what `%p` and `%i` in a path stand
-//! for, `places` where something stands, for the command. What a value means is the engine's, and nothing here knows of it.
+//! for, `places` where something stands, for the command, and `schema` what may stand in a file, made from the same types; only the command is compiled with it. What a value means is the engine's, and nothing here knows of it.
 
 mod capture;
 mod control;
@@ -18,6 +18,10 @@ mod paths;
 #[allow(dead_code, reason = "it is the command that asks")]
 mod places;
 mod policy;
+#[cfg(feature = "schema")]
+mod policy_schema;
+#[cfg(feature = "schema")]
+mod schema;
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};
@@ -35,14 +39,18 @@ pub(crate) use fault::Fault;
 pub(crate) use paths::Instance;
 #[allow(unused_imports, reason = "it is the command that asks")]
 pub(crate) use places::Places;
+#[cfg(feature = "schema")]
+pub(crate) use schema::schema;
 
 /// The variable that names the file.
 const VARIABLE: &str = "OXISLIRP_CONFIG";
 /// The most bytes that a file may have: a policy of 10,000 rules is smaller.
 const LONGEST: u64 = 4 << 20;
 
-/// The tables of a file. Each is a field here and a file beside this one; a table that is not known is an error.
+// Each table is a field here and a file beside this one; a table that is not known is an error.
+/// What a program has no options for: the file, of up to 4 MiB, that the environment variable `OXISLIRP_CONFIG` names.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "oxislirp.toml"))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct Tables {
     capture: Option<capture::Table>,

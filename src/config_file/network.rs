@@ -6,11 +6,18 @@ use oxislirp::ConfigBuilder;
 use serde::Deserialize;
 use toml::Spanned;
 
-/// The table.
+/// What the program has said of the network, said otherwise.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "network"))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Table {
-    /// The longest packet there is, both ways, in bytes.
+    /// The longest IP packet both ways, in bytes. 65520 makes bulk several times faster where the guest's card takes such frames.
+    ///
+    /// Without it: what the program says; QEMU says 1500.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "Option<i64>", range(min = MTU.start, max = MTU.end - 1), extend("examples" = [65520]))
+    )]
     mtu: Option<Spanned<i64>>,
 }
 

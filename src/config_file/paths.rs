@@ -50,6 +50,26 @@ impl Instance {
     }
 }
 
+/// A path as the schema has it: what [`Instance::path`] takes.
+#[cfg(feature = "schema")]
+pub(super) struct Written;
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Written {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "path".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A path, in which `%p` is the number of the process, `%i` that of the network in it, counted from 1, and `%%` a percent sign.",
+            "type": "string",
+            "pattern": r"^(?:[^%\u0000]|%[pi%])+$",
+            "examples": ["/var/tmp/guest-%p-%i.jsonl"],
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,39 +11,133 @@ use oxislirp::policy::{
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::item::{Item, One, Several, word};
+use super::item::{Item, One, Several, words};
 use super::limits::{Bounds, OfRules};
+#[cfg(feature = "schema")]
+use super::schema::{Form, text};
 
-/// The table as it is written.
+/// Which hosts and names a guest may reach, who may reach it, and by which way. The first rule that is about a flow decides; where none is, those of the preset
+/// follow, and then the default.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "policy", transform = super::policy_schema::of_table))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Table {
+    /// What becomes of what no rule is about. Not beside `preset`, which brings its own.
+    ///
+    /// Without it: `"deny"`, or what the preset has.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["drop"])))]
     default: Option<One<Action>>,
+    /// Rules for a usual case, behind those of the file: `"internet-only"` opens every address of the internet and nothing of the machine and of its networks,
+    /// `"host-only"` the host's loopback, `"none"` nothing.
+    ///
+    /// Without it: none.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<One<Preset>>", extend("examples" = ["internet-only"])))]
     preset: Option<Spanned<One<Preset>>>,
+    /// What becomes of addresses of the inside in answers of the name server: taken out, or left.
+    ///
+    /// Without it: `"strip"` where a rule has names, else `"allow"`.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["strip"])))]
     rebind: Option<One<Rebind>>,
+    /// The rules in their order, each a table of its own.
+    ///
+    /// Without it: no rule.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(
+            with = "Vec<WrittenRule>",
+            length(max = Policy::MAX_RULES),
+            extend("examples" = [[{ "action": "allow", "service": "dns" }]])
+        )
+    )]
     #[serde(default)]
     rule: Vec<Spanned<WrittenRule>>,
 }
 
-/// A rule as it is written.
+/// What it is about, and what becomes of that. It is about what every key is about that is there, but for `action` and for `limit`, `redirect`, `proxy` and
+/// `proxy-names`, which say what becomes of it; of a list one value has to be.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "rule", transform = super::policy_schema::of_rule))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct WrittenRule {
+    /// What becomes of the flow: it begins (`"allow"`); it does not and the guest is told at once, by a reset (TCP) or by ICMP's "administratively prohibited" (`"deny"`);
+    /// it does not and the guest is told nothing (`"drop"`).
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["allow"])))]
     action: One<Action>,
+    /// Who begins: the guest (`"out"`), or a peer of a host forward (`"in"`).
+    #[cfg_attr(feature = "schema", schemars(extend("default" = "out", "examples" = ["in"])))]
     direction: Option<One<Direction>>,
+    /// The protocols; `"icmp"` is echo requests of both families.
+    ///
+    /// Without it: all.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["tcp", ["tcp", "udp"]])))]
     protocol: Option<Several<Protocol>>,
+    /// Services of the virtual network. Services have no name, and are not in the direction `"in"`.
+    ///
+    /// Without it: the rule is about no service.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["dns", ["dns", "dhcp"]])))]
     service: Option<Several<Service>>,
+    /// Addresses of the guest.
+    ///
+    /// Without it: all.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["10.0.2.15"])))]
     guest: Option<Several<Cidr>>,
+    /// Addresses of the other end, as they are on the host's side: the guest's 10.0.2.2 is 127.0.0.1 here.
+    ///
+    /// Without it: all.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["192.0.2.0/24", ["127.0.0.1", "::1"]])))]
     host: Option<Several<Cidr>>,
+    /// Addresses of the other end, as the guest calls them. Not in the direction `"in"`.
+    ///
+    /// Without it: all.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["10.0.2.2"])))]
     named: Option<Several<Cidr>>,
+    /// Ports of the guest.
+    ///
+    /// Without it: all, and ICMP, which has none.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = [22, "1024-65535"])))]
     guest_port: Option<Several<PortRange>>,
+    /// Ports of the other end.
+    ///
+    /// Without it: all, and ICMP, which has none.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = [443, [80, "8000-8099"]])))]
     host_port: Option<Several<PortRange>>,
+    /// Names of the other end, each with the addresses that it has by an answer of the virtual name server. Not in the direction `"in"`.
+    ///
+    /// Without it: all.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["api.example.org", ["example.org", "*.example.org"]])))]
     name: Option<Several<NamePattern>>,
+    /// The connection (of QUIC as well) has to say one of the names in `name`, as the server's name of TLS. Only of what the guest begins with a host, with
+    /// `protocol` `tcp`, `udp`, both or none.
+    ///
+    /// Without it: nothing is looked at.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["sni"])))]
     tls: Option<One<Tls>>,
+    /// The connection has to say one of the names in `name`, as the host of its requests of HTTP/1. Only of what the guest begins with a host, with `protocol` `tcp` or
+    /// none; with `tls` beside it also `udp`.
+    ///
+    /// Without it: nothing is looked at.
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["host"])))]
     http: Option<One<Http>>,
+    /// How much all connections and datagrams together may carry that the rule lets in. Only where the action is `"allow"`, with `protocol` `tcp`, `udp` or both (`tcp` in
+    /// the direction `"in"`), and without `service`.
+    ///
+    /// Without it: no limit.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Bounds>", extend("examples" = [{ "down": 200_000, "up": 50_000 }])))]
     limit: Option<Spanned<Bounds>>,
+    /// Where connections and datagrams go in the place of where they were going. Only where the action is `"allow"`, for what the guest begins with a host, with
+    /// `protocol` `tcp`, `udp` or both, and before all rules with `tls` or `http`.
+    ///
+    /// Without it: where they were going.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<One<Redirect>>", extend("examples" = ["127.0.0.1:3128"])))]
     redirect: Option<Spanned<One<Redirect>>>,
+    /// A proxy that connections and datagrams go through, in place of a `redirect` and where that could be; one of HTTP takes `protocol = "tcp"` only. User and password are
+    /// percent-encoded.
+    ///
+    /// Without it: where they were going.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<One<Proxy>>", extend("examples" = ["socks5://user:password@192.0.2.7:1080", "http://192.0.2.7:3128"])))]
     proxy: Option<Spanned<One<Proxy>>>,
+    /// The proxy is told the name that an address counts for, where there is one, and finds the address itself. Not without `proxy`.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<bool>", extend("default" = false, "examples" = [true])))]
     proxy_names: Option<Spanned<bool>>,
 }
 
@@ -167,46 +261,16 @@ impl Table {
     }
 }
 
-impl Item for Action {
-    const WHAT: &'static str = "one of allow, deny, drop";
-
-    fn of_text(text: &str) -> Result<Action, String> {
-        word(text, &[("allow", Action::Allow), ("deny", Action::Deny), ("drop", Action::Drop)])
-    }
-}
-
-impl Item for Preset {
-    const WHAT: &'static str = "one of internet-only, host-only, none";
-
-    fn of_text(text: &str) -> Result<Preset, String> {
-        let internet = ("internet-only", Preset::InternetOnly);
-        word(text, &[internet, ("host-only", Preset::HostOnly), ("none", Preset::None)])
-    }
-}
-
-impl Item for Direction {
-    const WHAT: &'static str = "one of out, in";
-
-    fn of_text(text: &str) -> Result<Direction, String> {
-        word(text, &[("out", Direction::Out), ("in", Direction::In)])
-    }
-}
-
-impl Item for Protocol {
-    const WHAT: &'static str = "one of tcp, udp, icmp";
-
-    fn of_text(text: &str) -> Result<Protocol, String> {
-        word(text, &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp), ("icmp", Protocol::Icmp)])
-    }
-}
-
-impl Item for Service {
-    const WHAT: &'static str = "one of dns, dhcp, tftp, guestfwd, echo";
-
-    fn of_text(text: &str) -> Result<Service, String> {
-        let (dns, dhcp, tftp) = (("dns", Service::Dns), ("dhcp", Service::Dhcp), ("tftp", Service::Tftp));
-        word(text, &[dns, dhcp, tftp, ("guestfwd", Service::GuestForward), ("echo", Service::Echo)])
-    }
+words! {
+    Action as "action", "one of allow, deny, drop": "allow" => Action::Allow, "deny" => Action::Deny, "drop" => Action::Drop;
+    Preset as "preset", "one of internet-only, host-only, none": "internet-only" => Preset::InternetOnly, "host-only" => Preset::HostOnly, "none" => Preset::None;
+    Direction as "direction", "one of out, in": "out" => Direction::Out, "in" => Direction::In;
+    Protocol as "protocol", "one of tcp, udp, icmp": "tcp" => Protocol::Tcp, "udp" => Protocol::Udp, "icmp" => Protocol::Icmp;
+    Service as "service", "one of dns, dhcp, tftp, guestfwd, echo": "dns" => Service::Dns, "dhcp" => Service::Dhcp, "tftp" => Service::Tftp,
+        "guestfwd" => Service::GuestForward, "echo" => Service::Echo;
+    Tls as "tls", "the word sni": "sni" => Tls;
+    Http as "http", "the word host": "host" => Http;
+    Rebind as "rebind", "one of strip, allow": "strip" => Rebind::Strip, "allow" => Rebind::Allow;
 }
 
 impl Item for Cidr {
@@ -214,6 +278,15 @@ impl Item for Cidr {
 
     fn of_text(text: &str) -> Result<Cidr, String> {
         text.parse().map_err(|error| format!("`{text}`: {error}"))
+    }
+
+    // That no bit behind the prefix is set is more than a pattern can say.
+    #[cfg(feature = "schema")]
+    fn form() -> Form {
+        let (v4, v6) = (text::IPV4, text::ipv6());
+        let all = format!("(?:{v4}(?:/(?:[0-9]|[12][0-9]|3[0-2]))?|{v6}(?:/(?:[0-9]|[1-9][0-9]|1[01][0-9]|12[0-8]))?)");
+        Form::text("addresses", &all, &["192.0.2.7", "192.0.2.0/24", "2001:db8::/32"])
+            .note("Bits behind the prefix are zero. `::/0` has no address of IPv4 in it; who means everything leaves the key out.")
     }
 }
 
@@ -223,6 +296,12 @@ impl Item for NamePattern {
     fn of_text(text: &str) -> Result<NamePattern, String> {
         text.parse().map_err(|error| format!("`{text}`: {error}"))
     }
+
+    #[cfg(feature = "schema")]
+    fn form() -> Form {
+        let form = Form::text("names", &format!(r"(?:\*\.)?{}\.?", text::NAME), &["example.org", "*.example.org"]);
+        form.but_not(&format!("^{}$", text::IPV4)).note(text::NAME_NOTE)
+    }
 }
 
 impl Item for Redirect {
@@ -230,6 +309,13 @@ impl Item for Redirect {
 
     fn of_text(text: &str) -> Result<Redirect, String> {
         text.parse().map(Redirect).map_err(|_| format!("`{text}` is not {}", Self::WHAT))
+    }
+
+    #[cfg(feature = "schema")]
+    fn form() -> Form {
+        Form::text("destination", &text::destination(), &["192.0.2.7:3128", "[2001:db8::7]:3128"])
+            .but_not(text::NOBODY)
+            .note("Neither a group, nor unspecified, nor the port 0.")
     }
 }
 
@@ -240,29 +326,21 @@ impl Item for Proxy {
         // What is wrong may be the password, which does not belong into a message.
         text.parse().map_err(|error: oxislirp::policy::ProxyError| error.to_string())
     }
-}
 
-impl Item for Tls {
-    const WHAT: &'static str = "the word sni";
-
-    fn of_text(text: &str) -> Result<Tls, String> {
-        word(text, &[("sni", Tls)])
-    }
-}
-
-impl Item for Http {
-    const WHAT: &'static str = "the word host";
-
-    fn of_text(text: &str) -> Result<Http, String> {
-        word(text, &[("host", Http)])
-    }
-}
-
-impl Item for Rebind {
-    const WHAT: &'static str = "one of strip, allow";
-
-    fn of_text(text: &str) -> Result<Rebind, String> {
-        word(text, &[("strip", Rebind::Strip), ("allow", Rebind::Allow)])
+    #[cfg(feature = "schema")]
+    fn form() -> Form {
+        // A byte of user and password as it is written; for HTTP neither a control character nor, in the user, a colon.
+        let (any, any_user) = ("(?:[^%@]|%[0-9A-Fa-f]{2})", "(?:[^%@:]|%[0-9A-Fa-f]{2})");
+        let encoded = "%(?:[2-6][0-9A-Fa-f]|7[0-9A-Ea-e]|[89A-Fa-f][0-9A-Fa-f])";
+        let plain = format!(r"(?:[^%@\u0000-\u001f\u007f]|{encoded})");
+        let plain_user = format!(r"(?:[^%@:\u0000-\u001f\u007f]|(?!%3[Aa]){encoded})");
+        let at = text::destination();
+        let socks = format!("socks5://(?:{any_user}{{1,255}}:{any}{{1,255}}@)?");
+        let http = format!("http://(?:{plain_user}{{1,255}}:{plain}{{1,255}}@)?");
+        let examples = ["socks5://192.0.2.7:1080", "http://user:password@192.0.2.7:3128"];
+        Form::text("proxy", &format!("(?:{socks}|{http}){at}/?"), &examples)
+            .but_not(text::NOBODY_BEHIND)
+            .note("User and password have 1 to 255 bytes each, are percent-encoded (`@` is `%40`, `%` is `%25`, and `:` in the user `%3A`) and have for HTTP no control characters, and its user no colon.")
     }
 }
 
@@ -282,6 +360,13 @@ impl Item for PortRange {
 
     fn of_number(number: i64) -> Result<PortRange, String> {
         u16::try_from(number).map(PortRange::one).map_err(|_| format!("{number} is no port"))
+    }
+
+    // That the first port is not behind the last one is more than a pattern can say.
+    #[cfg(feature = "schema")]
+    fn form() -> Form {
+        let port = text::PORT;
+        Form::text("ports", &format!("{port}(?:-{port})?"), &["443", "8000-8099"]).or_number(0, u16::MAX.into())
     }
 }
 

@@ -35,6 +35,9 @@ pub(crate) enum Command {
     /// 127 where there is no such program. Which library was loaded is read from the running program and told on standard error.
     #[cfg(target_os = "linux")]
     Run(super::run::Run),
+    /// Writes the JSON Schema of a file of OXISLIRP_CONFIG to standard output, for editors.
+    #[cfg(feature = "schema")]
+    Schema,
     /// Writes the completions of a shell to standard output.
     Completions {
         /// The shell.

@@ -2,7 +2,7 @@
 //!
 //! `cli` is the command line; `check` explains a file, with `obstacle` for what cannot be made; `client` speaks to a control socket and
 //! `forwards`, `flows`, `counters` and `policy` write what it says so that people can read it; `run` puts the library under a program;
-//! `generate` makes completions and manual pages. What a request means is the library's (docs/control.md): here is only its way there and
+//! `generate` makes completions and manual pages, `reference` the schema of a file and the page of docs/ that is made from it. What a request means is the library's (docs/control.md): here is only its way there and
 //! back.
 
 mod check;
@@ -19,6 +19,8 @@ mod forwards;
 mod generate;
 mod obstacle;
 mod policy;
+#[cfg(feature = "schema")]
+mod reference;
 #[cfg(target_os = "linux")]
 mod run;
 /// What that reader asks of the system.
@@ -82,6 +84,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Check { file } => check::check(&file),
+        #[cfg(feature = "schema")]
+        Command::Schema => client::say(&reference::schema_text()),
         Command::Completions { shell } => generate::completions(shell),
         Command::Man { directory } => generate::manual(&directory),
         #[cfg(target_os = "linux")]

@@ -14,9 +14,6 @@ const CNAME: u16 = 5;
 const PTR: u16 = 12;
 const AAAA: u16 = 28;
 
-/// How long what is said here counts where nothing else is said, in seconds.
-const USUAL_TTL: u32 = 60;
-
 /// Names that the virtual name server answers itself, over UDP and TCP, and domains whose names are asked of servers of
 /// their own.
 ///
@@ -95,6 +92,8 @@ impl OwnNames {
     pub const MAX_ADDRESSES: usize = 16;
     /// The most domains with servers of their own.
     pub const MAX_DOMAINS: usize = 256;
+    /// How long what is said here counts where nothing else is said, in seconds.
+    pub const USUAL_TTL: u32 = 60;
     /// The most aliases behind each other that are followed.
     const MAX_ALIASES: usize = 8;
 
@@ -103,7 +102,7 @@ impl OwnNames {
     /// # Errors
     /// The name is an alias, or there is no room.
     pub fn add_address(&mut self, name: Name, ip: IpAddr, ttl: impl Into<Option<u32>>) -> Result<(), OwnNamesError> {
-        let ttl = ttl.into().unwrap_or(USUAL_TTL);
+        let ttl = ttl.into().unwrap_or(OwnNames::USUAL_TTL);
         let records = self.records(&name)?;
         if records.alias.is_some() {
             return Err(OwnNamesError::Alias(name));
@@ -126,7 +125,7 @@ impl OwnNames {
     /// # Errors
     /// The name has something else, or there is no room.
     pub fn add_alias(&mut self, name: Name, target: Name, ttl: impl Into<Option<u32>>) -> Result<(), OwnNamesError> {
-        let ttl = ttl.into().unwrap_or(USUAL_TTL);
+        let ttl = ttl.into().unwrap_or(OwnNames::USUAL_TTL);
         let records = self.records(&name)?;
         if records.alias.is_some() || !records.addresses.is_empty() {
             return Err(OwnNamesError::Alias(name));
@@ -143,7 +142,7 @@ impl OwnNames {
         if self.pointers.len() >= OwnNames::MAX_NAMES {
             return Err(OwnNamesError::TooMany);
         }
-        self.pointers.insert(ip.to_canonical(), (name, ttl.into().unwrap_or(USUAL_TTL)));
+        self.pointers.insert(ip.to_canonical(), (name, ttl.into().unwrap_or(OwnNames::USUAL_TTL)));
         Ok(())
     }
 
@@ -352,11 +351,11 @@ mod tests {
     fn a_name_has_its_addresses_of_the_family_that_is_asked_for() {
         let names = some();
         assert_eq!(find(&names, "DB.test", A).unwrap().addresses, [(ip("10.0.2.2"), 5)]);
-        assert_eq!(find(&names, "db.test", AAAA).unwrap().addresses, [(ip("fec0::2"), USUAL_TTL)]);
+        assert_eq!(find(&names, "db.test", AAAA).unwrap().addresses, [(ip("fec0::2"), OwnNames::USUAL_TTL)]);
         // There is nothing of other types, and nobody else is asked for them.
         assert_eq!(find(&names, "db.test", 15), Some(Found::default()));
         assert_eq!(find(&names, "x.db.test", A), None);
-        assert_eq!(find(&names, "host.internal", A).unwrap().addresses, [(ip("10.0.2.2"), USUAL_TTL)]);
+        assert_eq!(find(&names, "host.internal", A).unwrap().addresses, [(ip("10.0.2.2"), OwnNames::USUAL_TTL)]);
         assert_eq!(find(&names, "host.internal", AAAA), Some(Found::default()));
     }
 
@@ -435,8 +434,8 @@ mod tests {
         let mut names = OwnNames::default();
         let text = "127.0.0.1 localhost\n# nothing\n10.1.2.3\tOne.test one # two\nfe80::1%lo0 x\nbad y\n::5 one.test b\u{e4}\n";
         names.add_hosts(text).unwrap();
-        assert_eq!(find(&names, "one", A).unwrap().addresses, [(ip("10.1.2.3"), USUAL_TTL)]);
-        assert_eq!(find(&names, "one.test", AAAA).unwrap().addresses, [(ip("::5"), USUAL_TTL)]);
+        assert_eq!(find(&names, "one", A).unwrap().addresses, [(ip("10.1.2.3"), OwnNames::USUAL_TTL)]);
+        assert_eq!(find(&names, "one.test", AAAA).unwrap().addresses, [(ip("::5"), OwnNames::USUAL_TTL)]);
         assert_eq!((find(&names, "two", A), find(&names, "x", A), find(&names, "y", A)), (None, None, None));
         let many: String = (0..20).map(|last| format!("10.0.0.{last} many\n")).collect();
         assert_eq!(names.add_hosts(&many), Err(OwnNamesError::TooMany));
