@@ -9,7 +9,9 @@ import textwrap
 
 DOCS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs")
 
-# The page's sections: a title, the page of docs/ and its sections in their order. The first one, None, is what stands before all of them.
+REFERENCE = "config-reference.md"
+# The page's sections: a title, the page of docs/ and its sections in their order. The first one, None, is what stands before all of them. Behind each stand the keys
+# of its tables, from docs/config-reference.md.
 PARTS = [
     ("[network]", "config.md", ["`[network]`"]),
     ("[policy]", "policy.md", ["Rules", "Names", "Names in the first bytes of a connection", "Elsewhere", "Services", "Presets", "What it does not do"]),
@@ -17,9 +19,12 @@ PARTS = [
     ("[limits]", "limits.md", [None, "What becomes of the rest", "What is not counted"]),
     ("[control]", "control.md", [None]),
     ("[capture] and [log]", "capture.md", [None, "The capture", "The log", "What it costs, and what it cannot do"]),
+    ("Values", REFERENCE, ["Values"]),
+    ("Editors", REFERENCE, ["Editors"]),
 ]
 # What a link to a page becomes, where its text is the page's name.
-PAGES = {"policy.md": "[policy]", "dns.md": "[dns]", "limits.md": "[limits]", "control.md": "[control]", "capture.md": "[capture]"}
+PAGES = {"policy.md": "[policy]", "dns.md": "[dns]", "limits.md": "[limits]", "control.md": "[control]", "capture.md": "[capture]",
+         "config-reference.md": "the keys"}
 
 HEAD = r""".\" Written by man/generate.py from docs/; do not edit.
 .Dd {date}
@@ -109,7 +114,7 @@ def table(lines):
         out += [f".It {tag}", *filled(row[1])]
         for title, cell in zip(head[2:], row[2:]):
             # Who looks a word up here has no use for the name of the page it is from.
-            if title != "described in":
+            if title != "described in" and cell:
                 out += [".br", *filled(f"{title[:1].upper()}{title[1:]}: {cell}")]
     return [*out, ".El"]
 
@@ -146,6 +151,16 @@ def blocks(text):
     return out
 
 
+def keys(title):
+    """The keys of the tables that a section is about."""
+    out = []
+    for names, text in sections(REFERENCE).items():
+        tables = re.findall(r"`\[+(\w+)[^`]*\]+`", names or "")
+        if tables and f"[{tables[0]}]" in title:
+            out += [f".Ss Keys of {names.replace('`', '')}", *blocks(text)]
+    return out
+
+
 def configuration(date):
     """The page."""
     head = sections("config.md")
@@ -154,9 +169,10 @@ def configuration(date):
         found = sections(page)
         out.append(f".Sh {title}")
         for name in names:
-            if name is not None and not name.startswith("`"):
+            if name not in (None, title) and not name.startswith("`"):
                 out.append(f".Ss {name}")
             body = blocks(found[name])
             out += body[1:] if body[0] == ".Pp" else body
+        out += keys(title)
     example = "\n".join(blocks(sections("policy.md")["A sandbox in ten lines"]))
     return "\n".join(out) + "\n" + TAIL.format(example=example.removeprefix(".Pp\n"))
