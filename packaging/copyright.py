@@ -19,7 +19,7 @@ TARGET = os.path.join(ROOT, "packaging", "debian", "copyright")
 # The names of SPDX on the left, those of Debian's format on the right.
 NAMES = {
     "MIT": "Expat", "Apache-2.0": "Apache-2.0", "0BSD": "0BSD", "Zlib": "Zlib", "ISC": "ISC", "MPL-2.0": "MPL-2.0",
-    "Unlicense": "Unlicense", "LGPL-2.1-or-later": "LGPL-2.1+", "Unicode-3.0": "Unicode-3.0",
+    "Unlicense": "Unlicense", "MIT-0": "MIT-0", "BSD-2-Clause": "BSD-2-clause", "LGPL-2.1-or-later": "LGPL-2.1+", "Unicode-3.0": "Unicode-3.0",
     "Apache-2.0 WITH LLVM-exception": "Apache-2.0 with LLVM exception",
 }
 # Texts that Debian has in every system are only named.
@@ -28,6 +28,7 @@ COMMON = {"Apache-2.0": "Apache-2.0", "MPL-2.0": "MPL-2.0", "LGPL-2.1+": "LGPL-2
 TEXTS = {
     "Expat": ("mio", "LICENSE"), "Zlib": ("foldhash", "LICENSE"), "0BSD": ("managed", "LICENSE-0BSD.txt"),
     "ISC": ("libloading", "LICENSE"), "Unlicense": ("memchr", "UNLICENSE"), "Unicode-3.0": ("unicode-ident", "LICENSE-UNICODE"),
+    "MIT-0": ("borrow-or-share", "LICENSE"), "BSD-2-clause": ("zerocopy", "LICENSE-BSD"),
 }
 LLVM = """As an exception, if, as a result of your compiling your source code, portions of this Software are embedded into an
 Object form of such source code, you may redistribute such embedded portions in such Object form without complying with the
