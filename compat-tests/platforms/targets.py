@@ -86,7 +86,7 @@ NAMESPACES = (
 )
 
 # Wine 8 ends a connection with FIN where SO_LINGER asks for a reset, does not tell where urgent data lie, binds a socket of datagrams
-# to any address, and reports no refused datagram, as Windows does not where SIO_UDP_CONNRESET is off.
+# to any address, reports no refused datagram, as Windows does not where SIO_UDP_CONNRESET is off, and has no pings over IPv6.
 WINE = (
     "tcp_fact_13_a_reset_by_the_host_reaches_the_guest",
     "tcp_fact_14_a_reset_by_the_guest_ends_the_host_side",
@@ -97,6 +97,8 @@ WINE = (
     "hostfwd_fact_02_a_foreign_address_cannot_be_forwarded",
     "icmp_fact_09_a_closed_udp_port_is_reported",
     "udp_fact_11_a_closed_port_is_reported_and_the_flow_stays",
+    "icmp_fact_12_a_closed_udp_port_is_reported",
+    "a_ping_of_the_hosts_loopback_is_answered_from_it",
 )
 # Wine 8 leaves out which address a datagram is to leave from.
 ADDRESS_OF_ANSWERS = ("hostfwd_a_burst_of_answers_leaves_from_the_address_that_was_asked_whole_and_in_order",)

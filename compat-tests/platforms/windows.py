@@ -40,7 +40,7 @@ class Windows(Platform):
         log = super().tests(part, without, *arguments)
         words = [f"--skip {name}" for name in without]
         lines = [line for line in log.splitlines() if re.match(r" +Running |test result: |test .* FAILED", line)]
-        self.results.transcribe(TRANSCRIPT, part, ["cargo", "test", "--target", self.target.name, *arguments, "--", *words], "\n".join(lines))
+        self.results.transcribe(TRANSCRIPT, part, ["cargo", "test", "--target", self.target.name, *arguments, "--", *words], "\n".join(lines).replace(f"{self.cargo_folder.parent}/", "target/"))
         return log
 
     def transcribe(self, command, printed):
