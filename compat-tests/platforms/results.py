@@ -17,6 +17,8 @@ import page  # noqa: E402  (the path has to be set first)
 COLUMNS = ("clippy", "layout", "unit", "in-process", "programs", "meson", "release")
 # What each result is kept with.
 RUN = {"day", "tree", "compiler"}
+# The status of what was ended before it was done. Of tests it shows nothing: the run has failed, and what the table had stays.
+NOT_DONE = 124
 HEADS = ("compiler and clippy", "layout of the headers", "unit tests", "in-process tests", "C programs", "built by meson", "libraries, stripped (bytes)")
 
 
@@ -60,7 +62,8 @@ class Results:
         if left_out:
             print(f"# {target.name}, {part}: left out: {' '.join(left_out)}")
         self.say(f"{target.name}.{part}" + (f" ({result})" if status == 0 and result else ""), status, log)
-        self.note(target, part, result if status == 0 else f"{failed} failed" if failed else "fails", left_out)
+        if status != NOT_DONE:
+            self.note(target, part, result if status == 0 else f"{failed} failed" if failed else "fails", left_out)
 
     def program(self, target, name, status, log, part="programs"):
         """A program that says how many of its checks passed."""
