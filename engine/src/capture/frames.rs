@@ -18,6 +18,8 @@ use crate::time::Instant;
 
 /// What may wait to be written, with room for what is about the capture itself.
 const CAPACITY: usize = 1 << 20;
+/// A frame of which so much is captured is written from where it is.
+const LARGE: usize = 16 * 1024;
 /// What a file's end and the beginning of the next one take at most, with what stands beside one frame.
 const OWN: usize = 4096;
 /// How many names are remembered; the oldest goes, and is told again.
@@ -39,8 +41,8 @@ pub(crate) struct Capture<R = RecordFile> {
     told: u64,
     /// The number of the file that is added to, of all there were.
     file: u64,
-    /// When the time of day was read last.
-    read: Option<Reading>,
+    /// The last reading of the time of day.
+    read: Reading,
     /// Why it has ended.
     ended: Option<String>,
 }
@@ -98,6 +100,7 @@ impl Capture {
 
 impl<R: Record> Capture<R> {
     fn new(files: Vec<R>, options: &CaptureOptions) -> Capture<R> {
+        let since = WallTime::now();
         let mut capture = Capture {
             sink: Sink::new(files, CAPACITY),
             path: options.path().to_owned(),
@@ -106,10 +109,10 @@ impl<R: Record> Capture<R> {
             choice: Choice::of(options),
             open: None,
             names: VecDeque::new(),
-            seen: Statistics { since: WallTime::now(), received: 0, dropped: 0 },
+            seen: Statistics { since, received: 0, dropped: 0 },
             told: 0,
             file: 1,
-            read: None,
+            read: Reading { at: since, now: Instant::ZERO, left: 0 },
             ended: None,
         };
         capture.begin_file(Instant::ZERO);
@@ -126,27 +129,55 @@ impl<R: Record> Capture<R> {
         now: Instant,
     ) {
         let at = self.time(now);
-        for frame in frames {
+        frames.for_each(|frame| {
             let waits = notes.as_ref().is_some_and(|notes| notes.wait());
-            let ends = if waits || self.choice.is_one() { Ends::of(frame.head, direction) } else { None };
-            if !self.choice.takes(ends.as_ref()) || !self.choice.takes_rule_of(ends.as_ref(), notes.as_deref()) {
-                continue;
+            if waits || self.add_quickly(direction, frame, at).is_none() {
+                self.take_slowly(direction, frame, at, notes.as_deref_mut(), now);
             }
-            let Some(start) = self.add(direction, frame, at, now) else { continue };
-            if let (Some(ends), Some(notes)) = (ends, &mut notes)
-                && let Some(remark) = notes.remark(&ends, now)
-            {
-                self.put_remark(start, &remark, &ends);
-            }
-            if self.sink.has_batch() {
-                self.flush(now);
-            }
+        });
+    }
+
+    /// Takes a frame of which there may be everything to be looked at.
+    #[cold]
+    fn take_slowly(
+        &mut self,
+        direction: Direction,
+        frame: Frame<'_>,
+        at: WallTime,
+        mut notes: Option<&mut Notes>,
+        now: Instant,
+    ) {
+        let waits = notes.as_ref().is_some_and(|notes| notes.wait());
+        let ends = if waits || self.choice.is_one() { Ends::of(frame.head, direction) } else { None };
+        if !self.choice.takes(ends.as_ref()) || !self.choice.takes_rule_of(ends.as_ref(), notes.as_deref()) {
+            return;
+        }
+        if !waits && frame.len().min(self.snap_length) >= LARGE && self.add_through(direction, frame, at, now) {
+            return;
+        }
+        let Some(start) = self.add(direction, frame, at, now) else { return };
+        if let (Some(ends), Some(notes)) = (ends, &mut notes)
+            && let Some(remark) = notes.remark(&ends, now)
+        {
+            self.put_remark(start, &remark, &ends);
+        }
+        if self.sink.has_batch() {
+            self.flush(now);
         }
     }
 
     /// Takes a frame of the guest that is about to be looked at. What becomes of it is told by [`Capture::close_frame`].
+    #[inline]
     pub(crate) fn open_frame(&mut self, frame: &[u8], now: Instant) {
         let at = self.time(now);
+        self.open = self.add_quickly(Direction::Inbound, frame.into(), at);
+        if self.open.is_none() {
+            self.open_slowly(frame, at, now);
+        }
+    }
+
+    #[cold]
+    fn open_slowly(&mut self, frame: &[u8], at: WallTime, now: Instant) {
         let ends = if self.choice.is_one() { Ends::of(frame, Direction::Inbound) } else { None };
         self.open = match self.choice.takes(ends.as_ref()) {
             true => self.add(Direction::Inbound, frame.into(), at, now),
@@ -155,14 +186,23 @@ impl<R: Record> Capture<R> {
     }
 
     /// That frame was looked at: what is known of it by now stands beside it, or it is none of those that are wanted.
-    pub(crate) fn close_frame(&mut self, frame: &[u8], mut notes: Option<&mut Notes>, now: Instant) {
+    #[inline]
+    pub(crate) fn close_frame(&mut self, frame: &[u8], notes: Option<&mut Notes>, now: Instant) {
         let Some(start) = self.open.take() else { return };
+        let waits = notes.as_ref().is_some_and(|notes| notes.wait());
+        if waits || self.choice.is_one() || self.sink.has_batch() {
+            self.close_slowly(start, frame, notes, now);
+        }
+    }
+
+    #[cold]
+    fn close_slowly(&mut self, start: usize, frame: &[u8], mut notes: Option<&mut Notes>, now: Instant) {
         let waits = notes.as_ref().is_some_and(|notes| notes.wait());
         if waits || self.choice.is_one() {
             let ends = Ends::of(frame, Direction::Inbound);
             if !self.choice.takes_rule_of(ends.as_ref(), notes.as_deref()) {
                 self.seen.received -= 1;
-                return self.sink.amend(|buffer| buffer.truncate(start));
+                return self.sink.amend(start, Vec::clear);
             }
             if let (Some(ends), Some(notes)) = (ends, &mut notes)
                 && let Some(remark) = notes.remark(&ends, now)
@@ -175,21 +215,64 @@ impl<R: Record> Capture<R> {
         }
     }
 
-    /// Adds a frame, and tells where its block begins; `None` where it found no room.
-    fn add(&mut self, direction: Direction, frame: Frame<'_>, at: WallTime, now: Instant) -> Option<usize> {
-        self.seen.received += 1;
-        if !self.make_room(pcapng::packet_len(frame.len().min(self.snap_length)), at, now) {
-            self.seen.dropped += 1;
+    /// Adds a frame where nothing has to be looked at, and tells where its block begins; otherwise `None`, and nothing has happened. This is
+    /// what nearly all frames meet.
+    #[inline]
+    fn add_quickly(&mut self, direction: Direction, frame: Frame<'_>, at: WallTime) -> Option<usize> {
+        let captured = frame.len().min(self.snap_length);
+        if captured >= LARGE {
             return None;
         }
-        let (start, snap_length) = (self.sink.mark(), self.snap_length);
-        self.sink.add(now, |to| pcapng::packet(to, direction, frame, snap_length, at));
+        let write = |place: &mut [u8]| pcapng::packet(place, direction, frame, captured, at);
+        let start = self.sink.add_quickly(pcapng::packet_len(captured), write)?;
+        self.seen.received += 1;
+        Some(start)
+    }
+
+    /// Adds a large frame that nothing is to stand beside, by writing it from where it is: a copy would cost a good part of what the
+    /// writing does. False where that is not possible now, and nothing has happened.
+    fn add_through(&mut self, direction: Direction, frame: Frame<'_>, at: WallTime, now: Instant) -> bool {
+        let captured = frame.len().min(self.snap_length);
+        if !self.make_room(pcapng::packet_len(captured), at, now) {
+            return false;
+        }
+        let write = |pieces: [&[u8]; 4]| self.sink.write_through(now, pieces);
+        match pcapng::packet_in_pieces(direction, frame, captured, at, write) {
+            Ok(is_there) => {
+                self.seen.received += u64::from(is_there);
+                is_there
+            }
+            Err(error) => {
+                self.end(&error.to_string());
+                false
+            }
+        }
+    }
+
+    /// Adds a frame, and tells where its block begins; `None` where it found no room. The next ones may come quickly, where every frame
+    /// is wanted.
+    fn add(&mut self, direction: Direction, frame: Frame<'_>, at: WallTime, now: Instant) -> Option<usize> {
+        self.seen.received += 1;
+        let captured = frame.len().min(self.snap_length);
+        let length = pcapng::packet_len(captured);
+        if !self.make_room(length, at, now) {
+            self.seen.dropped += 1;
+            // What comes next is told of that before.
+            self.sink.disallow();
+            return None;
+        }
+        let start = self.sink.mark();
+        self.sink.add_block(now, length, |place| pcapng::packet(place, direction, frame, captured, at));
+        if !self.choice.is_one() {
+            self.sink.allow(self.max_bytes.saturating_sub(OWN as u64));
+        }
         Some(start)
     }
 
     /// Puts a remark beside the last frame, whose block begins at `start`, and before it the name of its other end.
     #[cold]
-    fn put_remark(&mut self, mut start: usize, remark: &Remark, ends: &Ends) {
+    fn put_remark(&mut self, start: usize, remark: &Remark, ends: &Ends) {
+        let mut name_block = Vec::new();
         if let Some(name) = &remark.name
             && !self.names.iter().any(|(ip, known)| *ip == ends.remote && known == name)
         {
@@ -197,19 +280,22 @@ impl<R: Record> Capture<R> {
                 self.names.pop_front();
             }
             self.names.push_back((ends.remote, name.clone()));
-            let block = pcapng::name_of(ends.remote, name);
-            self.sink.amend(|buffer| drop(buffer.splice(start..start, block.iter().copied())));
-            start += block.len();
+            name_block = pcapng::name_of(ends.remote, name);
         }
-        self.sink.amend(|buffer| pcapng::remark(buffer, start, &remark.text));
+        self.sink.amend(start, |frame| {
+            pcapng::remark(frame, 0, &remark.text);
+            drop(frame.splice(0..0, name_block));
+        });
     }
 
     /// The time of day. Frames that come at once have one time, and so have a few that come while the application's clock is not read.
+    #[inline]
     fn time(&mut self, now: Instant) -> WallTime {
-        let again = self.read.filter(|read| read.now == now && read.left > 0);
-        let read = again.unwrap_or_else(|| Reading { at: WallTime::now(), now, left: ONE_READING });
-        self.read = Some(Reading { left: read.left - 1, ..read });
-        read.at
+        if self.read.left == 0 || self.read.now != now {
+            self.read = Reading { at: WallTime::now(), now, left: ONE_READING };
+        }
+        self.read.left -= 1;
+        self.read.at
     }
 
     /// Whether there is room for a block; sees to the end of a file that is full, and tells of frames that were dropped.
@@ -401,6 +487,34 @@ mod tests {
         all.sort_unstable();
         assert_eq!(all, (10_000 - all.len() as u32..10_000).collect::<Vec<_>>());
         assert!(all.len() > 2000 && capture.recorded().dropped == 0);
+    }
+
+    #[test]
+    fn large_frames_are_in_their_order_and_files_no_longer_than_they_may_be() {
+        let files = [File::default(), File::default()];
+        let mut capture = capture(&files, &CaptureOptions::new("x").max_bytes(1 << 20).files(2));
+        for mark in 0..300 {
+            // Now and then nothing is taken.
+            files.iter().for_each(|file| file.stalls.set(mark % 7 > 4));
+            let length = if mark % 3 == 0 { 60 } else { 40_000 + mark as usize };
+            capture.take(Direction::Outbound, [Frame::from(&frame(mark, length)[..])].into_iter(), None, NOW);
+        }
+        files.iter().for_each(|file| file.stalls.set(false));
+        capture.finish();
+        let mut all = Vec::new();
+        for file in &files {
+            assert!(file.bytes.borrow().len() <= 1 << 20);
+            all.extend(marks(file));
+            for (_, body) in blocks(&file.bytes.borrow()).iter().filter(|block| block.0 == PACKET) {
+                let (mark, length) = (&body[20..24], u32::from_le_bytes(body[16..20].try_into().unwrap()) as usize);
+                assert_eq!(body.len(), 20 + length.next_multiple_of(4) + 12);
+                let mark = u32::from_be_bytes(mark.try_into().unwrap());
+                assert_eq!(length, if mark % 3 == 0 { 60 } else { 40_000 + mark as usize });
+            }
+        }
+        all.sort_unstable();
+        assert_eq!(all, (300 - all.len() as u32..300).collect::<Vec<_>>());
+        assert!(all.len() > 40 && capture.recorded().seen == 300 && capture.recorded().dropped == 0);
     }
 
     #[test]

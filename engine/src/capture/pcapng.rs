@@ -167,13 +167,10 @@ impl Frame<'_> {
     }
 }
 
-/// A frame, of which at most `snap_length` bytes are captured. This is done for each one, so that what has a known length is put together
-/// before it is appended.
-pub(super) fn packet(to: &mut Vec<u8>, direction: Direction, frame: Frame<'_>, snap_length: usize, at: WallTime) {
-    let captured = frame.len().min(snap_length);
-    let padding = captured.next_multiple_of(4) - captured;
-    let length = (PACKET_HEAD + captured + padding + PACKET_TAIL) as u32;
-    let head = [
+/// What is before the bytes of a frame in its block, which has this length.
+#[inline]
+fn packet_head(length: u32, frame: Frame<'_>, captured: usize, at: WallTime) -> [u8; PACKET_HEAD] {
+    let numbers = [
         ENHANCED_PACKET,
         length,
         // The interface: there is one.
@@ -183,18 +180,69 @@ pub(super) fn packet(to: &mut Vec<u8>, direction: Direction, frame: Frame<'_>, s
         captured as u32,
         frame.len() as u32,
     ];
+    let mut head = [0; PACKET_HEAD];
+    head.copy_from_slice(numbers.map(u32::to_le_bytes).as_flattened());
+    head
+}
+
+/// What is behind them and what they are padded by.
+#[inline]
+fn packet_tail(length: u32, direction: Direction) -> [u8; PACKET_TAIL] {
     let flags: u32 = match direction {
         Direction::Inbound => 1,
         Direction::Outbound => 2,
     };
-    let tail = [u32::from(EPB_FLAGS) | 4 << 16, flags, u32::from(OPT_ENDOFOPT), length];
-    to.reserve(length as usize);
-    to.extend_from_slice(head.map(u32::to_le_bytes).as_flattened());
+    let numbers = [u32::from(EPB_FLAGS) | 4 << 16, flags, u32::from(OPT_ENDOFOPT), length];
+    let mut tail = [0; PACKET_TAIL];
+    tail.copy_from_slice(numbers.map(u32::to_le_bytes).as_flattened());
+    tail
+}
+
+/// The same block in pieces, of which the second and the third are the frame's own bytes, for `with`.
+pub(super) fn packet_in_pieces<T>(
+    direction: Direction,
+    frame: Frame<'_>,
+    captured: usize,
+    at: WallTime,
+    with: impl FnOnce([&[u8]; 4]) -> T,
+) -> T {
+    let length = packet_len(captured) as u32;
+    let head = packet_head(length, frame, captured, at);
+    let mut end = [0; 3 + PACKET_TAIL];
+    let padding = captured.next_multiple_of(4) - captured;
+    let tail = packet_tail(length, direction);
+    let end = end.get_mut(..padding + PACKET_TAIL).unwrap_or_default();
+    if let Some(place) = end.last_chunk_mut() {
+        *place = tail;
+    }
     let first = frame.head.get(..captured).unwrap_or(frame.head);
-    to.extend_from_slice(first);
-    to.extend_from_slice(frame.rest.get(..captured - first.len()).unwrap_or(frame.rest));
-    to.extend_from_slice([0; 3].get(..padding).unwrap_or_default());
-    to.extend_from_slice(tail.map(u32::to_le_bytes).as_flattened());
+    let rest = frame.rest.get(..captured - first.len()).unwrap_or(frame.rest);
+    with([&head, first, rest, end])
+}
+
+/// A frame, of which `captured` bytes are captured, no more than it has. The block is put together in its place, which has to have its
+/// length ([`packet_len`]): this is done for each frame.
+#[inline]
+pub(super) fn packet(place: &mut [u8], direction: Direction, frame: Frame<'_>, captured: usize, at: WallTime) {
+    let length = place.len() as u32;
+    let Some((head, rest)) = place.split_first_chunk_mut::<PACKET_HEAD>() else { return };
+    let Some((body, tail)) = rest.split_last_chunk_mut::<PACKET_TAIL>() else { return };
+    *head = packet_head(length, frame, captured, at);
+    *tail = packet_tail(length, direction);
+    // What it is padded by; the frame comes over the rest of it.
+    if let Some(last) = body.last_chunk_mut::<4>() {
+        *last = [0; 4];
+    }
+    let first = frame.head.get(..captured).unwrap_or(frame.head);
+    if let Some(place) = body.get_mut(..first.len()) {
+        place.copy_from_slice(first);
+    }
+    if captured > first.len()
+        && let Some(place) = body.get_mut(first.len()..captured)
+        && let Some(rest) = frame.rest.get(..captured - first.len())
+    {
+        place.copy_from_slice(rest);
+    }
 }
 
 /// Puts a comment into the last block, which is that of a frame and begins at `start`.
@@ -236,6 +284,14 @@ pub(super) fn statistics(to: &mut Vec<u8>, seen: &Statistics, at: WallTime) {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+
+    /// The block of a frame, behind what there is.
+    fn packet(to: &mut Vec<u8>, direction: Direction, frame: Frame<'_>, snap_length: usize, at: WallTime) {
+        let captured = frame.len().min(snap_length);
+        let mut block = vec![0xee; packet_len(captured)];
+        super::packet(&mut block, direction, frame, captured, at);
+        to.extend(block);
+    }
 
     /// Each block of bytes that are nothing but blocks: its kind and what is between its lengths.
     pub(in crate::capture) fn blocks(mut bytes: &[u8]) -> Vec<(u32, Vec<u8>)> {
@@ -281,8 +337,13 @@ pub(super) mod tests {
             // In two pieces it is the same, wherever it is cut.
             for (head, rest) in (0..=length).map(|at| bytes.split_at(at)) {
                 let mut other = Vec::new();
-                packet(&mut other, Direction::Inbound, Frame { head, rest }, 60, WallTime(0));
+                let frame = Frame { head, rest };
+                packet(&mut other, Direction::Inbound, frame, 60, WallTime(0));
                 assert_eq!(other, file);
+                let captured = length.min(60);
+                let pieces =
+                    packet_in_pieces(Direction::Inbound, frame, captured, WallTime(0), |pieces| pieces.concat());
+                assert_eq!(pieces, file);
             }
             let block = &blocks(&file)[0].1;
             assert_eq!(block[12..20], [length.min(60) as u8, 0, 0, 0, length as u8, 0, 0, 0]);

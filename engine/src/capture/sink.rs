@@ -5,14 +5,17 @@
 //! Where there are several files they are a ring. The caller says where the next one begins, which may be before the last
 //! one has all of its bytes.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::time::Duration;
 
 use crate::host::record_file::Record;
 use crate::time;
 
-/// How much is written at once.
+/// How much is written at once. Four times as much would be cheaper on some file systems; but the network waits for each write, and
+/// what a process may not write any more is lost by as much.
 const BATCH: usize = 64 * 1024;
+/// By so much at least the buffer grows.
+const GROWTH: usize = 64 * 1024;
 /// How long bytes wait for more at most.
 const PATIENCE: time::Duration = time::Duration::from_millis(250);
 /// A write that takes longer is that of a busy disk, or of a thread that had to wait for its processor; which of the two cannot be
@@ -39,14 +42,19 @@ pub(super) struct Sink<R> {
     files: Vec<R>,
     /// The file that is written into.
     current: usize,
-    /// What waits, from `start` on.
+    /// What waits, from `start` to `end`. What is behind has been made once and is written over, so that a block of a known length
+    /// is put together in its place.
     buffer: Vec<u8>,
     start: usize,
+    end: usize,
     capacity: usize,
+    /// Up to here blocks may be added of which there is nothing else to be looked at ([`Sink::add_quickly`]); no further than the
+    /// buffer goes.
+    quick_until: usize,
     /// What waits from here on is for the next file.
     switch: Option<usize>,
-    /// How many bytes the file has that is added to, with those that wait.
-    assigned: u64,
+    /// Where the first byte of the buffer is in the file that is added to: before its beginning, if it is another one's.
+    origin: i64,
     /// When what waits is to be written.
     due: Option<time::Instant>,
     /// A monotonic clock, and when by it the disk has rested.
@@ -63,9 +71,11 @@ impl<R: Record> Sink<R> {
             current: 0,
             buffer: Vec::new(),
             start: 0,
+            end: 0,
             capacity,
+            quick_until: 0,
             switch: None,
-            assigned: 0,
+            origin: 0,
             due: None,
             clock: since_start,
             rested: Duration::ZERO,
@@ -81,7 +91,7 @@ impl<R: Record> Sink<R> {
     }
 
     fn waiting(&self) -> usize {
-        self.buffer.len() - self.start
+        self.end - self.start
     }
 
     /// Whether so many bytes may be added.
@@ -91,7 +101,7 @@ impl<R: Record> Sink<R> {
 
     /// How long the file is that is added to.
     pub(super) fn length(&self) -> u64 {
-        self.assigned
+        self.origin.saturating_add_unsigned(self.end as u64).max(0).unsigned_abs()
     }
 
     pub(super) fn cost(&self) -> WriteCost {
@@ -105,24 +115,79 @@ impl<R: Record> Sink<R> {
 
     /// Adds what `write` appends.
     pub(super) fn add(&mut self, now: time::Instant, write: impl FnOnce(&mut Vec<u8>)) {
-        let before = self.buffer.len();
-        write(&mut self.buffer);
-        self.assigned += (self.buffer.len() - before) as u64;
+        let mut bytes = Vec::new();
+        write(&mut bytes);
+        self.add_block(now, bytes.len(), |place| place.copy_from_slice(&bytes));
+    }
+
+    /// Adds a block of a known length, which `write` puts into its place. What is there before is anything.
+    pub(super) fn add_block(&mut self, now: time::Instant, length: usize, write: impl FnOnce(&mut [u8])) {
+        let end = self.end + length;
+        self.grow(end);
+        if let Some(place) = self.buffer.get_mut(self.end..end) {
+            write(place);
+            self.end = end;
+        }
         if self.due.is_none() {
             self.due = Some(now + PATIENCE);
         }
     }
 
-    /// Where the next byte that is added will be, until something is written.
-    pub(super) fn mark(&self) -> usize {
-        self.buffer.len()
+    /// The same, as far as [`Sink::allow`] has said that nothing is to be looked at; where the block begins. `None` where it is not added.
+    #[inline]
+    pub(super) fn add_quickly(&mut self, length: usize, write: impl FnOnce(&mut [u8])) -> Option<usize> {
+        let (start, end) = (self.end, self.end + length);
+        if end > self.quick_until {
+            return None;
+        }
+        write(self.buffer.get_mut(start..end)?);
+        self.end = end;
+        Some(start)
     }
 
-    /// Changes what was added since the last [`Sink::mark`], and nothing before.
-    pub(super) fn amend(&mut self, change: impl FnOnce(&mut Vec<u8>)) {
-        let before = self.buffer.len() as u64;
-        change(&mut self.buffer);
-        self.assigned = (self.assigned + self.buffer.len() as u64).saturating_sub(before);
+    /// Blocks may be added quickly until a batch is full, or the file has so many bytes. Whatever is written ends that.
+    pub(super) fn allow(&mut self, most: u64) {
+        if self.due.is_none() {
+            return;
+        }
+        let batch = self.start + BATCH - 1;
+        self.grow(batch);
+        let file = usize::try_from(i64::try_from(most).unwrap_or(i64::MAX).saturating_sub(self.origin)).unwrap_or(0);
+        self.quick_until = batch.min(file).min(self.buffer.len());
+    }
+
+    /// The next block is no quick one.
+    pub(super) fn disallow(&mut self) {
+        self.quick_until = 0;
+    }
+
+    fn grow(&mut self, length: usize) {
+        if self.buffer.len() >= length {
+            return;
+        }
+        if self.buffer.is_empty() {
+            // This is zero without anybody's having to write that. More is rarely used.
+            self.buffer = vec![0; length.max(BATCH) + GROWTH];
+        } else {
+            self.buffer.resize(length.next_multiple_of(GROWTH), 0);
+        }
+    }
+
+    /// Where the next byte that is added will be, until something is written.
+    pub(super) fn mark(&self) -> usize {
+        self.end
+    }
+
+    /// Changes what was added since a [`Sink::mark`], and nothing before.
+    pub(super) fn amend(&mut self, mark: usize, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = self.buffer.get(mark..self.end).unwrap_or_default().to_vec();
+        change(&mut bytes);
+        let end = mark + bytes.len();
+        self.grow(end);
+        if let Some(place) = self.buffer.get_mut(mark..end) {
+            place.copy_from_slice(&bytes);
+            self.end = end;
+        }
     }
 
     /// Whether there is more than one file.
@@ -138,12 +203,14 @@ impl<R: Record> Sink<R> {
     /// What is added from now on is for the next file, if that may be.
     pub(super) fn next_file(&mut self) {
         if self.may_switch() {
-            self.switch = Some(self.buffer.len());
-            self.assigned = 0;
+            self.switch = Some(self.end);
+            self.origin = 0_i64.saturating_sub_unsigned(self.end as u64);
+            self.disallow();
         }
     }
 
     /// Whether enough waits to be written.
+    #[inline]
     pub(super) fn has_batch(&self) -> bool {
         self.waiting() >= BATCH
     }
@@ -169,8 +236,62 @@ impl<R: Record> Sink<R> {
         self.write_out(true)
     }
 
+    /// Writes what waits and behind it a block that is put together of these pieces, of which no copy is made: the block is as
+    /// if it had been added. False where nothing of it was taken, and it is still to be added.
+    ///
+    /// # Errors
+    /// As for [`Sink::flush`].
+    pub(super) fn write_through(&mut self, now: time::Instant, pieces: [&[u8]; 4]) -> io::Result<bool> {
+        if self.switch.is_some() || (self.clock)() < self.rested {
+            return Ok(false);
+        }
+        self.disallow();
+        let waiting = self.buffer.get(self.start..self.end).unwrap_or_default();
+        let [first, second, third, fourth] = pieces.map(IoSlice::new);
+        let all = [IoSlice::new(waiting), first, second, third, fourth];
+        let Some(file) = self.files.get_mut(self.current) else { return Ok(false) };
+        let begun = (self.clock)();
+        let written = file.write_vectored(&all);
+        let took = self.account(begun);
+        if took > SLOW {
+            self.rested = begun + took + took * RESTS;
+        }
+        let count = match written {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => count,
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => 0,
+            Err(error) => return Err(error),
+        };
+        self.cost.bytes += count as u64;
+        let Some(mut taken) = count.checked_sub(self.waiting()) else {
+            self.start += count;
+            self.forget_written();
+            return Ok(false);
+        };
+        self.start = self.end;
+        self.forget_written();
+        self.origin = self.origin.saturating_add_unsigned(taken as u64);
+        for piece in pieces {
+            let rest = piece.get(taken..).unwrap_or_default();
+            taken = taken.saturating_sub(piece.len());
+            self.add_block(now, rest.len(), |place| place.copy_from_slice(rest));
+        }
+        self.due = (self.waiting() > 0).then_some(now + PATIENCE);
+        Ok(true)
+    }
+
+    /// A write has begun then and is over now; how long it took.
+    fn account(&mut self, begun: Duration) -> Duration {
+        let took = (self.clock)().saturating_sub(begun);
+        self.cost.writes += 1;
+        self.cost.time += took;
+        self.cost.longest = self.cost.longest.max(took);
+        took
+    }
+
     /// `last`: nothing comes afterwards, so that no rest is taken.
     fn write_out(&mut self, last: bool) -> io::Result<()> {
+        self.disallow();
         loop {
             if self.switch.is_some_and(|at| at <= self.start) {
                 self.switch = None;
@@ -179,15 +300,12 @@ impl<R: Record> Sink<R> {
                     file.begin_anew()?;
                 }
             }
-            let end = self.switch.unwrap_or(self.buffer.len());
+            let end = self.switch.unwrap_or(self.end);
             let Some(bytes) = self.buffer.get(self.start..end).filter(|bytes| !bytes.is_empty()) else { break };
             let Some(file) = self.files.get_mut(self.current) else { break };
             let begun = (self.clock)();
             let written = file.write(bytes);
-            let took = (self.clock)().saturating_sub(begun);
-            self.cost.writes += 1;
-            self.cost.time += took;
-            self.cost.longest = self.cost.longest.max(took);
+            let took = self.account(begun);
             match written {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
@@ -209,14 +327,15 @@ impl<R: Record> Sink<R> {
 
     /// Gives the place of what was written back.
     fn forget_written(&mut self) {
-        if self.start == self.buffer.len() {
-            self.buffer.clear();
-        } else if self.start >= self.capacity / 2 {
-            self.buffer.drain(..self.start);
-        } else {
-            return;
+        if self.start < self.end {
+            if self.start < self.capacity / 2 {
+                return;
+            }
+            self.buffer.copy_within(self.start..self.end, 0);
         }
         self.switch = self.switch.map(|at| at - self.start);
+        self.origin = self.origin.saturating_add_unsigned(self.start as u64);
+        self.end -= self.start;
         self.start = 0;
     }
 }
@@ -240,6 +359,8 @@ mod tests {
         bytes: Rc<RefCell<Vec<u8>>>,
         room: Rc<Cell<usize>>,
         slow: Rc<Cell<Duration>>,
+        /// Takes bytes of several places in one go.
+        in_one: bool,
     }
 
     impl Record for File {
@@ -252,6 +373,12 @@ mod tests {
             self.room.set(self.room.get() - count);
             self.bytes.borrow_mut().extend_from_slice(&bytes[..count]);
             Ok(count)
+        }
+
+        fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+            let first = pieces.iter().find(|piece| !piece.is_empty()).map_or(&[][..], |piece| piece);
+            let all = pieces.iter().flat_map(|piece| piece.iter().copied()).collect::<Vec<u8>>();
+            self.write(if self.in_one { &all } else { first })
         }
 
         fn begin_anew(&mut self) -> io::Result<()> {
@@ -337,6 +464,40 @@ mod tests {
         sink.finish().unwrap();
         assert_eq!(&files[0].bytes.borrow()[..], b"c", "it is begun anew");
         assert!(!super::tests::sink(&[file()]).may_switch());
+    }
+
+    #[test]
+    fn a_block_that_is_written_through_is_behind_what_waits_however_much_is_taken() {
+        // Five bytes wait, and the block has nine.
+        for taken in 0..=14 {
+            for in_one in [false, true] {
+                let file = File { in_one, ..file() };
+                let mut sink = sink(std::slice::from_ref(&file));
+                sink.add(NOW, |to| to.extend_from_slice(b"01234"));
+                file.room.set(taken);
+                let pieces: [&[u8]; 4] = [b"ab", b"", b"cdefg", b"hi"];
+                let is_there = sink.write_through(NOW, pieces).unwrap();
+                assert_eq!(is_there, taken >= 5, "{taken}");
+                if !is_there {
+                    sink.add(NOW, |to| to.extend_from_slice(&pieces.concat()));
+                }
+                assert_eq!((sink.length(), sink.due().is_some()), (14, file.bytes.borrow().len() < 14));
+                file.room.set(usize::MAX);
+                sink.add(NOW, |to| to.push(b'!'));
+                sink.flush(NOW).unwrap();
+                assert_eq!((&file.bytes.borrow()[..], sink.cost().bytes), (&b"01234abcdefghi!"[..], 15));
+            }
+        }
+        // While the disk rests, or another file is to be begun, there is only the way through the buffer.
+        let files = [file(), file()];
+        let mut sink = sink(&files);
+        sink.next_file();
+        assert!(!sink.write_through(NOW, [b"a", b"", b"", b""]).unwrap());
+        sink.flush(NOW).unwrap();
+        files[1].slow.set(SLOW * 2);
+        assert!(sink.write_through(NOW, [b"a", b"", b"", b""]).unwrap());
+        assert!(!sink.write_through(NOW, [b"b", b"", b"", b""]).unwrap());
+        assert_eq!(&files[1].bytes.borrow()[..], b"a");
     }
 
     #[test]

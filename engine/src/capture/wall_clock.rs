@@ -1,7 +1,8 @@
 //! The time of day, which is what other records on the machine go by. (The application's clock may be a virtual one.)
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::host::wall_clock::time_of_day;
 
 const SECONDS_A_DAY: u64 = 86_400;
 
@@ -11,9 +12,9 @@ pub(super) struct WallTime(pub u64);
 
 impl WallTime {
     /// Reads the clock. Before 1970 it is always 1970.
+    #[inline]
     pub(super) fn now() -> WallTime {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        WallTime(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+        WallTime(time_of_day())
     }
 }
 

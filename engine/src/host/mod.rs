@@ -60,6 +60,8 @@ mod unsent;
 pub(crate) mod vector;
 #[cfg(unix)]
 pub(crate) mod wait;
+#[cfg(feature = "capture")]
+pub(crate) mod wall_clock;
 #[cfg(windows)]
 mod windows;
 

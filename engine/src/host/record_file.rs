@@ -2,7 +2,7 @@
 //! application may leave its file system behind afterwards.
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Seek, Write};
+use std::io::{self, IoSlice, Seek, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -13,6 +13,14 @@ pub(crate) trait Record {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when none are taken for now; whatever else the system says is the end of it.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Writes bytes that are in several places, one behind the other, and tells how many; or those of the first place alone.
+    ///
+    /// # Errors
+    /// As for [`Record::write`].
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.write(pieces.iter().find(|piece| !piece.is_empty()).map_or(&[], |piece| piece))
+    }
 
     /// Forgets what was written.
     ///
@@ -79,19 +87,30 @@ fn no_file() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "it is no ordinary file")
 }
 
-impl Record for RecordFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl RecordFile {
+    /// Has so many bytes written.
+    fn add(&mut self, length: usize, write: impl FnOnce(&mut File) -> io::Result<usize>) -> io::Result<usize> {
         // Who goes beyond the limit of the process is sent a signal that ends it.
         if let Some(written) = self.written
-            && written.saturating_add(bytes.len() as u64) > longest_file()
+            && written.saturating_add(length as u64) > longest_file()
         {
             return Err(io::Error::from_raw_os_error(libc::EFBIG));
         }
-        let count = self.file.write(bytes)?;
+        let count = write(&mut self.file)?;
         if let Some(written) = &mut self.written {
             *written = written.saturating_add(count as u64);
         }
         Ok(count)
+    }
+}
+
+impl Record for RecordFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.add(bytes.len(), |file| file.write(bytes))
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.add(pieces.iter().map(|piece| piece.len()).sum(), |file| file.write_vectored(pieces))
     }
 
     fn begin_anew(&mut self) -> io::Result<()> {

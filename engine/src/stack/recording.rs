@@ -46,7 +46,8 @@ impl Recording {
     }
 
     /// A frame of a flow that there is. Its bytes are those that are judged, whatever the guest writes meanwhile.
-    #[cold]
+    // Not cold, here and below: a capture is not there for most, but who has one has this for each frame.
+    #[inline(never)]
     pub(super) fn input(&mut self, frame: Frame<'_>, journal: &mut Journal, now: Instant) {
         if let Some(capture) = &mut self.capture {
             capture.take(Direction::Inbound, std::iter::once(frame), journal.notes(), now);
@@ -139,7 +140,7 @@ impl Stack {
     }
 
     /// A frame of the guest, before it is looked at.
-    #[cold]
+    #[inline(never)]
     pub(super) fn capture_input(&mut self, frame: &[u8]) {
         if let Some(capture) = &mut self.recording.capture {
             capture.open_frame(frame, self.cx.now);
@@ -147,7 +148,7 @@ impl Stack {
     }
 
     /// The same frame when it was looked at.
-    #[cold]
+    #[inline(never)]
     pub(super) fn captured_input(&mut self, frame: &[u8]) {
         if let Some(capture) = &mut self.recording.capture {
             capture.close_frame(frame, self.cx.journal.notes(), self.cx.now);
@@ -155,7 +156,7 @@ impl Stack {
     }
 
     /// Frames for the guest that leave the engine now.
-    #[cold]
+    #[inline(never)]
     pub(super) fn capture_output(&mut self, handing: &Handing) {
         if let Some(capture) = &mut self.recording.capture {
             capture.take(Direction::Outbound, handing.frames().map(Frame::from), self.cx.journal.notes(), self.cx.now);
@@ -171,20 +172,33 @@ impl Stack {
         }
     }
 
-    #[cold]
+    #[inline(never)]
     fn await_records(&mut self) {
-        let capture = self.recording.capture.as_ref();
-        let captures_until = capture.and_then(|capture| capture.due());
-        if let Some(text) = capture.and_then(|capture| capture.ended()).map(str::to_owned) {
+        let (mut until, mut any_ended) = (None, false);
+        if let Some(capture) = &self.recording.capture {
+            until = capture.due();
+            any_ended = capture.ended().is_some();
+        }
+        if let Some(log) = self.cx.journal.log() {
+            until = crate::time::earliest(until, log.due());
+            any_ended |= log.ended().is_some();
+        }
+        if any_ended {
+            self.end_broken_records();
+        }
+        self.cx.timers.set(Own::Records, until);
+    }
+
+    #[cold]
+    fn end_broken_records(&mut self) {
+        if let Some(text) = self.recording.capture.as_ref().and_then(|capture| capture.ended()).map(str::to_owned) {
             self.recording.broken_capture = self.end_capture();
             self.cx.effects.push(Effect::Warning(text));
         }
-        let logs_until = self.cx.journal.log().and_then(|log| log.due());
         if let Some(text) = self.cx.journal.log().and_then(|log| log.ended()).map(str::to_owned) {
             self.recording.broken_log = self.end_log();
             self.cx.effects.push(Effect::Warning(text));
         }
-        self.cx.timers.set(Own::Records, crate::time::earliest(captures_until, logs_until));
     }
 
     /// What waits is written.

@@ -1,7 +1,7 @@
 //! A file that something is recorded into while the guest runs, as frames or a log. It is opened at once and never again.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, Write};
+use std::io::{self, IoSlice, Seek, Write};
 use std::os::windows::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -15,6 +15,14 @@ pub(crate) trait Record {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when none are taken for now; whatever else the system says is the end of it.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Writes bytes that are in several places, one behind the other, and tells how many; or those of the first place alone.
+    ///
+    /// # Errors
+    /// As for [`Record::write`].
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.write(pieces.iter().find(|piece| !piece.is_empty()).map_or(&[], |piece| piece))
+    }
 
     /// Forgets what was written.
     ///
