@@ -10,8 +10,8 @@ def conditions():
     return f"{now:%Y-%m-%d}, {os.cpu_count()} CPUs, Linux {os.uname().release}"
 
 
-def replaced(path, name, text):
-    """The page with `text` between `<!-- NAME: ... -->` and `<!-- end of NAME -->`."""
+def parts(path, name):
+    """What is before the marks `<!-- NAME: ... -->` and `<!-- end of NAME -->`, with the first; what is between them; the last and what is behind it."""
     with open(path, encoding="utf-8") as file:
         page = file.read()
     head, begin, rest = page.partition(f"<!-- {name}:")
@@ -19,7 +19,13 @@ def replaced(path, name, text):
     _, end, tail = rest.partition(f"<!-- end of {name} -->")
     if not begin or not arrow or not end:
         raise SystemExit(f"{path} has no place between the marks '<!-- {name}: ... -->' and '<!-- end of {name} -->'")
-    return f"{head}{begin}{how}{arrow}\n\n{text.strip()}\n\n{end}{tail}"
+    return head + begin + how + arrow, rest, end + tail
+
+
+def replaced(path, name, text):
+    """The page with `text` between the marks."""
+    head, _, tail = parts(path, name)
+    return f"{head}\n\n{text.strip()}\n\n{tail}"
 
 
 def replace(path, name, text):
