@@ -7,18 +7,16 @@ use std::ops;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Kind, Trouble};
-use super::job::{Job, Progress};
+use super::job::{Change, Changed};
 use super::range::{Place, Range, word, write_ports};
 use super::request::{WrittenForward, WrittenPlace};
 use super::server::Shared;
-use super::session::Step;
 use super::waiting::{self, reason};
 use crate::forward::error::ForwardError;
 use crate::forward::host::{HostForwardHandle, ListenAddress, Protocol};
 use crate::host::fault::Fault;
 use crate::host::limit;
 use crate::stack::Stack;
-use crate::stack::attendant::More;
 
 /// How many are added or removed in one round.
 const SLICE: usize = 256;
@@ -26,6 +24,14 @@ const SLICE: usize = 256;
 const MOST: usize = 2 * 65_536;
 /// Handles of one answer that say which port the host chose.
 const MOST_BOUND: usize = 256;
+
+/// A change of the forwards as it was written.
+pub(super) enum Asked {
+    Add(Vec<WrittenForward>),
+    Remove(Vec<WrittenPlace>),
+    /// Exactly these are to be there.
+    Replace(Vec<WrittenForward>),
+}
 
 /// Forwards that are being added, one after the other.
 pub(super) struct Adding {
@@ -52,14 +58,21 @@ struct Replacing {
 pub(super) struct Removing(Vec<HostForwardHandle>);
 
 impl Removing {
-    /// Removes some; false when none are left.
+    /// Removes some; false when none were left. Their sockets are closed at the end of the round, so that what was removed in one
+    /// is free in the next.
     pub(super) fn go_on(&mut self, stack: &mut Stack) -> bool {
-        for _ in 0..SLICE {
-            let Some(handle) = self.0.pop() else { return false };
-            // Somebody else may have removed it meanwhile.
+        if self.is_done() {
+            return false;
+        }
+        for handle in self.0.drain(self.0.len().saturating_sub(SLICE)..) {
+            // The program itself may have removed it meanwhile.
             let _ = stack.remove_host_forward(handle);
         }
-        !self.0.is_empty()
+        true
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub(super) fn append(&mut self, mut other: Removing) {
@@ -68,7 +81,7 @@ impl Removing {
 }
 
 impl Adding {
-    pub(super) fn go_on(mut self, stack: &mut Stack, shared: &mut Shared) -> Progress {
+    pub(super) fn go_on(mut self: Box<Self>, stack: &mut Stack, shared: &mut Shared) -> Changed {
         for _ in 0..SLICE {
             let (index, number) = self.next;
             let Some(range) = self.ranges.get(index) else { return self.finish(stack, shared) };
@@ -90,10 +103,10 @@ impl Adding {
                 Err(error) => return self.fail(&error),
             }
         }
-        Progress::Later(Job::Add(self), More::AtOnce)
+        Changed::Later(Change::Adding(self))
     }
 
-    fn finish(self, stack: &mut Stack, shared: &mut Shared) -> Progress {
+    fn finish(self, stack: &mut Stack, shared: &mut Shared) -> Changed {
         let waiting = shared.waiting();
         let others = if self.replaces.is_some() { 0 } else { waiting.len() };
         if others + self.waits.len() > waiting::MOST {
@@ -115,7 +128,7 @@ impl Adding {
             answer.insert("bound".into(), bound.into());
         }
         let Some(Replacing { lead, remove, kept }) = self.replaces else {
-            return Progress::Done(Ok(Value::Object(answer)));
+            return Changed::Done(Ok(Value::Object(answer)));
         };
         answer.insert("kept".into(), kept.into());
         answer.insert("changed".into(), lead.len().into());
@@ -123,11 +136,11 @@ impl Adding {
         for (handle, guest) in lead {
             stack.lead_host_forward(handle, guest);
         }
-        Progress::Later(Job::Remove(Removing(remove), Ok(Value::Object(answer))), More::AtOnce)
+        Changed::Later(Change::Removing(Removing(remove), Ok(Value::Object(answer))))
     }
 
     /// One of them cannot be had, so none is.
-    fn fail(self, error: &ForwardError) -> Progress {
+    fn fail(self, error: &ForwardError) -> Changed {
         let trouble = match error {
             ForwardError::Listen { address, error } if Fault::of(error) == Fault::Descriptors => {
                 let limit = limit::descriptors();
@@ -146,8 +159,8 @@ impl Adding {
     }
 }
 
-fn undoing(removing: Removing, trouble: Trouble) -> Progress {
-    Progress::Later(Job::Remove(removing, Err(trouble)), More::AtOnce)
+fn undoing(removing: Removing, trouble: Trouble) -> Changed {
+    Changed::Later(Change::Removing(removing, Err(trouble)))
 }
 
 /// Reads all that is written, and looks at what can be known before anything is done.
@@ -170,26 +183,22 @@ fn read(stack: &Stack, written: &[WrittenForward]) -> Result<Vec<Range>, Trouble
     Ok(ranges)
 }
 
-fn adding(ranges: Vec<Range>, replaces: Option<Replacing>) -> Step {
+fn adding(ranges: Vec<Range>, replaces: Option<Replacing>) -> Change {
     let (made, waits, bound) = (Vec::new(), Vec::new(), Vec::new());
-    Step::Begun(Job::Add(Adding { ranges, next: (0, 0), made, waits, bound, replaces }))
+    Change::Adding(Box::new(Adding { ranges, next: (0, 0), made, waits, bound, replaces }))
 }
 
-pub(super) fn add(stack: &Stack, written: &[WrittenForward]) -> Step {
-    match read(stack, written) {
-        Ok(ranges) => adding(ranges, None),
-        Err(trouble) => Step::Done(Err(trouble)),
-    }
-}
-
-pub(super) fn remove(stack: &Stack, shared: &mut Shared, written: &[WrittenPlace]) -> Step {
-    match find(stack, shared, written) {
-        Ok((removing, waiting)) => {
+/// Begins a change. Nobody else changes forwards until it is over, but for the program itself.
+pub(super) fn begin(stack: &Stack, shared: &mut Shared, asked: &Asked) -> Result<Change, Trouble> {
+    Ok(match asked {
+        Asked::Add(written) => adding(read(stack, written)?, None),
+        Asked::Remove(written) => {
+            let (removing, waiting) = find(stack, shared, written)?;
             let answer = json!({ "removed": removing.0.len(), "waiting": waiting });
-            Step::Begun(Job::Remove(removing, Ok(answer)))
+            Change::Removing(removing, Ok(answer))
         }
-        Err(trouble) => Step::Done(Err(trouble)),
-    }
+        Asked::Replace(written) => replace(stack, written)?,
+    })
 }
 
 /// The forwards that are to go; and how many that wait have gone.
@@ -220,11 +229,8 @@ fn find(stack: &Stack, shared: &mut Shared, written: &[WrittenPlace]) -> Result<
 }
 
 /// Has exactly these forwards be there. The new ones come first, as only they can fail.
-pub(super) fn replace(stack: &Stack, written: &[WrittenForward]) -> Step {
-    let ranges = match read(stack, written) {
-        Ok(ranges) => ranges,
-        Err(trouble) => return Step::Done(Err(trouble)),
-    };
+fn replace(stack: &Stack, written: &[WrittenForward]) -> Result<Change, Trouble> {
+    let ranges = read(stack, written)?;
     let mut stays = HashSet::new();
     let mut lead = HashMap::new();
     let mut new = Vec::new();
@@ -247,7 +253,7 @@ pub(super) fn replace(stack: &Stack, written: &[WrittenForward]) -> Step {
     let remove: Vec<HostForwardHandle> =
         stack.host_forwards().map(|entry| entry.handle).filter(|handle| !stays.contains(handle)).collect();
     let kept = stays.len() - lead.len();
-    adding(new, Some(Replacing { lead: lead.into_iter().collect(), remove, kept }))
+    Ok(adding(new, Some(Replacing { lead: lead.into_iter().collect(), remove, kept })))
 }
 
 /// The parts of a range with these numbers, which follow each other.

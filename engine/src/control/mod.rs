@@ -2,7 +2,7 @@
 //!
 //! `server` has the socket and its clients, which stand in the stack's own poller: there is no thread. `session` is one client without
 //! its socket: bytes in, answers out, `lines` is its two bounded buffers. `request` says what a line asks for (`unique`: no member twice) and `answer` how it is
-//! answered, `job` is what takes more than one round (`reading` only reads, for the fuzz target). Of the requests, `forwards` (with `range` for what is written and `waiting` for
+//! answered, `job` is what takes more than one round, with `turns` for who changes forwards (one client at a time) (`reading` only reads, for the fuzz target). Of the requests, `forwards` (with `range` for what is written and `waiting` for
 //! what waits for its address), `flows`, `counters`, `records` and `rules` each do some. docs/control.md tells all of them.
 //!
 //! It reads the stack's tables and calls its methods, as a program would; the stack knows an `Attendant`. Nothing comes in here of
@@ -22,6 +22,7 @@ mod request;
 mod rules;
 mod server;
 mod session;
+mod turns;
 mod unique;
 mod waiting;
 

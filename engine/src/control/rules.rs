@@ -5,10 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Kind, Trouble};
-use super::job::Job;
 use super::request::WrittenQuestion;
 use super::server::Shared;
-use super::session::Step;
 use crate::policy::{Action, Name, Protocol, Question, Reason, Service, Verdict};
 use crate::stack::Stack;
 
@@ -147,15 +145,10 @@ pub(super) fn show(stack: &Stack, after: usize, most: usize) -> Value {
 }
 
 /// Has another policy judge, of this text. What is wrong with it changes nothing.
-pub(super) fn replace(stack: &mut Stack, shared: &mut Shared, text: &str) -> Step {
-    let Some(reader) = shared.reader() else {
-        return Step::Done(Err(Trouble::new(Kind::Unsupported, "nobody here reads the text of a policy")));
-    };
-    match reader(text) {
-        Err(message) => Step::Done(Err(Trouble::invalid(message))),
-        Ok(policy) => {
-            shared.begin_review(stack.replace_policy(policy));
-            Step::Begun(Job::Review)
-        }
-    }
+pub(super) fn replace(stack: &mut Stack, shared: &mut Shared, text: &str) -> Result<(), Trouble> {
+    let reader = shared.reader();
+    let reader = reader.ok_or_else(|| Trouble::new(Kind::Unsupported, "nobody here reads the text of a policy"))?;
+    let policy = reader(text).map_err(Trouble::invalid)?;
+    shared.begin_review(stack.replace_policy(policy));
+    Ok(())
 }

@@ -4,6 +4,7 @@ use std::io;
 
 use super::forwards::{Listing, Removing};
 use super::session::Session;
+use super::turns::{Turn, Turns};
 use super::waiting::Waiting;
 use super::{ControlOptions, PolicyReader};
 use crate::capture::unopened::Unopened;
@@ -16,7 +17,7 @@ use crate::host::unix::UnixAddress;
 use crate::stack::Stack;
 use crate::stack::attendant::{Attendant, More};
 use crate::stack::review::Review;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// Clients at one time. One more is turned away, unless one of them takes no answers: that one goes.
 const MOST: usize = 8;
@@ -27,6 +28,8 @@ const READ: usize = 16 * 1024;
 const READS: usize = 4;
 /// Flows that a round asks the policy about.
 const REVIEWED: usize = 256;
+/// Bytes of a policy up to which reading it is nothing that a guest would notice.
+const LONG_TEXT: usize = 64 * 1024;
 /// How long to wait with the next client when the host had no descriptor for it.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -34,11 +37,16 @@ const RETRY: Duration = Duration::from_millis(250);
 pub(super) struct Shared {
     reader: Option<PolicyReader>,
     waiting: Waiting,
+    turns: Turns,
+    /// When a policy may be read again.
+    next_reading: Option<Instant>,
     review: Option<Review>,
     /// What the last review has ended.
     ended: u64,
     /// Forwards of clients that have gone before they had them all.
     removing: Removing,
+    /// Forwards are there in part, or were removed in this round and are not closed yet, without anybody's turn.
+    unsettled: bool,
     /// The forwards in their order, while somebody asks for one page of them after the other.
     listing: Option<Listing>,
 }
@@ -46,7 +54,17 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(reader: Option<PolicyReader>) -> Shared {
         let removing = Removing::default();
-        Shared { reader, waiting: Waiting::default(), review: None, ended: 0, removing, listing: None }
+        Shared {
+            reader,
+            waiting: Waiting::default(),
+            turns: Turns::default(),
+            next_reading: None,
+            review: None,
+            ended: 0,
+            removing,
+            unsettled: false,
+            listing: None,
+        }
     }
 
     pub(super) fn reader(&self) -> Option<&PolicyReader> {
@@ -55,6 +73,26 @@ impl Shared {
 
     pub(super) fn waiting(&mut self) -> &mut Waiting {
         &mut self.waiting
+    }
+
+    pub(super) fn turns(&mut self) -> &mut Turns {
+        &mut self.turns
+    }
+
+    /// When a policy may be read, where that is not at once.
+    pub(super) fn next_reading(&self) -> Option<Instant> {
+        self.next_reading
+    }
+
+    /// The text of a policy is read now, in one piece. After a long one nobody reads another for a microsecond for each of its bytes,
+    /// which is ten to twenty times as long as it takes, so that the guest has the rest of the time, whatever clients do.
+    pub(super) fn has_read(&mut self, bytes: usize, now: Instant) {
+        self.next_reading = (bytes > LONG_TEXT).then(|| now + Duration::from_micros(bytes as u64));
+    }
+
+    /// Whether forwards may be changed by whoever has this turn: nobody else does, and nothing is left to be undone of those before.
+    pub(super) fn may_change(&self, turn: &Turn) -> bool {
+        self.turns.has_come(turn) && self.removing.is_done() && !self.unsettled
     }
 
     pub(super) fn listing(&mut self) -> &mut Option<Listing> {
@@ -77,7 +115,9 @@ impl Shared {
 
     /// Does what nobody waits for, or several.
     pub(super) fn work(&mut self, stack: &mut Stack) -> More {
-        let mut more = self.waiting.work(stack);
+        // What is being tried comes to its end, but nothing else is begun while somebody changes forwards.
+        let tries = self.waiting.is_trying();
+        let mut more = self.waiting.work(stack, self.turns.is_over());
         if let Some(review) = &mut self.review {
             if stack.review(review, REVIEWED) {
                 more = More::AtOnce;
@@ -86,9 +126,11 @@ impl Shared {
                 self.review = None;
             }
         }
-        if self.removing.go_on(stack) {
+        let removes = self.removing.go_on(stack);
+        if removes {
             more = More::AtOnce;
         }
+        self.unsettled = removes || tries || self.waiting.is_trying();
         more
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::answer::{self, Answer, Kind, Trouble};
+use super::forwards::Asked;
 use super::job::{Job, Progress};
 use super::lines::{Answers, LONGEST, Lines};
 use super::request::{self, Request};
@@ -139,9 +140,9 @@ fn begin(request: Request, stack: &mut Stack, shared: &mut Shared) -> Step {
             "draining": stack.is_draining(),
         })),
         Request::ForwardList { after, most } => forwards::list(stack, shared, after, most),
-        Request::ForwardAdd(written) => return forwards::add(stack, &written),
-        Request::ForwardRemove(written) => return forwards::remove(stack, shared, &written),
-        Request::ForwardReplace(written) => return forwards::replace(stack, &written),
+        Request::ForwardAdd(written) => return Step::Begun(Job::change(Asked::Add(written), shared)),
+        Request::ForwardRemove(written) => return Step::Begun(Job::change(Asked::Remove(written), shared)),
+        Request::ForwardReplace(written) => return Step::Begun(Job::change(Asked::Replace(written), shared)),
         Request::Flows { after, most } => flows::page(stack, after, most),
         Request::Counters => counters::all(stack),
         Request::CaptureStart(written) => records::start_capture(stack, &written),
@@ -150,7 +151,7 @@ fn begin(request: Request, stack: &mut Stack, shared: &mut Shared) -> Step {
         Request::LogStop => records::stop_log(stack),
         Request::PolicyTest(written) => rules::test(stack, &written),
         Request::PolicyShow { after, most } => Ok(rules::show(stack, after, most)),
-        Request::PolicyReplace { text } => return rules::replace(stack, shared, &text),
+        Request::PolicyReplace { text } => return Step::Begun(Job::Policy(text)),
         Request::Drain { wait } => {
             stack.drain(true);
             if wait {

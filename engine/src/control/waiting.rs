@@ -100,9 +100,17 @@ impl Waiting {
         self.waiters.iter().chain(self.wanted_one()).map(words).collect()
     }
 
-    /// Tries them, if it is time; says when there is more to do.
-    pub(super) fn work(&mut self, stack: &mut Stack) -> More {
+    /// Whether one of them is there in part.
+    pub(super) fn is_trying(&self) -> bool {
+        self.trying.is_some()
+    }
+
+    /// Tries them, if it is time, and a further one only where one `begins`; says when there is more to do.
+    pub(super) fn work(&mut self, stack: &mut Stack, begins: bool) -> More {
         let now = stack.time();
+        if !begins && self.trying.is_none() {
+            return self.next.map_or(More::Nothing, More::At);
+        }
         if self.due == 0 && self.trying.is_none() {
             if self.waiters.is_empty() {
                 self.next = None;
@@ -115,7 +123,7 @@ impl Waiting {
             (self.due, self.next) = (self.waiters.len(), Some(now + RETRY));
         }
         for _ in 0..SLICE {
-            if self.trying.is_none() {
+            if self.trying.is_none() && begins {
                 self.begin();
             }
             let Some(trying) = self.trying.take() else {
