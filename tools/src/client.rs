@@ -11,6 +11,8 @@ use super::Failure;
 
 /// The version of the protocol that is spoken here.
 const PROTOCOL: u64 = 1;
+/// The longest request, in bytes: a library takes no longer line.
+const LONGEST: usize = 1024 * 1024;
 /// So long a library may take for its first line. One that takes longer is in a program that stands still.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Where sockets are looked for: beneath $XDG_RUNTIME_DIR, and beneath /run.
@@ -92,8 +94,22 @@ impl Client {
     pub(crate) fn ask(&mut self, word: &str, mut members: Value) -> Result<(), Failure> {
         members["id"] = 1.into();
         members["do"] = word.into();
-        self.stream.get_mut().write_all(format!("{members}\n").as_bytes())?;
-        let mut answer = self.read()?;
+        let line = members.to_string();
+        if line.len() > LONGEST {
+            let bytes = line.len();
+            return Err(Failure::new(format!("the request has {bytes} bytes, and a control socket takes {LONGEST}")));
+        }
+        let mut answer = match self.stream.get_mut().write_all(format!("{line}\n").as_bytes()) {
+            // A library that takes no more has said why before: that there are too many clients already, say. Where it has not, what the system
+            // says of the writing is the reason.
+            Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+                self.read().map_err(|_| Failure::from(error))?
+            }
+            written => {
+                written?;
+                self.read()?
+            }
+        };
         if let Some(text) = answer["error"]["message"].as_str() {
             return Err(Failure::new(text));
         }

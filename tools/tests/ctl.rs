@@ -1,5 +1,7 @@
 //! The command itself, against a network that runs in this program.
 
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use std::thread::JoinHandle;
 use oxislirp::drive::{Driver, MemoryLink, Stop};
 use oxislirp::policy::Policy;
 use oxislirp::{Config, ControlOptions, Stack};
+use serde_json::json;
 
 /// A network with a control socket, and a folder; both go with this value.
 struct Network {
@@ -229,6 +232,50 @@ fn what_will_not_work_is_said_with_its_place() {
     );
     assert!(wrong.contains(&format!("{}{}: there is something else", place(7, "control.socket"), file.display())));
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn what_the_library_has_said_before_it_took_no_more_is_told() {
+    let network = Network::new("turned-away");
+    let path = network.folder.join("oxislirp/x.sock");
+    let clients: Vec<UnixStream> = (0..8).map(|_| greeted(&path)).collect();
+    assert_eq!(network.refused("ctl version"), "oxislirp: there are as many clients as there may be\n");
+    drop(clients);
+    // One that refuses a request of which it has read the beginning only.
+    let path = network.folder.join("other.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let library = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"{\"oxislirp\":1}\n").unwrap();
+        stream.read_exact(&mut [0; 1024]).unwrap();
+        stream.write_all(b"{\"error\":{\"kind\":\"syntax\",\"message\":\"too much\"},\"id\":null}\n").unwrap();
+    });
+    let file = network.folder.join("policy");
+    // More than a socket keeps for somebody who does not read.
+    std::fs::write(&file, vec![b'#'; 1_000_000]).unwrap();
+    let replace = format!("ctl --socket {} policy replace {}", path.display(), file.display());
+    assert_eq!(network.refused(&replace), "oxislirp: too much\n");
+    library.join().unwrap();
+}
+
+#[test]
+fn the_longest_request_is_sent_and_a_longer_one_is_not() {
+    let network = Network::new("longest");
+    let around = json!({ "do": "policy.replace", "id": 1, "text": "" }).to_string().len();
+    let file = network.folder.join("policy");
+    let replace = format!("ctl policy replace {}", file.display());
+    std::fs::write(&file, vec![b'#'; 1_048_576 - around]).unwrap();
+    assert_eq!(network.refused(&replace), format!("oxislirp: {}:1: nonsense\n", file.display()));
+    std::fs::write(&file, vec![b'#'; 1_048_577 - around]).unwrap();
+    let said = "oxislirp: the request has 1048577 bytes, and a control socket takes 1048576\n";
+    assert_eq!(network.refused(&replace), said);
+}
+
+/// A client that was let in.
+fn greeted(path: &Path) -> UnixStream {
+    let mut stream = UnixStream::connect(path).unwrap();
+    stream.read_exact(&mut [0; 1]).unwrap();
+    stream
 }
 
 #[test]

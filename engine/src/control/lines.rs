@@ -1,6 +1,6 @@
 //! What a client has sent and is not read yet, and what it was answered and has not taken yet.
 
-/// The longest line, in bytes, with its end: a policy of as many rules as there may be is one.
+/// The longest line, in bytes, without its end: a policy of as many rules as there may be is one.
 pub(super) const LONGEST: usize = 1024 * 1024;
 /// As much room for lines as a client keeps that has sent a longer one.
 const KEPT: usize = 64 * 1024;
@@ -51,7 +51,7 @@ impl Lines {
         };
         let line = self.begun..end;
         (self.begun, self.looked) = (end + 1, end + 1);
-        if line.len() >= LONGEST {
+        if line.len() > LONGEST {
             return Err(TooLong);
         }
         let line = self.bytes.get(line).unwrap_or_default();
@@ -118,12 +118,12 @@ mod tests {
     #[test]
     fn a_line_has_an_end() {
         let mut lines = Lines::default();
-        lines.put(&[b'x'; LONGEST - 1]);
-        assert_eq!(lines.next(), Ok(None));
-        lines.put(b"\n");
-        assert_eq!(lines.next().map(|line| line.map(<[u8]>::len)), Ok(Some(LONGEST - 1)));
         lines.put(&[b'x'; LONGEST]);
+        assert_eq!(lines.next(), Ok(None));
         assert!(lines.has_room());
+        lines.put(b"\n");
+        assert_eq!(lines.next().map(|line| line.map(<[u8]>::len)), Ok(Some(LONGEST)));
+        lines.put(&[b'x'; LONGEST + 1]);
         lines.put(b"\n");
         assert_eq!(lines.next(), Err(TooLong));
         lines.put(&[b'x'; LONGEST + 1]);
