@@ -1,7 +1,7 @@
 //! `oxislirp`: what a person asks a network that runs, and what a file of OXISLIRP_CONFIG means.
 //!
 //! `cli` is the command line; `check` explains a file, with `obstacle` for what cannot be made; `client` speaks to a control socket and
-//! `forwards`, `flows`, `counters` and `policy` write what it says so that people can read it; `run` puts the library under a program;
+//! `forwards`, `flows`, `counters`, `records`, `policy` and `drain` write what it says so that people can read it; `run` puts the library under a program;
 //! `generate` makes completions and manual pages, `reference` the schema of a file and the page of docs/ that is made from it. What a request means is the library's (docs/control.md): here is only its way there and
 //! back.
 
@@ -14,11 +14,13 @@ mod client;
 #[path = "../../src/config_file/mod.rs"]
 mod config_file;
 mod counters;
+mod drain;
 mod flows;
 mod forwards;
 mod generate;
 mod obstacle;
 mod policy;
+mod records;
 #[cfg(feature = "schema")]
 mod reference;
 #[cfg(target_os = "linux")]
@@ -130,20 +132,16 @@ fn ctl(client: &mut Client, command: Ctl) -> Result<(), Failure> {
             }
             client.ask("capture.start", members)?
         }
-        Ctl::Capture(Capture::Stop) => client.ask("capture.stop", json!({}))?,
+        Ctl::Capture(Capture::Stop) => return records::stop(client, "capture.stop", "captured", "frames"),
         Ctl::Log(Log::Start { file }) => client.ask("log.start", json!({ "file": client::absolute(&file)? }))?,
-        Ctl::Log(Log::Stop) => client.ask("log.stop", json!({}))?,
+        Ctl::Log(Log::Stop) => return records::stop(client, "log.stop", "logged", "lines"),
         Ctl::Policy(Policy::Show) => return policy::show(client),
         Ctl::Policy(Policy::Test { question, .. }) => return policy::test(client, &question),
         Ctl::Policy(Policy::Replace { file }) => return policy::replace(client, &file),
         Ctl::Policy(Policy::Explain { file }) => return check::explain(&file),
-        Ctl::Drain { wait } => client.ask("drain", json!({ "wait": wait }))?,
+        Ctl::Drain { wait } => return drain::drain(client, wait),
         Ctl::Resume => client.ask("resume", json!({}))?,
-        Ctl::Version => client.ask("version", json!({}))?,
+        Ctl::Version => return drain::version(client),
     };
-    let answer = client.take_answer();
-    if answer.as_object().is_some_and(|members| !members.is_empty()) {
-        client::say(&format!("{answer}\n"))?;
-    }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The command itself, against a network that runs in this program.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -98,10 +98,11 @@ fn what_there_is_is_told_in_tables_and_lines() {
     assert_eq!(top.matches("0 flows, to the host 0 B/s").count(), 2, "{top}");
     assert!(network.ok("ctl counters").contains("frames_from_guest    0\n"));
     assert!(network.ok("ctl counters --prometheus").contains("oxislirp_flows{protocol=\"udp\"} 0\n"));
-    assert!(network.ok("ctl version").contains("\"protocol\":1"));
+    let version = network.ok("ctl version");
+    assert!(version.contains(&format!(" in process {}, version 1 of the protocol\n", std::process::id())), "{version}");
     let file = network.folder.join("x.pcapng");
     network.ok(&format!("ctl capture start {}", file.display()));
-    assert!(network.ok("ctl capture stop").contains("\"captured\":0"));
+    assert_eq!(network.ok("ctl capture stop"), "frames captured: 0, dropped: 0\n");
     assert!(std::fs::metadata(file).unwrap().len() > 0);
     assert!(network.refused("ctl capture stop").contains("there is no capture"));
     let refused = network.refused("ctl capture start /nowhere/x");
@@ -120,7 +121,9 @@ fn the_policy_is_tested_shown_and_replaced() {
     assert_eq!(network.ok(&replace), "another policy judges, flows that it ended: 0\n");
     assert!(network.refused("ctl policy test --tcp 192.0.2.1:443").contains("not allowed"));
     assert!(network.ok("ctl policy show").starts_with("default: deny"));
-    assert_eq!(network.ok("ctl drain --wait"), "{\"flows\":0}\n");
+    assert_eq!(network.ok("ctl drain --wait"), "no flow begins any more, and the last one has ended\n");
+    assert_eq!(network.ok("ctl drain"), "no flow begins any more, flows that go on: 0\n");
+    assert!(network.ok("ctl version").contains("; no flow begins any more\n"));
     assert_eq!(network.ok("ctl resume"), "");
 }
 
@@ -269,6 +272,34 @@ fn the_longest_request_is_sent_and_a_longer_one_is_not() {
     std::fs::write(&file, vec![b'#'; 1_048_577 - around]).unwrap();
     let said = "oxislirp: the request has 1048577 bytes, and a control socket takes 1048576\n";
     assert_eq!(network.refused(&replace), said);
+}
+
+/// Somebody else has sent `resume` while this one waited.
+#[test]
+fn a_network_that_was_let_go_on_counts_for_no_drained_one() {
+    let network = Network::new("resumed");
+    let path = network.folder.join("other.sock");
+    for (flows, draining, what) in
+        [(1, false, Some("that go on: 1")), (0, false, Some("that go on: 0")), (0, true, None)]
+    {
+        let listener = UnixListener::bind(&path).unwrap();
+        let library = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(b"{\"oxislirp\":1}\n").unwrap();
+            let mut requests = BufReader::new(stream.try_clone().unwrap()).lines();
+            for answer in [json!({ "flows": flows }), json!({ "draining": draining })] {
+                requests.next().unwrap().unwrap();
+                writeln!(stream, "{}", json!({ "id": 1, "ok": answer })).unwrap();
+            }
+        });
+        let words = format!("ctl --socket {} drain --wait", path.display());
+        match what {
+            Some(what) => assert!(network.refused(&words).contains(what)),
+            None => assert!(network.ok(&words).contains("the last one has ended")),
+        }
+        library.join().unwrap();
+        std::fs::remove_file(&path).unwrap();
+    }
 }
 
 /// A client that was let in.
