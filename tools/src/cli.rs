@@ -201,6 +201,9 @@ pub(crate) enum Policy {
     Test {
         #[command(flatten)]
         question: Question,
+        /// The guest's end: an address and a port, or a port of whatever address it has (:22). Where somebody comes to the guest, that is the port he comes to.
+        #[arg(long, value_name = "[ADDRESS]:PORT")]
+        guest: Option<String>,
         /// By the policy of a file, without a network that runs.
         #[arg(long)]
         file: Option<PathBuf>,

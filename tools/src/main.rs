@@ -93,8 +93,8 @@ fn run(command: Command) -> Result<(), Failure> {
         #[cfg(target_os = "linux")]
         Command::Run(run) => run::run(run),
         Command::Ctl { command: Ctl::Policy(Policy::Explain { file }), .. } => check::explain(&file),
-        Command::Ctl { command: Ctl::Policy(Policy::Test { question, file: Some(file) }), .. } => {
-            policy::test_file(&file, &question)
+        Command::Ctl { command: Ctl::Policy(Policy::Test { question, guest, file: Some(file) }), .. } => {
+            policy::test_file(&file, &question, guest.as_deref())
         }
         Command::Ctl { socket, command } => ctl(&mut Client::connect(socket.as_deref())?, command),
     }
@@ -136,7 +136,7 @@ fn ctl(client: &mut Client, command: Ctl) -> Result<(), Failure> {
         Ctl::Log(Log::Start { file }) => client.ask("log.start", json!({ "file": client::absolute(&file)? }))?,
         Ctl::Log(Log::Stop) => return records::stop(client, "log.stop", "logged", "lines"),
         Ctl::Policy(Policy::Show) => return policy::show(client),
-        Ctl::Policy(Policy::Test { question, .. }) => return policy::test(client, &question),
+        Ctl::Policy(Policy::Test { question, guest, .. }) => return policy::test(client, &question, guest.as_deref()),
         Ctl::Policy(Policy::Replace { file }) => return policy::replace(client, &file),
         Ctl::Policy(Policy::Explain { file }) => return check::explain(&file),
         Ctl::Drain { wait } => return drain::drain(client, wait),

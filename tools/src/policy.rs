@@ -30,11 +30,14 @@ pub(crate) fn replace(client: &mut Client, file: &Path) -> Result<(), Failure> {
     say(&format!("another policy judges, flows that it ended: {}\n", client.take_answer()["ended"]))
 }
 
-pub(crate) fn test(client: &mut Client, question: &Question) -> Result<(), Failure> {
+pub(crate) fn test(client: &mut Client, question: &Question, guest: Option<&str>) -> Result<(), Failure> {
     let (protocol, to, from) = question.parts();
     let mut members = json!({ "protocol": protocol });
     if let Some((name, end)) = to.map(|to| ("to", to)).or(from.map(|from| ("from", from))) {
         members[name] = end.into();
+    }
+    if let Some(guest) = guest {
+        members["guest"] = guest.into();
     }
     client.ask("policy.test", members)?;
     let answer = client.take_answer();
@@ -43,27 +46,45 @@ pub(crate) fn test(client: &mut Client, question: &Question) -> Result<(), Failu
         "rule" => format!("rule {}", answer["rule"]),
         "hello" => format!("rule {}, which wants a name in the first bytes", answer["rule"]),
         "no-policy" => "there is no policy".into(),
+        "draining" => "the network is drained, and no flow begins".into(),
         other => format!("the {other}"),
     };
     let host = answer["host"].as_str().map(|host| format!(" ({host} on this machine)")).unwrap_or_default();
     let service = answer["service"].as_str().map(|service| format!(" (the service {service})")).unwrap_or_default();
-    say(&format!("{}{host}{service}: {by}\n", text("action")))?;
+    let guest = answer["guest"].as_str().map(to_guest).unwrap_or_default();
+    let named = if answer["if_named"].is_string() { UNRESOLVED } else { "" };
+    say(&format!("{}{host}{service}{guest}: {by}{named}\n", text("action")))?;
     if text("action") == "allow" { Ok(()) } else { Err(Failure::new("it is not allowed")) }
 }
 
+/// Where somebody comes to, of the guest.
+fn to_guest(guest: &str) -> String {
+    match guest.strip_suffix(":0") {
+        Some(_) => " (to no port in particular; --guest says to which)".into(),
+        None => format!(" (to {guest})"),
+    }
+}
+
+/// Why an address is refused that a rule has by its name.
+const UNRESOLVED: &str =
+    "; no answer to the guest has had this address yet, and a rule with names would have it otherwise";
+
 /// By the policy of a file, in the network that programs have by default.
-pub(crate) fn test_file(file: &Path, question: &Question) -> Result<(), Failure> {
+pub(crate) fn test_file(file: &Path, question: &Question, guest: Option<&str>) -> Result<(), Failure> {
     let policy = check::read(file)?.policy;
     let policy = policy.ok_or_else(|| Failure::new(format!("{}: no table [policy]", file.display())))?;
-    let guest = SocketAddr::from(([10, 0, 2, 15], 1024));
     let (protocol, to, from) = question.parts();
+    let guest = match guest {
+        Some(guest) => guest_end(guest)?,
+        None => SocketAddr::from((GUEST, if to.is_some() { 1024 } else { 0 })),
+    };
     let protocol = match protocol {
         "udp" => Protocol::Udp,
         "icmp" => Protocol::Icmp,
         _ => Protocol::Tcp,
     };
     if let Some((name, port)) = to.and_then(name) {
-        return say_verdict(&policy.judge_visit(protocol, guest, &name, port));
+        return say_verdict(&policy.judge_visit(protocol, guest, &name, port), "");
     }
     let question = match (to, from) {
         (Some(to), _) => {
@@ -76,7 +97,8 @@ pub(crate) fn test_file(file: &Path, question: &Question) -> Result<(), Failure>
         (None, Some(from)) => oxislirp::policy::Question::incoming(protocol, guest, end(from, Protocol::Icmp)?),
         (None, None) => return Err(Failure::new("there is nothing to ask")),
     };
-    say_verdict(&policy.judge(&question))
+    let to = if from.is_some() { to_guest(&guest.to_string()) } else { String::new() };
+    say_verdict(&policy.judge(&question), &to)
 }
 
 /// A name and a port, if that is what it is.
@@ -88,7 +110,8 @@ fn name(text: &str) -> Option<(Name, u16)> {
     Some((name.parse().ok()?, port.parse().ok()?))
 }
 
-fn say_verdict(verdict: &Verdict) -> Result<(), Failure> {
+/// `to` is where somebody comes to, of the guest.
+fn say_verdict(verdict: &Verdict, to: &str) -> Result<(), Failure> {
     let Verdict { action, reason, .. } = *verdict;
     let word = match action {
         Action::Allow => "allow",
@@ -101,7 +124,7 @@ fn say_verdict(verdict: &Verdict) -> Result<(), Failure> {
         Reason::Preset => "the preset".into(),
         _ => "the default".into(),
     };
-    say(&format!("{word}: {by}\n"))?;
+    say(&format!("{word}{to}: {by}\n"))?;
     if action == Action::Allow { Ok(()) } else { Err(Failure::new("it is not allowed")) }
 }
 
@@ -115,6 +138,16 @@ fn end(text: &str, protocol: Protocol) -> Result<SocketAddr, Failure> {
     }
 }
 
+/// The guest's end, as the library reads it.
+fn guest_end(text: &str) -> Result<SocketAddr, Failure> {
+    match text.strip_prefix(':').map(str::parse) {
+        Some(Ok(port)) => Ok(SocketAddr::from((GUEST, port))),
+        _ => end(text, Protocol::Icmp),
+    }
+}
+
+/// The guest of the default network.
+const GUEST: [u8; 4] = [10, 0, 2, 15];
 /// The virtual host and name server of the default network.
 const HOST: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2)), IpAddr::V6(Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 2))];

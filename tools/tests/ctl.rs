@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use oxislirp::drive::{Driver, MemoryLink, Stop};
-use oxislirp::policy::Policy;
+use oxislirp::policy::{Direction, Policy, PortRange, Protocol, Rule};
 use oxislirp::{Config, ControlOptions, Stack};
 use serde_json::json;
 
@@ -26,6 +26,11 @@ impl Network {
         let mut stack = Stack::new(Config::default()).unwrap();
         let reader = |text: &str| match text {
             "none" => Policy::builder().build().map_err(|error| error.to_string()),
+            "ssh" => {
+                let ssh = Rule::allow().direction(Direction::In).guest_ports([PortRange::one(22)]);
+                let name = Rule::allow().protocol(Protocol::Tcp).names(["example.org".parse().unwrap()]);
+                Policy::builder().rule(ssh).rule(name).build().map_err(|error| error.to_string())
+            }
             _ => Err("text:1: nonsense".to_owned()),
         };
         let options = ControlOptions::new(folder.join("oxislirp/x.sock")).policy_reader(Arc::new(reader));
@@ -125,6 +130,41 @@ fn the_policy_is_tested_shown_and_replaced() {
     assert_eq!(network.ok("ctl drain"), "no flow begins any more, flows that go on: 0\n");
     assert!(network.ok("ctl version").contains("; no flow begins any more\n"));
     assert_eq!(network.ok("ctl resume"), "");
+}
+
+#[test]
+fn a_test_says_what_its_answer_rests_on() {
+    let network = Network::new("asked");
+    let file = network.folder.join("policy");
+    std::fs::write(&file, "ssh").unwrap();
+    network.ok(&format!("ctl policy replace {}", file.display()));
+    let from = "ctl policy test --from 192.0.2.1";
+    assert_eq!(network.ok(&format!("{from} --guest :22")), "allow (to 10.0.2.15:22): rule 1\n");
+    assert_eq!(network.ok(&format!("{from} --guest 10.0.2.99:22")), "allow (to 10.0.2.99:22): rule 1\n");
+    let said = |words: &str| {
+        let output = network.run(words);
+        assert_eq!(output.status.code(), Some(1), "{words}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(said(&format!("{from} --guest :23")), "deny (to 10.0.2.15:23): the default\n");
+    assert!(said(from).contains("(to no port in particular; --guest says to which): the default"));
+    assert!(network.refused(&format!("{from} --guest :x")).contains("guest: `:x` is no address"));
+    // What counts for a name is known when the guest has asked for that.
+    assert!(said("ctl policy test --tcp 192.0.2.1:443").contains("deny: the default; no answer to the guest has had"));
+    assert_eq!(said("ctl policy test --udp 192.0.2.1:443"), "deny: the default\n");
+    assert_eq!(network.ok("ctl policy test --tcp example.org:443"), "allow: rule 2\n");
+    network.ok("ctl drain");
+    for what in ["--tcp example.org:443", "--from 192.0.2.1 --guest :22", "--udp 192.0.2.1:443"] {
+        assert!(
+            said(&format!("ctl policy test {what}")).contains("the network is drained, and no flow begins"),
+            "{what}"
+        );
+    }
+    std::fs::write(&file, "[[policy.rule]]\naction = 'allow'\ndirection = 'in'\nprotocol = 'tcp'\nguest-port = 22\n")
+        .unwrap();
+    let of_file = |guest: &str| run(&network.folder, &format!("{from} --guest {guest} --file {}", file.display()));
+    assert_eq!(of_file(":22").stdout, b"allow (to 10.0.2.15:22): rule 1\n");
+    assert_eq!(of_file(":23").status.code(), Some(1));
 }
 
 #[test]

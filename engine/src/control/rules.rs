@@ -7,15 +7,18 @@ use serde_json::{Map, Value, json};
 use super::answer::{Answer, Kind, Trouble};
 use super::request::WrittenQuestion;
 use super::server::Shared;
-use crate::policy::{Action, Name, Protocol, Question, Reason, Service, Verdict};
+use crate::policy::{Action, Direction, Name, Policy, Protocol, Question, Reason, Service, Verdict};
 use crate::stack::Stack;
 
 /// What the policy says of a flow that might begin.
 pub(super) fn test(stack: &Stack, written: &WrittenQuestion) -> Answer {
     let protocol = written.protocol.as_deref().map_or(Ok(Protocol::Tcp), protocol)?;
     let expected = stack.expected_guest();
-    let guest = written.guest.as_deref().map_or(Ok(expected), |guest| end(guest, "guest", None))?;
+    let guest = written.guest.as_deref().map_or(Ok(expected), |guest| guest_end(guest, expected))?;
     if let Some((name, port)) = written.to.as_deref().filter(|_| written.from.is_none()).and_then(name) {
+        if stack.is_draining() {
+            return Ok(drained());
+        }
         return Ok(stack.policy().map_or_else(without_policy, |policy| {
             let mut members = Map::new();
             name_verdict(&mut members, &policy.judge_visit(protocol, guest, &name, port));
@@ -39,14 +42,48 @@ pub(super) fn test(stack: &Stack, written: &WrittenQuestion) -> Answer {
     } else if question.host != question.named {
         members.insert("host".into(), question.host.to_string().into());
     }
+    if question.direction == Direction::In {
+        members.insert("guest".into(), guest.to_string().into());
+    }
+    if stack.is_draining() && !matches!(question.service, Some(Service::Dhcp | Service::Echo)) {
+        if let Value::Object(drained) = drained() {
+            members.extend(drained);
+        }
+        return Ok(Value::Object(members));
+    }
     match stack.verdict(&question) {
         None => {
             members.insert("action".into(), "allow".into());
             members.insert("by".into(), "no-policy".into());
         }
-        Some(verdict) => name_verdict(&mut members, &verdict),
+        Some(verdict) => {
+            name_verdict(&mut members, &verdict);
+            if stack.policy().is_some_and(|policy| waits_for_a_name(policy, &question, &verdict)) {
+                members.insert("if_named".into(), "allow".into());
+            }
+        }
     }
     Ok(Value::Object(members))
+}
+
+/// What becomes of every flow that might begin while the network is drained, as it is told to the guest.
+fn drained() -> Value {
+    json!({ "action": "deny", "by": "draining" })
+}
+
+/// Whether this is refused, and would not be if its address counted for the names of the rules: no answer has had it yet.
+fn waits_for_a_name(policy: &Policy, question: &Question, verdict: &Verdict) -> bool {
+    let passes = |verdict: &Verdict| verdict.action == Action::Allow || matches!(verdict.reason, Reason::Hello(_));
+    let may_count = question.direction == Direction::Out && question.service.is_none() && policy.has_names();
+    may_count && !passes(verdict) && passes(&policy.judge_among(question, |_| true))
+}
+
+/// The guest's end: an address with a port, or the port of whatever address it has (`:22`).
+fn guest_end(text: &str, expected: SocketAddr) -> Result<SocketAddr, Trouble> {
+    match text.strip_prefix(':').map(str::parse) {
+        Some(Ok(port)) => Ok(SocketAddr::new(expected.ip(), port)),
+        _ => end(text, "guest", None),
+    }
 }
 
 /// A protocol by its name.
