@@ -127,7 +127,11 @@ pub(crate) enum Forward {
     /// Has exactly these forwards be there.
     Replace {
         /// Each as PROTOCOL,LISTEN[,GUEST]: tcp,127.0.0.1:8080,:80 or unix,/run/ssh.sock,:22
+        #[arg(required_unless_present = "none")]
         forwards: Vec<String>,
+        /// None at all: all that there are go.
+        #[arg(long, conflicts_with = "forwards")]
+        none: bool,
     },
 }
 

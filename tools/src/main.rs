@@ -107,7 +107,7 @@ fn ctl(client: &mut Client, command: Ctl) -> Result<(), Failure> {
             return forwards::add(client, &protocol, &listen, guest.as_deref(), wait, only_v6);
         }
         Ctl::Forward(Forward::Remove { protocol, listen }) => return forwards::remove(client, &protocol, &listen),
-        Ctl::Forward(Forward::Replace { forwards }) => return forwards::replace(client, &forwards),
+        Ctl::Forward(Forward::Replace { forwards, .. }) => return forwards::replace(client, &forwards),
         Ctl::Flows { json } => return flows::list(client, json),
         Ctl::Top { interval, count } => return flows::top(client, interval, count),
         Ctl::Counters { prometheus } => return counters::write(client, prometheus),

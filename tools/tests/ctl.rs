@@ -90,6 +90,11 @@ fn forwards_are_added_listed_replaced_and_removed() {
     assert!(network.refused("ctl forward add tcp nowhere:1 :80").starts_with("oxislirp: listen: `nowhere:1` is no"));
     let done = network.ok(&format!("ctl forward replace tcp,127.0.0.1:{one},:81"));
     assert_eq!(done, "changed 1, removed 1\n");
+    // Nothing that was said, as by a variable that is empty, is not the wish to have none.
+    assert_eq!(network.run("ctl forward replace").status.code(), Some(2));
+    assert_ne!(network.ok("ctl forward list"), "");
+    assert_eq!(network.ok("ctl forward replace --none"), "removed 1\n");
+    let one = port(&network.ok("ctl forward add tcp 127.0.0.1:0 :80"));
     assert_eq!(network.ok(&format!("ctl forward remove tcp 127.0.0.1:{one}")), "removed 1\n");
     assert_eq!(network.ok("ctl forward list"), "");
 }
