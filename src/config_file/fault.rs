@@ -46,6 +46,11 @@ impl Fault {
         Fault { text: format!("{place}: {message}"), errno: errno::EINVAL, unread: false }
     }
 
+    /// The same, at a place that is known already.
+    pub(super) fn at_place(place: &str, message: &str) -> Fault {
+        Fault { text: format!("{place}: {message}"), errno: errno::EINVAL, unread: false }
+    }
+
     /// The number that `errno` is set to.
     pub(crate) fn errno(&self) -> i32 {
         self.errno

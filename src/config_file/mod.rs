@@ -4,7 +4,7 @@
 //!
 //! Here are the reading and the list of tables; each table has a file of its own, which turns what was written into values
 //! of the engine. `item` has single values, `fault` says what is wrong and where, `paths` what `%p` and `%i` in a path stand
-//! for, `places` where something stands, for the command, and `schema` what may stand in a file, made from the same types; only the command is compiled with it. What a value means is the engine's, and nothing here knows of it.
+//! for, `places` where something stands, `unmade` what the system says of a file or a socket that stands there, and `schema` what may stand in a file, made from the same types; only the command is compiled with it. What a value means is the engine's, and nothing here knows of it.
 
 mod capture;
 mod control;
@@ -15,13 +15,14 @@ mod limits;
 mod log;
 mod network;
 mod paths;
-#[allow(dead_code, reason = "it is the command that asks")]
+#[allow(dead_code, reason = "some of it only the command asks for")]
 mod places;
 mod policy;
 #[cfg(feature = "schema")]
 mod policy_schema;
 #[cfg(feature = "schema")]
 mod schema;
+mod unmade;
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};
@@ -72,6 +73,8 @@ pub(crate) struct Settings {
     pub(crate) log: Option<PathBuf>,
     pub(crate) network: network::Network,
     pub(crate) policy: Option<Policy>,
+    /// Where that stands which is to be made.
+    places: Places,
 }
 
 impl Settings {
@@ -104,20 +107,32 @@ impl Settings {
     /// # Errors
     /// Something in it makes no sense.
     pub(crate) fn parse(path: &Path, text: &str, instance: &Instance) -> Result<Settings, Fault> {
-        let Tables { capture, control, dns, limits, log, network, policy } =
-            toml::from_str(text).map_err(|error| Fault::in_text(path, text, &error))?;
+        let tables: Tables = toml::from_str(text).map_err(|error| Fault::in_text(path, text, &error))?;
+        let places = Places::of_made(&tables, path, text);
+        let Tables { capture, control, dns, limits, log, network, policy } = tables;
         let at = |(place, message): (Range<usize>, String)| Fault::at(path, text, place.start, &message);
         let capture = capture.map(|table| table.options(instance)).transpose().map_err(at)?;
         let control = control.map(|table| table.options(text, instance)).transpose().map_err(at)?;
         let dns = dns.map(|table| table.dns(instance)).transpose().map_err(at)?;
         let log = log.map(|table| table.path(instance)).transpose().map_err(at)?;
+        // They are emptied when they are opened.
+        for (file, place) in capture
+            .iter()
+            .flat_map(CaptureOptions::paths)
+            .map(|file| (file, &places.capture))
+            .chain(log.clone().map(|file| (file, &places.log)))
+        {
+            if is_same(&file, path) {
+                return Err(Fault::at_place(place, "that is this file itself, which would be emptied"));
+            }
+        }
         let network = network.map(network::Table::network).transpose().map_err(at)?.unwrap_or_default();
         let (whole, guest) = limits.map(|table| table.limits()).transpose().map_err(at)?.unwrap_or_default();
         let of_rules = policy.as_ref().map(policy::Table::limits).transpose().map_err(at)?.unwrap_or_default();
         let limits = Limits::new().whole(whole).each_guest(guest);
         let limits = of_rules.into_iter().fold(limits, |limits, (number, limit)| limits.rule(number, limit));
         let policy = policy.map(policy::Table::policy).transpose().map_err(at)?;
-        Ok(Settings { capture, control, dns, limits, log, network, policy })
+        Ok(Settings { capture, control, dns, limits, log, network, policy, places })
     }
 
     /// A configuration with what the file says.
@@ -136,19 +151,24 @@ impl Settings {
     /// Has a stack write down what the file says, and take requests where it says. All files and sockets are opened here.
     ///
     /// # Errors
-    /// What the system says of one.
+    /// What the system says of one, and where in the file that stands.
     pub(crate) fn open(&self, stack: &mut Stack) -> io::Result<()> {
         if let Some(control) = &self.control {
-            stack.start_control(control)?;
+            stack.start_control(control).map_err(|error| unmade::at(&self.places.control, error))?;
         }
         if let Some(capture) = &self.capture {
-            stack.start_capture(capture)?;
+            stack.start_capture(capture).map_err(|error| unmade::at(&self.places.capture, error))?;
         }
         match &self.log {
-            Some(log) => stack.start_log(log),
+            Some(log) => stack.start_log(log).map_err(|error| unmade::at(&self.places.log, error)),
             None => Ok(()),
         }
     }
+}
+
+/// Whether two paths are one file that there is.
+fn is_same(one: &Path, other: &Path) -> bool {
+    one.canonicalize().ok().zip(other.canonicalize().ok()).is_some_and(|(one, other)| one == other)
 }
 
 /// The text of a file.
@@ -204,6 +224,33 @@ mod tests {
         parse("# nothing\n").unwrap();
         let fault = parse("\n[polcy]\n").unwrap_err();
         assert!(fault.starts_with("x.toml:2: polcy: unknown field `polcy`"), "{fault}");
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_said_with_its_place_and_the_systems_number() {
+        let text = "\n[log]\nfile = '/nonexistent/x'\n";
+        let settings = Settings::parse("x.toml".as_ref(), text, &Instance::numbered(1)).unwrap();
+        let mut stack = Stack::new(oxislirp::Config::default()).unwrap();
+        let error = settings.open(&mut stack).unwrap_err();
+        assert!(error.to_string().starts_with("x.toml:3: log.file: /nonexistent/x: "), "{error}");
+        assert_eq!(crate::system::errno_of(&error, errno::EIO), errno::ENOENT);
+    }
+
+    #[test]
+    fn a_file_that_would_empty_itself_is_refused_as_it_is() {
+        let path = std::env::temp_dir().join(format!("oxislirp-itself-{}.toml", std::process::id()));
+        for (table, line) in [("log", 2), ("capture", 3)] {
+            // A literal text of TOML: a path of Windows has backslashes.
+            let text = format!("{}[{table}]\nfile = '{}'\n", "\n".repeat(line - 2), path.display());
+            std::fs::write(&path, &text).unwrap();
+            let fault = Settings::from_file(&path, &Instance::numbered(1)).unwrap_err().to_string();
+            assert!(
+                fault.ends_with(&format!(":{line}: {table}.file: that is this file itself, which would be emptied")),
+                "{fault}"
+            );
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Where in a file that stands of which more can be said than whether it makes sense. It is for whoever explains a file; `slirp_new` does not
-//! ask.
+//! Where in a file that stands of which more can be said than whether it makes sense: for whoever explains a file, and for what `slirp_new`
+//! cannot make.
 
 use std::path::Path;
 
@@ -23,23 +23,28 @@ impl Places {
     /// # Errors
     /// The text makes no sense.
     pub(crate) fn of(path: &Path, text: &str) -> Result<Places, Fault> {
-        let Tables { capture, control, log, policy, .. } =
-            toml::from_str(text).map_err(|error| Fault::in_text(path, text, &error))?;
-        let at = |start: usize| place(path, text, start);
+        let tables: Tables = toml::from_str(text).map_err(|error| Fault::in_text(path, text, &error))?;
         let mut line = 1;
         let mut seen = 0;
-        let rules = policy.iter().flat_map(|policy| policy.places()).map(|start| {
+        let rules = tables.policy.iter().flat_map(|policy| policy.places()).map(|start| {
             // They are in their order, so that each line is counted once.
             line += text.get(seen..start).map_or(0, |passed| passed.matches('\n').count());
             seen = start;
             format!("{}:{line}: policy.rule", path.display())
         });
-        Ok(Places {
-            rules: rules.collect(),
-            capture: capture.map(|table| at(table.place())).unwrap_or_default(),
-            control: control.map(|table| at(table.place())).unwrap_or_default(),
-            log: log.map(|table| at(table.place())).unwrap_or_default(),
-        })
+        Ok(Places { rules: rules.collect(), ..Places::of_made(&tables, path, text) })
+    }
+
+    /// Those of what is to be made, without the rules.
+    pub(super) fn of_made(tables: &Tables, path: &Path, text: &str) -> Places {
+        let Tables { capture, control, log, .. } = tables;
+        let at = |start: usize| place(path, text, start);
+        Places {
+            capture: capture.as_ref().map(|table| at(table.place())).unwrap_or_default(),
+            control: control.as_ref().map(|table| at(table.place())).unwrap_or_default(),
+            log: log.as_ref().map(|table| at(table.place())).unwrap_or_default(),
+            rules: Vec::new(),
+        }
     }
 }
 
