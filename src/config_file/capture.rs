@@ -133,6 +133,19 @@ impl Table {
         Ok(options)
     }
 
+    /// What of it can be no frame's, where the policy has so many rules.
+    pub(super) fn idle(&self, rules: usize) -> Vec<String> {
+        let none = all(self.rule.as_ref()).iter().map(|RuleNumber(number)| number.get());
+        let none = none.filter(|number| usize::try_from(*number).is_ok_and(|number| number > rules));
+        let mut idle: Vec<String> = none.map(|number| format!("capture.rule: there is no rule {number}")).collect();
+        let protocols = all(self.protocol.as_ref());
+        let only_pings = !protocols.is_empty() && protocols.iter().all(|one| *one == Protocol::Icmp);
+        if only_pings && (self.guest_port.is_some() || self.remote_port.is_some()) {
+            idle.push("capture.protocol: ICMP has no ports, so that no frame is captured".into());
+        }
+        idle
+    }
+
     fn filter(&self) -> CaptureFilter {
         let filter = CaptureFilter::new()
             .guest(all(self.guest.as_ref()).iter().copied())

@@ -15,6 +15,8 @@ pub(crate) struct Places {
     pub(crate) log: String,
     /// The rules, in their order.
     pub(crate) rules: Vec<String>,
+    /// What makes sense and has no effect, in words.
+    pub(crate) idle: Vec<String>,
 }
 
 impl Places {
@@ -32,7 +34,7 @@ impl Places {
             seen = start;
             format!("{}:{line}: policy.rule", path.display())
         });
-        Ok(Places { rules: rules.collect(), ..Places::of_made(&tables, path, text) })
+        Ok(Places { rules: rules.collect(), idle: idle(&tables), ..Places::of_made(&tables, path, text) })
     }
 
     /// Those of what is to be made, without the rules.
@@ -43,9 +45,25 @@ impl Places {
             capture: capture.as_ref().map(|table| at(table.place())).unwrap_or_default(),
             control: control.as_ref().map(|table| at(table.place())).unwrap_or_default(),
             log: log.as_ref().map(|table| at(table.place())).unwrap_or_default(),
-            rules: Vec::new(),
+            ..Places::default()
         }
     }
+}
+
+/// What of the tables makes sense and has no effect.
+fn idle(tables: &Tables) -> Vec<String> {
+    let policy = tables.policy.as_ref();
+    let mut idle = tables
+        .capture
+        .iter()
+        .flat_map(|table| table.idle(policy.map_or(0, |policy| policy.count())))
+        .collect::<Vec<String>>();
+    let pings = policy.into_iter().flat_map(|policy| policy.pings_with_ports());
+    idle.extend(pings.map(|number| format!("policy.rule: rule {number} is about no pings: they have no ports")));
+    if tables.limits.as_ref().is_some_and(|limits| limits.limits().is_ok_and(|both| both == Default::default())) {
+        idle.push("limits: nothing is limited".into());
+    }
+    idle
 }
 
 #[cfg(test)]

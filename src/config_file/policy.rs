@@ -229,6 +229,20 @@ impl Table {
         self.rule.iter().find_map(|rule| rule.get_ref().limit.as_ref()).map(Spanned::span)
     }
 
+    /// The rules, from 1, that name pings among other protocols and have ports, which pings have not.
+    pub(super) fn pings_with_ports(&self) -> impl Iterator<Item = usize> {
+        let both = |rule: &WrittenRule| {
+            let pings = rule.protocol.as_ref().is_some_and(|Several(all)| all.contains(&Protocol::Icmp));
+            pings && (rule.guest_port.is_some() || rule.host_port.is_some())
+        };
+        (1..).zip(&self.rule).filter(move |(_, rule)| both(rule.get_ref())).map(|(number, _)| number)
+    }
+
+    /// How many rules there are.
+    pub(super) fn count(&self) -> usize {
+        self.rule.len()
+    }
+
     /// Where in the text each rule stands.
     pub(super) fn places(&self) -> impl Iterator<Item = usize> {
         self.rule.iter().map(|rule| rule.span().start)

@@ -1,6 +1,9 @@
 //! What a file means, in words, and what of it will not work.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+
+use oxislirp::policy::{Action, Policy, Protocol, Question, Reason, Verdict};
 
 use super::Failure;
 use super::client::say;
@@ -73,11 +76,49 @@ fn warnings(settings: &Settings, places: &Places) -> Vec<String> {
             "dns.records: the alias {name} leads in a circle, or over more than eight others, to no address"
         ));
     }
+    warnings.extend(places.idle.iter().cloned());
+    warnings.extend(settings.policy.as_ref().and_then(half_of_loopback));
     for (rule, sentence) in settings.policy.iter().flat_map(|policy| policy.shadowed()) {
         let place = usize::try_from(rule).ok().and_then(|number| places.rules.get(number.checked_sub(1)?));
         warnings.push(place.map_or_else(|| sentence.clone(), |place| format!("{place}: {sentence}")));
     }
     warnings
+}
+
+/// Ports at which it is tried what is open: those of which somebody may think, and one of which nobody does.
+const TRIED: [u16; 6] = [22, 80, 443, 5432, 8080, 40_001];
+
+/// Which half of the host's loopback is open because nobody thought of it, while the other is closed. The guest has both, as the virtual host.
+fn half_of_loopback(policy: &Policy) -> Option<String> {
+    let guest = |ip: IpAddr| SocketAddr::new(ip, 1024);
+    let v4 = |port| {
+        let named = SocketAddr::from(([10, 0, 2, 2], port));
+        Question::out(
+            Protocol::Tcp,
+            guest(Ipv4Addr::new(10, 0, 2, 15).into()),
+            named,
+            (Ipv4Addr::LOCALHOST, port).into(),
+        )
+    };
+    let v6 = |port| {
+        let named = SocketAddr::from((Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 2), port));
+        let of_guest = Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 15);
+        Question::out(Protocol::Tcp, guest(of_guest.into()), named, (Ipv6Addr::LOCALHOST, port).into())
+    };
+    let closed =
+        |ask: &dyn Fn(u16) -> Question| TRIED.iter().all(|port| policy.judge(&ask(*port)).action != Action::Allow);
+    let forgotten = |ask: &dyn Fn(u16) -> Question| {
+        let by_default = |verdict: Verdict| verdict.action == Action::Allow && verdict.reason == Reason::Default;
+        TRIED.iter().all(|port| by_default(policy.judge(&ask(*port))))
+    };
+    let (open, other, shut) = match () {
+        () if closed(&v4) && forgotten(&v6) => ("::1", "the guest's fec0::2", "127.0.0.1"),
+        () if closed(&v6) && forgotten(&v4) => ("127.0.0.1", "the guest's 10.0.2.2", "::1"),
+        () => return None,
+    };
+    Some(format!(
+        "policy: {shut} is closed, and {open} ({other}) is open by the default: it is the other half of this machine's loopback"
+    ))
 }
 
 /// The files and sockets that could not be made here and now.

@@ -355,6 +355,52 @@ fn greeted(path: &Path) -> UnixStream {
 }
 
 #[test]
+fn what_makes_sense_and_has_no_effect_is_warned_of() {
+    let folder = std::env::temp_dir().join(format!("oxislirp-check-idle-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("x.toml");
+    let warnings = |text: String| {
+        std::fs::write(&file, text).unwrap();
+        let check = run(&folder, &format!("check {}", file.display()));
+        assert!(check.status.success(), "{check:?}");
+        let said = String::from_utf8(check.stdout).unwrap();
+        said.lines().filter_map(|line| line.strip_prefix("warning: ").map(str::to_owned)).collect::<Vec<String>>()
+    };
+    let rule = |fields: &str| format!("[[policy.rule]]\naction = 'deny'\n{fields}\n");
+    let allow = "[policy]\ndefault = 'allow'\n";
+    let half = "policy: 127.0.0.1 is closed, and ::1 (the guest's fec0::2) is open by the default: it is the other half of this machine's loopback";
+    assert_eq!(warnings(format!("{allow}{}", rule("host = '127.0.0.0/8'"))), [half]);
+    assert_eq!(warnings(format!("{allow}{}", rule("named = '10.0.2.2'"))), [half]);
+    assert!(
+        warnings(format!("{allow}{}", rule("host = '::1'")))[0].starts_with("policy: ::1 is closed, and 127.0.0.1 ")
+    );
+    for fine in ["host = ['127.0.0.0/8', '::1']", "host = '127.0.0.0/8'\nhost-port = 22", "host = '192.0.2.1'"] {
+        assert_eq!(warnings(format!("{allow}{}", rule(fine))), [""; 0], "{fine}");
+    }
+    assert_eq!(warnings(rule("host = '127.0.0.0/8'")), [""; 0]);
+    let capture = format!("[capture]\nfile = '{}/frames'\n", folder.display());
+    let text = format!(
+        "{capture}rule = [1, 2]\nprotocol = 'icmp'\nremote-port = 7\n[limits]\n{}",
+        rule("protocol = ['tcp', 'icmp']\nhost-port = 7")
+    );
+    assert_eq!(
+        warnings(text),
+        [
+            "capture.rule: there is no rule 2",
+            "capture.protocol: ICMP has no ports, so that no frame is captured",
+            "policy.rule: rule 1 is about no pings: they have no ports",
+            "limits: nothing is limited",
+        ]
+    );
+    let text = format!(
+        "{capture}protocol = ['icmp', 'tcp']\nremote-port = 7\n[limits.whole]\nflows = 1\n{}",
+        rule("protocol = 'icmp'")
+    );
+    assert_eq!(warnings(text), [""; 0]);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
 fn completions_and_manual_pages_are_made() {
     let folder = std::env::temp_dir().join(format!("oxislirp-man-{}", std::process::id()));
     for shell in ["bash", "zsh", "fish"] {
