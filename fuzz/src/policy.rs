@@ -338,5 +338,14 @@ fn plain_heard(rules: &Rules, default: Action, question: &Question, names: &[&st
         };
         !rule.listens() || (listens && said.as_deref().is_some_and(|said| has(rule, said)))
     };
-    decided(about(rules, question, names).find(|(_, rule)| hears(rule)), default, question)
+    // Who refuses a name without listening for it refuses whoever says it.
+    let (Heard::Tls(said) | Heard::Http(said)) = heard else { unreachable!("there are two kinds") };
+    let with_said: Vec<&str> = names.iter().copied().chain(said.as_deref()).collect();
+    let counting = |rule: &Written| match rule.action != Action::Allow && !rule.listens() {
+        true => with_said.as_slice(),
+        false => names,
+    };
+    let all = (1..).zip(rules).map(|(number, (rule, _))| (number, rule));
+    let mut about = all.filter(|(_, rule)| counts(rule, question, counting(rule)));
+    decided(about.find(|(_, rule)| hears(rule)), default, question)
 }

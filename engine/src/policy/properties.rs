@@ -159,7 +159,13 @@ fn naive_heard(
         let fits = said.is_some_and(|said| rule.names.iter().any(|pattern| has(pattern, said)));
         !(rule.tls || rule.http) || (listens && fits)
     };
-    let mut about = (1..).zip(rules).filter(|(_, rule)| may_be_about(rule, question, names));
+    // Who refuses a name without listening for it refuses whoever says it.
+    let with_said: Vec<String> = names.iter().cloned().chain(said.map(str::to_owned)).collect();
+    let counting = |rule: &Written| {
+        let refuses = rule.action != Action::Allow && !(rule.tls || rule.http);
+        if refuses { with_said.as_slice() } else { names }
+    };
+    let mut about = (1..).zip(rules).filter(|(_, rule)| may_be_about(rule, question, counting(rule)));
     match about.find(|(_, rule)| hears(rule)) {
         Some((number, rule)) => (rule.action, Reason::Rule(number)),
         None if matches!(question.service, Some(Service::Dhcp | Service::Echo)) => (Action::Allow, Reason::Default),

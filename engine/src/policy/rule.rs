@@ -344,6 +344,14 @@ impl Rule {
         !self.listens() || (self.hellos & heard.kind().bit() != 0 && name.as_deref().is_some_and(says))
     }
 
+    /// Whether it refuses a name that the first bytes of a connection say, whatever address they go to. It does not listen itself: another
+    /// rule has wanted to know.
+    pub(super) fn refuses_said(&self, heard: &Heard) -> bool {
+        let (Heard::Tls(name) | Heard::Http(name)) = heard;
+        let says = |name: &str| self.names.iter().any(|pattern| pattern.matches(name));
+        self.action != Action::Allow && !self.listens() && name.as_deref().is_some_and(says)
+    }
+
     /// Whether the names can be said in the first bytes of what has this protocol: TLS's is in the first datagrams of QUIC as well,
     /// which has the port of HTTPS where the rule has none.
     fn is_said_over(&self, protocol: Protocol, port: u16) -> bool {

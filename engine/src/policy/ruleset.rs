@@ -194,7 +194,7 @@ impl Policy {
 
     /// What becomes of a connection to an address that counts for these names, whose first bytes were waited for
     /// ([`Reason::Hello`]) and are there. All rules are asked anew: where those bytes have another name than a rule's, another
-    /// rule may be about the same address.
+    /// rule may be about the same address; and a rule that refuses a name without listening for it refuses whoever says it.
     #[must_use]
     pub fn judge_hello(&self, question: &Question, names: &[Name], heard: &Heard) -> Verdict {
         let rules: Vec<u32> = names.iter().flat_map(|name| self.rules_about(name)).collect();
@@ -289,14 +289,16 @@ impl Policy {
         Verdict { action: Action::Deny, reason: Reason::Hello(number(index)) }
     }
 
-    /// [`Policy::judge_hello`] in the same way.
+    /// [`Policy::judge_hello`] in the same way. What a connection says counts for rules that refuse a name as an answer of the name
+    /// server does: many names have one address.
     pub(crate) fn judge_hello_among(
         &self,
         question: &Question,
         heard: &Heard,
         counts: impl Fn(u32) -> bool,
     ) -> Verdict {
-        self.verdict(self.first(question, counts, |rule| rule.hears(heard)), question)
+        let refuses = |index: u32| self.rules.get(index as usize).is_some_and(|rule| rule.refuses_said(heard));
+        self.verdict(self.first(question, |index| counts(index) || refuses(index), |rule| rule.hears(heard)), question)
     }
 
     /// The first rule that is about it and that `fits`, and its place.
@@ -452,6 +454,20 @@ mod tests {
         assert_eq!(heard("203.0.113.1:443", sni("example.org")), default);
         assert_eq!(heard("203.0.113.1:443", Heard::Tls(None)), default);
         assert_eq!(heard("203.0.113.1:443", Heard::Http(Some("www.example.org".into()))), default);
+        // Who refuses a name refuses whoever says it, also where another rule has asked; one that allows it is of no use alone.
+        let unheard = Policy::builder()
+            .rule(Rule::deny().names(names(&["ads.example.org"])))
+            .rule(Rule::allow().names(names(&["said.example.org"])))
+            .rule(Rule::allow().hello(HelloKind::Tls).names(names(&["*.example.org"])))
+            .build()
+            .unwrap();
+        let said = |said: &str| {
+            let known = ["www.example.org".parse().unwrap()];
+            of(unheard.judge_hello(&direct("203.0.113.1:443"), &known, &sni(said)))
+        };
+        assert_eq!(said("www.example.org"), allow(3));
+        assert_eq!(said("ads.example.org"), (Action::Deny, Reason::Rule(1)));
+        assert_eq!(said("said.example.org"), allow(3));
         // The name alone does not make an address one of the rule's.
         assert_eq!(heard("203.0.113.1:443", sni("cdn.net")), default);
         assert_eq!(heard("192.0.2.1:443", sni("cdn.net")), allow(3));
