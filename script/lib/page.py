@@ -16,10 +16,10 @@ def parts(path, name):
         page = file.read()
     head, begin, rest = page.partition(f"<!-- {name}:")
     how, arrow, rest = rest.partition("-->")
-    _, end, tail = rest.partition(f"<!-- end of {name} -->")
+    between, end, tail = rest.partition(f"<!-- end of {name} -->")
     if not begin or not arrow or not end:
         raise SystemExit(f"{path} has no place between the marks '<!-- {name}: ... -->' and '<!-- end of {name} -->'")
-    return head + begin + how + arrow, rest, end + tail
+    return head + begin + how + arrow, between, end + tail
 
 
 def replaced(path, name, text):
