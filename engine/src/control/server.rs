@@ -45,8 +45,8 @@ pub(super) struct Shared {
     ended: u64,
     /// Forwards of clients that have gone before they had them all.
     removing: Removing,
-    /// Forwards are there in part, or were removed in this round and are not closed yet, without anybody's turn.
-    unsettled: bool,
+    /// Some of these were removed in this round, and are not closed yet.
+    removed: bool,
     /// The forwards in their order, while somebody asks for one page of them after the other.
     listing: Option<Listing>,
 }
@@ -62,7 +62,7 @@ impl Shared {
             review: None,
             ended: 0,
             removing,
-            unsettled: false,
+            removed: false,
             listing: None,
         }
     }
@@ -92,7 +92,8 @@ impl Shared {
 
     /// Whether forwards may be changed by whoever has this turn: nobody else does, and nothing is left to be undone of those before.
     pub(super) fn may_change(&self, turn: &Turn) -> bool {
-        self.turns.has_come(turn) && self.removing.is_done() && !self.unsettled
+        let undone = self.removing.is_done() && !self.removed;
+        self.turns.has_come(turn) && undone && !self.waiting.is_unsettled()
     }
 
     pub(super) fn listing(&mut self) -> &mut Option<Listing> {
@@ -116,7 +117,6 @@ impl Shared {
     /// Does what nobody waits for, or several.
     pub(super) fn work(&mut self, stack: &mut Stack) -> More {
         // What is being tried comes to its end, but nothing else is begun while somebody changes forwards.
-        let tries = self.waiting.is_trying();
         let mut more = self.waiting.work(stack, self.turns.is_over());
         if let Some(review) = &mut self.review {
             if stack.review(review, REVIEWED) {
@@ -126,11 +126,10 @@ impl Shared {
                 self.review = None;
             }
         }
-        let removes = self.removing.go_on(stack);
-        if removes {
+        self.removed = self.removing.go_on(stack);
+        if self.removed {
             more = More::AtOnce;
         }
-        self.unsettled = removes || tries || self.waiting.is_trying();
         more
     }
 }

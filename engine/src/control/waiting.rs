@@ -40,8 +40,6 @@ struct Trying {
     made: Vec<HostForwardHandle>,
     /// One of them could not be had, so that none is to be.
     in_vain: bool,
-    /// Nobody wants it any more.
-    unwanted: bool,
 }
 
 /// See the module.
@@ -53,16 +51,18 @@ pub(super) struct Waiting {
     /// How many are to be tried yet, of this time.
     due: usize,
     trying: Option<Trying>,
+    /// One was tried in vain in this round: what there was of it is not closed yet.
+    in_vain: bool,
 }
 
 impl Waiting {
     pub(super) fn len(&self) -> usize {
-        self.waiters.len() + self.wanted_one().iter().count()
+        self.all().count()
     }
 
-    /// The one that is being tried.
-    fn wanted_one(&self) -> Option<&Waiter> {
-        self.trying.as_ref().filter(|trying| !trying.unwanted).map(|trying| &trying.waiter)
+    /// All of them, with the one that is being tried. Nobody changes forwards, and so none of these, while one is.
+    fn all(&self) -> impl Iterator<Item = &Waiter> {
+        self.waiters.iter().chain(self.trying.as_ref().map(|trying| &trying.waiter))
     }
 
     /// Has a range wait.
@@ -73,22 +73,16 @@ impl Waiting {
 
     /// Whether the range that is to be at a place waits.
     pub(super) fn has(&self, protocol: Protocol, place: &Place) -> bool {
-        self.waiters.iter().chain(self.wanted_one()).any(|waiter| waiter.is_at(protocol, place))
+        self.waiters.iter().any(|waiter| waiter.is_at(protocol, place))
     }
 
     /// The same, that does not wait any more.
     pub(super) fn remove(&mut self, protocol: Protocol, place: &Place) {
         self.waiters.retain(|waiter| !waiter.is_at(protocol, place));
-        if let Some(trying) = self.trying.as_mut().filter(|trying| trying.waiter.is_at(protocol, place)) {
-            (trying.in_vain, trying.unwanted) = (true, true);
-        }
     }
 
     pub(super) fn clear(&mut self) {
         self.waiters.clear();
-        if let Some(trying) = &mut self.trying {
-            (trying.in_vain, trying.unwanted) = (true, true);
-        }
     }
 
     /// All of them, in words.
@@ -97,17 +91,18 @@ impl Waiting {
             let words = waiter.range.words();
             json!({ "protocol": words.protocol, "listen": words.listen, "guest": words.guest, "why": waiter.why })
         };
-        self.waiters.iter().chain(self.wanted_one()).map(words).collect()
+        self.all().map(words).collect()
     }
 
-    /// Whether one of them is there in part.
-    pub(super) fn is_trying(&self) -> bool {
-        self.trying.is_some()
+    /// Whether one of them is there in part, or was in this round.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.trying.is_some() || self.in_vain
     }
 
     /// Tries them, if it is time, and a further one only where one `begins`; says when there is more to do.
     pub(super) fn work(&mut self, stack: &mut Stack, begins: bool) -> More {
         let now = stack.time();
+        self.in_vain = false;
         if !begins && self.trying.is_none() {
             return self.next.map_or(More::Nothing, More::At);
         }
@@ -131,7 +126,10 @@ impl Waiting {
             };
             match trying.step(stack) {
                 Tried::More(trying) => self.trying = Some(trying),
-                Tried::Waits(waiter) => self.waiters.push_back(waiter),
+                Tried::Waits(waiter) => {
+                    self.in_vain = true;
+                    self.waiters.push_back(waiter);
+                }
                 Tried::Over => {}
             }
         }
@@ -143,7 +141,7 @@ impl Waiting {
         let due = self.due.min(self.waiters.len());
         self.due = due.saturating_sub(1);
         if due > 0 {
-            let trying = |waiter| Trying { waiter, made: Vec::new(), in_vain: false, unwanted: false };
+            let trying = |waiter| Trying { waiter, made: Vec::new(), in_vain: false };
             self.trying = self.waiters.pop_front().map(trying);
         }
     }
@@ -154,7 +152,7 @@ enum Tried {
     More(Trying),
     /// It waits on.
     Waits(Waiter),
-    /// It is there, or nobody wants it.
+    /// It is there.
     Over,
 }
 
@@ -167,7 +165,7 @@ impl Trying {
                 let _ = stack.remove_host_forward(handle);
                 return Tried::More(self);
             }
-            return if self.unwanted { Tried::Over } else { Tried::Waits(self.waiter) };
+            return Tried::Waits(self.waiter);
         }
         if self.made.len() >= self.waiter.range.count() {
             return Tried::Over;

@@ -339,17 +339,20 @@ impl Rule {
 
     /// Whether the first bytes of a connection say one of its names, where they matter.
     pub(super) fn hears(&self, heard: &Heard) -> bool {
-        let (Heard::Tls(name) | Heard::Http(name)) = heard;
-        let says = |name: &str| self.names.iter().any(|pattern| pattern.matches(name));
-        !self.listens() || (self.hellos & heard.kind().bit() != 0 && name.as_deref().is_some_and(says))
+        !self.listens() || (self.hellos & heard.kind().bit() != 0 && self.has_said(heard))
     }
 
     /// Whether it refuses a name that the first bytes of a connection say, whatever address they go to. It does not listen itself: another
     /// rule has wanted to know.
     pub(super) fn refuses_said(&self, heard: &Heard) -> bool {
+        self.action != Action::Allow && !self.listens() && self.has_said(heard)
+    }
+
+    /// Whether what the first bytes say is one of its names.
+    fn has_said(&self, heard: &Heard) -> bool {
         let (Heard::Tls(name) | Heard::Http(name)) = heard;
         let says = |name: &str| self.names.iter().any(|pattern| pattern.matches(name));
-        self.action != Action::Allow && !self.listens() && name.as_deref().is_some_and(says)
+        name.as_deref().is_some_and(says)
     }
 
     /// Whether the names can be said in the first bytes of what has this protocol: TLS's is in the first datagrams of QUIC as well,
