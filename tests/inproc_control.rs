@@ -9,9 +9,7 @@ use control::*;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-
-use common::child::open_descriptors;
+use std::os::unix::net::UnixListener;
 
 use serde_json::{Value, json};
 
@@ -81,45 +79,7 @@ fn a_line_without_an_end_is_the_end() {
 }
 
 /// Forwards of which no two are one entry, in pages; what has changed between two of these is in the next.
-#[test]
-fn many_forwards_are_listed_in_pages_that_know_what_has_changed() {
-    const MANY: u16 = 600;
-    let folder = Folder::new("pages");
-    let i = start(&folder);
-    let mut c = Client::new(&i, &folder);
-    let first = free_ports(MANY);
-    let (ours, theirs) = (|n: u16| first + n, |n: u16| 1000 + 7 * n);
-    let at = |n: u16| format!("127.0.0.1:{}", ours(n));
-    let one = |n: u16| json!({ "protocol": "tcp", "listen": at(n), "guest": format!(":{}", theirs(n)) });
-    let all: Vec<Value> = (0..MANY).map(one).collect();
-    c.ok(&i, "forward.add", json!({ "forwards": all }));
-    let listen = |entry: &Value| entry["listen"].as_str().unwrap().to_owned();
-    let page = |c: &mut Client, after: &Value| c.ok(&i, "forward.list", json!({ "after": after, "most": 250 }));
-    let (mut after, mut listed) = (json!(0), Vec::new());
-    while !after.is_null() {
-        let page = page(&mut c, &after);
-        listed.extend(page["forwards"].as_array().unwrap().iter().map(listen));
-        after = page["next"].clone();
-    }
-    assert_eq!(listed, (0..MANY).map(at).collect::<Vec<_>>());
-    // By a client, and by the program.
-    let next = page(&mut c, &json!(0))["next"].clone();
-    c.ok(&i, "forward.remove", json!({ "forwards": [{ "protocol": "tcp", "listen": at(250) }] }));
-    let second = page(&mut c, &next);
-    assert_eq!(listen(&second["forwards"][0]), at(251));
-    let there = SocketAddrV4::new(LOCALHOST, ours(251));
-    assert_eq!(i.remove_hostfwd(false, there), 0);
-    assert_eq!(listen(&page(&mut c, &next)["forwards"][0]), at(252));
-    i.add_hostfwd(false, there, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 80)).unwrap();
-    assert_eq!(
-        page(&mut c, &next)["forwards"][0],
-        json!({ "protocol": "tcp", "listen": at(251), "guest": "0.0.0.0:80" })
-    );
-    c.ok(&i, "forward.replace", json!({ "forwards": [one(1)] }));
-    assert_eq!(page(&mut c, &next)["forwards"], json!([]));
-}
 
-/// As many rules as there may be come in one request, and no answer grows with them.
 #[test]
 fn a_policy_of_thousands_of_rules_comes_at_once_and_is_said_in_pages() {
     const RULES: usize = 9_000;
@@ -238,152 +198,6 @@ fn a_flood_of_requests_leaves_the_guest_its_turns() {
 }
 
 #[test]
-fn forwards_come_and_go_while_the_guest_runs() {
-    let folder = Folder::new("forwards");
-    let i = start(&folder);
-    let mut c = Client::new(&i, &folder);
-    let first = free_ports(10);
-    let range = format!("127.0.0.1:{first}-{}", first + 9);
-    let added = c.ok(&i, "forward.add", forward(&range, ":8000-8009"));
-    assert_eq!((&added["added"], &added["waiting"]), (&json!(10), &json!(0)));
-    leads_to(&i, first + 3, 8003);
-    let entry = json!({ "protocol": "tcp", "listen": range, "guest": "0.0.0.0:8000-8009" });
-    assert_eq!(c.ok(&i, "forward.list", json!({})), json!({ "forwards": [entry], "waiting": [] }));
-    // One of the middle goes, and the range is two.
-    let at = |port: u16| json!({ "forwards": [{ "protocol": "tcp", "listen": format!("127.0.0.1:{port}") }] });
-    assert_eq!(c.ok(&i, "forward.remove", at(first + 4))["removed"], 1);
-    assert_eq!(c.ok(&i, "forward.list", json!({}))["forwards"].as_array().unwrap().len(), 2);
-    assert_eq!(c.refused(&i, "forward.remove", at(first + 4)).0, "missing");
-    // All or nothing, for removals too.
-    let (kind, message) =
-        c.refused(&i, "forward.remove", json!({ "forwards": [{ "protocol": "tcp", "listen": range }] }));
-    assert_eq!(kind, "missing");
-    assert!(message.contains(&format!("127.0.0.1:{}", first + 4)), "{message}");
-    leads_to(&i, first + 9, 8009);
-}
-
-#[test]
-fn a_range_of_which_one_port_is_taken_is_added_not_at_all() {
-    if !isolated("a_range_of_which_one_port_is_taken_is_added_not_at_all", Isolation::Network) {
-        return;
-    }
-    let folder = Folder::new("nothing");
-    let i = start(&folder);
-    let mut c = Client::new(&i, &folder);
-    let first = free_ports(600);
-    let taken = TcpListener::bind(("127.0.0.1", first + 555)).unwrap();
-    let range = format!("127.0.0.1:{first}-{}", first + 599);
-    warm_up(&mut c, &i);
-    let before = open_descriptors();
-    let (kind, message) = c.refused(&i, "forward.add", forward(&range, ":80"));
-    assert_eq!(kind, "system");
-    assert!(message.contains(&format!("127.0.0.1:{}", first + 555)), "{message}");
-    i.settle();
-    assert_eq!(open_descriptors(), before);
-    assert_eq!(c.ok(&i, "forward.list", json!({}))["forwards"], json!([]));
-    drop(taken);
-    assert_eq!(c.ok(&i, "forward.add", forward(&range, ":80"))["added"], 600);
-    // Each is one descriptor.
-    assert_eq!(open_descriptors(), before - 1 + 600);
-}
-
-#[test]
-fn whoever_leaves_before_all_are_there_leaves_none() {
-    if !isolated("whoever_leaves_before_all_are_there_leaves_none", Isolation::Network) {
-        return;
-    }
-    let folder = Folder::new("leaves");
-    let i = start(&folder);
-    let first = free_ports(1000);
-    let mut c = Client::new(&i, &folder);
-    warm_up(&mut c, &i);
-    let before = open_descriptors();
-    c.send(&json!({ "do": "forward.add",
-        "forwards": [{ "protocol": "tcp", "listen": format!("127.0.0.1:{first}-{}", first + 999) }] }));
-    i.until("the first of them", || (open_descriptors() > before + 100).then_some(()));
-    assert!(open_descriptors() < before + 1000, "they are there at once");
-    drop(c);
-    let mut c = Client::new(&i, &folder);
-    i.settle();
-    assert_eq!(c.ok(&i, "forward.list", json!({}))["forwards"], json!([]));
-    assert_eq!(open_descriptors(), before);
-}
-
-#[test]
-fn what_can_lead_nowhere_or_needs_too_much_is_refused() {
-    let folder = Folder::new("refused");
-    let i = start(&folder);
-    let mut c = Client::new(&i, &folder);
-    let mut why = |listen: &str, guest: &str| c.refused(&i, "forward.add", forward(listen, guest));
-    assert_eq!(why("127.0.0.1:8000", "8.8.8.8:80").0, "invalid");
-    assert_eq!(why("127.0.0.1:8000", "10.0.2.2:80").0, "invalid");
-    assert_eq!(why("localhost:8000", ":80").0, "invalid");
-    let (kind, message) = why("192.0.2.1:8000", ":80");
-    assert!(kind == "system" && message.contains("192.0.2.1:8000"), "{kind}: {message}");
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: a place for a limit.
-    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) }, 0);
-    if limit.rlim_cur < 60_000 {
-        let (kind, message) = why("127.0.0.1:2000-61999", ":80");
-        assert!(kind == "limit" && message.contains(&limit.rlim_cur.to_string()), "{kind}: {message}");
-    } else {
-        let all = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
-            .map(|ip| json!({ "protocol": "tcp", "listen": format!("{ip}:1-65535") }));
-        assert_eq!(c.refused(&i, "forward.add", json!({ "forwards": all })).0, "limit");
-    }
-}
-
-#[test]
-fn the_set_of_forwards_is_replaced_whole() {
-    let folder = Folder::new("replace");
-    let i = start(&folder);
-    let mut c = Client::new(&i, &folder);
-    let first = free_ports(6);
-    let listen = |from: u16, to: u16| format!("127.0.0.1:{}-{}", first + from, first + to);
-    c.ok(&i, "forward.add", forward(&listen(0, 3), ":100-103"));
-    let wanted = json!({ "forwards": [
-        { "protocol": "tcp", "listen": listen(2, 3), "guest": ":102-103" },
-        { "protocol": "tcp", "listen": format!("127.0.0.1:{}", first + 1), "guest": ":9" },
-        { "protocol": "tcp", "listen": listen(4, 5), "guest": ":80" },
-    ] });
-    let done = c.ok(&i, "forward.replace", wanted.clone());
-    assert_eq!(done, json!({ "added": 2, "changed": 1, "kept": 2, "removed": 1, "waiting": 0 }));
-    leads_to(&i, first + 1, 9);
-    leads_to(&i, first + 2, 102);
-    leads_to(&i, first + 5, 80);
-    // What cannot be had whole changes nothing.
-    let _taken = TcpListener::bind(("127.0.0.1", first)).unwrap();
-    let (kind, _) = c.refused(&i, "forward.replace", forward(&listen(0, 1), ":7"));
-    assert_eq!(kind, "system");
-    assert_eq!(c.ok(&i, "forward.replace", wanted)["kept"], 5);
-    assert_eq!(c.ok(&i, "forward.replace", json!({ "forwards": [] }))["removed"], 5);
-}
-
-#[test]
-fn datagrams_and_unix_sockets_are_forwarded_as_well() {
-    let folder = Folder::new("kinds");
-    let i = start(&folder);
-    let mut c = Client::new(&i, &folder);
-    let path = folder.0.join("ssh.sock");
-    let both = json!({ "forwards": [
-        { "protocol": "unix", "listen": path, "guest": ":22" },
-        { "protocol": "udp", "listen": "127.0.0.1:0", "guest": ":53" },
-    ] });
-    let added = c.ok(&i, "forward.add", both);
-    let udp: SocketAddr = added["bound"][0].as_str().unwrap().parse().unwrap();
-    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
-    peer.send_to(b"hello", udp).unwrap();
-    let datagram = i.wait("a datagram for the guest", |frame| frame.udp());
-    assert_eq!((datagram.dst.port(), &datagram.data[..]), (53, &b"hello"[..]));
-    let _peer = UnixStream::connect(&path).unwrap();
-    let syn = i.wait("a SYN for the guest", |frame| frame.tcp().filter(|segment| segment.has(SYN)));
-    assert_eq!(syn.dst.port(), 22);
-    let remove = json!({ "forwards": [{ "protocol": "unix", "listen": path }, { "protocol": "udp", "listen": udp }] });
-    assert_eq!(c.ok(&i, "forward.remove", remove)["removed"], 2);
-    assert!(!path.exists());
-}
-
-#[test]
 fn in_direct_mode_the_application_watches_it() {
     let folder = Folder::new("direct");
     let i = try_start(&folder, "", Watch::Directly, Setup::default()).unwrap();
@@ -404,43 +218,6 @@ fn in_direct_mode_the_application_watches_it() {
     i.settle();
     let mut again = Client::new(&i, &folder);
     again.ok(&i, "counters", json!({}));
-}
-
-#[test]
-fn an_address_that_comes_later_is_waited_for() {
-    if !isolated("an_address_that_comes_later_is_waited_for", Isolation::Network) {
-        return;
-    }
-    let folder = Folder::new("wait");
-    let i = start(&folder);
-    let mut c = Client::new(&i, &folder);
-    // More than a round does.
-    let range = "[2001:db8::77]:4000-4599";
-    let mut wanted = forward(range, ":80");
-    assert_eq!(c.refused(&i, "forward.add", wanted.clone()).0, "system");
-    wanted["forwards"][0]["wait"] = true.into();
-    assert_eq!(c.ok(&i, "forward.add", wanted.clone()), json!({ "added": 0, "waiting": 1 }));
-    assert_eq!(c.ok(&i, "forward.list", json!({}))["waiting"][0]["listen"], range);
-    // Who waits can be taken away.
-    let place = json!({ "forwards": [{ "protocol": "tcp", "listen": range }] });
-    assert_eq!(c.ok(&i, "forward.remove", place), json!({ "removed": 0, "waiting": 1 }));
-    c.ok(&i, "forward.add", wanted);
-    add_loopback_address(ip("2001:db8::77"));
-    i.move_clock(Duration::from_millis(900));
-    i.settle();
-    assert_eq!(c.ok(&i, "forward.list", json!({}))["forwards"], json!([]));
-    // While one of its ports is somebody's there is nothing of it.
-    let taken = TcpListener::bind("[2001:db8::77]:4555").unwrap();
-    i.move_clock(Duration::from_millis(200));
-    (0..20).for_each(|_| i.settle());
-    let list = c.ok(&i, "forward.list", json!({}));
-    assert_eq!(list["forwards"], json!([]));
-    assert!(list["waiting"][0]["why"].as_str().unwrap().contains("use"), "{list}");
-    drop(taken);
-    i.move_clock(Duration::from_millis(1100));
-    (0..20).for_each(|_| i.settle());
-    let entry = json!([{ "protocol": "tcp", "listen": range, "guest": "0.0.0.0:80" }]);
-    assert_eq!(c.ok(&i, "forward.list", json!({})), json!({ "forwards": entry, "waiting": [] }));
 }
 
 #[test]
@@ -585,6 +362,7 @@ fn what_goes_elsewhere_than_another_policy_leads_it_ends() {
 
 /// Datagrams go on by the way that a rule has led them while nothing may begin, and afterwards; they end where another policy leads them by
 /// another.
+
 #[test]
 fn datagrams_that_are_led_elsewhere_stay_there_while_it_drains_and_go_with_their_policy() {
     let folder = Folder::new("led-datagrams");
@@ -698,6 +476,42 @@ fn a_record_that_an_error_has_ended_is_told_of_once() {
     assert_eq!(c.refused(&i, "capture.stop", json!({})).0, "missing");
     c.ok(&i, "capture.start", json!({ "file": "/dev/null" }));
     assert_eq!(c.ok(&i, "capture.stop", json!({})), json!({ "captured": 0, "dropped": 0 }));
+}
+
+#[test]
+fn records_are_begun_as_they_are_asked_for_or_refused() {
+    let folder = Folder::new("begun");
+    let i = start(&folder);
+    let mut c = Client::new(&i, &folder);
+    let path = folder.0.join("record").display().to_string();
+    let refused = |c: &mut Client, word: &str, more: serde_json::Value| {
+        let mut members = json!({ "file": path });
+        members.as_object_mut().unwrap().append(&mut more.as_object().unwrap().clone());
+        let (kind, message) = c.refused(&i, word, members);
+        assert_eq!(kind, "invalid");
+        message
+    };
+    for word in ["capture.start", "log.start"] {
+        assert_eq!(refused(&mut c, word, json!({ "files": 65 })), "files: 65 is not 1 to 64");
+        assert!(refused(&mut c, word, json!({ "max_bytes": 9 })).starts_with("max_bytes: 9 is not 1048576 to"));
+    }
+    assert!(refused(&mut c, "log.start", json!({ "snap_length": 96 })).contains("unknown field `snap_length`"));
+    // Nobody is to wait for frames that cannot come.
+    let pings = json!({ "protocol": ["icmp"], "remote_port": ["7"] });
+    assert_eq!(
+        refused(&mut c, "capture.start", pings),
+        "protocol: ICMP has no ports, so that no frame would be captured"
+    );
+    assert_eq!(refused(&mut c, "capture.start", json!({ "rule": [1] })), "rule: the policy in force has no rule 1");
+    c.ok(&i, "policy.replace", json!({ "text": "[policy]\nrule = [{ action = 'allow', protocol = 'tcp' }]\n" }));
+    assert_eq!(refused(&mut c, "capture.start", json!({ "rule": [1, 2] })), "rule: the policy in force has no rule 2");
+    assert!(!std::path::Path::new(&path).exists());
+    c.ok(&i, "capture.start", json!({ "file": path, "rule": [1], "files": 2 }));
+    c.ok(&i, "capture.stop", json!({}));
+    c.ok(&i, "log.start", json!({ "file": path, "files": 2, "max_bytes": 1 << 20 }));
+    c.ok(&i, "log.stop", json!({}));
+    let names = std::fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.starts_with("record")).count(), 2);
 }
 
 #[test]

@@ -80,7 +80,11 @@ mod wire;
 #[cfg(all(feature = "capture", feature = "policy"))]
 pub use capture::filter::CaptureFilter;
 #[cfg(feature = "capture")]
-pub use capture::{frames::Recorded, options::CaptureOptions, sink::WriteCost};
+pub use capture::{
+    frames::Recorded,
+    options::{CaptureOptions, LogOptions},
+    sink::WriteCost,
+};
 pub use clock::Clock;
 pub use config::{
     Config, ConfigBuilder, ConfigError, ConfigField, NameServerList, NameServerSource, Network4, Network6, TftpFiles,

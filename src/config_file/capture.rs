@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::item::{Item, Several};
 use super::paths::Instance;
+use super::ring::{FILES, MAX_BYTES, within};
 
 /// The guest's frames in files that Wireshark reads. Which frames: those to which each of `protocol`, `guest`, `remote`, `guest-port`, `remote-port` and `rule`
 /// applies that is there; of a list one value has to.
@@ -76,11 +77,6 @@ pub(super) struct Table {
 
 /// The least and the most bytes of a frame.
 const SNAP_LENGTH: (usize, usize) = (14, 262_144);
-/// The least and the most bytes of a file.
-const MAX_BYTES: (u64, u64) = (1 << 20, u64::MAX);
-/// The least and the most files.
-const FILES: (u32, u32) = (1, 64);
-
 /// The number of a rule of the policy.
 #[derive(Clone, Copy, Debug)]
 struct RuleNumber(NonZeroU32);
@@ -155,18 +151,6 @@ impl Table {
             .rules(all(self.rule.as_ref()).iter().map(|RuleNumber(number)| *number));
         all(self.protocol.as_ref()).iter().copied().fold(filter, CaptureFilter::protocol)
     }
-}
-
-/// A number, if it is one of these.
-fn within<T: PartialOrd + Copy + std::fmt::Display>(
-    number: &toml::Spanned<T>,
-    (least, most): (T, T),
-) -> Result<T, (std::ops::Range<usize>, String)> {
-    let value = *number.get_ref();
-    if value < least || value > most {
-        return Err((number.span(), format!("{value} is not {least} to {most}")));
-    }
-    Ok(value)
 }
 
 #[cfg(test)]

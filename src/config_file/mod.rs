@@ -20,6 +20,7 @@ mod places;
 mod policy;
 #[cfg(feature = "schema")]
 mod policy_schema;
+mod ring;
 #[cfg(feature = "schema")]
 mod schema;
 mod unmade;
@@ -27,11 +28,11 @@ mod unmade;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use oxislirp::limits::Limits;
 use oxislirp::policy::Policy;
-use oxislirp::{CaptureOptions, ConfigBuilder, ControlOptions, Stack};
+use oxislirp::{CaptureOptions, ConfigBuilder, ControlOptions, LogOptions, Stack};
 use serde::Deserialize;
 
 use crate::system::{never_waiting, runs_with_other_rights};
@@ -70,7 +71,7 @@ pub(crate) struct Settings {
     pub(crate) control: Option<ControlOptions>,
     pub(crate) limits: Limits,
     pub(crate) dns: Option<dns::Dns>,
-    pub(crate) log: Option<PathBuf>,
+    pub(crate) log: Option<LogOptions>,
     pub(crate) network: network::Network,
     pub(crate) policy: Option<Policy>,
     /// Where that stands which is to be made.
@@ -114,13 +115,13 @@ impl Settings {
         let capture = capture.map(|table| table.options(instance)).transpose().map_err(at)?;
         let control = control.map(|table| table.options(text, instance)).transpose().map_err(at)?;
         let dns = dns.map(|table| table.dns(instance)).transpose().map_err(at)?;
-        let log = log.map(|table| table.path(instance)).transpose().map_err(at)?;
+        let log = log.map(|table| table.options(instance)).transpose().map_err(at)?;
         // They are emptied when they are opened.
         for (file, place) in capture
             .iter()
             .flat_map(CaptureOptions::paths)
             .map(|file| (file, &places.capture))
-            .chain(log.clone().map(|file| (file, &places.log)))
+            .chain(log.iter().flat_map(LogOptions::paths).map(|file| (file, &places.log)))
         {
             if is_same(&file, path) {
                 return Err(Fault::at_place(place, "that is this file itself, which would be emptied"));

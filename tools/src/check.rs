@@ -46,7 +46,7 @@ fn sentences(settings: &Settings) -> Vec<String> {
         sentences.push(format!("capture: {capture}"));
     }
     if let Some(log) = &settings.log {
-        sentences.push(format!("log: a line for each flow that begins, is refused and ends, into {}", log.display()));
+        sentences.push(format!("log: a line for each flow that begins, is refused and ends, {log}"));
     }
     if let Some(control) = &settings.control {
         let path = control.path().display();
@@ -130,7 +130,7 @@ fn unmade(settings: &Settings, places: &Places) -> Vec<String> {
         found.collect::<Vec<String>>()
     };
     let capture = settings.capture.iter().flat_map(|capture| files(capture.paths().collect(), &places.capture));
-    let log = settings.log.iter().flat_map(|log| files(vec![log.clone()], &places.log));
+    let log = settings.log.iter().flat_map(|log| files(log.paths().collect(), &places.log));
     let control = settings.control.iter().filter_map(|control| {
         let path = control.path();
         Some(format!("{}: {}: {}", places.control, path.display(), obstacle::of_socket(path)?))

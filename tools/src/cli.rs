@@ -187,6 +187,12 @@ pub(crate) enum Log {
     Start {
         /// Where to, as the program that runs the network finds it.
         file: PathBuf,
+        /// How long a file may become, in bytes, 1048576 at least.
+        #[arg(long)]
+        max_bytes: Option<u64>,
+        /// So many files in a ring. Without this and --max-bytes: 4, with 1 GiB in all.
+        #[arg(long)]
+        files: Option<u64>,
     },
     /// Ends it.
     Stop,

@@ -20,7 +20,9 @@ pub(crate) fn list(client: &mut Client) -> Result<(), Failure> {
     let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or("-").to_owned();
     let mut lines = String::new();
     for entry in &forwards {
-        lines += &format!("{:<5} {} -> {}\n", text(entry, "protocol"), text(entry, "listen"), text(entry, "guest"));
+        let more = if entry["only_v6"] == true { ", IPv6 only" } else { "" };
+        let words = ["protocol", "listen", "guest"].map(|name| text(entry, name));
+        lines += &format!("{:<5} {} -> {}{more}\n", words[0], words[1], words[2]);
     }
     for entry in waiting.as_array().into_iter().flatten() {
         let words = ["protocol", "listen", "guest", "why"].map(|name| text(entry, name));

@@ -114,9 +114,7 @@ fn ctl(client: &mut Client, command: Ctl) -> Result<(), Failure> {
         Ctl::Capture(Capture::Start { file, snap_length, max_bytes, files, filter }) => {
             let mut members = json!({ "file": client::absolute(&file)? });
             let given = [("snap_length", snap_length), ("max_bytes", max_bytes), ("files", files)];
-            for (name, value) in given.into_iter().filter_map(|(name, value)| Some((name, value?))) {
-                members[name] = value.into();
-            }
+            records::add_given(&mut members, given);
             let Filter { protocol, guest, remote, guest_port, remote_port, rule } = filter;
             let chosen = [
                 ("protocol", json!(protocol)),
@@ -133,7 +131,11 @@ fn ctl(client: &mut Client, command: Ctl) -> Result<(), Failure> {
             client.ask("capture.start", members)?
         }
         Ctl::Capture(Capture::Stop) => return records::stop(client, "capture.stop", "captured", "frames"),
-        Ctl::Log(Log::Start { file }) => client.ask("log.start", json!({ "file": client::absolute(&file)? }))?,
+        Ctl::Log(Log::Start { file, max_bytes, files }) => {
+            let mut members = json!({ "file": client::absolute(&file)? });
+            records::add_given(&mut members, [("max_bytes", max_bytes), ("files", files)]);
+            client.ask("log.start", members)?
+        }
         Ctl::Log(Log::Stop) => return records::stop(client, "log.stop", "logged", "lines"),
         Ctl::Policy(Policy::Show) => return policy::show(client),
         Ctl::Policy(Policy::Test { question, guest, .. }) => return policy::test(client, &question, guest.as_deref()),

@@ -1,9 +1,16 @@
-//! Captures and logs that end.
+//! Captures and logs that begin and end.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Failure;
 use super::client::{Client, say};
+
+/// Adds the numbers that were given: a library that is older knows no field that was not.
+pub(crate) fn add_given<const N: usize>(members: &mut Value, numbers: [(&str, Option<u64>); N]) {
+    for (name, number) in numbers.into_iter().filter_map(|(name, number)| Some((name, number?))) {
+        members[name] = number.into();
+    }
+}
 
 /// Ends one, and says what is in it: `count` is the member that counts `what`.
 ///

@@ -117,6 +117,11 @@ fn what_there_is_is_told_in_tables_and_lines() {
     assert!(network.refused("ctl capture stop").contains("there is no capture"));
     let refused = network.refused("ctl capture start /nowhere/x");
     assert!(refused.contains("/nowhere/x") && refused.contains("has left its file system"), "{refused}");
+    let log = network.folder.join("log");
+    network.ok(&format!("ctl log start {} --max-bytes 1048576 --files 3", log.display()));
+    assert_eq!(network.ok("ctl log stop"), "lines logged: 0, dropped: 0\n");
+    assert!(log.with_extension("2").exists() && !log.with_extension("3").exists());
+    assert!(network.refused(&format!("ctl log start {} --files 0", log.display())).contains("files: 0 is not 1 to 64"));
 }
 
 #[test]
@@ -205,7 +210,7 @@ fn a_file_is_explained_or_what_is_wrong_with_it_is_told_as_slirp_new_does() {
     let said = String::from_utf8(check.stdout).unwrap();
     assert_eq!(
         said,
-        "log: a line for each flow that begins, is refused and ends, into /tmp/x\n\
+        "log: a line for each flow that begins, is refused and ends, into /tmp/x and 3 more in a ring, each of up to 268435456 bytes\n\
          policy: 1: allow tcp from the guest to 127.0.0.1, port 80\n\
          policy: default: deny, and say so, everything else but DHCP and pings of the virtual addresses\n"
     );

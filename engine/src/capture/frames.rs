@@ -105,7 +105,7 @@ impl<R: Record> Capture<R> {
             sink: Sink::new(files, CAPACITY),
             path: options.path().to_owned(),
             snap_length: options.snap_length,
-            max_bytes: options.most_bytes(),
+            max_bytes: options.ring.most_bytes(),
             choice: Choice::of(options),
             open: None,
             names: VecDeque::new(),
@@ -144,7 +144,7 @@ impl<R: Record> Capture<R> {
         direction: Direction,
         frame: Frame<'_>,
         at: WallTime,
-        mut notes: Option<&mut Notes>,
+        notes: Option<&mut Notes>,
         now: Instant,
     ) {
         let waits = notes.as_ref().is_some_and(|notes| notes.wait());
@@ -156,14 +156,7 @@ impl<R: Record> Capture<R> {
             return;
         }
         let Some(start) = self.add(direction, frame, at, now) else { return };
-        if let (Some(ends), Some(notes)) = (ends, &mut notes)
-            && let Some(remark) = notes.remark(&ends, now)
-        {
-            self.put_remark(start, &remark, &ends);
-        }
-        if self.sink.has_batch() {
-            self.flush(now);
-        }
+        self.complete(start, ends, notes, now);
     }
 
     /// Takes a frame of the guest that is about to be looked at. What becomes of it is told by [`Capture::close_frame`].
@@ -196,19 +189,22 @@ impl<R: Record> Capture<R> {
     }
 
     #[cold]
-    fn close_slowly(&mut self, start: usize, frame: &[u8], mut notes: Option<&mut Notes>, now: Instant) {
+    fn close_slowly(&mut self, start: usize, frame: &[u8], notes: Option<&mut Notes>, now: Instant) {
         let waits = notes.as_ref().is_some_and(|notes| notes.wait());
-        if waits || self.choice.is_one() {
-            let ends = Ends::of(frame, Direction::Inbound);
-            if !self.choice.takes_rule_of(ends.as_ref(), notes.as_deref()) {
-                self.seen.received -= 1;
-                return self.sink.amend(start, Vec::clear);
-            }
-            if let (Some(ends), Some(notes)) = (ends, &mut notes)
-                && let Some(remark) = notes.remark(&ends, now)
-            {
-                self.put_remark(start, &remark, &ends);
-            }
+        let ends = if waits || self.choice.is_one() { Ends::of(frame, Direction::Inbound) } else { None };
+        if !self.choice.takes_rule_of(ends.as_ref(), notes.as_deref()) {
+            self.seen.received -= 1;
+            return self.sink.amend(start, Vec::clear);
+        }
+        self.complete(start, ends, notes, now);
+    }
+
+    /// What is known of the frame whose block begins at `start` stands beside it now.
+    fn complete(&mut self, start: usize, ends: Option<Ends>, notes: Option<&mut Notes>, now: Instant) {
+        if let (Some(ends), Some(notes)) = (ends, notes)
+            && let Some(remark) = notes.remark(&ends, now)
+        {
+            self.put_remark(start, &remark, &ends);
         }
         if self.sink.has_batch() {
             self.flush(now);

@@ -3,9 +3,10 @@
 
 use std::fmt::Write;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::frames::Recorded;
+use super::options::LogOptions;
 use super::sink::Sink;
 use super::unopened::Unopened;
 use super::wall_clock::WallTime;
@@ -19,6 +20,7 @@ const CAPACITY: usize = 1 << 18;
 pub(crate) struct Log<R = RecordFile> {
     sink: Sink<R>,
     path: PathBuf,
+    max_bytes: u64,
     seen: u64,
     dropped: u64,
     /// So many of the dropped lines are in the log.
@@ -27,20 +29,22 @@ pub(crate) struct Log<R = RecordFile> {
 }
 
 impl Log {
-    /// Opens the file.
+    /// Opens the files.
     ///
     /// # Errors
     /// What the system says; the text names the file.
-    pub(crate) fn open(path: &Path) -> io::Result<Log> {
-        let file = RecordFile::create(path).map_err(|error| Unopened::error(path.to_owned(), error))?;
-        Ok(Log::new(file, path))
+    pub(crate) fn open(options: &LogOptions) -> io::Result<Log> {
+        let open = |path: PathBuf| RecordFile::create(&path).map_err(|error| Unopened::error(path, error));
+        let files = options.paths().map(open).collect::<io::Result<Vec<RecordFile>>>()?;
+        Ok(Log::new(files, options))
     }
 }
 
 impl<R: Record> Log<R> {
-    fn new(file: R, path: &Path) -> Log<R> {
-        let sink = Sink::new(vec![file], CAPACITY);
-        Log { sink, path: path.to_owned(), seen: 0, dropped: 0, told: 0, ended: None }
+    fn new(files: Vec<R>, options: &LogOptions) -> Log<R> {
+        let sink = Sink::new(files, CAPACITY);
+        let path = options.path().to_owned();
+        Log { sink, path, max_bytes: options.ring.most_bytes(), seen: 0, dropped: 0, told: 0, ended: None }
     }
 
     /// Adds a line: what has happened, and the members of the object behind it, of JSON already.
@@ -54,7 +58,7 @@ impl<R: Record> Log<R> {
         }
         // Writing to a String cannot fail.
         let _ = writeln!(line, "{{\"time\":\"{at}\",\"event\":\"{event}\",{members}}}");
-        if self.ended.is_some() || !self.sink.has_room(line.len()) {
+        if !self.make_room(line.len(), now) {
             self.dropped += 1;
             return;
         }
@@ -65,6 +69,32 @@ impl<R: Record> Log<R> {
         }
     }
 
+    /// Whether there is room for a line; sees to the end of a file that is full.
+    fn make_room(&mut self, length: usize, now: Instant) -> bool {
+        if self.ended.is_some() || !self.sink.has_room(length) {
+            return false;
+        }
+        if self.sink.length() + length as u64 <= self.max_bytes {
+            return true;
+        }
+        if !self.sink.is_ring() {
+            self.finish();
+            if self.ended.is_none() {
+                self.end("the file is as long as it may be");
+            }
+            return false;
+        }
+        if !self.sink.may_switch() {
+            // The last file is still not written.
+            self.on_deadline(now);
+        }
+        let may_switch = self.ended.is_none() && self.sink.may_switch();
+        if may_switch {
+            self.sink.next_file();
+        }
+        may_switch
+    }
+
     /// When [`Log::on_deadline`] is to be called, if not before.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.sink.due().filter(|_| self.ended.is_none())
@@ -73,12 +103,12 @@ impl<R: Record> Log<R> {
     /// What waits has waited long enough.
     pub(crate) fn on_deadline(&mut self, now: Instant) {
         if let Err(error) = self.sink.flush(now) {
-            self.end(&error);
+            self.end(&error.to_string());
         }
     }
 
-    fn end(&mut self, error: &io::Error) {
-        self.ended = Some(format!("the log to {} has ended: {error}", self.path.display()));
+    fn end(&mut self, why: &str) {
+        self.ended = Some(format!("the log to {} has ended: {why}", self.path.display()));
     }
 
     /// Why the log has ended, if it has.
@@ -91,7 +121,7 @@ impl<R: Record> Log<R> {
         if self.ended.is_none()
             && let Err(error) = self.sink.finish()
         {
-            self.end(&error);
+            self.end(&error.to_string());
         }
     }
 
@@ -120,16 +150,66 @@ mod tests {
         }
 
         fn begin_anew(&mut self) -> io::Result<()> {
+            self.0.borrow_mut().clear();
             Ok(())
         }
+    }
+
+    const NOW: Instant = Instant::from_secs(1);
+
+    fn log(files: &[File], options: LogOptions) -> Log<File> {
+        let mut log = Log::new(files.to_vec(), &options);
+        log.sink.stop_clock();
+        log
+    }
+
+    /// The numbers of the flows whose lines are in a file.
+    fn flows(file: &File) -> Vec<u64> {
+        let bytes = file.0.borrow();
+        let lines = std::str::from_utf8(&bytes).unwrap().lines();
+        let number = |line: &str| line.split_once("\"flow\":")?.1.split(',').next()?.parse().ok();
+        lines.map(|line| number(line).unwrap_or_else(|| panic!("{line}"))).collect()
+    }
+
+    fn many_lines(log: &mut Log<File>, count: u64) {
+        let text = "x".repeat(1000);
+        for flow in 0..count {
+            log.line("begun", &format!("\"flow\":{flow},\"text\":\"{text}\""), NOW);
+        }
+    }
+
+    #[test]
+    fn a_log_goes_round_its_files_with_whole_lines_of_which_the_last_ones_are_there() {
+        let files = [File::default(), File::default(), File::default()];
+        let mut log = log(&files, LogOptions::new("x").max_bytes(1 << 20).files(3));
+        many_lines(&mut log, 4500);
+        log.finish();
+        assert_eq!((log.ended(), log.recorded().dropped), (None, 0));
+        let lengths: Vec<usize> = files.iter().map(|file| file.0.borrow().len()).collect();
+        assert!(lengths.iter().all(|length| *length <= 1 << 20), "{lengths:?}");
+        // Some 980 in a file: the fifth file of the log is the second one's second life.
+        let all: Vec<u64> = [2, 0, 1].iter().flat_map(|file| flows(&files[*file])).collect();
+        assert_eq!(all, (4500 - all.len() as u64..4500).collect::<Vec<u64>>());
+        assert!(all.len() > 2000, "{}", all.len());
+    }
+
+    #[test]
+    fn a_log_of_one_file_ends_when_that_is_as_long_as_it_may_be() {
+        let file = File::default();
+        let mut log = log(std::slice::from_ref(&file), LogOptions::new("x").max_bytes(1 << 20));
+        many_lines(&mut log, 1500);
+        assert_eq!(log.ended(), Some("the log to x has ended: the file is as long as it may be"));
+        let flows = flows(&file);
+        assert!(file.0.borrow().len() <= 1 << 20 && flows.len() > 900);
+        assert_eq!(log.recorded().dropped, 1500 - flows.len() as u64);
+        assert_eq!(flows, (0..flows.len() as u64).collect::<Vec<u64>>());
     }
 
     #[test]
     fn lines_that_find_no_room_are_counted_where_they_would_have_been() {
         let file = File::default();
-        let mut log = Log::new(file.clone(), Path::new("x"));
-        log.sink.stop_clock();
-        let now = Instant::from_secs(1);
+        let mut log = log(std::slice::from_ref(&file), LogOptions::new("x"));
+        let now = NOW;
         log.line("begun", "\"flow\":1", now);
         file.1.set(true);
         let long = format!("\"flow\":\"{}\"", "x".repeat(1000));

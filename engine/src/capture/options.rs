@@ -1,31 +1,20 @@
-//! Where frames are captured to, and how much of them.
+//! Where frames are captured to, and how much of them; where the log goes.
 
-use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 #[cfg(feature = "policy")]
 use super::filter::CaptureFilter;
+use super::ring::Ring;
 
 /// More than any frame: all of each is captured.
 const WHOLE: usize = 262_144;
-/// The shortest file that is rotated: what the largest frame needs, several times.
-pub(crate) const LEAST_BYTES: u64 = 1 << 20;
-/// The most files of one capture: each of them is open.
-pub(crate) const MOST_FILES: u32 = 64;
-
-/// What a capture writes in all where nobody says how much: a disk that fills is more than one program's trouble.
-const IN_ALL: u64 = 1 << 30;
-/// The files that it goes round then.
-const RING: u32 = 4;
 
 /// Where frames are captured to, and how much of them: see [`Stack::start_capture`](crate::Stack::start_capture).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaptureOptions {
-    path: PathBuf,
+    pub(super) ring: Ring,
     pub(super) snap_length: usize,
-    max_bytes: Option<u64>,
-    files: Option<u32>,
     #[cfg(feature = "policy")]
     pub(super) filter: CaptureFilter,
 }
@@ -34,10 +23,8 @@ impl CaptureOptions {
     /// All frames, whole, into a ring of four files of 256 MiB each.
     pub fn new(path: impl Into<PathBuf>) -> CaptureOptions {
         CaptureOptions {
-            path: path.into(),
+            ring: Ring::new(path.into()),
             snap_length: WHOLE,
-            max_bytes: None,
-            files: None,
             #[cfg(feature = "policy")]
             filter: CaptureFilter::default(),
         }
@@ -53,7 +40,7 @@ impl CaptureOptions {
     /// capture ends there.
     #[must_use]
     pub fn max_bytes(self, bytes: u64) -> CaptureOptions {
-        CaptureOptions { max_bytes: Some(bytes.max(LEAST_BYTES)), ..self }
+        CaptureOptions { ring: self.ring.max_bytes(bytes), ..self }
     }
 
     /// So many files (64 at most) in a ring: when one is as long as it may be, the next one is begun, and after the last the
@@ -62,7 +49,7 @@ impl CaptureOptions {
     /// [`CaptureOptions::max_bytes`] all of them together have 1 GiB.
     #[must_use]
     pub fn files(self, count: u32) -> CaptureOptions {
-        CaptureOptions { files: Some(count.clamp(1, MOST_FILES)), ..self }
+        CaptureOptions { ring: self.ring.files(count), ..self }
     }
 
     /// Only these frames.
@@ -72,31 +59,14 @@ impl CaptureOptions {
         CaptureOptions { filter, ..self }
     }
 
-    /// How many files there are.
-    fn count(&self) -> u32 {
-        self.files.unwrap_or(if self.max_bytes.is_some() { 1 } else { RING })
-    }
-
-    /// How long a file may become.
-    pub(super) fn most_bytes(&self) -> u64 {
-        self.max_bytes.unwrap_or(IN_ALL / u64::from(self.count()))
-    }
-
     /// The name of the first file.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.ring.path()
     }
 
     /// The names of all files.
     pub fn paths(&self) -> impl Iterator<Item = PathBuf> {
-        (0..self.count()).map(|number| match number {
-            0 => self.path.clone(),
-            number => {
-                let mut name = OsString::from(self.path.as_os_str());
-                name.push(format!(".{number}"));
-                name.into()
-            }
-        })
+        self.ring.paths()
     }
 }
 
@@ -111,11 +81,50 @@ impl fmt::Display for CaptureOptions {
             WHOLE => f.write_str("whole")?,
             bytes => write!(f, "its first {bytes} bytes")?,
         }
-        let (path, most) = (self.path.display(), self.most_bytes());
-        match self.count() - 1 {
-            0 => write!(f, ", into {path}, which ends the capture when it has {most} bytes"),
-            more => write!(f, ", into {path} and {more} more in a ring, each of up to {most} bytes"),
-        }
+        write!(f, ", {}", self.ring.words("the capture"))
+    }
+}
+
+/// Where the log goes: see [`Stack::start_log`](crate::Stack::start_log).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogOptions {
+    pub(super) ring: Ring,
+}
+
+impl LogOptions {
+    /// A ring of four files of 256 MiB each.
+    pub fn new(path: impl Into<PathBuf>) -> LogOptions {
+        LogOptions { ring: Ring::new(path.into()) }
+    }
+
+    /// How long a file may become, a MiB at least. Where nothing is said of [`LogOptions::files`] there is one then, and the log
+    /// ends there.
+    #[must_use]
+    pub fn max_bytes(self, bytes: u64) -> LogOptions {
+        LogOptions { ring: self.ring.max_bytes(bytes) }
+    }
+
+    /// So many files in a ring, as [`CaptureOptions::files`] has them.
+    #[must_use]
+    pub fn files(self, count: u32) -> LogOptions {
+        LogOptions { ring: self.ring.files(count) }
+    }
+
+    /// The name of the first file.
+    pub fn path(&self) -> &Path {
+        self.ring.path()
+    }
+
+    /// The names of all files.
+    pub fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        self.ring.paths()
+    }
+}
+
+/// In a sentence for people: `into /tmp/x and 3 more in a ring, each of up to 268435456 bytes`.
+impl fmt::Display for LogOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.ring.words("the log"))
     }
 }
 
@@ -124,15 +133,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_out_has_a_bound() {
-        let shape = |options: &CaptureOptions| (options.count(), options.most_bytes());
+    fn options_are_said_in_words() {
         let options = CaptureOptions::new("/x");
-        assert_eq!(shape(&options), (4, 1 << 28));
-        assert_eq!(shape(&options.clone().files(1)), (1, 1 << 30));
-        assert_eq!(shape(&options.clone().files(64)), (64, 1 << 24));
-        assert_eq!(shape(&options.clone().max_bytes(1 << 40)), (1, 1 << 40));
-        assert_eq!(shape(&options.clone().max_bytes(1).files(9)), (9, 1 << 20));
-        assert_eq!(options.paths().last().unwrap(), Path::new("/x.3"));
         assert_eq!(
             options.to_string(),
             "every frame, whole, into /x and 3 more in a ring, each of up to 268435456 bytes"
@@ -142,5 +144,7 @@ mod tests {
             one,
             "every frame, its first 96 bytes, into /x, which ends the capture when it has 1073741824 bytes"
         );
+        let log = LogOptions::new("/x").max_bytes(1 << 20).to_string();
+        assert_eq!(log, "into /x, which ends the log when it has 1048576 bytes");
     }
 }

@@ -1,7 +1,7 @@
 //! Host forwards: listed, added, removed, replaced. A request is done whole or not at all.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::ops;
 
 use serde_json::{Map, Value, json};
@@ -11,7 +11,7 @@ use super::job::{Change, Changed};
 use super::range::{Place, Range, word, write_ports};
 use super::request::{WrittenForward, WrittenPlace};
 use super::server::Shared;
-use super::waiting::{self, reason};
+use super::waiting::{self, Waiting, reason};
 use crate::forward::error::ForwardError;
 use crate::forward::host::{HostForwardHandle, ListenAddress, Protocol};
 use crate::host::fault::Fault;
@@ -108,6 +108,10 @@ impl Adding {
 
     fn finish(self, stack: &mut Stack, shared: &mut Shared) -> Changed {
         let waiting = shared.waiting();
+        let kept = self.replaces.is_none().then_some(&*waiting);
+        if let Some(trouble) = in_the_way(&self.waits, kept) {
+            return undoing(self.undo(), trouble);
+        }
         let others = if self.replaces.is_some() { 0 } else { waiting.len() };
         if others + self.waits.len() > waiting::MOST {
             let trouble = Trouble::new(Kind::Limit, format!("more than {} ranges would wait", waiting::MOST));
@@ -157,6 +161,17 @@ impl Adding {
     pub(super) fn undo(self) -> Removing {
         Removing(self.made)
     }
+}
+
+/// What is wrong where of ranges that are to wait one meets another, or one that waits already: one of the two would wait for ever.
+fn in_the_way(waits: &[(Range, ForwardError)], waiting: Option<&Waiting>) -> Option<Trouble> {
+    let mut before =
+        waits.iter().enumerate().map(|(index, (range, _))| (range, waits.get(..index).unwrap_or_default()));
+    before.find_map(|(range, before)| {
+        let own = before.iter().map(|(other, _)| other).find(|other| other.meets(range));
+        let other = own.or_else(|| waiting?.meeting(range))?.words();
+        Some(Trouble::invalid(format!("listen: {} {} waits for the same address", other.protocol, other.listen)))
+    })
 }
 
 fn undoing(removing: Removing, trouble: Trouble) -> Changed {
@@ -240,8 +255,15 @@ fn replace(stack: &Stack, written: &[WrittenForward]) -> Result<Change, Trouble>
             let forward = range.nth(number);
             match stack.host_forward_at(forward.protocol(), forward.listen()) {
                 Some(handle) => {
+                    let Some((guest, only_v6)) = stack.host_forward_leads(handle) else { continue };
+                    if only_v6 != range.is_only_v6() && is_everywhere(forward.listen()) {
+                        let there = if only_v6 { "for IPv6 only" } else { "for both families" };
+                        let text =
+                            format!("listen: {} is there {there}, and has to be removed before", forward.listen());
+                        return Err(Trouble::invalid(text));
+                    }
                     stays.insert(handle);
-                    if stack.host_forward_leads(handle) != Some(forward.guest()) {
+                    if guest != forward.guest() {
                         lead.insert(handle, forward.guest());
                     }
                 }
@@ -254,6 +276,11 @@ fn replace(stack: &Stack, written: &[WrittenForward]) -> Result<Change, Trouble>
         stack.host_forwards().map(|entry| entry.handle).filter(|handle| !stays.contains(handle)).collect();
     let kept = stays.len() - lead.len();
     Ok(adding(new, Some(Replacing { lead: lead.into_iter().collect(), remove, kept })))
+}
+
+/// Whether it is the one address of IPv6 that IPv4 can come to.
+fn is_everywhere(listen: &ListenAddress) -> bool {
+    matches!(listen, ListenAddress::Inet(listen) if listen.ip() == Ipv6Addr::UNSPECIFIED)
 }
 
 /// The parts of a range with these numbers, which follow each other.
@@ -273,7 +300,7 @@ pub(super) struct Listing {
 impl Listing {
     fn of(stack: &Stack) -> Listing {
         let mut forwards: Vec<Listed> =
-            stack.host_forwards().map(|entry| (entry.protocol, entry.listen, entry.guest)).collect();
+            stack.host_forwards().map(|entry| (entry.protocol, entry.listen, entry.guest, entry.only_v6)).collect();
         forwards.sort_by_cached_key(key);
         let mut next = 0;
         let entries = runs(&forwards).map(|run| {
@@ -306,9 +333,10 @@ pub(super) fn list(stack: &Stack, shared: &mut Shared, after: usize, most: usize
     Ok(answer)
 }
 
-type Listed = (Protocol, ListenAddress, SocketAddr);
+/// What it carries, where it listens, where it leads, and whether it is at all addresses of IPv6 without those of IPv4.
+type Listed = (Protocol, ListenAddress, SocketAddr, bool);
 
-fn key((protocol, listen, guest): &Listed) -> (bool, Option<(std::net::IpAddr, u16)>, String, SocketAddr) {
+fn key((protocol, listen, guest, _): &Listed) -> (bool, Option<(std::net::IpAddr, u16)>, String, SocketAddr) {
     match listen {
         ListenAddress::Inet(at) => (*protocol == Protocol::Udp, Some((at.ip(), at.port())), String::new(), *guest),
         ListenAddress::Unix(at) => (false, None, at.to_string(), *guest),
@@ -335,18 +363,22 @@ fn is_next(one: SocketAddr, other: SocketAddr) -> bool {
 fn follows(one: &Listed, other: &Listed, spread: bool) -> bool {
     let (ListenAddress::Inet(first), ListenAddress::Inet(second)) = (&one.1, &other.1) else { return false };
     let guests = if spread { is_next(one.2, other.2) } else { one.2 == other.2 };
-    one.0 == other.0 && is_next(*first, *second) && guests
+    one.0 == other.0 && one.3 == other.3 && is_next(*first, *second) && guests
 }
 
 fn describe(run: &[Listed]) -> Option<Value> {
-    let (protocol, listen, guest) = run.first()?;
+    let (protocol, listen, guest, only_v6) = run.first()?;
     let spread = run.get(1).is_some_and(|second| second.2 != *guest);
     let (protocol, listen) = match listen {
         ListenAddress::Inet(listen) => (word(*protocol), write_ports(*listen, run.len())),
         ListenAddress::Unix(address) => ("unix", address.to_string()),
     };
     let guest = write_ports(*guest, if spread { run.len() } else { 1 });
-    Some(json!({ "protocol": protocol, "listen": listen, "guest": guest }))
+    let mut words = json!({ "protocol": protocol, "listen": listen, "guest": guest });
+    if let (true, Value::Object(words)) = (only_v6, &mut words) {
+        words.insert("only_v6".into(), true.into());
+    }
+    Some(words)
 }
 
 #[cfg(test)]
@@ -356,7 +388,8 @@ mod tests {
     #[test]
     fn ports_that_follow_each_other_are_one_entry() {
         let forward = |port: u16, guest: u16| {
-            (Protocol::Tcp, ListenAddress::Inet(([127, 0, 0, 1], port).into()), SocketAddr::from(([0, 0, 0, 0], guest)))
+            let listen = ListenAddress::Inet(([127, 0, 0, 1], port).into());
+            (Protocol::Tcp, listen, SocketAddr::from(([0, 0, 0, 0], guest)), false)
         };
         let listed = [(10, 80), (11, 80), (12, 80), (13, 81), (14, 82), (16, 84), (17, 9), (65535, 1)];
         let listed: Vec<Listed> = listed.into_iter().map(|(port, guest)| forward(port, guest)).collect();
@@ -375,5 +408,7 @@ mod tests {
             ]
         );
         assert_eq!(runs(&[]).count(), 0);
+        let of_v6 = Listed::clone(&(listed[1].0, listed[1].1.clone(), listed[1].2, true));
+        assert_eq!(runs(&[listed[0].clone(), of_v6]).count(), 2, "of both families, and of one");
     }
 }

@@ -39,6 +39,21 @@ impl Place {
         }
     }
 
+    /// Whether the same address and port is in both.
+    fn meets(&self, other: &Place) -> bool {
+        match (self, other) {
+            (Place::Inet { first, count }, Place::Inet { first: other, count: others }) => {
+                let ports =
+                    |first: &SocketAddr, count: &u32| (u32::from(first.port()), u32::from(first.port()) + count);
+                let ((begin, end), (other_begin, other_end)) = (ports(first, count), ports(other, others));
+                // Where the host chooses the port it is another one each time.
+                first.ip() == other.ip() && begin != 0 && begin < other_end && other_begin < end
+            }
+            (Place::Unix(path), Place::Unix(other)) => path == other,
+            _ => false,
+        }
+    }
+
     /// The address of one of them.
     pub(super) fn nth(&self, number: usize) -> ListenAddress {
         match self {
@@ -82,6 +97,16 @@ impl Range {
             }
             ListenAddress::Inet(listen) => HostForward::tcp(listen, guest).only_v6(self.only_v6),
         }
+    }
+
+    /// Whether only one of both can be there.
+    pub(super) fn meets(&self, other: &Range) -> bool {
+        self.protocol == other.protocol && self.place.meets(&other.place)
+    }
+
+    /// Whether it is to have no IPv4, where it listens at all addresses of IPv6.
+    pub(super) fn is_only_v6(&self) -> bool {
+        self.only_v6
     }
 
     /// So many of them from one on.

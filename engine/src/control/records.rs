@@ -5,11 +5,12 @@ use std::io;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Kind, Trouble};
-use super::request::WrittenCapture;
+use super::request::{WrittenCapture, WrittenLog};
 use super::rules;
 use crate::capture::filter::CaptureFilter;
-use crate::capture::options::{CaptureOptions, LEAST_BYTES, MOST_FILES};
-use crate::policy::{CidrError, PortRange};
+use crate::capture::options::{CaptureOptions, LogOptions};
+use crate::capture::ring::{LEAST_BYTES, MOST_FILES};
+use crate::policy::{CidrError, Policy, PortRange};
 use crate::stack::Stack;
 use crate::stack::recording::Finished;
 
@@ -24,14 +25,22 @@ pub(super) fn start_capture(stack: &mut Stack, written: &WrittenCapture) -> Answ
     if let Some(files) = written.files {
         options = options.files(within("files", files, 1, MOST_FILES)?);
     }
-    let options = options.filter(filter(written)?);
+    let options = options.filter(filter(stack, written)?);
     stack.start_capture(&options).map_err(|error| not_opened("capture", error))?;
     Ok(json!({}))
 }
 
-/// Which frames are wanted.
-fn filter(written: &WrittenCapture) -> Result<CaptureFilter, Trouble> {
+/// Which frames are wanted. What can be none of any flow is refused, so that nobody waits for it.
+fn filter(stack: &Stack, written: &WrittenCapture) -> Result<CaptureFilter, Trouble> {
     let WrittenCapture { protocol, guest, remote, guest_port, remote_port, rule, .. } = written;
+    let rules = stack.policy().map_or(0, Policy::rule_count);
+    if let Some(none) = rule.iter().find(|rule| usize::try_from(rule.get()).is_ok_and(|rule| rule > rules)) {
+        return Err(Trouble::invalid(format!("rule: the policy in force has no rule {none}")));
+    }
+    let only_pings = !protocol.is_empty() && protocol.iter().all(|protocol| protocol == "icmp");
+    if only_pings && !(guest_port.is_empty() && remote_port.is_empty()) {
+        return Err(Trouble::invalid("protocol: ICMP has no ports, so that no frame would be captured"));
+    }
     let mut filter = CaptureFilter::new()
         .guest(several("guest", guest, |text| text.parse().map_err(|error: CidrError| error.to_string()))?)
         .remote(several("remote", remote, |text| text.parse().map_err(|error: CidrError| error.to_string()))?)
@@ -60,8 +69,15 @@ pub(super) fn stop_capture(stack: &mut Stack) -> Answer {
     finished(stack.end_capture(), "captured", "there is no capture")
 }
 
-pub(super) fn start_log(stack: &mut Stack, file: &str) -> Answer {
-    stack.start_log(file.as_ref()).map_err(|error| not_opened("log", error))?;
+pub(super) fn start_log(stack: &mut Stack, written: &WrittenLog) -> Answer {
+    let mut options = LogOptions::new(&written.file);
+    if let Some(most) = written.max_bytes {
+        options = options.max_bytes(within("max_bytes", most, LEAST_BYTES, u64::MAX)?);
+    }
+    if let Some(files) = written.files {
+        options = options.files(within("files", files, 1, MOST_FILES)?);
+    }
+    stack.start_log(&options).map_err(|error| not_opened("log", error))?;
     Ok(json!({}))
 }
 

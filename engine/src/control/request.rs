@@ -19,7 +19,7 @@ pub(super) enum Request {
     Counters,
     CaptureStart(WrittenCapture),
     CaptureStop,
-    LogStart { file: String },
+    LogStart(WrittenLog),
     LogStop,
     PolicyTest(WrittenQuestion),
     PolicyShow { after: usize, most: usize },
@@ -72,6 +72,15 @@ pub(super) struct WrittenCapture {
     pub(super) rule: Vec<std::num::NonZeroU32>,
 }
 
+/// Where the log goes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenLog {
+    pub(super) file: String,
+    pub(super) max_bytes: Option<u64>,
+    pub(super) files: Option<u32>,
+}
+
 /// A flow that might begin.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -95,12 +104,6 @@ struct Forwards<T> {
 struct Page {
     after: Option<u64>,
     most: Option<usize>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    file: String,
 }
 
 #[derive(Deserialize)]
@@ -164,7 +167,7 @@ fn request(word: &str, members: Map<String, Value>) -> Result<Request, Trouble> 
         "counters" => nothing(members).map(|_| Request::Counters)?,
         "capture.start" => Request::CaptureStart(fields(members)?),
         "capture.stop" => nothing(members).map(|_| Request::CaptureStop)?,
-        "log.start" => Request::LogStart { file: fields::<File>(members)?.file },
+        "log.start" => Request::LogStart(fields(members)?),
         "log.stop" => nothing(members).map(|_| Request::LogStop)?,
         "policy.test" => Request::PolicyTest(fields(members)?),
         "policy.show" => {

@@ -147,7 +147,7 @@ fn begin(request: Request, stack: &mut Stack, shared: &mut Shared) -> Step {
         Request::Counters => counters::all(stack),
         Request::CaptureStart(written) => records::start_capture(stack, &written),
         Request::CaptureStop => records::stop_capture(stack),
-        Request::LogStart { file } => records::start_log(stack, &file),
+        Request::LogStart(written) => records::start_log(stack, &written),
         Request::LogStop => records::stop_log(stack),
         Request::PolicyTest(written) => rules::test(stack, &written),
         Request::PolicyShow { after, most } => Ok(rules::show(stack, after, most)),

@@ -85,6 +85,11 @@ impl Waiting {
         self.waiters.clear();
     }
 
+    /// One that is in the way of another one.
+    pub(super) fn meeting(&self, range: &Range) -> Option<&Range> {
+        self.all().map(|waiter| &waiter.range).find(|waiting| waiting.meets(range))
+    }
+
     /// All of them, in words.
     pub(super) fn words(&self) -> Vec<Value> {
         let words = |waiter: &Waiter| {

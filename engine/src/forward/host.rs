@@ -172,4 +172,6 @@ pub struct HostForwardEntry {
     pub listen: ListenAddress,
     /// Where it leads.
     pub guest: SocketAddr,
+    /// Whether it listens at all addresses of IPv6 and none of IPv4 ([`HostForward::only_v6`]).
+    pub only_v6: bool,
 }

@@ -58,6 +58,11 @@ impl TcpForward {
     pub(crate) fn guest(&self) -> Endpoint {
         self.guest
     }
+
+    /// Whether it listens at all addresses of IPv6 and none of IPv4.
+    pub(crate) fn is_only_v6(&self) -> bool {
+        matches!(self.address, Some(ListenAddress::Inet(listen)) if self.listener.is_only_v6(listen))
+    }
 }
 
 impl Flow for TcpForward {

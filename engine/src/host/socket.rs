@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::io::{self, IoSlice, IoSliceMut, Read};
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
@@ -253,6 +253,11 @@ impl Listener {
         self.socket.local_addr().ok()?.as_socket()
     }
 
+    /// Whether IPv4 is kept from it, where it listens at all addresses of IPv6; false where it does not.
+    pub(crate) fn is_only_v6(&self, listen: SocketAddr) -> bool {
+        is_only_v6(&self.socket, listen)
+    }
+
     /// The address listened on, for a Unix socket.
     pub(crate) fn unix_address(&self) -> Option<&UnixAddress> {
         self.unix.as_ref().map(|name| &name.address)
@@ -260,6 +265,11 @@ impl Listener {
 }
 
 named_by!(Listener, |listener| listener.socket.raw_socket());
+
+/// The kernel is asked only where it makes a difference.
+fn is_only_v6(socket: &Socket, listen: SocketAddr) -> bool {
+    listen.ip() == Ipv6Addr::UNSPECIFIED && socket.only_v6().unwrap_or(false)
+}
 
 /// A datagram socket (UDP), or a ping socket (ICMP).
 #[derive(Debug)]
@@ -302,6 +312,11 @@ impl Datagram {
             datagram.tell_local_addresses(address.is_ipv6())?;
         }
         Ok(datagram)
+    }
+
+    /// As [`Listener::is_only_v6`].
+    pub(crate) fn is_only_v6(&self, bound: SocketAddr) -> bool {
+        is_only_v6(&self.0, bound)
     }
 
     /// A socket for echo requests: an unprivileged ping socket, else a raw one. The flag says that it is raw, so that it

@@ -159,6 +159,11 @@ impl Policy {
         if tls.action == Action::Allow { tls } else { http }
     }
 
+    /// How many rules there are, without those of a preset.
+    pub(crate) fn rule_count(&self) -> usize {
+        self.given
+    }
+
     /// What it says, in words: a sentence for each rule with its number, then those of a preset, and what becomes of everything else.
     pub fn sentences(&self) -> impl Iterator<Item = String> {
         self.sentences_after(0)

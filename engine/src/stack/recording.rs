@@ -2,12 +2,11 @@
 //! when they leave the engine for that; what is dropped before, nobody was to see.
 
 use std::io;
-use std::path::Path;
 
 use super::Stack;
 use crate::capture::frames::{Capture, Recorded};
 use crate::capture::log::Log;
-use crate::capture::options::CaptureOptions;
+use crate::capture::options::{CaptureOptions, LogOptions};
 use crate::capture::pcapng::{Direction, Frame};
 use crate::flow::Effect;
 use crate::flow::journal::Journal;
@@ -92,12 +91,12 @@ impl Stack {
     }
 
     /// Has the log written from now on, in place of one that is being written. Of flows that have begun before there is nothing
-    /// in it.
+    /// in it. All files are opened at once.
     ///
     /// # Errors
-    /// What the system says of the file; its text names it.
-    pub fn start_log(&mut self, path: &Path) -> io::Result<()> {
-        let log = Log::open(path)?;
+    /// What the system says of a file; its text names the file.
+    pub fn start_log(&mut self, options: &LogOptions) -> io::Result<()> {
+        let log = Log::open(options)?;
         self.stop_log();
         self.cx.journal.write_to(Some(log));
         self.recording.any = true;

@@ -55,14 +55,20 @@ impl Stack {
         self.forwards_changed
     }
 
-    /// Where a host forward leads.
+    /// Where a host forward leads, and whether it listens at all addresses of IPv6 and none of IPv4.
     #[cfg(feature = "control")]
-    pub(crate) fn host_forward_leads(&self, handle: HostForwardHandle) -> Option<SocketAddr> {
-        let guest = match handle.id(self.cx.identity())? {
-            Id::Listener(id) => self.tcp_forwards.flows.get(id)?.guest(),
-            Id::Udp(id) => self.udp.forward(id)?.guest(),
+    pub(crate) fn host_forward_leads(&self, handle: HostForwardHandle) -> Option<(SocketAddr, bool)> {
+        let (guest, only_v6) = match handle.id(self.cx.identity())? {
+            Id::Listener(id) => {
+                let forward = self.tcp_forwards.flows.get(id)?;
+                (forward.guest(), forward.is_only_v6())
+            }
+            Id::Udp(id) => {
+                let forward = self.udp.forward(id)?;
+                (forward.guest(), forward.is_only_v6())
+            }
         };
-        Some(guest.socket_address())
+        Some((guest.socket_address(), only_v6))
     }
 
     /// The same without a look at whether it can lead to a guest, for the C library, whose callers upstream lets do that.
@@ -127,17 +133,17 @@ impl Stack {
 
     /// All host forwards, oldest first.
     pub fn host_forwards(&self) -> impl Iterator<Item = HostForwardEntry> {
-        let entry = |id, protocol, listen, guest: Endpoint| {
+        let entry = |id, protocol, listen, guest: Endpoint, only_v6| {
             let handle = self.host_forward_handle(id);
-            HostForwardEntry { handle, protocol, listen, guest: guest.socket_address() }
+            HostForwardEntry { handle, protocol, listen, guest: guest.socket_address(), only_v6 }
         };
         let streams = self.tcp_forwards.flows.iter().filter_map(|(id, Entry { flow: forward, number, .. })| {
             let listen = forward.address()?.clone();
-            Some((*number, entry(Id::Listener(id), Protocol::Tcp, listen, forward.guest())))
+            Some((*number, entry(Id::Listener(id), Protocol::Tcp, listen, forward.guest(), forward.is_only_v6())))
         });
         let datagrams = self.udp.forwards().filter_map(|(id, Entry { flow, number, .. })| {
             let listen = ListenAddress::Inet(flow.bound()?);
-            Some((*number, entry(Id::Udp(id), Protocol::Udp, listen, flow.guest())))
+            Some((*number, entry(Id::Udp(id), Protocol::Udp, listen, flow.guest(), flow.is_only_v6())))
         });
         let mut all: Vec<(u64, HostForwardEntry)> = streams.chain(datagrams).collect();
         all.sort_by_key(|&(number, _)| number);

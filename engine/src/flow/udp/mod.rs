@@ -97,6 +97,11 @@ impl UdpFlow {
         self.mapping.bound
     }
 
+    /// Whether it is a host forward at all addresses of IPv6 and none of IPv4.
+    pub(crate) fn is_only_v6(&self) -> bool {
+        self.bound().is_some_and(|bound| self.socket().is_only_v6(bound))
+    }
+
     /// Whether it is a host forward.
     #[cfg(feature = "control")]
     pub(crate) fn is_forward(&self) -> bool {
