@@ -160,7 +160,8 @@ impl Policy {
     }
 
     /// How many rules there are, without those of a preset.
-    pub(crate) fn rule_count(&self) -> usize {
+    #[must_use]
+    pub fn rule_count(&self) -> usize {
         self.given
     }
 

@@ -93,7 +93,7 @@ fn what_tests_use_is_taken() {
 /// What has to stand beside a key for it to make sense, by table and key.
 fn beside(table: &str, key: &str) -> Value {
     match (table, key) {
-        ("capture", _) => json!({ "file": "/x" }),
+        ("capture", _) | ("log", "max-bytes" | "files") => json!({ "file": "/x" }),
         ("record", "cname") => json!({ "name": "a.test" }),
         ("record", "ttl" | "name") => json!({ "name": "a.test", "a": "10.0.2.2" }),
         ("record", _) => json!({ "name": "b.test" }),

@@ -243,12 +243,14 @@ fn dns() -> impl Strategy<Value = Value> {
     )
 }
 
+/// How long a file of a record may become.
+fn file_length() -> impl Strategy<Value = Option<Value>> {
+    maybe((1 << 20..=i64::MAX).prop_map(Value::from))
+}
+
 fn capture() -> impl Strategy<Value = Value> {
-    let sizes = (
-        maybe((14..=262_144_i64).prop_map(Value::from)),
-        maybe((1 << 20..=i64::MAX).prop_map(Value::from)),
-        maybe((1..=64_i64).prop_map(Value::from)),
-    );
+    let sizes =
+        (maybe((14..=262_144_i64).prop_map(Value::from)), file_length(), maybe((1..=64_i64).prop_map(Value::from)));
     let ends =
         (maybe(several(addresses())), maybe(several(addresses())), maybe(several(ports())), maybe(several(ports())));
     let which = (maybe(protocols(&["tcp", "udp", "icmp"])), maybe(several((1..=u32::MAX).prop_map(Value::from))));
@@ -275,7 +277,8 @@ fn file() -> impl Strategy<Value = String> {
     let limits =
         (maybe(bounds()), maybe(bounds())).prop_map(|(whole, each)| table([("whole", whole), ("each-guest", each)]));
     let network = maybe((1280..=65521_i64).prop_map(Value::from)).prop_map(|mtu| table([("mtu", mtu)]));
-    let log = path().prop_map(|file| json!({ "file": file }));
+    let log = (path(), file_length(), maybe((1..=64).prop_map(Value::from)))
+        .prop_map(|(file, max, files)| table([("file", Some(json!(file))), ("max-bytes", max), ("files", files)]));
     let control = path().prop_map(|socket| json!({ "socket": socket }));
     (maybe(capture()), maybe(control), maybe(dns()), maybe(limits), maybe(log), maybe(network), maybe(policy()))
         .prop_map(|(capture, control, dns, limits, log, network, policy)| {
