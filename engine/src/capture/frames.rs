@@ -102,7 +102,7 @@ impl<R: Record> Capture<R> {
     fn new(files: Vec<R>, options: &CaptureOptions) -> Capture<R> {
         let since = WallTime::now();
         let mut capture = Capture {
-            sink: Sink::new(files, CAPACITY),
+            sink: Sink::new(files, CAPACITY, pcapng::block_length),
             path: options.path().to_owned(),
             snap_length: options.snap_length,
             max_bytes: options.ring.most_bytes(),
@@ -412,6 +412,8 @@ mod tests {
             self.bytes.borrow_mut().clear();
             Ok(())
         }
+
+        fn take_back(&mut self, _: usize) {}
     }
 
     const NOW: Instant = Instant::from_secs(1);

@@ -16,6 +16,11 @@ use crate::time::Instant;
 /// What may wait to be written.
 const CAPACITY: usize = 1 << 18;
 
+/// How long the first line of these bytes is.
+fn line_length(bytes: &[u8]) -> usize {
+    bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| end + 1)
+}
+
 /// A log that is being written.
 pub(crate) struct Log<R = RecordFile> {
     sink: Sink<R>,
@@ -42,7 +47,7 @@ impl Log {
 
 impl<R: Record> Log<R> {
     fn new(files: Vec<R>, options: &LogOptions) -> Log<R> {
-        let sink = Sink::new(files, CAPACITY);
+        let sink = Sink::new(files, CAPACITY, line_length);
         let path = options.path().to_owned();
         Log { sink, path, max_bytes: options.ring.most_bytes(), seen: 0, dropped: 0, told: 0, ended: None }
     }
@@ -153,6 +158,8 @@ mod tests {
             self.0.borrow_mut().clear();
             Ok(())
         }
+
+        fn take_back(&mut self, _: usize) {}
     }
 
     const NOW: Instant = Instant::from_secs(1);

@@ -57,6 +57,12 @@ pub(super) struct Statistics {
     pub dropped: u64,
 }
 
+/// How long the first block of these bytes is; nothing where they are none.
+pub(super) fn block_length(bytes: &[u8]) -> usize {
+    let length = bytes.get(4..8).and_then(|length| length.first_chunk());
+    length.map_or(0, |length| u32::from_le_bytes(*length) as usize)
+}
+
 /// How long the block of a frame is at most, of which so many bytes are captured.
 pub(super) fn packet_len(captured: usize) -> usize {
     PACKET_HEAD + captured.next_multiple_of(4) + PACKET_TAIL

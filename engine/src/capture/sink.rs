@@ -8,6 +8,7 @@
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
+use super::torn::{BlockLength, Torn};
 use crate::host::record_file::Record;
 use crate::time;
 
@@ -51,6 +52,9 @@ pub(super) struct Sink<R> {
     /// Up to here blocks may be added of which there is nothing else to be looked at ([`Sink::add_quickly`]); no further than the
     /// buffer goes.
     quick_until: usize,
+    /// The block of which the file has a part, and how long blocks are.
+    torn: Torn,
+    block_length: BlockLength,
     /// What waits from here on is for the next file.
     switch: Option<usize>,
     /// Where the first byte of the buffer is in the file that is added to: before its beginning, if it is another one's.
@@ -64,8 +68,9 @@ pub(super) struct Sink<R> {
 }
 
 impl<R: Record> Sink<R> {
-    /// For files that are empty, at least one; so much may wait.
-    pub(super) fn new(files: Vec<R>, capacity: usize) -> Sink<R> {
+    /// For files that are empty, at least one; so much may wait. What is added is whole blocks, so that none is left in part where a
+    /// file's end is met.
+    pub(super) fn new(files: Vec<R>, capacity: usize, block_length: BlockLength) -> Sink<R> {
         Sink {
             files,
             current: 0,
@@ -74,6 +79,8 @@ impl<R: Record> Sink<R> {
             end: 0,
             capacity,
             quick_until: 0,
+            torn: Torn::default(),
+            block_length,
             switch: None,
             origin: 0,
             due: None,
@@ -218,7 +225,7 @@ impl<R: Record> Sink<R> {
     /// Writes what waits, as far as the file and the disk's rest allow.
     ///
     /// # Errors
-    /// What the system says; there is no use in going on.
+    /// What the system says; there is no use in going on, and the last block in the file is a whole one.
     pub(super) fn flush(&mut self, now: time::Instant) -> io::Result<()> {
         if (self.clock)() >= self.rested {
             self.write_out(false)?;
@@ -257,17 +264,20 @@ impl<R: Record> Sink<R> {
             self.rested = begun + took + took * RESTS;
         }
         let count = match written {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(0) => return Err(self.broken(io::ErrorKind::WriteZero.into())),
             Ok(count) => count,
             Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => 0,
-            Err(error) => return Err(error),
+            Err(error) => return Err(self.broken(error)),
         };
         self.cost.bytes += count as u64;
-        let Some(mut taken) = count.checked_sub(self.waiting()) else {
+        let waiting = self.buffer.get(self.start..self.end).unwrap_or_default();
+        let Some(mut taken) = count.checked_sub(waiting.len()) else {
+            self.torn = self.torn.after(waiting, count, self.block_length);
             self.start += count;
             self.forget_written();
             return Ok(false);
         };
+        self.torn = Torn::of(taken, pieces.iter().map(|piece| piece.len()).sum());
         self.start = self.end;
         self.forget_written();
         self.origin = self.origin.saturating_add_unsigned(taken as u64);
@@ -307,14 +317,16 @@ impl<R: Record> Sink<R> {
             let written = file.write(bytes);
             let took = self.account(begun);
             match written {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(0) => return Err(self.broken(io::ErrorKind::WriteZero.into())),
                 Ok(count) => {
+                    let bytes = self.buffer.get(self.start..end).unwrap_or_default();
+                    self.torn = self.torn.after(bytes, count, self.block_length);
                     self.start += count;
                     self.cost.bytes += count as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.broken(error)),
             }
             if took > SLOW && !last {
                 self.rested = begun + took + took * RESTS;
@@ -323,6 +335,15 @@ impl<R: Record> Sink<R> {
         }
         self.forget_written();
         Ok(())
+    }
+
+    /// Nothing more can be written: what the file has of a block whose rest never comes is taken back.
+    fn broken(&mut self, error: io::Error) -> io::Error {
+        let torn = std::mem::take(&mut self.torn);
+        if let (1.., Some(file)) = (torn.there, self.files.get_mut(self.current)) {
+            file.take_back(torn.there);
+        }
+        error
     }
 
     /// Gives the place of what was written back.
@@ -361,6 +382,8 @@ mod tests {
         slow: Rc<Cell<Duration>>,
         /// Takes bytes of several places in one go.
         in_one: bool,
+        /// What has no room never has.
+        full: bool,
     }
 
     impl Record for File {
@@ -368,7 +391,8 @@ mod tests {
             CLOCK.set(CLOCK.get() + self.slow.get());
             let count = bytes.len().min(self.room.get());
             if count == 0 {
-                return Err(io::ErrorKind::WouldBlock.into());
+                let full = if self.full { io::ErrorKind::StorageFull } else { io::ErrorKind::WouldBlock };
+                return Err(full.into());
             }
             self.room.set(self.room.get() - count);
             self.bytes.borrow_mut().extend_from_slice(&bytes[..count]);
@@ -385,6 +409,17 @@ mod tests {
             self.bytes.borrow_mut().clear();
             Ok(())
         }
+
+        fn take_back(&mut self, bytes: usize) {
+            let left = self.bytes.borrow().len() - bytes;
+            self.bytes.borrow_mut().truncate(left);
+        }
+    }
+
+    /// Each byte is a block but those of digits and of letters, which go on as long as there are such.
+    fn block_length(bytes: &[u8]) -> usize {
+        let same = |byte: &&u8| bytes[0].is_ascii_alphanumeric() && byte.is_ascii_digit() == bytes[0].is_ascii_digit();
+        bytes.iter().skip(1).take_while(same).count() + 1
     }
 
     fn file() -> File {
@@ -394,7 +429,7 @@ mod tests {
     }
 
     fn sink(files: &[File]) -> Sink<File> {
-        let mut sink = Sink::new(files.to_vec(), 1000);
+        let mut sink = Sink::new(files.to_vec(), 1000, block_length);
         sink.clock = || CLOCK.get();
         sink
     }
@@ -501,6 +536,34 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_takes_no_more_has_whole_blocks() {
+        // A disk that fills takes what it can, and then says so.
+        for room in 0..=14 {
+            for through in [false, true] {
+                let file = File { in_one: true, full: true, ..file() };
+                let mut sink = sink(std::slice::from_ref(&file));
+                file.room.set(room);
+                let blocks: [&[u8]; 3] = [b"01234", b"abcd", b"56789"];
+                let mut ended = false;
+                for block in blocks {
+                    let is_there = through && !ended && {
+                        let written = sink.write_through(NOW, [b"", block, b"", b""]);
+                        ended |= written.is_err();
+                        written.unwrap_or(false)
+                    };
+                    if !is_there {
+                        sink.add(NOW, |to| to.extend_from_slice(block));
+                    }
+                }
+                ended |= !ended && sink.flush(NOW).is_err();
+                assert_eq!(ended, room < 14, "{room}");
+                let whole = [0, 5, 9, 14].into_iter().rfind(|end| *end <= room).unwrap();
+                assert_eq!(&file.bytes.borrow()[..], &b"01234abcd56789"[..whole], "{room} {through}");
+            }
+        }
+    }
+
+    #[test]
     fn what_ended_a_file_is_told() {
         struct Full;
         impl Record for Full {
@@ -510,8 +573,9 @@ mod tests {
             fn begin_anew(&mut self) -> io::Result<()> {
                 Ok(())
             }
+            fn take_back(&mut self, _: usize) {}
         }
-        let mut sink = Sink::new(vec![Full], 100);
+        let mut sink = Sink::new(vec![Full], 100, block_length);
         sink.flush(NOW).unwrap();
         sink.add(NOW, |to| to.push(1));
         assert_eq!(sink.flush(NOW).unwrap_err().kind(), io::ErrorKind::StorageFull);

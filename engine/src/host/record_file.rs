@@ -27,6 +27,9 @@ pub(crate) trait Record {
     /// # Errors
     /// What the system says.
     fn begin_anew(&mut self) -> io::Result<()>;
+
+    /// Forgets so many of the bytes that were written last, as far as that can be done: nothing more is written.
+    fn take_back(&mut self, bytes: usize);
 }
 
 /// One that is on disk, or a character device.
@@ -121,6 +124,16 @@ impl Record for RecordFile {
         }
         Ok(())
     }
+
+    fn take_back(&mut self, bytes: usize) {
+        // It has less already where somebody else has emptied it.
+        if let Some(left) = self.written.and_then(|written| written.checked_sub(bytes as u64))
+            && self.file.metadata().is_ok_and(|file| file.len() > left)
+            && self.file.set_len(left).is_ok()
+        {
+            self.written = Some(left);
+        }
+    }
 }
 
 /// How long a file of this process may become.
@@ -150,7 +163,8 @@ mod tests {
         assert_eq!(RecordFile::create(&path).unwrap_err().to_string(), "somebody else writes into it");
         assert_eq!(file.write(b"first").unwrap(), 5);
         file.begin_anew().unwrap();
-        assert_eq!(file.write(b"next").unwrap(), 4);
+        assert_eq!(file.write(b"next and more").unwrap(), 13);
+        file.take_back(9);
         assert_eq!(std::fs::read(&path).unwrap(), b"next");
         // What was everybody's to read is not any more, and a link is not followed.
         std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();

@@ -29,6 +29,9 @@ pub(crate) trait Record {
     /// # Errors
     /// What the system says.
     fn begin_anew(&mut self) -> io::Result<()>;
+
+    /// Forgets so many of the bytes that were written last, as far as that can be done: nothing more is written.
+    fn take_back(&mut self, bytes: usize);
 }
 
 /// One that is on disk.
@@ -64,5 +67,11 @@ impl Record for RecordFile {
     fn begin_anew(&mut self) -> io::Result<()> {
         self.0.set_len(0)?;
         self.0.rewind()
+    }
+
+    fn take_back(&mut self, bytes: usize) {
+        if let Some(left) = self.0.metadata().ok().and_then(|file| file.len().checked_sub(bytes as u64)) {
+            let _ = self.0.set_len(left);
+        }
     }
 }
