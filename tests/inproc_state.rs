@@ -138,6 +138,45 @@ fn state_fact_03_a_loaded_connection_goes_on() {
     }
 }
 
+/// The same stream as a machine of the other byte order writes it, of which the connections begin there.
+fn turned(stream: &[u8], connections: impl IntoIterator<Item = usize>) -> Vec<u8> {
+    let mut turned = stream.to_vec();
+    for begins in connections {
+        for field in [7..11, 11..13, 15..19, 19..21] {
+            turned[begins + field.start..begins + field.end].reverse();
+        }
+    }
+    turned
+}
+
+#[test]
+fn state_of_a_machine_of_the_other_byte_order_goes_on() {
+    let (mut conn, stream) = saved_with(true);
+    let other = turned(&stream, [0]);
+    let (i, kept) = with_forward();
+    if !ours("state-byte-order") {
+        assert_eq!(i.load_state(4, &other).0, -22);
+        return;
+    }
+    assert_eq!(i.load_state(4, &other), (0, 0));
+    assert_eq!(i.save_state().1, stream, "in this machine's order again");
+    assert_eq!(conn.receive(&i, 12).1, b"pong-unacked");
+    conn.data(&i, b"after");
+    assert_eq!(*kept.borrow(), b"after");
+    // No machine has both.
+    let (i, _) = with_forward();
+    let _first = Conn::connect_with(&i, at(FORWARD, PORT), &mss_option(1460));
+    let _second = Conn::connect_with(&i, at(FORWARD, PORT), &mss_option(1460));
+    let two = i.save_state().1;
+    let (i, _) = with_forward();
+    for mixed in [turned(&two, [0]), turned(&two, [ONE - NONE])] {
+        assert_eq!(i.load_state(4, &mixed).0, -22);
+        assert!(i.flows("TCP[").is_empty());
+    }
+    assert_eq!(i.load_state(4, &turned(&two, [0, ONE - NONE])), (0, 0));
+    assert_eq!(i.save_state().1, two);
+}
+
 #[test]
 fn state_of_many_connections_has_the_newest_last_which_upstream_takes_for_the_newest() {
     let (i, _) = with_forward();

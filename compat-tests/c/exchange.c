@@ -3,8 +3,8 @@
  * way, and saves the state into FILE and what the guest knows of its connections into FILE.guest. `exchange load FILE AGAIN`
  * loads both, saves the state once more into AGAIN before anything happens, and lets the connections go on. Programs for
  * processors of 32 and 64 bits and for Windows read each other's files, and what they write into AGAIN is the same byte for
- * byte. Addresses and ports have the byte order of the machine, so that one of the other order says what a damaged state is
- * answered with: `exchange refuse FILE` looks that it does, and serves its guest all the same.
+ * byte. Addresses and ports have the byte order of the machine: `exchange turn FILE AGAIN` is `load` on one of the other
+ * order, and looks that nothing else differs in AGAIN.
  */
 #define _GNU_SOURCE
 #include <slirp/libslirp.h>
@@ -181,22 +181,51 @@ static void load(const char *path, const char *again)
     guest_free(&guest);
 }
 
-static void refuse(const char *path)
+/* The next byte of both files. */
+static void read_both(FILE *one, FILE *other, int *byte, int *other_byte)
 {
-    Guest guest;
-    SlirpCb callbacks;
-    start(&guest, &callbacks);
-    FILE *file = open_file(path, "", "rb");
-    int result = slirp_state_load(guest.slirp, slirp_state_version(), from_file, file);
-    fclose(file);
-    CHECK(result == -EINVAL, "result %d", result);
-    find_router(&guest);
-    GuestTcp *tcp = new_tcp(&guest, SERVICE, PORT, GUEST_PORT);
-    guest_connect(&guest, tcp);
-    guest_send(&guest, tcp, (const uint8_t *)"anew", 4, NULL, NULL);
-    CHECK(tcp->established && !tcp->got_rst && written_len == 4 && memcmp(written, "anew", 4) == 0, "%zu bytes", written_len);
-    slirp_cleanup(guest.slirp);
-    guest_free(&guest);
+    *byte = fgetc(one);
+    *other_byte = fgetc(other);
+}
+
+/* That a state differs from another one in the order of addresses and ports, and in nothing else. */
+static void check_turned(const char *path, const char *again)
+{
+    /* Where the record of a connection has them, and how many bytes: address and port of the forward, and of the guest. */
+    static const struct { long at, length; } turned[] = { { 7, 4 }, { 11, 2 }, { 15, 4 }, { 19, 2 } };
+    FILE *one = open_file(path, "", "rb");
+    FILE *other = open_file(again, "", "rb");
+    long begins = 0, length = 0, same = 0;
+    int byte = 0, other_byte = 0;
+    fseek(one, 0, SEEK_END);
+    length = ftell(one);
+    fseek(one, 0, SEEK_SET);
+    /* Behind the connections there is what the shortest state has. */
+    const long each = (length - 131) / CONNECTIONS;
+    CHECK(each > 0 && (length - 131) % CONNECTIONS == 0, "%ld bytes", length);
+    for (; begins < length - 131 && each > 0; begins += each) {
+        uint8_t record[21], other_record[21];
+        CHECK(fread(record, 1, sizeof(record), one) == sizeof(record)
+                  && fread(other_record, 1, sizeof(other_record), other) == sizeof(other_record), "at %ld", begins);
+        for (size_t i = 0; i < sizeof(turned) / sizeof(turned[0]); i++) {
+            uint8_t *field = record + turned[i].at;
+            for (long j = 0; j < turned[i].length / 2; j++) {
+                uint8_t first = field[j];
+                field[j] = field[turned[i].length - 1 - j];
+                field[turned[i].length - 1 - j] = first;
+            }
+        }
+        CHECK(memcmp(record, other_record, sizeof(record)) == 0, "the connection at %ld", begins);
+        for (same = sizeof(record); same < each && byte == other_byte; same++) {
+            read_both(one, other, &byte, &other_byte);
+        }
+    }
+    while (byte == other_byte && byte != EOF) {
+        read_both(one, other, &byte, &other_byte);
+    }
+    CHECK(byte == EOF && other_byte == EOF, "%d and %d before %ld", byte, other_byte, ftell(one));
+    fclose(one);
+    fclose(other);
 }
 
 int main(int argc, char **argv)
@@ -209,10 +238,11 @@ int main(int argc, char **argv)
         save(argv[2]);
     } else if (argc == 4 && strcmp(argv[1], "load") == 0) {
         load(argv[2], argv[3]);
-    } else if (argc == 3 && strcmp(argv[1], "refuse") == 0) {
-        refuse(argv[2]);
+    } else if (argc == 4 && strcmp(argv[1], "turn") == 0) {
+        load(argv[2], argv[3]);
+        check_turned(argv[2], argv[3]);
     } else {
-        fprintf(stderr, "usage: %s save FILE | load FILE AGAIN | refuse FILE\n", argv[0]);
+        fprintf(stderr, "usage: %s save FILE | load FILE AGAIN | turn FILE AGAIN\n", argv[0]);
         return 2;
     }
     return checks_finish();

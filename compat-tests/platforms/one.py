@@ -176,7 +176,7 @@ class Platform:
         return self.target.compiler[0].replace("musl-gcc", "gcc").removesuffix("gcc").removesuffix("cc") + "strip"
 
     def exchange(self, mode, *files):
-        """Saves, loads or refuses a state (compat-tests/c/exchange.c); whether that went well."""
+        """Saves or loads a state (compat-tests/c/exchange.c); whether that went well."""
         status, log = (0, "") if (self.folder / "exchange").exists() else self.compile("exchange", str(self.library()))
         if status == 0:
             status, log = self.run([*self.target.runner, "./exchange", mode, *map(str, files)], patience=600)

@@ -73,10 +73,10 @@ class Results:
         self.say(f"{target.name}.{part}.{name} ({last[:80]})", 0 if good else status or 1, log)
         self.note(target, part, f"{name} {counted.group(1)}" if good else f"{name} fails")
 
-    def exchange(self, saver, loader, status, log, refused=False):
-        """A state of one machine, loaded by another one, or refused by it."""
-        self.say(f"exchange.{saver.name} -> {loader.name}" + (" (refused)" if status == 0 and refused else ""), status, log)
-        good = "refused" if refused else "goes on, and is saved again byte for byte"
+    def exchange(self, saver, loader, status, log, turned=False):
+        """A state of one machine, loaded by another one."""
+        self.say(f"exchange.{saver.name} -> {loader.name}", status, log)
+        good = f"goes on, and is saved again byte for byte{', but for the order of addresses and ports' if turned else ''}"
         self.states.append({"saved": saver.name, "loaded": loader.name, "result": good if status == 0 else "fails"})
 
     def transcribe(self, name, part, command, printed):

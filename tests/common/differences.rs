@@ -114,6 +114,12 @@ pub const DIFFERENCES: &[Difference] = &[
         "ICMP host unreachable",
     ),
     d(
+        "state-byte-order",
+        "state.md: primitive encodings",
+        "a state of a machine of the other byte order is refused",
+        "it is loaded: its addresses are told by the network that they belong to",
+    ),
+    d(
         "state-truncated",
         "state.md section 5: a stream that ends early",
         "gives zeros, a positive result and half a connection",

@@ -1,6 +1,6 @@
 //! One connection of a guest forward in the stream. Source: docs/contract/state.md section 3.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::Error;
 use super::stream::{Reader, Writer};
@@ -45,8 +45,8 @@ impl Record {
         for end in [self.key.remote, self.key.guest] {
             to.u16(AF_INET);
             to.address(match end.ip {
-                std::net::IpAddr::V4(ip) => ip,
-                std::net::IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+                IpAddr::V4(ip) => ip,
+                IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
             });
             to.port(end.port);
         }
@@ -119,6 +119,16 @@ impl Record {
         to.u32(0);
         to.u32(0);
         to.u32(tcp.rcv_nxt.0);
+    }
+
+    /// Has its addresses and ports in the other byte order: those of a machine that has another one than this.
+    pub(super) fn turn(&mut self) {
+        for end in [&mut self.key.guest, &mut self.key.remote] {
+            if let IpAddr::V4(ip) = &mut end.ip {
+                *ip = Ipv4Addr::from(u32::from(*ip).swap_bytes());
+            }
+            end.port = end.port.swap_bytes();
+        }
     }
 
     /// Reads a record. `Ok(None)` is a connection that was not established, which there is no use in taking over.

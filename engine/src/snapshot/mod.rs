@@ -8,10 +8,13 @@
 mod connection;
 mod stream;
 
+use std::sync::Arc;
+
 use smoltcp::wire::EthernetAddress;
 
 use crate::flow::table::Entry;
 use crate::flow::tcp::Side;
+use crate::flow::tcp::guest::Rule;
 use crate::service::dhcp::SLOTS;
 use crate::stack::Stack;
 use crate::time::Instant;
@@ -123,17 +126,16 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Takes it over into a stack: all of it, or nothing.
+    /// Takes it over into a stack: all of it, or nothing. A stream of a machine of the other byte order is taken for one where its
+    /// addresses are none of this network as they are, and all of them are the other way round.
     ///
     /// # Errors
     /// [`Error::NoForward`]; [`Error::Invalid`] when a connection is to what can be no guest.
-    pub fn restore(self, stack: &mut Stack) -> Result<(), Error> {
-        let forwards: Option<Vec<_>> =
-            self.connections.iter().map(|record| stack.callback_forward(record.key.remote)).collect();
-        let forwards = forwards.ok_or(Error::NoForward)?;
-        if !self.connections.iter().all(|record| stack.may_be_guest(record.key.guest)) {
-            return Err(Error::Invalid);
-        }
+    pub fn restore(mut self, stack: &mut Stack) -> Result<(), Error> {
+        let forwards = self.forwards(stack).or_else(|error| {
+            self.connections.iter_mut().for_each(Record::turn);
+            self.forwards(stack).map_err(|_| error)
+        })?;
         // In the order of the stream, so that the newest is the newest again.
         for (record, forward) in self.connections.iter().zip(forwards) {
             // As below, if it is not to be had any more.
@@ -148,6 +150,16 @@ impl Loaded {
         }
         stack.restore(self.ip_id, self.pool);
         Ok(())
+    }
+}
+
+impl Loaded {
+    /// The guest forward of each connection.
+    fn forwards(&self, stack: &Stack) -> Result<Vec<Arc<Rule>>, Error> {
+        let keys = || self.connections.iter().map(|record| record.key);
+        let forwards: Option<Vec<_>> = keys().map(|key| stack.callback_forward(key.remote)).collect();
+        let forwards = forwards.ok_or(Error::NoForward)?;
+        if keys().all(|key| stack.may_be_guest(key.guest)) { Ok(forwards) } else { Err(Error::Invalid) }
     }
 }
 
