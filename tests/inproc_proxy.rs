@@ -174,7 +174,7 @@ fn proxy_http_is_given_a_password_and_the_log_tells_when_it_wants_another() {
     let log = std::env::temp_dir().join(format!("oxislirp-proxy-{}-{port}.jsonl", std::process::id()));
     let i = under(&format!(
         "[[policy.rule]]\naction = 'allow'\nprotocol = 'tcp'\nhost = '192.0.2.0/24'\n\
-         proxy = 'http://me:s3%3Acr%65t@127.0.0.1:{port}'\n[log]\nfile = '{}'\n",
+         proxy = 'http://me:s3%3Acr%65t@127.0.0.1:{port}'\n[log]\nfile = '{}'\nfiles = 1\n",
         log.display()
     ));
     let request = b"CONNECT 192.0.2.9:443 HTTP/1.1\r\nHost: 192.0.2.9:443\r\n\

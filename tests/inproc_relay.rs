@@ -276,7 +276,7 @@ fn a_proxy_that_refuses_has_the_guest_refused_for_a_while() {
 fn the_log_tells_of_the_proxy_and_of_what_it_said() {
     let proxy = Proxy::new();
     let log = std::env::temp_dir().join(format!("oxislirp-relay-{}-{}.jsonl", std::process::id(), proxy.port));
-    let i = under(&proxy.rule(&format!("[log]\nfile = '{}'\n", log.display())));
+    let i = under(&proxy.rule(&format!("[log]\nfile = '{}'\nfiles = 1\n", log.display())));
     let answers: [&[u8]; 3] = [&[5, 255], &[5, 0], b""];
     for (port, answer) in (PORT..).zip(answers) {
         i.input(&udp_frame(port, at(AWAY, 53), b"question"));
