@@ -26,7 +26,8 @@ class Installed:
         if self.target.builds_std:
             self.environment["CARGO_UNSTABLE_BUILD_STD"] = BUILD_STD
         # How it is optimised is told by the part `release`; this would take another quarter of an hour.
-        self.environment.update(CARGO_PROFILE_RELEASE_LTO="off", CARGO_PROFILE_RELEASE_CODEGEN_UNITS="16")
+        for name, value in (("LTO", "off"), ("CODEGEN_UNITS", "16"), ("OPT_LEVEL", "0"), ("DEBUG", "0")):
+            self.environment[f"CARGO_PROFILE_RELEASE_{name}"] = value
 
     def run(self, *command):
         """A step; whether it went well."""
@@ -47,6 +48,8 @@ class Installed:
             "[host_machine]", "system = 'linux'", f"cpu_family = '{family}'", f"cpu = '{family}'",
             f"endian = '{'big' if self.target.big_endian else 'little'}'",
         ]
+        if self.platform.unwinder():
+            lines += ["[built-in options]", f"c_link_args = {self.platform.unwinder()}"]
         made = self.platform.folder / "cross.txt"
         made.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return made
@@ -94,8 +97,6 @@ class Installed:
 
 def meson(platform):
     """What meson builds and installs, and a program against it."""
-    if not platform.target.meson:
-        return
     installed = Installed(platform)
     if not installed.build():
         platform.results.verdict(platform.target, "meson", 1, installed.log, "")
@@ -103,7 +104,9 @@ def meson(platform):
     ways = [("main_paths", (), ("--cflags", "--libs"))]
     if installed.windows:
         platform.random_numbers()
+    if platform.target.static or installed.windows:
         ways.append(("main_paths, static", ("-static",), ("--static", "--cflags", "--libs")))
     for place, (name, more, asked) in enumerate(ways):
-        status, log = installed.program(f"main_paths_{place}" + (".exe" if installed.windows else ""), *more, *installed.told(*asked))
+        link = (*more, *installed.told(*asked), *(platform.unwinder() if more else ()))
+        status, log = installed.program(f"main_paths_{place}" + (".exe" if installed.windows else ""), *link)
         platform.results.program(platform.target, name, status, log, "meson")

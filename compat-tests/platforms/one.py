@@ -60,6 +60,11 @@ class Platform:
             (folder / "unwinder.a").rename(made)
         return [folder]
 
+    def unwinder(self):
+        """What a linker that has none of its own is told of what unwinds the stack, and of the list of frames that this wants."""
+        folders = self.library_folders()
+        return [*(f"-L{one}" for one in folders), "-lgcc_s", "-Wl,--eh-frame-hdr"] if folders else []
+
     def cargo(self, command, *arguments, more=()):
         """Runs cargo for the target, std included; the status and what it printed."""
         std = ["-Zbuild-std=std,panic_unwind,test"] if self.target.builds_std else []
@@ -154,8 +159,8 @@ class Platform:
             self.results.program(self.target, name, status, log)
         if self.target.static:
             status, log = self.run([
-                *self.target.compiler, *WARNINGS, "-static", "-Wl,--eh-frame-hdr", f"-I{ROOT}/include", "-o", "static_main_paths",
-                f"{ROOT}/compat-tests/c/main_paths.c", "libslirp.a", f"-L{self.library_folders()[0]}", "-lgcc_s"])
+                *self.target.compiler, *WARNINGS, "-static", f"-I{ROOT}/include", "-o", "static_main_paths",
+                f"{ROOT}/compat-tests/c/main_paths.c", "libslirp.a", *self.unwinder()])
             if status == 0:
                 status, log = self.run([*self.target.runner, "./static_main_paths"], patience=600)
             self.results.program(self.target, "main_paths, static", status, log)

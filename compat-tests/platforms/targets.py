@@ -36,8 +36,6 @@ class Target:
     static: bool = False
     # Whether the highest byte of a number comes first in memory, as it does in a saved state then.
     big_endian: bool = False
-    # Whether a cross file says all that meson has to know.
-    meson: bool = True
     # Libraries: what each is called where it is installed, what cargo calls it, and how `strip` is told to leave what linking needs.
     installed: tuple[tuple[str, ...], ...] = (("libslirp.so", "libslirp.so"), ("libslirp.a", "libslirp.a", "--strip-debug"))
 
@@ -124,8 +122,6 @@ TARGETS = (
         unit_without=SIMULATIONS,
         in_process_without=UPSTREAM,
         static=True,
-        # The unwinder is found with arguments of rustc's alone.
-        meson=False,
     ),
     emulated(
         "aarch64-unknown-linux-gnu", "aarch64-linux-gnu", "arm64", "aarch64", unit_without=EMULATOR, in_process_without=UPSTREAM
