@@ -27,6 +27,8 @@ struct Question {
     /// What was in flight when it began, in bytes, and the round trip.
     flight: u32,
     before: Duration,
+    /// The least round trip of the path, as far as it was known.
+    least: Duration,
 }
 
 /// See the module; it is there once something was lost behind a queue. Sizes are bytes.
@@ -46,33 +48,33 @@ impl Company {
         self.may
     }
 
-    /// A sounding begins: no more than `bound` bytes are to be in flight, in place of `flight`.
-    pub(super) fn ask(&mut self, flight: u32, bound: u32, path: &Path) {
+    /// A sounding begins: no more than `bound` bytes are to be in flight, in place of `flight`. The path is `least` long.
+    pub(super) fn ask(&mut self, flight: u32, bound: u32, least: Duration, path: &Path) {
         let (drained, before) = (path.now + path.latest, path.latest);
-        self.question = Some(Question { drained, bound, flight, before });
+        self.question = Some(Question { drained, bound, flight, before, least });
     }
 
     /// A round trip was measured. Whether others were noticed that had not been.
     pub(super) fn on_round_trip(&mut self, path: &Path) -> bool {
-        let Some((held, flight)) = self.answer(path) else { return false };
+        let Some((held, flight, least)) = self.answer(path) else { return false };
         let alone = self.may == 0;
         if held / HALF_TIMES >= path.queue / 2 {
             self.may = flight / 4 * 3;
-            self.least = self.least.into_iter().chain(path.rtt.least()).min();
+            self.least = Some(least);
         } else {
             (self.may, self.least) = (0, None);
         }
         alone && self.may > 0
     }
 
-    /// What others hold in the queue, and what they have in flight, once a sounding has shown it.
-    fn answer(&mut self, path: &Path) -> Option<(u32, u32)> {
+    /// What others hold in the queue, and what they have in flight, once a sounding has shown it; and the least round trip.
+    fn answer(&mut self, path: &Path) -> Option<(u32, u32, Duration)> {
         let question = self.question?;
         if path.now - path.latest < question.drained {
             return None;
         }
         self.question = None;
-        let least = self.least.into_iter().chain(path.rtt.least()).min()?.total_micros();
+        let least = self.least.into_iter().chain(path.rtt.least()).fold(question.least, Duration::min);
         let (before, after) = (question.before.total_micros(), path.latest.total_micros());
         let fall = before.saturating_sub(after);
         if fall < LEAST_FALL.max(before / PART) {
@@ -82,8 +84,9 @@ impl Company {
         let bytes = |micros: u64| micros.saturating_mul(gone) / fall;
         let theirs = |bytes: u64, ours: u32| bytes.saturating_sub(ours.into()).min(super::MAX_WINDOW.into()) as u32;
         // Where our part of the queue is not small, it is known.
-        let ours = if self.may > 0 { question.bound } else { 0 };
-        Some((theirs(bytes(after.saturating_sub(least)), ours), theirs(bytes(after), question.bound)))
+        let ours = if self.may > 0 || !path.paced { question.bound } else { 0 };
+        let held = theirs(bytes(after.saturating_sub(least.total_micros())), ours);
+        Some((held, theirs(bytes(after), question.bound), least))
     }
 }
 
@@ -110,7 +113,7 @@ mod tests {
     fn sounded(company: &mut Company, flight: u64, bound: u64, held: u64) -> bool {
         let now = Instant::from_secs(5);
         let before = round_trip(flight + held);
-        company.ask(flight as u32, bound as u32, &path(now, before));
+        company.ask(flight as u32, bound as u32, LEAST, &path(now, before));
         // The last of what was in flight comes back: it met the whole queue.
         assert!(!company.on_round_trip(&path(now + before, before)));
         let after = round_trip(bound + held);
@@ -130,6 +133,26 @@ mod tests {
         assert_eq!(company.may(), 0);
     }
 
+    /// A queue that others keep for long hides how long the path is; what was sounded before counts.
+    #[test]
+    fn others_whose_queue_hides_the_least_round_trip_are_noticed() {
+        let others = |known| {
+            let mut company = Company::default();
+            let now = Instant::from_secs(5);
+            let hidden = |now, latest| {
+                let mut rtt = RttEstimator::default();
+                rtt.sample(Instant::ZERO, Instant::ZERO + round_trip(1_500_000));
+                Path { rtt, ..path(now, latest) }
+            };
+            let before = round_trip(500_000 + 1_800_000);
+            company.ask(500_000, 10_000, known, &hidden(now, before));
+            let after = round_trip(10_000 + 1_800_000);
+            company.on_round_trip(&hidden(now + before + after, after))
+        };
+        assert!(others(LEAST));
+        assert!(!others(round_trip(1_500_000)));
+    }
+
     #[test]
     fn two_of_ours_that_take_each_other_for_company_let_go() {
         let mut both = [Company { may: 3_000_000, ..Company::default() }; 2];
@@ -147,7 +170,7 @@ mod tests {
         let mut company = Company::default();
         let now = Instant::from_secs(5);
         let long = Duration::from_millis(300);
-        company.ask(500_000, 10_000, &path(now, long));
+        company.ask(500_000, 10_000, LEAST, &path(now, long));
         assert!(!company.on_round_trip(&path(now + long * 2, long - Duration::from_millis(5))));
         assert!(company.question.is_none() && company.may() == 0);
     }

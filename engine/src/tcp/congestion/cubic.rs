@@ -107,7 +107,7 @@ impl Cubic {
         }
         if self.cwnd >= path.most {
             // What was believed to fit while the window doubled was more than does.
-            if path.paced && self.cwnd >= self.ssthresh {
+            if self.cwnd >= self.ssthresh {
                 self.cwnd = self.cwnd.saturating_sub(acked / 2).max(path.most);
                 self.ssthresh = self.ssthresh.min(self.cwnd);
             }
@@ -276,6 +276,19 @@ mod tests {
         let mut c = Cubic::new(MSS);
         (0..1000).for_each(|_| c.on_ack(&ack(10, 10_000), &path(Instant::ZERO)));
         assert_eq!(c.window(), 20_000);
+    }
+
+    /// Also where nothing is paced: others for whose sake there was more have gone.
+    #[test]
+    fn a_window_that_is_more_than_there_may_be_shrinks() {
+        for paced in [false, true] {
+            let mut c = Cubic::new(MSS);
+            c.restore(500_000, 300_000);
+            for _ in 0..1000 {
+                c.on_ack(&ack(MSS, c.window()), &Path { most: 400_000, paced, ..path(Instant::ZERO) });
+            }
+            assert_eq!(c.window(), 400_000, "paced: {paced}");
+        }
     }
 
     #[test]

@@ -45,8 +45,13 @@ impl LossBased {
 
     /// What may be in flight beside others that fill the queue; 0 without them.
     #[inline]
-    fn beside(&self) -> u32 {
+    pub(super) fn beside(&self) -> u32 {
         self.company.as_ref().map_or(0, |company| company.may())
+    }
+
+    #[inline]
+    pub(super) fn looks_for_company(&self) -> bool {
+        self.company.is_some()
     }
 
     #[inline]
@@ -114,9 +119,9 @@ impl Control for LossBased {
 
     #[inline]
     fn on_sample(&mut self, sample: &Sample, path: &Path) {
-        self.cubic.on_sample(sample, path);
-        if !path.paced {
-            return;
+        // HyStart++ would take the rounds of the application's loop for a queue.
+        if path.paced {
+            self.cubic.on_sample(sample, path);
         }
         if self.company.as_mut().is_some_and(|company| company.on_round_trip(path)) {
             // Half of what they have: more could be lost in the queue that they fill.
@@ -124,13 +129,14 @@ impl Control for LossBased {
         }
         let window = self.cubic.window();
         let settled = window >= self.cubic.threshold() || window >= path.most;
-        // Beside others half of it is enough to see them: what fits without a queue is out of sight anyway.
-        let least = if self.beside() > 0 { sample.pipe / 2 } else { 0 };
+        // Beside others half of it is enough to see them: what fits without a queue is out of sight anyway. Nor has it to be seen on a path too
+        // short to be paced.
+        let least = if self.beside() > 0 || !path.paced { sample.pipe / 2 } else { 0 };
         let least = least.max(self.cubic.segment().saturating_mul(2));
-        if let Some(bound) = self.sounding.on_round_trip(settled, least, path)
+        if let Some((bound, least)) = self.sounding.on_round_trip(settled, least, path)
             && let Some(company) = &mut self.company
         {
-            company.ask(sample.pipe, bound, path);
+            company.ask(sample.pipe, bound, least, path);
         }
     }
 

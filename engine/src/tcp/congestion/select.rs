@@ -49,6 +49,24 @@ impl Controller {
         matches!(self, Controller::Bbr(_))
     }
 
+    /// Whether something was lost behind a queue, which others may keep: their part of it is measured, also on a short path.
+    #[inline]
+    pub(in crate::tcp) fn looks_for_company(&self) -> bool {
+        match self {
+            Controller::Automatic(one) | Controller::Cubic(one) => one.looks_for_company(),
+            Controller::Bbr(_) => false,
+        }
+    }
+
+    /// Whether others fill the queue, so that there may be more in flight than [`Path::most`].
+    #[inline]
+    pub(in crate::tcp) fn has_company(&self) -> bool {
+        match self {
+            Controller::Automatic(one) | Controller::Cubic(one) => one.beside() > 0,
+            Controller::Bbr(_) => false,
+        }
+    }
+
     /// [`Control::on_ack`] where no more than `flight` bytes were in flight: whether that says all there is to it, because the window
     /// was hardly used.
     #[inline]

@@ -21,6 +21,9 @@ pub(super) struct Sounding {
     clear_at: Instant,
     /// In bytes; `NONE` while it is not being sounded.
     bound: u32,
+    /// The least round trip that was seen since the last sounding began, in microseconds. It does not rise with the least of late: what a
+    /// window keeps in the queue would be taken for the path's length after a while, and as much again be kept behind it.
+    least: u32,
     /// Until when it is; then, until when what was sent meanwhile is acknowledged.
     until: Instant,
 }
@@ -32,9 +35,13 @@ pub(super) fn clear(least: Duration) -> Duration {
 
 const NONE: u32 = u32::MAX;
 
+fn micros(time: Duration) -> u32 {
+    time.total_micros().min(u32::MAX.into()) as u32
+}
+
 impl Default for Sounding {
     fn default() -> Sounding {
-        Sounding { clear_at: Instant::ZERO, bound: NONE, until: Instant::ZERO }
+        Sounding { clear_at: Instant::ZERO, bound: NONE, least: u32::MAX, until: Instant::ZERO }
     }
 }
 
@@ -52,9 +59,11 @@ impl Sounding {
     }
 
     /// A round trip was measured; `settled`: the window has what it may have. No less than `window_least` bytes may be in flight:
-    /// nothing would be measured without them. The bound where a sounding begins.
-    pub(super) fn on_round_trip(&mut self, settled: bool, window_least: u32, path: &Path) -> Option<u32> {
+    /// nothing would be measured without them; on a path too short to be paced nothing else fits that is worth being counted. The bound
+    /// where a sounding begins, and the least round trip as it is known by then.
+    pub(super) fn on_round_trip(&mut self, settled: bool, window_least: u32, path: &Path) -> Option<(u32, Duration)> {
         if self.bound != NONE {
+            self.least = self.least.min(micros(path.latest));
             if path.now >= self.until {
                 self.bound = NONE;
                 self.clear_at = path.now;
@@ -62,14 +71,17 @@ impl Sounding {
             }
             return None;
         }
-        let least = path.rtt.least()?;
+        self.least = self.least.min(micros(path.rtt.least()?));
+        let least = Duration::from_micros(self.least.into());
         if path.latest <= clear(least) || self.clear_at == Instant::ZERO {
             self.clear_at = path.now;
-        } else if settled && path.fits > 0 && path.now - self.clear_at >= EVERY {
+        } else if settled && (path.fits > 0 || !path.paced) && path.now - self.clear_at >= EVERY {
             // A round trip for the queue to drain, and one to measure.
             self.bound = (path.fits / 4 * 3).max(window_least);
             self.until = path.now + path.latest + least;
-            return Some(self.bound);
+            // A path that has become longer, or whose queue others keep, is as long as it is found to be now.
+            self.least = u32::MAX;
+            return Some((self.bound, least));
         }
         None
     }
@@ -108,6 +120,32 @@ mod tests {
     fn a_path_that_is_seen_without_a_queue_is_left_alone() {
         assert!(
             bounds(10_000, (0..300).map(|at| if at % 35 == 0 { 56 } else { 100 })).iter().all(|&bound| bound == 50_000)
+        );
+    }
+
+    /// What stands in the queue for longer than the least of late is kept is not taken for the path: else half as much again could
+    /// stand behind it, and so on until the queue is full.
+    #[test]
+    fn a_queue_that_stands_for_long_is_not_the_length_of_the_path() {
+        let mut sounding = Sounding::default();
+        let mut rtt = RttEstimator::default();
+        let mut now = Instant::from_secs(1);
+        let mut sounded = Vec::new();
+        for at in 0..600 {
+            now += Duration::from_millis(100);
+            // Half a minute of a queue that is not worth a sounding, and one a little longer behind it.
+            let latest = Duration::from_millis([50, 56, 62][usize::from(at > 0) + usize::from(at >= 300)]);
+            rtt.sample(now, now + latest);
+            let path = Path { now, rtt, latest, sack: true, most: 1 << 30, fits: 10_000, queue: 0, paced: true };
+            sounded.extend(sounding.on_round_trip(true, 2000, &path).map(|(_, least)| (at, least)));
+            if !sounded.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(
+            sounded,
+            [(339, Duration::from_millis(50))],
+            "four seconds later, although the least of late is 56 ms by then"
         );
     }
 

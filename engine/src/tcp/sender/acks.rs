@@ -207,7 +207,7 @@ impl Sender {
         sample.lost = self.meter.lost_since(&newest.snapshot);
         let path = self.path(now);
         self.controller.on_sample(&sample, &path);
-        let rate = if path.paced { self.controller.rate(&path) } else { None };
+        let rate = if path.paced || self.is_behind_queue() { self.controller.rate(&path) } else { None };
         self.pacer.set_rate(rate, u32::from(self.payload_mss()), now);
     }
 }

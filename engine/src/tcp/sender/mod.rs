@@ -47,6 +47,9 @@ use undo::{Frto, Undo};
 /// loop nor its clock, which counts in milliseconds, can be told from the path.
 const LONG: Duration = Duration::from_millis(1);
 
+/// Smoothed round trips of this length are no application's: no clock is believed to step that far ([`pacer`]).
+const QUEUED: Duration = Duration::from_millis(100);
+
 /// What of ours may stand in a queue is this part of what the configuration begins with.
 const QUEUE_PART: u32 = 2;
 /// A round trip is that of a queue when it is longer than the least one by this part of it, and by [`LONG`].
@@ -117,7 +120,7 @@ pub(super) struct Sender {
     congestion: Congestion,
     controller: Controller,
     meter: Meter,
-    /// What the path delivers is measured: it is long, or the controller goes by that alone.
+    /// What the path delivers is measured: it is long, something was lost in its queue, or the controller goes by that alone.
     measures: bool,
     /// The highest rate of late, and the round trips since that began.
     rate: MaxRate,
@@ -252,7 +255,8 @@ impl Sender {
     /// How many bytes the buffer may hold now: what keeps the path busy, but never more than a buffer's share of the memory.
     pub(super) fn limit(&self) -> usize {
         let max = if self.sack { self.limit_max.max(self.limit) } else { self.limit };
-        let most = if self.is_long() { max } else { self.most_in_flight() };
+        // Beside others there may be more in flight on a short path as well.
+        let most = if self.is_long() || self.controller.has_company() { max } else { self.most_in_flight() };
         self.controller.buffer_wanted().clamp(self.limit, most).min(self.share) as usize
     }
 
@@ -266,6 +270,13 @@ impl Sender {
     #[inline]
     fn is_long(&self) -> bool {
         self.rtt.least().is_some_and(|least| least >= LONG)
+    }
+
+    /// Whether something was lost on a short path behind a queue that is too long to be the application's: what is sent in bursts of a whole
+    /// window would meet now all of it and now nothing, so that round trips told nothing of what others have.
+    #[inline]
+    fn is_behind_queue(&self) -> bool {
+        self.controller.looks_for_company() && self.rtt.srtt().is_some_and(|srtt| srtt >= QUEUED)
     }
 
     /// Has segments carry no more payload than this, for the time being.

@@ -137,10 +137,11 @@ impl Sender {
         sample
     }
 
-    /// What bytes that arrived tell of the rate. Nothing on a short path, where it would be that of the application's loop.
+    /// What bytes that arrived tell of the rate. Nothing on a short path, where it would be that of the application's loop, unless something
+    /// was lost there behind a queue.
     #[inline]
     fn measure_rate(&mut self, delivered: &Delivered, newest: &Newest, now: Instant) -> Option<Sample> {
-        let measures = self.is_long() || self.controller.is_model();
+        let measures = self.is_long() || self.controller.is_model() || self.controller.looks_for_company();
         if measures != self.measures {
             // What is in flight was sent without a note, or will not be measured.
             self.measures = measures;

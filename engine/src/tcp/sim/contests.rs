@@ -233,6 +233,30 @@ fn our_sender_lives_beside_one_that_fills_a_long_queue() {
     }
 }
 
+/// The same where the path is too short to be measured as long as it has no queue (16 % of the link before).
+#[test]
+fn our_sender_lives_beside_one_that_fills_a_long_queue_of_a_short_path() {
+    let mut beside = setup(100, 0, 4096, &[ours(), Kind::Cubic], 25);
+    beside.rtt = millis(1) / 5;
+    let figures = run(&beside);
+    let shares = shares(&beside, &figures);
+    assert!(shares.iter().all(|&share| share >= 0.25), "{shares:?}");
+    let ours = &figures.flows[0];
+    assert!((ours.dropped as f64) < ours.sent as f64 * 0.01, "{ours:?}");
+}
+
+/// What ours keeps in a queue is not taken for the length of the path after a while, so that as much again stands behind it: with the least
+/// round trip of late alone the queue was three times as long after two minutes.
+#[test]
+fn the_queue_that_our_sender_keeps_does_not_grow_with_time() {
+    let config = Config { send_limit: 64 << 10, ..config() };
+    let mut long = setup(40, 100, 1024, &[Kind::Ours(config)], 30);
+    long.warm_up = millis(90_000);
+    let figures = run(&long);
+    assert!(figures.queue_mean < 80.0 * 1024.0, "{figures:?}");
+    assert!(shares(&long, &figures)[0] > 0.95, "{figures:?}");
+}
+
 /// The harm that noticing others could do: several of ours that lose something now and then, each of which sees the others' part of the queue.
 #[test]
 fn several_of_ours_with_losses_keep_a_long_queue_short() {
