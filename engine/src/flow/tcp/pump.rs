@@ -358,6 +358,7 @@ impl TcpFlow {
         if want == 0 {
             return 0;
         }
+        self.conn.on_more(cx.now);
         let (first, second) = self.conn.send_mut().spaces(want, limit, &mut cx.pool);
         let (first_length, second_length) = (first.len().min(want), second.len().min(want - first.len().min(want)));
         let received = match (first.get_mut(..first_length), second.get_mut(..second_length)) {
@@ -575,6 +576,7 @@ impl TcpFlow {
         let room = buffer.saturating_sub(self.conn.send().len());
         let fits = data.len() <= room;
         if fits {
+            self.conn.on_more(cx.now);
             self.conn.send_mut().push(data, buffer, &mut cx.pool);
             self.host.account.gave_guest(data.len());
         } else {

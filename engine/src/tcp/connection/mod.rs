@@ -179,6 +179,13 @@ impl Connection {
         self.sender.buffer()
     }
 
+    /// The host brings more bytes for the peer now; told before they are added. How fast the path delivers is not measured with what was
+    /// sent after a pause of the host's.
+    #[inline]
+    pub fn on_more(&mut self, now: Instant) {
+        self.sender.on_more(now);
+    }
+
     /// Bytes for the peer. After bytes were added, [`Connection::poll_transmit`] sends them.
     pub fn send_mut(&mut self) -> &mut SendBuffer {
         self.sender.buffer_mut()

@@ -183,10 +183,20 @@ impl Sender {
         }
     }
 
-    /// Marks what is sent from now on where the host has no more to send, or the peer takes no more, and the congestion window
-    /// would let more go: it does not measure the path.
+    /// The host brings more. What it brings in the turns of one moment was there at once; where a time has passed since all of it was
+    /// sent, the host was too slow.
     #[inline]
-    fn look_for_silence(&mut self) {
+    pub(crate) fn on_more(&mut self, now: Instant) {
+        if self.measures && self.sent_at < now {
+            self.look_for_silence();
+        }
+    }
+
+    /// Marks what is sent from now on where the host has no more to send, or the peer takes no more, and the congestion window
+    /// would let more go: it does not measure the path (draft-ietf-ccwg-bbr section 4.1.2.4). Asked when the host brings more, before an
+    /// acknowledgment is taken in, and when a timer has expired.
+    #[inline]
+    pub(super) fn look_for_silence(&mut self) {
         if !self.measures {
             return;
         }

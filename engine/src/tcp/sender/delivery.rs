@@ -68,6 +68,11 @@ impl Meter {
         self.limited_until = Some(self.delivered.wrapping_add(pipe));
     }
 
+    #[cfg(test)]
+    pub(super) fn is_limited(&self) -> bool {
+        self.limited_until.is_some()
+    }
+
     /// Bytes were found lost, of which `first` was sent first.
     pub(super) fn on_lost(&mut self, bytes: u32, first: Option<Snapshot>) -> Missing {
         self.lost = self.lost.wrapping_add(bytes);

@@ -433,6 +433,12 @@ impl Sender {
         &mut self.controller
     }
 
+    /// What is sent now is no measure of the path.
+    #[cfg(test)]
+    pub(super) fn is_app_limited(&self) -> bool {
+        self.meter.is_limited()
+    }
+
     /// All bytes that were ever found lost; a loss of a repetition counts once more.
     #[cfg(test)]
     pub(super) fn found_lost(&self) -> u32 {

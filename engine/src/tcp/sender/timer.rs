@@ -54,6 +54,7 @@ impl Sender {
     pub(crate) fn on_deadline(&mut self, now: Instant) -> bool {
         self.pacer.on_deadline(now);
         let Some((timer, _)) = self.timer.filter(|&(_, at)| at <= now) else { return true };
+        self.look_for_silence();
         self.timer = None;
         match timer {
             Timer::Probe => self.on_probe_timer(now),

@@ -204,6 +204,7 @@ impl TcpFlow {
         }
         self.conn.look_at_share(&cx.pool);
         let (room, limit) = (self.conn.send_room(), self.conn.send_limit());
+        self.conn.on_more(cx.now);
         let taken = if room > 0 { self.conn.send_mut().push(data, limit, &mut cx.pool) } else { 0 };
         cx.budget.moved(taken);
         program.wants_room = taken < data.len();

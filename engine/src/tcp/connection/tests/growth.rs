@@ -21,6 +21,31 @@ fn path(rtt: u64) -> Script {
     script
 }
 
+/// What was sent after a pause of the host's does not measure the path (draft-ietf-ccwg-bbr section 4.1.2.4), although no acknowledgment has come
+/// since; what was brought in several turns of one moment does.
+#[test]
+fn what_the_host_brings_after_a_pause_is_no_measure_of_the_path() {
+    let mut script = path(20_000);
+    let brings = |script: &mut Script| {
+        script.connection.on_more(script.now);
+        script.push(3 * MSS as usize);
+        assert_eq!(script.sent_at_its_pace().len(), 3);
+        script.connection.sender.is_app_limited()
+    };
+    script.now += Duration::from_millis(1);
+    assert!(brings(&mut script), "the connection was idle");
+    script.push(20 * MSS as usize);
+    for acked in [3, 13] {
+        script.now += Duration::from_millis(20);
+        script.ack(acked * MSS);
+        assert_eq!(script.sent_at_its_pace().len(), 10);
+        assert!(!script.connection.sender.is_app_limited(), "something waited to be sent");
+    }
+    assert!(!brings(&mut script), "it was there at once");
+    script.now += Duration::from_millis(1);
+    assert!(brings(&mut script));
+}
+
 /// The host takes all that has come, and keeps up or does not.
 fn take_all(script: &mut Script, keeps_up: bool) {
     if script.connection.wants_wider_window() {
