@@ -16,6 +16,10 @@ use crate::time::{Duration, Instant, earliest};
 /// Retransmissions of one segment, and the sum of their intervals, after which the peer is given up.
 const MAX_TRIES: u8 = 15;
 const MAX_WAIT: Duration = Duration::from_secs(600);
+/// What the wait between two probes of a closed window grows to, unless the path's own timeout is longer. A guest's queue is short and
+/// may drop the one segment that opens the window again: then its reader waits so long at most, not as long again as it had paused.
+/// It is what upstream's first wait is.
+const MAX_PERSIST: Duration = Duration::from_secs(5);
 /// The least time before a tail loss probe. A guest that was not scheduled for a moment is asked needlessly, which costs one
 /// segment; a loss at the end of a burst costs this much time.
 const MIN_PROBE: Duration = Duration::from_millis(2);
@@ -70,13 +74,13 @@ impl Sender {
 
     /// The peer had its time for an answer. False when it is given up.
     fn on_timeout(&mut self, timer: Timer, now: Instant) -> bool {
-        self.waited += self.interval();
+        self.waited += self.interval(timer);
         self.tries = self.tries.saturating_add(1);
-        if self.tries > MAX_TRIES || self.waited >= MAX_WAIT {
+        // In a closed window nothing is lost; it is asked for until it opens, and who is silent has the same time.
+        let probing = self.wnd == 0 && !self.buffer.is_empty();
+        if (self.tries > MAX_TRIES && !probing) || self.waited >= MAX_WAIT {
             return false;
         }
-        // In a closed window nothing is lost; it is asked for until it opens.
-        let probing = self.wnd == 0 && !self.buffer.is_empty();
         if timer == Timer::Retransmit && !probing {
             let again = self.backoff > 0;
             // A second loss while one is repaired is not a second sign of congestion.
@@ -113,12 +117,13 @@ impl Sender {
     }
 
     /// The timer's interval at this number of doublings.
-    fn interval(&self) -> Duration {
-        self.rtt.rto(self.backoff).min(rtt::MAX)
+    fn interval(&self, timer: Timer) -> Duration {
+        let most = if timer == Timer::Persist { self.rtt.rto(0).max(MAX_PERSIST) } else { rtt::MAX };
+        self.rtt.rto(self.backoff).min(most)
     }
 
     pub(super) fn arm(&mut self, timer: Timer, now: Instant) {
-        self.timer = Some((timer, now + self.interval()));
+        self.timer = Some((timer, now + self.interval(timer)));
     }
 
     /// What was in flight was acknowledged: a new count begins.
@@ -180,7 +185,7 @@ impl Sender {
     /// segments are acknowledged.
     fn on_probe_timer(&mut self, now: Instant) {
         if self.sack && self.recovery.phase == Phase::Open && self.recovery.probes == 0 {
-            let due = (self.sent_at + self.probe_interval()).min(self.armed_at + self.interval());
+            let due = (self.sent_at + self.probe_interval()).min(self.armed_at + self.interval(Timer::Retransmit));
             if due > now && self.sent_at > self.armed_at {
                 self.timer = Some((Timer::Probe, due));
                 return;
