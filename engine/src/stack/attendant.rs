@@ -13,7 +13,8 @@ use crate::time::{Duration, Instant};
 
 /// See the module.
 pub(crate) trait Attendant: Send {
-    /// One of its sockets has news, or its time has come: does a bounded amount of work, and says when there is more to do.
+    /// One of its sockets has news, or its time has come: does a bounded amount of work, and says when there is more to do. It is asked
+    /// once a round, so that sockets which it gave up in the one before are closed.
     fn attend(&mut self, stack: &mut Stack) -> More;
 
     /// What the application is to watch in direct mode: token, socket, for reading, for writing.
@@ -45,8 +46,9 @@ impl Stack {
     #[cold]
     pub(super) fn attend(&mut self) {
         let Some(mut attendant) = self.attendant.take() else { return };
-        let more = attendant.attend(self);
+        let more = if self.attended { More::AtOnce } else { attendant.attend(self) };
         self.attendant = Some(attendant);
+        self.attended = true;
         let due = match more {
             More::Nothing => None,
             // The deadlines of this moment are being met while this runs.
@@ -85,6 +87,47 @@ impl Stack {
         if let Some(mut attendant) = self.attendant.take() {
             attendant.dismiss(self);
             self.cx.timers.set(Own::Attendant, None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::pace::Glance;
+    use crate::stack::output::Output;
+
+    /// Has always something to do.
+    struct Busy(Arc<AtomicU32>);
+
+    impl Attendant for Busy {
+        fn attend(&mut self, _: &mut Stack) -> More {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            More::AtOnce
+        }
+
+        fn interests(&self, _: &mut dyn FnMut(u64, RawSocket, bool, bool)) {}
+
+        fn dismiss(&mut self, _: &mut Stack) {}
+    }
+
+    /// Its time has come and its socket has news, in one round; and the sockets that it has given up are closed behind the round.
+    #[test]
+    fn whoever_attends_is_asked_once_a_round() {
+        let mut stack = Stack::new(Config::default()).unwrap();
+        let asked = Arc::new(AtomicU32::new(0));
+        stack.be_attended(Box::new(Busy(Arc::clone(&asked))));
+        stack.attend();
+        for round in 2..20 {
+            let now = Instant::from_millis(i64::from(round) * 10);
+            stack.handle_events(Glance::News, now);
+            assert_eq!(asked.load(Ordering::Relaxed), round);
+            while !matches!(stack.poll_output(now), Output::Timeout(_)) {}
+            assert_eq!(asked.load(Ordering::Relaxed), round, "with the sleep that follows it is the same round");
         }
     }
 }

@@ -151,6 +151,9 @@ pub struct Stack {
     recording: recording::Recording,
     #[cfg(feature = "control")]
     attendant: Option<Box<dyn attendant::Attendant>>,
+    /// It has had its time in this round.
+    #[cfg(feature = "control")]
+    attended: bool,
     /// See [`Stack::forwards_changed`].
     #[cfg(feature = "control")]
     forwards_changed: u64,
@@ -253,6 +256,8 @@ impl Stack {
             recording: recording::Recording::default(),
             #[cfg(feature = "control")]
             attendant: None,
+            #[cfg(feature = "control")]
+            attended: false,
             #[cfg(feature = "control")]
             forwards_changed: 0,
         };

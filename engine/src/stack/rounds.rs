@@ -183,6 +183,8 @@ impl Stack {
         self.set_now(now);
         self.loop_state.asleep = false;
         self.loop_state.turns = MAX_TURNS;
+        #[cfg(feature = "control")]
+        (self.attended = false);
         let made = self.cx.egress.position();
         self.begin_looking(made);
         self.cx.egress.begin_round(self.cx.now);
