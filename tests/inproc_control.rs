@@ -474,8 +474,10 @@ fn a_record_that_an_error_has_ended_is_told_of_once() {
     let stopped = c.ok(&i, "capture.stop", json!({}));
     assert!(stopped["ended"].as_str().is_some_and(|why| why.contains("/dev/full has ended: ")), "{stopped}");
     assert_eq!(c.refused(&i, "capture.stop", json!({})).0, "missing");
+    // A device is no ring.
     c.ok(&i, "capture.start", json!({ "file": "/dev/null" }));
     assert_eq!(c.ok(&i, "capture.stop", json!({})), json!({ "captured": 0, "dropped": 0 }));
+    assert!(["/dev/null.1", "/dev/full.1"].iter().all(|path| !std::path::Path::new(path).exists()));
 }
 
 #[test]
@@ -512,6 +514,41 @@ fn records_are_begun_as_they_are_asked_for_or_refused() {
     c.ok(&i, "log.stop", json!({}));
     let names = std::fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert_eq!(names.filter(|name| name.starts_with("record")).count(), 2);
+}
+
+#[test]
+fn what_is_refused_is_in_the_log_with_its_reason_and_as_the_guest_knows_it() {
+    let folder = Folder::new("refused");
+    let log = folder.0.join("log");
+    let text = format!(
+        "[log]\nfile = '{}'\nfiles = 1\n[policy]\nrule = [{{ action = 'allow', direction = 'out' }}]\n",
+        log.display()
+    );
+    let i = start_with(&folder, &text);
+    let mut c = Client::new(&i, &folder);
+    let port = free_ports(1);
+    c.ok(&i, "forward.add", forward(&format!("127.0.0.1:{port}"), &format!("{GUEST}:22")));
+    let turned_away = client(port);
+    i.settle();
+    c.ok(&i, "drain", json!({}));
+    let (_listener, open) = tcp_listener();
+    Conn::try_connect(&i, at_vhost(open), &[]);
+    drop((turned_away, i));
+    let text = std::fs::read_to_string(&log).unwrap();
+    let refused: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &Value| line["event"] == "refused")
+        .collect();
+    let words: Vec<(&str, &str, &str)> = refused
+        .iter()
+        .map(|line| {
+            let remote = line["remote"].as_str().unwrap().split(':').next().unwrap();
+            (line["direction"].as_str().unwrap(), remote, line["reason"].as_str().unwrap())
+        })
+        .collect();
+    assert_eq!(words, [("in", "10.0.2.2", "policy"), ("out", "10.0.2.2", "draining")], "{text}");
+    assert!(refused[0]["host"].as_str().unwrap().starts_with("127.0.0.1:"), "{text}");
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod ring;
 mod schema;
 mod unmade;
 
+use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::ops::Range;
@@ -125,6 +126,19 @@ impl Settings {
         {
             if is_same(&file, path) {
                 return Err(Fault::at_place(place, "that is this file itself, which would be emptied"));
+            }
+        }
+        // Each is somebody's alone.
+        let socket = control.as_ref().map(|control| (control.path().to_owned(), &places.control));
+        let captures = capture.iter().flat_map(CaptureOptions::paths).map(|file| (file, &places.capture));
+        let logs = log.iter().flat_map(LogOptions::paths).map(|file| (file, &places.log));
+        let mut made = HashMap::new();
+        for (file, place) in captures.chain(logs).chain(socket) {
+            if file.starts_with("/dev") {
+                continue;
+            }
+            if let Some(other) = made.insert(file, place) {
+                return Err(Fault::at_place(place, &format!("that is {other} as well")));
             }
         }
         let network = network.map(network::Table::network).transpose().map_err(at)?.unwrap_or_default();

@@ -246,6 +246,31 @@ fn a_file_is_explained_or_what_is_wrong_with_it_is_told_as_slirp_new_does() {
 }
 
 #[test]
+fn files_that_are_one_are_refused() {
+    let folder = std::env::temp_dir().join(format!("oxislirp-check-same-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("x.toml");
+    let at = |name: &str| folder.join(name).display().to_string();
+    for (text, place) in [
+        (format!("[capture]\nfile = '{0}'\n[log]\nfile = '{0}'\n", at("a")), "4: log.file: that is"),
+        (
+            format!("[capture]\nfile = '{}'\nfiles = 2\n[log]\nfile = '{}.1'\n", at("a"), at("a")),
+            "5: log.file: that is",
+        ),
+        (format!("[log]\nfile = '{0}'\n[control]\nsocket = '{0}'\n", at("a")), "4: control.socket: that is"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let check = run(&folder, &format!("check {}", file.display()));
+        let said = String::from_utf8(check.stderr).unwrap();
+        assert!(!check.status.success() && said.contains(place) && said.ends_with(" as well\n"), "{said}");
+    }
+    // A device is nobody's alone.
+    std::fs::write(&file, "[capture]\nfile = '/dev/null'\n[log]\nfile = '/dev/null'\n").unwrap();
+    assert!(run(&folder, &format!("check {}", file.display())).status.success());
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
 fn what_will_not_work_is_said_with_its_place() {
     let folder = std::env::temp_dir().join(format!("oxislirp-check-not-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();

@@ -11,7 +11,6 @@ use super::notes::{Notes, Remark};
 use super::options::CaptureOptions;
 use super::pcapng::{self, Direction, Frame, Statistics};
 use super::sink::{Sink, WriteCost};
-use super::unopened::Unopened;
 use super::wall_clock::WallTime;
 use crate::host::record_file::{Record, RecordFile};
 use crate::time::Instant;
@@ -92,9 +91,8 @@ impl Capture {
     /// # Errors
     /// What the system says; the text names the file.
     pub(crate) fn open(options: &CaptureOptions) -> io::Result<Capture> {
-        let open = |path: PathBuf| RecordFile::create(&path).map_err(|error| Unopened::error(path, error));
-        let files = options.paths().map(open).collect::<io::Result<Vec<RecordFile>>>()?;
-        Ok(Capture::new(files, options))
+        let (files, max_bytes) = options.ring.open()?;
+        Ok(Capture { max_bytes, ..Capture::new(files, options) })
     }
 }
 
@@ -102,7 +100,7 @@ impl<R: Record> Capture<R> {
     fn new(files: Vec<R>, options: &CaptureOptions) -> Capture<R> {
         let since = WallTime::now();
         let mut capture = Capture {
-            sink: Sink::new(files, CAPACITY, pcapng::block_length),
+            sink: Sink::new(files, CAPACITY, pcapng::BLOCKS),
             path: options.path().to_owned(),
             snap_length: options.snap_length,
             max_bytes: options.ring.most_bytes(),
@@ -350,6 +348,7 @@ impl<R: Record> Capture<R> {
     }
 
     fn end(&mut self, why: &str) {
+        self.seen.dropped += self.sink.lost();
         self.ended = Some(format!("the capture to {} has ended: {why}", self.path.display()));
     }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::frames::Recorded;
 use super::options::LogOptions;
 use super::sink::Sink;
-use super::unopened::Unopened;
+use super::torn::Blocks;
 use super::wall_clock::WallTime;
 use crate::host::record_file::{Record, RecordFile};
 use crate::time::Instant;
@@ -16,9 +16,17 @@ use crate::time::Instant;
 /// What may wait to be written.
 const CAPACITY: usize = 1 << 18;
 
+const LINES: Blocks = Blocks { length: line_length, counts: is_event };
+
 /// How long the first line of these bytes is.
 fn line_length(bytes: &[u8]) -> usize {
     bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| end + 1)
+}
+
+/// Whether a line is one of those that there were, and does not tell of some that are missing.
+fn is_event(line: &[u8]) -> bool {
+    const TELLS: &[u8] = b"\"event\":\"dropped\"";
+    !line.windows(TELLS.len()).any(|part| part == TELLS)
 }
 
 /// A log that is being written.
@@ -39,15 +47,14 @@ impl Log {
     /// # Errors
     /// What the system says; the text names the file.
     pub(crate) fn open(options: &LogOptions) -> io::Result<Log> {
-        let open = |path: PathBuf| RecordFile::create(&path).map_err(|error| Unopened::error(path, error));
-        let files = options.paths().map(open).collect::<io::Result<Vec<RecordFile>>>()?;
-        Ok(Log::new(files, options))
+        let (files, max_bytes) = options.ring.open()?;
+        Ok(Log { max_bytes, ..Log::new(files, options) })
     }
 }
 
 impl<R: Record> Log<R> {
     fn new(files: Vec<R>, options: &LogOptions) -> Log<R> {
-        let sink = Sink::new(files, CAPACITY, line_length);
+        let sink = Sink::new(files, CAPACITY, LINES);
         let path = options.path().to_owned();
         Log { sink, path, max_bytes: options.ring.most_bytes(), seen: 0, dropped: 0, told: 0, ended: None }
     }
@@ -113,6 +120,7 @@ impl<R: Record> Log<R> {
     }
 
     fn end(&mut self, why: &str) {
+        self.dropped += self.sink.lost();
         self.ended = Some(format!("the log to {} has ended: {why}", self.path.display()));
     }
 

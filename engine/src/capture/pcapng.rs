@@ -7,6 +7,7 @@
 
 use std::net::IpAddr;
 
+use super::torn::Blocks;
 use super::wall_clock::WallTime;
 
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
@@ -57,8 +58,12 @@ pub(super) struct Statistics {
     pub dropped: u64,
 }
 
+/// The blocks of a file, of which those of frames count.
+pub(super) const BLOCKS: Blocks =
+    Blocks { length: block_length, counts: |block| block.starts_with(&ENHANCED_PACKET.to_le_bytes()) };
+
 /// How long the first block of these bytes is; nothing where they are none.
-pub(super) fn block_length(bytes: &[u8]) -> usize {
+fn block_length(bytes: &[u8]) -> usize {
     let length = bytes.get(4..8).and_then(|length| length.first_chunk());
     length.map_or(0, |length| u32::from_le_bytes(*length) as usize)
 }

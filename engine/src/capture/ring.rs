@@ -1,7 +1,11 @@
 //! The files that a record goes into, and how long they become: one after the other, and then the first one anew.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
+
+use super::unopened::Unopened;
+use crate::host::record_file::RecordFile;
 
 /// The shortest file: what the largest frame needs, several times.
 pub(crate) const LEAST_BYTES: u64 = 1 << 20;
@@ -62,6 +66,23 @@ impl Ring {
                 name.into()
             }
         })
+    }
+
+    /// Opens all of them; with how long one may become. A device is the only one, and takes no place.
+    ///
+    /// # Errors
+    /// What the system says; the text names the file.
+    pub(super) fn open(&self) -> io::Result<(Vec<RecordFile>, u64)> {
+        let mut files = Vec::new();
+        for path in self.paths() {
+            let file = RecordFile::create(&path).map_err(|error| Unopened::error(path, error))?;
+            let is_device = file.is_device();
+            files.push(file);
+            if is_device {
+                return Ok((files, u64::MAX));
+            }
+        }
+        Ok((files, self.most_bytes()))
     }
 
     /// In words, with what it is that a single file ends: `into /tmp/x and 3 more in a ring, each of up to 268435456 bytes`.

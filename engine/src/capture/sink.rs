@@ -8,7 +8,7 @@
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
-use super::torn::{BlockLength, Torn};
+use super::torn::{Blocks, Torn};
 use crate::host::record_file::Record;
 use crate::time;
 
@@ -52,9 +52,11 @@ pub(super) struct Sink<R> {
     /// Up to here blocks may be added of which there is nothing else to be looked at ([`Sink::add_quickly`]); no further than the
     /// buffer goes.
     quick_until: usize,
-    /// The block of which the file has a part, and how long blocks are.
+    /// The block of which the file has a part.
     torn: Torn,
-    block_length: BlockLength,
+    blocks: Blocks,
+    /// What counts of that which waited when the file's end was met.
+    lost: u64,
     /// What waits from here on is for the next file.
     switch: Option<usize>,
     /// Where the first byte of the buffer is in the file that is added to: before its beginning, if it is another one's.
@@ -70,7 +72,7 @@ pub(super) struct Sink<R> {
 impl<R: Record> Sink<R> {
     /// For files that are empty, at least one; so much may wait. What is added is whole blocks, so that none is left in part where a
     /// file's end is met.
-    pub(super) fn new(files: Vec<R>, capacity: usize, block_length: BlockLength) -> Sink<R> {
+    pub(super) fn new(files: Vec<R>, capacity: usize, blocks: Blocks) -> Sink<R> {
         Sink {
             files,
             current: 0,
@@ -80,7 +82,8 @@ impl<R: Record> Sink<R> {
             capacity,
             quick_until: 0,
             torn: Torn::default(),
-            block_length,
+            blocks,
+            lost: 0,
             switch: None,
             origin: 0,
             due: None,
@@ -113,6 +116,11 @@ impl<R: Record> Sink<R> {
 
     pub(super) fn cost(&self) -> WriteCost {
         self.cost
+    }
+
+    /// What had been added and is not in the file, as that could not be written any more.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost
     }
 
     /// When [`Sink::flush`] is to be called, if not before.
@@ -272,7 +280,7 @@ impl<R: Record> Sink<R> {
         self.cost.bytes += count as u64;
         let waiting = self.buffer.get(self.start..self.end).unwrap_or_default();
         let Some(mut taken) = count.checked_sub(waiting.len()) else {
-            self.torn = self.torn.after(waiting, count, self.block_length);
+            self.torn = self.torn.after(waiting, count, self.blocks.length);
             self.start += count;
             self.forget_written();
             return Ok(false);
@@ -320,7 +328,7 @@ impl<R: Record> Sink<R> {
                 Ok(0) => return Err(self.broken(io::ErrorKind::WriteZero.into())),
                 Ok(count) => {
                     let bytes = self.buffer.get(self.start..end).unwrap_or_default();
-                    self.torn = self.torn.after(bytes, count, self.block_length);
+                    self.torn = self.torn.after(bytes, count, self.blocks.length);
                     self.start += count;
                     self.cost.bytes += count as u64;
                 }
@@ -342,7 +350,14 @@ impl<R: Record> Sink<R> {
         let torn = std::mem::take(&mut self.torn);
         if let (1.., Some(file)) = (torn.there, self.files.get_mut(self.current)) {
             file.take_back(torn.there);
+            self.lost += 1;
         }
+        let mut rest = self.buffer.get(self.start + torn.rest..self.end).unwrap_or_default();
+        while let Some((block, behind)) = rest.split_at_checked((self.blocks.length)(rest).max(1)) {
+            self.lost += u64::from((self.blocks.counts)(block));
+            rest = behind;
+        }
+        self.start = self.end;
         error
     }
 
@@ -422,6 +437,8 @@ mod tests {
         bytes.iter().skip(1).take_while(same).count() + 1
     }
 
+    const BLOCKS: Blocks = Blocks { length: block_length, counts: |block| block[0] != b'-' };
+
     fn file() -> File {
         let file = File::default();
         file.room.set(usize::MAX);
@@ -429,7 +446,7 @@ mod tests {
     }
 
     fn sink(files: &[File]) -> Sink<File> {
-        let mut sink = Sink::new(files.to_vec(), 1000, block_length);
+        let mut sink = Sink::new(files.to_vec(), 1000, BLOCKS);
         sink.clock = || CLOCK.get();
         sink
     }
@@ -559,6 +576,9 @@ mod tests {
                 assert_eq!(ended, room < 14, "{room}");
                 let whole = [0, 5, 9, 14].into_iter().rfind(|end| *end <= room).unwrap();
                 assert_eq!(&file.bytes.borrow()[..], &b"01234abcd56789"[..whole], "{room} {through}");
+                let count = [5, 9, 14].into_iter().filter(|end| *end <= room).count() as u64;
+                // One that could not be written through was never added: it is its owner's to count.
+                assert!(through || sink.lost() == 3 - count, "{room}");
             }
         }
     }
@@ -575,9 +595,13 @@ mod tests {
             }
             fn take_back(&mut self, _: usize) {}
         }
-        let mut sink = Sink::new(vec![Full], 100, block_length);
+        let mut sink = Sink::new(vec![Full], 100, BLOCKS);
         sink.flush(NOW).unwrap();
         sink.add(NOW, |to| to.push(1));
         assert_eq!(sink.flush(NOW).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(sink.lost(), 1);
+        sink.add(NOW, |to| to.extend_from_slice(b"ab-12-"));
+        assert!(sink.flush(NOW).is_err());
+        assert_eq!(sink.lost(), 3, "what only stands beside does not count");
     }
 }

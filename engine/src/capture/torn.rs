@@ -3,19 +3,27 @@
 /// How long the first block of these bytes is, which may go on behind them.
 pub(super) type BlockLength = fn(&[u8]) -> usize;
 
+/// What is known of blocks.
+#[derive(Clone, Copy)]
+pub(super) struct Blocks {
+    pub(super) length: BlockLength,
+    /// Whether one is what there was to record, and does not stand beside that.
+    pub(super) counts: fn(&[u8]) -> bool,
+}
+
 /// See the module.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Torn {
     /// So much of it is in the file. None of a block, where nothing is torn.
     pub(super) there: usize,
     /// So much is left, which is what is written next.
-    rest: usize,
+    pub(super) rest: usize,
 }
 
 impl Torn {
     /// A block of which so many bytes are in the file, of so many.
     pub(super) fn of(there: usize, length: usize) -> Torn {
-        if there < length { Torn { there, rest: length - there } } else { Torn::default() }
+        if (1..length).contains(&there) { Torn { there, rest: length - there } } else { Torn::default() }
     }
 
     /// Of these bytes, which are the rest of the torn block and whole ones behind it, so many were written.

@@ -88,7 +88,8 @@ pub(super) fn stop_log(stack: &mut Stack) -> Answer {
 /// What the one that is over has come to; `count` is what is counted.
 fn finished(finished: Option<Finished>, count: &str, missing: &str) -> Answer {
     let Some(Finished { recorded, why }) = finished else { return Err(Trouble::new(Kind::Missing, missing)) };
-    let mut answer = json!({ count: recorded.seen, "dropped": recorded.dropped });
+    let written = recorded.seen.saturating_sub(recorded.dropped);
+    let mut answer = json!({ count: written, "dropped": recorded.dropped });
     if let (Some(why), Value::Object(answer)) = (why, &mut answer) {
         answer.insert("ended".into(), why.into());
     }

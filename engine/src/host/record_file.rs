@@ -77,6 +77,11 @@ impl RecordFile {
         file.set_len(0)?;
         Ok(RecordFile { file, written: Some(0) })
     }
+
+    /// Whether it is a device, which takes no place on a disk.
+    pub(crate) fn is_device(&self) -> bool {
+        self.written.is_none()
+    }
 }
 
 impl Drop for RecordFile {

@@ -95,6 +95,9 @@ pub(crate) enum Refusal {
     /// A rule forbids it.
     #[cfg_attr(not(feature = "policy"), allow(dead_code))]
     Policy,
+    /// The network is drained: nothing begins any more.
+    #[cfg(feature = "control")]
+    Draining,
     /// There are, or begin, as many as are wished for, or no more bytes are to pass.
     Limit,
     /// Nothing of the host is at this address, or the host has no way there.
@@ -152,6 +155,9 @@ pub(crate) struct Journal {
     notes: Option<Box<Notes>>,
     #[cfg(feature = "control")]
     roll: Option<Box<roll::Roll>>,
+    /// The network is drained.
+    #[cfg(feature = "control")]
+    pub draining: bool,
 }
 
 impl Journal {
@@ -226,6 +232,11 @@ impl Journal {
 
     fn note_refused(&mut self, about: &About, why: Refusal, name: Option<&str>, now: Instant) {
         self.count(about.carrier, |counts| counts.refused += 1);
+        #[cfg(feature = "control")]
+        let why = match why {
+            Refusal::Policy if self.draining && about.rule.is_none() => Refusal::Draining,
+            why => why,
+        };
         #[cfg(feature = "capture")]
         if let Some(log) = &mut self.log {
             log.refused(about, why, name, now);

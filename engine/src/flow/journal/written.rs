@@ -147,6 +147,8 @@ pub(super) fn reason(why: Refusal) -> &'static str {
     match why {
         Refusal::Restricted => "restricted",
         Refusal::Policy => "policy",
+        #[cfg(feature = "control")]
+        Refusal::Draining => "draining",
         Refusal::Limit => "limit",
         Refusal::NoRoute => "no-route",
         Refusal::NoNameServer => "no-name-server",

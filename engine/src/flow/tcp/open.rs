@@ -217,17 +217,18 @@ impl TcpTable {
         cx.budget.moved(CONNECTION);
         let anywhere = guest.ip.is_unspecified();
         // A guest that is not known yet cannot be reached; the peer sees an end.
-        let note = |why, cx: &mut Context| {
-            let remote = peer.unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into());
-            cx.journal.refused(&About::incoming(Carrier::Tcp, guest, remote.into(), peer), why, cx.now);
-        };
-        let Some(guest) = cx.guest_behind(guest) else { return note(Refusal::NoGuest, cx) };
         // Who comes through a Unix socket is on this machine.
         let from = peer.unwrap_or((Ipv4Addr::LOCALHOST, 0).into());
+        let about = |guest: Endpoint, cx: &Context| {
+            let ip = cx.policy.visible(from.ip(), guest.ip.is_ipv6());
+            About::incoming(Carrier::Tcp, guest, Endpoint { ip, port: from.port() }, peer)
+        };
+        let note = |why, cx: &mut Context| cx.journal.refused(&about(guest, cx), why, cx.now);
+        let Some(guest) = cx.guest_behind(guest) else { return note(Refusal::NoGuest, cx) };
+        let note = |why, cx: &mut Context| cx.journal.refused(&about(guest, cx), why, cx.now);
         let admission = cx.gate.incoming(Protocol::Tcp, guest, from);
         if !admission.is_allowed() {
-            let about = About::incoming(Carrier::Tcp, guest, from.into(), peer).by(admission);
-            cx.journal.refused(&about, Refusal::Policy, cx.now);
+            cx.journal.refused(&about(guest, cx).by(admission), Refusal::Policy, cx.now);
             stream.reset_on_close();
             return;
         }
@@ -237,11 +238,8 @@ impl TcpTable {
             return;
         }
         let v6 = guest.ip.is_ipv6();
-        let (ip, port) = match peer {
-            Some(peer) => (cx.policy.visible(peer.ip(), v6), peer.port()),
-            None => (cx.policy.visible(Ipv4Addr::LOCALHOST.into(), v6), 0),
-        };
-        let Some(key) = self.free_key(guest, ip, port, cx) else {
+        let ip = cx.policy.visible(from.ip(), v6);
+        let Some(key) = self.free_key(guest, ip, from.port(), cx) else {
             note(Refusal::TableFull, cx);
             stream.reset_on_close();
             return;

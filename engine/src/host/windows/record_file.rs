@@ -57,6 +57,12 @@ impl RecordFile {
         file.set_len(0)?;
         Ok(RecordFile(file))
     }
+
+    /// Whether it is a device; there are none here.
+    #[expect(clippy::unused_self, reason = "as elsewhere")]
+    pub(crate) fn is_device(&self) -> bool {
+        false
+    }
 }
 
 impl Record for RecordFile {
