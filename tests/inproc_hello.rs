@@ -146,6 +146,39 @@ fn hello_other_names_and_no_names_are_refused() {
     }
 }
 
+/// The log says at the end which name that was, of those that are allowed and of those that are not.
+#[test]
+fn hello_the_name_that_was_said_is_in_the_log() {
+    let path = std::env::temp_dir().join(format!("oxislirp-hello-{}.jsonl", std::process::id()));
+    let (listener, port) = tcp_listener();
+    let i = under(&format!(
+        "[log]\nfile = '{}'\nfiles = 1\n[[policy.rule]]\naction = 'allow'\nprotocol = 'tcp'\nhost = '127.0.0.1'\nhost-port = {port}\n\
+         name = ['*.example.org', 'a.org']\ntls = 'sni'\nhttp = 'host'\n",
+        path.display()
+    ));
+    gets_through(&i, &listener, port, &hello("API.example.org"), 1460);
+    is_refused(&i, &listener, port, &hello("evil.test"), 1460, "another name");
+    is_refused(&i, &listener, port, &hello("a\"}.org"), 1460, "what is no name");
+    is_refused(&i, &listener, port, &request("Host: evil.test"), 1460, "another host");
+    // The second request of a connection.
+    let mut conn = Conn::connect(&i, at_vhost(port));
+    let mut host = accept(&i, &listener);
+    conn.data(&i, &request("Host: a.org"));
+    host_read(&i, &mut host, request("Host: a.org").len());
+    conn.data(&i, &request("Host: b.org"));
+    is_reset(&i, &mut conn);
+    drop(i);
+    let log = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    // One that is left in order ends with the instance.
+    let mut ended: Vec<&str> = log.lines().filter(|line| line.contains("\"event\":\"ended\"")).collect();
+    ended
+        .sort_by_key(|line| line.split_once("\"flow\":").unwrap().1.split(',').next().unwrap().parse::<u32>().unwrap());
+    let said: Vec<Option<&str>> =
+        ended.iter().map(|line| Some(line.split_once("\"said\":\"")?.1.split_once('"').unwrap().0)).collect();
+    assert_eq!(said, [Some("api.example.org"), Some("evil.test"), None, Some("evil.test"), Some("b.org")], "{log}");
+}
+
 #[test]
 fn hello_what_is_too_long_is_refused() {
     let (listener, port) = tcp_listener();

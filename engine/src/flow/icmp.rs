@@ -314,7 +314,7 @@ impl IcmpTable {
     fn remove(&mut self, id: IcmpId, why: End, cx: &mut Context) {
         if let Some(Entry { mut flow, number, .. }) = self.flows.remove(id, cx) {
             cx.ends(flow.echo.meter.take());
-            cx.journal.ended(number, Carrier::Icmp, &flow.echo.account, why, cx.now);
+            cx.journal.ended(number, Carrier::Icmp, &flow.echo.account, (why, None), cx.now);
             cx.giving_way -= 1;
             cx.unwatch(Leaving::Datagram(flow.host.into_socket()));
         }

@@ -218,6 +218,9 @@ impl Policy {
                 before.filter_map(|(by, one)| Some((by, one.leaves(rule)?))).min_by_key(|(_, left)| *left)?;
             let what = match left {
                 Left::Nothing => "never decides",
+                Left::InnerAddresses => {
+                    "decides about no flow, only that answers for its names may have addresses of the inside"
+                }
                 Left::HiddenAddresses => {
                     "decides about no address itself, only about those that lead to one in another form"
                 }

@@ -272,20 +272,27 @@ impl Journal {
         let _ = (number, guest, ends, by, name, now);
     }
 
-    /// The flow with this number has ended, as its account says, or as `otherwise` does.
+    /// The flow with this number has ended, as its account says, or as `otherwise` does; and the name that it has said.
     #[inline]
-    pub(crate) fn ended(&mut self, number: u64, carrier: Carrier, account: &Account, otherwise: End, now: Instant) {
+    pub(crate) fn ended(
+        &mut self,
+        number: u64,
+        carrier: Carrier,
+        account: &Account,
+        (otherwise, said): (End, Option<&str>),
+        now: Instant,
+    ) {
         self.count(carrier, |counts| counts.ended += 1);
         if self.tells() {
-            self.tell_ended(number, account, otherwise, now);
+            self.tell_ended(number, account, (otherwise, said), now);
         }
     }
 
     #[cold]
-    fn tell_ended(&mut self, number: u64, account: &Account, otherwise: End, now: Instant) {
+    fn tell_ended(&mut self, number: u64, account: &Account, (otherwise, said): (End, Option<&str>), now: Instant) {
         #[cfg(feature = "capture")]
         if let Some(log) = &mut self.log {
-            log.ended(number, account, account.end().unwrap_or(otherwise), now);
+            log.ended(number, account, (account.end().unwrap_or(otherwise), said), now);
         }
         #[cfg(feature = "capture")]
         if let Some(notes) = &mut self.notes {
@@ -295,7 +302,7 @@ impl Journal {
         if let Some(roll) = &mut self.roll {
             roll.ended(number);
         }
-        let _ = (number, account, otherwise, now);
+        let _ = (number, account, otherwise, said, now);
     }
 }
 

@@ -76,10 +76,13 @@ impl Written {
         self.log.line("destination", &format!("\"flow\":{number},{}{}", Members(&about), Named(name)), now);
     }
 
-    pub(super) fn ended(&mut self, number: u64, account: &Account, end: End, now: Instant) {
+    pub(super) fn ended(&mut self, number: u64, account: &Account, (end, said): (End, Option<&str>), now: Instant) {
         let Some(mut open) = self.open.remove(&number) else { return };
         let lasted = if now > open.begun { (now - open.begun).total_micros() } else { 0 };
         // Writing to a String cannot fail.
+        if let Some(said) = said {
+            let _ = write!(open.members, ",\"said\":\"{said}\"");
+        }
         let _ = write!(
             open.members,
             ",\"to_host\":{},\"to_guest\":{},\"seconds\":{}.{:06},\"end\":\"{}\"",

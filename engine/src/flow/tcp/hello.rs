@@ -94,6 +94,9 @@ impl TcpFlow {
         };
         let real = hold.real;
         self.host.end_connect();
+        // Another policy may come, and whoever reads the log wants to know it.
+        #[cfg(feature = "control")]
+        (self.heard = heard.clone().map(Box::new));
         let admission = heard.as_ref().map(|it| cx.gate.hello(self.key.guest, self.key.remote, real, it, cx.now));
         // A rule that leads elsewhere stands before this one, and has come to be about the connection only now.
         let stays = |admission: &Admission| admission.is_allowed() && self.stays(*admission, cx);
@@ -102,9 +105,6 @@ impl TcpFlow {
                 if let Some(Heard::Http(host)) = &heard {
                     self.host.look_at_requests(Watch::new(real, host.clone()));
                 }
-                // Another policy may come.
-                #[cfg(feature = "control")]
-                (self.heard = heard.map(Box::new));
                 return self.flush_to_host(cx);
             }
             Some(_) => End::Limit,

@@ -132,6 +132,18 @@ impl TcpFlow {
         self.heard.as_deref()
     }
 
+    /// The name in its first bytes, or in those of its last request, where the policy wanted to know and it is one that a host may have.
+    #[cfg(feature = "control")]
+    fn said(&self) -> Option<String> {
+        self.heard()?.name()?.parse().ok().map(|name: crate::policy::Name| name.to_string())
+    }
+
+    #[cfg(not(feature = "control"))]
+    #[expect(clippy::unused_self, reason = "as with it")]
+    fn said(&self) -> Option<String> {
+        None
+    }
+
     /// Whether its first bytes are waited for.
     #[cfg(feature = "control")]
     pub(crate) fn is_listening(&self) -> bool {

@@ -64,12 +64,12 @@ impl TcpFlow {
                 cx.budget.moved(JUDGED);
                 let heard = Heard::Http(host.clone());
                 let admission = cx.gate.hello(self.key.guest, self.key.remote, watch.real, &heard, cx.now);
+                #[cfg(feature = "control")]
+                (self.heard = Some(Box::new(heard)));
                 // The connection leads where it leads.
                 if !(admission.is_allowed() && self.stays(admission, cx)) {
                     return None;
                 }
-                #[cfg(feature = "control")]
-                (self.heard = Some(Box::new(heard)));
                 watch.host = host;
             }
             watch.requests.go_on();

@@ -14,6 +14,8 @@ pub(in crate::policy) enum Left {
     /// It refuses, and what is left are addresses that hide one of its own (an address of IPv4 behind a translator), or that the guest
     /// has named and that are others on the host's side.
     HiddenAddresses,
+    /// Answers for its names may have addresses of the inside, as it says these expressly.
+    InnerAddresses,
 }
 
 impl Rule {
@@ -37,7 +39,12 @@ impl Rule {
         // Who refuses looks for an address in more places than who allows.
         let has_addresses = !(self.host.is_empty() && self.named.is_empty());
         let sees_less = self.action == Action::Allow && later.action != Action::Allow && has_addresses;
-        Some(if sees_less { Left::HiddenAddresses } else { Left::Nothing })
+        let says_where = |rule: &Rule| rule.action == Action::Allow && !rule.host.is_empty();
+        Some(match () {
+            () if !later.names.is_empty() && says_where(later) && !says_where(self) => Left::InnerAddresses,
+            () if sees_less => Left::HiddenAddresses,
+            () => Left::Nothing,
+        })
     }
 
     /// The protocols that the rule can be about.
@@ -191,6 +198,14 @@ mod tests {
         // What is asked by name is still decided by the rule with names.
         assert_eq!(Rule::allow().leaves(&named(&["a.test"])), None);
         assert_eq!(named(&["a.test"]).leaves(&Rule::allow()), None);
+    }
+
+    #[test]
+    fn who_says_an_address_expressly_lets_names_be_there() {
+        let inside = |names: &[&str]| named(names).host(["10.1.0.0/16".parse().unwrap()]);
+        assert_eq!(named(&["*.test"]).leaves(&inside(&["a.test"])), Some(Left::InnerAddresses));
+        assert_eq!(inside(&["*.test"]).leaves(&inside(&["a.test"])), Some(Left::Nothing));
+        assert_eq!(named(&["*.test"]).leaves(&named(&["a.test"])), Some(Left::Nothing));
     }
 
     #[test]
