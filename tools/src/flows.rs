@@ -9,8 +9,12 @@ use serde_json::Value;
 use super::Failure;
 use super::client::{Client, say};
 
-/// Lines of the table of `top` where the terminal does not say how many it has.
+/// Lines of what `top` shows where no terminal says how many it has.
 const LINES: usize = 24;
+/// The ends of a flow are cut to no less.
+const LEAST_ENDS: usize = 20;
+/// The column of the ends.
+const ENDS: usize = 1;
 
 pub(crate) fn list(client: &mut Client, json: bool) -> Result<(), Failure> {
     let flows = client.ask_all("flows", "flows")?;
@@ -19,7 +23,7 @@ pub(crate) fn list(client: &mut Client, json: bool) -> Result<(), Failure> {
         return say(&lines);
     }
     let rows: Vec<Row> = flows.iter().map(|flow| Row::new(flow, None)).collect();
-    say(&table(&rows, false))
+    say(&table(&rows, false, None))
 }
 
 /// The flows that carry most, again and again.
@@ -44,19 +48,34 @@ pub(crate) fn top(client: &mut Client, interval: f64, count: Option<u64>) -> Res
         rows.sort_by(|one, other| other.weight().total_cmp(&one.weight()));
         before = flows.iter().filter_map(|flow| Some((flow["flow"].as_u64()?, bytes(flow)))).collect();
         let there = rows.len();
-        rows.truncate(lines().saturating_sub(3));
-        let clear = if terminal { "\x1b[H\x1b[2J" } else { "" };
         let up: f64 = rows.iter().fold(0.0, |sum, row| sum + row.rates.0);
         let down: f64 = rows.iter().fold(0.0, |sum, row| sum + row.rates.1);
+        // It may have another size each time. The last line stays empty, as the cursor is there.
+        let (lines, columns) = size();
+        rows.truncate(lines.saturating_sub(4));
+        let clear = if terminal { "\x1b[H\x1b[2J" } else { "" };
         let noun = if there == 1 { "flow" } else { "flows" };
         let head = format!("{there} {noun}, to the host {}/s, to the guest {}/s", amount(up), amount(down));
-        say(&format!("{clear}{head}\n\n{}", table(&rows, true)))?;
+        let head: String = head.chars().take(columns.unwrap_or(usize::MAX)).collect();
+        say(&format!("{clear}{head}\n\n{}", table(&rows, true, columns)))?;
     }
     Ok(())
 }
 
-fn lines() -> usize {
-    std::env::var("LINES").ok().and_then(|lines| lines.parse().ok()).unwrap_or(LINES)
+/// Lines and columns of the terminal; where there is none, the lines that the environment says, and no end of columns.
+fn size() -> (usize, Option<usize>) {
+    match rustix::termios::tcgetwinsize(std::io::stdout()) {
+        Ok(size) if size.ws_row > 0 && size.ws_col > 0 => (size.ws_row.into(), Some(size.ws_col.into())),
+        _ => (std::env::var("LINES").ok().and_then(|lines| lines.parse().ok()).unwrap_or(LINES), None),
+    }
+}
+
+/// A text of so many characters at most; of a longer one the end is missing.
+fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most.saturating_sub(1)).chain((most > 0).then_some('…')).collect()
 }
 
 fn bytes(flow: &Value) -> (u64, u64) {
@@ -99,7 +118,8 @@ impl Row {
     }
 }
 
-fn table(rows: &[Row], rates: bool) -> String {
+/// The rows beneath each other, no line of more than so many columns where there are that many: first of all the ends are cut.
+fn table(rows: &[Row], rates: bool, columns: Option<usize>) -> String {
     let (up, down) = if rates { ("UP/s", "DOWN/s") } else { ("UP", "DOWN") };
     let head = ["PROT", "GUEST AND REMOTE", "STATE", "AGE", "RTT", up, down, "RULE"].map(str::to_owned);
     let mut cells = vec![head];
@@ -111,14 +131,20 @@ fn table(rows: &[Row], rates: bool) -> String {
         let (protocol, ends, state, age) = (protocol.clone(), ends.clone(), state.clone(), age.clone());
         cells.push([protocol, ends, state, age, rtt.clone(), amount(up), amount(down), rule.clone()]);
     }
-    let widths: Vec<usize> =
+    let mut widths: Vec<usize> =
         (0..8).map(|column| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
+    if let Some(columns) = columns {
+        let whole: usize = widths.iter().sum::<usize>() + 2 * (widths.len() - 1);
+        let ends = widths[ENDS].saturating_sub(whole.saturating_sub(columns)).max(LEAST_ENDS.min(widths[ENDS]));
+        widths[ENDS] = ends;
+        cells.iter_mut().for_each(|row| row[ENDS] = cut(&row[ENDS], ends));
+    }
     let line = |row: &[String; 8]| {
         let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| match column {
             3..=6 => format!("{cell:>width$}"),
             _ => format!("{cell:<width$}"),
         });
-        cells.collect::<Vec<String>>().join("  ").trim_end().to_owned() + "\n"
+        cut(cells.collect::<Vec<String>>().join("  ").trim_end(), columns.unwrap_or(usize::MAX)) + "\n"
     };
     cells.iter().map(line).collect()
 }
@@ -148,7 +174,13 @@ mod tests {
         let before = HashMap::from([(7, (500, 1_000_000))]);
         let row = Row::new(&flow, Some((&before, 2.0)));
         assert_eq!(row.rates, (500.0, 500_000.0));
-        let text = table(&[row], true);
+        for columns in [0, 1, 20, 60, 80, 99, 200] {
+            let text = table(std::slice::from_ref(&row), true, Some(columns));
+            assert!(text.lines().count() == 2 && text.lines().all(|line| line.chars().count() <= columns), "{text}");
+            // What carries most is to be seen in any ordinary terminal.
+            assert_eq!(columns >= 80, text.contains("500.0 kB  3\n"), "{text}");
+        }
+        let text = table(&[row], true, None);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1].find("ESTABLISHED"), lines[0].find("STATE"));
         for word in ["10.0.2.15:4000 -> 192.0.2.1:443 (api.example.org)", "12s", "2.1ms", "500 B", "500.0 kB", "3"] {
