@@ -185,10 +185,12 @@ impl Guarded {
         self.policy.via(rule)
     }
 
+    /// Of several names that an address counts for it is one that the rule has, and of these the one that was answered last: that is
+    /// most likely the one that the guest goes to.
     pub(super) fn name_for(&self, real: SocketAddr, rule: Option<NonZeroU32>, now: Instant) -> Option<&str> {
         let names = self.learned.names(real.ip(), now);
-        let own = rule.and_then(|rule| names.clone().find(|known| known.has(rule.get() - 1)));
-        own.or_else(|| names.clone().next()).map(|known| known.name.as_str())
+        let own = rule.and_then(|rule| names.clone().filter(|known| known.has(rule.get() - 1)).last());
+        own.or_else(|| names.last()).map(|known| known.name.as_str())
     }
 
     pub(super) fn governs_names(&self) -> bool {

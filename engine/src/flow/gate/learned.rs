@@ -36,6 +36,7 @@ type Counts = (Instant, Arc<Known>);
 /// See the module.
 #[derive(Default)]
 pub(super) struct Learned {
+    /// The names of each, in the order in which they were last answered.
     addresses: HashMap<IpAddr, Vec<Counts>, RandomState>,
     /// When each address counts for nothing any more.
     ends: BTreeSet<(Instant, IpAddr)>,
@@ -54,18 +55,16 @@ impl Learned {
     fn add(&mut self, ip: IpAddr, until: Instant, known: &Arc<Known>) {
         let names = self.addresses.entry(ip).or_default();
         let before = end(names);
-        match names.iter_mut().find(|(_, other)| other.name == known.name) {
+        let mut until = until;
+        if let Some(index) = names.iter().position(|(_, other)| other.name == known.name) {
             // Of two answers the one that lasts longer counts: the guest remembers either.
-            Some(counts) => *counts = (until.max(counts.0), Arc::clone(known)),
-            None => {
-                if names.len() >= MOST_NAMES
-                    && let Some(soonest) = (0..names.len()).min_by_key(|&index| names.get(index).map(|counts| counts.0))
-                {
-                    names.swap_remove(soonest);
-                }
-                names.push((until, Arc::clone(known)));
-            }
+            until = until.max(names.remove(index).0);
+        } else if names.len() >= MOST_NAMES
+            && let Some(soonest) = (0..names.len()).min_by_key(|&index| names.get(index).map(|counts| counts.0))
+        {
+            names.remove(soonest);
         }
+        names.push((until, Arc::clone(known)));
         let after = end(names);
         if before != after {
             before.map(|before| self.ends.remove(&(before, ip)));
@@ -88,7 +87,7 @@ impl Learned {
         }
     }
 
-    /// The names that an address counts for now.
+    /// The names that an address counts for now, the one that was answered last behind the others.
     pub(super) fn names(&self, ip: IpAddr, now: Instant) -> impl Iterator<Item = &Known> + Clone {
         let names = self.addresses.get(&ip.to_canonical()).map_or(&[][..], Vec::as_slice);
         names.iter().filter(move |(until, _)| *until > now).map(|(_, known)| known.as_ref())
@@ -155,6 +154,17 @@ mod tests {
         assert_eq!(names_at(&learned, 2, 1099), ["a.test"]);
         learned.learn(&name("b.test"), &[1], &[(ip(9), secs(1))], at(2000));
         assert_eq!((learned.addresses.len(), learned.ends.len()), (1, 1));
+    }
+
+    #[test]
+    fn the_name_that_was_answered_last_is_the_last() {
+        let mut learned = Learned::default();
+        for (number, text) in ["a.test", "b.test", "c.test", "a.test"].into_iter().enumerate() {
+            learned.learn(&name(text), &[0], &[(ip(1), Duration::from_secs(100))], at(number as i64));
+        }
+        assert_eq!(names_at(&learned, 1, 5), ["b.test", "c.test", "a.test"]);
+        // The one that was answered anew lasts as long as that says.
+        assert_eq!(names_at(&learned, 1, 102), ["a.test"]);
     }
 
     #[test]
