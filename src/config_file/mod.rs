@@ -117,26 +117,19 @@ impl Settings {
         let control = control.map(|table| table.options(text, instance)).transpose().map_err(at)?;
         let dns = dns.map(|table| table.dns(instance)).transpose().map_err(at)?;
         let log = log.map(|table| table.options(instance)).transpose().map_err(at)?;
-        // They are emptied when they are opened.
-        for (file, place) in capture
-            .iter()
-            .flat_map(CaptureOptions::paths)
-            .map(|file| (file, &places.capture))
-            .chain(log.iter().flat_map(LogOptions::paths).map(|file| (file, &places.log)))
-        {
-            if is_same(&file, path) {
-                return Err(Fault::at_place(place, "that is this file itself, which would be emptied"));
-            }
-        }
-        // Each is somebody's alone.
-        let socket = control.as_ref().map(|control| (control.path().to_owned(), &places.control));
-        let captures = capture.iter().flat_map(CaptureOptions::paths).map(|file| (file, &places.capture));
-        let logs = log.iter().flat_map(LogOptions::paths).map(|file| (file, &places.log));
+        // A device is nobody's alone, and no ring.
+        let captures = capture.iter().filter(|capture| !is_device(capture.path()));
+        let captures = captures.flat_map(CaptureOptions::paths).map(|file| (file, &places.capture));
+        let logs = log.iter().filter(|log| !is_device(log.path()));
+        let logs = logs.flat_map(LogOptions::paths).map(|file| (file, &places.log));
+        let socket = control.iter().map(|control| (control.path().to_owned(), &places.control));
         let mut made = HashMap::new();
         for (file, place) in captures.chain(logs).chain(socket) {
-            if file.starts_with("/dev") {
-                continue;
+            // It would be emptied when it is opened.
+            if place != &places.control && is_same(&file, path) {
+                return Err(Fault::at_place(place, "that is this file itself, which would be emptied"));
             }
+            // Each is somebody's alone.
             if let Some(other) = made.insert(file, place) {
                 return Err(Fault::at_place(place, &format!("that is {other} as well")));
             }
@@ -184,6 +177,11 @@ impl Settings {
 /// Whether two paths are one file that there is.
 fn is_same(one: &Path, other: &Path) -> bool {
     one.canonicalize().ok().zip(other.canonicalize().ok()).is_some_and(|(one, other)| one == other)
+}
+
+/// Whether there is something at a path that is neither a file nor a folder.
+fn is_device(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
 /// The text of a file.

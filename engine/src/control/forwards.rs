@@ -408,7 +408,7 @@ mod tests {
             ]
         );
         assert_eq!(runs(&[]).count(), 0);
-        let of_v6 = Listed::clone(&(listed[1].0, listed[1].1.clone(), listed[1].2, true));
+        let of_v6 = (listed[1].0, listed[1].1.clone(), listed[1].2, true);
         assert_eq!(runs(&[listed[0].clone(), of_v6]).count(), 2, "of both families, and of one");
     }
 }

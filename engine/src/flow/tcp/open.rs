@@ -223,8 +223,9 @@ impl TcpTable {
             let ip = cx.policy.visible(from.ip(), guest.ip.is_ipv6());
             About::incoming(Carrier::Tcp, guest, Endpoint { ip, port: from.port() }, peer)
         };
-        let note = |why, cx: &mut Context| cx.journal.refused(&about(guest, cx), why, cx.now);
-        let Some(guest) = cx.guest_behind(guest) else { return note(Refusal::NoGuest, cx) };
+        let Some(guest) = cx.guest_behind(guest) else {
+            return cx.journal.refused(&about(guest, cx), Refusal::NoGuest, cx.now);
+        };
         let note = |why, cx: &mut Context| cx.journal.refused(&about(guest, cx), why, cx.now);
         let admission = cx.gate.incoming(Protocol::Tcp, guest, from);
         if !admission.is_allowed() {
