@@ -174,8 +174,8 @@ impl Egress {
         let Some((mac, guest)) = marker::guest_of(handing.last()).or_else(known) else { return };
         let (gateway, name_server) = ((self.v4.host, self.v6.host), (self.v4.name_server, self.v6.name_server));
         let mut frame = Vec::new();
-        self.handover.mark(now, |number| {
-            let (asker, asker6) = if number % 2 == 0 { gateway } else { name_server };
+        let asks = self.handover.mark(now, |host| {
+            let (asker, asker6) = if host == 0 { gateway } else { name_server };
             let asker: IpAddr = match guest {
                 IpAddr::V4(guest) => {
                     frame.extend_from_slice(&arp::request_at(asker, guest, mac));
@@ -188,6 +188,9 @@ impl Egress {
             };
             Question { asker, guest }
         });
+        if !asks {
+            return;
+        }
         self.markers = (self.markers.0 + 1, self.markers.1 + frame.len() as u64);
         handing.add_marker(frame);
     }

@@ -308,6 +308,9 @@ impl Handover {
             // Nobody proves anything, as may be the way of this guest; but the other end had all the time it needs.
             self.round.calm = None;
             self.read_up_to(self.given);
+            if calm {
+                self.markers.all_came();
+            }
         }
         if !self.may_step(now) {
             return;
@@ -387,7 +390,7 @@ impl Handover {
             let moment = self.may_step(now) && (self.read == self.given || self.is_settled(now));
             let soon = !self.round.quiet || overdue || moment;
             // A round without a frame has a marker go out, whose answer wakes the application.
-            let longest = if self.markers.has_place(now) { SHORT_SLEEP } else { SLEEP };
+            let longest = if self.markers.has_place(self.round.quiet, now) { SHORT_SLEEP } else { SLEEP };
             sleep = sleep.min(if soon { 0 } else { longest });
         }
         self.round.sleeps = (sleep > 0).then_some(now);
@@ -447,12 +450,14 @@ impl Handover {
         // Where the guest has nothing to say, its acknowledgment may well be one of those that are put off.
         let late = quiet || self.waiting.as_ref().is_some_and(|waiting| waiting.rounds >= UNMARKED_ROUNDS);
         let stuck = || self.waits(made) && (self.provable <= self.read || late) && self.markers.is_late(now);
-        (half || stuck()) && self.markers.has_place(now)
+        (half || stuck()) && self.markers.has_place(quiet, now)
     }
 
-    /// The marker that follows what was just given; its number tells it from the one before.
-    pub(crate) fn mark(&mut self, now: Instant, question: impl FnOnce(u32) -> marker::Question) {
-        self.markers.ask(self.given, now, question);
+    /// The marker that follows what was just given: `question` makes the question of a virtual host, of which there are two. False
+    /// when there is none to ask.
+    pub(crate) fn mark(&mut self, now: Instant, question: impl FnOnce(usize) -> marker::Question) -> bool {
+        let quiet = self.round.quiet && !self.guest.has_come();
+        self.markers.ask(self.given, quiet, now, question)
     }
 
     /// The guest has answered a question.

@@ -6,8 +6,8 @@ use super::*;
 
 const FRAME: usize = 1514;
 
-fn question(number: u32) -> Question {
-    let host = if number.is_multiple_of(2) { 2 } else { 3 };
+fn question(host: usize) -> Question {
+    let host = if host == 0 { 2 } else { 3 };
     Question { asker: Ipv4Addr::new(10, 0, 2, host).into(), guest: Ipv4Addr::new(10, 0, 2, 15).into() }
 }
 
@@ -64,7 +64,7 @@ impl Application {
         }
         if self.handover.wants_marker(self.made, self.now) {
             let mut asked = None;
-            self.handover.mark(self.now, |number| *asked.insert(question(number)));
+            self.handover.mark(self.now, |host| *asked.insert(question(host)));
             if let Some(question) = asked {
                 self.handover.on_answer(&question, self.now);
             }

@@ -72,6 +72,9 @@ struct Sim {
     guest_window: u64,
     put_off: Option<u64>,
     answers: bool,
+    /// How many frames may wait in the guest before it loses answers, and one in how many others it does.
+    room: usize,
+    loses: u64,
     received: u64,
 }
 
@@ -134,6 +137,8 @@ impl Sim {
             guest_window: random.of(&[2, 4, 16, 30, 44, 512, 2048]),
             put_off: None,
             answers: !random.one_in(8),
+            room: random.of(&[1, 20, 400, 1000]),
+            loses: random.of(&[2, 10, 1000]),
             received: 0,
             random,
         }
@@ -147,11 +152,13 @@ impl Sim {
         let mut slowness = 1 + self.random.below(8);
         let mut left = 0;
         let mut b_runs = false;
+        let mut slept = false;
         for step in 0..5_000_000u64 {
             if self.is_done() {
                 return End::Done;
             }
-            if step.is_multiple_of(4096) {
+            // How fast B is changes with time, whether A has slept through it or not.
+            if step.is_multiple_of(4096) || std::mem::take(&mut slept) {
                 slowness = 1 + self.random.below(8);
             }
             if !self.clock_stands && self.random.one_in(2) {
@@ -180,6 +187,7 @@ impl Sim {
                             return End::Standstill;
                         }
                         self.now += if self.clock_stands { 0 } else { u64::from(sleep) * 1000 };
+                        slept = true;
                         self.at = At::Read { first: true };
                         if !self.reads_first {
                             self.at = At::Poll;
@@ -226,13 +234,12 @@ impl Sim {
         let now = self.instant();
         if self.handover.wants_marker(self.made, now) {
             let mut asked = None;
-            self.handover.mark(now, |number| {
-                let question =
-                    Question { asker: [10, 0, 2, 2 + (number % 2) as u8].into(), guest: [10, 0, 2, 15].into() };
+            let asks = self.handover.mark(now, |host| {
+                let question = Question { asker: [10, 0, 2, 2 + host as u8].into(), guest: [10, 0, 2, 15].into() };
                 asked = Some(question);
                 question
             });
-            self.granted.extend(asked.map(|question| (Frame::Marker(question), 60)));
+            self.granted.extend(asked.filter(|_| asks).map(|question| (Frame::Marker(question), 60)));
         }
         if grant.watched && !self.granted.is_empty() {
             self.batch = Some(self.switches);
@@ -250,7 +257,8 @@ impl Sim {
         let rest = self.to_guest.write(frame, length, left);
         if rest > 0 {
             self.writing = Some((frame, length, rest));
-            if rest == left && left == length {
+            // Also behind a part of a long frame.
+            if rest == left {
                 self.switches.slept += 1;
             }
             return Some(rest < left);

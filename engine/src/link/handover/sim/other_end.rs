@@ -49,7 +49,11 @@ impl Sim {
                 }
             }
             Frame::Acknowledgment(_) => self.guest_in_flight = self.guest_in_flight.saturating_sub(1),
-            Frame::Marker(question) if self.answers => self.guest.push_back((Frame::Answer(question), 60)),
+            Frame::Marker(question)
+                if self.answers && self.guest.len() < self.room && !self.random.one_in(self.loses) =>
+            {
+                self.guest.push_back((Frame::Answer(question), 60));
+            }
             _ => {}
         }
     }
