@@ -239,6 +239,41 @@ fn udp_every_waiting_datagram_is_delivered_in_order() {
 }
 
 #[test]
+fn udp_a_guest_that_says_something_each_round_is_not_drowned() {
+    let i = Setup::default().start();
+    let ((host, port), (other, other_port)) = (udp_peer(), udp_peer());
+    let from = send(&i, &host, at_vhost(port), b"x");
+    send(&i, &other, at_vhost(other_port), b"x");
+    let says_something = || {
+        i.input(&udp_frame(5000, at_vhost(other_port), b"answer"));
+        i.turn(Duration::ZERO);
+    };
+    for _ in 0..3 {
+        says_something();
+    }
+    for n in 0..200u8 {
+        host.send_to(&[n; 100], from).unwrap();
+    }
+    // They come in bursts, after each of which it is listened to.
+    let (mut got, mut rounds) = (Vec::new(), Vec::new());
+    for _ in 0..100 {
+        says_something();
+        let before = got.len();
+        got.extend(i.drain().iter().filter_map(|frame| Some(frame.ip()?.udp()?.data)));
+        rounds.push(got.len() - before);
+    }
+    let in_forty = rounds.windows(40).map(|some| some.iter().sum::<usize>()).max();
+    assert!(in_forty <= Some(64 + 40), "{rounds:?}");
+    assert!((100..200).contains(&got.len()), "{} in {rounds:?}", got.len());
+    // And all of the rest comes when it is silent.
+    i.until("the rest", || {
+        got.extend(i.drain().iter().filter_map(|frame| Some(frame.ip()?.udp()?.data)));
+        (got.len() == 200).then_some(())
+    });
+    assert!((0..200u8).all(|n| got.get(usize::from(n)).is_some_and(|data| *data == [n; 100])), "out of order");
+}
+
+#[test]
 fn udp_a_flow_made_before_the_first_poll_lives() {
     let i = Setup { warm: false, ..Setup::default() }.start();
     let (host, port) = udp_peer();

@@ -103,7 +103,7 @@ impl Context {
             self.pace.on_datagrams_refused();
             return 0;
         }
-        self.room()
+        self.room().min(self.pace.datagrams_left())
     }
 
     /// Makes the socket of a flow of datagrams. When the process has no descriptor left, one is there all the same as long as

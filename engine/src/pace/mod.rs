@@ -5,8 +5,8 @@
 //! these verdicts. Before the application's sleep, whether it may [`Rest`]: it is kept awake where bulk (`bulk`), an answer or the next
 //! datagrams (`answers`) are expected sooner than it could be woken, each for a bounded time and number of rounds
 //! (`vigil`); and whether 0 ms mean "at once" for it at all (`zero`). After the sleep, a [`Round`]: whether the poller is
-//! asked (`asking`), and for how long what is staged for the host may be held for more (`hold`), in runs of rounds that each
-//! bring a frame (`run`). With each segment, whether what its connection has staged is handed over (`staging`,
+//! asked (`asking`), for how long what is staged for the host may be held for more (`hold`), in runs of rounds that each bring a
+//! frame (`run`), and how many datagrams may come in beside those (`ration`). With each segment, whether what its connection has staged is handed over (`staging`,
 //! `pushed`), and whether its acknowledgment waits for the host's answer (`exchange`). And once in a while, how much uploads and
 //! downloads may each have under way (`sharing`).
 //!
@@ -21,6 +21,7 @@ mod exchange;
 mod hold;
 mod lesson;
 mod pushed;
+mod ration;
 mod run;
 mod sharing;
 mod staging;
@@ -34,6 +35,7 @@ use bitflags::bitflags;
 use bulk::Bulk;
 pub(crate) use exchange::Exchange;
 pub(crate) use hold::{Held, Hold};
+use ration::Ration;
 use run::Run;
 pub(crate) use sharing::{Part, Sharing, Totals};
 pub(crate) use staging::{Segment, Staging};
@@ -98,6 +100,7 @@ pub(crate) struct Pace {
     /// Bytes that streams have brought from hosts since the application last slept.
     brought: usize,
     run: Run,
+    ration: Ration,
     bulk: Bulk,
     answers: Answers,
     /// The same for the next datagrams where some have come.
@@ -130,6 +133,11 @@ impl Pace {
     /// Datagrams have come from a host.
     pub(crate) fn on_datagrams(&mut self) {
         self.marks |= Marks::DATAGRAMS;
+    }
+
+    /// So many of them were brought in.
+    pub(crate) fn on_datagrams_taken(&mut self, count: usize) {
+        self.ration.took(count);
     }
 
     /// Datagrams wait for room on the way to the guest.
@@ -210,6 +218,7 @@ impl Pace {
         // As above.
         if self.frames == 0 && !self.marks.intersects(Marks::AFTER_SLEEP) {
             self.run.round_ended(0);
+            self.ration.end();
             return Round { asks: self.asking.is_due(glance, 0, false), hold: Hold::NOTHING };
         }
         self.weigh_round(glance, now)
@@ -227,6 +236,7 @@ impl Pace {
             // What comes now may well be an answer to the guest.
             self.datagrams.forget();
         }
+        self.ration.begin_round(frames, self.run.length(), now);
         Round { asks: self.asking.is_due(glance, frames, new_stream), hold: Hold::after(frames) }
     }
 
@@ -234,6 +244,12 @@ impl Pace {
     /// host.
     pub(crate) fn hands_over(&self, staging: &mut Staging, segment: Segment, staged: usize) -> bool {
         staging.on_segment(segment, staged, &self.run)
+    }
+
+    /// How many more datagrams this round may bring in.
+    #[inline]
+    pub(crate) fn datagrams_left(&self) -> usize {
+        self.ration.left()
     }
 
     /// Whether datagrams have the first turns. Those that found no room do, and streams the time after that.

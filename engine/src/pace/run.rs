@@ -31,6 +31,11 @@ impl Run {
         self.round
     }
 
+    /// How many rounds in a row have brought a frame.
+    pub(super) fn length(&self) -> u64 {
+        self.round - self.began
+    }
+
     /// Whether a round belongs to the run.
     pub(super) fn has(&self, round: u64) -> bool {
         round >= self.began

@@ -311,13 +311,13 @@ impl Stack {
         }
         let first = self.cx.pace.datagrams_first();
         // Most rounds are those of streams alone.
-        let datagrams = self.udp.backlog() + self.icmp.flows.backlog() > 0;
+        let datagrams = self.datagram_backlog() > 0;
         if first && datagrams {
             self.icmp.work(&mut self.cx);
             // Each turn is one socket's.
             for _ in 0..DATAGRAM_TURNS.min(self.udp.backlog()) {
                 self.udp.work(&mut self.cx);
-                if self.cx.egress.handover.is_refused() {
+                if self.cx.egress.handover.is_refused() || self.cx.pace.datagrams_left() == 0 {
                     break;
                 }
             }
@@ -331,7 +331,14 @@ impl Stack {
             self.icmp.work(&mut self.cx);
         }
         self.end_shortage();
-        self.backlog() > 0 && !self.cx.egress.handover.is_refused()
+        let streams = self.tcp_forwards.flows.backlog() + self.tcp.flows.backlog();
+        streams + self.datagram_backlog() > 0 && !self.cx.egress.handover.is_refused()
+    }
+
+    /// The flows of datagrams that have something to do in this round.
+    fn datagram_backlog(&self) -> usize {
+        let udp = if self.cx.pace.datagrams_left() > 0 { self.udp.backlog() } else { 0 };
+        udp + self.icmp.flows.backlog()
     }
 
     /// Takes out what the application can take now. False when that is nothing.

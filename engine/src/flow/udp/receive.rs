@@ -28,12 +28,13 @@ pub(super) fn receive(flow: &mut UdpFlow, buffer: &mut ReceiveBuffer, cx: &mut C
     if flow.host.was_told_of_errors() {
         flow.take_errors(cx);
     }
-    let mut left = BUDGET;
+    let mut left = BUDGET.min(cx.pace.datagrams_left());
     let mut failed = false;
     let mut lately = None;
     // What the last turn had no room for.
     while let Some(received) = buffer.next_if(cx.datagram_room() > 0) {
         left = left.saturating_sub(received.count());
+        cx.pace.on_datagrams_taken(received.count());
         deliver(flow, &received, &mut lately, cx);
     }
     while left > 0 && cx.datagram_room() > 0 {
@@ -44,6 +45,7 @@ pub(super) fn receive(flow: &mut UdpFlow, buffer: &mut ReceiveBuffer, cx: &mut C
                 let mut datagrams = 0;
                 while let Some(received) = buffer.next_if(cx.datagram_room() > 0) {
                     datagrams += received.count();
+                    cx.pace.on_datagrams_taken(received.count());
                     cx.budget.moved(received.byte_count());
                     deliver(flow, &received, &mut lately, cx);
                 }
