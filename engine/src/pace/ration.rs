@@ -103,6 +103,7 @@ mod tests {
     fn a_slow_loop_brings_in_what_comes() {
         let mut ration = Ration::default();
         let mut now = Instant::from_micros(1_000_000);
+        ration.begin_round(1, 1, now);
         for rounds in 2..10 {
             ration.took(BURST * 4);
             now += Duration::from_millis(10);
