@@ -123,6 +123,7 @@ impl Markers {
             Some(marker) if !free => {
                 // That of another guest proves nothing of this one.
                 if marker.question != question {
+                    self.last = Some(now);
                     return false;
                 }
                 (marker.repeated, marker.last, marker.copies) = (now, number, marker.copies + 1);
