@@ -383,7 +383,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 #[test]
 fn no_schedule_leaves_both_ends_asleep() {
     let from = number("OXISLIRP_SIM_FROM", 0);
-    for seed in from..from + number("OXISLIRP_SIM_SEEDS", 50) {
+    for seed in from..from + number("OXISLIRP_SIM_SEEDS", 300) {
         let mut sim = Sim::new(seed);
         let end = sim.run();
         assert!(
