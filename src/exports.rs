@@ -353,7 +353,8 @@ pub unsafe extern "C" fn slirp_remove_hostxfwd(
 /// What is wrong with the command line, or with the program, shows when a guest connects: a message is logged and the
 /// guest sees the end of the connection.
 ///
-/// Returns 0, or -1 when the address is outside the network, is the DNS service, or is taken.
+/// Returns 0, or -1 with errno: EADDRNOTAVAIL when the address is outside the network, is the DNS service, or is taken, ENOMEM
+/// when there are 1,024 guest forwards.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slirp_add_exec(
     slirp: *mut Slirp,
@@ -369,8 +370,8 @@ pub unsafe extern "C" fn slirp_add_exec(
 }
 
 /// Connects a TCP port of the virtual network to a Unix stream socket of the host: each connection of the guest becomes
-/// a connection to the path `unixsock`, which is at most 107 bytes long. Address and result as for `slirp_add_exec`.
-/// Since 4.2.
+/// a connection to the path `unixsock`, which is at most 107 bytes long. Address and result as for `slirp_add_exec`; errno is
+/// ENAMETOOLONG (on Windows EINVAL) for a longer path, and EAFNOSUPPORT where the system has no Unix sockets. Since 4.2.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slirp_add_unix(
     slirp: *mut Slirp,
@@ -396,7 +397,7 @@ unsafe fn add_guest_target(
     slirp: *mut Slirp,
     function: &str,
     guest_addr: *mut in_addr,
-    add: impl FnOnce(&Instance, &mut Ipv4Addr) -> bool,
+    add: impl FnOnce(&Instance, &mut Ipv4Addr) -> Result<(), c_int>,
 ) -> c_int {
     if guest_addr.is_null() {
         return fail(errno::EINVAL);
@@ -409,7 +410,7 @@ unsafe fn add_guest_target(
             // SAFETY: as above; the address lives as long as the instance at least.
             unsafe { guest_addr.write(address::to_in_addr(at)) };
         }
-        if added { 0 } else { fail(errno::EADDRNOTAVAIL) }
+        outcome(added)
     })
 }
 

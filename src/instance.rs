@@ -25,7 +25,8 @@ use super::debug;
 use super::fence::describe;
 use super::log::{self, Level};
 use super::polling::Watching;
-use super::system::{errno, errno_of};
+use super::refusal::errno_of_refusal;
+use super::system::errno;
 use super::types::{Slirp, SlirpDbg, SlirpTimerId};
 use oxislirp::door::{Foreign, Handing, RecentClock, ThreadNumber, current_thread, switches_of_this_thread};
 use oxislirp::{
@@ -461,12 +462,7 @@ impl Instance {
             core.stack.set_now(now);
             core.stack.add_host_forward_lenient(forward)
         });
-        match result {
-            Some(Ok(_)) => Ok(()),
-            Some(Err(ForwardError::Listen { error, .. })) => Err(errno_of(&error, errno::EIO)),
-            Some(Err(ForwardError::TooMany { .. } | ForwardError::Unwatched(_))) => Err(errno::ENOMEM),
-            Some(Err(_)) | None => Err(errno::EIO),
-        }
+        result.map_or(Err(errno::EIO), |added| added.map(drop).map_err(|error| errno_of_refusal(&error)))
     }
 
     pub(crate) fn remove_host_forward(&self, protocol: Protocol, listen: &ListenAddress) -> bool {
@@ -477,18 +473,23 @@ impl Instance {
         removed.unwrap_or(false)
     }
 
-    /// Adds a guest forward at `address`, or at the default one, which is written there, when it is unspecified. False when its
-    /// address or port is not to be had. A callback comes with its `writer`.
-    fn add_guest_forward(&self, forward: GuestForward, writer: Option<Writer>, address: &mut Ipv4Addr) -> bool {
-        let added = self.enter(|core| {
+    /// Adds a guest forward at `address`, or at the default one, which is written there, when it is unspecified; an error is an
+    /// errno. A callback comes with its `writer`.
+    fn add_guest_forward(
+        &self,
+        forward: GuestForward,
+        writer: Option<Writer>,
+        address: &mut Ipv4Addr,
+    ) -> Result<(), c_int> {
+        let added = self.enter(|core| -> Result<(), ForwardError> {
             if address.is_unspecified() {
                 *address = core.stack.default_guest_forward_address();
             }
-            let handle = core.stack.add_guest_forward_lenient(forward.at(*address)).ok()?;
+            let handle = core.stack.add_guest_forward_lenient(forward.at(*address))?;
             core.writers.extend(writer.map(|writer| (handle, writer)));
-            Some(())
+            Ok(())
         });
-        matches!(added, Some(Some(())))
+        added.map_or(Err(errno::EIO), |added| added.map_err(|error| errno_of_refusal(&error)))
     }
 
     /// [`Instance::add_guest_forward`] with a callback.
@@ -498,12 +499,12 @@ impl Instance {
         opaque: *mut c_void,
         address: &mut Ipv4Addr,
         port: u16,
-    ) -> bool {
+    ) -> Result<(), c_int> {
         self.add_guest_forward(GuestForward::callback(port), Some(Writer { write, opaque }), address)
     }
 
     /// [`Instance::add_guest_forward`] to something that needs no callback.
-    pub(crate) fn add_target(&self, forward: GuestForward, address: &mut Ipv4Addr) -> bool {
+    pub(crate) fn add_target(&self, forward: GuestForward, address: &mut Ipv4Addr) -> Result<(), c_int> {
         self.add_guest_forward(forward, None, address)
     }
 

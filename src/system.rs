@@ -10,6 +10,10 @@ pub(crate) mod errno {
     pub(crate) use libc::{EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL, EIO, ENOENT, ENOMEM, ENOTSUP};
 }
 
+/// What the system's own `socket` says of a family that it has not: of winsock2.h on Windows.
+#[cfg(test)]
+pub(crate) const NO_FAMILY: i32 = if cfg!(windows) { 10047 } else { errno::EAFNOSUPPORT };
+
 /// Options for a file that is read: opening what is no file must not wait for anybody.
 #[cfg(unix)]
 pub(crate) fn never_waiting(options: &mut OpenOptions) -> &mut OpenOptions {

@@ -585,7 +585,8 @@ int slirp_remove_hostxfwd(struct Slirp *slirp,
  * What is wrong with the command line, or with the program, shows when a guest connects: a message is logged and the
  * guest sees the end of the connection.
  *
- * Returns 0, or -1 when the address is outside the network, is the DNS service, or is taken.
+ * Returns 0, or -1 with errno: EADDRNOTAVAIL when the address is outside the network, is the DNS service, or is taken, ENOMEM
+ * when there are 1,024 guest forwards.
  */
 SLIRP_EXPORT
 int slirp_add_exec(struct Slirp *slirp,
@@ -595,8 +596,8 @@ int slirp_add_exec(struct Slirp *slirp,
 
 /**
  * Connects a TCP port of the virtual network to a Unix stream socket of the host: each connection of the guest becomes
- * a connection to the path `unixsock`, which is at most 107 bytes long. Address and result as for `slirp_add_exec`.
- * Since 4.2.
+ * a connection to the path `unixsock`, which is at most 107 bytes long. Address and result as for `slirp_add_exec`; errno is
+ * ENAMETOOLONG (on Windows EINVAL) for a longer path, and EAFNOSUPPORT where the system has no Unix sockets. Since 4.2.
  */
 SLIRP_EXPORT
 int slirp_add_unix(struct Slirp *slirp,
