@@ -397,6 +397,12 @@ pub const DIFFERENCES: &[Difference] = &[
         "host data is not read in that round",
         "the library's own poller is looked at; get_revents is not called",
     ),
+    d(
+        "lost-sockets",
+        "poll-and-timers.md section 2: a socket that the application has closed",
+        "it is asked for in every round, and its flow stays, also when the guest sends",
+        "its flow ends, and it is asked for no more",
+    ),
     d("accept-many", "poll-and-timers.md oddities: accepts per poll", "one", "a bounded number greater than one"),
     d(
         "datagrams-many",

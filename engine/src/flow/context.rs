@@ -189,6 +189,14 @@ impl Context {
         self.warnings.tell(subject, self.now, &mut self.effects, text);
     }
 
+    /// A socket of a flow or a forward is there no more.
+    #[cold]
+    pub(crate) fn tell_of_lost(&mut self) {
+        self.warn(Subject::Lost, || {
+            "the program has closed a socket of its network by mistake: what went through it has ended".to_owned()
+        });
+    }
+
     /// Whether there are flows of datagrams that give way to a connection or a file.
     pub(crate) fn datagrams_give_way(&self) -> bool {
         self.giving_way > LEFT_BY_CONNECTIONS
@@ -237,6 +245,7 @@ impl Context {
         // child process of the application hold a copy of one, there may be reports of it, with a token that names nobody.
         if let Some(poller) = self.poller.as_ref()
             && !matches!(socket, Leaving::Stream(_))
+            && !socket.is_lost()
         {
             poller.remove(socket.raw_socket());
         }

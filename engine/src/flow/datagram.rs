@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use super::context::Context;
 use super::whole::Whole;
 use crate::host::error_queue::QueuedError;
 use crate::host::handle::{HostNamed, RawSocket};
@@ -61,12 +62,25 @@ impl HostHalf {
     }
 
     pub(super) fn wants_turn(&self) -> bool {
-        self.readable && self.again.is_none()
+        self.readable && !self.is_paused()
     }
 
     /// Whether it is of no use to watch the socket: the host is asked again at its time.
     pub(super) fn is_paused(&self) -> bool {
-        self.again.is_some()
+        self.again.is_some() || self.is_lost()
+    }
+
+    /// The socket is there no more: a flow of the guest's ends at once. A host forward stays, and does nothing any more.
+    #[cold]
+    pub(super) fn lose(&mut self, cx: &mut Context) {
+        self.socket.lose();
+        self.again = Some(cx.now);
+        cx.tell_of_lost();
+    }
+
+    /// Whether that was noticed.
+    pub(super) fn is_lost(&self) -> bool {
+        self.socket.is_lost()
     }
 
     /// When a pause ends.

@@ -31,6 +31,18 @@ named_by!(Leaving, |leaving| match leaving {
     Leaving::Listener(socket) => socket.raw_socket(),
     Leaving::Datagram(socket) => socket.raw_socket(),
 });
+
+impl Leaving {
+    /// Whether somebody else has closed it, so that its number may be another one's.
+    pub(crate) fn is_lost(&self) -> bool {
+        match self {
+            Leaving::Stream(socket) => socket.is_lost(),
+            Leaving::Listener(socket) => socket.is_lost(),
+            Leaving::Datagram(socket) => socket.is_lost(),
+        }
+    }
+}
+
 impl HostSocket {
     /// The system's own name of it.
     pub fn raw_socket(&self) -> RawSocket {

@@ -262,6 +262,10 @@ impl IcmpTable {
                     }
                     Unreachable::Network
                 }
+                Fault::Gone => {
+                    host.lose(cx);
+                    Unreachable::Network
+                }
                 _ => Unreachable::Network,
             };
             return cx.egress.unreachable(why, request.packet, cx.now);
@@ -276,7 +280,10 @@ impl IcmpTable {
         cx: &mut Context,
     ) -> std::io::Result<IcmpId> {
         if let Some(id) = self.flows.find(&key) {
-            return Ok(id);
+            if !self.flows.get(id).is_some_and(|flow| flow.host.is_lost()) {
+                return Ok(id);
+            }
+            self.remove(id, End::HostReset, cx);
         }
         if self.flows.len() >= MAX_FLOWS {
             self.evict(cx);
@@ -334,7 +341,9 @@ impl IcmpTable {
     pub(crate) fn on_deadline(&mut self, id: IcmpId, cx: &mut Context) {
         let Some(flow) = self.flows.fired(id) else { return };
         flow.host.on_deadline(cx.now);
-        if flow.echo.expires <= cx.now {
+        if flow.host.is_lost() {
+            self.remove(id, End::HostReset, cx);
+        } else if flow.echo.expires <= cx.now {
             self.remove(id, End::Expired, cx);
         } else {
             self.flows.settle(id, cx);
@@ -361,6 +370,7 @@ fn receive(IcmpFlow { echo, host, .. }: &mut IcmpFlow, cx: &mut Context) {
         match host.socket().receive_with_hops(&mut cx.scratch) {
             Ok(received) => echo.deliver(received, cx),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return host.is_drained(),
+            Err(error) if Fault::of(&error) == Fault::Gone => return host.lose(cx),
             Err(_) if host.take_errors(cx.now, |error, quoted| echo.on_error(error, quoted, cx)) => {}
             // As for UDP.
             Err(_) if failed => return host.pause(cx.now),

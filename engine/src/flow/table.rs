@@ -15,6 +15,7 @@ use super::ready::{Mark, ReadyQueue};
 use super::timers::Slot;
 use super::token::{self, Kind};
 use crate::host::handle::RawSocket;
+use crate::host::owned::is_open;
 use crate::host::poller::{News, Readiness};
 use crate::time::Instant;
 
@@ -266,6 +267,21 @@ impl<F: Flow> Table<F> {
             held.flow().on_ready(ready);
             held.queue();
         }
+    }
+
+    /// Has each flow whose host socket is there no more find that out, as by a report. Whether there are such.
+    pub(crate) fn report_lost(&mut self) -> bool {
+        const BROKEN: Readiness =
+            Readiness { readable: true, writable: true, read_closed: true, priority: false, error: true };
+        let mut any = false;
+        for (id, entry) in &mut self.entries {
+            if entry.flow.socket().is_some_and(|socket| !is_open(socket)) {
+                any = true;
+                entry.flow.on_ready(BROKEN);
+                Held { id, entry, ready: &mut self.ready }.queue();
+            }
+        }
+        any
     }
 
     /// The flow whose turn it is.

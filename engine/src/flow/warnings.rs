@@ -23,6 +23,8 @@ pub(crate) enum Subject {
     NameServers,
     /// The buffers of TCP have no memory left.
     Memory,
+    /// The program has closed what is the library's.
+    Lost,
 }
 
 /// When each subject was told of.

@@ -89,7 +89,7 @@ impl Flow for TcpForward {
     }
 
     fn wants_turn(&self) -> bool {
-        self.readable && self.again.is_none()
+        self.readable && self.again.is_none() && !self.listener.is_lost()
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -97,7 +97,7 @@ impl Flow for TcpForward {
     }
 
     fn interest(&self) -> (bool, bool) {
-        (self.again.is_none(), false)
+        (self.again.is_none() && !self.listener.is_lost(), false)
     }
 }
 
@@ -221,6 +221,12 @@ impl TcpForward {
                 Err(error) if matches!(Fault::of(&error), Fault::Aborted | Fault::Interrupted | Fault::NoProtocol) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.readable = false;
+                    return;
+                }
+                // The forward stays, and lets nobody in any more, until it is removed.
+                Err(error) if Fault::of(&error) == Fault::Gone => {
+                    self.listener.lose();
+                    cx.tell_of_lost();
                     return;
                 }
                 // Out of descriptors or memory: the peer keeps waiting in the kernel, which will not report it again, so

@@ -5,9 +5,11 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
+use super::owned::Owned;
+
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Alarm(OwnedFd);
+pub(crate) struct Alarm(Owned<OwnedFd>);
 
 impl AsRawFd for Alarm {
     fn as_raw_fd(&self) -> RawFd {
@@ -27,7 +29,7 @@ impl Alarm {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the descriptor is new, and nobody else's.
-        Ok(Alarm(unsafe { OwnedFd::from_raw_fd(descriptor) }))
+        Ok(Alarm(Owned::new(unsafe { OwnedFd::from_raw_fd(descriptor) })))
     }
 
     /// It goes off once, after this time, and not when it was to before.

@@ -33,6 +33,8 @@ pub(crate) enum Fault {
     NoProtocol,
     /// An argument does not fit.
     Invalid,
+    /// The socket is there no more, or its number is that of something else: the program has closed it.
+    Gone,
     /// The device does not work, or is down.
     Device,
     Other,
@@ -76,6 +78,7 @@ impl Fault {
             sockets::WSAEMSGSIZE => Fault::TooLong,
             sockets::WSAEPROTONOSUPPORT | sockets::WSAENOPROTOOPT => Fault::NoProtocol,
             sockets::WSAEINVAL => Fault::Invalid,
+            sockets::WSAENOTSOCK | sockets::WSAEBADF => Fault::Gone,
             _ => match number.cast_unsigned() {
                 system::ERROR_NOT_ENOUGH_MEMORY | system::ERROR_OUTOFMEMORY => Fault::Memory,
                 system::ERROR_ACCESS_DENIED => Fault::Forbidden,
@@ -108,6 +111,7 @@ impl Fault {
             libc::EMSGSIZE => Fault::TooLong,
             libc::EPROTO | libc::ENOPROTOOPT => Fault::NoProtocol,
             libc::EINVAL => Fault::Invalid,
+            libc::EBADF | libc::ENOTSOCK => Fault::Gone,
             libc::EIO => Fault::Device,
             _ => Fault::Other,
         }

@@ -24,6 +24,7 @@ mod nested;
 #[cfg(any(windows, target_os = "haiku"))]
 #[path = "only_direct.rs"]
 mod nested;
+pub(crate) mod owned;
 pub(crate) mod pair;
 pub(crate) mod path;
 pub(crate) mod poller;

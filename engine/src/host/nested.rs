@@ -13,6 +13,7 @@ use mio::{Events, Interest, Poll, Waker};
 
 use super::alarm::Alarm;
 use super::handle::{HostNamed, RawSocket};
+use super::owned::Owned;
 use super::poller::{News, Readiness};
 use super::token_name::Names;
 
@@ -26,7 +27,7 @@ const MAX_BATCHES: usize = 64;
 /// A nestable poller.
 #[derive(Debug)]
 pub(crate) struct Poller {
-    poll: Poll,
+    poll: Owned<Poll>,
     events: Events,
     /// Made when it is first needed.
     waker: Option<Waker>,
@@ -42,7 +43,7 @@ impl Poller {
     /// What the operating system says when it has no descriptor left.
     pub(crate) fn new() -> io::Result<Poller> {
         Ok(Poller {
-            poll: Poll::new()?,
+            poll: Owned::new(Poll::new()?),
             events: Events::with_capacity(BATCH),
             waker: None,
             alarm: None,

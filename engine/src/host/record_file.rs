@@ -6,6 +6,8 @@ use std::io::{self, IoSlice, Seek, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use super::owned::Owned;
+
 /// A file that takes bytes, and that can be begun anew.
 pub(crate) trait Record {
     /// Writes bytes, and tells how many.
@@ -35,7 +37,7 @@ pub(crate) trait Record {
 /// One that is on disk, or a character device.
 #[derive(Debug)]
 pub(crate) struct RecordFile {
-    file: File,
+    file: Owned<File>,
     /// How much was written, where that has a limit.
     written: Option<u64>,
 }
@@ -60,7 +62,7 @@ impl RecordFile {
         let found = file.metadata()?;
         let kind = found.file_type();
         if kind.is_char_device() {
-            return Ok(RecordFile { file, written: None });
+            return Ok(RecordFile { file: Owned::new(file), written: None });
         }
         if !kind.is_file() {
             return Err(no_file());
@@ -75,7 +77,7 @@ impl RecordFile {
         // One that was there already may be everybody's.
         file.set_permissions(Permissions::from_mode(0o600))?;
         file.set_len(0)?;
-        Ok(RecordFile { file, written: Some(0) })
+        Ok(RecordFile { file: Owned::new(file), written: Some(0) })
     }
 
     /// Whether it is a device, which takes no place on a disk.

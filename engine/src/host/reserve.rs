@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 
 use super::fault::Fault;
+use super::owned::Owned;
 
 /// Descriptors kept back: what the largest undertaking takes at one time, the start of a command.
 const KEPT: usize = 4;
@@ -19,7 +20,7 @@ const IN_VAIN: u32 = 16;
 /// The descriptors kept back, and what became of them.
 #[derive(Debug)]
 pub(crate) struct Reserve {
-    kept: Vec<OwnedFd>,
+    kept: Vec<Owned<OwnedFd>>,
     /// The limit was met, and this was not reported yet.
     met: bool,
     /// Something was given up that closes soon.
@@ -84,7 +85,7 @@ impl Reserve {
                 None => UnixDatagram::unbound().map(OwnedFd::from),
             };
             let Ok(one) = one else { return };
-            self.kept.push(one);
+            self.kept.push(Owned::new(one));
         }
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::handle::{HostNamed, named_by};
+use super::owned::Owned;
 pub(super) use super::socket_calls::new_socket;
 use super::socket_calls::{self, DELAYS_LATE, INHERITS, NO_SIGNAL, OUT_OF_BAND, Pings, in_progress};
 use super::unix::{UnixAddress, UnixName};
@@ -24,7 +25,7 @@ const BACKLOG: i32 = 4096;
 /// A stream to a host peer.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    socket: Socket,
+    socket: Owned<Socket>,
     delay: Cell<Delay>,
 }
 
@@ -69,7 +70,7 @@ impl Stream {
             let _ = socket.set_tcp_nodelay(true);
             Delay::Off
         };
-        let stream = Stream { socket, delay: Cell::new(delay) };
+        let stream = Stream { socket: Owned::new(socket), delay: Cell::new(delay) };
         if let Hops::Enough(hops) | Hops::Few(hops) = hops {
             stream.set_hops(destination.is_ipv6(), hops);
         }
@@ -92,7 +93,7 @@ impl Stream {
 
     /// A connected stream that needs no option more.
     pub(super) fn connected(socket: Socket) -> Stream {
-        Stream { socket, delay: Cell::new(Delay::Off) }
+        Stream { socket: Owned::new(socket), delay: Cell::new(Delay::Off) }
     }
 
     /// Something is about to be sent.
@@ -124,9 +125,9 @@ impl Stream {
     /// `WouldBlock` when nothing is waiting; otherwise the stream's error.
     pub(crate) fn receive(&self, first: &mut [u8], second: &mut [u8]) -> io::Result<usize> {
         if second.is_empty() {
-            return (&self.socket).read(first);
+            return (&*self.socket).read(first);
         }
-        (&self.socket).read_vectored(&mut [IoSliceMut::new(first), IoSliceMut::new(second)])
+        (&*self.socket).read_vectored(&mut [IoSliceMut::new(first), IoSliceMut::new(second)])
     }
 
     /// Whether the next byte to read is the urgent one. A read never goes beyond the byte before it.
@@ -200,6 +201,16 @@ impl Stream {
     pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         self.socket.local_addr().ok()?.as_socket()
     }
+
+    /// Somebody else has closed it: its number may soon be another one's, which is not to be closed with it.
+    pub(crate) fn lose(&mut self) {
+        self.socket.lose();
+    }
+
+    /// Whether that was noticed.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.socket.is_lost()
+    }
 }
 
 named_by!(Stream, |stream| stream.socket.raw_socket());
@@ -207,7 +218,7 @@ named_by!(Stream, |stream| stream.socket.raw_socket());
 /// A listening stream socket.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    socket: Socket,
+    socket: Owned<Socket>,
     unix: Option<UnixName>,
 }
 
@@ -233,7 +244,7 @@ impl Listener {
     /// Has a bound socket listen.
     pub(super) fn listening(socket: Socket, unix: Option<UnixName>) -> io::Result<Listener> {
         socket.listen(BACKLOG)?;
-        Ok(Listener { socket, unix })
+        Ok(Listener { socket: Owned::new(socket), unix })
     }
 
     /// Takes one waiting connection and its peer's address (`None` for a peer without an IP address).
@@ -262,6 +273,16 @@ impl Listener {
     pub(crate) fn unix_address(&self) -> Option<&UnixAddress> {
         self.unix.as_ref().map(|name| &name.address)
     }
+
+    /// Somebody else has closed it: its number may soon be another one's, which is not to be closed with it.
+    pub(crate) fn lose(&mut self) {
+        self.socket.lose();
+    }
+
+    /// Whether that was noticed.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.socket.is_lost()
+    }
 }
 
 named_by!(Listener, |listener| listener.socket.raw_socket());
@@ -273,7 +294,7 @@ fn is_only_v6(socket: &Socket, listen: SocketAddr) -> bool {
 
 /// A datagram socket (UDP), or a ping socket (ICMP).
 #[derive(Debug)]
-pub(crate) struct Datagram(Socket, Pings);
+pub(crate) struct Datagram(Owned<Socket>, Pings);
 
 impl Datagram {
     /// A socket for the guest's datagrams of one family, bound to `source` when one is given; the kernel chooses the
@@ -291,7 +312,7 @@ impl Datagram {
         if let Some(source) = source {
             socket.bind(&source.into())?;
         }
-        let datagram = Datagram(socket, Pings::NONE);
+        let datagram = Datagram(Owned::new(socket), Pings::NONE);
         datagram.keep_errors(v6);
         Ok(datagram)
     }
@@ -307,7 +328,7 @@ impl Datagram {
             socket.set_only_v6(only_v6)?;
         }
         socket.bind(&address.into())?;
-        let datagram = Datagram(socket, Pings::NONE);
+        let datagram = Datagram(Owned::new(socket), Pings::NONE);
         if address.ip().is_unspecified() {
             datagram.tell_local_addresses(address.is_ipv6())?;
         }
@@ -326,7 +347,7 @@ impl Datagram {
     /// What the second try said: without ping permission and without privilege, `EPERM` or `EACCES`.
     pub(crate) fn ping(v6: bool, source: Option<IpAddr>) -> io::Result<(Datagram, bool)> {
         let (socket, pings, raw) = Pings::open(v6, source)?;
-        let datagram = Datagram(socket, pings);
+        let datagram = Datagram(Owned::new(socket), pings);
         datagram.keep_errors(v6);
         datagram.tell_hop_limits(v6);
         Ok((datagram, raw))
@@ -390,6 +411,16 @@ impl Datagram {
     /// The socket's own address, with the port the kernel chose.
     pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         self.0.local_addr().ok()?.as_socket()
+    }
+
+    /// Somebody else has closed it: its number may soon be another one's, which is not to be closed with it.
+    pub(crate) fn lose(&mut self) {
+        self.0.lose();
+    }
+
+    /// Whether that was noticed.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.0.is_lost()
     }
 }
 

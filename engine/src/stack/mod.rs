@@ -21,6 +21,7 @@ mod guest_connections;
 mod in_place;
 mod input;
 mod input6;
+mod lost;
 mod output;
 mod parts;
 mod quiet;

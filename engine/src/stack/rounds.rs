@@ -43,6 +43,7 @@ pub(super) struct LoopState {
     /// When the poller's descriptor becomes readable for one that may sleep without a limit.
     alarm: Option<Instant>,
     thrift: Thrift,
+    pub(super) looked_for_lost: Option<Instant>,
     /// Turns that this round may still take.
     turns: u32,
 }
@@ -196,6 +197,9 @@ impl Stack {
             self.in_half_of_round(|stack| stack.tcp.flush(round.hold, &mut stack.cx));
         }
         self.udp.begin_round(round.hold, &mut self.cx);
+        if self.cx.poller.is_none() {
+            self.look_for_lost();
+        }
         if !round.asks {
             return;
         }

@@ -574,7 +574,10 @@ impl HostHalf {
                 self.reset_on_close();
                 return Written::Refused;
             }
-            _ => return Written::Broken,
+            fault => {
+                self.note_loss(fault);
+                return Written::Broken;
+            }
         }
         Written::Nothing
     }
@@ -631,9 +634,20 @@ impl HostHalf {
                 self.readable = false;
                 self.again.wait_to_read(now);
             }
-            _ => return Received::Broken,
+            fault => {
+                self.note_loss(fault);
+                return Received::Broken;
+            }
         }
         Received::Nothing
+    }
+
+    /// Where the program has closed the socket, its number may soon be another one's.
+    #[cold]
+    fn note_loss(&mut self, fault: Fault) {
+        if let (Fault::Gone, Side::Host(stream)) = (fault, &mut self.side) {
+            stream.lose();
+        }
     }
 
     /// The guest's end has nothing to be passed on to, or need not be.

@@ -56,6 +56,7 @@ pub(super) fn receive(flow: &mut UdpFlow, buffer: &mut ReceiveBuffer, cx: &mut C
                 left = left.saturating_sub(datagrams);
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return flow.host.is_drained(),
+            Err(error) if Fault::of(&error) == Fault::Gone => return flow.host.lose(cx),
             // The kernel reports a queued error here once more; the queue says what it was.
             Err(_) if flow.take_errors(cx) => left -= 1,
             // Or it is the error of a socket without a queue, which is told once. What stays is the host's own trouble.

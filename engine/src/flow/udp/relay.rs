@@ -119,6 +119,10 @@ impl UdpFlow {
                 // The connection to the proxy tells when it is not there any more.
                 Fault::Refused => {}
                 Fault::HostUnreachable => return Sent::Unreachable(Unreachable::Host),
+                Fault::Gone => {
+                    self.host.lose(cx);
+                    return Sent::Unreachable(Unreachable::Network);
+                }
                 _ => return Sent::Unreachable(Unreachable::Network),
             }
         }

@@ -411,6 +411,10 @@ fn send(flow: &mut UdpFlow, datagram: &FromGuest<'_>, burst: &Burst, cx: &mut Co
                 too_large(flow, datagram, burst, cx);
                 break;
             }
+            Fault::Gone => {
+                flow.host.lose(cx);
+                return Sent::Unreachable(Unreachable::Network);
+            }
             _ => return Sent::Unreachable(Unreachable::Network),
         }
     }

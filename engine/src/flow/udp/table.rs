@@ -121,7 +121,10 @@ impl UdpTable {
     ) -> io::Result<Option<UdpId>> {
         let (lane, v6) = (course.lane, course.is_v6());
         if let Some(id) = self.flows.find(&(guest, v6, lane)) {
-            return Ok(Some(id));
+            if !self.flows.get(id).is_some_and(|flow| flow.host.is_lost()) {
+                return Ok(Some(id));
+            }
+            self.remove(id, End::HostReset, cx);
         }
         if self.flows.giving_way() >= MAX_FLOWS {
             self.evict(cx);
@@ -307,7 +310,9 @@ impl UdpTable {
         flow.host.on_deadline(cx.now);
         #[cfg(feature = "policy")]
         flow.wait_no_longer(cx);
-        if flow.mapping.expires().is_some_and(|expires| expires <= cx.now) {
+        if flow.host.is_lost() && !flow.mapping.forward {
+            self.remove(id, End::HostReset, cx);
+        } else if flow.mapping.expires().is_some_and(|expires| expires <= cx.now) {
             self.remove(id, End::Expired, cx);
         } else {
             self.flows.settle(id, cx);
