@@ -91,8 +91,13 @@ fn elf_arguments() -> Vec<String> {
     }
     if !has_nodes {
         let reason = probe.complaint();
-        assert!(wish != "1", "the linker makes no version nodes: {reason}");
-        println!("cargo:warning=the linker makes no version nodes, so every function is on the base version: {reason}");
+        // A compiler that cannot compile for the target has not asked the linker.
+        let what = match probe.has_linked() {
+            true => "the linker makes no version nodes",
+            false => "whether the linker makes version nodes could not be found out",
+        };
+        assert!(wish != "1", "{what}: {reason}");
+        println!("cargo:warning={what}, so every function of a shared library is on the base version: {reason}");
     }
     best
 }

@@ -11,25 +11,64 @@ use crate::{variable, versions};
 /// What is linked, and what the linker has said last.
 pub struct Probe {
     folder: PathBuf,
+    functions: String,
     count: Cell<u32>,
     complaint: RefCell<String>,
+    /// Whether the compiler has no `core` for the target, as cargo is about to build that.
+    coreless: Cell<bool>,
+    has_linked: Cell<bool>,
 }
+
+/// Without the standard library, which would have to be found and linked for nothing.
+const WITH_CORE: &str = "#![no_std]\n#[panic_handler]\nfn panic(_: &core::panic::PanicInfo) -> ! { loop {} }\n";
+
+/// The same where there is no `core` either. Who has cargo build that has a compiler that takes this.
+const WITHOUT_CORE: &str = "#![feature(no_core, lang_items)]
+#![no_core]
+#[lang = \"pointee_sized\"]
+pub trait PointeeSized {}
+#[lang = \"meta_sized\"]
+pub trait MetaSized: PointeeSized {}
+#[lang = \"sized\"]
+pub trait Sized: MetaSized {}
+";
 
 impl Probe {
     /// Writes the empty library with the functions of `map` into `folder`.
     pub fn new(folder: &Path, map: &str) -> Probe {
-        // Without the standard library, which would have to be found and linked for nothing.
-        let mut source = String::from("#![no_std]\n#[panic_handler]\n");
-        source += "fn panic(_: &core::panic::PanicInfo) -> ! { loop {} }\n";
+        let mut functions = String::new();
         for (function, _) in versions(map) {
-            source += &format!("#[unsafe(no_mangle)] pub extern \"C\" fn {function}() {{}}\n");
+            functions += &format!("#[unsafe(no_mangle)] pub extern \"C\" fn {function}() {{}}\n");
         }
-        fs::write(folder.join("probe.rs"), source).expect("a build script can write into its folder");
-        Probe { folder: folder.to_owned(), count: Cell::new(0), complaint: RefCell::default() }
+        let probe = Probe {
+            folder: folder.to_owned(),
+            functions,
+            count: Cell::new(0),
+            complaint: RefCell::default(),
+            coreless: Cell::new(false),
+            has_linked: Cell::new(false),
+        };
+        probe.write(WITH_CORE);
+        probe
+    }
+
+    fn write(&self, head: &str) {
+        let source = format!("{head}{}", self.functions);
+        fs::write(self.folder.join("probe.rs"), source).expect("a build script can write into its folder");
     }
 
     /// Links with these arguments; the library that comes out, if the linker makes one.
     pub fn link(&self, arguments: &[String]) -> Option<Vec<u8>> {
+        let made = self.link_once(arguments);
+        if made.is_none() && !self.coreless.get() && self.complaint().contains("can't find crate for `core`") {
+            self.coreless.set(true);
+            self.write(WITHOUT_CORE);
+            return self.link_once(arguments);
+        }
+        made
+    }
+
+    fn link_once(&self, arguments: &[String]) -> Option<Vec<u8>> {
         self.count.set(self.count.get() + 1);
         let library = self.folder.join(format!("probe-{}.so", self.count.get()));
         let mut rustc = Command::new(variable("RUSTC"));
@@ -52,10 +91,17 @@ impl Probe {
         };
         let made = fs::read(&library).ok().filter(|_| output.status.success());
         let _ = fs::remove_file(&library);
-        if made.is_none() {
+        if made.is_some() {
+            self.has_linked.set(true);
+        } else {
             *self.complaint.borrow_mut() = gist(&String::from_utf8_lossy(&output.stderr));
         }
         made
+    }
+
+    /// Whether any library was made.
+    pub fn has_linked(&self) -> bool {
+        self.has_linked.get()
     }
 
     /// Why the last library that was not made was not made, in one line.

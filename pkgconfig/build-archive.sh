@@ -10,8 +10,9 @@ if [ -n "$machine" ]; then
     directory=$machine/$directory
 fi
 
-# The static library alone; the shared one is linked from it.
-"$cargo" rustc --manifest-path "$source/Cargo.toml" --target-dir "$target" --profile "$profile" "$@" \
+# The static library alone; the shared one is linked from it. So nobody has to find out which version nodes rustc's linker makes, which
+# in a cross build is no linker for that machine.
+SLIRP_VERSION_NODES=0 "$cargo" rustc --manifest-path "$source/Cargo.toml" --target-dir "$target" --profile "$profile" "$@" \
     --lib --crate-type staticlib
 cp "$target/$directory/libslirp.a" "$output"
 printf '%s:%s %s %s\n' "$output" "$(sed 's/^[^:]*://' "$target/$directory/libslirp.d")" \

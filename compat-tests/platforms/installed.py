@@ -63,6 +63,10 @@ class Installed:
             return False
         missing = [name for name in (*EVERYWHERE, *(WINDOWS if self.windows else ELSEWHERE)) if not (self.prefix / name).is_file()]
         self.log += "".join(f"error: {name} was not installed\n" for name in missing)
+        # The C compiler links the shared library: what rustc's linker can do is no matter, and was not asked.
+        if "version nodes" in self.log:
+            self.log += "error: a warning of version nodes, where no library was linked\n"
+            return False
         return not missing and (not self.windows or self.functions_are_exported())
 
     def functions_are_exported(self):
