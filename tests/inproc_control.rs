@@ -551,6 +551,30 @@ fn what_is_refused_is_in_the_log_with_its_reason_and_as_the_guest_knows_it() {
     assert!(refused[0]["host"].as_str().unwrap().starts_with("127.0.0.1:"), "{text}");
 }
 
+/// The connection with the name server was there before, so that no draining has refused the question.
+#[test]
+fn a_question_that_the_policy_refuses_is_the_policys_also_while_the_network_is_drained() {
+    let folder = Folder::new("drain-question");
+    let log = folder.0.join("log");
+    let text = format!(
+        "[log]\nfile = '{}'\nfiles = 1\n[policy]\n[[policy.rule]]\naction = 'allow'\nservice = 'dns'\n\
+         [[policy.rule]]\naction = 'allow'\nname = 'allowed.test'\n",
+        log.display()
+    );
+    let i = start_with(&folder, &text);
+    let mut guest = Conn::connect(&i, at(VDNS, 53));
+    let mut c = Client::new(&i, &folder);
+    c.ok(&i, "drain", json!({}));
+    let query = [&[0, 29, 0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0], &b"\x06denied\x04test\0"[..], &[0, 1, 0, 1]].concat();
+    guest.data(&i, &query);
+    assert_eq!(guest.receive(&i, query.len()).1[5] & 15, 5, "it is refused");
+    drop(i);
+    let text = std::fs::read_to_string(&log).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let refused: Vec<Value> = lines.filter(|line| line["event"] == "refused").collect();
+    assert_eq!((refused.len(), &refused[0]["reason"]), (1, &json!("policy")), "{text}");
+}
+
 #[test]
 fn a_drained_network_begins_nothing_and_ends_when_the_rest_has() {
     let folder = Folder::new("drain");

@@ -74,7 +74,8 @@ impl fmt::Debug for ControlOptions {
 /// Requests to a stack that runs: lines of JSON over a Unix socket, which is watched like every other socket of the stack.
 impl Stack {
     /// Takes requests from now on, at a Unix socket that only its owner may connect to, in the place of one that there was. A socket
-    /// file that a process has left behind is replaced. The file goes with the stack, or with [`Stack::shut_down`].
+    /// file that a process has left behind is replaced. The file goes with the stack, or with [`Stack::shut_down`]. What the first bytes of a
+    /// connection have said is known from then on: one that has said them before has none to show to another policy.
     ///
     /// # Errors
     /// What the system says of the socket: [`io::ErrorKind::AddrInUse`] when somebody listens there, or the file is no socket. Its text

@@ -60,6 +60,9 @@ enum Fate {
     Denied,
     /// It may not.
     Dropped,
+    /// Nothing may, as the network is drained; whoever began it is to be told.
+    #[cfg(feature = "policy")]
+    Drained,
 }
 
 impl Admission {
@@ -102,7 +105,21 @@ impl Admission {
     /// Whether it may not begin and who began it is to be told.
     #[inline]
     pub(crate) fn is_told(self) -> bool {
-        self.fate == Fate::Denied
+        match self.fate {
+            Fate::Allowed | Fate::Listening | Fate::Dropped => false,
+            Fate::Denied => true,
+            #[cfg(feature = "policy")]
+            Fate::Drained => true,
+        }
+    }
+
+    /// Why it may not begin.
+    pub(crate) fn refusal(self) -> Refusal {
+        #[cfg(feature = "policy")]
+        if self.fate == Fate::Drained {
+            return Refusal::Draining;
+        }
+        Refusal::Policy
     }
 
     /// The number of the rule that decided.
@@ -394,7 +411,7 @@ impl Context {
             return false;
         }
         let about = About::out(carrier, guest, named, None).for_service(Some(service)).by(admission);
-        self.journal.refused(&about, Refusal::Policy, self.now);
+        self.journal.refused(&about, admission.refusal(), self.now);
         packet.is_none_or(|packet| self.turns_away(admission, packet))
     }
 }

@@ -201,7 +201,7 @@ impl IcmpTable {
             admission = cx.gate.out(Protocol::Icmp, guest, remote, SocketAddr::new(real, 0), cx.now);
             if cx.turns_away(admission, request.packet) {
                 let about = About::out(Carrier::Icmp, guest, remote, None).by(admission);
-                return cx.journal.refused(&about, Refusal::Policy, cx.now);
+                return cx.journal.refused(&about, admission.refusal(), cx.now);
             }
         }
         let mut meter = None;
@@ -321,7 +321,7 @@ impl IcmpTable {
     fn remove(&mut self, id: IcmpId, why: End, cx: &mut Context) {
         if let Some(Entry { mut flow, number, .. }) = self.flows.remove(id, cx) {
             cx.ends(flow.echo.meter.take());
-            cx.journal.ended(number, Carrier::Icmp, &flow.echo.account, (why, None), cx.now);
+            cx.journal.ended(number, Carrier::Icmp, &flow.echo.account, (why, || None), cx.now);
             cx.giving_way -= 1;
             cx.unwatch(Leaving::Datagram(flow.host.into_socket()));
         }

@@ -215,7 +215,6 @@ impl Stack {
         });
         let open: Vec<Open> = open.collect();
         self.cx.gate.drain(drains, open.into_iter(), self.cx.now);
-        self.cx.journal.draining = drains;
     }
 
     /// Whether nothing begins any more.

@@ -119,7 +119,7 @@ impl Guarded {
         now: Instant,
     ) -> Admission {
         if self.keeps_out(None) {
-            return Admission::by(Fate::Denied, None);
+            return Admission::by(Fate::Drained, None);
         }
         let question = Question::out(Protocol::Udp, guest.socket_address(), named.socket_address(), real);
         let (admission, counts) = {
@@ -165,7 +165,7 @@ impl Guarded {
     /// Every question about a flow that is to begin comes through here.
     fn judge(&self, question: &Question) -> Admission {
         if self.keeps_out(question.service) {
-            return Admission::by(Fate::Denied, None);
+            return Admission::by(Fate::Drained, None);
         }
         admission(self.policy.judge(question))
     }

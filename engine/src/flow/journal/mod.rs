@@ -96,7 +96,7 @@ pub(crate) enum Refusal {
     #[cfg_attr(not(feature = "policy"), allow(dead_code))]
     Policy,
     /// The network is drained: nothing begins any more.
-    #[cfg(feature = "control")]
+    #[cfg(feature = "policy")]
     Draining,
     /// There are, or begin, as many as are wished for, or no more bytes are to pass.
     Limit,
@@ -155,9 +155,6 @@ pub(crate) struct Journal {
     notes: Option<Box<Notes>>,
     #[cfg(feature = "control")]
     roll: Option<Box<roll::Roll>>,
-    /// The network is drained.
-    #[cfg(feature = "control")]
-    pub draining: bool,
 }
 
 impl Journal {
@@ -232,11 +229,6 @@ impl Journal {
 
     fn note_refused(&mut self, about: &About, why: Refusal, name: Option<&str>, now: Instant) {
         self.count(about.carrier, |counts| counts.refused += 1);
-        #[cfg(feature = "control")]
-        let why = match why {
-            Refusal::Policy if self.draining && about.rule.is_none() => Refusal::Draining,
-            why => why,
-        };
         #[cfg(feature = "capture")]
         if let Some(log) = &mut self.log {
             log.refused(about, why, name, now);
@@ -272,14 +264,15 @@ impl Journal {
         let _ = (number, guest, ends, by, name, now);
     }
 
-    /// The flow with this number has ended, as its account says, or as `otherwise` does; and the name that it has said.
+    /// The flow with this number has ended, as its account says, or as `otherwise` does; and the name that it has said, for which only the
+    /// log asks.
     #[inline]
     pub(crate) fn ended(
         &mut self,
         number: u64,
         carrier: Carrier,
         account: &Account,
-        (otherwise, said): (End, Option<&str>),
+        (otherwise, said): (End, impl FnOnce() -> Option<String>),
         now: Instant,
     ) {
         self.count(carrier, |counts| counts.ended += 1);
@@ -289,11 +282,19 @@ impl Journal {
     }
 
     #[cold]
-    fn tell_ended(&mut self, number: u64, account: &Account, (otherwise, said): (End, Option<&str>), now: Instant) {
+    fn tell_ended(
+        &mut self,
+        number: u64,
+        account: &Account,
+        (otherwise, said): (End, impl FnOnce() -> Option<String>),
+        now: Instant,
+    ) {
         #[cfg(feature = "capture")]
         if let Some(log) = &mut self.log {
-            log.ended(number, account, (account.end().unwrap_or(otherwise), said), now);
+            log.ended(number, account, (account.end().unwrap_or(otherwise), said().as_deref()), now);
         }
+        #[cfg(not(feature = "capture"))]
+        let _ = said;
         #[cfg(feature = "capture")]
         if let Some(notes) = &mut self.notes {
             notes.ended(number);
@@ -302,7 +303,7 @@ impl Journal {
         if let Some(roll) = &mut self.roll {
             roll.ended(number);
         }
-        let _ = (number, account, otherwise, said, now);
+        let _ = (number, account, otherwise, now);
     }
 }
 
@@ -311,6 +312,12 @@ impl Journal {
     /// Keeps from now on what is known of each flow that there is. Of those that have begun before nothing is known.
     pub(crate) fn keep_roll(&mut self) {
         self.roll.get_or_insert_default();
+    }
+
+    /// Whether somebody may ask for what the first bytes of a connection have said: the log when it ends, and a review when another
+    /// policy comes.
+    pub(crate) fn asks_what_was_said(&self) -> bool {
+        self.log.is_some() || self.roll.is_some()
     }
 
     /// What is known of the flow with this number.
@@ -354,5 +361,30 @@ impl Journal {
     /// What it has come to.
     pub(crate) fn recorded(&self) -> Option<crate::capture::frames::Recorded> {
         self.log.as_ref().map(|log| log.recorded())
+    }
+}
+
+#[cfg(all(test, feature = "control"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_connection_has_said_is_looked_for_by_nobody_but_the_log() {
+        let mut journal = Journal::default();
+        assert!(!journal.asks_what_was_said());
+        let ended = |journal: &mut Journal| {
+            let mut asked = false;
+            let said = || {
+                asked = true;
+                None
+            };
+            journal.ended(7, Carrier::Tcp, &Account::default(), (End::Closed, said), Instant::ZERO);
+            asked
+        };
+        assert!(!ended(&mut journal));
+        journal.note(true);
+        assert!(!ended(&mut journal) && !journal.asks_what_was_said());
+        journal.keep_roll();
+        assert!(!ended(&mut journal) && journal.asks_what_was_said());
     }
 }

@@ -150,7 +150,7 @@ pub(super) fn reason(why: Refusal) -> &'static str {
     match why {
         Refusal::Restricted => "restricted",
         Refusal::Policy => "policy",
-        #[cfg(feature = "control")]
+        #[cfg(feature = "policy")]
         Refusal::Draining => "draining",
         Refusal::Limit => "limit",
         Refusal::NoRoute => "no-route",

@@ -94,9 +94,10 @@ impl TcpFlow {
         };
         let real = hold.real;
         self.host.end_connect();
-        // Another policy may come, and whoever reads the log wants to know it.
         #[cfg(feature = "control")]
-        (self.heard = heard.clone().map(Box::new));
+        if let Some(heard) = &heard {
+            self.keep_heard(heard, cx);
+        }
         let admission = heard.as_ref().map(|it| cx.gate.hello(self.key.guest, self.key.remote, real, it, cx.now));
         // A rule that leads elsewhere stands before this one, and has come to be about the connection only now.
         let stays = |admission: &Admission| admission.is_allowed() && self.stays(*admission, cx);

@@ -52,6 +52,8 @@ pub(crate) use table::{FromGuest, TcpTable};
 use std::sync::Arc;
 
 #[cfg(feature = "control")]
+use crate::flow::context::Context;
+#[cfg(feature = "control")]
 use crate::flow::journal::Account;
 use crate::flow::key::FlowKey;
 use crate::pace::{Exchange, Part, Staging};
@@ -130,6 +132,12 @@ impl TcpFlow {
     #[cfg(feature = "control")]
     pub(crate) fn heard(&self) -> Option<&Heard> {
         self.heard.as_deref()
+    }
+
+    /// Keeps what its first bytes have said, where that may be asked for: another policy may come, and the log has it at the end.
+    #[cfg(feature = "control")]
+    fn keep_heard(&mut self, heard: &Heard, cx: &Context) {
+        self.heard = cx.journal.asks_what_was_said().then(|| Box::new(heard.clone()));
     }
 
     /// The name in its first bytes, or in those of its last request, where the policy wanted to know and it is one that a host may have.

@@ -229,7 +229,7 @@ impl TcpTable {
         let note = |why, cx: &mut Context| cx.journal.refused(&about(guest, cx), why, cx.now);
         let admission = cx.gate.incoming(Protocol::Tcp, guest, from);
         if !admission.is_allowed() {
-            cx.journal.refused(&about(guest, cx).by(admission), Refusal::Policy, cx.now);
+            cx.journal.refused(&about(guest, cx).by(admission), admission.refusal(), cx.now);
             stream.reset_on_close();
             return;
         }
@@ -369,7 +369,7 @@ fn turned_away(
         return false;
     }
     let about = About::out(Carrier::Tcp, key.guest, key.remote, None).for_service(service).by(admission);
-    cx.journal.refused(&about, Refusal::Policy, cx.now);
+    cx.journal.refused(&about, admission.refusal(), cx.now);
     if admission.is_told() {
         reset(key, segment, cx);
     }

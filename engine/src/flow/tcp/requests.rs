@@ -65,7 +65,7 @@ impl TcpFlow {
                 let heard = Heard::Http(host.clone());
                 let admission = cx.gate.hello(self.key.guest, self.key.remote, watch.real, &heard, cx.now);
                 #[cfg(feature = "control")]
-                (self.heard = Some(Box::new(heard)));
+                self.keep_heard(&heard, cx);
                 // The connection leads where it leads.
                 if !(admission.is_allowed() && self.stays(admission, cx)) {
                     return None;

@@ -264,8 +264,8 @@ impl TcpTable {
             Some(Closed::TimedOut) => End::GuestSilent,
             Some(Closed::Aborted) | None => End::Reset,
         };
-        let (account, said) = (&entry.flow.host.account, entry.flow.said());
-        cx.journal.ended(entry.number, Carrier::Tcp, account, (otherwise, said.as_deref()), cx.now);
+        let account = &entry.flow.host.account;
+        cx.journal.ended(entry.number, Carrier::Tcp, account, (otherwise, || entry.flow.said()), cx.now);
         entry.flow.break_with_program(id, cx);
         self.forget_last(id);
         self.leave_stage(entry.flow.stage);

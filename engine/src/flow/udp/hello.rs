@@ -15,7 +15,7 @@ use super::table::UdpTable;
 use crate::flow::context::Context;
 use crate::flow::gate::Admission;
 use crate::flow::halving::forget_older_half;
-use crate::flow::journal::{About, Carrier, Refusal};
+use crate::flow::journal::{About, Carrier};
 use crate::flow::key::Endpoint;
 use crate::policy::{Hearing, QuicHello, may_begin_quic};
 use crate::time::{Duration, Instant};
@@ -102,7 +102,7 @@ impl UdpTable {
             return false;
         }
         let by = verdict.unwrap_or(Admission::unheard(admission));
-        cx.journal.refused(&About::out(Carrier::Udp, guest, named, None).by(by), Refusal::Policy, cx.now);
+        cx.journal.refused(&About::out(Carrier::Udp, guest, named, None).by(by), by.refusal(), cx.now);
         cx.turns_away(by, datagram.packet);
         false
     }

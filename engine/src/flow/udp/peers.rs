@@ -35,7 +35,7 @@ impl Peer {
     /// The peer is forgotten.
     pub(super) fn end(&self, why: End, cx: &mut Context) {
         if let Some((number, account)) = &self.client {
-            cx.journal.ended(*number, Carrier::Udp, account, (why, None), cx.now);
+            cx.journal.ended(*number, Carrier::Udp, account, (why, || None), cx.now);
         }
     }
 }

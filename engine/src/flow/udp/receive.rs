@@ -8,7 +8,7 @@ use super::{LIFETIME, Mapping, UdpFlow};
 use crate::flow::context::Context;
 use crate::flow::egress::Reported;
 use crate::flow::gate::Admission;
-use crate::flow::journal::{About, Carrier, Refusal, Way};
+use crate::flow::journal::{About, Carrier, Way};
 use crate::flow::key::Endpoint;
 use crate::flow::meter::Way as MeterWay;
 use crate::flow::via::Lane;
@@ -225,7 +225,7 @@ impl Mapping {
             return Some(answer);
         }
         let about = About::incoming(Carrier::Udp, guest, named, Some(real)).by(admission);
-        cx.journal.refused(&about, Refusal::Policy, cx.now);
+        cx.journal.refused(&about, admission.refusal(), cx.now);
         None
     }
 

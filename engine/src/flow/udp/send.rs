@@ -89,7 +89,7 @@ impl UdpTable {
             if cx.turns_away(verdict, datagram.packet) {
                 let about = About::out(Carrier::Udp, datagram.source, datagram.destination, None);
                 let service = (meaning == Destination::NameServer).then_some(Service::Dns);
-                return cx.journal.refused(&about.for_service(service).by(verdict), Refusal::Policy, cx.now);
+                return cx.journal.refused(&about.for_service(service).by(verdict), verdict.refusal(), cx.now);
             }
         }
         #[cfg(feature = "policy")]

@@ -208,7 +208,7 @@ impl UdpTable {
                 self.by_host.remove(&local.into(), id);
             }
         } else {
-            cx.journal.ended(number, Carrier::Udp, &flow.mapping.account, (why, None), cx.now);
+            cx.journal.ended(number, Carrier::Udp, &flow.mapping.account, (why, || None), cx.now);
             cx.giving_way -= 1;
         }
         cx.unwatch(Leaving::Datagram(flow.host.into_socket()));
