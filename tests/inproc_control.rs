@@ -551,6 +551,23 @@ fn what_is_refused_is_in_the_log_with_its_reason_and_as_the_guest_knows_it() {
     assert!(refused[0]["host"].as_str().unwrap().starts_with("127.0.0.1:"), "{text}");
 }
 
+/// slirp4netns, say, gives its guest another address than the one that DHCP begins with.
+#[test]
+fn who_comes_to_the_guest_comes_to_where_it_is() {
+    let folder = Folder::new("elsewhere");
+    let elsewhere = Ipv4Addr::new(10, 0, 2, 100);
+    let text = "[policy]\nrule = [{ action = 'allow', direction = 'in', guest = '10.0.2.100' }]\n";
+    let i = try_start(&folder, text, Watch::AsItIs, Setup::default().silent()).expect("the file makes sense");
+    let mut c = Client::new(&i, &folder);
+    let mut test = |i: &Instance| {
+        let answer = c.ok(i, "policy.test", json!({ "protocol": "tcp", "from": "192.0.2.1", "guest": ":22" }));
+        (answer["guest"].clone(), answer["action"].clone())
+    };
+    assert_eq!(test(&i), (json!(format!("{GUEST}:22")), json!("deny")), "nobody was heard of");
+    i.input(&arp(2, GUEST_MAC, elsewhere, VHOST_MAC, VHOST));
+    assert_eq!(test(&i), (json!("10.0.2.100:22"), json!("allow")));
+}
+
 /// The connection with the name server was there before, so that no draining has refused the question.
 #[test]
 fn a_question_that_the_policy_refuses_is_the_policys_also_while_the_network_is_drained() {

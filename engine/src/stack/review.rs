@@ -148,9 +148,10 @@ impl Stack {
         }
     }
 
-    /// Where the guest is expected.
+    /// Where the guest is, as forwards that say no address have it: where it is expected, while nothing is known of it.
     pub(crate) fn expected_guest(&self) -> SocketAddr {
-        Endpoint::new(self.cx.first_guest, 0).socket_address()
+        let ip = self.cx.guest_address(false).unwrap_or(self.cx.first_guest.into());
+        SocketAddr::new(ip, 0)
     }
 
     fn question_of_tcp(&self, flow: &TcpFlow) -> Option<Question> {
