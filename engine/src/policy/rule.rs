@@ -1,5 +1,6 @@
 //! One rule: what it is about, and what becomes of that.
 
+mod before;
 mod shadow;
 mod words;
 
@@ -10,6 +11,7 @@ use super::hello::{Heard, HelloKind};
 use super::pattern::NamePattern;
 use super::question::{Direction, Protocol, Question, Service};
 use super::via::{Via, is_nowhere};
+pub(super) use before::Before;
 pub(super) use shadow::Left;
 
 /// The port of HTTP over TLS, and over QUIC (RFC 9110 section 4.2.2).

@@ -9,7 +9,7 @@ use super::name::Name;
 use super::names::Names;
 use super::preset::{Internet, Preset};
 use super::question::{Protocol, Question, Reason, Service, Verdict};
-use super::rule::{Action, Asked, Left, Rule, RuleError};
+use super::rule::{Action, Asked, Before, Left, Rule, RuleError};
 use super::via::Via;
 
 /// Rules in their order: the first one that is about a flow decides. Where none is, the preset's rules follow, and then the
@@ -209,13 +209,14 @@ impl Policy {
 
     /// Rules that never decide, or hardly ever, as one before them is about everything that they are about: a sentence for each, with
     /// the number of the rule, from 1. Only single rules are compared: where several together leave nothing, it is not said. For
-    /// whoever explains a policy; it takes the longer the more rules there are.
+    /// whoever explains a policy.
     pub fn shadowed(&self) -> impl Iterator<Item = (u32, String)> {
         let rules = self.rules.get(..self.given).unwrap_or_default();
+        let mut before = Before::default();
         (1..).zip(rules).enumerate().filter_map(move |(index, (later, rule))| {
-            let before = (1_u32..).zip(rules.get(..index)?);
-            let (by, left) =
-                before.filter_map(|(by, one)| Some((by, one.leaves(rule)?))).min_by_key(|(_, left)| *left)?;
+            let least = before.leaving_least(rules, rule);
+            before.add(index, rule);
+            let (left, by) = least.map(|(left, index)| (left, index + 1))?;
             let what = match left {
                 Left::Nothing => "never decides",
                 Left::InnerAddresses => {
