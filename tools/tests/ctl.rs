@@ -266,7 +266,14 @@ fn files_that_are_one_are_refused() {
     }
     // A device is nobody's alone.
     std::fs::write(&file, "[capture]\nfile = '/dev/null'\n[log]\nfile = '/dev/null'\n").unwrap();
-    assert!(run(&folder, &format!("check {}", file.display())).status.success());
+    let check = run(&folder, &format!("check {}", file.display()));
+    let said = String::from_utf8(check.stdout).unwrap();
+    assert!(check.status.success() && said.contains("whole, into the device /dev/null, as much as comes\n"), "{said}");
+    // It is no ring either, of which further files would be in the way.
+    std::fs::write(&file, "[capture]\nfile = '/dev/full'\nsnap-length = 96\n").unwrap();
+    let check = run(&folder, &format!("check {}", file.display()));
+    let (said, wrong) = (String::from_utf8(check.stdout).unwrap(), String::from_utf8(check.stderr).unwrap());
+    assert!(!(said + &wrong).contains("/dev/full.1"), "{wrong}");
     std::fs::remove_dir_all(&folder).unwrap();
 }
 

@@ -64,7 +64,7 @@ impl CaptureOptions {
         self.ring.path()
     }
 
-    /// The names of all files.
+    /// The names of all files; of a device only its own, as it is no ring.
     pub fn paths(&self) -> impl Iterator<Item = PathBuf> {
         self.ring.paths()
     }
@@ -115,7 +115,7 @@ impl LogOptions {
         self.ring.path()
     }
 
-    /// The names of all files.
+    /// The names of all files; of a device only its own, as it is no ring.
     pub fn paths(&self) -> impl Iterator<Item = PathBuf> {
         self.ring.paths()
     }

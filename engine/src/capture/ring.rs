@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::unopened::Unopened;
-use crate::host::record_file::RecordFile;
+use crate::host::record_file::{RecordFile, is_device_at};
 
 /// The shortest file: what the largest frame needs, several times.
 pub(crate) const LEAST_BYTES: u64 = 1 << 20;
@@ -56,9 +56,10 @@ impl Ring {
         &self.path
     }
 
-    /// The names of all.
+    /// The names of all; a device is the only one.
     pub(super) fn paths(&self) -> impl Iterator<Item = PathBuf> {
-        (0..self.count()).map(|number| match number {
+        let count = if is_device_at(&self.path) { 1 } else { self.count() };
+        (0..count).map(|number| match number {
             0 => self.path.clone(),
             number => {
                 let mut name = OsString::from(self.path.as_os_str());
@@ -88,6 +89,9 @@ impl Ring {
     /// In words, with what it is that a single file ends: `into /tmp/x and 3 more in a ring, each of up to 268435456 bytes`.
     pub(super) fn words(&self, record: &str) -> String {
         let (path, most) = (self.path.display(), self.most_bytes());
+        if is_device_at(&self.path) {
+            return format!("into the device {path}, as much as comes");
+        }
         match self.count() - 1 {
             0 => format!("into {path}, which ends {record} when it has {most} bytes"),
             more => format!("into {path} and {more} more in a ring, each of up to {most} bytes"),
@@ -110,5 +114,16 @@ mod tests {
         assert_eq!(shape(&ring.clone().max_bytes(1 << 40)), (1, 1 << 40));
         assert_eq!(shape(&ring.clone().max_bytes(1).files(9)), (9, 1 << 20));
         assert_eq!(ring.paths().last().unwrap(), Path::new("/x.3"));
+    }
+
+    #[test]
+    fn a_device_is_no_ring() {
+        let ring = Ring::new("/dev/null".into()).files(9);
+        // There are systems without that one.
+        if !is_device_at(ring.path()) {
+            return;
+        }
+        assert_eq!(ring.paths().collect::<Vec<PathBuf>>(), [Path::new("/dev/null")]);
+        assert_eq!(ring.words("the log"), "into the device /dev/null, as much as comes");
     }
 }

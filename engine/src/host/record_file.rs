@@ -93,6 +93,11 @@ impl Drop for RecordFile {
     }
 }
 
+/// Whether there is something at a path that is neither a file nor a folder.
+pub(crate) fn is_device_at(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
 fn no_file() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "it is no ordinary file")
 }

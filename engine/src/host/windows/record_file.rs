@@ -65,6 +65,11 @@ impl RecordFile {
     }
 }
 
+/// Whether there is something at a path that is neither a file nor a folder: nothing is recorded into such.
+pub(crate) fn is_device_at(_: &Path) -> bool {
+    false
+}
+
 impl Record for RecordFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes)
