@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 /// Asks and changes the networks of oxislirp that run, and explains their configuration.
@@ -18,12 +18,13 @@ pub(crate) enum Command {
     /// Says in words what a file of OXISLIRP_CONFIG means, or what is wrong with it.
     Check {
         /// The file.
+        #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
     /// Asks a network that runs, by its control socket, or changes it.
     Ctl {
         /// The socket. Without it the only one in $XDG_RUNTIME_DIR/oxislirp or /run/oxislirp (*.sock) that answers.
-        #[arg(long, short, global = true)]
+        #[arg(long, short, global = true, value_hint = ValueHint::FilePath)]
         socket: Option<PathBuf>,
         #[command(subcommand)]
         command: Ctl,
@@ -46,9 +47,15 @@ pub(crate) enum Command {
     /// Writes the manual pages into a folder.
     Man {
         /// The folder.
+        #[arg(value_hint = ValueHint::DirPath)]
         directory: PathBuf,
     },
 }
+
+/// What a forward may take.
+const LISTENING: [&str; 3] = ["tcp", "udp", "unix"];
+/// What a frame may be of.
+const CARRYING: [&str; 3] = ["tcp", "udp", "icmp"];
 
 #[derive(Subcommand)]
 pub(crate) enum Ctl {
@@ -64,10 +71,10 @@ pub(crate) enum Ctl {
     /// The flows that carry most, again and again.
     Top {
         /// Seconds between two looks.
-        #[arg(long, short, default_value_t = 1.0)]
+        #[arg(long, short, default_value_t = 1.0, value_hint = ValueHint::Other)]
         interval: f64,
         /// How many looks; without it until it is interrupted.
-        #[arg(long, short)]
+        #[arg(long, short, value_hint = ValueHint::Other)]
         count: Option<u64>,
     },
     /// How much went through.
@@ -75,6 +82,9 @@ pub(crate) enum Ctl {
         /// In the text format of Prometheus.
         #[arg(long)]
         prometheus: bool,
+        /// As the library says them, one object of JSON.
+        #[arg(long, conflicts_with = "prometheus")]
+        json: bool,
     },
     /// Every frame into a file that Wireshark reads.
     #[command(subcommand)]
@@ -94,20 +104,31 @@ pub(crate) enum Ctl {
     /// Lets flows begin again.
     Resume,
     /// Who answers.
-    Version,
+    Version {
+        /// What the library answers, one object of JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Subcommand)]
 pub(crate) enum Forward {
     /// Lists them; ports that follow each other are one line.
-    List,
+    List {
+        /// As the library says them, a line of JSON for each; one that waits says `why`.
+        #[arg(long)]
+        json: bool,
+    },
     /// Adds a forward, or all of a range, or none.
     Add {
-        /// tcp, udp or unix.
+        /// The protocol; unix is a Unix socket that leads to a port of TCP.
+        #[arg(value_parser = LISTENING)]
         protocol: String,
         /// Where it listens: an address with a port or a range of ports (127.0.0.1:8000-8099), or the path of a Unix socket.
+        #[arg(value_hint = ValueHint::AnyPath)]
         listen: String,
         /// Where it leads: :80, or 10.0.2.15:8000-8099. Without it to the same ports.
+        #[arg(value_hint = ValueHint::Other)]
         guest: Option<String>,
         /// Waits for an address that this machine does not have yet.
         #[arg(long)]
@@ -118,10 +139,11 @@ pub(crate) enum Forward {
     },
     /// Removes forwards, all or none.
     Remove {
-        /// tcp, udp or unix.
+        /// The protocol.
+        #[arg(value_parser = LISTENING)]
         protocol: String,
         /// Where they listen.
-        #[arg(required = true)]
+        #[arg(required = true, value_hint = ValueHint::AnyPath)]
         listen: Vec<String>,
     },
     /// Has exactly these forwards be there.
@@ -141,15 +163,16 @@ pub(crate) enum Capture {
     /// Begins one, in the place of one that is going on.
     Start {
         /// Where to, as the program that runs the network finds it.
+        #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
         /// Bytes of each frame.
-        #[arg(long)]
+        #[arg(long, value_hint = ValueHint::Other)]
         snap_length: Option<u64>,
         /// How long a file may become, in bytes, 1048576 at least.
-        #[arg(long)]
+        #[arg(long, value_hint = ValueHint::Other)]
         max_bytes: Option<u64>,
         /// So many files in a ring. Without this and --max-bytes: 4, with 1 GiB in all.
-        #[arg(long)]
+        #[arg(long, value_hint = ValueHint::Other)]
         files: Option<u64>,
         #[command(flatten)]
         filter: Filter,
@@ -161,23 +184,23 @@ pub(crate) enum Capture {
 /// Which frames are captured: those to which everything that is given applies; of several values of one kind, one has to.
 #[derive(Args)]
 pub(crate) struct Filter {
-    /// Only frames of tcp, udp or icmp.
-    #[arg(long, value_name = "PROTOCOL")]
+    /// Only frames of this protocol.
+    #[arg(long, value_name = "PROTOCOL", value_parser = CARRYING)]
     pub(crate) protocol: Vec<String>,
     /// Only frames of a guest with this address, or one of these (10.0.2.0/24).
-    #[arg(long, value_name = "ADDRESSES")]
+    #[arg(long, value_name = "ADDRESSES", value_hint = ValueHint::Other)]
     pub(crate) guest: Vec<String>,
     /// Only frames whose other end has this address, or one of these, as the guest knows it.
-    #[arg(long, value_name = "ADDRESSES")]
+    #[arg(long, value_name = "ADDRESSES", value_hint = ValueHint::Other)]
     pub(crate) remote: Vec<String>,
     /// Only frames with this port, or one of these (8000-8099), at the guest's end.
-    #[arg(long, value_name = "PORTS")]
+    #[arg(long, value_name = "PORTS", value_hint = ValueHint::Other)]
     pub(crate) guest_port: Vec<String>,
     /// Only frames with this port, or one of these, at the other end.
-    #[arg(long, value_name = "PORTS")]
+    #[arg(long, value_name = "PORTS", value_hint = ValueHint::Other)]
     pub(crate) remote_port: Vec<String>,
     /// Only frames of flows about which the rule with this number has decided.
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_hint = ValueHint::Other)]
     pub(crate) rule: Vec<u32>,
 }
 
@@ -186,12 +209,13 @@ pub(crate) enum Log {
     /// Begins one, in the place of one that is going on.
     Start {
         /// Where to, as the program that runs the network finds it.
+        #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
         /// How long a file may become, in bytes, 1048576 at least.
-        #[arg(long)]
+        #[arg(long, value_hint = ValueHint::Other)]
         max_bytes: Option<u64>,
         /// So many files in a ring. Without this and --max-bytes: 4, with 1 GiB in all.
-        #[arg(long)]
+        #[arg(long, value_hint = ValueHint::Other)]
         files: Option<u64>,
     },
     /// Ends it.
@@ -201,10 +225,15 @@ pub(crate) enum Log {
 #[derive(Subcommand)]
 pub(crate) enum Policy {
     /// Says the policy in force, in words.
-    Show,
+    Show {
+        /// As the library says it, a line of JSON for each sentence.
+        #[arg(long)]
+        json: bool,
+    },
     /// Says the policy of a file of OXISLIRP_CONFIG, in words.
     Explain {
         /// The file.
+        #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
     /// Says what would become of a flow; the exit status is 1 where it is not allowed.
@@ -212,15 +241,19 @@ pub(crate) enum Policy {
         #[command(flatten)]
         question: Question,
         /// The guest's end: an address and a port, or a port of whatever address it has (:22). Where somebody comes to the guest, that is the port he comes to.
-        #[arg(long, value_name = "[ADDRESS]:PORT")]
+        #[arg(long, value_name = "[ADDRESS]:PORT", value_hint = ValueHint::Other)]
         guest: Option<String>,
         /// By the policy of a file, without a network that runs.
-        #[arg(long)]
+        #[arg(long, value_hint = ValueHint::FilePath)]
         file: Option<PathBuf>,
+        /// What the library answers, one object of JSON.
+        #[arg(long, conflicts_with = "file")]
+        json: bool,
     },
     /// Has the policy of a file judge from now on, also what there is already.
     Replace {
         /// The file. Its tables but [policy] are left out, or say what they said when the network was made.
+        #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
 }
@@ -229,16 +262,16 @@ pub(crate) enum Policy {
 #[group(required = true, multiple = false)]
 pub(crate) struct Question {
     /// A connection of the guest to this address and port.
-    #[arg(long)]
+    #[arg(long, value_hint = ValueHint::Other)]
     pub(crate) tcp: Option<String>,
     /// Datagrams of the guest to this address and port.
-    #[arg(long)]
+    #[arg(long, value_hint = ValueHint::Other)]
     pub(crate) udp: Option<String>,
     /// Pings of the guest to this address.
-    #[arg(long)]
+    #[arg(long, value_hint = ValueHint::Other)]
     pub(crate) ping: Option<String>,
     /// A connection of this address to the guest, through a host forward.
-    #[arg(long)]
+    #[arg(long, value_hint = ValueHint::Other)]
     pub(crate) from: Option<String>,
 }
 

@@ -143,6 +143,14 @@ impl Client {
     }
 }
 
+/// Writes values to standard output as the library has said them, a line for each.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn say_each<'a>(values: impl IntoIterator<Item = &'a Value>) -> Result<(), Failure> {
+    say(&values.into_iter().map(|value| format!("{value}\n")).collect::<String>())
+}
+
 fn places() -> Vec<PathBuf> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     runtime.into_iter().chain([PathBuf::from("/run")]).map(|place| place.join(FOLDER)).collect()

@@ -28,9 +28,12 @@ pub(crate) fn drain(client: &mut Client, wait: bool) -> Result<(), Failure> {
 ///
 /// # Errors
 /// Those of [`Client::ask`].
-pub(crate) fn version(client: &mut Client) -> Result<(), Failure> {
+pub(crate) fn version(client: &mut Client, json: bool) -> Result<(), Failure> {
     client.ask("version", json!({}))?;
     let answer = client.take_answer();
+    if json {
+        return say(&format!("{answer}\n"));
+    }
     let version = answer["version"].as_str().unwrap_or("?");
     let draining = if answer["draining"] == true { "; no flow begins any more" } else { "" };
     let (process, protocol) = (&answer["process"], &answer["protocol"]);

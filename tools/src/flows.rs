@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::Failure;
-use super::client::{Client, say};
+use super::client::{Client, say, say_each};
 
 /// Lines of what `top` shows where no terminal says how many it has.
 const LINES: usize = 24;
@@ -19,8 +19,7 @@ const ENDS: usize = 1;
 pub(crate) fn list(client: &mut Client, json: bool) -> Result<(), Failure> {
     let flows = client.ask_all("flows", "flows")?;
     if json {
-        let lines: String = flows.iter().map(|flow| format!("{flow}\n")).collect();
-        return say(&lines);
+        return say_each(&flows);
     }
     let rows: Vec<Row> = flows.iter().map(|flow| Row::new(flow, None)).collect();
     say(&table(&rows, false, None))

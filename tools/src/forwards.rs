@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::client::{Client, absolute, say};
+use super::client::{Client, absolute, say, say_each};
 
 /// A path is this process's, and the other one has another current folder.
 fn place(protocol: &str, listen: &str) -> Result<Value, Failure> {
@@ -13,10 +13,13 @@ fn place(protocol: &str, listen: &str) -> Result<Value, Failure> {
     })
 }
 
-pub(crate) fn list(client: &mut Client) -> Result<(), Failure> {
+pub(crate) fn list(client: &mut Client, json: bool) -> Result<(), Failure> {
     client.ask("forward.list", json!({ "most": 1 }))?;
     let waiting = client.take_answer()["waiting"].take();
     let forwards = client.ask_all("forward.list", "forwards")?;
+    if json {
+        return say_each(forwards.iter().chain(waiting.as_array().into_iter().flatten()));
+    }
     let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or("-").to_owned();
     let mut lines = String::new();
     for entry in &forwards {

@@ -93,7 +93,7 @@ fn run(command: Command) -> Result<(), Failure> {
         #[cfg(target_os = "linux")]
         Command::Run(run) => run::run(run),
         Command::Ctl { command: Ctl::Policy(Policy::Explain { file }), .. } => check::explain(&file),
-        Command::Ctl { command: Ctl::Policy(Policy::Test { question, guest, file: Some(file) }), .. } => {
+        Command::Ctl { command: Ctl::Policy(Policy::Test { question, guest, file: Some(file), .. }), .. } => {
             policy::test_file(&file, &question, guest.as_deref())
         }
         Command::Ctl { socket, command } => ctl(&mut Client::connect(socket.as_deref())?, command),
@@ -102,7 +102,7 @@ fn run(command: Command) -> Result<(), Failure> {
 
 fn ctl(client: &mut Client, command: Ctl) -> Result<(), Failure> {
     match command {
-        Ctl::Forward(Forward::List) => return forwards::list(client),
+        Ctl::Forward(Forward::List { json }) => return forwards::list(client, json),
         Ctl::Forward(Forward::Add { protocol, listen, guest, wait, only_v6 }) => {
             return forwards::add(client, &protocol, &listen, guest.as_deref(), wait, only_v6);
         }
@@ -110,7 +110,7 @@ fn ctl(client: &mut Client, command: Ctl) -> Result<(), Failure> {
         Ctl::Forward(Forward::Replace { forwards, .. }) => return forwards::replace(client, &forwards),
         Ctl::Flows { json } => return flows::list(client, json),
         Ctl::Top { interval, count } => return flows::top(client, interval, count),
-        Ctl::Counters { prometheus } => return counters::write(client, prometheus),
+        Ctl::Counters { prometheus, json } => return counters::write(client, prometheus, json),
         Ctl::Capture(Capture::Start { file, snap_length, max_bytes, files, filter }) => {
             let mut members = json!({ "file": client::absolute(&file)? });
             let given = [("snap_length", snap_length), ("max_bytes", max_bytes), ("files", files)];
@@ -137,13 +137,15 @@ fn ctl(client: &mut Client, command: Ctl) -> Result<(), Failure> {
             client.ask("log.start", members)?
         }
         Ctl::Log(Log::Stop) => return records::stop(client, "log.stop", "logged", "lines"),
-        Ctl::Policy(Policy::Show) => return policy::show(client),
-        Ctl::Policy(Policy::Test { question, guest, .. }) => return policy::test(client, &question, guest.as_deref()),
+        Ctl::Policy(Policy::Show { json }) => return policy::show(client, json),
+        Ctl::Policy(Policy::Test { question, guest, json, .. }) => {
+            return policy::test(client, &question, guest.as_deref(), json);
+        }
         Ctl::Policy(Policy::Replace { file }) => return policy::replace(client, &file),
         Ctl::Policy(Policy::Explain { file }) => return check::explain(&file),
         Ctl::Drain { wait } => return drain::drain(client, wait),
         Ctl::Resume => client.ask("resume", json!({}))?,
-        Ctl::Version => return drain::version(client),
+        Ctl::Version { json } => return drain::version(client, json),
     };
     Ok(())
 }

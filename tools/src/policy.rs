@@ -7,11 +7,14 @@ use oxislirp::policy::{Action, Name, Protocol, Reason, Service, Verdict};
 use serde_json::{Value, json};
 
 use super::cli::Question;
-use super::client::{Client, say};
+use super::client::{Client, say, say_each};
 use super::{Failure, check};
 
-pub(crate) fn show(client: &mut Client) -> Result<(), Failure> {
+pub(crate) fn show(client: &mut Client, json: bool) -> Result<(), Failure> {
     let sentences = client.ask_all("policy.show", "sentences")?;
+    if json {
+        return say_each(&sentences);
+    }
     let lines: String = sentences.iter().filter_map(Value::as_str).map(|sentence| format!("{sentence}\n")).collect();
     say(&lines)
 }
@@ -30,7 +33,7 @@ pub(crate) fn replace(client: &mut Client, file: &Path) -> Result<(), Failure> {
     say(&format!("another policy judges, flows that it ended: {}\n", client.take_answer()["ended"]))
 }
 
-pub(crate) fn test(client: &mut Client, question: &Question, guest: Option<&str>) -> Result<(), Failure> {
+pub(crate) fn test(client: &mut Client, question: &Question, guest: Option<&str>, json: bool) -> Result<(), Failure> {
     let (protocol, to, from) = question.parts();
     let mut members = json!({ "protocol": protocol });
     if let Some((name, end)) = to.map(|to| ("to", to)).or(from.map(|from| ("from", from))) {
@@ -53,7 +56,10 @@ pub(crate) fn test(client: &mut Client, question: &Question, guest: Option<&str>
     let service = answer["service"].as_str().map(|service| format!(" (the service {service})")).unwrap_or_default();
     let guest = answer["guest"].as_str().map(to_guest).unwrap_or_default();
     let named = if answer["if_named"].is_string() { UNRESOLVED } else { "" };
-    say(&format!("{}{host}{service}{guest}: {by}{named}\n", text("action")))?;
+    match json {
+        true => say(&format!("{answer}\n"))?,
+        false => say(&format!("{}{host}{service}{guest}: {by}{named}\n", text("action")))?,
+    }
     if text("action") == "allow" { Ok(()) } else { Err(Failure::new("it is not allowed")) }
 }
 

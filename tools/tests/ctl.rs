@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use oxislirp::drive::{Driver, MemoryLink, Stop};
 use oxislirp::policy::{Direction, Policy, PortRange, Protocol, Rule};
 use oxislirp::{Config, ControlOptions, Stack};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A network with a control socket, and a folder; both go with this value.
 struct Network {
@@ -97,6 +97,67 @@ fn forwards_are_added_listed_replaced_and_removed() {
     let one = port(&network.ok("ctl forward add tcp 127.0.0.1:0 :80"));
     assert_eq!(network.ok(&format!("ctl forward remove tcp 127.0.0.1:{one}")), "removed 1\n");
     assert_eq!(network.ok("ctl forward list"), "");
+}
+
+/// What is told as JSON is what the protocol has, word by word.
+#[test]
+fn what_there_is_is_told_as_the_library_says_it() {
+    let network = Network::new("json");
+    let port = free_port();
+    network.ok(&format!("ctl forward add tcp 127.0.0.1:{port} :80"));
+    network.ok("ctl forward add --wait tcp 192.0.2.77:2222 :22");
+    let parsed = |words: &str| -> Vec<Value> {
+        network.ok(words).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let mut stream = greeted(&network.folder.join("oxislirp/x.sock"));
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    let mut answer = |request: &str| -> Value {
+        writeln!(stream, "{{\"do\":\"{request}\"}}").unwrap();
+        serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap()["ok"].take()
+    };
+    let list = answer("forward.list");
+    let each: Vec<Value> =
+        ["forwards", "waiting"].iter().flat_map(|part| list[part].as_array().unwrap().clone()).collect();
+    assert_eq!((parsed("ctl forward list --json"), each.len()), (each, 2));
+    assert_eq!(parsed("ctl counters --json"), [answer("counters")]);
+    assert_eq!(parsed("ctl version --json"), [answer("version")]);
+    std::fs::write(network.folder.join("policy"), "ssh").unwrap();
+    network.ok(&format!("ctl policy replace {}", network.folder.join("policy").display()));
+    assert_eq!(Value::Array(parsed("ctl policy show --json")), answer("policy.show")["sentences"]);
+    let test = parsed("ctl policy test --from 192.0.2.1 --guest :22 --json");
+    assert_eq!((&test[0]["action"], &test[0]["rule"]), (&json!("allow"), &json!(1)));
+    // Whoever asks for both gets neither.
+    assert_eq!(network.run("ctl counters --json --prometheus").status.code(), Some(2));
+}
+
+/// Each counter of the library that there is has a name of its own, with its type and what it is.
+#[test]
+fn prometheus_is_told_what_each_counter_is() {
+    let network = Network::new("prometheus");
+    let text = network.ok("ctl counters --prometheus");
+    assert!(!text.contains("What the library counts as"), "a counter has no name for Prometheus: {text}");
+    let mut known = None;
+    for line in text.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["#", "HELP", name, _, ..] => known = Some((name, false)),
+            ["#", "TYPE", name, kind] => {
+                assert_eq!((known, kind == "counter"), (Some((name, false)), name.ends_with("_total")), "{text}");
+                known = Some((name, true));
+            }
+            [sample, number] => {
+                assert_eq!(known, Some((sample.split('{').next().unwrap(), true)), "{text}");
+                number.parse::<u64>().unwrap();
+            }
+            _ => panic!("{line}"),
+        }
+    }
+}
+
+/// A port of which nobody knows at the moment.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[test]
@@ -443,6 +504,35 @@ fn completions_and_manual_pages_are_made() {
     for shell in ["bash", "zsh", "fish"] {
         let output = run(&folder, &format!("completions {shell}"));
         assert!(String::from_utf8(output.stdout).unwrap().contains("oxislirp"), "{shell}");
+    }
+    // What bash offers, asked as bash asks it; where there is no bash nobody asks.
+    let offers = |words: &str| -> Option<Vec<String>> {
+        let script = r#"eval "$("$0" completions bash)"
+            COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+            compopt() { :; }
+            _oxislirp oxislirp "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+            printf '%s\n' "${COMPREPLY[@]}""#;
+        let mut bash = Command::new("bash");
+        bash.args(["--norc", "-c", script, env!("CARGO_BIN_EXE_oxislirp")]).args(words.split(' '));
+        let output = bash.current_dir(&folder).output().ok()?;
+        assert!(output.status.success(), "{output:?}");
+        Some(String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect())
+    };
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("sandbox.toml"), "").unwrap();
+    for (words, wanted) in [
+        ("oxislirp ctl forward add u", vec!["udp", "unix"]),
+        ("oxislirp ctl forward remove t", vec!["tcp"]),
+        ("oxislirp ctl capture start x --protocol ", vec!["tcp", "udp", "icmp"]),
+        ("oxislirp ctl policy test --file s", vec!["sandbox.toml"]),
+        ("oxislirp run --config s", vec!["sandbox.toml"]),
+        // An address is no file.
+        ("oxislirp ctl policy test --tcp s", vec!["s"]),
+        ("oxislirp ctl capture start x --remote-port s", vec!["s"]),
+        ("oxislirp completions b", vec!["bash"]),
+    ] {
+        let Some(offered) = offers(words) else { break };
+        assert_eq!(offered, wanted, "{words}");
     }
     assert!(run(&folder, &format!("man {}", folder.display())).status.success());
     let page = std::fs::read_to_string(folder.join("oxislirp-ctl-forward-add.1")).unwrap();

@@ -17,7 +17,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use program::Program;
 pub(crate) use watch::watches;
 
@@ -38,10 +38,10 @@ const MARK: &str = "OXISLIRP_RUN";
 #[derive(Args)]
 pub(crate) struct Run {
     /// The library. Without it the one of $OXISLIRP_LIBRARY, beside this command, or installed with it.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     library: Option<PathBuf>,
     /// What the program has no options for: its OXISLIRP_CONFIG. It is read once before, and what is wrong with it is said.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     config: Option<PathBuf>,
     /// Says what would be loaded, and runs nothing.
     #[arg(long)]
@@ -50,7 +50,7 @@ pub(crate) struct Run {
     #[arg(long, short)]
     quiet: bool,
     /// The program and its arguments.
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM", value_hint = ValueHint::CommandWithArguments)]
     program: Vec<OsString>,
 }
 
