@@ -13,6 +13,7 @@ use toml::{Spanned, Value};
 use super::Tables;
 use super::fault::Fault;
 use super::paths::Instance;
+use super::plain::plain;
 
 /// A socket at which a network that runs is asked and changed.
 #[derive(Debug, Deserialize)]
@@ -83,7 +84,7 @@ impl Fixed {
     fn allows(&self, text: &str) -> Result<(), (Range<usize>, String)> {
         let tables: BTreeMap<String, BTreeMap<String, Spanned<Value>>> = match toml::from_str(text) {
             Ok(tables) => tables,
-            Err(error) => return Err((error.span().unwrap_or_default(), error.message().to_owned())),
+            Err(error) => return Err((error.span().unwrap_or_default(), plain(error.message()))),
         };
         for (name, fields) in tables.iter().filter(|(name, _)| *name != CHANGES) {
             let before = self.0.get(name).and_then(Value::as_table);
@@ -116,8 +117,8 @@ mod tests {
         assert!(
             parse("[control]\nsocket = \"\"\n").unwrap_err().starts_with("x.toml:2: control.socket: the path is empty")
         );
-        assert!(parse("[control]\n").unwrap_err().contains("missing field `socket`"));
-        assert!(parse("[control]\nsocket = '/x'\nport = 1\n").unwrap_err().contains("unknown field `port`"));
+        assert!(parse("[control]\n").unwrap_err().contains("`socket` is missing"));
+        assert!(parse("[control]\nsocket = '/x'\nport = 1\n").unwrap_err().contains("there is no `port` here"));
     }
 
     #[test]
@@ -126,7 +127,7 @@ mod tests {
         assert!(read("[policy]\ndefault = 'allow'\n").is_ok());
         let fault = |text: &str| read(text).unwrap_err();
         assert!(fault("[policy]\ndefault = 'alow'\n").starts_with("text:2: policy.default: `alow` is none of"));
-        assert!(fault("[policy]\n[lgo]\n").contains("unknown field `lgo`"));
+        assert!(fault("[policy]\n[lgo]\n").contains("there is no `lgo` here"));
         assert_eq!(fault(""), "text: there is no table [policy]");
         let limit = "[[policy.rule]]\naction = 'allow'\nprotocol = 'tcp'\nlimit = { up = 1 }\n";
         assert!(fault(limit).starts_with("text:4: policy.rule.limit: limits are counted from the beginning on"));
@@ -148,6 +149,9 @@ mod tests {
         assert!(fault("[policy]\n[capture]\nfile = '/c'\n").starts_with("text:3: capture.file: this cannot change"));
         assert!(fault("[policy]\n[limits.whole]\nflows = 1\n").contains("this cannot change"));
         // It is wrong whether or not it could change.
-        assert!(fault("[policy]\n[network]\nmtu = 'x'\n").starts_with("text:3: network.mtu: invalid type"));
+        assert!(
+            fault("[policy]\n[network]\nmtu = 'x'\n")
+                .starts_with("text:3: network.mtu: this is the text \"x\", and has to be a whole number")
+        );
     }
 }

@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn what_is_wrong_has_its_line_and_its_field() {
         for (text, wanted) in [
-            ("[dns]\nserver = []\n", "x.toml:2: dns.server: unknown field `server`"),
+            ("[dns]\nserver = []\n", "x.toml:2: dns.server: there is no `server` here"),
             ("[dns]\nservers = 'a.test'\n", "x.toml:2: dns.servers: `a.test` is not the address of a name server"),
             ("[dns]\nservers = ['0.0.0.0']\n", "x.toml:2: dns.servers: nobody answers at 0.0.0.0:53"),
             ("[dns]\nservers = []\n", "x.toml:2: dns.servers: an empty list"),

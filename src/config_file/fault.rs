@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use super::plain::plain;
 use crate::system::{errno, errno_of};
 
 /// Something that makes `slirp_new` fail, in words for whoever has written the file.
@@ -35,7 +36,7 @@ impl Fault {
 
     /// Something in the file makes no sense.
     pub(super) fn in_text(path: &Path, text: &str, error: &toml::de::Error) -> Fault {
-        Fault::at(path, text, error.span().map_or(0, |span| span.start), error.message())
+        Fault::at(path, text, error.span().map_or(0, |span| span.start), &plain(error.message()))
     }
 
     /// The same, at a place in the text.

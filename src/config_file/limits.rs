@@ -138,9 +138,12 @@ mod tests {
     fn what_makes_no_sense_is_refused_where_it_stands() {
         for (text, wanted) in [
             ("[limits.whole]\nup = 0\n", "x.toml:2: limits.whole.up: 0 would be nothing at all"),
-            ("[limits]\nup = 1\n", "x.toml:2: limits.up: unknown field `up`"),
-            ("[limits.each-guest]\nflows = -1\n", "x.toml:2: limits.each-guest.flows: invalid value"),
-            ("[limits.whole]\nflows = '9'\n", "x.toml:2: limits.whole.flows: invalid type"),
+            ("[limits]\nup = 1\n", "x.toml:2: limits.up: there is no `up` here"),
+            (
+                "[limits.each-guest]\nflows = -1\n",
+                "x.toml:2: limits.each-guest.flows: this is -1, and has to be a whole number from 0 to 4294967295",
+            ),
+            ("[limits.whole]\nflows = '9'\n", "x.toml:2: limits.whole.flows: this is the text"),
             (
                 "[[policy.rule]]\naction = 'deny'\nprotocol = 'tcp'\nlimit = { up = 7 }\n",
                 "x.toml:4: policy.rule.limit: what is refused needs no limit",

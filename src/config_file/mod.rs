@@ -4,7 +4,7 @@
 //!
 //! Here are the reading and the list of tables; each table has a file of its own, which turns what was written into values
 //! of the engine. `item` has single values, `fault` says what is wrong and where, `paths` what `%p` and `%i` in a path stand
-//! for, `places` where something stands, `unmade` what the system says of a file or a socket that stands there, and `schema` what may stand in a file, made from the same types; only the command is compiled with it. What a value means is the engine's, and nothing here knows of it.
+//! for, `places` where something stands, `plain` what others say of a file in words for people, `unmade` what the system says of a file or a socket that stands there, and `schema` what may stand in a file, made from the same types; only the command is compiled with it. What a value means is the engine's, and nothing here knows of it.
 
 mod capture;
 mod control;
@@ -17,6 +17,7 @@ mod network;
 mod paths;
 #[allow(dead_code, reason = "some of it only the command asks for")]
 mod places;
+mod plain;
 mod policy;
 #[cfg(feature = "schema")]
 mod policy_schema;
@@ -56,12 +57,19 @@ const LONGEST: u64 = 4 << 20;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename = "oxislirp.toml"))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct Tables {
+    #[serde(deserialize_with = "item::table")]
     capture: Option<capture::Table>,
+    #[serde(deserialize_with = "item::table")]
     control: Option<control::Table>,
+    #[serde(deserialize_with = "item::table")]
     limits: Option<limits::Table>,
+    #[serde(deserialize_with = "item::table")]
     dns: Option<dns::Table>,
+    #[serde(deserialize_with = "item::table")]
     log: Option<log::Table>,
+    #[serde(deserialize_with = "item::table")]
     network: Option<network::Table>,
+    #[serde(deserialize_with = "item::table")]
     policy: Option<policy::Table>,
 }
 
@@ -199,7 +207,10 @@ fn read(path: &Path) -> io::Result<String> {
         return Err(io::Error::other("not an ordinary file"));
     }
     let mut text = String::new();
-    file.take(LONGEST + 1).read_to_string(&mut text)?;
+    file.take(LONGEST + 1).read_to_string(&mut text).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => io::Error::new(error.kind(), "the text is not UTF-8"),
+        _ => error,
+    })?;
     if text.len() as u64 > LONGEST {
         return Err(io::Error::other(format!("longer than {LONGEST} bytes")));
     }
@@ -222,7 +233,7 @@ mod tests {
         let listed =
             page.lines().filter_map(|line| line.strip_prefix("| `[")?.split_once("]` |")).map(|(name, _)| name);
         let known = parse("[no-such-table]\n").unwrap_err();
-        let known = known.split_once("expected one of ").unwrap().1.split('`').skip(1).step_by(2);
+        let known = known.split_once("what there is: ").unwrap().1.split(", ");
         let (mut listed, mut known): (Vec<_>, Vec<_>) = (listed.collect(), known.collect());
         listed.sort_unstable();
         known.sort_unstable();
@@ -235,8 +246,11 @@ mod tests {
     fn an_empty_file_says_nothing_and_an_unknown_table_is_an_error() {
         parse("").unwrap();
         parse("# nothing\n").unwrap();
+        for list in ["network = [1500]\n", "policy = []\n", "[[policy]]\ndefault = 'deny'\n"] {
+            assert!(parse(list).unwrap_err().ends_with(": this is a list, and has to be a table"), "{list}");
+        }
         let fault = parse("\n[polcy]\n").unwrap_err();
-        assert!(fault.starts_with("x.toml:2: polcy: unknown field `polcy`"), "{fault}");
+        assert!(fault.starts_with("x.toml:2: polcy: there is no `polcy` here"), "{fault}");
     }
 
     #[test]
@@ -281,6 +295,8 @@ mod tests {
         let fault = Settings::parse("x.toml".as_ref(), "[x]\n", &Instance::numbered(1)).unwrap_err();
         assert!(fault.named_by(VARIABLE).to_string().starts_with("x.toml:1: "));
         let path = std::env::temp_dir().join(format!("oxislirp-long-{}.toml", std::process::id()));
+        std::fs::write(&path, b"[log]\nfile = '\xff'\n").unwrap();
+        assert_eq!(read(&path).unwrap_err().to_string(), "the text is not UTF-8");
         std::fs::write(&path, vec![b'#'; LONGEST as usize + 1]).unwrap();
         let long = read(&path).unwrap_err().to_string();
         std::fs::remove_file(&path).unwrap();
