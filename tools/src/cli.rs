@@ -52,6 +52,11 @@ pub(crate) enum Command {
     },
 }
 
+/// A number as it is written: without a unit, without a sign.
+fn whole(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "it has to be a whole number, without a unit".to_owned())
+}
+
 /// What a forward may take.
 const LISTENING: [&str; 3] = ["tcp", "udp", "unix"];
 /// What a frame may be of.
@@ -166,13 +171,13 @@ pub(crate) enum Capture {
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
         /// Bytes of each frame.
-        #[arg(long, value_hint = ValueHint::Other)]
+        #[arg(long, value_hint = ValueHint::Other, value_parser = whole)]
         snap_length: Option<u64>,
         /// How long a file may become, in bytes, 1048576 at least.
-        #[arg(long, value_hint = ValueHint::Other)]
+        #[arg(long, value_hint = ValueHint::Other, value_parser = whole)]
         max_bytes: Option<u64>,
         /// So many files in a ring. Without this and --max-bytes: 4, with 1 GiB in all.
-        #[arg(long, value_hint = ValueHint::Other)]
+        #[arg(long, value_hint = ValueHint::Other, value_parser = whole)]
         files: Option<u64>,
         #[command(flatten)]
         filter: Filter,
@@ -212,10 +217,10 @@ pub(crate) enum Log {
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
         /// How long a file may become, in bytes, 1048576 at least.
-        #[arg(long, value_hint = ValueHint::Other)]
+        #[arg(long, value_hint = ValueHint::Other, value_parser = whole)]
         max_bytes: Option<u64>,
         /// So many files in a ring. Without this and --max-bytes: 4, with 1 GiB in all.
-        #[arg(long, value_hint = ValueHint::Other)]
+        #[arg(long, value_hint = ValueHint::Other, value_parser = whole)]
         files: Option<u64>,
     },
     /// Ends it.

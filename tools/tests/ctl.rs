@@ -183,6 +183,18 @@ fn what_there_is_is_told_in_tables_and_lines() {
     assert_eq!(network.ok("ctl log stop"), "lines logged: 0, dropped: 0\n");
     assert!(log.with_extension("2").exists() && !log.with_extension("3").exists());
     assert!(network.refused(&format!("ctl log start {} --files 0", log.display())).contains("files: 0 is not 1 to 64"));
+    let wrong = String::from_utf8(network.run("ctl log start x --max-bytes 10M").stderr).unwrap();
+    assert!(wrong.contains("it has to be a whole number, without a unit"), "{wrong}");
+    // Pings have no port, and who comes need not have one.
+    for (what, wanted) in [
+        ("--ping example.org", "to: `example.org` is no address, such as 192.0.2.1"),
+        ("--from example.org", "from: `example.org` is no address, such as 192.0.2.1"),
+        ("--from 192.0.2.1 --guest 22", "and no port alone, such as :22"),
+        ("--tcp example.org", "to: `example.org` is no address with a port"),
+    ] {
+        let said = network.refused(&format!("ctl policy test {what}"));
+        assert!(said.contains(wanted), "{said}");
+    }
 }
 
 #[test]

@@ -154,7 +154,14 @@ fn end(text: &str, what: &str, needs_port: Option<Protocol>) -> Result<SocketAdd
     match text.trim_matches(['[', ']']).parse::<IpAddr>() {
         Ok(ip) if needs_port.is_none() => Ok(SocketAddr::new(ip, 0)),
         Ok(_) => Err(Trouble::invalid(format!("{what}: `{text}` has no port"))),
-        Err(_) => Err(Trouble::invalid(format!("{what}: `{text}` is no address with a port, such as 192.0.2.1:443"))),
+        Err(_) => {
+            let wanted = match (needs_port, what) {
+                (Some(_), _) => "no address with a port, such as 192.0.2.1:443",
+                (None, "guest") => "no address with a port, such as 10.0.2.15:22, and no port alone, such as :22",
+                (None, _) => "no address, such as 192.0.2.1",
+            };
+            Err(Trouble::invalid(format!("{what}: `{text}` is {wanted}")))
+        }
     }
 }
 
