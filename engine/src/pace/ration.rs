@@ -42,6 +42,11 @@ impl Ration {
             self.end();
             return;
         }
+        // Most rounds: nothing was brought in since.
+        if self.left == BURST && frames as usize <= BURST {
+            self.last = now;
+            return;
+        }
         let since = now - std::mem::replace(&mut self.last, now);
         let of_time = usize::try_from(since.total_micros() / APART).unwrap_or(BURST);
         let more = of_time.saturating_add(frames as usize);
