@@ -37,8 +37,12 @@ fn missing_key(message: &str) -> Option<String> {
     Some(format!("{name} is missing"))
 }
 
-/// "invalid type: string \"x\", expected u16" and "invalid value: integer `-1`, expected u32".
+/// "invalid type: string \"x\", expected u16" and "invalid value: integer `-1`, expected u32"; and "invalid length 1, expected struct Bounds with
+/// 5 elements", of a list in the place of a table.
 fn unfit(message: &str) -> Option<String> {
+    if message.starts_with("invalid length ") && message.contains(", expected struct ") {
+        return Some("this is a list, and has to be a table".to_owned());
+    }
     let said = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "))?;
     // The value is whatever was written, commas and words like these among it.
     let (found, wanted) = said
@@ -169,6 +173,7 @@ mod tests {
                 "invalid type: string \", expected u8\", expected a boolean",
                 "this is the text \", expected u8\", and has to be true or false",
             ),
+            ("invalid length 1, expected struct Bounds with 5 elements", "this is a list, and has to be a table"),
             ("whatever else", "whatever else"),
         ] {
             assert_eq!(plain(message), wanted);
