@@ -46,6 +46,9 @@ class Seen:
     def ends(self):
         return {(self.protocol, self.source, self.source_port), (self.protocol, self.to, self.port)}
 
+    def connection(self):
+        return frozenset([(self.source, self.source_port), (self.to, self.port)])
+
     def __str__(self):
         return f"protocol {self.protocol} {self.source}:{self.source_port} > {self.to}:{self.port} {self.payload[:24]!r}"
 
@@ -60,6 +63,8 @@ class Witness:
         self.open = {(17, RESOLVER, 53), (6, RESOLVER, 53), (17, OPEN, OPEN_UDP), (6, OPEN, OPEN_TCP)}
         self.open |= {(protocol, "127.0.0.1", port) for protocol, port in forwards.items()}
         self.forwards = forwards
+        # Connections that were allowed: the last packets of one may come by when the next way around is tried.
+        self._allowed = set()
         self._tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
         self._tap.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         self._tap.bind(("lo", 3))
@@ -153,7 +158,12 @@ class Witness:
             if (one.protocol, one.to, one.port) == (6, zone.HTTP_HOST, 80) and b"evil" in one.payload:
                 found.append(str(one))
                 continue
-            if ends & self.open or any(f"{ip}:{port}" in may for _, ip, port in ends):
+            if ends & self.open:
+                continue
+            if any(f"{ip}:{port}" in may for _, ip, port in ends):
+                self._allowed.add(one.connection())
+                continue
+            if one.protocol == 6 and not one.payload and one.connection() in self._allowed:
                 continue
             held = {(6, zone.TLS_HOST, 443), (6, zone.HTTP_HOST, 80), (6, zone.DENIED_HOST, 443)}
             if ends & held and ((6, one.to, one.port) not in held or not one.payload):
