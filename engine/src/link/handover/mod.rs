@@ -342,7 +342,7 @@ impl Handover {
             return true;
         }
         let proven = self.given == made && self.given - self.read < self.much && self.waiting.is_none();
-        let still = self.round.quiet && !self.guest.has_come() && self.round.given == made && self.round.calm.is_some();
+        let still = self.is_quiet() && self.round.given == made && self.round.calm.is_some();
         matches!(self.stance, Stance::Bound) && proven && still
     }
 
@@ -426,6 +426,11 @@ impl Handover {
         Grant { frames, watched }
     }
 
+    /// Nothing of the guest has come in the last round, nor in this one yet.
+    fn is_quiet(&self) -> bool {
+        self.round.quiet && !self.guest.has_come()
+    }
+
     /// Whether a marker is to follow what was just given, where frames were made up to position `made`.
     #[inline]
     pub(crate) fn wants_marker(&self, made: u64, now: Instant) -> bool {
@@ -439,7 +444,7 @@ impl Handover {
 
     /// The same where much is unread, or something waits.
     fn misses_proof(&self, made: u64, unread: u64, now: Instant) -> bool {
-        let quiet = self.round.quiet && !self.guest.has_come();
+        let quiet = self.is_quiet();
         // A queue that may be full has no room for a marker either; but in a round without a frame its reader is awake, and a
         // guest that sends no bulk does not put it to sleep at once.
         if unread > LARGEST_UNREAD.max(self.limit()) && (!quiet || self.guest.is_heavy()) {
@@ -456,8 +461,7 @@ impl Handover {
     /// The marker that follows what was just given: `question` makes the question of a virtual host, of which there are two. False
     /// when there is none to ask.
     pub(crate) fn mark(&mut self, now: Instant, question: impl FnOnce(usize) -> marker::Question) -> bool {
-        let quiet = self.round.quiet && !self.guest.has_come();
-        self.markers.ask(self.given, quiet, now, question)
+        self.markers.ask(self.given, self.is_quiet(), now, question)
     }
 
     /// The guest has answered a question.
