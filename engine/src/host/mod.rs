@@ -61,6 +61,8 @@ mod unsent;
 pub(crate) mod vector;
 #[cfg(unix)]
 pub(crate) mod wait;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod waker;
 #[cfg(feature = "capture")]
 pub(crate) mod wall_clock;
 #[cfg(windows)]

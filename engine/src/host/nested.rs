@@ -8,14 +8,18 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+use mio::Waker;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Waker};
+use mio::{Events, Interest, Poll};
 
 use super::alarm::Alarm;
 use super::handle::{HostNamed, RawSocket};
 use super::owned::Owned;
 use super::poller::{News, Readiness};
 use super::token_name::Names;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use super::waker::Waker;
 
 /// Whether a stack can be driven in direct mode alone.
 pub(crate) const ONLY_DIRECT: bool = false;
@@ -78,13 +82,24 @@ impl Poller {
     /// Makes the poller's own descriptor readable until it is next asked; then `token` has news. Where the operating system
     /// has no descriptor for that, nothing happens.
     pub(crate) fn wake(&mut self, token: u64) {
-        if self.waker.is_none() {
-            self.waker = Waker::new(self.poll.registry(), self.names.name(token)).ok();
+        if let Some(waker) = &self.waker
+            && waker.wake().is_ok()
+        {
+            return;
         }
+        // One that does not wake was closed by the program, by mistake: it is nobody's to close again, and another takes its place.
+        std::mem::forget(self.waker.take());
+        self.waker = Waker::new(self.poll.registry(), self.names.name(token)).ok();
         if let Some(waker) = &self.waker {
-            // It fails only where the news is there already.
+            // It is new. Where it does not wake all the same, the next call makes another.
             let _ = waker.wake();
         }
+    }
+
+    /// For tests: one that has met with an accident.
+    #[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+    pub(super) fn set_waker(&mut self, waker: Waker) {
+        self.waker = Some(waker);
     }
 
     /// The same after a while, and not when it was last asked for.
