@@ -34,6 +34,7 @@ class Platform:
         # Nobody looks at it, and it is most of what is written.
         for profile in ("DEV", "TEST"):
             self.environment.setdefault(f"CARGO_PROFILE_{profile}_DEBUG", "0")
+        self.environment.update(target.environment)
         variable = f"CARGO_TARGET_{target.name.upper().replace('-', '_')}"
         if target.compiler:
             self.environment[f"{variable}_LINKER"] = target.compiler[0]

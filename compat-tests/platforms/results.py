@@ -121,6 +121,8 @@ class Results:
         names = {target.name for target in targets}
         unknown = sorted(names ^ set(known["platforms"]))
         log = "".join(f"error: {name} is in one of targets.py and {path.stem}.json alone\n" for name in unknown)
+        for target in targets:
+            log += "".join(f"error: {target.name}, {part}: neither a result nor a reason\n" for part in unexplained(known, target))
         for name, parts in known["platforms"].items():
             log += "".join(f"error: {name}, {part}: no run is named that has shown it\n" for part, kept in parts.items() if not RUN <= kept.keys())
         text = path.read_text(encoding="utf-8")
@@ -149,6 +151,28 @@ def tree_of(folder):
     return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
+def missing(known, target):
+    """The columns in which a row has no result."""
+    parts = known["platforms"].get(target.name, {})
+    return [part for part in COLUMNS if part not in parts]
+
+
+def unexplained(known, target):
+    """The same, of which nobody says why. A system for which nothing is linked has one reason for all."""
+    return [part for part in missing(known, target) if target.compiler and part not in dict(target.reasons)]
+
+
+def dashes(known, targets):
+    """A line for each reason that parts of a row were not run."""
+    heads = dict(zip(COLUMNS, HEADS, strict=True))
+    told = {}
+    for target in targets:
+        for part, reason in target.reasons:
+            if part in missing(known, target):
+                told.setdefault((target.name, reason), []).append(heads[part])
+    return [f"* {name}, {', '.join(parts)}: {reason}" for (name, reason), parts in told.items()]
+
+
 def cell(parts, part):
     """What a row says of a part."""
     kept = parts.get(part)
@@ -163,6 +187,8 @@ def table(known, targets):
     for target in targets:
         parts = known["platforms"].get(target.name, {})
         lines.append(f"| {target.name} | " + " | ".join(cell(parts, part) for part in COLUMNS) + f" | {target.not_shown} |")
+    if dashed := dashes(known, targets):
+        lines += ["", "What was not run, and why:", "", *dashed]
     left_out = {}
     for target in targets:
         for part, kept in known["platforms"].get(target.name, {}).items():

@@ -30,6 +30,10 @@ class Target:
     in_process: tuple[str, ...] = IN_PROCESS
     # What nobody has seen, for the table.
     not_shown: str = "–"
+    # Parts that are not run for it, by their columns in the table, and why.
+    reasons: tuple[tuple[str, str], ...] = ()
+    # What its tests find in their environment.
+    environment: tuple[tuple[str, str], ...] = ()
     # Whether std has to be built for it.
     builds_std: bool = True
     # Whether the library can be linked without a libc of its own kind beside it.
@@ -47,7 +51,10 @@ def emulated(name, gnu, architecture, qemu, **more):
         packages=(f"gcc-{gnu}", f"libc6-dev-{architecture}-cross", "qemu-user-static"),
         compiler=(f"{gnu}-gcc",),
         runner=(f"qemu-{qemu}-static", "-L", f"/usr/{gnu}"),
+        # Properties are tried so often in place of 256 times, but for those that say how often.
+        environment=(("PROPTEST_CASES", "32"),),
         not_shown="real hardware",
+        reasons=EMULATED_PARTS,
         **more,
     )
 
@@ -104,12 +111,30 @@ ADDRESS_OF_ANSWERS = ("hostfwd_a_burst_of_answers_leaves_from_the_address_that_w
 I686_LIBRARIES = "/usr/i686-linux-gnu/lib"
 I686_LINK = f"-Wl,--dynamic-linker={I686_LIBRARIES}/ld-linux.so.2,-rpath,{I686_LIBRARIES}"
 
+# The project is developed there.
+OWN_PARTS = tuple((part, "parts of `script/test` itself") for part in ("clippy", "unit", "in-process", "meson"))
+# Of the others what nobody has run yet, and what shows something of the same.
+I686_PARTS = (
+    ("clippy", "no run of clippy yet; it is compiled for the tests and the programs"),
+    ("meson", "no run yet; the cross file is that of aarch64 with another compiler's name"),
+)
+EMULATED_PARTS = (
+    ("clippy", "no run of clippy yet; it is compiled for the programs"),
+    ("unit", "no run yet; they take the emulator minutes of both processors"),
+    ("in-process", "no run yet under the emulator; the C programs go the same ways"),
+    ("meson", "no run yet; the cross file is that of aarch64 with another compiler's name"),
+    ("release", "no run yet"),
+)
+# Of systems without a C compiler here.
+COMPILED = "that it links and runs: neither their linker and libraries nor a machine of theirs are here"
+
 TARGETS = (
-    Target("x86_64-unknown-linux-gnu", compiler=("cc",), builds_std=False, packages=("gcc", "libc6-dev")),
+    Target("x86_64-unknown-linux-gnu", compiler=("cc",), builds_std=False, packages=("gcc", "libc6-dev"), reasons=OWN_PARTS),
     Target(
         "i686-unknown-linux-gnu",
         packages=("gcc-i686-linux-gnu", "libc6-dev-i386-cross"),
         compiler=("i686-linux-gnu-gcc", I686_LINK),
+        reasons=I686_PARTS,
         unit_without=SIMULATIONS,
         in_process_without=UPSTREAM,
     ),
@@ -143,14 +168,14 @@ TARGETS = (
         in_process_without=UPSTREAM + NAMESPACES + WINE + ADDRESS_OF_ANSWERS,
         not_shown="real Windows; Unix sockets, resets and urgent data, which this wine lacks; the linker of Microsoft",
     ),
-    Target("x86_64-unknown-freebsd", not_shown="that it links and runs"),
-    Target("x86_64-unknown-netbsd", not_shown="that it links and runs"),
-    Target("x86_64-unknown-openbsd", not_shown="that it links and runs"),
-    Target("x86_64-unknown-illumos", not_shown="that it links and runs"),
-    Target("x86_64-unknown-haiku", not_shown="that it links and runs"),
-    Target("x86_64-apple-darwin", not_shown="that it links and runs"),
-    Target("aarch64-apple-darwin", not_shown="that it links and runs"),
-    Target("aarch64-linux-android", not_shown="that it links and runs"),
+    Target("x86_64-unknown-freebsd", not_shown=COMPILED),
+    Target("x86_64-unknown-netbsd", not_shown=COMPILED),
+    Target("x86_64-unknown-openbsd", not_shown=COMPILED),
+    Target("x86_64-unknown-illumos", not_shown=COMPILED),
+    Target("x86_64-unknown-haiku", not_shown=COMPILED),
+    Target("x86_64-apple-darwin", not_shown=COMPILED),
+    Target("aarch64-apple-darwin", not_shown=COMPILED),
+    Target("aarch64-linux-android", not_shown=COMPILED),
 )
 
 # What every run of script/test has: the layout for a processor of 32 bits, and two systems that are no Linux. Unit tests of others take ten minutes.
