@@ -96,12 +96,12 @@ fn served(descriptor: OwnedFd) -> io::Result<ServedFile> {
 
 fn open_at(directory: RawFd, name: &CStr, flags: libc::c_int) -> io::Result<OwnedFd> {
     // SAFETY: the name is a C string; no mode is needed, as nothing is created.
-    owned(unsafe { libc::openat(directory, name.as_ptr(), flags | libc::O_CLOEXEC) }.into())
+    owned(unsafe { libc::openat(directory, name.as_ptr(), flags | libc::O_CLOEXEC) })
 }
 
-/// The result of a system call that gives a descriptor.
-fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
-    let descriptor = RawFd::try_from(result).unwrap_or(-1);
+/// The result of a system call that gives a descriptor: an `int`, or a `long`, which is the same with 32 bits.
+fn owned(result: impl TryInto<RawFd>) -> io::Result<OwnedFd> {
+    let descriptor = result.try_into().unwrap_or(-1);
     if descriptor < 0 {
         return Err(io::Error::last_os_error());
     }
