@@ -196,7 +196,7 @@ def table(known, targets):
                 left_out.setdefault(name, []).append(f"{target.name} ({part})")
     if left_out:
         names = "; ".join(f"`{name}`" for name in sorted(left_out))
-        lines += ["", f"¹ Without tests that the processor's emulator or the system cannot do, by their names: {names}."]
+        lines += ["", f"¹ Without tests that the processor's emulator or the system cannot do, or not within minutes, by their names: {names}."]
     return "\n".join(lines)
 
 
