@@ -1,6 +1,7 @@
 //! CUBIC (RFC 9438) with an initial window of ten segments (RFC 6928): how far a window opens and closes, not when.
 
 use super::hystart::HyStart;
+use super::search::Search;
 use super::{Ack, MAX_WINDOW, Path, Sample, initial_window};
 use crate::time::{Duration, Instant};
 
@@ -33,6 +34,7 @@ pub(crate) struct Cubic {
     hystart: HyStart,
     /// Up to this it opens by half in a round trip; 0 where nothing is known to be there to be had.
     climbs_to: u32,
+    search: Search,
 }
 
 impl Cubic {
@@ -49,6 +51,7 @@ impl Cubic {
             w_est: 0.0,
             hystart: HyStart::default(),
             climbs_to: 0,
+            search: Search::default(),
         }
     }
 
@@ -105,6 +108,7 @@ impl Cubic {
         if self.on_unused_window(flight) {
             return;
         }
+        self.search.note_least(path);
         if self.cwnd >= path.most {
             // What was believed to fit while the window doubled was more than does.
             if self.cwnd >= self.ssthresh {
@@ -122,7 +126,13 @@ impl Cubic {
             self.cwnd = self.cwnd.saturating_add(acked / 2).min(MAX_WINDOW);
             self.epoch = None;
         } else {
-            self.avoid(acked, path.now, path.rtt.srtt().unwrap_or(Duration::ZERO));
+            match self.search.step(self.cwnd, path) {
+                0 => self.avoid(acked, path.now, path.rtt.srtt().unwrap_or(Duration::ZERO)),
+                step => {
+                    self.open(f64::from(step) / f64::from(self.cwnd) * f64::from(acked));
+                    self.epoch = None;
+                }
+            }
         }
         self.cwnd = self.cwnd.min(path.most);
     }
@@ -163,10 +173,30 @@ impl Cubic {
         let alpha = if self.w_est >= self.w_max as f32 { 1.0 } else { 3.0 * (1.0 - BETA) / (1.0 + BETA) };
         self.w_est += (alpha * f64::from(acked) * mss / cwnd) as f32;
         let growth = (target - cwnd) / cwnd * f64::from(acked);
-        self.credit += growth.max(f64::from(self.w_est) - cwnd).min(f64::from(acked)) as f32;
+        self.open(growth.max(f64::from(self.w_est) - cwnd).min(f64::from(acked)));
+    }
+
+    /// The window opens by so many bytes, of which a part is kept until there is a whole one.
+    fn open(&mut self, bytes: f64) {
+        self.credit += bytes as f32;
         let whole = self.credit.clamp(0.0, MAX_WINDOW as f32) as u32;
         self.credit -= whole as f32;
         self.cwnd = self.cwnd.saturating_add(whole).min(MAX_WINDOW);
+    }
+
+    /// Losses were noticed with this round trip. Told before [`Cubic::reduce`].
+    pub(crate) fn note_full(&mut self, latest: Duration) {
+        self.search.note_full(latest);
+    }
+
+    /// Whether something was lost or marked on this connection.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.search.has_lost()
+    }
+
+    /// Whether the path is long, and nothing was lost behind a queue that is longer than it.
+    pub(crate) fn is_on_long_path(&self) -> bool {
+        self.search.is_on_long_path()
     }
 
     /// A loss was found: the window shrinks (RFC 9438 sections 4.6 and 4.7).
@@ -184,6 +214,7 @@ impl Cubic {
     }
 
     fn lower_threshold(&mut self) {
+        self.search.on_reduction();
         // Fast convergence: whoever did not get back to where it was leaves room for others.
         self.w_max =
             if self.cwnd < self.w_max { (f64::from(self.cwnd) * (1.0 + BETA) / 2.0) as u32 } else { self.cwnd };

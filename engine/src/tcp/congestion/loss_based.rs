@@ -54,6 +54,12 @@ impl LossBased {
         self.company.is_some()
     }
 
+    /// Whether the highest rate of late is to be forgotten soon: on a long path, and not before something was lost or the path was sounded.
+    /// Until then another one's slow start may take the rate, and the window would become smaller just before the losses make it so.
+    pub(super) fn forgets_soon(&self) -> bool {
+        self.cubic.is_on_long_path() && (self.cubic.has_lost() || self.sounding.has_sounded())
+    }
+
     #[inline]
     pub(super) fn on_unused_window(&mut self, flight: u32) -> bool {
         self.cubic.on_unused_window(flight)
@@ -151,6 +157,7 @@ impl Control for LossBased {
             if path.rtt.least().is_some_and(|least| path.latest > clear(least)) {
                 self.company.get_or_insert_default();
             }
+            self.cubic.note_full(path.latest);
             self.cubic.reduce();
             self.reduction = Reduction::new(loss.flight);
         }
@@ -187,5 +194,37 @@ impl Control for LossBased {
 
     fn take_back(&mut self, before: &Cubic) {
         self.cubic.take_back(before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcp::rtt::RttEstimator;
+    use crate::time::Duration;
+
+    /// A controller of a path of 200 ms, after a loss with each of these round trips: whether it forgets the rate soon.
+    fn forgets(losses: &[u64]) -> bool {
+        let mut rtt = RttEstimator::default();
+        rtt.sample(Instant::ZERO, Instant::from_millis(200));
+        let path = |latest| {
+            let (now, latest) = (Instant::from_secs(1), Duration::from_millis(latest));
+            Path { now, rtt, latest, sack: true, most: 2_000_000, fits: 1_500_000, queue: 0, paced: true }
+        };
+        let mut one = LossBased::new(1000);
+        one.restore(1_000_000, 1 << 30);
+        one.on_ack(&Ack { delivered: 1000, flight: 1_000_000 }, &path(200));
+        for &latest in losses {
+            one.on_loss(&Loss { first: true, flight: 1_000_000 }, &path(latest));
+        }
+        one.forgets_soon()
+    }
+
+    /// Neither while another one's slow start may go on, nor behind a queue that others fill.
+    #[test]
+    fn the_rate_is_forgotten_soon_only_after_a_loss_behind_a_queue_no_longer_than_the_path() {
+        assert!(!forgets(&[]));
+        assert!(forgets(&[280]));
+        assert!(!forgets(&[280, 402]));
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! [`Control`] is what a controller is asked and told; `select` makes the one that the configuration names.
 //!
-//! - `loss_based`: CUBIC. `cubic` opens and closes its window, `hystart` ends slow start before a queue overflows, `prr` leads
+//! - `loss_based`: CUBIC. `cubic` opens and closes its window, `hystart` ends slow start before a queue overflows, `search` looks for what it has left, `prr` leads
 //!   the window down while losses are repaired, `sounding` finds out how long the path is without its own queue, `company` whether
 //!   others fill that queue, `lossy` whether losses mean congestion at all.
 //! - `bbr`: a model of the path, of the rate at which it delivers and its least round trip.
@@ -18,6 +18,7 @@ mod loss_based;
 mod lossy;
 mod max_rate;
 mod prr;
+mod search;
 mod select;
 mod sounding;
 

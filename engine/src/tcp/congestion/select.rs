@@ -58,6 +58,14 @@ impl Controller {
         }
     }
 
+    /// Whether the highest rate of late, from which follows what may be in flight, is to be forgotten soon.
+    pub(in crate::tcp) fn forgets_soon(&self) -> bool {
+        match self {
+            Controller::Automatic(one) | Controller::Cubic(one) => one.forgets_soon(),
+            Controller::Bbr(_) => false,
+        }
+    }
+
     /// Whether others fill the queue, so that there may be more in flight than [`Path::most`].
     #[inline]
     pub(in crate::tcp) fn has_company(&self) -> bool {

@@ -24,6 +24,8 @@ pub(super) struct Sounding {
     /// The least round trip that was seen since the last sounding began, in microseconds. It does not rise with the least of late: what a
     /// window keeps in the queue would be taken for the path's length after a while, and as much again be kept behind it.
     least: u32,
+    /// It was sounded once.
+    sounded: bool,
     /// Until when it is; then, until when what was sent meanwhile is acknowledged.
     until: Instant,
 }
@@ -41,7 +43,7 @@ fn micros(time: Duration) -> u32 {
 
 impl Default for Sounding {
     fn default() -> Sounding {
-        Sounding { clear_at: Instant::ZERO, bound: NONE, least: u32::MAX, until: Instant::ZERO }
+        Sounding { clear_at: Instant::ZERO, bound: NONE, least: u32::MAX, sounded: false, until: Instant::ZERO }
     }
 }
 
@@ -50,6 +52,11 @@ impl Sounding {
     #[inline]
     pub(super) fn bound(&self, window: u32) -> u32 {
         window.min(self.bound)
+    }
+
+    /// Whether a sounding has ended.
+    pub(super) fn has_sounded(&self) -> bool {
+        self.sounded
     }
 
     /// Whether what is acknowledged now was in flight while the path was sounded.
@@ -66,6 +73,7 @@ impl Sounding {
             self.least = self.least.min(micros(path.latest));
             if path.now >= self.until {
                 self.bound = NONE;
+                self.sounded = true;
                 self.clear_at = path.now;
                 self.until = path.now + path.latest;
             }

@@ -16,6 +16,10 @@ use crate::time::{Duration, Instant};
 const MAX_REORDER: u8 = 16;
 /// Round trips over which the highest rate of delivery is kept, and once more as many.
 const RATE_ROUNDS: u8 = 8;
+/// On a long path this time is enough, and so many round trips: of two connections the one with more would else be held to less only
+/// seconds after the other one has taken it.
+const RATE_FOR: Duration = Duration::from_millis(500);
+const RATE_ROUNDS_LEAST: u8 = 3;
 /// Recoveries after which a reordering window that has grown is narrowed again (RFC 8985 section 6.2, step 4).
 const REORDER_PERSISTS: u8 = 16;
 
@@ -105,12 +109,20 @@ impl Sender {
         duplicate.then_some((start, end))
     }
 
+    /// Whether the round trips of this period are enough although they are few.
+    fn forgets_rate(&self) -> bool {
+        let Some(srtt) = self.rtt.srtt() else { return false };
+        self.rate_rounds >= RATE_ROUNDS_LEAST
+            && srtt.total_micros().saturating_mul(self.rate_rounds.into()) >= RATE_FOR.total_micros()
+            && self.controller.forgets_soon()
+    }
+
     /// The highest rate of late, in which what the host was too slow for counts only when it is more.
     #[inline]
     fn note_rate(&mut self, sample: &Sample) {
         if sample.round_start {
             self.rate_rounds += 1;
-            if self.rate_rounds >= RATE_ROUNDS {
+            if self.rate_rounds >= RATE_ROUNDS || self.forgets_rate() {
                 self.rate_rounds = 0;
                 self.rate.advance();
             }

@@ -257,6 +257,21 @@ fn the_queue_that_our_sender_keeps_does_not_grow_with_time() {
     assert!(shares(&long, &figures)[0] > 0.95, "{figures:?}");
 }
 
+/// One of ours that begins a second later on a long path. In the shorter queue its slow start ends with what the other one's overflows, at a
+/// tenth of its share. In the longer one nothing is lost, but the other one's queue ends it.
+#[test]
+fn one_of_ours_that_comes_late_to_a_long_path_gets_its_share() {
+    let config = Config { send_limit: config().send_limit / 2, ..config() };
+    for queue in [512, 2048] {
+        let mut late = setup(50, 200, queue, &[Kind::Ours(config); 2], 20);
+        late.flows[1].start = millis(1000);
+        let figures = run(&late);
+        let shares = shares(&late, &figures);
+        assert!(jain(&shares) >= 0.9, "{queue} KiB: {shares:?}");
+        assert!(figures.dropped() < 0.01, "{queue} KiB: {figures:?}");
+    }
+}
+
 /// The harm that noticing others could do: several of ours that lose something now and then, each of which sees the others' part of the queue.
 #[test]
 fn several_of_ours_with_losses_keep_a_long_queue_short() {
