@@ -6,7 +6,7 @@
 //! is tried again ever more seldom, and only while answers come soon after all.
 //!
 //! Datagrams that come one behind the other are awaited alike: each sleep between two of them is an interrupt that holds up
-//! their sender.
+//! their sender. And so is what the guest says to bytes that it was given: it asks again, or acknowledges them.
 
 use super::lesson::{Lesson, Rule, Step};
 use super::vigil::{Vigil, Wait};

@@ -4,6 +4,10 @@
 //! than the frames that it brought: a connect may have been done at once, and a host on the same machine may have answered
 //! while its question was being sent. Asking then saves a round; asking in vain costs about as much. So it is tried now and
 //! then, and goes on for as long as there are answers.
+//!
+//! But where several ask at once, as the connections of a browser or a proxy do, the next frame brings the next question: all of them are
+//! heard first and the answers taken together. To take each question to its host and each answer to the guest by itself wakes both of them for
+//! each.
 
 use super::lesson::{Lesson, Rule, Step};
 
@@ -20,8 +24,7 @@ pub enum Glance {
 
 /// Rounds for which the poller is not asked, at most, when the application does not tell what it saw and frames keep
 /// coming (slirp4netns, which reports an error after every frame), and when it says that there was nothing.
-const UNASKED_UNKNOWN: u8 = 7;
-const UNASKED_QUIET: u8 = 31;
+const UNASKED: u8 = 31;
 
 /// The poller, asked on the off chance, has news or none.
 #[derive(Debug)]
@@ -47,15 +50,14 @@ pub(super) struct Asking {
 }
 
 impl Asking {
-    /// Whether to ask in a round that brought `frames`, in which a stream was made or not.
-    pub(super) fn is_due(&mut self, glance: Glance, frames: u32, new_stream: bool) -> bool {
+    /// Whether to ask in a round that brought `frames`, the so many-th in a row that brought some, and in which a stream was made or not.
+    pub(super) fn is_due(&mut self, glance: Glance, frames: u32, run: u64, new_stream: bool) -> bool {
         let off_chance = frames > 0 && glance != Glance::News;
         let may_wait = match glance {
             Glance::News => 0,
             Glance::Unknown if frames == 0 => 0,
-            _ if new_stream || (off_chance && self.lesson.trust() > 0) => 0,
-            Glance::Unknown => UNASKED_UNKNOWN,
-            Glance::Quiet => UNASKED_QUIET,
+            _ if new_stream || (off_chance && run <= 1 && self.lesson.trust() > 0) => 0,
+            Glance::Unknown | Glance::Quiet => UNASKED,
         };
         if self.unasked < may_wait {
             self.unasked += 1;
@@ -72,7 +74,7 @@ impl Asking {
 
     /// Rounds without frames and news in which [`Asking::is_due`] would say no, one behind the other.
     pub(super) fn left(&self) -> u8 {
-        UNASKED_QUIET.saturating_sub(self.unasked)
+        UNASKED.saturating_sub(self.unasked)
     }
 
     /// So many of them have passed.
@@ -98,13 +100,13 @@ mod tests {
         let mut asked = 0;
         for round in 0..count {
             let mut done = false;
-            if asking.is_due(Glance::Quiet, 1, false) {
+            if asking.is_due(Glance::Quiet, 1, 1, false) {
                 asked += 1;
                 done = answered_at_once(round);
                 asking.answered(done);
             }
             if !done {
-                assert!(asking.is_due(Glance::News, 0, false));
+                assert!(asking.is_due(Glance::News, 0, 0, false));
                 asking.answered(true);
             }
         }
@@ -133,20 +135,37 @@ mod tests {
     fn what_the_application_saw_and_a_new_stream_are_looked_at_at_once() {
         let mut asking = Asking::default();
         for _ in 0..3 {
-            assert!(asking.is_due(Glance::News, 0, false) && asking.is_due(Glance::News, 5, false));
-            assert!(asking.is_due(Glance::Unknown, 0, false));
-            assert!(asking.is_due(Glance::Quiet, 1, true) && asking.is_due(Glance::Unknown, 1, true));
-            assert!(!asking.is_due(Glance::Quiet, 0, false) && !asking.is_due(Glance::Quiet, 1, false));
+            assert!(asking.is_due(Glance::News, 0, 0, false) && asking.is_due(Glance::News, 5, 1, false));
+            assert!(asking.is_due(Glance::Unknown, 0, 0, false));
+            assert!(asking.is_due(Glance::Quiet, 1, 1, true) && asking.is_due(Glance::Unknown, 1, 1, true));
+            assert!(!asking.is_due(Glance::Quiet, 0, 0, false) && !asking.is_due(Glance::Quiet, 1, 1, false));
         }
     }
 
     #[test]
     fn an_application_that_never_sees_news_is_not_believed_for_ever() {
         let mut asking = Asking::default();
-        let due = (0..320).filter(|_| asking.is_due(Glance::Quiet, 0, false)).count();
+        let due = (0..320).filter(|_| asking.is_due(Glance::Quiet, 0, 0, false)).count();
         assert_eq!(due, 10);
         let mut asking = Asking::default();
-        let due = (0..320).filter(|_| asking.is_due(Glance::Unknown, 1, false)).count();
-        assert_eq!(due, 40);
+        let due = (0..320).filter(|_| asking.is_due(Glance::Unknown, 1, 1, false)).count();
+        assert_eq!(due, 10);
+    }
+
+    #[test]
+    fn questions_that_come_in_a_row_are_heard_before_the_poller_is_asked() {
+        for glance in [Glance::Unknown, Glance::Quiet] {
+            let mut asking = Asking::default();
+            exchanges(&mut asking, 40, |_| true);
+            assert!(asking.is_due(glance, 1, 1, false), "the first of them may be the only one");
+            for run in 2..16 {
+                assert!(!asking.is_due(glance, 1, run, false), "{glance:?} {run}");
+            }
+            let news = if glance == Glance::Quiet { Glance::News } else { glance };
+            assert!(asking.is_due(news, 0, 0, false), "that was all");
+            // A guest that never stops does not keep the hosts waiting for ever.
+            let due = (2..322).filter(|run| asking.is_due(glance, 1, *run, false)).count();
+            assert_eq!(due, 10);
+        }
     }
 }

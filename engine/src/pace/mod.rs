@@ -2,8 +2,8 @@
 //!
 //! The signals are marked by whoever notices them: frames of the guest, bytes and datagrams from hosts, something given to
 //! a host, a new stream, datagrams without room on their way; with them go the time and what the application saw. There are
-//! these verdicts. Before the application's sleep, whether it may [`Rest`]: it is kept awake where bulk (`bulk`), an answer or the next
-//! datagrams (`answers`) are expected sooner than it could be woken, each for a bounded time and number of rounds
+//! these verdicts. Before the application's sleep, whether it may [`Rest`]: it is kept awake where bulk (`bulk`), an answer, the next
+//! datagrams or what the guest says to what it was given (`answers`) are expected sooner than it could be woken, each for a bounded time and number of rounds
 //! (`vigil`); and whether 0 ms mean "at once" for it at all (`zero`). After the sleep, a [`Round`]: whether the poller is
 //! asked (`asking`), for how long what is staged for the host may be held for more (`hold`), in runs of rounds that each bring a
 //! frame (`run`), and how many datagrams may come in beside those (`ration`). With each segment, whether what its connection has staged is handed over (`staging`,
@@ -105,6 +105,8 @@ pub(crate) struct Pace {
     answers: Answers,
     /// The same for the next datagrams where some have come.
     datagrams: Answers,
+    /// The same for what the guest says to what it was given.
+    replies: Answers,
     asking: Asking,
     zero: Zero,
     /// Datagrams had the first of what there was room for.
@@ -205,7 +207,8 @@ impl Pace {
         let bulk = self.bulk.before_sleep(brought, now);
         let answer = self.answers.before_sleep(marks.contains(Marks::GAVE), now);
         let datagram = self.datagrams.before_sleep(marks.contains(Marks::DATAGRAMS), now);
-        let awake = bulk || answer || datagram;
+        let reply = self.replies.before_sleep(marks.contains(Marks::BROUGHT), now);
+        let awake = bulk || answer || datagram || reply;
         self.marks -= Marks::BEFORE_SLEEP;
         self.marks.set(Marks::AWAKE, awake);
         self.marks.set(Marks::ZERO, told == 0);
@@ -219,7 +222,7 @@ impl Pace {
         if self.frames == 0 && !self.marks.intersects(Marks::AFTER_SLEEP) {
             self.run.round_ended(0);
             self.ration.end();
-            return Round { asks: self.asking.is_due(glance, 0, false), hold: Hold::NOTHING };
+            return Round { asks: self.asking.is_due(glance, 0, 0, false), hold: Hold::NOTHING };
         }
         self.weigh_round(glance, now)
     }
@@ -235,9 +238,10 @@ impl Pace {
         if frames > 0 {
             // What comes now may well be an answer to the guest.
             self.datagrams.forget();
+            self.replies.came(now);
         }
         self.ration.begin_round(frames, self.run.length(), now);
-        Round { asks: self.asking.is_due(glance, frames, new_stream), hold: Hold::after(frames) }
+        Round { asks: self.asking.is_due(glance, frames, self.run.length(), new_stream), hold: Hold::after(frames) }
     }
 
     /// A segment of a connection has come, with which so many bytes are staged. True when they are to be handed over to the
@@ -343,5 +347,40 @@ mod tests {
             pace.datagrams_first()
         });
         assert_eq!(firsts, [true, false, true, false]);
+    }
+
+    /// The guest is given an answer and asks again so many microseconds later; a round without sleep takes one. Returns in how many of
+    /// the last 100 exchanges the application slept, and how long it was kept awake in all of them.
+    fn asks_again_after(wait: i64) -> (u32, i64) {
+        let (mut pace, mut clock) = (Pace::default(), 0);
+        let (mut slept, mut awake) = (0, 0);
+        for exchange in 0..2_000 {
+            pace.on_bytes(100);
+            let asks = clock + wait;
+            let mut sleeps = false;
+            while clock < asks {
+                if pace.before_sleep(1_000, Instant::from_micros(clock)).awake {
+                    (clock, awake) = (clock + 1, awake + 1);
+                } else {
+                    (clock, sleeps) = (asks, true);
+                }
+                if clock >= asks {
+                    pace.on_frame();
+                }
+                pace.begin_round(Glance::Quiet, Instant::from_micros(clock));
+            }
+            slept += u32::from(sleeps && exchange >= 1_900);
+        }
+        (slept, awake)
+    }
+
+    #[test]
+    fn what_a_guest_says_at_once_is_waited_for_awake_and_else_asleep() {
+        assert_eq!(asks_again_after(12).0, 0);
+        for wait in [60, 5_000] {
+            let (slept, awake) = asks_again_after(wait);
+            assert_eq!(slept, 100, "after {wait}");
+            assert!(awake < 25 * 100, "{awake} µs of 2,000 exchanges after {wait}");
+        }
     }
 }
