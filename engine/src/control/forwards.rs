@@ -1,6 +1,7 @@
 //! Host forwards: listed, added, removed, replaced. A request is done whole or not at all.
 
 use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::ops;
 
@@ -18,8 +19,11 @@ use crate::host::fault::Fault;
 use crate::host::limit;
 use crate::stack::Stack;
 
+/// The path may be there for whoever has asked, and not for this process.
+const ELSEWHERE: &str = "if its folder is there for you, this program has left its file system (as in a sandbox)";
+
 /// How many are added or removed in one round.
-const SLICE: usize = 256;
+const SLICE: usize = 32;
 /// The most of one request: all that there may be.
 const MOST: usize = 2 * 65_536;
 /// Handles of one answer that say which port the host chose.
@@ -149,6 +153,11 @@ impl Adding {
             ForwardError::Listen { address, error } if Fault::of(error) == Fault::Descriptors => {
                 let limit = limit::descriptors();
                 Trouble::of_system(format!("listen: {address}: the process may have {limit} descriptors"), error)
+            }
+            ForwardError::Listen { address: ListenAddress::Unix(path), error }
+                if error.kind() == ErrorKind::NotFound =>
+            {
+                Trouble::of_system(format!("listen: {path}"), error).and(ELSEWHERE)
             }
             ForwardError::Listen { address, error } => Trouble::of_system(format!("listen: {address}"), error),
             ForwardError::TooMany { .. } | ForwardError::Unwatched(_) => Trouble::new(Kind::Limit, reason(error)),

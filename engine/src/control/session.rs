@@ -13,7 +13,7 @@ use crate::stack::Stack;
 use crate::stack::attendant::More;
 
 /// Requests of one client that are done in one round.
-const BUDGET: usize = 16;
+const BUDGET: usize = 4;
 
 /// What a request comes to at first.
 pub(super) enum Step {

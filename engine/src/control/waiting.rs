@@ -19,7 +19,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) const MOST: usize = 256;
 
 /// What one round does of them: forwards that are added or removed.
-const SLICE: usize = 256;
+const SLICE: usize = 32;
 
 /// A range that waits, and why its last try was in vain.
 struct Waiter {

@@ -45,6 +45,8 @@ pub(crate) mod socket;
 #[cfg(unix)]
 mod socket_calls;
 pub(crate) mod started;
+#[cfg(feature = "control")]
+pub(crate) mod stopwatch;
 #[cfg(unix)]
 #[cfg_attr(not(target_os = "linux"), path = "no_tap.rs")]
 pub(crate) mod tap;

@@ -152,9 +152,8 @@ pub struct Stack {
     recording: recording::Recording,
     #[cfg(feature = "control")]
     attendant: Option<Box<dyn attendant::Attendant>>,
-    /// It has had its time in this round.
     #[cfg(feature = "control")]
-    attended: bool,
+    attendance: attendant::Attendance,
     /// See [`Stack::forwards_changed`].
     #[cfg(feature = "control")]
     forwards_changed: u64,
@@ -258,7 +257,7 @@ impl Stack {
             #[cfg(feature = "control")]
             attendant: None,
             #[cfg(feature = "control")]
-            attended: false,
+            attendance: attendant::Attendance::default(),
             #[cfg(feature = "control")]
             forwards_changed: 0,
         };

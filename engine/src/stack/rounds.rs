@@ -185,7 +185,7 @@ impl Stack {
         self.loop_state.asleep = false;
         self.loop_state.turns = MAX_TURNS;
         #[cfg(feature = "control")]
-        (self.attended = false);
+        (self.attendance.attended = false);
         let made = self.cx.egress.position();
         self.begin_looking(made);
         self.cx.egress.begin_round(self.cx.now);
