@@ -20,7 +20,7 @@ pub struct Work {
 pub const ALL: &[Work] = &[
     Work { name: "ping", about: "an ARP request and an ICMP echo, both answered", units: 1000, run: ping },
     Work { name: "dhcp", about: "DISCOVER, OFFER, REQUEST and ACK", units: 1000, run: dhcp },
-    Work { name: "udp_g2h", about: "a datagram of 1472 octets, guest to host", units: 1000, run: udp_up },
+    Work { name: "udp_g2h", about: "a datagram of 1472 octets, guest to host", units: 10_000, run: udp_up },
     Work { name: "udp_h2g", about: "a datagram of 1472 octets, host to guest", units: 10_000, run: udp_down },
     Work { name: "tcp_g2h", about: "a full segment, guest to host, in bursts of 44", units: 1980, run: tcp_up },
     Work {

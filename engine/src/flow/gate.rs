@@ -11,6 +11,8 @@ mod guarded;
 mod learned;
 #[cfg(feature = "policy")]
 mod spoken;
+#[cfg(feature = "policy")]
+mod ways;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -47,6 +49,9 @@ pub(crate) struct Admission {
     /// The first datagrams have said a name: others may begin something else.
     #[cfg(feature = "policy")]
     spoken: bool,
+    /// The rule leads elsewhere.
+    #[cfg(feature = "policy")]
+    led: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +80,8 @@ impl Admission {
             rule,
             #[cfg(feature = "policy")]
             spoken: false,
+            #[cfg(feature = "policy")]
+            led: false,
         }
     }
 
@@ -83,6 +90,13 @@ impl Admission {
     #[inline]
     pub(crate) fn is_spoken(self) -> bool {
         self.spoken
+    }
+
+    /// Whether it may begin, and goes where the rule leads it.
+    #[cfg(feature = "policy")]
+    #[inline]
+    pub(crate) fn is_led(self) -> bool {
+        self.led && self.is_allowed()
     }
 
     #[inline]
@@ -275,7 +289,7 @@ impl Gate {
 
     /// Where the rule that has let a flow in leads it.
     pub(crate) fn via(&self, admission: Admission) -> Option<&crate::policy::Via> {
-        let rule = admission.rule().filter(|_| admission.is_allowed())?;
+        let rule = admission.rule().filter(|_| admission.is_led())?;
         self.guarded.as_ref()?.via(rule.get())
     }
 
@@ -303,7 +317,7 @@ impl Gate {
         now: Instant,
     ) -> Admission {
         let Some(guarded) = &mut self.guarded else { return Admission::OPEN };
-        let way = (guest, named, guarded::Way::Out);
+        let way = (guest, named, ways::Way::Out);
         let admission = guarded.once_to(real, way, now, |it| it.out(Protocol::Udp, guest, named, real, now));
         guarded.expect_answers(guest, admission);
         admission
@@ -312,14 +326,14 @@ impl Gate {
     /// [`Gate::service`] for a datagram.
     pub(crate) fn datagram_to(&mut self, service: Service, guest: Endpoint, named: Endpoint) -> Admission {
         let Some(guarded) = &mut self.guarded else { return Admission::OPEN };
-        let way = guarded::Way::Service(service);
+        let way = ways::Way::Service(service);
         guarded.once((guest, named, way), |it| it.service(service, Protocol::Udp, guest, named))
     }
 
     /// [`Gate::incoming`] for a datagram.
     pub(crate) fn datagram_in(&mut self, guest: Endpoint, peer: SocketAddr) -> Admission {
         let Some(guarded) = &mut self.guarded else { return Admission::OPEN };
-        let key = (guest, peer.into(), guarded::Way::In);
+        let key = (guest, peer.into(), ways::Way::In);
         guarded.once(key, |it| it.incoming(Protocol::Udp, guest, peer))
     }
 
@@ -329,7 +343,7 @@ impl Gate {
         let Some(guarded) = &mut self.guarded else { return Admission::OPEN };
         // What is remembered is the real address. Several of them can have one name, and that a datagram came from one of them opens no way
         // to the others.
-        let key = (guest, real.into(), guarded::Way::Answer);
+        let key = (guest, real.into(), ways::Way::Answer);
         guarded.once_to(real, key, now, |it| it.out(Protocol::Udp, guest, named, real, now))
     }
 

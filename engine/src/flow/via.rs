@@ -54,6 +54,20 @@ impl Course {
     }
 }
 
+impl Admission {
+    /// The lane of who is no name server, which is `by_rule` where a rule leads there.
+    #[inline]
+    pub(crate) fn lane(self, by_rule: impl FnOnce() -> Lane) -> Lane {
+        #[cfg(feature = "policy")]
+        if self.is_led() {
+            return by_rule();
+        }
+        #[cfg(not(feature = "policy"))]
+        let _ = by_rule;
+        Lane::Plain
+    }
+}
+
 /// What is to be said to a proxy before anything else, where there is one.
 #[cfg(feature = "policy")]
 pub(crate) type Words = Option<Box<crate::proxy::Dialogue>>;
@@ -106,10 +120,10 @@ impl Context {
     pub(crate) fn course(&self, admission: Admission, named: Endpoint, real: SocketAddr) -> Course {
         if self.looks_at_queries() && self.policy.is_name_server(named) {
             Course::along(real, Lane::Queries)
-        } else if admission.rule().is_none() {
-            Course::along(real, Lane::Plain)
-        } else {
+        } else if admission.is_led() {
             self.course_by_rule(admission, named, real)
+        } else {
+            Course::along(real, Lane::Plain)
         }
     }
 

@@ -1,44 +1,22 @@
-//! The gate of a stack that has a policy: what it asks, and which ways of datagrams it has found open.
+//! The gate of a stack that has a policy: what it asks, and what it has found (`ways`, `learned`, `spoken`).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
 
 #[cfg(feature = "control")]
 use super::Open;
 use super::learned::Learned;
 use super::spoken::Spoken;
+use super::ways::{Key, UNUSED, Way, Ways};
 use super::{Admission, Endpoint, Fate, NonZeroU32};
 #[cfg(feature = "control")]
 use crate::policy::Direction;
 use crate::policy::{Action, Heard, Name, Policy, Protocol, Question, QuicSpoken, Reason, Service, Verdict, Via};
 use crate::time::{Duration, Instant};
 
-/// Ways of datagrams that are known to be open. When there are more, all are forgotten, and each is judged again.
-const MAX_KNOWN: usize = 8192;
-
-/// How long a way to an address that counts for a name stays open after the last datagram: as long as the flow does, not only as long as
-/// the name counts.
-const UNUSED: Duration = Duration::from_secs(240);
-
-/// Which question a way was found open by.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Way {
-    Out,
-    Service(Service),
-    Answer,
-    In,
-}
-
-/// The guest's end, the other one, and the question.
-type Key = (Endpoint, Endpoint, Way);
-
 pub(super) struct Guarded {
     policy: Arc<Policy>,
-    /// With the verdict that opened them, and how long they stay open, where that ends.
-    known: HashMap<Key, (Admission, Option<Instant>), RandomState>,
+    ways: Ways,
     learned: Learned,
     /// What connections of QUIC have said.
     spoken: Spoken,
@@ -50,25 +28,11 @@ pub(super) struct Guarded {
     bare: bool,
 }
 
-fn admission(Verdict { action, reason }: Verdict) -> Admission {
-    let fate = match (action, reason) {
-        (_, Reason::Hello(_)) => Fate::Listening,
-        (Action::Allow, _) => Fate::Allowed,
-        (Action::Deny, _) => Fate::Denied,
-        (Action::Drop, _) => Fate::Dropped,
-    };
-    let rule = match reason {
-        Reason::Rule(number) | Reason::Hello(number) => NonZeroU32::new(number),
-        _ => None,
-    };
-    Admission::by(fate, rule)
-}
-
 impl Guarded {
     pub(super) fn new(policy: Arc<Policy>) -> Guarded {
         Guarded {
             policy,
-            known: HashMap::default(),
+            ways: Ways::default(),
             learned: Learned::default(),
             spoken: Spoken::default(),
             #[cfg(feature = "control")]
@@ -76,6 +40,21 @@ impl Guarded {
             #[cfg(feature = "control")]
             bare: false,
         }
+    }
+
+    fn admission(&self, Verdict { action, reason }: Verdict) -> Admission {
+        let fate = match (action, reason) {
+            (_, Reason::Hello(_)) => Fate::Listening,
+            (Action::Allow, _) => Fate::Allowed,
+            (Action::Deny, _) => Fate::Denied,
+            (Action::Drop, _) => Fate::Dropped,
+        };
+        let rule = match reason {
+            Reason::Rule(number) | Reason::Hello(number) => NonZeroU32::new(number),
+            _ => None,
+        };
+        let led = rule.is_some_and(|rule| self.policy.via(rule.get()).is_some());
+        Admission { led, ..Admission::by(fate, rule) }
     }
 
     pub(super) fn out(
@@ -92,7 +71,7 @@ impl Guarded {
         }
         let names = self.learned.names(real.ip(), now);
         let counts = |rule| names.clone().any(|known| known.has(rule));
-        let admission = admission(self.policy.judge_among(&question, counts));
+        let admission = self.admission(self.policy.judge_among(&question, counts));
         match self.spoken.heard(guest, real) {
             Some(heard) if admission.listens() && protocol == Protocol::Udp => self.said(&question, heard, counts),
             _ => admission,
@@ -101,10 +80,9 @@ impl Guarded {
 
     /// What becomes of datagrams of a connection that has said this.
     fn said(&self, question: &Question, heard: &Heard, counts: impl Fn(u32) -> bool) -> Admission {
-        let admission = admission(self.policy.judge_hello_among(question, heard, counts));
+        let admission = self.admission(self.policy.judge_hello_among(question, heard, counts));
         // A rule that leads elsewhere has come to be about it only now.
-        let leads = admission.rule().is_some_and(|rule| self.policy.via(rule.get()).is_some());
-        if admission.is_allowed() && leads {
+        if admission.is_led() {
             return Admission::by(Fate::Denied, admission.rule());
         }
         Admission { spoken: true, ..admission }
@@ -130,8 +108,8 @@ impl Guarded {
         if admission.is_allowed() {
             let until = counts.then(|| now + UNUSED);
             self.spoken.note((guest, real), heard, spoken, now);
-            self.note((guest, named, Way::Out), admission, until);
-            self.note((guest, real.into(), Way::Answer), admission, until);
+            self.ways.note((guest, named, Way::Out), admission, until);
+            self.ways.note((guest, real.into(), Way::Answer), admission, until);
         }
         admission
     }
@@ -151,7 +129,7 @@ impl Guarded {
         let question = Question::out(Protocol::Tcp, guest.socket_address(), named.socket_address(), real);
         let names = self.learned.names(real.ip(), now);
         let counts = |rule| names.clone().any(|known| known.has(rule));
-        admission(self.policy.judge_hello_among(&question, heard, counts))
+        self.admission(self.policy.judge_hello_among(&question, heard, counts))
     }
 
     pub(super) fn incoming(&self, protocol: Protocol, guest: Endpoint, peer: SocketAddr) -> Admission {
@@ -167,7 +145,7 @@ impl Guarded {
         if self.keeps_out(question.service) {
             return Admission::by(Fate::Drained, None);
         }
-        admission(self.policy.judge(question))
+        self.admission(self.policy.judge(question))
     }
 
     /// Whether nothing may begin. Whoever drains a network wants no more of it than what keeps the guest on it.
@@ -199,7 +177,7 @@ impl Guarded {
 
     pub(super) fn question(&self, guest: IpAddr, name: &Name) -> (Admission, Vec<u32>) {
         let rules = self.policy.rules_about(name);
-        (admission(self.policy.judge_name_by(guest, &rules)), rules)
+        (self.admission(self.policy.judge_name_by(guest, &rules)), rules)
     }
 
     pub(super) fn may_stand(&self, guest: IpAddr, rules: &[u32], ip: IpAddr) -> bool {
@@ -215,12 +193,12 @@ impl Guarded {
 
     /// Judges unless this way is known to be open.
     pub(super) fn once(&mut self, key: Key, judge: impl FnOnce(&Guarded) -> Admission) -> Admission {
-        if let Some((known, _)) = self.known.get(&key) {
-            return *known;
+        if let Some(known) = self.ways.get(&key) {
+            return known;
         }
         let admission = judge(self);
         if admission.is_allowed() {
-            self.note(key, admission, None);
+            self.ways.note(key, admission, None);
         }
         admission
     }
@@ -233,22 +211,17 @@ impl Guarded {
         now: Instant,
         judge: impl FnOnce(&Guarded) -> Admission,
     ) -> Admission {
-        match self.known.get_mut(&key) {
-            Some((known, None)) => return *known,
-            Some((known, Some(until))) if *until > now => {
-                *until = now + UNUSED;
-                return *known;
-            }
-            _ => {}
+        if let Some(known) = self.ways.find(&key, now) {
+            return known;
         }
         let admission = judge(self);
         if admission.is_allowed() {
             let counts = self.learned.names(real.ip(), now).next().is_some();
             let until = counts.then(|| now + UNUSED);
-            self.note(key, admission, until);
+            self.ways.note(key, admission, until);
             // Who may be sent to may answer, also when the name has ceased to count meanwhile.
             if counts {
-                self.note((key.0, real.into(), Way::Answer), admission, until);
+                self.ways.note((key.0, real.into(), Way::Answer), admission, until);
             }
         }
         admission
@@ -256,20 +229,13 @@ impl Guarded {
 
     /// Where a rule leads elsewhere, that is where the answers come from.
     pub(super) fn expect_answers(&mut self, guest: Endpoint, admission: Admission) {
-        let rule = admission.rule().filter(|_| admission.is_allowed());
+        let rule = admission.rule().filter(|_| admission.is_led());
         if let Some(Via::Address(led)) = rule.and_then(|rule| self.policy.via(rule.get())) {
             let key = (guest, (*led).into(), Way::Answer);
-            if !self.known.contains_key(&key) {
-                self.note(key, admission, None);
+            if self.ways.get(&key).is_none() {
+                self.ways.note(key, admission, None);
             }
         }
-    }
-
-    fn note(&mut self, key: Key, admission: Admission, until: Option<Instant>) {
-        if self.known.len() >= MAX_KNOWN {
-            self.known.clear();
-        }
-        self.known.insert(key, (admission, until));
     }
 }
 
@@ -292,7 +258,7 @@ impl Guarded {
     /// The ways that stay open lead where they have led: the verdict that opened them is kept.
     pub(super) fn drain(&mut self, open: impl Iterator<Item = Open>, now: Instant) {
         let by = |it: &Guarded, (guest, named, real): Open| {
-            let known = it.known.get(&(guest, named, Way::Out)).map(|(known, _)| *known);
+            let known = it.ways.get(&(guest, named, Way::Out));
             let judged = || Some(it.out(Protocol::Udp, guest, named, real?, now)).filter(|it| it.is_allowed());
             known.or_else(judged).unwrap_or(Admission::OPEN)
         };
@@ -305,7 +271,7 @@ impl Guarded {
             };
             let spoken = real.is_some_and(|real| self.spoken.heard(guest, real).is_some());
             let open = Admission { spoken, ..by };
-            self.known.extend(ways.map(|(other, way)| ((guest, other, way), (open, None))));
+            self.ways.keep(ways.map(|(other, way)| (guest, other, way)), open);
         }
     }
 
@@ -340,6 +306,7 @@ impl Guarded {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ways::MOST;
     use super::*;
     use crate::policy::Rule;
 
@@ -348,7 +315,7 @@ mod tests {
         let policy = Policy::builder().rule(Rule::allow().protocol(Protocol::Udp)).build().unwrap();
         let mut guarded = Guarded::new(policy.into());
         let guest = Endpoint::new([10, 0, 2, 15], 1);
-        for number in 0..3 * MAX_KNOWN {
+        for number in 0..3 * MOST {
             let named = Endpoint::new([192, (number >> 16) as u8, (number >> 8) as u8, number as u8], 9);
             let (real, now) = (named.socket_address(), Instant::ZERO);
             let out = |it: &Guarded| it.out(Protocol::Udp, guest, named, real, now);
@@ -356,7 +323,7 @@ mod tests {
             assert_eq!((first.is_allowed(), first.rule()), (true, NonZeroU32::new(1)));
             let again = guarded.once_to(real, (guest, named, Way::Out), now, |_| panic!("judged twice"));
             assert_eq!(again, first);
-            assert!(guarded.known.len() <= MAX_KNOWN);
+            assert!(guarded.ways.len() <= MOST);
         }
     }
 

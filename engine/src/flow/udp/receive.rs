@@ -202,12 +202,13 @@ impl UdpFlow {
 }
 
 impl Mapping {
-    /// Anybody may answer, but nobody that the guest is kept from. Whether it may ask the name server was judged.
+    /// Anybody may answer, but nobody that the guest is kept from. Whether it may ask the name server was judged, and this is none.
     #[cold]
     fn hears(&self, source: Endpoint, real: SocketAddr, cx: &mut Context) -> Option<Admission> {
         let answer = cx.gate.answer(self.guest, source, real, cx.now);
         // Whom it reaches through a proxy it hears through that.
-        (answer.is_allowed() && cx.course(answer, source, real).lane == self.lane).then_some(answer)
+        let lane = answer.lane(|| cx.course(answer, source, real).lane);
+        (answer.is_allowed() && lane == self.lane).then_some(answer)
     }
 
     /// The verdict by which a datagram of `real` may come through a host forward: because it may begin, or because the guest may,
