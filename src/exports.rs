@@ -63,6 +63,9 @@ pub unsafe extern "C" fn slirp_new(
                 return std::ptr::null_mut();
             }
         };
+        if let Some(said) = config_file::ignored() {
+            log::write(Level::Warning, &format!("slirp_new: {said}"));
+        }
         // SAFETY: the caller vouches for the structures as long as their version.
         let (config, version) = match unsafe { config::read(cfg, &settings) } {
             Ok(read) => read,

@@ -39,6 +39,11 @@ impl Display for Fault {
     }
 }
 
+/// There is no file that would be taken from there.
+pub(crate) fn ignored() -> Option<String> {
+    None
+}
+
 impl Settings {
     /// No settings.
     ///

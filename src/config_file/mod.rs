@@ -87,6 +87,14 @@ pub(crate) struct Settings {
     places: Places,
 }
 
+/// What is to be said where the environment names a file that is not taken from there.
+pub(crate) fn ignored() -> Option<String> {
+    let ignores = std::env::var_os(VARIABLE).is_some() && runs_with_other_rights();
+    ignores.then(|| {
+        format!("{VARIABLE} is ignored: this program has other rights than whoever has started it, and nothing of the file holds")
+    })
+}
+
 impl Settings {
     /// What the file says that the environment names; nothing where it names none. A program that runs with other rights
     /// than its caller's (setuid, setgid, file capabilities) takes no file from there.

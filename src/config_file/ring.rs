@@ -9,13 +9,33 @@ pub(super) const FILES: (u32, u32) = (1, 64);
 ///
 /// # Errors
 /// It is none: where it stands, and what is wrong with it.
-pub(super) fn within<T: PartialOrd + Copy + std::fmt::Display>(
+pub(super) fn within<T: PartialOrd + Copy + std::fmt::Display + TryInto<u64>>(
     number: &toml::Spanned<T>,
     (least, most): (T, T),
 ) -> Result<T, (std::ops::Range<usize>, String)> {
     let value = *number.get_ref();
     if value < least || value > most {
-        return Err((number.span(), format!("{value} is not {least} to {most}")));
+        // A bound that nothing can pass is none for whoever reads this.
+        let range = if most.try_into().is_ok_and(|most| most == u64::MAX) {
+            format!("{least} or more")
+        } else {
+            format!("{least} to {most}")
+        };
+        return Err((number.span(), format!("{value} is not {range}")));
     }
     Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_names_no_bound_that_is_none() {
+        let said = |outcome: Result<u64, (std::ops::Range<usize>, String)>| outcome.unwrap_err().1;
+        let number = |value| toml::Spanned::new(0..1, value);
+        assert_eq!(said(within(&number(5), MAX_BYTES)), "5 is not 1048576 or more");
+        assert_eq!(said(within(&number(65), (1, 64))), "65 is not 1 to 64");
+        assert_eq!(within(&number(64), (1, 64)).unwrap(), 64);
+    }
 }

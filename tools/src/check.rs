@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use oxislirp::policy::{Action, Policy, Protocol, Question, Reason, Verdict};
+use oxislirp::ControlOptions;
+use oxislirp::policy::{Action, Policy, Protocol, Question, Reason, Service, Verdict};
 
 use super::Failure;
-use super::client::say;
+use super::client::{self, say};
 use super::config_file::{self, Instance, Places, Settings};
 use super::obstacle;
 
@@ -28,9 +29,16 @@ pub(crate) fn check(file: &Path) -> Result<(), Failure> {
     let settings = Settings::parse(file, &text, &Instance::next()).map_err(failure)?;
     let places = Places::of(file, &text).map_err(failure)?;
     let sentences: String = sentences(&settings).into_iter().map(|sentence| sentence + "\n").collect();
-    let warnings: String = warnings(&settings, &places).into_iter().map(|text| format!("warning: {text}\n")).collect();
+    let mut warnings = warnings(&settings, &places);
+    // A file that is in force is no mistake: it is edited, and sent to its network.
+    let in_force = settings.control.as_ref().map(ControlOptions::path).filter(|path| client::is_network(path));
+    warnings.extend(in_force.map(|path| {
+        let (place, path) = (&places.control, path.display());
+        format!("{place}: a network listens at {path} now: no other one could begin with this file beside it")
+    }));
+    let warnings: String = warnings.into_iter().map(|text| format!("warning: {text}\n")).collect();
     say(&(sentences + &warnings))?;
-    let unmade = unmade(&settings, &places);
+    let unmade = unmade(&settings, &places, in_force.is_some());
     if unmade.is_empty() { Ok(()) } else { Err(Failure::new(unmade.join("\n"))) }
 }
 
@@ -78,6 +86,7 @@ fn warnings(settings: &Settings, places: &Places) -> Vec<String> {
     }
     warnings.extend(places.idle.iter().cloned());
     warnings.extend(settings.policy.as_ref().and_then(half_of_loopback));
+    warnings.extend(settings.policy.as_ref().and_then(unasked_names));
     for (rule, sentence) in settings.policy.iter().flat_map(|policy| policy.shadowed()) {
         let place = usize::try_from(rule).ok().and_then(|number| places.rules.get(number.checked_sub(1)?));
         warnings.push(place.map_or_else(|| sentence.clone(), |place| format!("{place}: {sentence}")));
@@ -121,8 +130,21 @@ fn half_of_loopback(policy: &Policy) -> Option<String> {
     ))
 }
 
+/// Names that can count for no address, as the guest may not ask for them. What says its name itself is found out without.
+fn unasked_names(policy: &Policy) -> Option<String> {
+    let guest = SocketAddr::from(([10, 0, 2, 15], 1024));
+    let asks = |protocol| {
+        let server = SocketAddr::from(([10, 0, 2, 3], 53));
+        policy.judge(&Question::service(Service::Dns, protocol, guest, server)).action == Action::Allow
+    };
+    let unasked = policy.opens_by_names() && !asks(Protocol::Udp) && !asks(Protocol::Tcp);
+    unasked.then(|| {
+        "policy.rule: there are rules with names, and none that lets the guest ask for them (`service = \"dns\"`): no address will count for a name".to_owned()
+    })
+}
+
 /// The files and sockets that could not be made here and now.
-fn unmade(settings: &Settings, places: &Places) -> Vec<String> {
+fn unmade(settings: &Settings, places: &Places, in_force: bool) -> Vec<String> {
     let files = |paths: Vec<PathBuf>, place: &str| {
         let found = paths
             .into_iter()
@@ -131,7 +153,7 @@ fn unmade(settings: &Settings, places: &Places) -> Vec<String> {
     };
     let capture = settings.capture.iter().flat_map(|capture| files(capture.paths().collect(), &places.capture));
     let log = settings.log.iter().flat_map(|log| files(log.paths().collect(), &places.log));
-    let control = settings.control.iter().filter_map(|control| {
+    let control = settings.control.iter().filter(|_| !in_force).filter_map(|control| {
         let path = control.path();
         Some(format!("{}: {}: {}", places.control, path.display(), obstacle::of_socket(path)?))
     });

@@ -152,6 +152,9 @@ pub(crate) enum Forward {
         listen: Vec<String>,
     },
     /// Has exactly these forwards be there.
+    #[command(
+        override_usage = "oxislirp ctl forward replace [OPTIONS] <FORWARDS>...\n       oxislirp ctl forward replace [OPTIONS] --none"
+    )]
     Replace {
         /// Each as PROTOCOL,LISTEN[,GUEST]: tcp,127.0.0.1:8080,:80 or unix,/run/ssh.sock,:22
         #[arg(required_unless_present = "none")]

@@ -24,6 +24,11 @@ pub(crate) struct Client {
     answer: Value,
 }
 
+/// Whether a network answers at this socket.
+pub(crate) fn is_network(socket: &Path) -> bool {
+    Client::connect(Some(socket)).is_ok()
+}
+
 impl Client {
     /// Connects to a socket, or to the only one that there is in the default places.
     ///

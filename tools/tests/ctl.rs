@@ -488,6 +488,13 @@ fn what_makes_sense_and_has_no_effect_is_warned_of() {
         assert_eq!(warnings(format!("{allow}{}", rule(fine))), [""; 0], "{fine}");
     }
     assert_eq!(warnings(rule("host = '127.0.0.0/8'")), [""; 0]);
+    let named = "[policy]\n[[policy.rule]]\naction = 'allow'\nname = 'a.test'\n";
+    let unasked = "policy.rule: there are rules with names, and none that lets the guest ask for them (`service = \"dns\"`): no address will count for a name";
+    assert_eq!(warnings(named.to_owned()), [unasked]);
+    for fine in ["service = 'dns'", "service = 'dns'\nprotocol = 'tcp'", "host = '192.0.2.1'"] {
+        let unasked = if fine.starts_with("host") { vec![unasked] } else { Vec::new() };
+        assert_eq!(warnings(format!("{named}[[policy.rule]]\naction = 'allow'\n{fine}\n")), unasked, "{fine}");
+    }
     let capture = format!("[capture]\nfile = '{}/frames'\n", folder.display());
     let text = format!(
         "{capture}rule = [1, 2]\nprotocol = 'icmp'\nremote-port = 7\n[limits]\n{}",

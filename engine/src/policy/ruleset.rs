@@ -252,6 +252,12 @@ impl Policy {
         !self.names.is_empty()
     }
 
+    /// Whether a rule allows addresses that have to count for a name first: the guest has to be able to ask for it.
+    #[must_use]
+    pub fn opens_by_names(&self) -> bool {
+        self.rules.iter().any(|rule| rule.action() == Action::Allow && rule.counts_names())
+    }
+
     /// Whether answers are looked through for addresses that are nobody's on the internet.
     #[must_use]
     pub fn strips(&self) -> bool {

@@ -65,11 +65,10 @@ impl Rule {
         let services: Vec<&str> = services.map(|(_, word)| *word).collect();
         write!(f, "{} to the guest", any_of(&services))?;
         self.write_guest(f)?;
-        if !(self.host.is_empty() && self.named.is_empty() && self.host_ports.is_empty()) {
+        if !(self.host.is_empty() && self.named.is_empty()) {
             f.write_str(", at ")?;
-            self.write_host(f)?;
         }
-        Ok(())
+        self.write_host(f)
     }
 
     fn write_guest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -159,6 +158,14 @@ mod tests {
             (
                 Rule::allow().service(Service::Dns).service(Service::Tftp).service(Service::Dhcp),
                 "allow the name server, DHCP or TFTP to the guest",
+            ),
+            (
+                Rule::allow().service(Service::Dns).host_ports([PortRange::one(53)]),
+                "allow the name server to the guest, port 53",
+            ),
+            (
+                Rule::allow().service(Service::GuestForward).named([cidr("10.0.2.9")]).host_ports([PortRange::one(80)]),
+                "allow guest forwards to the guest, at what the guest calls 10.0.2.9, port 80",
             ),
             (
                 Rule::allow().names(["*.example.org".parse().unwrap()]).protocol(Protocol::Tcp).hello(HelloKind::Tls),
