@@ -43,13 +43,13 @@ pub(super) struct Search {
     full: u32,
     /// The least round trip since the connection began, in microseconds. That of late may be of a queue.
     least: u32,
-    /// When the window could open again for the first time since.
-    since: Option<Instant>,
+    /// When the window could open again for the first time since; `ZERO` where it could not yet.
+    since: Instant,
 }
 
 impl Default for Search {
     fn default() -> Search {
-        Search { stage: Stage::Whole, full: 0, least: u32::MAX, since: None }
+        Search { stage: Stage::Whole, full: 0, least: u32::MAX, since: Instant::ZERO }
     }
 }
 
@@ -65,7 +65,7 @@ impl Search {
             Stage::Whole | Stage::Lost => Stage::Lost,
             Stage::Searches | Stage::Over => Stage::Over,
         };
-        self.since = None;
+        self.since = Instant::ZERO;
     }
 
     /// The round trips of late.
@@ -104,12 +104,14 @@ impl Search {
 
     /// Whether the queue is clearly shorter than the one in which something was lost.
     fn has_room(&mut self, path: &Path) -> bool {
-        let since = *self.since.get_or_insert(path.now);
+        if self.since == Instant::ZERO {
+            self.since = path.now;
+        }
         let Some(srtt) = path.rtt.srtt() else { return false };
         let least = Duration::from_micros(self.least.into());
         let quiet = Duration::from_micros(srtt.total_micros().saturating_mul(QUIET_ROUNDS));
         let full = Duration::from_micros(self.full.into());
-        if path.now - since < quiet || full <= clear(least) {
+        if path.now - self.since < quiet || full <= clear(least) {
             return false;
         }
         let queue = |rtt: Duration| rtt.total_micros().saturating_sub(least.total_micros());

@@ -174,7 +174,7 @@ const SYN_ACK: Flags = Flags::SYN.union(Flags::ACK);
 
 #[test]
 fn an_idle_connection_is_small() {
-    assert!(size_of::<Connection>() <= 936, "{}", size_of::<Connection>());
+    assert!(size_of::<Connection>() <= 968, "{}", size_of::<Connection>());
     let mut script = Script::established();
     script.push(5000);
     script.data(0, &[1; 1000]);
