@@ -495,7 +495,7 @@ fn records_are_begun_as_they_are_asked_for_or_refused() {
     };
     for word in ["capture.start", "log.start"] {
         assert_eq!(refused(&mut c, word, json!({ "files": 65 })), "files: 65 is not 1 to 64");
-        assert!(refused(&mut c, word, json!({ "max_bytes": 9 })).starts_with("max_bytes: 9 is not 1048576 to"));
+        assert!(refused(&mut c, word, json!({ "max_bytes": 9 })).starts_with("max_bytes: 9 is not 1048576 or more"));
     }
     assert!(refused(&mut c, "log.start", json!({ "snap_length": 96 })).contains("unknown field `snap_length`"));
     // Nobody is to wait for frames that cannot come.

@@ -186,7 +186,7 @@ mod tests {
         assert!(fault("remote = 'a.test'").starts_with("x.toml:3: capture.remote: `a.test`: no IP address"));
         assert!(fault("protocol = 'arp'").starts_with("x.toml:3: capture.protocol: `arp` is none of tcp, udp, icmp"));
         assert!(fault("guest-port = []").starts_with("x.toml:3: capture.guest-port: an empty list"));
-        assert!(fault("max-bytes = 10").contains("10 is not 1048576 to"));
+        assert!(fault("max-bytes = 10").contains("10 is not 1048576 or more"));
         assert!(fault("snaplen = 10").starts_with("x.toml:3: capture.snaplen: there is no `snaplen` here"));
         assert!(parse("[capture]\n").unwrap_err().contains("`file` is missing"));
         assert!(parse("[capture]\nfile = \"%x\"\n").unwrap_err().starts_with("x.toml:2: capture.file: "));

@@ -67,7 +67,7 @@ mod tests {
         assert_eq!(settings.log, Some(oxislirp::LogOptions::new("/x").max_bytes(1 << 20).files(9)));
         assert!(parse("[log]\nfile = \"\"\n").unwrap_err().starts_with("x.toml:2: log.file: the path is empty"));
         let fault = |text: &str| parse(&format!("[log]\nfile = 'x'\n{text}\n")).unwrap_err();
-        assert!(fault("max-bytes = 1").starts_with("x.toml:3: log.max-bytes: 1 is not 1048576 to"));
+        assert!(fault("max-bytes = 1").starts_with("x.toml:3: log.max-bytes: 1 is not 1048576 or more"));
         assert_eq!(fault("files = 0"), "x.toml:3: log.files: 0 is not 1 to 64");
     }
 }

@@ -106,9 +106,17 @@ fn not_opened(what: &str, error: io::Error) -> Trouble {
     Trouble::of_system(what, &error).and(ELSEWHERE)
 }
 
-fn within<T: PartialOrd + Copy + std::fmt::Display>(what: &str, value: T, least: T, most: T) -> Result<T, Trouble> {
+fn within<T: PartialOrd + Copy + std::fmt::Display + TryInto<u64>>(
+    what: &str,
+    value: T,
+    least: T,
+    most: T,
+) -> Result<T, Trouble> {
     if value < least || value > most {
-        return Err(Trouble::invalid(format!("{what}: {value} is not {least} to {most}")));
+        // A bound that nothing can pass is none for whoever reads this.
+        let endless = most.try_into().is_ok_and(|most| most == u64::MAX);
+        let range = if endless { format!("{least} or more") } else { format!("{least} to {most}") };
+        return Err(Trouble::invalid(format!("{what}: {value} is not {range}")));
     }
     Ok(value)
 }

@@ -357,6 +357,8 @@ proptest! {
 
     #[test]
     fn what_makes_sense_is_taken_by_both(text in file()) {
+        // Two short paths that came out alike: that makes no sense, which no schema can tell.
+        prop_assume!(!reader(&text).is_err_and(|said| said.ends_with(" as well")));
         prop_assert_eq!(reader(&text), Ok(()), "{}", text);
         prop_assert_eq!(schema(&text), Ok(()), "{}", text);
     }
