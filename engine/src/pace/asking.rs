@@ -7,7 +7,8 @@
 //!
 //! But where several ask at once, as the connections of a browser or a proxy do, the next frame brings the next question: all of them are
 //! heard first and the answers taken together. To take each question to its host and each answer to the guest by itself wakes both of them for
-//! each.
+//! each. Whether the next frame is a further question, or follows from the answer to this one, shows where an answer is not asked for: now and
+//! then it is not.
 
 use super::lesson::{Lesson, Rule, Step};
 
@@ -25,6 +26,9 @@ pub enum Glance {
 /// Rounds for which the poller is not asked, at most, when the application does not tell what it saw and frames keep
 /// coming (slirp4netns, which reports an error after every frame), and when it says that there was nothing.
 const UNASKED: u8 = 31;
+/// Frames after which it is tried again whether several ask at once, and how often that is believed without a sign of it.
+const TRIED_EACH: u8 = 16;
+const SEVERAL: u8 = 8;
 
 /// The poller, asked on the off chance, has news or none.
 #[derive(Debug)]
@@ -47,16 +51,25 @@ pub(super) struct Asking {
     lesson: Lesson<OffChance>,
     /// It is being asked on the off chance, and the answer says something of the next time.
     tried: bool,
+    /// So often it may still be believed that several ask at once.
+    several: u8,
+    /// Frames since that was tried.
+    untried: u8,
+    /// The answer was left for the next round, which shows whether a frame comes without it.
+    left: bool,
 }
 
 impl Asking {
     /// Whether to ask in a round that brought `frames`, the so many-th in a row that brought some, and in which a stream was made or not.
     pub(super) fn is_due(&mut self, glance: Glance, frames: u32, run: u64, new_stream: bool) -> bool {
         let off_chance = frames > 0 && glance != Glance::News;
+        if std::mem::take(&mut self.left) {
+            self.several = if frames > 0 { SEVERAL } else { self.several / 2 };
+        }
         let may_wait = match glance {
             Glance::News => 0,
             Glance::Unknown if frames == 0 => 0,
-            _ if new_stream || (off_chance && run <= 1 && self.lesson.trust() > 0) => 0,
+            _ if new_stream || (off_chance && self.lesson.trust() > 0 && !self.leaves(run)) => 0,
             Glance::Unknown | Glance::Quiet => UNASKED,
         };
         if self.unasked < may_wait {
@@ -70,6 +83,18 @@ impl Asking {
         // A new stream soon has news in any case: that it is connected.
         self.tried = off_chance && !new_stream;
         true
+    }
+
+    /// Whether the answer to a frame, the so many-th in a row, is left for the next round.
+    fn leaves(&mut self, run: u64) -> bool {
+        self.untried = self.untried.saturating_add(1);
+        // At the beginning of a row it shows most, but a row need not end.
+        let is_tried = self.untried >= if run == 2 { TRIED_EACH } else { 4 * TRIED_EACH };
+        self.left = run > 1 && (self.several > 0 || is_tried);
+        if self.left {
+            self.untried = 0;
+        }
+        self.left
     }
 
     /// Rounds without frames and news in which [`Asking::is_due`] would say no, one behind the other.
@@ -157,15 +182,38 @@ mod tests {
         for glance in [Glance::Unknown, Glance::Quiet] {
             let mut asking = Asking::default();
             exchanges(&mut asking, 40, |_| true);
-            assert!(asking.is_due(glance, 1, 1, false), "the first of them may be the only one");
-            for run in 2..16 {
-                assert!(!asking.is_due(glance, 1, run, false), "{glance:?} {run}");
-            }
             let news = if glance == Glance::Quiet { Glance::News } else { glance };
-            assert!(asking.is_due(news, 0, 0, false), "that was all");
+            let mut asked = Vec::new();
+            for _ in 0..20 {
+                asked.push((1..=8).filter(|run| asking.is_due(glance, 1, *run, false)).count());
+                assert!(asking.is_due(news, 0, 0, false), "that was all");
+                asking.answered(true);
+            }
+            // The first of them may be the only one.
+            let asked: usize = asked[4..].iter().sum();
+            assert!((16..=24).contains(&asked), "{asked} times for 128 frames, {glance:?}");
             // A guest that never stops does not keep the hosts waiting for ever.
             let due = (2..322).filter(|run| asking.is_due(glance, 1, *run, false)).count();
             assert_eq!(due, 10);
         }
+    }
+
+    /// Each round brings a question and has its answer, so that a further frame says nothing of others.
+    #[test]
+    fn one_who_is_answered_within_the_round_is_so_although_he_asks_in_each() {
+        let mut asking = Asking::default();
+        exchanges(&mut asking, 40, |_| true);
+        let (mut at_once, mut run) = (0, 0);
+        for _ in 0..1600 {
+            run += 1;
+            if asking.is_due(Glance::Unknown, 1, run, false) {
+                at_once += 1;
+            } else {
+                assert!(asking.is_due(Glance::Unknown, 0, 0, false));
+                run = 0;
+            }
+            asking.answered(true);
+        }
+        assert!(at_once >= 1490, "{at_once}");
     }
 }
