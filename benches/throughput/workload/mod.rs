@@ -176,6 +176,11 @@ pub const ALL: &[Workload] = &[
         about: "32 exchanges of one byte at once, peer on another CPU",
         run: |c| transaction::many_round_trips(c, 32, false),
     },
+    Workload {
+        name: "tcp_rr_16_one_frame",
+        about: "16 exchanges of one byte at once in the loop of slirp4netns, peer on another CPU",
+        run: |c| transaction::many_round_trips_one_frame(c, 16),
+    },
     Workload { name: "ping", about: "an ARP request and an ICMP echo to the gateway", run: transaction::ping },
     Workload { name: "dhcp", about: "DISCOVER, OFFER, REQUEST and ACK", run: transaction::dhcp },
     Workload {

@@ -131,9 +131,21 @@ pub fn round_trips(context: &Context, idle: usize, same_cpu: bool) -> Outcome {
 /// One byte there and back on each of `at_once` connections, again and again; the peer on the library's CPU or not.
 pub fn many_round_trips(context: &Context, at_once: usize, same_cpu: bool) -> Outcome {
     let mut rig = context.rig(context.shape(1500), at_once)?;
+    rig.frames_per_round = at_once as u32;
+    measure_many_round_trips(context, &mut rig, at_once, same_cpu)
+}
+
+/// The same in the loop of slirp4netns: one frame per round, and `select_error` set after each. The peer is on another CPU.
+pub fn many_round_trips_one_frame(context: &Context, at_once: usize) -> Outcome {
+    let mut rig = context.rig(context.shape(1500), at_once)?;
+    rig.error_after_frame = true;
+    rig.one_frame_per_round = true;
+    measure_many_round_trips(context, &mut rig, at_once, false)
+}
+
+fn measure_many_round_trips(context: &Context, rig: &mut Rig, at_once: usize, same_cpu: bool) -> Outcome {
     let peer = peer::echoes(same_cpu).map_err(text)?;
     let indices = rig.connect_many(peer.port, Role::Quiet, at_once)?;
-    rig.frames_per_round = at_once as u32;
     let mut wanted: Vec<u64> = vec![1; at_once];
     indices.iter().for_each(|index| rig.guest.borrow_mut().send_byte(*index));
     let mut exchange = |rig: &mut Rig, duration: Duration| {
@@ -151,13 +163,13 @@ pub fn many_round_trips(context: &Context, at_once: usize, same_cpu: bool) -> Ou
         }
         count
     };
-    exchange(&mut rig, context.warm_up());
+    exchange(rig, context.warm_up());
     let before = rig.guest.borrow().counters;
     let span = Span::start();
-    let count = exchange(&mut rig, context.measured());
+    let count = exchange(rig, context.measured());
     let span = span.stop();
     let mut metrics = metrics(&span, count)?;
-    soundness(&rig, before, None, &mut metrics)?;
+    soundness(rig, before, None, &mut metrics)?;
     Ok(metrics)
 }
 
